@@ -1,0 +1,13 @@
+from sqlalchemy import Column, String, Table
+
+from treadle.ports.database import Instant, metadata
+
+tokens = Table(
+    "access_tokens",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("role", String(20), nullable=False),
+    Column("hash", String(64), nullable=False, unique=True),
+    Column("created_at", Instant, nullable=False),
+    Column("revoked_at", Instant),
+)

@@ -1,0 +1,90 @@
+"""Blobs as files on a disk: written aside, synced, renamed into place, verified when read."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from treadle.kernel.errors import Corrupt, Invalid, NotFound
+from treadle.ports.blobs import digest_of
+
+
+class Disk:
+    """``file:///FOLDER``: ``ab/cdef…`` under the folder."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.netloc or not parts.path:
+            raise Invalid(f"The blobs URL '{url}' names no folder. Write file:///FOLDER.")
+        self.url = url
+        self._root = Path(unquote(parts.path))
+        self._root.mkdir(parents=True, exist_ok=True)
+
+    def put(self, content: bytes | Path) -> str:
+        digest = digest_of(content)
+        path = self._path(digest)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write_atomically(path, content)
+        return digest
+
+    def get(self, digest: str) -> bytes:
+        try:
+            content = self._path(digest).read_bytes()
+        except FileNotFoundError as error:
+            raise NotFound(f"There is no blob {digest[:12]} in {self.url}.") from error
+        if digest_of(content) != digest:
+            raise Corrupt(
+                f"Blob {digest[:12]} in {self.url} is damaged: its content has changed. Restore it from a backup."
+            )
+        return content
+
+    def fetch(self, digest: str, to: Path) -> None:
+        _write_atomically(to, self.get(digest))
+
+    def has(self, digest: str) -> bool:
+        return self._path(digest).exists()
+
+    def delete(self, digest: str) -> None:
+        self._path(digest).unlink(missing_ok=True)
+
+    def digests(self) -> Iterator[str]:
+        for path in self._root.glob("[0-9a-f][0-9a-f]/*"):
+            if not path.name.startswith("."):
+                yield path.parent.name + path.name
+
+    def _path(self, digest: str) -> Path:
+        if len(digest) != 64 or not digest.isalnum():
+            raise Invalid(f"'{digest}' is not a blob's name: that is 64 hexadecimal digits.")
+        return self._root / digest[:2] / digest[2:]
+
+
+def _write_atomically(path: Path, content: bytes | Path) -> None:
+    """The file appears whole and durable, or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
+    aside = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            if isinstance(content, Path):
+                with content.open("rb") as source:
+                    shutil.copyfileobj(source, file, 1 << 20)
+            else:
+                file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,80 @@
+"""Blobs in an S3 bucket, through obstore."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from treadle.kernel.errors import Corrupt, NotFound, missing_extra
+from treadle.ports.blobs import digest_of
+
+
+class S3:
+    """``s3://BUCKET/PREFIX?endpoint=http://…&region=…``; keys come from the environment, as for every AWS client."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._store = _connect(url)
+
+    def put(self, content: bytes | Path) -> str:
+        import obstore
+
+        digest = digest_of(content)
+        if not self.has(digest):
+            obstore.put(self._store, digest, content)
+        return digest
+
+    def get(self, digest: str) -> bytes:
+        import obstore
+
+        try:
+            content = bytes(obstore.get(self._store, digest).bytes())
+        except FileNotFoundError as error:
+            raise NotFound(f"There is no blob {digest[:12]} in {self.url}.") from error
+        if digest_of(content) != digest:
+            raise Corrupt(
+                f"Blob {digest[:12]} in {self.url} is damaged: its content has changed. Restore it from a backup."
+            )
+        return content
+
+    def fetch(self, digest: str, to: Path) -> None:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        aside = to.with_name(f".{to.name}.part")
+        aside.write_bytes(self.get(digest))
+        aside.replace(to)
+
+    def has(self, digest: str) -> bool:
+        import obstore
+
+        try:
+            obstore.head(self._store, digest)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def delete(self, digest: str) -> None:
+        import obstore
+
+        obstore.delete(self._store, digest)
+
+    def digests(self) -> Iterator[str]:
+        import obstore
+
+        for page in obstore.list(self._store):
+            yield from (entry["path"] for entry in page)
+
+
+def _connect(url: str) -> Any:
+    try:
+        from obstore.store import S3Store
+    except ModuleNotFoundError as error:
+        raise missing_extra("s3", "An S3 blob store") from error
+    parts = urlsplit(url)
+    options: dict[str, Any] = dict(parse_qsl(parts.query))
+    plain = options.get("endpoint", "").startswith("http://")
+    return S3Store(
+        parts.netloc,
+        prefix=parts.path.strip("/") or None,
+        client_options={"allow_http": plain},
+        **options,
+    )

@@ -1,0 +1,81 @@
+"""What both SQL backends share: transactions over an SQLAlchemy engine, and migrations by Alembic."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from alembic.command import upgrade
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, inspect, select
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from treadle.kernel.errors import Conflict, Unavailable
+
+# Not a stage's table: it says which Treadle last migrated the schema, so that an older one can name it.
+schema_info = Table("schema_info", MetaData(), Column("treadle_version", String(40), nullable=False))
+alembic_version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
+
+
+class SQLDatabase:
+    """The Database port over an SQLAlchemy engine; each backend adds what its engine does in its own way."""
+
+    def __init__(self, url: str, engine: Engine) -> None:
+        self.url = url
+        self._engine = engine
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        with self._translated(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        with self._translated(), self._engine.connect() as connection:
+            yield connection
+
+    def in_order(self, transaction: Connection) -> None:
+        raise TypeError(f"{type(self).__name__} must say how it orders writers.")
+
+    def migrate(self) -> None:
+        with self.write() as connection:
+            self.in_order(connection)
+            self._refuse_newer(connection)
+            config = Config()
+            config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+            config.attributes["connection"] = connection
+            upgrade(config, "head")
+            schema_info.create(connection, checkfirst=True)
+            connection.execute(schema_info.delete())
+            connection.execute(schema_info.insert().values(treadle_version=version("treadle")))
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def _refuse_newer(self, connection: Connection) -> None:
+        if not inspect(connection).has_table("alembic_version"):
+            return
+        known = {
+            script.revision for script in ScriptDirectory(str(Path(__file__).parent / "migrations")).walk_revisions()
+        }
+        stored = connection.scalar(select(alembic_version.c.version_num))
+        if stored is not None and stored not in known:
+            writer = connection.scalar(select(schema_info.c.treadle_version))
+            raise Conflict(
+                f"The database {self._engine.url.render_as_string()} has schema {stored}, written by Treadle {writer}, which "
+                f"is newer than this Treadle {version('treadle')}. Upgrade it: pip install --upgrade treadle"
+            )
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except OperationalError as error:
+            raise Unavailable(
+                f"The database {self._engine.url.render_as_string()} failed: {_first_line(error)}"
+            ) from error
+
+
+def _first_line(error: DBAPIError) -> str:
+    return str(error.orig).strip().splitlines()[0] + "."

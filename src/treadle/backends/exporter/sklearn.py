@@ -1,0 +1,43 @@
+"""Turns scikit-learn estimators into ONNX graphs with one input per column."""
+
+from typing import Any
+
+import numpy as np
+
+from treadle.kernel.errors import Invalid, missing_extra
+from treadle.ports.runtime import Field, Signature
+
+
+class SklearnExporter:
+    """Through skl2onnx. Numbers become float32 inputs and text becomes string inputs, each of shape (rows, 1)."""
+
+    def __init__(self, url: str = "sklearn:") -> None:
+        self.url = url
+
+    def describe(self, estimator: Any, example: Any) -> Signature:
+        numeric = {str(name): np.issubdtype(np.asarray(example[name]).dtype, np.number) for name in example.columns}
+        boolean = {str(name): np.asarray(example[name]).dtype == bool for name in example.columns}
+        inputs = [
+            Field(name=name, kind="number" if is_number or boolean[name] else "text")
+            for name, is_number in numeric.items()
+        ]
+        classes = [str(label) for label in getattr(estimator, "classes_", [])]
+        if not classes:
+            return Signature(inputs=inputs, output="value")
+        return Signature(inputs=inputs, output="probability" if len(classes) == 2 else "probabilities", classes=classes)
+
+    def export(self, estimator: Any, signature: Signature) -> bytes:
+        try:
+            from skl2onnx import to_onnx
+            from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+        except ModuleNotFoundError as error:
+            raise missing_extra("train", "Packaging a scikit-learn model") from error
+        types = {"number": FloatTensorType, "text": StringTensorType}
+        inputs = [(field.name, types[field.kind]([None, 1])) for field in signature.inputs]
+        options = {"zipmap": False} if signature.classes else None
+        try:
+            graph = to_onnx(estimator, initial_types=inputs, options=options)
+        except Exception as error:
+            name = type(estimator).__name__
+            raise Invalid(f"{name} cannot be packaged as ONNX: {str(error).splitlines()[0][:300]}") from error
+        return bytes(graph.SerializeToString())

@@ -1,0 +1,34 @@
+"""Endpoints that exist only in this process, at once what they should be: for tests and simulations."""
+
+from treadle.ports.blobs import Blobs
+from treadle.ports.target import EndpointSpec, EndpointStatus, Replica
+
+
+class Memory:
+    """``memory:``"""
+
+    def __init__(self, url: str, blobs: Blobs, environment: dict[str, str]) -> None:
+        self.url, self._blobs, self._environment = url, blobs, environment
+        self.specs: dict[str, EndpointSpec] = {}
+
+    def apply(self, spec: EndpointSpec) -> None:
+        self.specs[spec.name] = spec
+
+    def observe(self, name: str) -> EndpointStatus | None:
+        spec = self.specs.get(name)
+        if spec is None:
+            return None
+        replica = Replica(url=f"memory:{name}", pid=0, generation=spec.generation, ready=True)
+        return EndpointStatus(name=name, generation=spec.generation, replicas=[replica] * spec.replicas)
+
+    def remove(self, name: str) -> None:
+        self.specs.pop(name, None)
+
+    def endpoints(self) -> list[str]:
+        return sorted(self.specs)
+
+    def tend(self) -> None:
+        """Nothing dies here."""
+
+    def close(self) -> None:
+        self.specs.clear()

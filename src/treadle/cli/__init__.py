@@ -1,0 +1,1 @@
+"""The command line: daily verbs made by hand, every other operation derived."""

@@ -1,0 +1,1 @@
+"""Dataset versions by content, profiles, and tables on their way between steps."""

@@ -1,0 +1,73 @@
+"""What a table's columns look like: counts over fixed bins, mergeable, so that batch and stream give the same numbers."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treadle.kernel.entity import Entity
+
+BINS = 10
+CATEGORIES = 30
+MISSING, OTHER = "(missing)", "(other)"
+
+
+class ColumnProfile(Entity):
+    """Counts of one column: per bin between ``edges`` (numbers) or per category in ``labels`` (text).
+
+    The last count of a numeric column is its missing values; text has ``(missing)`` and ``(other)`` among its labels.
+    """
+
+    counts: list[int]
+    edges: list[float] = []
+    labels: list[str] = []
+
+    @property
+    def rows(self) -> int:
+        return sum(self.counts)
+
+    def count(self, values: NDArray[Any]) -> "ColumnProfile":
+        """The counts of other values (float64 or objects) over the same bins."""
+        counted = _count_numbers(values, self.edges) if self.edges else _count_labels(values, self.labels)
+        return ColumnProfile(counts=counted, edges=self.edges, labels=self.labels)
+
+    def merge(self, other: "ColumnProfile") -> "ColumnProfile":
+        """Counts of both; they must have the same bins."""
+        if (self.edges, self.labels) != (other.edges, other.labels):
+            raise ValueError("profiles over different bins cannot be merged")
+        added = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
+        return ColumnProfile(counts=added, edges=self.edges, labels=self.labels)
+
+
+def profile(values: NDArray[Any]) -> ColumnProfile:
+    """Choose bins from the values themselves: quantiles for numbers, the commonest categories for text."""
+    if values.dtype.kind == "f":
+        finite = values[np.isfinite(values)]
+        quantiles = np.quantile(finite, np.linspace(0, 1, BINS + 1)[1:-1]) if len(finite) else np.array([0.0])
+        edges = [float(edge) for edge in np.unique(quantiles)]
+        return ColumnProfile(counts=_count_numbers(values, edges), edges=edges)
+    names, frequency = np.unique(np.array([_label(v) for v in values], dtype=str), return_counts=True)
+    common = [str(names[i]) for i in np.argsort(-frequency, kind="stable")[:CATEGORIES] if names[i] != MISSING]
+    labels = [*sorted(common), OTHER, MISSING]
+    return ColumnProfile(counts=_count_labels(values, labels), labels=labels)
+
+
+def _count_numbers(values: NDArray[Any], edges: list[float]) -> list[int]:
+    numbers = values.astype(np.float64)
+    missing = np.isnan(numbers)
+    places = np.searchsorted(np.array(edges), numbers[~missing], side="right")
+    return [*np.bincount(places, minlength=len(edges) + 1).tolist(), int(missing.sum())]
+
+
+def _count_labels(values: NDArray[Any], labels: list[str]) -> list[int]:
+    places = {label: place for place, label in enumerate(labels)}
+    counts = [0] * len(labels)
+    for value in values:
+        counts[places.get(_label(value), places[OTHER])] += 1
+    return counts
+
+
+def _label(value: Any) -> str:
+    missing = value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+    return MISSING if missing else str(value)

@@ -1,0 +1,23 @@
+from sqlalchemy import BigInteger, Column, Float, Integer, String, Table
+
+from treadle.ports.database import Instant, metadata
+
+dataset_versions = Table(
+    "dataset_versions",
+    metadata,
+    Column("project", String(63), primary_key=True),
+    Column("name", String(200), primary_key=True),
+    Column("digest", String(64), primary_key=True),
+    Column("files", Integer, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("created_at", Instant, nullable=False),
+)
+
+labels = Table(
+    "labels",
+    metadata,
+    Column("project", String(63), primary_key=True),
+    Column("request", String(220), primary_key=True),
+    Column("value", Float, nullable=False),
+    Column("at", Instant, nullable=False),
+)

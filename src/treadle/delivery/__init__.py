@@ -1,0 +1,1 @@
+"""Deployments and rollouts: what should be live, reconciled step by step, judged by what production shows."""

@@ -1,0 +1,110 @@
+from datetime import datetime
+from typing import Literal
+
+from treadle.kernel.entity import Entity
+from treadle.kernel.event import Event
+
+RolloutState = Literal["waiting", "running", "promoted", "rolled back", "aborted"]
+Decision = Literal["promote", "hold", "roll back", "not enough evidence"]
+
+
+class GateResult(Entity):
+    """What one gate says of a rollout's step, and the numbers it says it on."""
+
+    gate: str
+    decision: Decision
+    reason: str
+
+
+class Rollout(Entity):
+    """A version on its way into an endpoint. ``position`` is the index of the current step; -1 while it waits."""
+
+    id: str
+    endpoint: str
+    model: str
+    number: int
+    previous: int | None
+    steps: list[str]
+    position: int
+    hold_seconds: float
+    min_requests: int
+    state: RolloutState
+    reason: str
+    gates: list[GateResult]
+    step_started_at: datetime
+    created_at: datetime
+    ended_at: datetime | None
+    actor: str
+    cause: int | None
+
+    @property
+    def version(self) -> str:
+        return f"{self.model}:{self.number}"
+
+    @property
+    def step(self) -> str:
+        return self.steps[self.position] if self.position >= 0 else "waiting"
+
+
+class Endpoint(Entity):
+    """A place that answers. ``champion`` is the version number that answers by default; ``urls`` where it does so now."""
+
+    name: str
+    project: str
+    model: str
+    champion: int | None
+    generation: int
+    created_at: datetime
+    urls: list[str]
+    ready: bool
+
+
+class EndpointCreated(Event):
+    endpoint: str
+    model: str
+
+    @property
+    def subject(self) -> str:
+        return f"endpoint:{self.endpoint}"
+
+
+class _RolloutEvent(Event):
+    rollout: str
+    endpoint: str
+    model: str
+    number: int
+
+    @property
+    def subject(self) -> str:
+        return f"endpoint:{self.endpoint}"
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        return (f"version:{self.model}:{self.number}",)
+
+
+class RolloutStarted(_RolloutEvent):
+    steps: list[str]
+
+
+class RolloutAdvanced(_RolloutEvent):
+    step: str
+    reason: str
+
+
+class RolloutPromoted(_RolloutEvent):
+    reason: str
+    previous: int | None
+
+    @property
+    def makes(self) -> tuple[str, ...]:
+        return (f"live:{self.endpoint}",)
+
+
+class RolloutRolledBack(_RolloutEvent):
+    step: str
+    reason: str
+
+
+class RolloutAborted(_RolloutEvent):
+    reason: str

@@ -1,0 +1,409 @@
+"""Endpoints and rollouts. Commands state what is wanted; ``reconcile`` takes one step towards it per call."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from treadle.data.service import Data
+from treadle.delivery import gates
+from treadle.delivery.model import (
+    Endpoint,
+    EndpointCreated,
+    GateResult,
+    Rollout,
+    RolloutAborted,
+    RolloutAdvanced,
+    RolloutPromoted,
+    RolloutRolledBack,
+    RolloutStarted,
+    RolloutState,
+)
+from treadle.delivery.tables import endpoints, rollouts
+from treadle.events.service import Events
+from treadle.kernel.clock import Clock
+from treadle.kernel.entity import from_json, to_text
+from treadle.kernel.errors import Conflict, NotFound, did_you_mean
+from treadle.kernel.event import Event, acting, current_act
+from treadle.kernel.ids import new_id
+from treadle.kernel.operation import command, query
+from treadle.ports.database import Database, load
+from treadle.ports.target import EndpointSpec, Target, Variant
+from treadle.registry.model import CHAMPION
+from treadle.registry.service import Registry
+from treadle.scope.file import share
+from treadle.scope.model import ProjectSpec, duration
+from treadle.scope.service import Scope
+from treadle.serving.inference_log import InferenceLogs, LogTail
+
+ACTIVE: tuple[RolloutState, ...] = ("waiting", "running")
+
+
+class Delivery:
+    """What is live, and how it got there."""
+
+    def __init__(
+        self,
+        database: Database,
+        events: Events,
+        clock: Clock,
+        scope: Scope,
+        data: Data,
+        registry: Registry,
+        target: Target,
+        logs: InferenceLogs,
+    ) -> None:
+        self._database, self._events, self._clock = database, events, clock
+        self._scope, self._data, self._registry = scope, data, registry
+        self._target, self._logs = target, logs
+        self._tallies: dict[tuple[str, int], tuple[LogTail, gates.Tally]] = {}
+
+    @command()
+    def deploy(
+        self, *, version: str, endpoint: str | None = None, steps: list[str] | None = None, hold: str | None = None
+    ) -> Rollout:
+        """Roll a version (``NAME:NUMBER`` or ``NAME@ALIAS``) out to an endpoint, named like its model if not given.
+
+        Goes through the steps of the project's file, or those given. The first version of an endpoint goes straight to all
+        requests. Where production needs an approval, the rollout waits for it.
+        """
+        found = self._registry.resolve(ref=version)
+        policy = self._scope.project(name=found.project).spec.rollout
+        for step in steps or []:
+            share(step, "steps")
+        name = endpoint or found.model
+        with self._database.write() as transaction:
+            current = self._ensure_endpoint(transaction, name, found.project, found.model)
+            self._refuse_second(transaction, name)
+            wanted = steps or policy.steps
+            rollout = Rollout(
+                id=new_id("rollout"),
+                endpoint=name,
+                model=found.model,
+                number=found.number,
+                previous=current,
+                steps=wanted if current is not None else ["100%"],
+                position=-1,
+                hold_seconds=duration(hold or policy.hold).total_seconds(),
+                min_requests=policy.min_requests,
+                state="waiting",
+                reason="",
+                gates=[],
+                step_started_at=self._clock.now(),
+                created_at=self._clock.now(),
+                ended_at=None,
+                actor=current_act().actor,
+                cause=None,
+            )
+            cause = self._events.append(transaction, RolloutStarted(**_about(rollout), steps=rollout.steps))
+            row = {f: getattr(rollout, f) for f in rollout.__struct_fields__}
+            row |= {"steps": to_text(rollout.steps), "gates": to_text(rollout.gates), "cause": cause}
+            transaction.execute(rollouts.insert().values(row))
+        self.reconcile()
+        return self.rollout(id=rollout.id)
+
+    @command()
+    def abort(self, *, endpoint: str, reason: str) -> Rollout:
+        """Stop the endpoint's rollout; the champion answers alone again."""
+        active = self._active(endpoint)
+        if active is None:
+            raise Conflict(f"Endpoint '{endpoint}' has no rollout under way.")
+        self._end(active, "aborted", RolloutAborted(**_about(active), reason=reason), reason)
+        self.reconcile()
+        return self.rollout(id=active.id)
+
+    @command()
+    def roll_back(self, *, endpoint: str, reason: str) -> Endpoint:
+        """Go back to the version that was champion before this one, at once."""
+        if self._active(endpoint) is not None:
+            self.abort(endpoint=endpoint, reason=reason)
+        promoted = self.rollouts(endpoint=endpoint, state="promoted", limit=1)
+        current = self.endpoint(name=endpoint)
+        if not promoted or promoted[0].previous is None:
+            raise Conflict(f"Endpoint '{endpoint}' has had one version only, so there is none to go back to.")
+        last = promoted[0]
+        with self._database.write() as transaction:
+            self._set_champion(transaction, current.name, last.previous)
+            transaction.execute(rollouts.update().where(rollouts.c.id == last.id).values(state="rolled back"))
+            event = RolloutRolledBack(**_about(last), step="after promotion", reason=reason)
+            self._events.append(transaction, event)
+        self.reconcile()
+        return self.endpoint(name=endpoint)
+
+    @command()
+    def remove(self, *, endpoint: str) -> None:
+        """End an endpoint and its processes. Its inference log stays."""
+        self.endpoint(name=endpoint)
+        with self._database.write() as transaction:
+            ended = {"state": "aborted", "reason": "the endpoint was removed", "ended_at": self._clock.now()}
+            mine = (rollouts.c.endpoint == endpoint) & rollouts.c.state.in_(ACTIVE)
+            transaction.execute(rollouts.update().where(mine).values(ended))
+            transaction.execute(endpoints.delete().where(endpoints.c.name == endpoint))
+        self._target.remove(endpoint)
+
+    @query()
+    def endpoint(self, *, name: str) -> Endpoint:
+        """One endpoint, with where it answers now."""
+        with self._database.read() as connection:
+            row = connection.execute(select(endpoints).where(endpoints.c.name == name)).mappings().one_or_none()
+            if row is None:
+                known = connection.scalars(select(endpoints.c.name)).all()
+                raise NotFound(f"There is no endpoint '{name}'.{did_you_mean(name, known)}")
+        return self._observed(row)
+
+    @query()
+    def endpoints(self, *, project: str | None = None) -> list[Endpoint]:
+        """All endpoints by name, of one project if given."""
+        wanted = select(endpoints).order_by(endpoints.c.name)
+        if project:
+            wanted = wanted.where(endpoints.c.project == project)
+        with self._database.read() as connection:
+            return [self._observed(row) for row in connection.execute(wanted).mappings().all()]
+
+    @query()
+    def rollout(self, *, id: str) -> Rollout:
+        """One rollout."""
+        with self._database.read() as connection:
+            row = connection.execute(select(rollouts).where(rollouts.c.id == id)).mappings().one_or_none()
+        if row is None:
+            raise NotFound(f"There is no rollout '{id}'.")
+        return _rollout(row)
+
+    @query()
+    def rollouts(
+        self, *, endpoint: str | None = None, state: RolloutState | None = None, limit: int = 50
+    ) -> list[Rollout]:
+        """Rollouts, newest first, of one endpoint or in one state if given."""
+        wanted = select(rollouts).order_by(rollouts.c.id.desc()).limit(limit)
+        if endpoint:
+            wanted = wanted.where(rollouts.c.endpoint == endpoint)
+        if state:
+            wanted = wanted.where(rollouts.c.state == state)
+        with self._database.read() as connection:
+            return [_rollout(row) for row in connection.execute(wanted).mappings()]
+
+    def reconcile(self) -> int:
+        """Move every rollout on as far as it can go now, and make the target what it should be."""
+        moved = 0
+        for endpoint in self._all():
+            active = self._active(endpoint["name"])
+            if active is not None:
+                moved += self._advance(active)
+            moved += self._converge(endpoint["name"])
+        return moved + sum(self._follow_alias(endpoint) for endpoint in self._all())
+
+    def _advance(self, rollout: Rollout) -> int:
+        if rollout.state == "waiting":
+            if not self._may_start(rollout):
+                return 0
+            return self._enter(
+                rollout, 0, "nobody has to wait" if rollout.previous is None else "approved or free to go"
+            )
+        status = self._target.observe(rollout.endpoint)
+        if status is None or not status.ready:
+            return 0
+        results = self._judge(rollout)
+        verdict = gates.decide(results)
+        if verdict.decision == "roll back":
+            event = RolloutRolledBack(**_about(rollout), step=rollout.step, reason=verdict.reason)
+            return self._end(rollout, "rolled back", event, verdict.reason, results)
+        if verdict.decision == "promote":
+            return self._enter(rollout, rollout.position + 1, _summary(results), results)
+        if results != rollout.gates:
+            with self._database.write() as transaction:
+                values = {"gates": to_text(results), "reason": verdict.reason}
+                transaction.execute(rollouts.update().where(rollouts.c.id == rollout.id).values(values))
+        return 0
+
+    def _may_start(self, rollout: Rollout) -> bool:
+        version = self._registry.get(model=rollout.model, number=rollout.number)
+        policy = self._scope.project(name=version.project).spec.rollout
+        return not policy.approve or version.approval is not None
+
+    def _enter(self, rollout: Rollout, position: int, reason: str, results: list[GateResult] | None = None) -> int:
+        """Begin a step; a step of all requests is the promotion."""
+        if position >= len(rollout.steps) or share(rollout.steps[position]) >= 1:
+            event: Event = RolloutPromoted(**_about(rollout), reason=reason, previous=rollout.previous)
+            return self._end(rollout, "promoted", event, reason, results)
+        step = rollout.steps[position]
+        still = (rollouts.c.id == rollout.id) & (rollouts.c.position == rollout.position)
+        with self._database.write() as transaction, acting(rollout.actor, cause=rollout.cause):
+            values = {"state": "running", "position": position, "reason": reason, "gates": to_text(results or [])}
+            values["step_started_at"] = self._clock.now()
+            if transaction.execute(rollouts.update().where(still).values(values)).rowcount:
+                self._bump(transaction, rollout.endpoint)
+                self._events.append(transaction, RolloutAdvanced(**_about(rollout), step=step, reason=reason))
+        return 1
+
+    def _end(
+        self, rollout: Rollout, state: RolloutState, event: Event, reason: str, results: list[GateResult] | None = None
+    ) -> int:
+        still = (rollouts.c.id == rollout.id) & rollouts.c.state.in_(ACTIVE)
+        with self._database.write() as transaction, acting(rollout.actor, cause=rollout.cause):
+            values = {"state": state, "reason": reason, "ended_at": self._clock.now()}
+            values["gates"] = to_text(results if results is not None else rollout.gates)
+            if not transaction.execute(rollouts.update().where(still).values(values)).rowcount:
+                return 0
+            if state == "promoted":
+                self._set_champion(transaction, rollout.endpoint, rollout.number)
+            else:
+                self._bump(transaction, rollout.endpoint)
+            self._events.append(transaction, event)
+        return 1
+
+    def _judge(self, rollout: Rollout) -> list[GateResult]:
+        """All gates over what the current step has shown."""
+        spec = self._spec(rollout)
+        tally = self._tally(rollout)
+        newcomer = "shadow" if rollout.step == "shadow" else "candidate"
+        part = 0.5 if newcomer == "shadow" else share(rollout.step)
+        results = [gates.errors(tally.errors[newcomer], tally.errors["champion"], part)]
+        results.append(gates.evidence(tally.rows(newcomer), rollout.min_requests))
+        held = self._clock.now() - rollout.step_started_at >= timedelta(seconds=rollout.hold_seconds)
+        if not held:
+            until = rollout.step_started_at + timedelta(seconds=rollout.hold_seconds)
+            results.append(
+                GateResult(gate="hold", decision="hold", reason=f"the step lasts until {until:%Y-%m-%d %H:%M}")
+            )
+        if held and results[1].decision == "promote":
+            results += self._judge_closely(spec, tally, rollout, newcomer)
+        return results
+
+    def _judge_closely(
+        self, spec: ProjectSpec, tally: gates.Tally, rollout: Rollout, newcomer: str
+    ) -> list[GateResult]:
+        """The gates that a step is asked once it could be passed: latency and quality."""
+        latencies = [r for r in spec.requirement if r.metric.startswith("latency_ms.p")]
+        results = [gates.latency(r, tally.micros[newcomer], tally.micros["champion"]) for r in latencies]
+        labels = self._data.labels_of(self.endpoint(name=rollout.endpoint).project, list(tally.answers[newcomer]))
+        wanted = gates.measurable(spec.requirement)
+        if newcomer == "shadow":
+            return results + [
+                gates.paired_quality(r.metric, tally, labels, spec.monitoring.min_labels) for r in wanted[:1]
+            ]
+        return results + [gates.quality(r, tally, labels, spec.monitoring.min_labels) for r in wanted]
+
+    def _tally(self, rollout: Rollout) -> gates.Tally:
+        key = (rollout.id, rollout.position)
+        if key not in self._tallies:
+            self._tallies[key] = (self._logs.tail(rollout.endpoint, rollout.step_started_at), gates.Tally())
+        tail, tally = self._tallies[key]
+        generation = self._generation(rollout.endpoint)
+        for row in tail.read():
+            if row.generation == generation:
+                tally.add(row)
+        return tally
+
+    def _converge(self, name: str) -> int:
+        """Make the target what the records say. Repeats what a crash left undone."""
+        spec = self._wanted(name)
+        status = self._target.observe(name)
+        if spec is None or (status is not None and status.generation == spec.generation):
+            return 0
+        self._target.apply(spec)
+        return 1
+
+    def _wanted(self, name: str) -> EndpointSpec | None:
+        row = next((row for row in self._all() if row["name"] == name), None)
+        if row is None or row["champion"] is None:
+            return None
+        variants = [self._variant(row["model"], row["champion"], "champion", 1.0)]
+        active = self._active(name)
+        if active is not None and active.state == "running":
+            part = share(active.step)
+            variants = [self._variant(row["model"], row["champion"], "champion", 1.0 - part)]
+            role = "shadow" if active.step == "shadow" else "candidate"
+            variants.append(self._variant(active.model, active.number, role, part))
+        return EndpointSpec(name=name, generation=row["generation"], variants=variants)
+
+    def _variant(self, model: str, number: int, role: Any, weight: float) -> Variant:
+        version = self._registry.get(model=model, number=number)
+        return Variant(version=version.ref, package=version.package, role=role, weight=weight)
+
+    def _ensure_endpoint(self, transaction: Connection, name: str, project: str, model: str) -> int | None:
+        """The endpoint's champion; the endpoint is made if it is not there."""
+        row = transaction.execute(select(endpoints).where(endpoints.c.name == name)).mappings().one_or_none()
+        if row is not None:
+            if row["model"] != model:
+                raise Conflict(
+                    f"Endpoint '{name}' serves model '{row['model']}', not '{model}'. Name another endpoint."
+                )
+            champion: int | None = row["champion"]
+            return champion
+        values = {"name": name, "project": project, "model": model, "generation": 0, "created_at": self._clock.now()}
+        transaction.execute(endpoints.insert().values(values))
+        self._events.append(transaction, EndpointCreated(endpoint=name, model=model))
+        return None
+
+    def _refuse_second(self, transaction: Connection, name: str) -> None:
+        """One rollout at a time; one that has not begun gives way to a newer version."""
+        active = (rollouts.c.endpoint == name) & rollouts.c.state.in_(ACTIVE)
+        for row in transaction.execute(select(rollouts).where(active)).mappings().all():
+            found = _rollout(row)
+            if found.state == "running":
+                raise Conflict(
+                    f"Endpoint '{name}' is at step '{found.step}' of rolling out {found.version}. "
+                    f"Wait for it, or: treadle rollout abort {name}"
+                )
+            values = {"state": "aborted", "reason": "a newer version came first", "ended_at": self._clock.now()}
+            transaction.execute(rollouts.update().where(rollouts.c.id == found.id).values(values))
+            self._events.append(transaction, RolloutAborted(**_about(found), reason="a newer version came first"))
+
+    def _set_champion(self, transaction: Connection, name: str, number: int | None) -> None:
+        transaction.execute(endpoints.update().where(endpoints.c.name == name).values(champion=number))
+        self._bump(transaction, name)
+
+    def _bump(self, transaction: Connection, name: str) -> None:
+        here = endpoints.c.name == name
+        transaction.execute(endpoints.update().where(here).values(generation=endpoints.c.generation + 1))
+
+    def _follow_alias(self, endpoint: Mapping[Any, Any]) -> int:
+        """The endpoint that is named like its model says which version is the model's champion."""
+        name, number = endpoint["name"], endpoint["champion"]
+        if name != endpoint["model"] or number is None:
+            return 0
+        if CHAMPION in self._registry.get(model=name, number=number).aliases:
+            return 0
+        newest = self._events.history(subject=f"endpoint:{name}", newest_first=True, limit=1)
+        with acting(newest[0].actor, cause=newest[0].number):
+            self._registry.set_alias(model=name, alias=CHAMPION, number=number)
+        return 1
+
+    def _active(self, endpoint: str) -> Rollout | None:
+        return next((r for state in ACTIVE for r in self.rollouts(endpoint=endpoint, state=state, limit=1)), None)
+
+    def _all(self) -> list[Mapping[Any, Any]]:
+        with self._database.read() as connection:
+            return list(connection.execute(select(endpoints).order_by(endpoints.c.name)).mappings())
+
+    def _generation(self, name: str) -> int:
+        with self._database.read() as connection:
+            return int(connection.scalar(select(endpoints.c.generation).where(endpoints.c.name == name)) or 0)
+
+    def _spec(self, rollout: Rollout) -> ProjectSpec:
+        version = self._registry.get(model=rollout.model, number=rollout.number)
+        return self._scope.project(name=version.project).spec
+
+    def _observed(self, row: Mapping[Any, Any]) -> Endpoint:
+        status = self._target.observe(row["name"])
+        urls = [replica.url for replica in status.replicas if replica.ready] if status else []
+        ready = bool(status and status.ready and status.generation == row["generation"])
+        return load(Endpoint, row, urls=urls, ready=ready)
+
+
+def _about(rollout: Rollout) -> dict[str, Any]:
+    return {
+        "rollout": rollout.id,
+        "endpoint": rollout.endpoint,
+        "model": rollout.model,
+        "number": rollout.number,
+    }
+
+
+def _summary(results: list[GateResult]) -> str:
+    return "; ".join(result.reason for result in results)
+
+
+def _rollout(row: Mapping[Any, Any]) -> Rollout:
+    return load(Rollout, row, steps=from_json(row["steps"], list[str]), gates=from_json(row["gates"], list[GateResult]))

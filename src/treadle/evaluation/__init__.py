@@ -1,0 +1,1 @@
+"""Metrics with confidence intervals, comparison with the champion, and verdicts against requirements."""

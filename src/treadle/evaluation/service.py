@@ -1,0 +1,142 @@
+"""Evaluations run as jobs; each ends in a verdict that names its evidence."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import select
+
+from treadle.data import frames
+from treadle.evaluation.judge import judge
+from treadle.evaluation.metrics import Array
+from treadle.evaluation.model import Finding, Judged, Verdict, VerdictGiven
+from treadle.evaluation.tables import evaluations
+from treadle.events.service import Events
+from treadle.jobs.service import Jobs
+from treadle.kernel.clock import Clock
+from treadle.kernel.entity import from_json, from_plain, to_text
+from treadle.kernel.errors import Conflict, Invalid, NotFound
+from treadle.kernel.event import acting, current_act
+from treadle.kernel.ids import new_id
+from treadle.kernel.operation import command, query
+from treadle.pipelines.output import TABLE
+from treadle.ports.blobs import Blobs
+from treadle.ports.database import Database, load
+from treadle.ports.runtime import Runtime
+from treadle.ports.tree import fetch_tree
+from treadle.scope.service import Scope
+from treadle.training.package import Package
+from treadle.training.service import TrainingService
+
+JUDGE_JOB = "evaluation.judge"
+
+
+class Evaluation:
+    """Verdicts on candidates."""
+
+    def __init__(
+        self,
+        database: Database,
+        events: Events,
+        clock: Clock,
+        blobs: Blobs,
+        jobs: Jobs,
+        scope: Scope,
+        training: TrainingService,
+        runtime: Runtime,
+        cache: Path,
+    ) -> None:
+        self._database, self._events, self._clock, self._blobs = database, events, clock, blobs
+        self._jobs, self._scope, self._training = jobs, scope, training
+        self._runtime, self._cache = runtime, cache
+
+    @command()
+    def request(self, *, run: str, champion: str | None = None) -> str:
+        """Have a finished training judged, beside the champion's package if one is given. Returns the verdict's id."""
+        training = self._training.get(run=run)
+        if training.package is None or training.holdout is None:
+            raise Conflict(f"Training '{run}' has no model to judge: it is {training.state}.")
+        verdict = new_id("verdict")
+        payload = {"project": training.project, "package": training.package, "champion": champion}
+        with self._database.write() as transaction:
+            job = self._jobs.enqueue(transaction, kind=JUDGE_JOB, payload={**payload, "holdout": training.holdout})
+            row = {"id": verdict, "run": run, **payload, "holdout": training.holdout, "job": job, "state": "running"}
+            act = current_act()
+            transaction.execute(
+                evaluations.insert().values(**row, at=self._clock.now(), actor=act.actor, cause=act.cause)
+            )
+        return verdict
+
+    @query()
+    def get(self, *, verdict: str) -> Verdict:
+        """One verdict with its findings."""
+        with self._database.read() as connection:
+            wanted = select(evaluations).where(evaluations.c.id == verdict, evaluations.c.state == "given")
+            row = connection.execute(wanted).mappings().one_or_none()
+        if row is None:
+            raise NotFound(f"There is no verdict '{verdict}', or it is not given yet.")
+        return _verdict(row)
+
+    @query()
+    def find(self, *, project: str | None = None, run: str | None = None, limit: int = 50) -> list[Verdict]:
+        """Verdicts, newest first, of one project or run if given."""
+        wanted = select(evaluations).where(evaluations.c.state == "given")
+        wanted = wanted.order_by(evaluations.c.id.desc()).limit(limit)
+        if project:
+            wanted = wanted.where(evaluations.c.project == project)
+        if run:
+            wanted = wanted.where(evaluations.c.run == run)
+        with self._database.read() as connection:
+            return [_verdict(row) for row in connection.execute(wanted).mappings()]
+
+    def execute(self, payload: Mapping[str, Any]) -> Judged:
+        """Judge; this is what the job's process calls."""
+        spec = self._scope.project(name=payload["project"]).spec
+        label = spec.labelled.label if spec.labelled else None
+        if label is None:
+            raise Invalid("treadle.toml names no label, so there is nothing to compare predictions with.")
+        table = fetch_tree(self._blobs, payload["holdout"], self._cache / payload["holdout"]) / TABLE
+        truth = frames.columns(table, [label])[label].astype(np.float64)
+        champion = self._scores(payload["champion"], table) if payload["champion"] else None
+        return judge(spec.requirement, truth, self._scores(payload["package"], table), champion)
+
+    def reconcile(self) -> int:
+        """Give the verdicts whose jobs have ended. Returns how many."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(evaluations).where(evaluations.c.state == "running")).mappings().all()
+        return sum(self._settle(row) for row in rows)
+
+    def _scores(self, package: str, table: Path) -> Array:
+        opened = Package(fetch_tree(self._blobs, package, self._cache / package), self._runtime)
+        return opened.predict_table(frames.columns(table, [field.name for field in opened.signature.inputs]))
+
+    def _settle(self, row: Mapping[Any, Any]) -> int:
+        job = self._jobs.get(job=row["job"])
+        if not job.ended:
+            return 0
+        if job.state == "succeeded":
+            judged = from_plain(job.result, Judged)
+        else:
+            reason = f"It could not be judged: {job.error} (job {job.id}; see: treadle logs {job.id})"
+            judged = Judged(outcome="not enough evidence", reason=reason, rows=0, findings=[])
+        given = {"state": "given", "outcome": judged.outcome, "reason": judged.reason, "rows": judged.rows}
+        event = VerdictGiven(
+            verdict=row["id"],
+            run=row["run"],
+            project=row["project"],
+            package=row["package"],
+            holdout=row["holdout"],
+            outcome=judged.outcome,
+            reason=judged.reason,
+        )
+        still = (evaluations.c.id == row["id"]) & (evaluations.c.state == "running")
+        with self._database.write() as transaction, acting(row["actor"], cause=row["cause"]):
+            values = {**given, "findings": to_text(judged.findings), "at": self._clock.now()}
+            if transaction.execute(evaluations.update().where(still).values(values)).rowcount:
+                self._events.append(transaction, event)
+        return 1
+
+
+def _verdict(row: Mapping[Any, Any]) -> Verdict:
+    return load(Verdict, row, findings=from_json(row["findings"], list[Finding]))

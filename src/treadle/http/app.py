@@ -1,0 +1,98 @@
+"""The control plane's web application."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from treadle.http import openapi
+from treadle.http.auth import caller_of, require
+from treadle.http.routes import body_of, event_stream, operation_routes
+from treadle.kernel.entity import to_json
+from treadle.kernel.errors import Invalid, TreadleError, kind_of
+from treadle.platform.wiring import Embedded
+from treadle.ports.blobs import digest_of
+
+MAX_BLOB_BYTES = 1 << 30
+
+
+def application(platform: Embedded, pages: Sequence[BaseRoute] = ()) -> Starlette:
+    """The application over a platform; ``pages`` are routes for people."""
+    routes = [
+        Route("/health", _health),
+        Route("/api/openapi.json", _openapi),
+        event_stream(platform),
+        *_blob_routes(platform),
+        *operation_routes(platform),
+        *pages,
+    ]
+    handlers: Any = {TreadleError: _failed, HTTPException: _refused}
+    return Starlette(routes=routes, exception_handlers=handlers)
+
+
+async def _health(_: Request) -> Response:
+    return PlainTextResponse("OK")
+
+
+async def _openapi(_: Request) -> Response:
+    return Response(to_json(openapi.document()), media_type="application/json")
+
+
+def _blob_routes(platform: Embedded) -> list[BaseRoute]:
+    """Blobs by digest, so that a client far away stores and reads content like one at home."""
+
+    async def blob(request: Request) -> Response:
+        caller = await run_in_threadpool(caller_of, platform, request)
+        digest = request.path_params["digest"]
+        if request.method == "GET":
+            require(caller, "viewer")
+            content = await run_in_threadpool(platform.blobs.get, digest)
+            return Response(content, media_type="application/octet-stream")
+        require(caller, "editor" if request.method == "PUT" else "admin")
+        if request.method == "DELETE":
+            await run_in_threadpool(platform.blobs.delete, digest)
+            return Response(b"null", media_type="application/json")
+        content = await body_of(request, MAX_BLOB_BYTES)
+        if digest_of(content) != digest:
+            raise Invalid(f"The body is not blob {digest[:12]}: its content has another digest.")
+        return Response(to_json(await run_in_threadpool(platform.blobs.put, content)), media_type="application/json")
+
+    async def exists(request: Request) -> Response:
+        require(await run_in_threadpool(caller_of, platform, request), "viewer")
+        found = await run_in_threadpool(platform.blobs.has, request.path_params["digest"])
+        return Response(to_json(found), media_type="application/json")
+
+    async def every(request: Request) -> Response:
+        require(await run_in_threadpool(caller_of, platform, request), "viewer")
+        found = await run_in_threadpool(lambda: list(platform.blobs.digests()))
+        return Response(to_json(found), media_type="application/json")
+
+    return [
+        Route("/api/blobs/{digest}/exists", exists),
+        Route("/api/blobs/{digest}", blob, methods=["GET", "PUT", "DELETE"]),
+        Route("/api/blobs", every),
+    ]
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    assert isinstance(error, TreadleError)
+    headers = {"Retry-After": "1"} if error.retry else {}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = 'Basic realm="treadle"'
+    return _error(error.status, kind_of(error), error.message, error.retry, headers)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    what = f"There is no {request.method} {request.url.path} here. All there is: /api/openapi.json"
+    return _error(error.status_code, "NotFound", what, False, dict(error.headers or {}))
+
+
+def _error(status: int, kind: str, message: str, retry: bool, headers: dict[str, str]) -> Response:
+    content = to_json({"error": kind, "message": message, "retry": retry})
+    return Response(content, status_code=status, media_type="application/json", headers=headers)

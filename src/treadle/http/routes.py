@@ -1,0 +1,95 @@
+"""One route per operation: ``GET /api/v1/STAGE/NAME?argument=…`` for queries, ``POST`` with a JSON object for commands."""
+
+import asyncio
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from treadle.access.model import Caller
+from treadle.http.auth import caller_of, require
+from treadle.kernel.entity import from_json, to_json
+from treadle.kernel.errors import Invalid, TooLarge
+from treadle.kernel.event import acting
+from treadle.kernel.operation import Operation, operations
+from treadle.platform.wiring import STAGES, Embedded
+
+MAX_BODY_BYTES = 64 << 20
+
+
+def operation_routes(platform: Embedded) -> list[Route]:
+    """The routes of every stage's operations."""
+    return [
+        _route(platform, stage, operation) for stage, kind in STAGES.items() for operation in operations(kind).values()
+    ]
+
+
+def _route(platform: Embedded, stage: str, operation: Operation) -> Route:
+    method = getattr(getattr(platform, stage), operation.name)
+
+    async def endpoint(request: Request) -> Response:
+        caller = await run_in_threadpool(caller_of, platform, request)
+        require(caller, operation.role)
+        arguments = await _arguments(request, operation)
+        result = await run_in_threadpool(_call, method, arguments, caller)
+        return Response(to_json(result), media_type="application/json")
+
+    return Route(f"/api/v1/{stage}/{operation.name}", endpoint, methods=[operation.method])
+
+
+def _call(method: Any, arguments: dict[str, Any], caller: Caller) -> Any:
+    with acting(caller.name):
+        return method(**arguments)
+
+
+async def _arguments(request: Request, operation: Operation) -> dict[str, Any]:
+    if operation.kind == "query":
+        return operation.bind({name: _read(value) for name, value in request.query_params.items()}, strict=False)
+    content = await body_of(request, MAX_BODY_BYTES)
+    given = from_json(content or b"{}", object)
+    if not isinstance(given, dict):
+        raise Invalid(f"The body must be a JSON object of the arguments of '{operation.name}'.")
+    return operation.bind(given)
+
+
+def _read(text: str) -> Any:
+    """A query argument: JSON where it is a list or an object, else the text itself."""
+    return from_json(text, object) if text[:1] in "[{" else text
+
+
+async def body_of(request: Request, limit: int) -> bytes:
+    """The request's body. Raises TooLarge, without reading on, when it is larger than ``limit`` bytes."""
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise TooLarge(f"The body is larger than {limit >> 20} MiB.")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def event_stream(platform: Embedded) -> Route:
+    """``GET /api/v1/events/stream?after=N``: events as server-sent events, from after a number on, for ever."""
+
+    async def endpoint(request: Request) -> Response:
+        from starlette.responses import StreamingResponse
+
+        require(await run_in_threadpool(caller_of, platform, request), "viewer")
+        after = request.headers.get("last-event-id") or request.query_params.get("after", "0")
+        if not after.isdigit():
+            raise Invalid(f"Field 'after': '{after}' is not a number.")
+        return StreamingResponse(_events(platform, int(after), request), media_type="text/event-stream")
+
+    return Route("/api/v1/events/stream", endpoint)
+
+
+async def _events(platform: Embedded, after: int, request: Request) -> Any:
+    while not await request.is_disconnected():
+        found = await run_in_threadpool(platform.events.history, after=after, limit=500)
+        for record in found:
+            after = record.number
+            yield f"id: {record.number}\nevent: {record.type}\ndata: {to_json(record).decode()}\n\n"
+        if not found:
+            await asyncio.sleep(0.25)

@@ -1,0 +1,1 @@
+"""The durable queue: any stage's long work, leased, retried, watched."""

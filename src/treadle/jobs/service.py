@@ -1,0 +1,197 @@
+"""The queue's operations. Each change of state is one transaction, fenced by the attempt that makes it."""
+
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection, and_, or_, select
+
+from treadle.events.service import Events
+from treadle.jobs.model import ENDED, Job, JobEnded, JobQueued, LogChunk, State
+from treadle.jobs.tables import jobs
+from treadle.kernel.clock import Clock
+from treadle.kernel.entity import from_json, to_text
+from treadle.kernel.errors import Conflict, NotFound
+from treadle.kernel.event import acting, current_act
+from treadle.kernel.ids import new_id
+from treadle.kernel.operation import command, query
+from treadle.ports.database import Database, load
+from treadle.ports.executor import Executor
+
+LEASE_SECONDS = 6.0
+FIRST_BACKOFF = timedelta(seconds=1)
+
+
+class Jobs:
+    """The durable job queue."""
+
+    def __init__(self, database: Database, events: Events, clock: Clock, executor: Executor) -> None:
+        self._database, self._events, self._clock, self._executor = database, events, clock, executor
+
+    def enqueue(
+        self,
+        transaction: Connection,
+        *,
+        kind: str,
+        payload: Mapping[str, Any],
+        max_attempts: int = 3,
+        timeout_seconds: float = 3600.0,
+    ) -> str:
+        """Queue a job in the transaction of the change that needs it. Returns its id."""
+        job, now = new_id("job"), self._clock.now()
+        event = self._events.append(transaction, JobQueued(job=job, kind=kind))
+        transaction.execute(
+            jobs.insert().values(
+                id=job,
+                kind=kind,
+                payload=to_text(payload),
+                state="queued",
+                attempt=0,
+                max_attempts=max_attempts,
+                timeout_seconds=timeout_seconds,
+                due_at=now,
+                cancel_requested=False,
+                actor=current_act().actor,
+                cause=event,
+                created_at=now,
+            )
+        )
+        return job
+
+    @query()
+    def get(self, *, job: str) -> Job:
+        """One job."""
+        with self._database.read() as connection:
+            row = connection.execute(select(jobs).where(jobs.c.id == job)).mappings().one_or_none()
+        if row is None:
+            raise NotFound(f"There is no job '{job}'. List them with: treadle jobs")
+        return _job(row)
+
+    @query()
+    def find(self, *, state: State | None = None, limit: int = 100) -> list[Job]:
+        """Jobs, newest first, in one state if given."""
+        wanted = select(jobs).order_by(jobs.c.id.desc()).limit(limit)
+        if state:
+            wanted = wanted.where(jobs.c.state == state)
+        with self._database.read() as connection:
+            return [_job(row) for row in connection.execute(wanted).mappings()]
+
+    @command()
+    def cancel(self, *, job: str) -> Job:
+        """Stop a job: at once if it waits, as soon as its worker sees it if it runs."""
+        found = self.get(job=job)
+        if found.ended:
+            raise Conflict(f"Job '{job}' has ended already ({found.state}), so there is nothing to cancel.")
+        with self._database.write() as transaction:
+            waiting = and_(jobs.c.id == job, jobs.c.state == "queued")
+            if not self._end(transaction, found, waiting, "cancelled"):
+                transaction.execute(jobs.update().where(jobs.c.id == job).values(cancel_requested=True))
+        return self.get(job=job)
+
+    @command()
+    def retry(self, *, job: str) -> Job:
+        """Queue an ended job again, with all its attempts."""
+        found = self.get(job=job)
+        if found.state not in ("failed", "cancelled", "set aside"):
+            raise Conflict(f"Job '{job}' is {found.state}; only a failed, cancelled or set-aside job can be retried.")
+        with self._database.write() as transaction:
+            again = {"state": "queued", "attempt": 0, "due_at": self._clock.now(), "ended_at": None}
+            again |= {"error": None, "cancel_requested": False}
+            transaction.execute(jobs.update().where(jobs.c.id == job).values(again))
+            self._events.append(transaction, JobQueued(job=job, kind=found.kind))
+        return self.get(job=job)
+
+    @query()
+    def log(self, *, job: str, offset: int = 0) -> LogChunk:
+        """What the job's newest attempt has printed, from a byte offset on."""
+        found = self.get(job=job)
+        piece = self._executor.log(found.attempt_name, offset) if found.attempt else b""
+        return LogChunk(text=piece.decode(errors="replace"), next_offset=offset + len(piece), ended=found.ended)
+
+    def lease(self, worker: str) -> Job | None:
+        """Take the next due job for ``LEASE_SECONDS``: a waiting one, or one whose worker has gone silent."""
+        with self._database.write() as transaction:
+            silent = and_(jobs.c.state == "running", jobs.c.leased_until < time.time())
+            due = and_(jobs.c.state == "queued", jobs.c.due_at <= self._clock.now())
+            wanted = select(jobs).where(or_(due, silent)).order_by(jobs.c.due_at, jobs.c.id).limit(1)
+            row = transaction.execute(wanted.with_for_update(skip_locked=True)).mappings().one_or_none()
+            if row is None:
+                return None
+            found = _job(row)
+            if found.attempt >= found.max_attempts:
+                reason = f"Its worker died in each of {found.attempt} attempts. Read its log, then: treadle jobs retry"
+                self._end(transaction, found, jobs.c.id == found.id, "set aside", error=reason)
+                return None
+            taken = {"state": "running", "attempt": found.attempt + 1, "worker": worker}
+            taken["leased_until"] = time.time() + LEASE_SECONDS
+            transaction.execute(jobs.update().where(jobs.c.id == found.id).values(taken))
+        return self.get(job=found.id)
+
+    def heartbeat(self, job: Job) -> bool:
+        """Keep the lease. False when it was lost or the job is to be cancelled: stop working on it."""
+        with self._database.write() as transaction:
+            kept = transaction.execute(
+                jobs.update()
+                .where(_held(job), jobs.c.cancel_requested.is_(False))
+                .values(leased_until=time.time() + LEASE_SECONDS)
+            )
+        return bool(kept.rowcount)
+
+    def succeed(self, job: Job, result: object) -> bool:
+        """End a job with its result. False when this attempt has lost its lease: the result is not taken."""
+        with self._database.write() as transaction:
+            return self._end(transaction, job, _held(job), "succeeded", result=result)
+
+    def fail(self, job: Job, error: str, *, lethal: bool = False, final: bool = False) -> bool:
+        """Record a failed attempt: retried with doubled waits, or ended. ``lethal`` when it took its process down."""
+        if self.get(job=job.id).cancel_requested:
+            with self._database.write() as transaction:
+                return self._end(transaction, job, _held(job), "cancelled", error=error)
+        if final or job.attempt >= job.max_attempts:
+            with self._database.write() as transaction:
+                return self._end(transaction, job, _held(job), "set aside" if lethal else "failed", error=error)
+        wait = FIRST_BACKOFF * 2 ** (job.attempt - 1)
+        again = {"state": "queued", "due_at": self._clock.now() + wait, "error": error, "worker": None}
+        with self._database.write() as transaction:
+            return bool(transaction.execute(jobs.update().where(_held(job)).values(again)).rowcount)
+
+    def release(self, job: Job) -> None:
+        """Give a job back, as when the worker is told to stop: this attempt does not count against it."""
+        again = {"state": "queued", "max_attempts": job.max_attempts + 1, "worker": None, "leased_until": None}
+        with self._database.write() as transaction:
+            transaction.execute(jobs.update().where(_held(job)).values(again))
+
+    def open(self) -> bool:
+        """Whether any job is queued or running."""
+        with self._database.read() as connection:
+            wanted = select(jobs.c.id).where(jobs.c.state.not_in(ENDED)).limit(1)
+            return connection.scalar(wanted) is not None
+
+    def _end(
+        self,
+        transaction: Connection,
+        job: Job,
+        condition: Any,
+        state: State,
+        *,
+        result: object = None,
+        error: str | None = None,
+    ) -> bool:
+        ending = {"state": state, "result": to_text(result), "error": error, "ended_at": self._clock.now()}
+        changed = transaction.execute(jobs.update().where(condition).values(**ending, leased_until=None))
+        if changed.rowcount:
+            event = JobEnded(job=job.id, kind=job.kind, state=state, attempts=job.attempt, error=error)
+            with acting(job.actor, cause=job.cause):
+                self._events.append(transaction, event)
+        return bool(changed.rowcount)
+
+
+def _held(job: Job) -> Any:
+    """True for the row as long as this very attempt holds it: the fence against a late twin."""
+    return and_(jobs.c.id == job.id, jobs.c.state == "running", jobs.c.attempt == job.attempt)
+
+
+def _job(row: Mapping[Any, Any]) -> Job:
+    payload = from_json(row["payload"], dict[str, Any])
+    return load(Job, row, payload=payload, result=from_json(row["result"] or "null", object))

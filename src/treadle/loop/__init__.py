@@ -1,0 +1,1 @@
+"""Turns downstream events into upstream commands, inside declared brakes; every decision explains itself."""

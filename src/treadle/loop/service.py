@@ -1,0 +1,259 @@
+"""The loop: rules that turn what happened downstream into commands upstream."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+
+from treadle.delivery.service import ACTIVE, Delivery
+from treadle.evaluation.model import VerdictGiven
+from treadle.evaluation.service import Evaluation
+from treadle.events.model import EventRecord
+from treadle.events.service import Events
+from treadle.kernel.clock import Clock
+from treadle.kernel.errors import NotFound, TreadleError
+from treadle.kernel.event import Event, acting
+from treadle.kernel.operation import query
+from treadle.loop.model import LoopDecision, Outcome, RequirementStatus, ScheduleDue, Wheel
+from treadle.loop.tables import decisions, schedules
+from treadle.monitoring.model import DriftFound, ModelStale, RequirementMissed, Window
+from treadle.monitoring.service import Monitoring
+from treadle.ports.database import Database, load
+from treadle.registry.model import CHAMPION, ModelVersion, VersionRegistered
+from treadle.registry.service import Registry
+from treadle.scope import cron
+from treadle.scope.model import Requirement, duration
+from treadle.scope.service import Scope
+from treadle.training.model import TrainingFinished
+from treadle.training.service import TrainingService
+
+READER = "loop"
+Verdict = tuple[Outcome, str]
+Rule = Callable[[EventRecord, Event], Verdict]
+
+
+class Loop:
+    """Keeps the wheel turning."""
+
+    def __init__(
+        self,
+        database: Database,
+        events: Events,
+        clock: Clock,
+        scope: Scope,
+        training: TrainingService,
+        evaluation: Evaluation,
+        registry: Registry,
+        delivery: Delivery,
+        monitoring: Monitoring,
+    ) -> None:
+        self._database, self._events, self._clock, self._scope = database, events, clock, scope
+        self._training, self._evaluation, self._registry = training, evaluation, registry
+        self._delivery, self._monitoring = delivery, monitoring
+        self._rules: dict[type[Event], tuple[str, Rule]] = {
+            DriftFound: ("retrain on drift", self._retrain),
+            RequirementMissed: ("retrain on a missed requirement", self._retrain),
+            ModelStale: ("retrain when stale", self._retrain),
+            ScheduleDue: ("retrain on schedule", self._retrain),
+            TrainingFinished: ("judge what was trained", self._judge),
+            VerdictGiven: ("register what passed", self._register),
+            VersionRegistered: ("roll out what was registered", self._roll_out),
+        }
+
+    def react(self) -> int:
+        """Act on every event since the last look, once each. Returns how many there were."""
+        self._look_at_schedules()
+        unread = self._events.unread(READER)
+        for record in unread:
+            decision = self._decide(record)
+            with self._database.write() as transaction:
+                if decision is not None:
+                    known = (decisions.c.rule == decision.rule) & (decisions.c.event == decision.event)
+                    transaction.execute(decisions.delete().where(known))
+                    row = {name: getattr(decision, name) for name in decision.__struct_fields__}
+                    transaction.execute(decisions.insert().values(row))
+                self._events.confirm(transaction, READER, record.number)
+        return len(unread)
+
+    @query()
+    def decisions(self, *, limit: int = 50) -> list[LoopDecision]:
+        """What the loop decided, newest first."""
+        wanted = select(decisions).order_by(decisions.c.event.desc()).limit(limit)
+        with self._database.read() as connection:
+            return [load(LoopDecision, row) for row in connection.execute(wanted).mappings()]
+
+    @query()
+    def wheel(self, *, project: str) -> Wheel:
+        """Where a project's wheel stands: every stage, every requirement, what is live, what waits for whom."""
+        spec = self._scope.project(name=project).spec
+        trainings = self._training.find(project=project, limit=1)
+        verdicts = self._evaluation.find(project=project, limit=1)
+        endpoints = self._delivery.endpoints(project=project)
+        main = next((e for e in endpoints if e.name == e.model), None)
+        windows = self._monitoring.windows(endpoint=main.name, limit=8) if main else []
+        rollouts = self._delivery.rollouts(endpoint=main.name, limit=1) if main else []
+        return Wheel(
+            project=project,
+            problem=spec.project.problem,
+            owner=spec.project.owner,
+            requirements=[_status(requirement, windows) for requirement in spec.requirement],
+            endpoints=endpoints,
+            champion=self._champion(project),
+            training=trainings[0] if trainings else None,
+            verdict=verdicts[0] if verdicts else None,
+            rollout=rollouts[0] if rollouts else None,
+            window=windows[0] if windows else None,
+            waiting=self._waiting(project),
+            decisions=self.decisions(limit=5),
+            recent=self._events.history(newest_first=True, limit=10),
+        )
+
+    def _decide(self, record: EventRecord) -> LoopDecision | None:
+        """Apply the event's rule, in the loop's name and with the event as cause."""
+        event = record.event()
+        rule = self._rules.get(type(event)) if event is not None else None
+        if event is None or rule is None:
+            return None
+        name, act = rule
+        with acting(f"loop: {name}", cause=record.number):
+            try:
+                outcome, reason = act(record, event)
+            except TreadleError as error:
+                outcome, reason = "failed", error.message
+        return LoopDecision(rule=name, event=record.number, outcome=outcome, reason=reason, at=self._clock.now())
+
+    def _retrain(self, record: EventRecord, event: Event) -> Verdict:
+        project: str = event.project  # type: ignore[attr-defined]
+        if self._has_caused(record, "TrainingStarted"):
+            return "nothing to do", "this event has started a training already"
+        brake = self._brake(record, event, project)
+        if brake:
+            return "braked", brake
+        training = self._training.start(project=project, name=f"retrain: {record.type}")
+        return "acted", f"started training {training.run}"
+
+    def _brake(self, record: EventRecord, event: Event, project: str) -> str | None:
+        """Why no training may start now, or None."""
+        policy = self._scope.project(name=project).spec.retrain
+        wanted = {DriftFound: "drift", RequirementMissed: "missed requirement"}.get(type(event))
+        if wanted is not None and wanted not in policy.when:
+            return f"'{wanted}' is not among the declared triggers"
+        main = getattr(event, "endpoint", project)
+        if main != project and not self._leads(main):
+            return f"endpoint '{main}' is not the one that is kept up to date"
+        if record.depth >= policy.max_depth:
+            return f"the chain of causes is {record.depth} long, the limit is {policy.max_depth}"
+        if self._training.find(project=project, state="running", limit=1):
+            return "a training is running"
+        if any(self._delivery.rollouts(endpoint=project, state=state, limit=1) for state in ACTIVE):
+            return "a rollout is under way"
+        return self._spent(project, duration(policy.cooldown), policy.budget_per_month)
+
+    def _spent(self, project: str, cooldown: timedelta, budget: int) -> str | None:
+        started = [r for r in self._events.history(type="TrainingStarted", newest_first=True, limit=200)]
+        mine = [r for r in started if r.body.get("project") == project]
+        now = self._clock.now()
+        if mine and now - mine[0].at < cooldown:
+            return f"the last training began {_ago(now - mine[0].at)} ago, the cooldown is {_ago(cooldown)}"
+        month = [r for r in mine if r.actor.startswith("loop:") and now - r.at < timedelta(days=30)]
+        if len(month) >= budget:
+            return f"{len(month)} trainings were started in the last 30 days, the budget is {budget}"
+        return None
+
+    def _judge(self, record: EventRecord, event: Event) -> Verdict:
+        assert isinstance(event, TrainingFinished)
+        if self._has_caused(record, "JobQueued"):
+            return "nothing to do", "this training is being judged already"
+        champion = self._champion(event.project)
+        self._evaluation.request(run=event.run, champion=champion.package if champion else None)
+        return "acted", f"had run {event.run} judged beside {champion.ref if champion else 'nobody'}"
+
+    def _register(self, record: EventRecord, event: Event) -> Verdict:  # noqa: ARG002
+        assert isinstance(event, VerdictGiven)
+        if event.outcome != "passed":
+            return "nothing to do", f"the candidate is not registered: {event.outcome}: {event.reason}"
+        version = self._registry.register(verdict=event.verdict)
+        return "acted", f"registered {version.ref}"
+
+    def _roll_out(self, record: EventRecord, event: Event) -> Verdict:
+        assert isinstance(event, VersionRegistered)
+        version = self._registry.get(model=event.model, number=event.number)
+        if not self._scope.project(name=version.project).spec.rollout.automatic:
+            return "nothing to do", "rollouts are not automatic here; deploy it with: treadle deploy " + version.ref
+        if self._has_caused(record, "RolloutStarted"):
+            return "nothing to do", "it is being rolled out already"
+        rollout = self._delivery.deploy(version=version.ref)
+        return "acted", f"began rollout {rollout.id} of {version.ref}"
+
+    def _look_at_schedules(self) -> None:
+        """Emit ScheduleDue for every declared schedule that has passed a moment since the last look."""
+        now = self._clock.now()
+        for project in self._scope.projects():
+            for schedule in project.spec.retrain.schedules:
+                self._look_at(project.name, schedule, now)
+
+    def _look_at(self, project: str, schedule: str, now: datetime) -> None:
+        here = (schedules.c.project == project) & (schedules.c.schedule == schedule)
+        with self._database.read() as connection:
+            looked = connection.scalar(select(schedules.c.looked_at).where(here))
+        if looked is not None and now - looked < timedelta(minutes=1):
+            return
+        with self._database.write() as transaction:
+            transaction.execute(schedules.delete().where(here))
+            transaction.execute(schedules.insert().values(project=project, schedule=schedule, looked_at=now))
+            if looked is not None and cron.due(schedule, looked, now):
+                self._events.append(transaction, ScheduleDue(project=project, schedule=schedule))
+
+    def _has_caused(self, record: EventRecord, type: str) -> bool:
+        """Whether an event has led to one of that type already: what makes rules safe to repeat."""
+        return any(effect.type == type for effect in self._events.effects(number=record.number))
+
+    def _leads(self, endpoint: str) -> bool:
+        found = self._delivery.endpoint(name=endpoint)
+        return found.name == found.model
+
+    def _champion(self, model: str) -> ModelVersion | None:
+        try:
+            return self._registry.resolve(ref=f"{model}@{CHAMPION}")
+        except NotFound:
+            return None
+
+    def _waiting(self, project: str) -> list[str]:
+        """What waits for whom, in words."""
+        waits = []
+        for endpoint in self._delivery.endpoints(project=project):
+            for rollout in self._delivery.rollouts(endpoint=endpoint.name, state="waiting"):
+                waits.append(f"{rollout.version} waits for an approver: treadle approve {rollout.version}")
+            for rollout in self._delivery.rollouts(endpoint=endpoint.name, state="running"):
+                waits.append(f"{rollout.version} is at step '{rollout.step}' of {endpoint.name}: {rollout.reason}")
+        for training in self._training.find(project=project, state="running"):
+            waits.append(f"training {training.run} waits for its pipeline {training.pipeline}")
+        return waits
+
+
+def _status(requirement: Requirement, windows: list[Window]) -> RequirementStatus:
+    """The newest window that shows something of a requirement."""
+    value, at = None, None
+    for window in windows:
+        measured = {measure.metric: measure.value for measure in window.measures}
+        if window.rows:
+            measured["latency_ms.p99"] = window.latency_ms_p99
+        if requirement.metric in measured:
+            value, at = measured[requirement.metric], window.end
+            break
+    return RequirementStatus(
+        id=requirement.id,
+        says=requirement.says,
+        bound=requirement.bound,
+        value=value,
+        met=None if value is None else requirement.met_by(value),
+        measured_at=at,
+    )
+
+
+def _ago(span: timedelta) -> str:
+    return (
+        f"{span / timedelta(days=1):.1f} days"
+        if span >= timedelta(days=1)
+        else f"{span / timedelta(hours=1):.1f} hours"
+    )

@@ -1,0 +1,21 @@
+from sqlalchemy import BigInteger, Column, String, Table, Text
+
+from treadle.ports.database import Instant, metadata
+
+decisions = Table(
+    "loop_decisions",
+    metadata,
+    Column("rule", String(80), primary_key=True),
+    Column("event", BigInteger, primary_key=True),
+    Column("outcome", String(20), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", Instant, nullable=False),
+)
+
+schedules = Table(
+    "loop_schedules",
+    metadata,
+    Column("project", String(63), primary_key=True),
+    Column("schedule", String(100), primary_key=True),
+    Column("looked_at", Instant, nullable=False),
+)

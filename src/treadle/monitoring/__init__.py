@@ -1,0 +1,1 @@
+"""Windows over production: drift, performance, staleness. Finds, and tells; it never acts."""

@@ -1,0 +1,233 @@
+"""Measures each endpoint window by window: drift when it ends, performance when its labels are due."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from sqlalchemy import select
+
+from treadle.data.frames import plain
+from treadle.data.service import Data
+from treadle.delivery.model import Endpoint
+from treadle.delivery.service import Delivery
+from treadle.evaluation.metrics import METRICS, estimate, metric
+from treadle.events.service import Events
+from treadle.kernel.clock import EPOCH, Clock
+from treadle.kernel.entity import from_json, to_text
+from treadle.kernel.operation import query
+from treadle.monitoring.drift import compare
+from treadle.monitoring.model import (
+    ColumnDrift,
+    DriftFound,
+    LabelsMissing,
+    Measure,
+    ModelStale,
+    Performance,
+    RequirementMissed,
+    Window,
+)
+from treadle.monitoring.tables import windows
+from treadle.ports.blobs import Blobs
+from treadle.ports.database import Database, load
+from treadle.ports.tree import fetch_tree
+from treadle.registry.service import Registry
+from treadle.scope.model import ProjectSpec, duration
+from treadle.scope.service import Scope
+from treadle.serving.inference_log import InferenceLogs, LogRow
+from treadle.training.package import REFERENCE, Reference
+
+MIN_ROWS = 100  # a window with fewer answers is measured, but says nothing about drift
+
+
+class Monitoring:
+    """What production shows."""
+
+    def __init__(
+        self,
+        database: Database,
+        events: Events,
+        clock: Clock,
+        blobs: Blobs,
+        scope: Scope,
+        data: Data,
+        registry: Registry,
+        delivery: Delivery,
+        logs: InferenceLogs,
+        cache: Path,
+    ) -> None:
+        self._database, self._events, self._clock, self._blobs = database, events, clock, blobs
+        self._scope, self._data, self._registry, self._delivery = scope, data, registry, delivery
+        self._logs, self._cache = logs, cache
+
+    @query()
+    def windows(self, *, endpoint: str, limit: int = 100) -> list[Window]:
+        """An endpoint's windows, newest first."""
+        wanted = select(windows).where(windows.c.endpoint == endpoint).order_by(windows.c.start.desc()).limit(limit)
+        with self._database.read() as connection:
+            return [_window(row) for row in connection.execute(wanted).mappings()]
+
+    @query()
+    def performance(self, *, endpoint: str, since: datetime, until: datetime, metric: str = "roc_auc") -> Performance:
+        """A metric over every answer an endpoint gave in a period whose label has come."""
+        project = self._delivery.endpoint(name=endpoint).project
+        answered = {row.id: row.output for row in self._answers(endpoint, since, until)}
+        labels = self._data.labels_of(project, list(answered))
+        value = _measure(metric, answered, labels) if labels else None
+        return Performance(
+            endpoint=endpoint,
+            since=since,
+            until=until,
+            metric=metric,
+            value=value,
+            rows=len(answered),
+            labelled=len(labels),
+        )
+
+    def reconcile(self) -> int:
+        """Measure every window that has ended, and complete every one whose labels are due. Returns how many."""
+        done = 0
+        for endpoint in self._delivery.endpoints():
+            if endpoint.champion is not None:
+                spec = self._scope.project(name=endpoint.project).spec
+                done += self._measure_ended(endpoint, spec) + self._complete_due(endpoint, spec)
+        return done
+
+    def _measure_ended(self, endpoint: Endpoint, spec: ProjectSpec) -> int:
+        length = duration(spec.monitoring.window)
+        last = self.windows(endpoint=endpoint.name, limit=1)
+        start = last[0].end if last else _floor(endpoint.created_at, length)
+        done = 0
+        while start + length <= self._clock.now():
+            self._measure(endpoint, spec, start, start + length)
+            start += length
+            done += 1
+        return done
+
+    def _measure(self, endpoint: Endpoint, spec: ProjectSpec, start: datetime, end: datetime) -> None:
+        rows = [row for row in self._logs.read(endpoint.name, start, end) if row.role != "shadow"]
+        champion = self._registry.get(model=endpoint.model, number=endpoint.champion or 0)
+        reference = self._reference(champion.package)
+        drift = _drift(reference, rows, spec.monitoring.effect) if len(rows) >= MIN_ROWS else []
+        window = Window(
+            endpoint=endpoint.name,
+            start=start,
+            end=end,
+            champion=champion.ref,
+            state="measured",
+            rows=len(rows),
+            errors=sum(row.error is not None for row in rows),
+            latency_ms_p99=round(float(np.quantile([row.micros for row in rows], 0.99)) / 1000, 3) if rows else 0.0,
+            drift=drift,
+            labels=0,
+            measures=[],
+        )
+        about: dict[str, Any] = {"endpoint": endpoint.name, "project": endpoint.project, "version": champion.ref}
+        about["start"] = start
+        moved = sorted((column for column in drift if column.drifted), key=lambda column: -column.psi)
+        with self._database.write() as transaction:
+            row = {name: getattr(window, name) for name in window.__struct_fields__}
+            transaction.execute(windows.insert().values({**row, "drift": to_text(drift), "measures": "[]"}))
+            if moved:
+                names = [column.column for column in moved]
+                found = DriftFound(**about, columns=names, strongest=names[0], psi=moved[0].psi)
+                self._events.append(transaction, found)
+            limit, age = spec.retrain.older_than, end - champion.created_at
+            if limit is not None and age > limit:
+                self._events.append(transaction, ModelStale(**about, age_days=round(age / timedelta(days=1), 1)))
+
+    def _complete_due(self, endpoint: Endpoint, spec: ProjectSpec) -> int:
+        delay = duration(spec.labelled.label_delay) if spec.labelled else timedelta()
+        due = (windows.c.endpoint == endpoint.name) & (windows.c.state == "measured")
+        due &= windows.c.end <= self._clock.now() - delay
+        with self._database.read() as connection:
+            rows = connection.execute(select(windows).where(due).order_by(windows.c.start)).mappings().all()
+        for row in rows:
+            self._complete(endpoint, spec, _window(row))
+        return len(rows)
+
+    def _complete(self, endpoint: Endpoint, spec: ProjectSpec, window: Window) -> None:
+        answered = {row.id: row.output for row in self._answers(endpoint.name, window.start, window.end)}
+        labels = self._data.labels_of(endpoint.project, list(answered))
+        enough = len(labels) >= spec.monitoring.min_labels
+        wanted = [r for r in spec.requirement if r.metric in METRICS] if enough else []
+        truth, score = _paired(answered, labels)
+        found = {requirement.id: estimate(requirement.metric, truth, score) for requirement in wanted}
+        measures = [
+            Measure(metric=r.metric, value=found[r.id].value, low=found[r.id].low, high=found[r.id].high)
+            for r in wanted
+        ]
+        about: dict[str, Any] = {
+            "endpoint": endpoint.name,
+            "project": endpoint.project,
+            "version": window.champion,
+            "start": window.start,
+        }
+        missed = [r for r in wanted if not (r.met_by(found[r.id].low) or r.met_by(found[r.id].high))]
+        production = [r for r in spec.requirement if r.metric == "latency_ms.p99" and window.rows >= MIN_ROWS]
+        missed += [r for r in production if not r.met_by(window.latency_ms_p99)]
+        here = (windows.c.endpoint == endpoint.name) & (windows.c.start == window.start)
+        with self._database.write() as transaction:
+            values = {"state": "complete", "labels": len(labels), "measures": to_text(measures)}
+            transaction.execute(windows.update().where(here).values(values))
+            for requirement in missed:
+                value = found[requirement.id].value if requirement.id in found else window.latency_ms_p99
+                facts = about | {
+                    "requirement": requirement.id,
+                    "metric": requirement.metric,
+                    "bound": requirement.bound,
+                }
+                self._events.append(transaction, RequirementMissed(**facts, value=round(value, 5)))
+            if window.rows >= MIN_ROWS and not labels and spec.labelled:
+                self._events.append(transaction, LabelsMissing(**about, labelled=0, rows=window.rows))
+
+    def _answers(self, endpoint: str, since: datetime, until: datetime) -> Iterable[LogRow]:
+        rows = self._logs.read(endpoint, since, until)
+        return (row for row in rows if row.role != "shadow" and isinstance(row.output, float))
+
+    def _reference(self, package: str) -> Reference:
+        folder = fetch_tree(self._blobs, package, self._cache / package)
+        return from_json((folder / REFERENCE).read_bytes(), Reference)
+
+
+def _drift(reference: Reference, rows: list[LogRow], effect: float) -> list[ColumnDrift]:
+    inputs = [msgspec.to_builtins(row.inputs) for row in rows]
+    current = {
+        name: profile.count(_column([values.get(name) for values in inputs], numeric=bool(profile.edges)))
+        for name, profile in reference.columns.items()
+    }
+    outputs = [row.output for row in rows if isinstance(row.output, float)]
+    found = compare(reference.columns, current, effect=effect)
+    prediction = {"prediction": reference.prediction.count(np.array(outputs, dtype=np.float64))}
+    return found + compare({"prediction": reference.prediction}, prediction, effect=effect)
+
+
+def _column(values: list[Any], *, numeric: bool) -> Any:
+    if numeric:
+        return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+    return plain(np.array(values, dtype=object))
+
+
+def _paired(answered: Mapping[str, Any], labels: Mapping[str, float]) -> tuple[Any, Any]:
+    return np.array(list(labels.values())), np.array([answered[request] for request in labels])
+
+
+def _measure(name: str, answered: Mapping[str, Any], labels: Mapping[str, float]) -> float | None:
+    value = metric(name)(*_paired(answered, labels))
+    return round(value, 6) if np.isfinite(value) else None
+
+
+def _floor(moment: datetime, length: timedelta) -> datetime:
+    """The start of the window that holds a moment; windows are counted from 1970."""
+    return moment - (moment - EPOCH) % length
+
+
+def _window(row: Mapping[Any, Any]) -> Window:
+    return load(
+        Window,
+        row,
+        drift=from_json(row["drift"], list[ColumnDrift]),
+        measures=from_json(row["measures"], list[Measure]),
+    )

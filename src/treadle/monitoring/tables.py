@@ -1,0 +1,19 @@
+from sqlalchemy import Column, Float, Integer, String, Table, Text
+
+from treadle.ports.database import Instant, metadata
+
+windows = Table(
+    "windows",
+    metadata,
+    Column("endpoint", String(200), primary_key=True),
+    Column("start", Instant, primary_key=True),
+    Column("end", Instant, nullable=False),
+    Column("champion", String(220), nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("errors", Integer, nullable=False),
+    Column("latency_ms_p99", Float, nullable=False),
+    Column("drift", Text, nullable=False),
+    Column("labels", Integer, nullable=False),
+    Column("measures", Text, nullable=False),
+)

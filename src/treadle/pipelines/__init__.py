@@ -1,0 +1,1 @@
+"""Steps in Python, the graph they form, the cache of what they made, and the jobs that run them."""

@@ -1,0 +1,231 @@
+"""Runs a project's steps as jobs, one step of progress per reconcile, and never makes the same thing twice."""
+
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from treadle.events.service import Events
+from treadle.jobs.service import Jobs
+from treadle.kernel.clock import Clock, monotonic
+from treadle.kernel.entity import from_json, from_plain, replace, to_json, to_plain, to_text
+from treadle.kernel.errors import Conflict, NotFound
+from treadle.kernel.event import acting, current_act
+from treadle.kernel.ids import new_id
+from treadle.kernel.operation import command, query
+from treadle.pipelines import output
+from treadle.pipelines.model import PipelineEnded, PipelineRun, PipelineStarted, PipelineState, StepResult, StepRun
+from treadle.pipelines.step import StepPlan, load_steps, plan, read_steps
+from treadle.pipelines.tables import pipeline_steps, pipelines, step_cache
+from treadle.ports.blobs import Blobs, digest_of
+from treadle.ports.database import Database, load
+from treadle.ports.runtime import Exporter, Runtime
+from treadle.ports.tree import fetch_tree, put_tree
+
+STEP_JOB = "pipelines.step"
+
+
+class Pipelines:
+    """Pipelines of Python steps."""
+
+    def __init__(
+        self,
+        database: Database,
+        events: Events,
+        clock: Clock,
+        blobs: Blobs,
+        jobs: Jobs,
+        exporter: Exporter,
+        runtime: Runtime,
+        cache: Path,
+    ) -> None:
+        self._database, self._events, self._clock = database, events, clock
+        self._blobs, self._jobs, self._cache = blobs, jobs, cache
+        self._exporter, self._runtime = exporter, runtime
+
+    @command()
+    def start(
+        self, *, project: str, folder: str, file: str, datasets: dict[str, str], parameters: dict[str, Any]
+    ) -> PipelineRun:
+        """Start a run of the steps in ``file`` over dataset versions given by digest. The folder's code is kept."""
+        steps = plan(read_steps(Path(folder, file)), given={*datasets, *parameters})
+        pipeline = PipelineRun(
+            id=new_id("pipe"),
+            project=project,
+            code=put_tree(self._blobs, Path(folder), pattern="**/*.py"),
+            file=file,
+            datasets=datasets,
+            parameters=parameters,
+            plan=steps,
+            asof=self._clock.now(),
+            state="running",
+            error=None,
+            started_at=self._clock.now(),
+            ended_at=None,
+            actor=current_act().actor,
+            cause=None,
+            steps=[],
+        )
+        with self._database.write() as transaction:
+            event = PipelineStarted(pipeline=pipeline.id, project=project, code=pipeline.code, datasets=datasets)
+            number = self._events.append(transaction, event)
+            self._insert(transaction, replace(pipeline, cause=number))
+        return self.get(pipeline=pipeline.id)
+
+    @query()
+    def get(self, *, pipeline: str) -> PipelineRun:
+        """One pipeline run with its steps."""
+        with self._database.read() as connection:
+            row = connection.execute(select(pipelines).where(pipelines.c.id == pipeline)).mappings().one_or_none()
+            if row is None:
+                raise NotFound(f"There is no pipeline run '{pipeline}'. List them with: treadle pipelines find")
+            return _pipeline(connection, row)
+
+    @query()
+    def find(self, *, state: PipelineState | None = None, limit: int = 50) -> list[PipelineRun]:
+        """Pipeline runs, newest first, in one state if given."""
+        wanted = select(pipelines).order_by(pipelines.c.id.desc()).limit(limit)
+        if state:
+            wanted = wanted.where(pipelines.c.state == state)
+        with self._database.read() as connection:
+            return [_pipeline(connection, row) for row in connection.execute(wanted).mappings().all()]
+
+    @command()
+    def cancel(self, *, pipeline: str) -> PipelineRun:
+        """Stop a pipeline run and the job of its current step."""
+        found = self.get(pipeline=pipeline)
+        if found.state != "running":
+            raise Conflict(f"Pipeline run '{pipeline}' has {found.state} already.")
+        for step in found.steps:
+            if step.state == "running" and step.job and not self._jobs.get(job=step.job).ended:
+                self._jobs.cancel(job=step.job)
+        self._finish(found, "cancelled", "It was cancelled.")
+        return self.get(pipeline=pipeline)
+
+    def reconcile(self) -> int:
+        """Move every running pipeline on as far as it can go now. Returns how many steps or runs changed state."""
+        return sum(self._advance(pipeline) for pipeline in self.find(state="running"))
+
+    def execute(self, payload: Mapping[str, Any]) -> StepResult:
+        """Run one step; this is what its job's process calls."""
+        pipeline = self.get(pipeline=payload["pipeline"])
+        started = monotonic()
+        folder = fetch_tree(self._blobs, pipeline.code, self._cache / pipeline.code)
+        function = load_steps(folder / pipeline.file)[payload["step"]]
+        value = function(**self._arguments(pipeline, function))
+        digest, kind = output.store(self._blobs, value, self._exporter, self._runtime)
+        return StepResult(output=digest, kind=kind, seconds=round(monotonic() - started, 3))
+
+    def fetch_output(self, step: StepRun) -> Path:
+        """The folder that holds a finished step's output."""
+        if step.output is None:
+            raise Conflict(f"Step '{step.name}' has made nothing: it is {step.state}.")
+        return fetch_tree(self._blobs, step.output, self._cache / step.output)
+
+    def _arguments(self, pipeline: PipelineRun, function: Any) -> dict[str, Any]:
+        hints = typing.get_type_hints(function)
+        given: dict[str, Any] = {"seed": 0, **pipeline.parameters, "asof": pipeline.asof}
+        step_plan = next(p for p in pipeline.plan if p.name == function.__name__)
+        arguments = {}
+        for need in step_plan.needs:
+            if (made := pipeline.step(need.name)) is not None and made.kind:
+                arguments[need.name] = output.load(self.fetch_output(made), made.kind, hints.get(need.name))
+            elif need.name in pipeline.datasets:
+                arguments[need.name] = self._dataset(pipeline.datasets[need.name])
+            elif need.name in given:
+                arguments[need.name] = given[need.name]
+        return arguments
+
+    def _dataset(self, digest: str) -> Path:
+        """The file of a dataset of one file, or the folder of one of many."""
+        folder = fetch_tree(self._blobs, digest, self._cache / digest)
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        return files[0] if len(files) == 1 else folder
+
+    def _advance(self, pipeline: PipelineRun) -> int:
+        changed = sum(self._settle(pipeline, step) for step in pipeline.steps if step.state == "running")
+        pipeline = self.get(pipeline=pipeline.id) if changed else pipeline
+        failed = next((step for step in pipeline.steps if step.state == "failed"), None)
+        if failed:
+            return changed + self._finish(pipeline, "failed", f"Step '{failed.name}' failed: {failed.error}")
+        done = {step.name for step in pipeline.steps if step.state == "succeeded"}
+        if len(done) == len(pipeline.plan):
+            return changed + self._finish(pipeline, "succeeded", None)
+        for step_plan in pipeline.plan:
+            step = pipeline.step(step_plan.name)
+            needed = {need.name for need in step_plan.needs if pipeline.step(need.name)}
+            if step and step.state == "waiting" and needed <= done:
+                self._start_step(pipeline, step_plan)
+                changed += 1
+        return changed
+
+    def _start_step(self, pipeline: PipelineRun, step_plan: StepPlan) -> None:
+        key = self._key(pipeline, step_plan)
+        mine = (pipeline_steps.c.pipeline == pipeline.id) & (pipeline_steps.c.name == step_plan.name)
+        with self._database.write() as transaction, acting(pipeline.actor, cause=pipeline.cause):
+            hit = transaction.execute(select(step_cache).where(step_cache.c.key == key)).mappings().one_or_none()
+            if hit is not None and self._blobs.has(hit["output"]):
+                done = {"state": "succeeded", "cached": True, "output": hit["output"], "kind": hit["kind"]}
+                transaction.execute(pipeline_steps.update().where(mine).values(**done, key=key))
+                return
+            payload = {"pipeline": pipeline.id, "step": step_plan.name}
+            job = self._jobs.enqueue(transaction, kind=STEP_JOB, payload=payload)
+            transaction.execute(pipeline_steps.update().where(mine).values(state="running", job=job, key=key))
+
+    def _key(self, pipeline: PipelineRun, step_plan: StepPlan) -> str:
+        """What decides a step's result: the code, and the content of each input."""
+        inputs: dict[str, Any] = {}
+        for need in step_plan.needs:
+            made = pipeline.step(need.name)
+            given = {**pipeline.parameters, **pipeline.datasets, "asof": pipeline.asof}
+            inputs[need.name] = made.output if made else given.get(need.name)
+        return digest_of(to_json([pipeline.code, pipeline.file, step_plan.name, inputs]))
+
+    def _settle(self, pipeline: PipelineRun, step: StepRun) -> int:
+        job = self._jobs.get(job=step.job or "")
+        if not job.ended:
+            return 0
+        mine = (pipeline_steps.c.pipeline == pipeline.id) & (pipeline_steps.c.name == step.name)
+        with self._database.write() as transaction:
+            if job.state == "succeeded":
+                result = from_plain(job.result, StepResult)
+                transaction.execute(pipeline_steps.update().where(mine).values(state="succeeded", **to_plain(result)))
+                transaction.execute(step_cache.delete().where(step_cache.c.key == step.key))
+                transaction.execute(step_cache.insert().values(key=step.key, output=result.output, kind=result.kind))
+            else:
+                error = f"{job.error} (job {job.id} {job.state}; see: treadle logs {job.id})"
+                transaction.execute(pipeline_steps.update().where(mine).values(state="failed", error=error))
+        return 1
+
+    def _finish(self, pipeline: PipelineRun, state: PipelineState, error: str | None) -> int:
+        still = (pipelines.c.id == pipeline.id) & (pipelines.c.state == "running")
+        with self._database.write() as transaction, acting(pipeline.actor, cause=pipeline.cause):
+            ending = {"state": state, "error": error, "ended_at": self._clock.now()}
+            if transaction.execute(pipelines.update().where(still).values(ending)).rowcount:
+                event = PipelineEnded(pipeline=pipeline.id, project=pipeline.project, state=state, error=error)
+                self._events.append(transaction, event)
+        return 1
+
+    def _insert(self, transaction: Connection, pipeline: PipelineRun) -> None:
+        row = {name: getattr(pipeline, name) for name in pipeline.__struct_fields__ if name != "steps"}
+        row |= {name: to_text(row[name]) for name in ("datasets", "parameters", "plan")}
+        transaction.execute(pipelines.insert().values(row))
+        for place, step_plan in enumerate(pipeline.plan):
+            fresh = {"state": "waiting", "cached": False, "seconds": 0.0}
+            transaction.execute(
+                pipeline_steps.insert().values(pipeline=pipeline.id, name=step_plan.name, place=place, **fresh)
+            )
+
+
+def _pipeline(connection: Connection, row: Mapping[Any, Any]) -> PipelineRun:
+    wanted = select(pipeline_steps).where(pipeline_steps.c.pipeline == row["id"]).order_by(pipeline_steps.c.place)
+    return load(
+        PipelineRun,
+        row,
+        datasets=from_json(row["datasets"], dict[str, str]),
+        parameters=from_json(row["parameters"], dict[str, Any]),
+        plan=from_json(row["plan"], list[StepPlan]),
+        steps=[load(StepRun, step) for step in connection.execute(wanted).mappings()],
+    )

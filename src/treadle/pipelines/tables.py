@@ -1,0 +1,47 @@
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, String, Table, Text
+
+from treadle.ports.database import Instant, metadata
+
+pipelines = Table(
+    "pipelines",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("project", String(63), nullable=False),
+    Column("code", String(64), nullable=False),
+    Column("file", String(300), nullable=False),
+    Column("datasets", Text, nullable=False),
+    Column("parameters", Text, nullable=False),
+    Column("plan", Text, nullable=False),
+    Column("asof", Instant, nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("error", Text),
+    Column("started_at", Instant, nullable=False),
+    Column("ended_at", Instant),
+    Column("actor", String(200), nullable=False),
+    Column("cause", BigInteger),
+    Index("pipelines_by_state", "state"),
+)
+
+pipeline_steps = Table(
+    "pipeline_steps",
+    metadata,
+    Column("pipeline", String(40), primary_key=True),
+    Column("name", String(200), primary_key=True),
+    Column("place", Integer, nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("job", String(40)),
+    Column("key", String(64)),
+    Column("output", String(64)),
+    Column("kind", String(20)),
+    Column("cached", Boolean, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("error", Text),
+)
+
+step_cache = Table(
+    "step_cache",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("output", String(64), nullable=False),
+    Column("kind", String(20), nullable=False),
+)

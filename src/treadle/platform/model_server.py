@@ -1,0 +1,100 @@
+"""The process that serves one endpoint: ``python -m treadle.platform.model_server FOLDER REPLICA``.
+
+The folder is all it knows: ``spec.json`` says what to serve, ``packages/`` holds the models, ``log/`` takes the
+inference log. It follows the spec by itself, so it goes on while everything else is down.
+"""
+
+import asyncio
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from treadle.backends.runtime.onnx import OnnxRuntime
+from treadle.kernel import process
+from treadle.kernel.clock import Clock, ManualClock, SystemClock
+from treadle.kernel.entity import from_json, to_json
+from treadle.ports.target import EndpointSpec, Replica
+from treadle.serving.engine import Engine, Generation
+from treadle.serving.inference_log import LogWriter
+from treadle.serving.server import ModelServer
+
+LOOK_SECONDS = 0.02
+
+
+class Follower:
+    """Keeps a server's engine at the generation its folder asks for, and says so in ``replica-N.json``."""
+
+    def __init__(self, folder: Path, replica: int, port: int, server: ModelServer, clock: Clock) -> None:
+        self._folder, self._replica, self._port, self._server, self._clock = folder, replica, port, server, clock
+        self._log = LogWriter(folder / "log")
+        self._seen: tuple[int, int] | None = None
+
+    async def follow(self) -> None:
+        while True:
+            stat = (self._folder / "spec.json").stat()
+            if self._seen != (stat.st_mtime_ns, stat.st_ino):
+                self._seen = (stat.st_mtime_ns, stat.st_ino)
+                await self._load()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _load(self) -> None:
+        """Load in a thread, so that the old generation answers meanwhile; then swap between two batches."""
+        spec = from_json((self._folder / "spec.json").read_bytes(), EndpointSpec)
+        try:
+            generation = await asyncio.to_thread(
+                Generation, spec, lambda digest: self._folder / "packages" / digest, OnnxRuntime()
+            )
+        except Exception as error:
+            print(f"generation {spec.generation} cannot be loaded: {error}", flush=True)
+            return
+        if self._server.engine is None:
+            self._server.engine = Engine(generation, self._log, self._clock)
+        else:
+            self._server.engine.generation = generation
+        self._say(spec.generation)
+
+    def _say(self, generation: int) -> None:
+        url = f"http://127.0.0.1:{self._port}"
+        state = Replica(url=url, pid=os.getpid(), generation=generation, ready=True)
+        aside = self._folder / f".replica-{self._replica}.{os.getpid()}"
+        aside.write_bytes(to_json(state))
+        aside.replace(self._folder / f"replica-{self._replica}.json")
+
+
+async def serve(folder: Path, replica: int, port: int, clock: Clock) -> None:
+    """Serve until told to stop; requests in hand are finished first."""
+    app: Any = ModelServer(folder.name)
+    config = uvicorn.Config(
+        app,
+        host="127.0.0.1",
+        port=port,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=9,
+    )
+    server = uvicorn.Server(config)
+    follower = asyncio.create_task(Follower(folder, replica, port, app, clock).follow())
+    await server.serve()
+    follower.cancel()
+
+
+def main(arguments: list[str]) -> None:
+    folder, replica, port = Path(arguments[0]), int(arguments[1]), int(arguments[2])
+    process.hold(folder / f"replica-{replica}.lock", what=f"Replica {replica} of endpoint '{folder.name}'")
+    file = os.environ.get("TREADLE_CLOCK")
+    clock: Clock = ManualClock(file=Path(file)) if file else SystemClock()
+    fast = importlib.util.find_spec("uvloop") is not None
+    run: Callable[..., Any] = importlib.import_module("uvloop").run if fast else asyncio.run
+    run(serve(folder, replica, port, clock))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

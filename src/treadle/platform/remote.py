@@ -1,0 +1,141 @@
+"""``connect(url)``: the same typed services, each operation a request to a server."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import httpx
+
+from treadle.kernel.entity import from_json, from_plain, to_json, to_plain
+from treadle.kernel.errors import Corrupt, TreadleError, Unavailable, error_named
+from treadle.kernel.operation import Operation, operations
+from treadle.platform.wiring import STAGES, Services
+from treadle.ports.blobs import digest_of
+
+S = TypeVar("S")
+_TRIES = 3
+
+
+class Connection:
+    """One server, spoken to over HTTP."""
+
+    def __init__(self, url: str, token: str | None) -> None:
+        self.url = url.rstrip("/")
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._client = httpx.Client(base_url=self.url, headers=headers, timeout=60)
+
+    def call(self, stage: str, operation: Operation, arguments: dict[str, Any]) -> Any:
+        """Do one operation there. Raises the same errors as the operation itself."""
+        path = f"/api/v1/{stage}/{operation.name}"
+        if operation.kind == "query":
+            given = {name: _text(value) for name, value in arguments.items() if value is not None}
+            answer = self.request("GET", path, params=given)
+        else:
+            answer = self.request("POST", path, content=to_json(arguments))
+        return from_plain(from_json(answer.content, object), operation.result)
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """One request; a GET is tried again when the server is not there for a moment."""
+        for attempt in range(_TRIES if method in ("GET", "HEAD") else 1):
+            try:
+                answer = self._client.request(method, path, **options)
+            except httpx.TransportError as error:
+                if attempt + 1 < _TRIES and method in ("GET", "HEAD"):
+                    time.sleep(0.2 * 2**attempt)
+                    continue
+                raise Unavailable(
+                    f"The server {self.url} does not answer: {error}. Is 'treadle up' running?"
+                ) from error
+            if answer.status_code >= 400:
+                raise _error(answer)
+            return answer
+        raise Unavailable(f"The server {self.url} does not answer. Is 'treadle up' running?")
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class RemoteBlobs:
+    """The Blobs port over a server's blob routes."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.url, self._connection = connection.url, connection
+
+    def put(self, content: bytes | Path) -> str:
+        digest = digest_of(content)
+        if not self.has(digest):
+            body = content.read_bytes() if isinstance(content, Path) else content
+            self._connection.request("PUT", f"/api/blobs/{digest}", content=body)
+        return digest
+
+    def get(self, digest: str) -> bytes:
+        content = self._connection.request("GET", f"/api/blobs/{digest}").content
+        if digest_of(content) != digest:
+            raise Corrupt(f"Blob {digest[:12]} from {self.url} is damaged: its content has changed.")
+        return content
+
+    def fetch(self, digest: str, to: Path) -> None:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        aside = to.with_name(f".{to.name}.part")
+        aside.write_bytes(self.get(digest))
+        aside.replace(to)
+
+    def has(self, digest: str) -> bool:
+        return bool(from_json(self._connection.request("GET", f"/api/blobs/{digest}/exists").content, bool))
+
+    def delete(self, digest: str) -> None:
+        self._connection.request("DELETE", f"/api/blobs/{digest}")
+
+    def digests(self) -> Iterator[str]:
+        yield from from_json(self._connection.request("GET", "/api/blobs").content, list[str])
+
+
+class Remote(Services):
+    """All of Treadle, on a server."""
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        self._connection = Connection(url, token)
+        self.blobs = RemoteBlobs(self._connection)
+        for name, kind in STAGES.items():
+            setattr(self, name, _service(kind, name, self._connection))
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> "Remote":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def connect(url: str, *, token: str | None = None) -> Remote:
+    """The services of a server that ``treadle up`` runs. Raises Unavailable, at the first call, when it does not answer."""
+    return Remote(url, token)
+
+
+def _service(kind: type[S], stage: str, connection: Connection) -> S:
+    """A stand-in for a service whose operations are requests. What is no operation is not there."""
+
+    def method(operation: Operation) -> Any:
+        def call(self: object, **arguments: Any) -> Any:  # noqa: ARG001
+            return connection.call(stage, operation, {name: to_plain(value) for name, value in arguments.items()})
+
+        call.__name__, call.__doc__ = operation.name, operation.doc
+        return call
+
+    methods = {name: method(operation) for name, operation in operations(cast(type, kind)).items()}
+    return cast(S, type(kind.__name__, (), methods)())
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else to_json(value).decode()
+
+
+def _error(answer: httpx.Response) -> TreadleError:
+    try:
+        body = from_json(answer.content, dict[str, Any])
+        return error_named(body["error"])(body["message"])
+    except (TreadleError, KeyError):
+        return TreadleError(f"The server answered {answer.status_code}: {answer.text[:200]}")

@@ -1,0 +1,77 @@
+"""Where a home is and which backends it uses; remembered in the home, handed to child processes by environment."""
+
+import os
+from collections.abc import Callable
+from datetime import datetime
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from treadle.kernel.clock import Clock, ManualClock, SystemClock
+from treadle.kernel.entity import Entity, from_json, replace, to_json
+from treadle.kernel.errors import Invalid, did_you_mean
+
+FILE = "settings.json"
+
+
+class Settings(Entity):
+    """A home's settings. Empty URLs mean the embedded backends inside the home."""
+
+    home: str
+    database: str = ""
+    blobs: str = ""
+    executor: str = ""
+    target: str = ""
+    manual_clock: bool = False
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.home)
+
+    def environment(self) -> dict[str, str]:
+        """What a child process needs to open the same platform."""
+        clock = {"TREADLE_CLOCK": str(self.folder / "clock")} if self.manual_clock else {}
+        return {"TREADLE_SETTINGS": to_json(self).decode(), **clock}
+
+    def clock(self) -> Clock:
+        return ManualClock(file=self.folder / "clock") if self.manual_clock else SystemClock()
+
+
+def from_environment() -> Settings:
+    text = os.environ.get("TREADLE_SETTINGS")
+    if not text:
+        raise Invalid("This process was started without TREADLE_SETTINGS; start it through treadle.")
+    return from_json(text, Settings)
+
+
+def settings_for(home: Path, **given: Any) -> Settings:
+    """The settings of a home: what is given, else what the home remembers, else the embedded backends."""
+    home = home.expanduser().resolve()
+    if home.exists() and not home.is_dir():
+        raise Invalid(f"The home '{home}' is a file. Name a folder with --home.")
+    home.mkdir(parents=True, exist_ok=True)
+    file = home / FILE
+    remembered = from_json(file.read_bytes(), Settings) if file.exists() else Settings(home=str(home))
+    settings = replace(remembered, home=str(home), **{name: value for name, value in given.items() if value})
+    if not file.exists() or settings != remembered:
+        aside = file.with_suffix(f".{os.getpid()}")
+        aside.write_bytes(to_json(settings))
+        aside.replace(file)
+    return settings
+
+
+def backend(port: str, url: str, *arguments: Any) -> Any:
+    """Make the backend that a URL's scheme names, found among the entry points ``treadle.PORT``."""
+    scheme = url.partition(":")[0].partition("+")[0]
+    known = {entry.name: entry for entry in entry_points(group=f"treadle.{port}")}
+    if scheme not in known:
+        raise Invalid(f"No {port} backend handles '{scheme}:' URLs.{did_you_mean(scheme, known)}")
+    factory: Callable[..., Any] = known[scheme].load()
+    return factory(url, *arguments)
+
+
+def manual_clock(settings: Settings, start: datetime) -> ManualClock:
+    """The home's manual clock, set to ``start``."""
+    clock = ManualClock(file=settings.folder / "clock")
+    clock.set(start)
+    return clock

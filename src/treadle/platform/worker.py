@@ -1,0 +1,51 @@
+"""The worker process: turns the wheel and runs jobs. ``python -m treadle.platform.worker``."""
+
+import logging
+import signal
+import sys
+import time
+from types import FrameType
+
+from treadle.kernel import process
+from treadle.kernel.errors import TreadleError
+from treadle.platform.settings import from_environment
+from treadle.platform.supervisor import revive
+from treadle.platform.wiring import Embedded
+
+IDLE_SECONDS, BUSY_SECONDS = 0.2, 0.02
+log = logging.getLogger("treadle.worker")
+
+
+def main() -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = from_environment()
+    process.hold(settings.folder / "run" / "worker.lock", what=f"The worker of '{settings.home}'")
+    platform = Embedded(settings)
+    worker = platform.worker(f"worker {settings.home}")
+    stopping: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        stopping.append(number)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    while not stopping:
+        try:
+            moved = worker.turn() + platform.turn()
+        except TreadleError as error:  # the database or the disk is away for a moment: the next turn tries again
+            log.warning("%s", error.message)
+            moved = 0
+            time.sleep(1)
+        except Exception:
+            log.exception("a turn of the wheel failed")
+            moved = 0
+            time.sleep(1)
+        revive(settings)
+        if not moved:
+            time.sleep(BUSY_SECONDS if worker.busy else IDLE_SECONDS)
+    worker.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

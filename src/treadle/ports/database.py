@@ -1,0 +1,57 @@
+"""Where records, events and the job queue live."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+from sqlalchemy import BigInteger, Connection, MetaData
+from sqlalchemy.types import TypeDecorator
+
+from treadle.kernel.clock import from_micros, to_micros
+from treadle.kernel.entity import Entity
+
+E = TypeVar("E", bound=Entity)
+
+metadata = MetaData()
+"""Every stage's tables register here; migrations are checked against it."""
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware UTC moment stored as microseconds since 1970: exact and the same on every engine."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> int | None:  # noqa: ARG002
+        return None if value is None else to_micros(value)
+
+    def process_result_value(self, value: int | None, dialect: Any) -> datetime | None:  # noqa: ARG002
+        return None if value is None else from_micros(value)
+
+
+class Database(Protocol):
+    """Transactions over one SQL database.
+
+    - ``write`` is atomic: all of the block is durable when it ends, or none of it when it raises.
+    - ``read`` sees only what was committed, and never waits for a writer.
+    - ``in_order`` makes writers that call it commit one after another, so that what they number has no gaps or races.
+    - ``migrate`` brings the schema up to date, may repeat, and raises Conflict when the schema is newer than this code.
+    """
+
+    url: str
+
+    def write(self) -> AbstractContextManager[Connection]: ...
+
+    def read(self) -> AbstractContextManager[Connection]: ...
+
+    def in_order(self, transaction: Connection) -> None: ...
+
+    def migrate(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def load(kind: type[E], row: Mapping[Any, Any], **decoded: object) -> E:
+    """Build an entity from a row's columns of the same names; ``decoded`` replaces those stored in another form."""
+    return kind(**{name: decoded[name] if name in decoded else row[name] for name in kind.__struct_fields__})

@@ -1,0 +1,72 @@
+"""Where a deployment becomes real."""
+
+from typing import Literal, Protocol
+
+from treadle.kernel.entity import Entity
+
+
+class Variant(Entity):
+    """One model version inside an endpoint, and its part in the traffic.
+
+    ``weight`` is its share of answered requests (the weights of an endpoint add up to 1); a shadow has weight 0
+    and sees a copy of every request, whose answer is kept and never sent.
+    """
+
+    version: str
+    package: str
+    role: Literal["champion", "candidate", "shadow"] = "champion"
+    weight: float = 1.0
+
+
+class EndpointSpec(Entity):
+    """What an endpoint should be. ``generation`` grows with every change, so that what is observed can be compared."""
+
+    name: str
+    generation: int
+    variants: list[Variant]
+    replicas: int = 1
+
+
+class Replica(Entity):
+    """One process that answers for an endpoint, as last seen."""
+
+    url: str
+    pid: int
+    generation: int
+    ready: bool
+
+
+class EndpointStatus(Entity):
+    name: str
+    generation: int
+    replicas: list[Replica]
+
+    @property
+    def ready(self) -> bool:
+        """Every replica serves the wanted generation."""
+        return bool(self.replicas) and all(r.ready and r.generation >= self.generation for r in self.replicas)
+
+
+class Target(Protocol):
+    """Makes endpoints real and keeps them so.
+
+    - ``apply`` states what is wanted; it may repeat, and returns before it is true. Packages are digests of trees in
+      the blob store. No request fails because of a change from one generation to the next.
+    - ``observe`` tells what is, without waiting; None for an endpoint nobody applied.
+    - ``remove`` ends an endpoint; it may repeat.
+    - ``tend`` does what must be done from time to time to keep endpoints real, such as restarting what died. One process
+      at a time tends a target; a target with a controller of its own needs none and does nothing.
+    - What was applied survives this process: another instance over the same place sees it.
+    """
+
+    def apply(self, spec: EndpointSpec) -> None: ...
+
+    def observe(self, name: str) -> EndpointStatus | None: ...
+
+    def remove(self, name: str) -> None: ...
+
+    def endpoints(self) -> list[str]: ...
+
+    def tend(self) -> None: ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,61 @@
+"""A folder as one content-addressed value: a manifest blob that names a blob for every file."""
+
+from pathlib import Path, PurePosixPath
+
+from treadle.kernel.entity import Entity, from_json, to_json
+from treadle.kernel.errors import Corrupt, NotFound
+from treadle.ports.blobs import Blobs
+
+
+class TreeFile(Entity):
+    digest: str
+    bytes: int
+
+
+class Tree(Entity):
+    """Files by POSIX path relative to the folder's root."""
+
+    files: dict[str, TreeFile]
+
+    @property
+    def bytes(self) -> int:
+        return sum(file.bytes for file in self.files.values())
+
+
+def put_tree(blobs: Blobs, source: Path, *, pattern: str = "**/*") -> str:
+    """Store a folder's files (or one file) and return the digest of their manifest."""
+    if not source.exists():
+        raise NotFound(f"There is no file or folder at '{source}'. Check the path, or create it first.")
+    root = source.parent if source.is_file() else source
+    paths = [source] if source.is_file() else sorted(path for path in source.glob(pattern) if path.is_file())
+    return put_files(blobs, {path.relative_to(root).as_posix(): path for path in paths})
+
+
+def put_files(blobs: Blobs, files: dict[str, Path | bytes]) -> str:
+    """Store named contents as a tree and return the digest of its manifest."""
+    entries = {}
+    for name, content in sorted(files.items()):
+        size = content.stat().st_size if isinstance(content, Path) else len(content)
+        entries[name] = TreeFile(digest=blobs.put(content), bytes=size)
+    return blobs.put(to_json(Tree(files=entries)))
+
+
+def read_tree(blobs: Blobs, digest: str) -> Tree:
+    return from_json(blobs.get(digest), Tree)
+
+
+def fetch_tree(blobs: Blobs, digest: str, to: Path) -> Path:
+    """Write a tree's files under ``to``; files that are there already are left alone. Returns ``to``."""
+    for name, file in read_tree(blobs, digest).files.items():
+        path = to / _inside(name)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            blobs.fetch(file.digest, path)
+    return to
+
+
+def _inside(name: str) -> PurePosixPath:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise Corrupt(f"A stored folder names the file '{name}', which would leave the folder; it was not written.")
+    return path

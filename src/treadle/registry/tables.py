@@ -1,0 +1,37 @@
+from sqlalchemy import Column, Integer, String, Table, Text, UniqueConstraint
+
+from treadle.ports.database import Instant, metadata
+
+versions = Table(
+    "model_versions",
+    metadata,
+    Column("model", String(200), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("project", String(63), nullable=False),
+    Column("run", String(40), nullable=False),
+    Column("package", String(64), nullable=False),
+    Column("verdict", String(40), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    UniqueConstraint("model", "verdict", name="one_version_per_verdict"),
+)
+
+aliases = Table(
+    "model_aliases",
+    metadata,
+    Column("model", String(200), primary_key=True),
+    Column("alias", String(100), primary_key=True),
+    Column("number", Integer, nullable=False),
+)
+
+approvals = Table(
+    "model_approvals",
+    metadata,
+    Column("model", String(200), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("by", String(200), nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("verdict", String(40), nullable=False),
+    Column("package", String(64), nullable=False),
+    Column("signature", String(64), nullable=False),
+)

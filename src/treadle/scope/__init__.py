@@ -1,0 +1,1 @@
+"""What we build, for whom, and when it is good enough: the project file, its requirements."""

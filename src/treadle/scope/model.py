@@ -1,0 +1,151 @@
+"""The types of ``treadle.toml``: what people decide about a project."""
+
+import re
+from datetime import datetime, timedelta
+from typing import Literal
+
+import msgspec
+
+from treadle.kernel.entity import Entity
+from treadle.kernel.errors import Invalid
+from treadle.kernel.event import Event
+
+TRIGGERS = ("drift", "missed requirement")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def duration(text: str) -> timedelta:
+    """Read ``90s``, ``15m``, ``12h``, ``30d`` or ``2w``. Raises Invalid for anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", text.strip())
+    if not found:
+        raise Invalid(f"'{text}' is not a duration. Write a number and a unit, such as 90s, 15m, 12h, 30d or 2w.")
+    return timedelta(**{_UNITS[found[2]]: float(found[1])})
+
+
+class About(Entity):
+    """``[project]``: what is built, why, and who answers for it."""
+
+    name: str
+    problem: str = ""
+    owner: str = ""
+    users: str = ""
+    risk: Literal["low", "medium", "high"] = "medium"
+    budget: str = ""
+
+
+class DataSource(Entity):
+    """``[data.NAME]``: where a dataset comes from, and what it is. The label's name marks the dataset that is learnt from."""
+
+    source: str
+    label: str | None = None
+    label_delay: str = "0s"
+    owner: str = ""
+    licence: str = ""
+    sensitivity: str = ""
+
+
+class Requirement(Entity):
+    """``[[requirement]]``: gates promotion and watches production. ``metric`` is a name such as ``roc_auc``."""
+
+    id: str
+    metric: str
+    says: str = ""
+    at_least: float | None = None
+    at_most: float | None = None
+    baseline: str = ""
+    objective: str = ""
+
+    @property
+    def bound(self) -> str:
+        return (
+            f"{self.metric} ≥ {self.at_least:g}" if self.at_least is not None else f"{self.metric} ≤ {self.at_most:g}"
+        )
+
+    def met_by(self, value: float) -> bool:
+        return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
+
+
+class PipelineFile(Entity):
+    """``[pipeline]``: the Python file that holds the steps, and the parameters they are given by default."""
+
+    file: str = "pipeline.py"
+    parameters: dict[str, str | int | float | bool] = {}
+
+
+class RolloutPolicy(Entity):
+    """``[rollout]``: ``shadow`` and shares of traffic in order; ``hold`` is how long each step lasts at least."""
+
+    steps: list[str] = msgspec.field(default_factory=lambda: ["shadow", "10%", "50%", "100%"])
+    hold: str = "0s"
+    min_requests: int = 50
+    approve: list[Literal["production"]] = []
+    automatic: bool = True
+
+
+class RetrainPolicy(Entity):
+    """``[retrain]``: what starts a training, and the brakes on it."""
+
+    when: list[str] = []
+    cooldown: str = "1d"
+    budget_per_month: int = 8
+    max_depth: int = 12
+
+    @property
+    def older_than(self) -> timedelta | None:
+        """The age from which a live model is stale, if one is declared."""
+        ages = [duration(text.removeprefix("older than ")) for text in self.when if text.startswith("older than ")]
+        return min(ages, default=None)
+
+    @property
+    def schedules(self) -> list[str]:
+        """The triggers that are cron expressions."""
+        return [text for text in self.when if text not in TRIGGERS and not text.startswith("older than ")]
+
+
+class MonitoringPolicy(Entity):
+    """``[monitoring]``: how production is looked at. ``effect`` is the smallest PSI that counts as drift."""
+
+    window: str = "1d"
+    min_labels: int = 100
+    effect: float = 0.1
+
+
+class ProjectSpec(Entity):
+    """All of ``treadle.toml``."""
+
+    project: About
+    data: dict[str, DataSource] = {}
+    requirement: list[Requirement] = []
+    pipeline: PipelineFile = PipelineFile()
+    rollout: RolloutPolicy = RolloutPolicy()
+    retrain: RetrainPolicy = RetrainPolicy()
+    monitoring: MonitoringPolicy = MonitoringPolicy()
+
+    @property
+    def labelled(self) -> DataSource | None:
+        """The dataset that is learnt from."""
+        return next((source for source in self.data.values() if source.label), None)
+
+
+class Project(Entity):
+    """A project as it was last declared: its file, its digest, and the folder it lies in on the machine that runs it."""
+
+    name: str
+    spec: ProjectSpec
+    folder: str
+    digest: str
+    declared_at: datetime
+
+
+class ProjectDeclared(Event):
+    project: str
+    digest: str
+    requirements: list[str]
+
+    @property
+    def subject(self) -> str:
+        return f"project:{self.project}"
+
+    @property
+    def makes(self) -> tuple[str, ...]:
+        return (f"spec:{self.digest}", *(f"requirement:{self.project}/{name}" for name in self.requirements))

@@ -1,0 +1,60 @@
+"""Projects and their requirements, as last declared."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import select
+
+from treadle.events.service import Events
+from treadle.kernel.clock import Clock
+from treadle.kernel.entity import from_json, to_json, to_text
+from treadle.kernel.errors import NotFound, did_you_mean
+from treadle.kernel.operation import command, query
+from treadle.ports.blobs import digest_of
+from treadle.ports.database import Database, load
+from treadle.scope.model import Project, ProjectDeclared, ProjectSpec
+from treadle.scope.tables import projects
+
+
+class Scope:
+    """What is built, and when it is good enough."""
+
+    def __init__(self, database: Database, events: Events, clock: Clock) -> None:
+        self._database, self._events, self._clock = database, events, clock
+
+    @command()
+    def declare(self, *, spec: ProjectSpec, folder: str) -> Project:
+        """Take a project's file as it is now. Declaring the same again changes nothing."""
+        name, digest = spec.project.name, digest_of(to_json(spec))
+        with self._database.write() as transaction:
+            row = transaction.execute(select(projects).where(projects.c.name == name)).mappings().one_or_none()
+            if row is not None and row["digest"] == digest and row["folder"] == folder:
+                return _project(row)
+            values = {"spec": to_text(spec), "folder": folder, "digest": digest, "declared_at": self._clock.now()}
+            if row is None:
+                transaction.execute(projects.insert().values(name=name, **values))
+            else:
+                transaction.execute(projects.update().where(projects.c.name == name).values(values))
+            names = [requirement.id for requirement in spec.requirement]
+            self._events.append(transaction, ProjectDeclared(project=name, digest=digest, requirements=names))
+        return self.project(name=name)
+
+    @query()
+    def project(self, *, name: str) -> Project:
+        """One project."""
+        with self._database.read() as connection:
+            row = connection.execute(select(projects).where(projects.c.name == name)).mappings().one_or_none()
+            if row is None:
+                known = connection.scalars(select(projects.c.name)).all()
+                raise NotFound(f"There is no project '{name}' here.{did_you_mean(name, known)}")
+        return _project(row)
+
+    @query()
+    def projects(self) -> list[Project]:
+        """All projects by name."""
+        with self._database.read() as connection:
+            return [_project(row) for row in connection.execute(select(projects).order_by(projects.c.name)).mappings()]
+
+
+def _project(row: Mapping[Any, Any]) -> Project:
+    return load(Project, row, spec=from_json(row["spec"], ProjectSpec))

@@ -1,0 +1,200 @@
+"""Routes rows to variants, runs each variant once per batch, logs, then answers.
+
+Batches form by themselves: all requests that arrived while the last batch ran are the next one, so an idle server adds
+no wait. Whatever is done per prediction (routing, logging, counting) is done once per batch.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treadle.kernel.clock import Clock, to_micros
+from treadle.kernel.errors import Busy, Invalid, TreadleError, Unavailable
+from treadle.ports.runtime import Runtime, open_model
+from treadle.ports.target import EndpointSpec, Variant
+from treadle.serving.inference_log import LogRow, LogWriter
+from treadle.serving.rows import RowReader
+
+MAX_PENDING = 4096  # requests waiting for the next batch; more are refused with 429
+MAX_BATCH_ROWS = 1024
+
+
+class ModelFailed(TreadleError):
+    """The model itself could not answer a well-formed row."""
+
+    status = 500
+
+
+class Served:
+    """One variant in memory."""
+
+    def __init__(self, variant: Variant, generation: int, folder: Path, runtime: Runtime) -> None:
+        self.variant, self.generation = variant, generation
+        self.signature, self._model = open_model(folder, runtime)
+        self.reader = RowReader(self.signature)
+
+    def predict(self, rows: list[Any]) -> tuple[list[Any], list[str | None]]:
+        """Outputs and errors, one of each per row; a row that fails does not disturb the others."""
+        try:
+            answers = self._model.predict(self.reader.columns(rows))
+        except Exception as error:
+            if len(rows) == 1:
+                return [None], [_reason(error)]
+            parts = [self.predict([row]) for row in rows]
+            return [outputs[0] for outputs, _ in parts], [errors[0] for _, errors in parts]
+        return _checked(answers)
+
+
+class Call:
+    """One request on its way through a batch."""
+
+    __slots__ = ("done", "id", "outputs", "rows", "served", "started")
+
+    def __init__(self, id: str, rows: list[Any], served: Served, done: "asyncio.Future[list[Any]]") -> None:
+        self.id, self.rows, self.served, self.done = id, rows, served, done
+        self.started = time.perf_counter_ns()
+        self.outputs: list[Any] = []
+
+
+class Generation:
+    """The variants of one generation of an endpoint, and who gets which request."""
+
+    def __init__(self, spec: EndpointSpec, folder: Callable[[str], Path], runtime: Runtime) -> None:
+        self.number = spec.generation
+        self.served = [Served(v, spec.generation, folder(v.package), runtime) for v in spec.variants]
+        self.answering = [served for served in self.served if served.variant.role != "shadow"]
+        self.shadows = [served for served in self.served if served.variant.role == "shadow"]
+        self._bounds = np.cumsum([served.variant.weight for served in self.answering]).tolist()
+
+    def route(self, request: str) -> Served:
+        """The variant for a request id: the same id always goes the same way while the weights stand."""
+        if len(self.answering) == 1:
+            return self.answering[0]
+        place = crc32(request.encode()) / 0x1_0000_0000
+        for bound, served in zip(self._bounds, self.answering, strict=True):
+            if place < bound:
+                return served
+        return self.answering[-1]
+
+
+class Engine:
+    """The running endpoint: submit rows, get outputs."""
+
+    def __init__(self, generation: Generation, log: LogWriter, clock: Clock) -> None:
+        self.generation = generation
+        self.counts: Counter[tuple[str, str, str]] = Counter()  # (version, role, outcome) → rows
+        self._log, self._clock = log, clock
+        self._pending: list[Call] = []
+
+    async def submit(self, request: str, rows: list[Any], served: Served) -> list[Any]:
+        """Outputs of all rows. Raises ModelFailed when the model fails on one of them."""
+        if len(self._pending) >= MAX_PENDING:
+            raise Busy(f"{MAX_PENDING} requests wait already. Try again in a second.")
+        loop = asyncio.get_running_loop()
+        call = Call(request, rows, served, loop.create_future())
+        if not self._pending:
+            loop.call_soon(self._flush)
+        self._pending.append(call)
+        return await call.done
+
+    def _flush(self) -> None:
+        pending, self._pending = self._pending, []
+        for batch in _batches(pending):
+            self._answer(batch)
+        if self.generation.shadows:
+            asyncio.get_running_loop().call_soon(self._mirror, self.generation, pending)
+
+    def _answer(self, batch: list[Call]) -> None:
+        served = batch[0].served
+        outputs, errors = served.predict([row for call in batch for row in call.rows])
+        try:
+            self._record(served, batch, outputs, errors)
+        except OSError as error:
+            for call in batch:
+                _settle(call, Unavailable(f"The inference log cannot be written ({error}), so nothing is answered."))
+            return
+        place = 0
+        for call in batch:
+            end = place + len(call.rows)
+            failed = next((error for error in errors[place:end] if error), None)
+            _settle(call, ModelFailed(f"The model failed on this request: {failed}") if failed else outputs[place:end])
+            place = end
+
+    def _mirror(self, generation: Generation, pending: list[Call]) -> None:
+        """Let the shadows answer what was answered, after the answers have left; log it, send nothing."""
+        for shadow in generation.shadows:
+            for batch in _batches(pending):
+                rows = [row for call in batch for row in call.rows]
+                try:
+                    outputs, errors = shadow.predict(shadow.reader.adopt(batch[0].served.reader, rows))
+                except Invalid as error:
+                    outputs, errors = [None] * len(rows), [error.message] * len(rows)
+                self._record(shadow, batch, outputs, errors)
+
+    def _record(self, served: Served, batch: list[Call], outputs: list[Any], errors: list[str | None]) -> None:
+        now, ended, variant = to_micros(self._clock.now()), time.perf_counter_ns(), served.variant
+        rows, place = [], 0
+        for call in batch:
+            micros = (ended - call.started) // 1000
+            for number, inputs in enumerate(call.rows):
+                rows.append(
+                    LogRow(
+                        id=call.id if number == 0 else f"{call.id}#{number}",
+                        at=now,
+                        version=variant.version,
+                        role=variant.role,
+                        generation=served.generation,
+                        micros=micros,
+                        inputs=inputs,
+                        output=outputs[place],
+                        error=errors[place],
+                    )
+                )
+                place += 1
+        self._log.append(rows)
+        failed = sum(error is not None for error in errors)
+        self.counts[variant.version, variant.role, "failed"] += failed
+        self.counts[variant.version, variant.role, "answered"] += len(errors) - failed
+
+
+def _batches(pending: list[Call]) -> list[list[Call]]:
+    """Calls grouped by variant, in order, with at most MAX_BATCH_ROWS rows where a single call allows it."""
+    batches: dict[int, list[list[Call]]] = {}
+    sizes: dict[int, int] = {}
+    for call in pending:
+        key, size = id(call.served), len(call.rows)
+        if key not in batches or sizes[key] + size > MAX_BATCH_ROWS:
+            batches.setdefault(key, []).append([])
+            sizes[key] = 0
+        batches[key][-1].append(call)
+        sizes[key] += size
+    return [batch for group in batches.values() for batch in group]
+
+
+def _checked(answers: NDArray[Any]) -> tuple[list[Any], list[str | None]]:
+    finite = np.isfinite(answers) if answers.ndim == 1 else np.isfinite(answers).all(axis=1)
+    outputs = answers.tolist()
+    if finite.all():
+        return outputs, [None] * len(outputs)
+    errors = [None if good else "its answer is not a finite number" for good in finite.tolist()]
+    return [output if good else None for output, good in zip(outputs, finite.tolist(), strict=True)], errors
+
+
+def _settle(call: Call, result: list[Any] | TreadleError) -> None:
+    if call.done.done():  # the client has gone
+        return
+    if isinstance(result, TreadleError):
+        call.done.set_exception(result)
+    else:
+        call.done.set_result(result)
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0][:200]}" if str(error) else type(error).__name__

@@ -1,0 +1,162 @@
+"""Requests in any of the accepted shapes become typed rows, checked by the model's signature in compiled code."""
+
+import csv
+import io
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from treadle.kernel.entity import explain, from_plain
+from treadle.kernel.errors import Invalid, TooLarge, did_you_mean
+from treadle.ports.runtime import Signature
+
+MAX_ROWS = 10_000
+
+_NUMBERS = {"FP16", "FP32", "FP64", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "BOOL"}
+
+
+class Split(msgspec.Struct, forbid_unknown_fields=True):
+    columns: list[str]
+    data: list[list[Any]]
+    index: list[Any] | None = None
+
+
+class V2Input(msgspec.Struct):
+    name: str
+    shape: list[int]
+    datatype: str
+    data: list[Any]
+    parameters: dict[str, Any] = {}
+
+
+class V2Request(msgspec.Struct):
+    inputs: list[V2Input]
+    id: str | None = None
+    parameters: dict[str, Any] = {}
+    outputs: list[dict[str, Any]] | None = None
+
+
+class RowReader:
+    """Reads requests for one signature. Rows are structs whose attributes are ``f0``, ``f1``, … in the inputs' order."""
+
+    def __init__(self, signature: Signature) -> None:
+        self.signature = signature
+        names = {f"f{place}": field.name for place, field in enumerate(signature.inputs)}
+        types = {"number": float | None, "text": str | None}
+        fields = [(f"f{place}", types[field.kind]) for place, field in enumerate(signature.inputs)]
+        self.row: type[msgspec.Struct] = msgspec.defstruct("Row", fields, rename=names, forbid_unknown_fields=True)
+        body = msgspec.defstruct(
+            "Body",
+            [
+                ("dataframe_records", list[self.row] | None, None),  # type: ignore[name-defined]
+                ("dataframe_split", Split | None, None),
+                ("instances", list[Any] | None, None),
+                ("inputs", Any, None),
+                ("params", dict[str, Any] | None, None),
+                ("id", str | None, None),
+            ],
+            forbid_unknown_fields=True,
+        )
+        self._body_type = body
+        self._body: msgspec.json.Decoder[Any] = msgspec.json.Decoder(body)
+        self._v2 = msgspec.json.Decoder(V2Request)
+        self._text = [field.kind == "text" for field in signature.inputs]
+
+    def invocations(self, content: bytes) -> tuple[list[Any], str | None]:
+        """MLflow's scoring body: exactly one of dataframe_records, dataframe_split, instances, inputs."""
+        try:
+            body = self._body.decode(content)
+        except msgspec.DecodeError as error:
+            raise Invalid(explain(error, self._body_type)) from error
+        if body.dataframe_records is not None and body.dataframe_split is None and body.instances is None:
+            return self._bounded(body.dataframe_records), body.id
+        forms = ("dataframe_records", "dataframe_split", "instances", "inputs")
+        given = [name for name in forms if getattr(body, name) is not None]
+        if len(given) != 1:
+            raise Invalid(f"Send exactly one of {', '.join(forms)}; this request has {' and '.join(given) or 'none'}.")
+        value = getattr(body, given[0])
+        if isinstance(value, Split):
+            return self._records([dict(zip(value.columns, row, strict=False)) for row in value.data]), body.id
+        return self._instances(value), body.id
+
+    def csv(self, content: bytes) -> list[Any]:
+        """Rows of CSV text with a header."""
+        try:
+            lines = list(csv.DictReader(io.StringIO(content.decode())))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise Invalid(f"The body is not CSV text in UTF-8: {error}.") from error
+        return self._records([{k: None if v == "" else v for k, v in line.items()} for line in lines], strict=False)
+
+    def v2(self, content: bytes) -> tuple[list[Any], str | None]:
+        """An Open Inference Protocol request with one tensor of shape [rows] or [rows, 1] per input column."""
+        try:
+            request = self._v2.decode(content)
+        except msgspec.DecodeError as error:
+            raise Invalid(explain(error, V2Request)) from error
+        columns = {tensor.name: self._tensor(tensor) for tensor in request.inputs}
+        sizes = {len(values) for values in columns.values()}
+        if len(sizes) != 1:
+            raise Invalid(f"The input tensors have different numbers of rows: {sorted(sizes)}.")
+        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        return self._records(rows), request.id
+
+    def adopt(self, reader: "RowReader", rows: list[Any]) -> list[Any]:
+        """Rows that another signature's reader has read, as rows of this one. Raises Invalid when an input is missing."""
+        if reader.signature.inputs == self.signature.inputs:
+            return rows
+        mine = {field.name for field in self.signature.inputs}
+        plain = [{k: v for k, v in msgspec.to_builtins(row).items() if k in mine} for row in rows]
+        return list(from_plain(plain, list[self.row]))  # type: ignore[name-defined]
+
+    def columns(self, rows: list[Any]) -> dict[str, NDArray[Any]]:
+        """Rows as the model's columns: float32 with NaN for null, objects with '' for null."""
+        taken: dict[str, NDArray[Any]] = {}
+        for place, field in enumerate(self.signature.inputs):
+            name = f"f{place}"
+            if self._text[place]:
+                taken[field.name] = np.array([getattr(row, name) or "" for row in rows], dtype=object)
+            else:
+                taken[field.name] = np.array([getattr(row, name) for row in rows], dtype=np.float32)
+        return taken
+
+    def _instances(self, value: Any) -> list[Any]:
+        """Rows as objects, or as lists in the order of the inputs; or columns by name."""
+        if isinstance(value, dict):
+            value = [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
+        if not isinstance(value, list):
+            raise Invalid("Rows must be a list of objects, or of lists in the order of the model's inputs.")
+        names = [field.name for field in self.signature.inputs]
+        rows = [row if isinstance(row, dict) else dict(zip(names, self._row(row), strict=True)) for row in value]
+        return self._records(rows)
+
+    def _row(self, row: Any) -> list[Any]:
+        if not isinstance(row, list) or len(row) != len(self.signature.inputs):
+            raise Invalid(f"Each row must be an object or a list of {len(self.signature.inputs)} values.")
+        return row
+
+    def _records(self, rows: list[dict[str, Any]], *, strict: bool = True) -> list[Any]:
+        return list(from_plain(self._bounded(rows), list[self.row], strict=strict))  # type: ignore[name-defined]
+
+    def _bounded(self, rows: list[Any]) -> list[Any]:
+        if len(rows) > MAX_ROWS:
+            raise TooLarge(f"The request has {len(rows)} rows; at most {MAX_ROWS} are taken. Send several requests.")
+        return rows
+
+    def _tensor(self, tensor: V2Input) -> list[Any]:
+        names = [field.name for field in self.signature.inputs]
+        if tensor.name not in names:
+            raise Invalid(f"The model has no input '{tensor.name}'.{did_you_mean(tensor.name, names)}")
+        if tensor.datatype not in _NUMBERS and tensor.datatype != "BYTES":
+            raise Invalid(f"Input '{tensor.name}' has datatype '{tensor.datatype}', which is not known.")
+        values = [value[0] if isinstance(value, list) and len(value) == 1 else value for value in tensor.data]
+        size = 1
+        for extent in tensor.shape:
+            size *= extent
+        if size != len(values) or len(tensor.shape) > 2 or (len(tensor.shape) == 2 and tensor.shape[1] != 1):
+            raise Invalid(
+                f"Input '{tensor.name}' has shape {tensor.shape} and {len(values)} values; "
+                "wanted is [rows] or [rows, 1] with as many values."
+            )
+        return values

@@ -1,0 +1,1 @@
+"""Runs: what was tried, with which parameters, and what came out."""

@@ -1,0 +1,87 @@
+"""A model folder: an ONNX graph, its signature, and the profile of what it was trained on. No pickle."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treadle.data.frames import model_columns, plain
+from treadle.data.profile import ColumnProfile, profile
+from treadle.kernel.entity import Entity, from_json, to_json
+from treadle.kernel.errors import Invalid
+from treadle.pipelines.output import Packaged
+from treadle.ports.runtime import GRAPH, SIGNATURE, Columns, Exporter, Runtime, Signature, open_model
+
+REFERENCE = "reference.json"
+PARITY_TOLERANCE = 1e-3
+PARITY_ROWS = 512
+
+
+class Reference(Entity):
+    """What the model saw in training: the profile of each input column, and of its own predictions."""
+
+    rows: int
+    columns: dict[str, ColumnProfile]
+    prediction: ColumnProfile
+    parity: float
+
+
+class Model(Packaged):
+    """A trained estimator with the rows it was trained on, ready to be packaged.
+
+    ``estimator`` is a fitted scikit-learn estimator or pipeline; ``inputs`` the frame of input columns it was fitted on.
+    Packaging converts it to ONNX and compares both on real rows; it refuses when they differ by more than ``tolerance``
+    (absolute, on the output).
+    """
+
+    def __init__(self, estimator: Any, inputs: Any, *, tolerance: float = PARITY_TOLERANCE) -> None:
+        self.estimator, self.inputs, self.tolerance = estimator, inputs, tolerance
+
+    def save(self, folder: Path, exporter: Exporter, runtime: Runtime) -> None:
+        signature = exporter.describe(self.estimator, self.inputs)
+        (folder / GRAPH).write_bytes(exporter.export(self.estimator, signature))
+        (folder / SIGNATURE).write_bytes(to_json(signature))
+        table = {field.name: plain(self.inputs[field.name]) for field in signature.inputs}
+        predictions = runtime.load(folder / GRAPH, signature).predict(model_columns(table, signature.inputs))
+        parity = self._parity(signature, predictions)
+        reference = Reference(
+            rows=len(predictions),
+            columns={name: profile(values) for name, values in table.items()},
+            prediction=profile(score(predictions).astype(np.float64)),
+            parity=parity,
+        )
+        (folder / REFERENCE).write_bytes(to_json(reference))
+
+    def _parity(self, signature: Signature, packaged: NDArray[np.float32]) -> float:
+        rows = self.inputs[: min(PARITY_ROWS, len(packaged))]
+        method = self.estimator.predict if signature.output == "value" else self.estimator.predict_proba
+        original = np.asarray(method(rows))
+        original = original[:, 1] if signature.output == "probability" else original
+        worst = float(np.max(np.abs(original - packaged[: len(original)]))) if len(original) else 0.0
+        if not worst <= self.tolerance:
+            raise Invalid(
+                f"The packaged model differs from the trained one by {worst:.2g} on {len(original)} training rows, more "
+                f"than the tolerance of {self.tolerance:g}. Nothing was packaged."
+            )
+        return worst
+
+
+class Package:
+    """A model folder opened for prediction."""
+
+    def __init__(self, folder: Path, runtime: Runtime) -> None:
+        self.signature, self._model = open_model(folder, runtime)
+        self.reference = from_json((folder / REFERENCE).read_bytes(), Reference)
+
+    def predict(self, columns: Columns) -> NDArray[np.float32]:
+        return self._model.predict(columns)
+
+    def predict_table(self, table: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
+        """Scores (rows,) for a table of plain columns."""
+        return score(self.predict(model_columns(table, self.signature.inputs))).astype(np.float64)
+
+
+def score(predictions: NDArray[Any]) -> NDArray[Any]:
+    """One number per row: the prediction itself, or the highest class probability of several."""
+    return predictions if predictions.ndim == 1 else predictions.max(axis=1)

@@ -1,0 +1,132 @@
+"""Trainings: each pins its data and code, runs the project's pipeline as a tracked run, and ends with a packaged model."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import select
+
+from treadle.data.service import Data
+from treadle.events.service import Events
+from treadle.kernel.entity import from_json, to_text
+from treadle.kernel.errors import NotFound
+from treadle.kernel.event import acting, current_act
+from treadle.kernel.operation import command, query
+from treadle.pipelines.model import PipelineRun
+from treadle.pipelines.service import Pipelines
+from treadle.ports.database import Database, load
+from treadle.scope.service import Scope
+from treadle.tracking.model import Metric
+from treadle.tracking.service import Tracking
+from treadle.training.model import Training, TrainingFailed, TrainingFinished, TrainingStarted, TrainingState
+from treadle.training.tables import trainings
+
+HOLDOUT = "holdout"  # the step whose table a candidate is judged on
+
+
+class TrainingService:
+    """Trainings of a project's model."""
+
+    def __init__(
+        self, database: Database, events: Events, scope: Scope, data: Data, tracking: Tracking, pipelines: Pipelines
+    ) -> None:
+        self._database, self._events, self._scope, self._data = database, events, scope, data
+        self._tracking, self._pipelines = tracking, pipelines
+
+    @command()
+    def start(self, *, project: str, name: str = "", parameters: dict[str, Any] | None = None) -> Training:
+        """Take the project's data and code as they are now and train a candidate on them."""
+        found = self._scope.project(name=project)
+        given = {**found.spec.pipeline.parameters, **(parameters or {})}
+        datasets = {version.name: version.digest for version in self._data.snapshot(project=project)}
+        pipeline = self._pipelines.start(
+            project=project,
+            folder=found.folder,
+            file=found.spec.pipeline.file,
+            datasets=datasets,
+            parameters=given,
+        )
+        params = {key: str(value) for key, value in given.items()}
+        run = self._tracking.start_run(project=project, name=name, params=params)
+        with self._database.write() as transaction:
+            event = TrainingStarted(run=run.id, project=project, pipeline=pipeline.id, datasets=datasets)
+            cause = self._events.append(transaction, event)
+            row = {"run": run.id, "project": project, "pipeline": pipeline.id, "state": "running"}
+            row |= {"parameters": to_text(given), "actor": current_act().actor}
+            transaction.execute(trainings.insert().values(**row, cause=cause))
+        return self.get(run=run.id)
+
+    @query()
+    def get(self, *, run: str) -> Training:
+        """One training by its run."""
+        with self._database.read() as connection:
+            row = connection.execute(select(trainings).where(trainings.c.run == run)).mappings().one_or_none()
+        if row is None:
+            raise NotFound(f"Run '{run}' is no training. List trainings with: treadle training find")
+        return _training(row)
+
+    @query()
+    def find(
+        self, *, project: str | None = None, state: TrainingState | None = None, limit: int = 50
+    ) -> list[Training]:
+        """Trainings, newest first, of one project or in one state if given."""
+        wanted = select(trainings).order_by(trainings.c.run.desc()).limit(limit)
+        if project:
+            wanted = wanted.where(trainings.c.project == project)
+        if state:
+            wanted = wanted.where(trainings.c.state == state)
+        with self._database.read() as connection:
+            return [_training(row) for row in connection.execute(wanted).mappings()]
+
+    def reconcile(self) -> int:
+        """Settle every training whose pipeline has ended. Returns how many were settled."""
+        return sum(self._settle(training) for training in self.find(state="running"))
+
+    def _settle(self, training: Training) -> int:
+        pipeline = self._pipelines.get(pipeline=training.pipeline)
+        if pipeline.state == "running":
+            return 0
+        with acting(training.actor, cause=training.cause):
+            package, holdout = _outcome(pipeline)
+            if package is None or holdout is None:
+                self._fail(training, pipeline.error or _incomplete(package))
+            else:
+                self._succeed(training, pipeline, package, holdout)
+        return 1
+
+    def _succeed(self, training: Training, pipeline: PipelineRun, package: str, holdout: str) -> None:
+        seconds = [Metric(key=f"seconds.{step.name}", value=step.seconds) for step in pipeline.steps]
+        self._tracking.log(run=training.run, metrics=seconds)
+        for step in pipeline.steps:
+            self._tracking.add_artifact(run=training.run, path=step.name, digest=step.output or "", bytes=0)
+        with self._database.write() as transaction:
+            done = {"state": "succeeded", "package": package, "holdout": holdout}
+            transaction.execute(trainings.update().where(trainings.c.run == training.run).values(done))
+            event = TrainingFinished(run=training.run, project=training.project, package=package, holdout=holdout)
+            self._events.append(transaction, event)
+        self._tracking.finish_run(run=training.run)
+
+    def _fail(self, training: Training, error: str) -> None:
+        with self._database.write() as transaction:
+            done = {"state": "failed", "error": error}
+            transaction.execute(trainings.update().where(trainings.c.run == training.run).values(done))
+            event = TrainingFailed(run=training.run, project=training.project, error=error)
+            self._events.append(transaction, event)
+        self._tracking.finish_run(run=training.run, status="failed")
+
+
+def _outcome(pipeline: PipelineRun) -> tuple[str | None, str | None]:
+    """The packaged model and the holdout table that a finished pipeline made."""
+    models = [step.output for step in pipeline.steps if step.kind == "model"]
+    holdout = pipeline.step(HOLDOUT)
+    table = holdout.output if holdout and holdout.kind == "table" else None
+    return (models[-1], table) if models and pipeline.state == "succeeded" else (None, table)
+
+
+def _incomplete(package: str | None) -> str:
+    if package is None:
+        return "No step returned a treadle.Model, so there is nothing to judge or deploy."
+    return f"There is no step '{HOLDOUT}' that returns a table, so the model cannot be judged on rows it has not seen."
+
+
+def _training(row: Mapping[Any, Any]) -> Training:
+    return load(Training, row, parameters=from_json(row["parameters"], dict[str, Any]))

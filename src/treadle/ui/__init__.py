@@ -1,0 +1,1 @@
+"""Pages for people, and the pictures that pages and reports share."""

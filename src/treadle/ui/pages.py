@@ -1,0 +1,51 @@
+"""The pages that ``treadle up`` serves: the wheel of every project, and a page to try the operations."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, select_autoescape
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from treadle.http.auth import caller_of, require
+from treadle.kernel.errors import NotFound
+from treadle.platform.wiring import Embedded
+
+_templates = Environment(loader=PackageLoader("treadle.ui"), autoescape=select_autoescape())
+
+
+def render(template: str, **facts: object) -> str:
+    """A template of this package, filled."""
+    return _templates.get_template(template).render(**facts)
+
+
+def pages(platform: Embedded) -> list[BaseRoute]:
+    """Routes for people."""
+
+    def wheel() -> str:
+        projects = platform.scope.projects()
+        wheels = [platform.loop.wheel(project=project.name) for project in projects]
+        return render("wheel.html", wheels=wheels, report=report_of(platform.settings.folder) is not None)
+
+    async def home(request: Request) -> Response:
+        require(await run_in_threadpool(caller_of, platform, request), "viewer")
+        return HTMLResponse(await run_in_threadpool(wheel))
+
+    async def report(request: Request) -> Response:
+        require(await run_in_threadpool(caller_of, platform, request), "viewer")
+        file = report_of(platform.settings.folder)
+        if file is None:
+            raise NotFound("This home has no report. 'treadle demo --home DIR' writes one.")
+        return FileResponse(file)
+
+    async def explorer(_: Request) -> Response:
+        return HTMLResponse(files("treadle.ui").joinpath("templates", "api.html").read_text(encoding="utf-8"))
+
+    return [Route("/", home), Route("/report", report), Route("/api", explorer)]
+
+
+def report_of(home: Path) -> Path | None:
+    file = home / "report.html"
+    return file if file.is_file() else None
