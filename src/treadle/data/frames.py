@@ -39,7 +39,7 @@ def read(file: Path, kind: Any = None) -> Any:
             return relation.pl()
         if library == "pyarrow":
             return relation.to_arrow_table()
-        return relation.df()
+        return _plain_numbers(relation.df())
 
 
 def columns(file: Path, names: list[str]) -> dict[str, NDArray[Any]]:
@@ -62,7 +62,10 @@ def plain(values: Any) -> NDArray[Any]:
     array = np.asarray(values)
     if array.dtype.kind in "iufb":
         return array.astype(np.float64)
-    return np.array([None if value is None or value != value else str(value) for value in array], dtype=object)
+    listed = array.tolist()
+    if set(map(type, listed)) <= {str}:
+        return np.array(listed, dtype=object)
+    return np.array([None if value is None or value != value else str(value) for value in listed], dtype=object)
 
 
 def model_columns(table: dict[str, NDArray[Any]], fields: list[Field]) -> Columns:
@@ -73,8 +76,21 @@ def model_columns(table: dict[str, NDArray[Any]], fields: list[Field]) -> Column
         if field.kind == "number":
             taken[field.name] = values.astype(np.float32)
         else:
-            taken[field.name] = np.array(["" if value is None else str(value) for value in values], dtype=object)
+            taken[field.name] = np.array([value or "" for value in values.tolist()], dtype=object)
     return taken
+
+
+def _plain_numbers(frame: Any) -> Any:
+    """pandas' nullable numbers as float64 with NaN: what every estimator takes."""
+    nullable = [name for name in frame.columns if str(frame[name].dtype) in _NULLABLE]
+    return frame.astype(dict.fromkeys(nullable, "float64"))
+
+
+_NULLABLE = {f"{kind}{bits}" for kind in ("Int", "UInt") for bits in (8, 16, 32, 64)} | {
+    "Float32",
+    "Float64",
+    "boolean",
+}
 
 
 def _pandas(frame: Any) -> bool:

@@ -1,6 +1,7 @@
 """What a table's columns look like: counts over fixed bins, mergeable, so that batch and stream give the same numbers."""
 
 import math
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -47,9 +48,8 @@ def profile(values: NDArray[Any]) -> ColumnProfile:
         quantiles = np.quantile(finite, np.linspace(0, 1, BINS + 1)[1:-1]) if len(finite) else np.array([0.0])
         edges = [float(edge) for edge in np.unique(quantiles)]
         return ColumnProfile(counts=_count_numbers(values, edges), edges=edges)
-    names, frequency = np.unique(np.array([_label(v) for v in values], dtype=str), return_counts=True)
-    common = [str(names[i]) for i in np.argsort(-frequency, kind="stable")[:CATEGORIES] if names[i] != MISSING]
-    labels = [*sorted(common), OTHER, MISSING]
+    common = [value for value, _ in Counter(values.tolist()).most_common(CATEGORIES + 2) if _label(value) != MISSING]
+    labels = [*sorted(str(value) for value in common[:CATEGORIES]), OTHER, MISSING]
     return ColumnProfile(counts=_count_labels(values, labels), labels=labels)
 
 
@@ -63,8 +63,8 @@ def _count_numbers(values: NDArray[Any], edges: list[float]) -> list[int]:
 def _count_labels(values: NDArray[Any], labels: list[str]) -> list[int]:
     places = {label: place for place, label in enumerate(labels)}
     counts = [0] * len(labels)
-    for value in values:
-        counts[places.get(_label(value), places[OTHER])] += 1
+    for value, rows in Counter(values.tolist()).items():
+        counts[places.get(_label(value), places[OTHER])] += rows
     return counts
 
 

@@ -150,12 +150,13 @@ class Loop:
         return self._spent(project, duration(policy.cooldown), policy.budget_per_month)
 
     def _spent(self, project: str, cooldown: timedelta, budget: int) -> str | None:
-        started = [r for r in self._events.history(type="TrainingStarted", newest_first=True, limit=200)]
-        mine = [r for r in started if r.body.get("project") == project]
-        now = self._clock.now()
-        if mine and now - mine[0].at < cooldown:
-            return f"the last training began {_ago(now - mine[0].at)} ago, the cooldown is {_ago(cooldown)}"
-        month = [r for r in mine if r.actor.startswith("loop:") and now - r.at < timedelta(days=30)]
+        started = self._events.history(type="TrainingStarted", newest_first=True, limit=200)
+        mine = [r for r in started if r.body.get("project") == project and r.actor.startswith("loop:")]
+        now, champion = self._clock.now(), self._champion(project)
+        last = max([*(r.at for r in mine[:1]), *([champion.created_at] if champion else [])], default=None)
+        if last is not None and now - last < cooldown:
+            return f"the last training of the loop or the champion was {_ago(now - last)} ago, the cooldown is {_ago(cooldown)}"
+        month = [r for r in mine if now - r.at < timedelta(days=30)]
         if len(month) >= budget:
             return f"{len(month)} trainings were started in the last 30 days, the budget is {budget}"
         return None

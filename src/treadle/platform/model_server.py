@@ -78,6 +78,7 @@ async def serve(folder: Path, replica: int, port: int, clock: Clock) -> None:
         lifespan="off",
         server_header=False,
         date_header=False,
+        timeout_keep_alive=75,
         timeout_graceful_shutdown=9,
     )
     server = uvicorn.Server(config)

@@ -76,7 +76,7 @@ class Embedded(Services):
         self.database = backend("database", settings.database or f"sqlite:///{home / 'treadle.db'}")
         self.database.migrate()
         self.blobs = backend("blobs", settings.blobs or f"file://{home / 'blobs'}")
-        self.executor = backend("executor", settings.executor or f"subprocess://{home / 'jobs'}")
+        self.executor = backend("executor", settings.executor or f"forkserver://{home / 'jobs'}")
         clock = {key: value for key, value in settings.environment().items() if key == "TREADLE_CLOCK"}
         self.target = backend("target", settings.target or f"local://{home / 'endpoints'}", self.blobs, clock)
         runtime, exporter = backend("runtime", "onnx:"), backend("exporter", "sklearn:")

@@ -116,16 +116,36 @@ class Engine:
         outputs, errors = served.predict([row for call in batch for row in call.rows])
         try:
             self._record(served, batch, outputs, errors)
+            if any(errors) and served.variant.role == "candidate":
+                return self._answer_instead(batch, outputs, errors)
         except OSError as error:
             for call in batch:
                 _settle(call, Unavailable(f"The inference log cannot be written ({error}), so nothing is answered."))
-            return
+            return None
         place = 0
         for call in batch:
             end = place + len(call.rows)
             failed = next((error for error in errors[place:end] if error), None)
             _settle(call, ModelFailed(f"The model failed on this request: {failed}") if failed else outputs[place:end])
             place = end
+        return None
+
+    def _answer_instead(self, batch: list[Call], outputs: list[Any], errors: list[str | None]) -> None:
+        """Where a candidate failed, the champion answers: a bad candidate is found out without costing an answer."""
+        place = 0
+        failed: list[Call] = []
+        for call in batch:
+            end = place + len(call.rows)
+            if any(errors[place:end]):
+                failed.append(call)
+            else:
+                _settle(call, outputs[place:end])
+            place = end
+        champion = self.generation.answering[0]
+        for call in failed:
+            call.rows = champion.reader.adopt(call.served.reader, call.rows)
+            call.served = champion
+        self._answer(failed)
 
     def _mirror(self, generation: Generation, pending: list[Call]) -> None:
         """Let the shadows answer what was answered, after the answers have left; log it, send nothing."""

@@ -16,6 +16,7 @@ from treadle.ports.runtime import GRAPH, SIGNATURE, Columns, Exporter, Runtime, 
 REFERENCE = "reference.json"
 PARITY_TOLERANCE = 1e-3
 PARITY_ROWS = 512
+PROFILE_ROWS = 20_000  # of a larger training table, every k-th row is profiled
 
 
 class Reference(Entity):
@@ -42,9 +43,10 @@ class Model(Packaged):
         signature = exporter.describe(self.estimator, self.inputs)
         (folder / GRAPH).write_bytes(exporter.export(self.estimator, signature))
         (folder / SIGNATURE).write_bytes(to_json(signature))
-        table = {field.name: plain(self.inputs[field.name]) for field in signature.inputs}
+        sample = self.inputs[:: max(1, len(self.inputs) // PROFILE_ROWS)]
+        table = {field.name: plain(sample[field.name]) for field in signature.inputs}
         predictions = runtime.load(folder / GRAPH, signature).predict(model_columns(table, signature.inputs))
-        parity = self._parity(signature, predictions)
+        parity = self._parity(signature, sample, predictions)
         reference = Reference(
             rows=len(predictions),
             columns={name: profile(values) for name, values in table.items()},
@@ -53,8 +55,8 @@ class Model(Packaged):
         )
         (folder / REFERENCE).write_bytes(to_json(reference))
 
-    def _parity(self, signature: Signature, packaged: NDArray[np.float32]) -> float:
-        rows = self.inputs[: min(PARITY_ROWS, len(packaged))]
+    def _parity(self, signature: Signature, sample: Any, packaged: NDArray[np.float32]) -> float:
+        rows = sample[:PARITY_ROWS]
         method = self.estimator.predict if signature.output == "value" else self.estimator.predict_proba
         original = np.asarray(method(rows))
         original = original[:, 1] if signature.output == "probability" else original
@@ -78,8 +80,21 @@ class Package:
         return self._model.predict(columns)
 
     def predict_table(self, table: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
-        """Scores (rows,) for a table of plain columns."""
-        return score(self.predict(model_columns(table, self.signature.inputs))).astype(np.float64)
+        """Scores (rows,) for a table of plain columns; NaN for the rows on which the model fails."""
+        columns = model_columns(table, self.signature.inputs)
+        rows = len(next(iter(columns.values())))
+        return self._scores(columns, rows) if rows else np.empty(0)
+
+    def _scores(self, columns: Columns, rows: int) -> NDArray[np.float64]:
+        try:
+            return score(self.predict(columns)).astype(np.float64)
+        except Exception:
+            if rows == 1:
+                return np.array([np.nan])
+            half = rows // 2  # the rows that fail are found by halving
+            first = {name: values[:half] for name, values in columns.items()}
+            second = {name: values[half:] for name, values in columns.items()}
+            return np.concatenate([self._scores(first, half), self._scores(second, rows - half)])
 
 
 def score(predictions: NDArray[Any]) -> NDArray[Any]:

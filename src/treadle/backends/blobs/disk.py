@@ -42,7 +42,18 @@ class Disk:
         return content
 
     def fetch(self, digest: str, to: Path) -> None:
-        _write_atomically(to, self.get(digest))
+        """By a hard link where the file system allows it: stored files are read-only, and nothing is copied."""
+        content = self.get(digest)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        aside = to.with_name(f".{digest}.{os.getpid()}")
+        try:
+            aside.unlink(missing_ok=True)
+            aside.hardlink_to(self._path(digest))
+            aside.replace(to)
+        except OSError:
+            _write_atomically(to, content)
+        finally:
+            aside.unlink(missing_ok=True)
 
     def has(self, digest: str) -> bool:
         return self._path(digest).exists()
@@ -74,6 +85,7 @@ def _write_atomically(path: Path, content: bytes | Path) -> None:
             else:
                 file.write(content)
             file.flush()
+            os.fchmod(file.fileno(), 0o444)
             os.fsync(file.fileno())
         aside.replace(path)
     except BaseException:

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from treadle.kernel.errors import Conflict, NotFound
 from treadle.ports.executor import Launch
 
-_GRACE_SECONDS = 2.0
+GRACE_SECONDS = 2.0
 
 
 class Subprocess:
@@ -58,7 +58,7 @@ class Subprocess:
             return
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGTERM)
-        until = time.monotonic() + _GRACE_SECONDS
+        until = time.monotonic() + GRACE_SECONDS
         while child.poll() is None and time.monotonic() < until:
             time.sleep(0.01)
         with suppress(ProcessLookupError):

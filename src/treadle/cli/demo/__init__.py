@@ -1,0 +1,1 @@
+"""``treadle demo``: a real year of flights, played on a manual clock."""

@@ -1,0 +1,102 @@
+"""Jobs as forks of a process that has the heavy libraries in memory already: a job starts in milliseconds."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from typing import IO
+
+from treadle.backends.executor.subprocess import GRACE_SECONDS, Subprocess
+from treadle.kernel.errors import Conflict, Unavailable
+from treadle.ports.executor import Launch
+
+
+class Forkserver(Subprocess):
+    """``forkserver:///FOLDER``: like ``subprocess:``, for launches of the form ``python -m MODULE ARGUMENTS``.
+
+    The zygote starts with the first job and ends with this process. Its forks see its end and end too.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._zygote: subprocess.Popen[str] | None = None
+        self._forks: dict[str, int] = {}
+
+    def start(self, launch: Launch) -> None:
+        if launch.arguments[:2] != [sys.executable, "-m"]:
+            return super().start(launch)
+        log = self._folder / f"{launch.name}.log"
+        try:
+            log.touch(exist_ok=False)
+        except FileExistsError as error:
+            raise Conflict(f"'{launch.name}' was started before; a name is started once.") from error
+        order = {
+            "name": launch.name,
+            "folder": str(self._folder),
+            "arguments": launch.arguments[2:],
+            "environment": launch.environment,
+        }
+        self._forks[launch.name] = self._fork(json.dumps(order))
+        return None
+
+    def poll(self, name: str) -> int | None:
+        if name not in self._forks:
+            return super().poll(name)
+        if (self._folder / f"{name}.exit").exists():
+            del self._forks[name]
+            return self._remembered(name)
+        if self._zygote is None or self._zygote.poll() is not None:  # its forks end with it
+            del self._forks[name]
+            return self._remembered(name)
+        return None
+
+    def cancel(self, name: str) -> None:
+        pid = self._forks.get(name)
+        if pid is None:
+            return super().cancel(name)
+        until = time.monotonic() + GRACE_SECONDS
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGTERM)
+        while self.poll(name) is None and time.monotonic() < until:
+            time.sleep(0.01)
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+        while self.poll(name) is None:
+            time.sleep(0.01)
+        return None
+
+    def close(self) -> None:
+        for name in list(self._forks):
+            self.cancel(name)
+        super().close()
+        if self._zygote is not None:
+            orders, _ = self._pipes()
+            orders.close()
+            self._zygote.wait()
+            self._zygote = None
+
+    def _fork(self, order: str) -> int:
+        if self._zygote is None or self._zygote.poll() is not None:
+            self._zygote = subprocess.Popen(
+                [sys.executable, "-m", "treadle.backends.executor.zygote"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        orders, answers = self._pipes()
+        orders.write(order + "\n")
+        orders.flush()
+        answer = answers.readline()
+        if not answer:
+            raise Unavailable("The process that starts jobs has died. The next job starts a new one.")
+        return int(answer)
+
+    def _pipes(self) -> tuple[IO[str], IO[str]]:
+        assert self._zygote is not None
+        assert self._zygote.stdin is not None
+        assert self._zygote.stdout is not None
+        return self._zygote.stdin, self._zygote.stdout

@@ -1,0 +1,92 @@
+"""The process that forks jobs: loads the heavy libraries once, then forks for every line it reads.
+
+A line is ``{"name", "folder", "arguments", "environment"}``; the answer is the fork's process id. Exit codes become files.
+The end of its input is the end of it, and its forks see that by their parent's id.
+"""
+
+import importlib
+import importlib.util
+import json
+import os
+import runpy
+import selectors
+import sys
+from pathlib import Path
+from typing import Any
+
+PRELOADED = (
+    "treadle.platform.job",
+    "duckdb",
+    "pandas",
+    "sklearn.compose",
+    "sklearn.ensemble",
+    "sklearn.pipeline",
+    "skl2onnx",
+    "onnxruntime",
+)
+REAP_SECONDS = 0.02
+
+
+def main() -> None:
+    for module in PRELOADED:
+        if importlib.util.find_spec(module.partition(".")[0]) is not None:
+            importlib.import_module(module)
+    orders = selectors.DefaultSelector()
+    orders.register(sys.stdin, selectors.EVENT_READ)
+    forks: dict[int, Path] = {}
+    while True:
+        if orders.select(REAP_SECONDS if forks else None):
+            line = sys.stdin.readline()
+            if not line:
+                return
+            order = json.loads(line)
+            pid = _fork(order)
+            forks[pid] = Path(order["folder"], f"{order['name']}.exit")
+            sys.stdout.write(f"{pid}\n")
+            sys.stdout.flush()
+        _reap(forks)
+
+
+def _reap(forks: dict[int, Path]) -> None:
+    for pid in list(forks):
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            file = forks.pop(pid)
+            aside = file.with_suffix(".tmp")
+            aside.write_text(str(os.waitstatus_to_exitcode(status)))
+            aside.replace(file)
+
+
+def _fork(order: dict[str, Any]) -> int:
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        os.setsid()
+        _redirect(Path(order["folder"], f"{order['name']}.log"))
+        os.environ.update(order["environment"], TREADLE_PARENT=str(parent))
+        sys.argv = order["arguments"]
+        runpy.run_module(order["arguments"][0], run_name="__main__", alter_sys=True)
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _redirect(log: Path) -> None:
+    output = os.open(log, os.O_WRONLY | os.O_APPEND)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+
+
+if __name__ == "__main__":
+    main()

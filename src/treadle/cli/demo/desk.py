@@ -1,0 +1,75 @@
+"""The rebooking desk: asks over real HTTP, one flight a request, many connections at once."""
+
+import asyncio
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import httptools
+
+from treadle.cli.demo.flights import Question
+
+CONNECTIONS = 12
+
+
+class _Line(asyncio.Protocol):
+    """One keep-alive connection with one request under way at a time."""
+
+    def __init__(self) -> None:
+        self.answer: asyncio.Future[int] | None = None
+        self.open = True
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_message_complete(self) -> None:
+        if self.answer is not None and not self.answer.done():
+            self.answer.set_result(self._parser.get_status_code())
+        self._parser = httptools.HttpResponseParser(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.open = False
+        if self.answer is not None and not self.answer.done():
+            self.answer.set_exception(error or ConnectionResetError("the server closed the connection"))
+
+    async def ask(self, head: bytes, question: Question) -> int:
+        assert self._transport is not None
+        self.answer = asyncio.get_running_loop().create_future()
+        size = str(len(question.body)).encode()
+        parts = [head, question.id.encode(), b"\r\ncontent-length: ", size, b"\r\n\r\n", question.body]
+        self._transport.write(b"".join(parts))
+        return await self.answer
+
+
+class Desk:
+    """Asks one endpoint. Counts what was sent and what was answered."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
+        self._head = (
+            f"POST /invocations HTTP/1.1\r\nhost: {parts.netloc}\r\ncontent-type: application/json\r\nx-request-id: "
+        ).encode()
+        self._lines: list[_Line] = []
+        self.sent = 0
+        self.answered = 0
+
+    async def ask(self, questions: list[Question]) -> None:
+        """Ask all of them, as many at once as there are connections."""
+        waiting = iter(questions)
+        self._lines = [line for line in self._lines if line.open]
+        while len(self._lines) < CONNECTIONS:
+            _, line = await asyncio.get_running_loop().create_connection(_Line, self._host, self._port)
+            self._lines.append(line)
+        await asyncio.gather(*(self._work(line, waiting) for line in self._lines[: len(questions)]))
+
+    async def _work(self, line: _Line, waiting: Iterator[Question]) -> None:
+        for question in waiting:
+            self.sent += 1
+            status = await line.ask(self._head, question)
+            self.answered += status == 200
