@@ -55,7 +55,7 @@ def errors(newcomer: int, others: int, share: float) -> GateResult:
 
     Under equality each error is the newcomer's with probability ``share`` (its part of the requests). The e-value is the
     Beta-Binomial mixture B(a+k, b+n-k) / B(a, b) over share^k (1-share)^(n-k) with a = κ·share, b = κ·(1-share); by
-    Ville's inequality it exceeds 1/α with probability α at most (Grünwald, de Heide and Koolen 2024).
+    Ville's inequality it exceeds 1/alpha with probability alpha at most (Grünwald, de Heide and Koolen 2024).
     """
     total = newcomer + others
     e = math.exp(log_e_value(newcomer, total, share))

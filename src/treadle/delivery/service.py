@@ -344,7 +344,7 @@ class Delivery:
             if found.state == "running":
                 raise Conflict(
                     f"Endpoint '{name}' is at step '{found.step}' of rolling out {found.version}. "
-                    f"Wait for it, or: treadle rollout abort {name}"
+                    f"Wait for it, or: treadle rollback {name}"
                 )
             values = {"state": "aborted", "reason": "a newer version came first", "ended_at": self._clock.now()}
             transaction.execute(rollouts.update().where(rollouts.c.id == found.id).values(values))

@@ -20,7 +20,7 @@ def judge(requirements: list[Requirement], truth: Array, candidate: Array, champ
     findings = [_finite(len(truth), candidate)]
     usable = np.isfinite(candidate)
     measurable = [requirement for requirement in requirements if requirement.metric in METRICS]
-    if not findings[0].outcome == "refused" and usable.all():
+    if findings[0].outcome != "refused" and usable.all():
         findings += [_requirement(requirement, truth, candidate) for requirement in measurable]
         if champion is not None and measurable:
             findings.append(_against_champion(measurable[0].metric, truth, candidate, champion))

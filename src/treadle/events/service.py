@@ -9,10 +9,12 @@ from treadle.events.model import GENESIS, Chain, EventRecord, Thread, chained
 from treadle.events.tables import event_cursors, event_links, events
 from treadle.kernel.clock import Clock
 from treadle.kernel.entity import from_json, to_plain, to_text
-from treadle.kernel.errors import NotFound
+from treadle.kernel.errors import NotFound, did_you_mean
 from treadle.kernel.event import Event, current_act
 from treadle.kernel.operation import query
 from treadle.ports.database import Database
+
+SUBJECTS = ("alias", "version", "endpoint", "run", "pipeline", "job", "project", "dataset", "token")
 
 
 class Events:
@@ -76,11 +78,18 @@ class Events:
 
     @query()
     def why(self, *, subject: str) -> Thread:
-        """The chain of causes that ends in the newest event about ``subject`` (such as ``endpoint:flight-delay``)."""
-        newest = self.history(subject=subject, newest_first=True, limit=1)
-        if not newest:
-            raise NotFound(f"Nothing is known about '{subject}'. See what happened with: treadle events")
-        return Thread(subject=subject, events=self.causes(number=newest[0].number))
+        """The chain of causes that ends in the newest event about a thing.
+
+        Name it as it is known (``flight-delay@champion``, ``flight-delay:3``, an endpoint, a run) or by its full subject,
+        such as ``endpoint:flight-delay``.
+        """
+        for name in (subject, *(f"{kind}:{subject}" for kind in SUBJECTS)):
+            newest = self.history(subject=name, newest_first=True, limit=1)
+            if newest:
+                return Thread(subject=name, events=self.causes(number=newest[0].number))
+        with self._database.read() as connection:
+            known = {name.partition(":")[2] for name in connection.scalars(select(events.c.subject).distinct())}
+        raise NotFound(f"Nothing is known about '{subject}'.{did_you_mean(subject, known)}")
 
     @query()
     def causes(self, *, number: int) -> list[EventRecord]:

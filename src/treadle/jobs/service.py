@@ -120,7 +120,7 @@ class Jobs:
                 return None
             found = _job(row)
             if found.attempt >= found.max_attempts:
-                reason = f"Its worker died in each of {found.attempt} attempts. Read its log, then: treadle jobs retry"
+                reason = f"Its worker died in each of {found.attempt} attempts. Read its log, then: treadle jobs retry --job {found.id}"
                 self._end(transaction, found, jobs.c.id == found.id, "set aside", error=reason)
                 return None
             taken = {"state": "running", "attempt": found.attempt + 1, "worker": worker}

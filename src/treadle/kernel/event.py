@@ -41,7 +41,7 @@ class Act(Entity):
     cause: int | None = None
 
 
-_act: ContextVar[Act] = ContextVar("act", default=Act())
+_act: ContextVar[Act] = ContextVar("act", default=Act())  # noqa: B039
 
 
 def current_act() -> Act:

@@ -18,7 +18,7 @@ TABLE, VALUE = "table.parquet", "value.json"
 class Packaged:
     """What a model must be for a step to return it: something that writes itself into a folder without pickling."""
 
-    def save(self, folder: Path, exporter: Exporter, runtime: Runtime) -> None:
+    def save(self, folder: Path, exporter: Exporter, runtime: Runtime) -> None:  # noqa: ARG002
         raise TypeError(f"{type(self).__name__} must say how it is saved.")
 
 

@@ -6,6 +6,7 @@ worker starts a new supervisor when the old one is gone.
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from treadle.kernel import process
+from treadle.kernel.errors import Conflict
 from treadle.kernel.process import Kept
 from treadle.platform.settings import Settings, backend
 
@@ -50,6 +52,19 @@ class Supervisor:
         ]
         self._stopping: list[int] = []
 
+    def check_port(self) -> None:
+        """Raise Conflict when somebody else listens where the server should."""
+        if process.holder(self._run / "server.lock") is not None:
+            return  # our own server, left by a supervisor that died
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((self._address.host, self._address.port))
+            except OSError as error:
+                raise Conflict(
+                    f"Cannot listen on {self._address.url}: {error.strerror}. Choose another --port."
+                ) from error
+
     def run(self, ready: Callable[[], None]) -> None:
         """Keep everything running until SIGTERM or Ctrl-C, then stop it in order. ``ready`` is called once it answers."""
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -71,8 +86,6 @@ class Supervisor:
         self._stopping.append(number)
 
     def _answers(self) -> bool:
-        import socket
-
         try:
             socket.create_connection((self._address.host, self._address.port), timeout=0.2).close()
         except OSError:

@@ -35,7 +35,7 @@ class SQLDatabase:
         with self._translated(), self._engine.connect() as connection:
             yield connection
 
-    def in_order(self, transaction: Connection) -> None:
+    def in_order(self, transaction: Connection) -> None:  # noqa: ARG002
         raise TypeError(f"{type(self).__name__} must say how it orders writers.")
 
     def migrate(self) -> None:

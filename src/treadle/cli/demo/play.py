@@ -142,7 +142,6 @@ class Play:
         self.clock.advance(timedelta(days=2))
         for day in _days(LAST + timedelta(days=1), LAST + timedelta(days=2)):
             self._learn(truths.get(day, []))
-        self._turn()
 
     def _learn(self, landed: list[Any]) -> None:
         if landed:

@@ -33,7 +33,8 @@ NUMBERS = [
 def rows(flights: Path, weather: Path, asof: datetime, gaps: str = "kept", days: int = 180) -> pd.DataFrame:
     """The flights of the last ``days`` that have landed by now, with the weather that was known when the desk asked."""
     now, since = (f"TIMESTAMP '{moment:%Y-%m-%d %H:%M}'" for moment in (asof, asof - timedelta(days=days)))
-    landed = duckdb.sql(f"SELECT * FROM '{flights}/*.parquet' WHERE landed_at <= {now} AND asked_at >= {since}").df()
+    flown = duckdb.read_parquet(f"{flights}/*.parquet")
+    landed = flown.filter(f"landed_at <= {now} AND asked_at >= {since}").df()
     joined = treadle.join_as_of(
         landed, f"{weather}/*.parquet", at="asked_at", known_at="read_at", by=["origin"], within_seconds=6 * 3600
     )

@@ -1,0 +1,76 @@
+"""Reads CSV files of requests and of labels, and asks endpoints."""
+
+import csv
+from pathlib import Path
+
+import httpx
+from rich.progress import track
+
+from treadle.cli.output import errors
+from treadle.data.model import Label
+from treadle.delivery.model import Endpoint
+from treadle.kernel.entity import Entity
+from treadle.kernel.errors import Invalid, NotFound, TreadleError, Unavailable, did_you_mean
+
+
+class Answer(Entity):
+    request: str
+    prediction: float | list[float]
+    version: str
+
+
+def ask_rows(endpoint: Endpoint, file: Path, id_column: str) -> list[Answer]:
+    """Ask an endpoint about each row. Columns that are not the model's inputs are left out."""
+    if not endpoint.urls:
+        raise Unavailable(f"No process answers for endpoint '{endpoint.name}'. Is 'treadle up' running?")
+    rows = _rows(file, id_column)
+    with httpx.Client(base_url=endpoint.urls[0], timeout=30) as client:
+        described = client.get(f"/v2/models/{endpoint.name}").json()
+        kinds = {tensor["name"]: tensor["datatype"] for tensor in described["inputs"]}
+        shown = track(rows, "asking", console=errors, transient=True, disable=not errors.is_terminal)
+        return [_ask(client, row[id_column], _inputs(row, kinds, file)) for row in shown]
+
+
+def read_labels(file: Path, id_column: str, value_column: str) -> list[Label]:
+    rows = _rows(file, id_column)
+    _demand(value_column, rows[0], file)
+    try:
+        return [Label(request=row[id_column], value=float(row[value_column])) for row in rows]
+    except ValueError as error:
+        raise Invalid(f"{file}: column '{value_column}' holds something that is not a number: {error}.") from error
+
+
+def _ask(client: httpx.Client, request: str, inputs: dict[str, str | float | None]) -> Answer:
+    answer = client.post("/invocations", json={"dataframe_records": [inputs]}, headers={"X-Request-Id": request})
+    if answer.status_code != 200:
+        raise TreadleError(f"Request '{request}' was answered {answer.status_code}: {answer.json().get('error')}")
+    prediction = answer.json()["predictions"][0]
+    return Answer(request=request, prediction=prediction, version=answer.headers["x-treadle-version"])
+
+
+def _inputs(row: dict[str, str], kinds: dict[str, str], file: Path) -> dict[str, str | float | None]:
+    inputs: dict[str, str | float | None] = {}
+    for name, kind in kinds.items():
+        _demand(name, row, file)
+        try:
+            inputs[name] = None if row[name] == "" else row[name] if kind == "BYTES" else float(row[name])
+        except ValueError as error:
+            raise Invalid(f"{file}: column '{name}' holds '{row[name]}', which is not a number.") from error
+    return inputs
+
+
+def _rows(file: Path, id_column: str) -> list[dict[str, str]]:
+    try:
+        with file.open(newline="", encoding="utf-8") as handle:
+            rows = list(csv.DictReader(handle))
+    except FileNotFoundError as error:
+        raise NotFound(f"There is no file '{file}'.") from error
+    if not rows:
+        raise Invalid(f"'{file}' has no rows.")
+    _demand(id_column, rows[0], file)
+    return rows
+
+
+def _demand(column: str, row: dict[str, str], file: Path) -> None:
+    if column not in row:
+        raise Invalid(f"'{file}' has no column '{column}'.{did_you_mean(column, row)}")

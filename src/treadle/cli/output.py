@@ -1,0 +1,108 @@
+"""How the command line opens services and prints facts: tables for people, JSON for programs."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from treadle.platform.wiring import Services
+
+Home = Annotated[
+    Path | None,
+    typer.Option(
+        "--home",
+        envvar="TREADLE_HOME",
+        show_default="the project's .treadle",
+        help="The folder that holds everything.",
+    ),
+]
+Url = Annotated[str | None, typer.Option("--url", envvar="TREADLE_URL", help="A server to work on, instead of a home.")]
+Token = Annotated[str | None, typer.Option("--token", envvar="TREADLE_TOKEN", help="The token for the server.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+
+def home_of(home: Path | None) -> Path:
+    """The home that is meant: the one named, else ``.treadle`` beside the nearest treadle.toml, else here."""
+    from treadle.scope.file import nearest
+
+    return home or (nearest(Path.cwd()) or Path.cwd()) / ".treadle"
+
+
+def open_services(home: Path | None, url: str | None = None, token: str | None = None) -> "Services":
+    """The services behind a URL if one is given, else those of a home that is there already."""
+    from treadle.kernel.errors import NotFound
+    from treadle.kernel.event import acting
+
+    acting(person()).__enter__()
+    if url:
+        from treadle.platform.remote import connect
+
+        return connect(url, token=token)
+    folder = home_of(home)
+    if not folder.exists():
+        raise NotFound(
+            f"There is no home at '{folder}'. Make one with 'treadle up' or 'treadle run', or name one with --home."
+        )
+    from treadle.platform.start import embedded
+
+    return embedded(folder)
+
+
+def person() -> str:
+    """Who types: the name that events carry."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "somebody"
+
+
+def print_json(value: object) -> None:
+    """One JSON value on standard output."""
+    from treadle.kernel.entity import to_json
+
+    sys.stdout.write(to_json(value).decode() + "\n")
+
+
+def print_pretty(value: object) -> None:
+    """A value as indented JSON, coloured on a terminal."""
+    from treadle.kernel.entity import to_json
+
+    if console.is_terminal:
+        console.print_json(to_json(value).decode())
+    else:
+        import msgspec
+
+        sys.stdout.write(msgspec.json.format(to_json(value), indent=2).decode() + "\n")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table for people; what is missing shows as a dash."""
+    table = Table(title=title or None, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(show(value) for value in row))
+    console.print(table)
+
+
+def show(value: Any) -> str:
+    if value is None or value == "":
+        return "—"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
