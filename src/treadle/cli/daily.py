@@ -1,4 +1,4 @@
-"""The daily verbs: init, run, status, approve, deploy, rollback, ask, label, logs, events, jobs, runs, why."""
+"""The daily verbs: init, run, status, approve, deploy, rollback, ask, label, logs, why."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from treadle.cli.output import Home, Json, Token, Url, console, home_of, open_services, print_json, print_table, show
+from treadle.cli.output import (
+    Home,
+    Json,
+    Token,
+    Url,
+    console,
+    home_of,
+    open_services,
+    person,
+    print_json,
+    print_table,
+    show,
+)
 
 if TYPE_CHECKING:
     from treadle.evaluation.model import Verdict
@@ -21,7 +33,6 @@ Project = Annotated[str | None, typer.Option("--project", help="The project (def
 def add_to(app: typer.Typer) -> None:
     for verb in (init, run, status, approve, deploy, rollback, ask, label, logs, why):
         app.command()(verb)
-    app.command("log-of-events", hidden=True)(happened)
 
 
 def init(
@@ -42,7 +53,7 @@ def run(
     json: Json = False,
 ) -> None:
     """Train a candidate on the data and code as they are now, and have it judged."""
-    from treadle.kernel.event import acting
+    from treadle.kernel.event import act_as
     from treadle.platform.start import embedded
     from treadle.platform.supervisor import running
     from treadle.scope.file import nearest, read
@@ -50,7 +61,8 @@ def run(
     folder = nearest(Path.cwd()) or Path.cwd()
     spec = read(folder)
     place = home_of(home)
-    with embedded(place) as platform, acting(open_as()):
+    act_as(person())
+    with embedded(place) as platform:
         platform.scope.declare(spec=spec, folder=str(folder))
         training = platform.training.start(project=spec.project.name, name=name, parameters=_parameters(parameter))
         worker = None if running(place) else platform.worker("treadle run")
@@ -225,22 +237,6 @@ def why(
         lead = "" if depth == 0 else "because "
         console.print(f"{'  ' * depth}{lead}[bold]{record.type}[/] {_words(record)}", soft_wrap=True)
         console.print(f"{'  ' * depth}[dim]event {record.number}, {record.at:%Y-%m-%d %H:%M}, by {record.actor}[/]")
-
-
-def happened(limit: int = 20, home: Home = None, url: Url = None, token: Token = None, json: Json = False) -> None:
-    """What happened last."""
-    records = open_services(home, url, token).events.history(newest_first=True, limit=limit)
-    if json:
-        print_json(records)
-        return
-    rows = [(r.number, r.at, r.type, r.subject, r.actor) for r in records]
-    print_table("", ("event", "when", "what", "about", "who"), rows)
-
-
-def open_as() -> str:
-    from treadle.cli.output import person
-
-    return person()
 
 
 def _follow(platform: "Services", training: str, turn: Callable[[], None], *, quiet: bool) -> "Verdict":

@@ -40,9 +40,9 @@ def home_of(home: Path | None) -> Path:
 def open_services(home: Path | None, url: str | None = None, token: str | None = None) -> "Services":
     """The services behind a URL if one is given, else those of a home that is there already."""
     from treadle.kernel.errors import NotFound
-    from treadle.kernel.event import acting
+    from treadle.kernel.event import act_as
 
-    acting(person()).__enter__()
+    act_as(person())
     if url:
         from treadle.platform.remote import connect
 

@@ -195,11 +195,8 @@ class Delivery:
 
     def _advance(self, rollout: Rollout) -> int:
         if rollout.state == "waiting":
-            if not self._may_start(rollout):
-                return 0
-            return self._enter(
-                rollout, 0, "nobody has to wait" if rollout.previous is None else "approved or free to go"
-            )
+            leave = self._leave_to_start(rollout)
+            return self._enter(rollout, 0, leave) if leave else 0
         status = self._target.observe(rollout.endpoint)
         if status is None or not status.ready:
             return 0
@@ -216,10 +213,13 @@ class Delivery:
                 transaction.execute(rollouts.update().where(rollouts.c.id == rollout.id).values(values))
         return 0
 
-    def _may_start(self, rollout: Rollout) -> bool:
+    def _leave_to_start(self, rollout: Rollout) -> str | None:
+        """Why a waiting rollout may start now, or None while it may not."""
         version = self._registry.get(model=rollout.model, number=rollout.number)
+        if version.approval is not None:
+            return f"approved by {version.approval.by}"
         policy = self._scope.project(name=version.project).spec.rollout
-        return not policy.approve or version.approval is not None
+        return None if policy.approve else "no approval is asked for"
 
     def _enter(self, rollout: Rollout, position: int, reason: str, results: list[GateResult] | None = None) -> int:
         """Begin a step; a step of all requests is the promotion."""

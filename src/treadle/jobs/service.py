@@ -65,7 +65,7 @@ class Jobs:
         with self._database.read() as connection:
             row = connection.execute(select(jobs).where(jobs.c.id == job)).mappings().one_or_none()
         if row is None:
-            raise NotFound(f"There is no job '{job}'. List them with: treadle jobs")
+            raise NotFound(f"There is no job '{job}'. List them with: treadle jobs find")
         return _job(row)
 
     @query()

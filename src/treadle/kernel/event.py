@@ -48,6 +48,11 @@ def current_act() -> Act:
     return _act.get()
 
 
+def act_as(actor: str) -> None:
+    """From now on events carry ``actor``, for as long as this context lasts; what a command line calls once."""
+    _act.set(Act(actor=actor))
+
+
 @contextmanager
 def acting(actor: str | None = None, *, cause: int | None = None) -> Iterator[None]:
     """Within this block, events carry ``actor`` and ``cause``. What is not given stays as it was."""

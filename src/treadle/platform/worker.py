@@ -18,6 +18,7 @@ log = logging.getLogger("treadle.worker")
 
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     settings = from_environment()
     process.hold(settings.folder / "run" / "worker.lock", what=f"The worker of '{settings.home}'")
     platform = Embedded(settings)

@@ -1,5 +1,8 @@
 """Where a job's process runs."""
 
+import os
+import threading
+import time
 from typing import Protocol
 
 from treadle.kernel.entity import Entity
@@ -32,3 +35,15 @@ class Executor(Protocol):
     def log(self, name: str, offset: int = 0) -> bytes: ...
 
     def close(self) -> None: ...
+
+
+def end_when_abandoned() -> None:
+    """End this process as soon as whoever started it is gone; what a job's process calls first."""
+    parent = int(os.environ.get("TREADLE_PARENT", os.getppid()))
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.25)
+        os._exit(75)
+
+    threading.Thread(target=watch, daemon=True).start()

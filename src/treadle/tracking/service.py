@@ -41,7 +41,7 @@ class Tracking:
                 raise Invalid(f"Metric '{metric.key}' is {metric.value}; a run stores finite numbers.")
         with self._database.write() as transaction:
             if transaction.scalar(select(runs.c.id).where(runs.c.id == run)) is None:
-                raise NotFound(f"There is no run '{run}'. List them with: treadle runs")
+                raise NotFound(f"There is no run '{run}'. List them with: treadle tracking find")
             now = self._clock.now()
             points = [{"run": run, "key": m.key, "step": m.step, "value": m.value, "at": now} for m in metrics or []]
             if points:
@@ -74,7 +74,7 @@ class Tracking:
         with self._database.read() as connection:
             row = connection.execute(select(runs).where(runs.c.id == run)).mappings().one_or_none()
             if row is None:
-                raise NotFound(f"There is no run '{run}'. List them with: treadle runs")
+                raise NotFound(f"There is no run '{run}'. List them with: treadle tracking find")
             return _run(connection, row)
 
     @query()

@@ -36,8 +36,24 @@ class SklearnExporter:
         inputs = [(field.name, types[field.kind]([None, 1])) for field in signature.inputs]
         options = {"zipmap": False} if signature.classes else None
         try:
-            graph = to_onnx(estimator, initial_types=inputs, options=options)
+            graph = to_onnx(_by_column(estimator, signature), initial_types=inputs, options=options)
         except Exception as error:
             name = type(estimator).__name__
             raise Invalid(f"{name} cannot be packaged as ONNX: {str(error).splitlines()[0][:300]}") from error
         return bytes(graph.SerializeToString())
+
+
+def _by_column(estimator: Any, signature: Signature) -> Any:
+    """The estimator behind a step that takes columns by name: itself, where it begins with a ColumnTransformer."""
+    from sklearn.compose import ColumnTransformer
+    from sklearn.pipeline import Pipeline
+
+    first = estimator.steps[0][1] if isinstance(estimator, Pipeline) else estimator
+    if isinstance(first, ColumnTransformer):
+        return estimator
+    import pandas as pd
+
+    names = [field.name for field in signature.inputs]
+    example = pd.DataFrame({f.name: [0.0, 1.0] if f.kind == "number" else ["a", "b"] for f in signature.inputs})
+    gather = ColumnTransformer([("columns", "passthrough", names)]).fit(example)
+    return Pipeline([("columns", gather), ("estimator", estimator)])

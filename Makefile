@@ -1,0 +1,35 @@
+# Every target works in a fresh clone on a machine with Python >= 3.11 and make. Nothing else has to be typed first.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+SOURCES := src tests benchmarks
+
+.PHONY: demo test bench format clean
+
+demo: .venv ## a year of flights in about a minute and a half
+	rm -rf treadle-demo
+	$(BIN)/treadle demo --home treadle-demo
+
+test: .venv ## everything that CI checks
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup
+
+bench: .venv ## one JSON line per benchmark, each beside a peer or the bare limit
+	for bench in benchmarks/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+
+format: .venv
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+.venv: pyproject.toml constraints.txt
+	$(if $(PYTHON),,$(error Python 3.11 or newer is needed and was not found))
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all]' --group dev
+	touch .venv
+
+clean:
+	rm -rf .venv treadle-demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,90 @@
+"""What every blob store must do."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from treadle.kernel.errors import Corrupt, NotFound
+from treadle.ports.blobs import Blobs, digest_of
+from treadle.ports.tree import fetch_tree, put_tree, read_tree
+from treadle.testing.suite import Suite
+
+
+class BlobsSuite(Suite):
+    """Give the fixture ``blobs``, empty at the start of each test, and ``damage`` if stored bytes can be changed."""
+
+    port = "blobs"
+
+    @pytest.fixture
+    def blobs(self) -> Blobs:
+        raise TypeError("give the fixture 'blobs'")
+
+    def damage(self, blobs: Blobs, digest: str) -> None:
+        """Change the stored bytes of a blob behind the store's back."""
+        raise TypeError("say how a stored blob is damaged")
+
+    def test_what_is_put_is_got(self, blobs: Blobs) -> None:
+        for content in (b"", b"x", bytes(range(256)) * 5000):
+            digest = blobs.put(content)
+            assert digest == digest_of(content)
+            assert blobs.get(digest) == content
+
+    def test_a_file_is_stored_like_its_bytes(self, blobs: Blobs, tmp_path: Path) -> None:
+        file = tmp_path / "file"
+        file.write_bytes(b"content" * 1000)
+        assert blobs.put(file) == blobs.put(file.read_bytes())
+
+    def test_putting_again_stores_once(self, blobs: Blobs) -> None:
+        assert blobs.put(b"same") == blobs.put(b"same")
+        assert list(blobs.digests()) == [digest_of(b"same")]
+
+    def test_an_absent_blob_is_named_in_the_error(self, blobs: Blobs) -> None:
+        absent = digest_of(b"never stored")
+        assert not blobs.has(absent)
+        with pytest.raises(NotFound, match=absent[:12]):
+            blobs.get(absent)
+
+    def test_damage_is_noticed_when_read(self, blobs: Blobs, tmp_path: Path) -> None:
+        digest = blobs.put(b"precious")
+        self.damage(blobs, digest)
+        with pytest.raises(Corrupt, match="damaged"):
+            blobs.get(digest)
+        with pytest.raises(Corrupt):
+            blobs.fetch(digest, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    def test_fetch_writes_the_whole_file(self, blobs: Blobs, tmp_path: Path) -> None:
+        digest = blobs.put(b"to be fetched")
+        blobs.fetch(digest, tmp_path / "deep" / "out")
+        assert (tmp_path / "deep" / "out").read_bytes() == b"to be fetched"
+        assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
+
+    def test_deleting_touches_one_blob_and_may_repeat(self, blobs: Blobs) -> None:
+        gone, kept = blobs.put(b"gone"), blobs.put(b"kept")
+        blobs.delete(gone)
+        blobs.delete(gone)
+        assert not blobs.has(gone)
+        assert list(blobs.digests()) == [kept]
+
+    def test_many_writers_of_the_same_content_agree(self, blobs: Blobs) -> None:
+        content, found = b"shared" * 10_000, set[str]()
+        writers = [threading.Thread(target=lambda: found.add(blobs.put(content))) for _ in range(8)]
+        for writer in writers:
+            writer.start()
+        for writer in writers:
+            writer.join()
+        assert found == {digest_of(content)}
+        assert blobs.get(digest_of(content)) == content
+
+    def test_a_folder_comes_back_as_it_was(self, blobs: Blobs, tmp_path: Path) -> None:
+        source = tmp_path / "source"
+        (source / "sub").mkdir(parents=True)
+        (source / "a.txt").write_text("a")
+        (source / "sub" / "b.bin").write_bytes(b"\x00\x01")
+        digest = put_tree(blobs, source)
+        assert read_tree(blobs, digest).bytes == 3
+        copy = fetch_tree(blobs, digest, tmp_path / "copy")
+        assert (copy / "a.txt").read_text() == "a"
+        assert (copy / "sub" / "b.bin").read_bytes() == b"\x00\x01"
+        assert put_tree(blobs, copy) == digest

@@ -1,0 +1,121 @@
+"""What every database must do."""
+
+import threading
+
+import pytest
+from sqlalchemy import Connection, func, select, text
+
+from treadle.access.tables import tokens
+from treadle.events.service import Events
+from treadle.events.tables import events
+from treadle.kernel.clock import ManualClock
+from treadle.kernel.errors import Conflict
+from treadle.kernel.event import Event, acting
+from treadle.ports.database import Database
+from treadle.testing.suite import Suite
+
+
+class ThingHappened(Event):
+    name: str
+
+    @property
+    def subject(self) -> str:
+        return f"thing:{self.name}"
+
+    @property
+    def makes(self) -> tuple[str, ...]:
+        return (f"made:{self.name}",)
+
+
+class DatabaseSuite(Suite):
+    """Give the fixture ``database``: fresh, migrated, and shared by several threads."""
+
+    port = "database"
+
+    @pytest.fixture
+    def database(self) -> Database:
+        raise TypeError("give the fixture 'database'")
+
+    @pytest.fixture
+    def log(self, database: Database) -> Events:
+        return Events(database, ManualClock())
+
+    def test_a_failed_command_leaves_no_event_and_no_row(self, database: Database, log: Events) -> None:
+        with pytest.raises(RuntimeError, match="half-way"):
+            with database.write() as transaction:
+                _add_token(transaction, "half", log)
+                raise RuntimeError("half-way")
+        assert log.history() == []
+        with database.read() as connection:
+            assert connection.scalar(select(func.count()).select_from(tokens)) == 0
+
+    def test_readers_see_only_what_is_committed(self, database: Database, log: Events) -> None:
+        with database.write() as transaction:
+            log.append(transaction, ThingHappened(name="a"))
+            assert log.history() == []
+        assert [record.subject for record in log.history()] == ["thing:a"]
+
+    def test_event_numbers_have_no_gaps_under_many_writers(self, database: Database, log: Events) -> None:
+        def work(name: str) -> None:
+            for number in range(20):
+                with database.write() as transaction:
+                    log.append(transaction, ThingHappened(name=f"{name}{number}"))
+
+        workers = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        assert [record.number for record in log.history(limit=200)] == list(range(1, 81))
+        assert log.verify().intact
+
+    def test_the_chain_shows_what_was_changed_after_the_fact(self, database: Database, log: Events) -> None:
+        for name in "abc":
+            with database.write() as transaction:
+                log.append(transaction, ThingHappened(name=name))
+        assert log.verify().entries == 3
+        with database.write() as transaction:
+            transaction.execute(events.update().where(events.c.number == 2).values(actor="somebody else"))
+        assert log.verify().broken_at == 2
+
+    def test_causes_lead_back_to_the_first(self, database: Database, log: Events) -> None:
+        cause = None
+        for name in "abc":
+            with database.write() as transaction, acting("me", cause=cause):
+                cause = log.append(transaction, ThingHappened(name=name))
+        thread = log.why(subject="thing:c")
+        assert [record.subject for record in thread.events] == ["thing:c", "thing:b", "thing:a"]
+        assert [record.depth for record in thread.events] == [2, 1, 0]
+        assert [record.subject for record in log.effects(number=1)] == ["thing:b"]
+        made = log.made(thing="made:b")
+        assert made is not None
+        assert made.number == 2
+
+    def test_a_reader_gets_every_event_until_it_confirms(self, database: Database, log: Events) -> None:
+        for name in "abc":
+            with database.write() as transaction:
+                log.append(transaction, ThingHappened(name=name))
+        assert [record.number for record in log.unread("r")] == [1, 2, 3]
+        with database.write() as transaction:
+            log.confirm(transaction, "r", 2)
+        assert [record.number for record in log.unread("r")] == [3]
+        assert [record.number for record in log.unread("another")] == [1, 2, 3]
+
+    def test_migrating_again_changes_nothing(self, database: Database, log: Events) -> None:
+        with database.write() as transaction:
+            log.append(transaction, ThingHappened(name="kept"))
+        database.migrate()
+        assert len(log.history()) == 1
+
+    def test_a_newer_schema_is_refused_by_name(self, database: Database) -> None:
+        with database.write() as transaction:
+            transaction.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+            transaction.execute(text("UPDATE schema_info SET treadle_version = '42.0'"))
+        with pytest.raises(Conflict, match=r"schema 9999, written by Treadle 42\.0.*Upgrade"):
+            database.migrate()
+
+
+def _add_token(transaction: Connection, name: str, log: Events) -> None:
+    row = {"name": name, "role": "viewer", "hash": name, "created_at": ManualClock().now()}
+    transaction.execute(tokens.insert().values(row))
+    log.append(transaction, ThingHappened(name=name))

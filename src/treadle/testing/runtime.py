@@ -1,0 +1,48 @@
+"""What every pair of exporter and runtime must do: the packaged model answers as the trained one does."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from treadle.kernel.errors import Invalid
+from treadle.ports.runtime import GRAPH, Exporter, Runtime, Signature
+from treadle.testing.suite import Suite
+
+
+class RuntimeSuite(Suite):
+    """Give the fixtures ``exporter``, ``runtime``, and ``trained``: (estimator, frame of inputs, expected outputs)."""
+
+    port = "runtime"
+
+    @pytest.fixture
+    def exporter(self) -> Exporter:
+        raise TypeError("give the fixture 'exporter'")
+
+    @pytest.fixture
+    def runtime(self) -> Runtime:
+        raise TypeError("give the fixture 'runtime'")
+
+    @pytest.fixture
+    def trained(self) -> tuple[Any, Any, Any]:
+        raise TypeError("give the fixture 'trained'")
+
+    def test_the_packaged_model_answers_as_the_trained_one(
+        self, exporter: Exporter, runtime: Runtime, trained: tuple[Any, Any, Any], tmp_path: Path
+    ) -> None:
+        estimator, inputs, expected = trained
+        signature = exporter.describe(estimator, inputs)
+        (tmp_path / GRAPH).write_bytes(exporter.export(estimator, signature))
+        columns = {
+            field.name: np.asarray(inputs[field.name], dtype=np.float32 if field.kind == "number" else object)
+            for field in signature.inputs
+        }
+        answers = runtime.load(tmp_path / GRAPH, signature).predict(columns)
+        assert answers.shape == expected.shape
+        np.testing.assert_allclose(answers, expected, atol=1e-4)
+
+    def test_a_file_that_is_no_model_is_refused(self, runtime: Runtime, tmp_path: Path) -> None:
+        (tmp_path / GRAPH).write_bytes(b"not a model")
+        with pytest.raises(Invalid, match="not a model"):
+            runtime.load(tmp_path / GRAPH, Signature(inputs=[], output="value"))

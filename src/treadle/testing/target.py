@@ -1,0 +1,95 @@
+"""What every target must do."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from treadle.ports.blobs import Blobs
+from treadle.ports.target import EndpointSpec, EndpointStatus, Target, Variant
+from treadle.testing.suite import Suite
+
+PATIENCE_SECONDS = 30.0
+
+
+class TargetSuite(Suite):
+    """Give the fixtures ``make`` (a function that opens the target again over the same place), and ``package``."""
+
+    port = "target"
+
+    @pytest.fixture
+    def make(self) -> Callable[[], Target]:
+        raise TypeError("give the fixture 'make'")
+
+    @pytest.fixture
+    def package(self, blobs: Blobs) -> str:
+        raise TypeError("give the fixture 'package': the digest of a packaged model")
+
+    @pytest.fixture
+    def target(self, make: Callable[[], Target]) -> Any:
+        made = make()
+        yield made
+        made.close()
+
+    def spec(self, package: str, generation: int = 1, **changes: Any) -> EndpointSpec:
+        variants = [Variant(version="m:1", package=package)]
+        return EndpointSpec(name="e", generation=generation, variants=variants, **changes)
+
+    def test_nothing_is_known_of_what_was_not_applied(self, target: Target) -> None:
+        assert target.observe("e") is None
+        assert target.endpoints() == []
+        target.remove("e")
+
+    def test_what_is_applied_becomes_real(self, target: Target, package: str) -> None:
+        target.apply(self.spec(package))
+        status = until_ready(target, "e")
+        assert status.generation == 1
+        assert len(status.replicas) == 1
+        assert target.endpoints() == ["e"]
+
+    def test_a_new_generation_takes_over(self, target: Target, package: str) -> None:
+        target.apply(self.spec(package))
+        first = until_ready(target, "e")
+        target.apply(self.spec(package, generation=2))
+        second = until_ready(target, "e")
+        assert second.generation == 2
+        assert [r.url for r in second.replicas] == [r.url for r in first.replicas]
+
+    def test_applying_the_same_again_changes_nothing(self, target: Target, package: str) -> None:
+        target.apply(self.spec(package))
+        before = until_ready(target, "e")
+        target.apply(self.spec(package))
+        assert until_ready(target, "e") == before
+
+    def test_what_was_applied_survives_the_one_who_applied_it(
+        self, target: Target, make: Callable[[], Target], package: str
+    ) -> None:
+        target.apply(self.spec(package))
+        until_ready(target, "e")
+        other = make()
+        seen = other.observe("e")
+        assert seen is not None
+        assert seen.ready
+        assert other.endpoints() == ["e"]
+
+    def test_what_is_removed_is_gone(self, target: Target, package: str) -> None:
+        target.apply(self.spec(package))
+        until_ready(target, "e")
+        target.remove("e")
+        target.remove("e")
+        target.tend()
+        assert target.observe("e") is None
+        assert target.endpoints() == []
+
+
+def until_ready(target: Target, name: str) -> EndpointStatus:
+    """The endpoint's status once it is ready, tending the target meanwhile."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < until:
+        target.tend()
+        status = target.observe(name)
+        if status is not None and status.ready:
+            return status
+        time.sleep(0.02)
+    raise AssertionError(f"endpoint {name} did not become ready: {target.observe(name)}")

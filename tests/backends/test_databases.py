@@ -1,0 +1,59 @@
+"""SQLite and PostgreSQL do what a database must do."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from treadle.kernel.errors import Invalid
+from treadle.platform.settings import backend
+from treadle.ports.database import Database, metadata
+from treadle.testing.database import DatabaseSuite
+
+
+class TestSQLite(DatabaseSuite):
+    backend = "sqlite"
+
+    @pytest.fixture
+    def database(self, tmp_path: Path) -> Iterator[Database]:
+        database: Database = backend("database", f"sqlite:///{tmp_path / 'a' / 'treadle.db'}")
+        database.migrate()
+        yield database
+        database.close()
+
+    def test_the_migrations_make_the_declared_tables(self, database: Database) -> None:
+        with database.read() as connection:
+            context = MigrationContext.configure(connection, opts={"include_name": _ours})
+            assert compare_metadata(context, metadata) == []
+
+
+class TestPostgreSQL(DatabaseSuite):
+    backend = "postgresql"
+
+    @pytest.fixture
+    def database(self, postgres_url: str) -> Iterator[Database]:
+        database: Database = backend("database", postgres_url)
+        database.migrate()
+        yield database
+        database.close()
+
+    def test_the_migrations_make_the_declared_tables(self, database: Database) -> None:
+        with database.read() as connection:
+            context = MigrationContext.configure(connection, opts={"include_name": _ours})
+            assert compare_metadata(context, metadata) == []
+
+
+def _ours(name: str | None, kind: str, _: object) -> bool:
+    return kind != "table" or name not in ("schema_info", "alembic_version")
+
+
+def test_an_unknown_scheme_names_the_near_miss() -> None:
+    with pytest.raises(Invalid, match=r"No database backend handles 'postgres:' URLs. Did you mean 'postgresql'"):
+        backend("database", "postgres://localhost/x")
+
+
+def test_a_sqlite_url_without_a_file_is_refused() -> None:
+    with pytest.raises(Invalid, match="names no file"):
+        backend("database", "sqlite://")

@@ -1,0 +1,70 @@
+"""Local processes (and the stand-in for simulations) do what a target must do."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests import models
+from treadle.platform.settings import backend
+from treadle.ports.blobs import Blobs
+from treadle.ports.target import Target
+from treadle.testing.target import TargetSuite, until_ready
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> Blobs:
+    made: Blobs = backend("blobs", f"file://{tmp_path / 'blobs'}")
+    return made
+
+
+class TestMemory(TargetSuite):
+    backend = "memory"
+
+    @pytest.fixture
+    def make(self, blobs: Blobs) -> Callable[[], Target]:
+        only: Target = backend("target", "memory:", blobs, {})
+        return lambda: only
+
+    @pytest.fixture
+    def package(self, blobs: Blobs) -> str:
+        return blobs.put(b"anything")
+
+
+class TestLocalProcesses(TargetSuite):
+    backend = "local processes"
+
+    @pytest.fixture
+    def make(self, blobs: Blobs, tmp_path: Path) -> Callable[[], Target]:
+        return lambda: backend("target", f"local://{tmp_path / 'endpoints'}", blobs, {})
+
+    @pytest.fixture
+    def package(self, blobs: Blobs, tmp_path: Path) -> str:
+        return models.package(blobs, tmp_path / "model", models.trees())
+
+    def test_a_killed_process_comes_back_at_the_same_address(self, target: Target, package: str) -> None:
+        target.apply(self.spec(package))
+        before = until_ready(target, "e").replicas[0]
+        os.kill(before.pid, signal.SIGKILL)
+        after = until_ready(target, "e").replicas[0]
+        while after.pid == before.pid:
+            after = until_ready(target, "e").replicas[0]
+        assert after.url == before.url
+        row = {"colour": "red", "size": 1.0, "weight": 0.0}
+        answer = httpx.post(f"{after.url}/invocations", json={"dataframe_records": [row]})
+        assert answer.status_code == 200
+
+    def test_another_keeper_adopts_what_runs(self, target: Target, make: Callable[[], Target], package: str) -> None:
+        target.apply(self.spec(package))
+        before = until_ready(target, "e").replicas[0]
+        successor = make()
+        after = until_ready(successor, "e").replicas[0]
+        assert after.pid == before.pid
+
+    def test_every_replica_has_an_address_of_its_own(self, target: Target, package: str) -> None:
+        target.apply(self.spec(package, replicas=2))
+        status = until_ready(target, "e")
+        assert len({replica.url for replica in status.replicas}) == 2
