@@ -37,11 +37,16 @@ def add_to(app: typer.Typer) -> None:
 
 def init(
     name: Annotated[str, typer.Argument(help="The project's name: lower-case letters, digits and hyphens.")],
+    csv: Annotated[Path | None, typer.Option(help="A CSV file of your own to learn from.")] = None,
+    label: Annotated[str | None, typer.Option(help="The column of it that is to be predicted.")] = None,
+    id: Annotated[str | None, typer.Option(help="The column of it that only names rows.")] = None,
 ) -> None:
-    """Make a project that runs: treadle.toml, pipeline.py and a small dataset."""
+    """Make a project that runs: treadle.toml, pipeline.py and a dataset (yours, or a made-up one)."""
     from treadle.cli.scaffold import scaffold
 
-    folder = scaffold(name, Path.cwd())
+    folder, left_out = scaffold(name, Path.cwd(), csv, label, id)
+    if left_out:
+        console.print(f"Left out, being neither numbers nor text: {', '.join(left_out)}.")
     console.print(f"Made [bold]{folder.name}/[/]: treadle.toml says what is wanted, pipeline.py how it is made.")
     console.print(f"Next: cd {folder.name} && treadle run")
 

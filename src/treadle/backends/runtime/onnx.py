@@ -14,9 +14,10 @@ class OnnxModel:
     def __init__(self, session: Any, signature: Signature) -> None:
         self._session, self._signature = session, signature
         self._output = [session.get_outputs()[-1].name]
+        self._inputs = _matched(signature, [given.name for given in session.get_inputs()])
 
     def predict(self, columns: Columns) -> NDArray[np.float32]:
-        feed = {field.name: columns[field.name].reshape(-1, 1) for field in self._signature.inputs}
+        feed = {name: columns[column].reshape(-1, 1) for name, column in self._inputs}
         answer = self._session.run(self._output, feed)[0]
         if self._signature.output == "probability":
             return np.ascontiguousarray(answer[:, 1])
@@ -44,3 +45,11 @@ class OnnxRuntime:
         except Exception as error:
             raise Invalid(f"'{file.name}' is not a model that ONNX Runtime can load: {error}") from error
         return OnnxModel(session, signature)
+
+
+def _matched(signature: Signature, names: list[str]) -> list[tuple[str, str]]:
+    """The graph's inputs with their columns: in order, for converters rename columns that are no identifiers."""
+    columns = [field.name for field in signature.inputs]
+    if len(names) == len(columns):
+        return list(zip(names, columns, strict=True))
+    return [(name, name) for name in names if name in columns]

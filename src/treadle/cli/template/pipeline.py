@@ -4,19 +4,23 @@ from pathlib import Path
 
 import pandas as pd
 from sklearn.compose import make_column_transformer
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import ESTIMATOR
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder
 
 import treadle
 
-TEXT, NUMBERS, LABEL = ["contract"], ["months", "support_calls", "price"], "left"
+TEXT = TEXT_COLUMNS
+NUMBERS = NUMBER_COLUMNS
+LABEL = "LABEL_COLUMN"
 
 
 @treadle.step
-def table(customers: Path) -> pd.DataFrame:
-    """``customers`` is the dataset of that name in treadle.toml."""
-    return pd.read_csv(customers)
+def table(rows: Path) -> pd.DataFrame:
+    """``rows`` is the dataset of that name in treadle.toml. What is missing stays missing; text becomes ''."""
+    table = pd.read_csv(rows)
+    TRUTH
+    return table.fillna(dict.fromkeys(TEXT, ""))
 
 
 @treadle.step
@@ -28,8 +32,8 @@ def holdout(table: pd.DataFrame) -> pd.DataFrame:
 @treadle.step
 def model(table: pd.DataFrame, seed: int = 0) -> treadle.Model:
     """The rest, learnt. Returning a treadle.Model packages it as ONNX and checks that both give the same answers."""
-    rows = table[table.index % 4 != 0]
+    train = table[table.index % 4 != 0]
     encode = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
-    trees = HistGradientBoostingClassifier(max_iter=60, max_leaf_nodes=8, random_state=seed)
+    trees = ESTIMATOR(max_iter=60, max_leaf_nodes=8, random_state=seed)
     estimator = make_pipeline(make_column_transformer((encode, TEXT), ("passthrough", NUMBERS)), trees)
-    return treadle.Model(estimator.fit(rows[TEXT + NUMBERS], rows[LABEL]), rows[TEXT + NUMBERS])
+    return treadle.Model(estimator.fit(train[TEXT + NUMBERS], train[LABEL]), train[TEXT + NUMBERS])
