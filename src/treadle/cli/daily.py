@@ -1,4 +1,4 @@
-"""The daily verbs: init, run, status, approve, deploy, rollback, ask, label, logs, why."""
+"""The daily verbs: init, check, run, status, approve, deploy, rollback, ask, label, logs, why."""
 
 import time
 from collections.abc import Callable
@@ -31,7 +31,7 @@ Project = Annotated[str | None, typer.Option("--project", help="The project (def
 
 
 def add_to(app: typer.Typer) -> None:
-    for verb in (init, run, status, approve, deploy, rollback, ask, label, logs, why):
+    for verb in (init, check, run, status, approve, deploy, rollback, ask, label, logs, why):
         app.command()(verb)
 
 
@@ -49,6 +49,19 @@ def init(
         console.print(f"Left out, being neither numbers nor text: {', '.join(left_out)}.")
     console.print(f"Made [bold]{folder.name}/[/]: treadle.toml says what is wanted, pipeline.py how it is made.")
     console.print(f"Next: cd {folder.name} && treadle run")
+
+
+def check(file: Annotated[Path, typer.Argument(help="The file, or the folder it is in.")] = Path()) -> None:
+    """Check treadle.toml and the steps of its pipeline, without running anything."""
+    from treadle.pipelines.step import plan, read_steps
+    from treadle.scope.file import read
+
+    spec = read(file)
+    folder = file if file.is_dir() else file.parent
+    steps = plan(read_steps(folder / spec.pipeline.file), given={*spec.data, *spec.pipeline.parameters})
+    console.print(
+        f"{spec.project.name} is fine: {len(spec.requirement)} requirements; {' → '.join(s.name for s in steps)}"
+    )
 
 
 def run(

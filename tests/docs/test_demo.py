@@ -1,0 +1,109 @@
+"""The demo keeps its promises: the year is really served, the loop gains, both accidents are caught, and it can say why."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from treadle.events.service import Events
+from treadle.platform.start import embedded
+
+pytestmark = pytest.mark.xdist_group("demo")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo") / "home"
+
+
+@pytest.fixture(scope="module")
+def result(home: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "treadle", "demo", "--home", str(home), "--json"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert ran.returncode == 0, ran.stderr
+    found: dict[str, Any] = json.loads(ran.stdout)
+    return found
+
+
+def test_the_year_is_served_and_nothing_is_lost(result: dict[str, Any]) -> None:
+    assert result["predictions_served"] >= 50_000
+    assert sum(month["predictions"] for month in result["months"]) == result["predictions_served"]
+    assert result["lost_predictions"] == 0
+    assert result["chain_intact"]
+
+
+def test_the_loop_beats_the_model_that_was_never_retrained(result: dict[str, Any]) -> None:
+    months = [month for month in result["months"] if month["month"] >= "2013-03"]
+    assert len(months) == 10
+    gain = sum(month["auc_loop"] - month["auc_frozen"] for month in months) / len(months)
+    assert gain >= 0.015
+    assert result["retrains"] >= 3
+    assert result["promotions"] >= 3
+
+
+def test_both_accidents_are_caught(result: dict[str, Any], home: Path) -> None:
+    assert result["refusals"] >= 1
+    assert result["rollbacks"] >= 1
+    with embedded(home) as platform:
+        names = {run.id: run.name for run in platform.tracking.find(project="flight-delay")}
+        (wrong,) = [v for v in platform.evaluation.find(project="flight-delay") if names[v.run] == "wrong labels"]
+        (filled,) = [v for v in platform.evaluation.find(project="flight-delay") if names[v.run] == "filled gaps"]
+        assert wrong.outcome == "refused"
+        assert filled.outcome == "passed"
+        (rolled_back,) = platform.delivery.rollouts(state="rolled back")
+        assert platform.registry.get(model="flight-delay", number=rolled_back.number).run == filled.run
+        assert rolled_back.steps[rolled_back.position] == "20%"
+
+
+def test_why_walks_from_the_champion_to_what_caused_its_training(result: dict[str, Any], home: Path) -> None:
+    command = [sys.executable, "-m", "treadle", "why", "flight-delay@champion", "--home", str(home), "--json"]
+    thread = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    kinds = [record["type"] for record in thread["events"]]
+    assert kinds[0] == "AliasMoved"
+    assert kinds[-1] in ("DriftFound", "RequirementMissed", "ModelStale")
+    order = [
+        "RolloutPromoted",
+        "RolloutStarted",
+        "VersionRegistered",
+        "VerdictGiven",
+        "TrainingFinished",
+        "TrainingStarted",
+    ]
+    assert [kind for kind in kinds if kind in order] == order
+
+
+def test_no_prediction_knew_its_label(result: dict[str, Any], home: Path) -> None:
+    """Every label of the log came after the prediction it judges."""
+    from datetime import UTC, datetime
+
+    from sqlalchemy import select
+
+    from treadle.data.tables import labels
+    from treadle.serving.inference_log import InferenceLogs
+
+    with embedded(home) as platform:
+        assert isinstance(platform.events, Events)
+        with platform.database.read() as connection:
+            known_at = dict(connection.execute(select(labels.c.request, labels.c.at)).tuples().all())
+        since, until = datetime(2013, 1, 1, tzinfo=UTC), datetime(2014, 1, 31, tzinfo=UTC)
+        rows = list(InferenceLogs(home / "endpoints").read("flight-delay", since, until))
+        early = [row.id for row in rows if row.id in known_at and known_at[row.id].timestamp() * 1e6 < row.at]
+        assert len(rows) > 50_000
+        assert early == []
+
+
+def test_the_report_is_a_page_with_pictures(result: dict[str, Any], home: Path) -> None:
+    page = (home / "report.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == 2
+    assert "rolled back" in page
+    assert f"{result['mean_auc_loop']:.4f}" in page
+
+
+def test_a_home_that_has_lived_is_not_played_over(result: dict[str, Any], home: Path) -> None:
+    command = [sys.executable, "-m", "treadle", "demo", "--home", str(home)]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    assert ran.returncode == 2
+    assert "has a life already" in ran.stderr

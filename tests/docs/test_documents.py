@@ -1,0 +1,90 @@
+"""Everything that is shown is run: the blocks of the README and of every page under docs/, and the make targets they name."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from treadle.kernel.process import holder
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TIMEOUT_SECONDS = 240
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """The fenced blocks of a page: (language, text)."""
+    return re.findall(r"^```(\w+)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def is_ours(page: Path) -> bool:
+    return any(language in ("sh", "python") for language, _ in blocks(page))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if is_ours(page)], ids=lambda page: page.name)
+def test_every_block_of_a_page_runs(page: Path, tmp_path: Path) -> None:
+    script = "set -euo pipefail\n"
+    for number, (language, text) in enumerate(blocks(page)):
+        script += f"echo '--- block {number} of {page.name}'\n"
+        if language == "python":
+            (tmp_path / f"block{number}.py").write_text(text.replace("token=…", "token=None"), encoding="utf-8")
+            script += f"cd {tmp_path} && python block{number}.py\n"
+        elif language == "sh":
+            script += "".join(runnable(line) for line in text.splitlines(keepends=True))
+    try:
+        ran = subprocess.run(
+            ["bash", "-c", script],
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+        )
+    finally:
+        stop_what_was_started(tmp_path)
+    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
+
+
+def runnable(line: str) -> str:
+    """A line as the test runs it: make targets and what follows the demo have tests of their own, so they must only exist."""
+    words = line.split()
+    if words[:1] == ["make"]:
+        return f"make -C {ROOT} --dry-run PYTHON={sys.executable} {words[1]} > /dev/null\n"
+    if "treadle-demo" in line:
+        return f"treadle {words[1]} --help > /dev/null\n"
+    return line
+
+
+def environment() -> dict[str, str]:
+    """The commands of this Python first on the PATH, and no home but the page's own."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("TREADLE_")}
+    return ours | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "120"}
+
+
+def stop_what_was_started(folder: Path) -> None:
+    for lock in folder.rglob("supervisor.lock"):
+        pid = holder(lock)
+        if pid is not None:
+            os.kill(pid, signal.SIGTERM)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_between_pages_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_architecture_page_mirrors_the_import_contract() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("\n## ")[0]
+    shown = re.findall(r"^\| `(\w+)/` \|", page, re.MULTILINE)
+    contract = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("layers = [")[2].partition("]")[0]
+    layers = [layer for layer in re.findall(r'"(\(?\w+\)?)"', contract) if not layer.startswith("(")]
+    assert shown == layers
+    assert {path.name for path in (ROOT / "src" / "treadle").iterdir() if (path / "__init__.py").exists()} == set(
+        layers
+    )
