@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
@@ -10,16 +11,35 @@ from treadle.kernel.errors import Forbidden, Unauthenticated
 from treadle.kernel.operation import Role
 from treadle.platform.wiring import Embedded
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
 
 def caller_of(platform: Embedded, request: Request) -> Caller:
-    """The caller of a request. Raises Unauthenticated when a token is required and none that is valid was sent."""
-    return platform.access.caller(_secret(request.headers.get("authorization", "")))
+    """The caller of a request. Raises Unauthenticated when a token is required and none that is valid was sent.
+
+    Without tokens everybody on this machine may come in; but not every web page that a browser on this machine shows.
+    """
+    secret = _secret(request.headers.get("authorization", ""))
+    if secret is None:
+        _refuse_foreign_pages(request)
+    return platform.access.caller(secret)
 
 
 def require(caller: Caller, role: Role) -> None:
     if not caller.may(role):
         raise Forbidden(
             f"'{caller.name}' is {caller.role}; this needs the role {role}. Ask an admin for another token."
+        )
+
+
+def _refuse_foreign_pages(request: Request) -> None:
+    """Refuse what a page of another site sends (its Origin tells), or one that renamed this machine (its Host tells)."""
+    host = request.headers.get("host", "")
+    name = urlsplit(f"//{host}").hostname or ""
+    origin = request.headers.get("origin")
+    if name not in LOOPBACK or (origin is not None and urlsplit(origin).netloc != host):
+        raise Forbidden(
+            f"Without a token, only this machine's own pages and programs are served, not '{origin or host}'."
         )
 
 

@@ -1,5 +1,6 @@
 """Pictures as SVG text, drawn on the server, so that pages, cards and reports share them."""
 
+import math
 from collections.abc import Callable, Sequence
 from html import escape
 from typing import NamedTuple
@@ -39,7 +40,8 @@ def line_chart(
     values = [value for line in lines for value in line.values if value is not None] or [0.0, 1.0]
     low, high = min(values), max(values)
     pad = (high - low) * 0.1 or 0.05
-    low, high = low - pad, high + pad
+    ticks = _ticks(low - pad, high + pad)
+    low, high = ticks[0], ticks[-1]
     plot_width, plot_height = width - _LEFT - _RIGHT, height - _TOP - _BOTTOM
 
     def x(place: float) -> float:
@@ -53,7 +55,7 @@ def line_chart(
         f'aria-label="{escape(title)}" font-family="system-ui, sans-serif" font-size="12">',
         f'<text x="{_LEFT}" y="18" font-size="15" font-weight="600" fill="currentColor">{escape(title)}</text>',
     ]
-    parts += _grid(low, high, y, width)
+    parts += _grid(ticks, y, width)
     parts += [
         f'<text x="{x(i):.1f}" y="{height - _BOTTOM + 18}" text-anchor="middle" fill="currentColor">{escape(label)}</text>'
         for i, label in enumerate(labels)
@@ -79,13 +81,20 @@ def line_chart(
     return "\n".join([*parts, "</svg>"])
 
 
-def _grid(low: float, high: float, y: Callable[[float], float], width: int) -> list[str]:
-    """Five horizontal lines with their values."""
-    parts = []
-    for step in range(5):
-        value = low + (high - low) * step / 4
-        parts.append(
-            f'<line x1="{_LEFT}" x2="{width - _RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="#8884" />'
-            f'<text x="{_LEFT - 8}" y="{y(value) + 4:.1f}" text-anchor="end" fill="currentColor">{value:.2f}</text>'
-        )
-    return parts
+def _ticks(low: float, high: float) -> list[float]:
+    """Four to nine round values that span low to high."""
+    raw = (high - low) / 5
+    size = 10.0 ** math.floor(math.log10(raw))
+    step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= raw)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(place * step, 10) for place in range(first, last + 1)]
+
+
+def _grid(ticks: Sequence[float], y: Callable[[float], float], width: int) -> list[str]:
+    """A horizontal line with its value for each tick."""
+    places = max(0, -math.floor(math.log10(ticks[1] - ticks[0])))
+    return [
+        f'<line x1="{_LEFT}" x2="{width - _RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="#8884" />'
+        f'<text x="{_LEFT - 8}" y="{y(value) + 4:.1f}" text-anchor="end" fill="currentColor">{value:.{places}f}</text>'
+        for value in ticks
+    ]

@@ -46,7 +46,7 @@ def write(result: Result) -> Path:
     """Write the report page into the home. Returns its path."""
     chart = line_chart(
         "ROC AUC of served predictions",
-        [month.month[5:] for month in result.months],
+        _names(result),
         [
             Line("the loop's model", [month.auc_loop for month in result.months]),
             Line("never retrained", [month.auc_frozen for month in result.months]),
@@ -55,7 +55,7 @@ def write(result: Result) -> Path:
     )
     gain = line_chart(
         "What the loop gained over the model that was never retrained",
-        [month.month[5:] for month in result.months],
+        _names(result),
         [Line("difference in ROC AUC", [_difference(month) for month in result.months])],
         height=220,
     )
@@ -63,6 +63,10 @@ def write(result: Result) -> Path:
     file = Path(result.home) / "report.html"
     file.write_text(page, encoding="utf-8")
     return file
+
+
+def _names(result: Result) -> list[str]:
+    return [f"{datetime.fromisoformat(month.month + '-01'):%b}" for month in result.months]
 
 
 def _numbers(month: Month) -> tuple[str, str, str]:

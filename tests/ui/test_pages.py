@@ -1,0 +1,64 @@
+"""The pages, in a real browser where there is one."""
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.platform.test_platforms import served
+from treadle.kernel.operation import operations
+from treadle.platform.wiring import STAGES, Embedded
+from treadle.testing.platform import SPEC
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--virtual-time-budget=4000",
+]
+
+
+def test_the_wheel_page_shows_every_project(open_home: Callable[..., Embedded]) -> None:
+    home = open_home()
+    home.scope.declare(spec=SPEC, folder="/somewhere")
+    with served(home) as url:
+        page = httpx.get(url).text
+    assert "a problem" in page
+    assert "roc_auc ≥ 0.6" in page
+    assert "not measured yet" in page
+
+
+def test_an_empty_home_says_what_to_do_next(open_home: Callable[..., Embedded]) -> None:
+    with served(open_home()) as url:
+        assert "treadle init NAME" in httpx.get(url).text
+
+
+@pytest.mark.skipif(BROWSER is None, reason="declared gap: no browser here (Debian's chromium)")
+def test_a_browser_lists_every_operation_and_can_try_them(open_home: Callable[..., Embedded], tmp_path: Path) -> None:
+    with served(open_home()) as url:
+        command = [str(BROWSER), *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", f"{url}/api"]
+        page = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    for stage, kind in STAGES.items():
+        for name in operations(kind):
+            assert f"/api/v1/{stage}/{name}:" in page
+    assert page.count("Try it</button>") == sum(len(operations(kind)) for kind in STAGES.values())
+
+
+def test_a_page_of_another_site_cannot_command_this_one(open_home: Callable[..., Embedded]) -> None:
+    with served(open_home()) as url:
+        foreign = httpx.post(
+            f"{url}/api/v1/tracking/start_run", json={"project": "p"}, headers={"Origin": "http://evil.example"}
+        )
+        renamed = httpx.get(f"{url}/api/v1/scope/projects", headers={"Host": "evil.example"})
+        own = httpx.post(f"{url}/api/v1/tracking/start_run", json={"project": "p"}, headers={"Origin": url})
+    assert (foreign.status_code, renamed.status_code, own.status_code) == (403, 403, 200)
+    assert "http://evil.example" in foreign.json()["message"]
