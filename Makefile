@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 BIN := .venv/bin
 SOURCES := src tests benchmarks
 
-.PHONY: demo test bench format clean
+.PHONY: demo test bench format clean .venv
 
 demo: .venv ## a year of flights in about a minute and a half
 	rm -rf treadle-demo
@@ -24,12 +24,15 @@ format: .venv
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 
-.venv: pyproject.toml constraints.txt
+.venv: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
 	$(if $(PYTHON),,$(error Python 3.11 or newer is needed and was not found))
+	@echo "Making .venv with everything that the tests and the demo need: a minute or two."
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --upgrade pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all]' --group dev
-	touch .venv
+	$(BIN)/pip install -qq --disable-pip-version-check --constraint constraints.txt --upgrade pip
+	$(BIN)/pip install -qq --constraint constraints.txt --editable '.[all]' --group dev
+	touch $@
 
 clean:
 	rm -rf .venv treadle-demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
