@@ -1,0 +1,117 @@
+"""init, run, status, approve and why, in the order in which a person uses them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.cli.conftest import complaint, treadle
+from treadle.pipelines.step import read_steps
+from treadle.scope.file import read
+
+
+def answer(folder: Path, *arguments: str) -> Any:
+    """The one JSON value that a command prints on standard output, and nothing beside it."""
+    ended = treadle(folder, *arguments, "--json")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr == ""
+    (line,) = ended.stdout.splitlines()
+    return json.loads(line)
+
+
+def test_init_makes_a_project_that_can_be_read(project: Path) -> None:
+    assert read(project).project.name == "shop"
+    assert (project / "pipeline.py").is_file()
+    assert (project / ".gitignore").read_text() == ".treadle/\n"
+
+
+def test_init_says_what_to_do_next(tmp_path: Path) -> None:
+    ended = treadle(tmp_path, "init", "a-1")
+    assert "Next: cd a-1 && treadle run" in ended.stdout
+
+
+def test_run_tells_each_step_the_verdict_and_who_is_waited_for(shop: Path) -> None:
+    told = (shop.parent / "first-run.txt").read_text(encoding="utf-8")
+    for step in read_steps(shop / "pipeline.py"):
+        assert f"✓ {step.name} in " in told
+    assert "Verdict: passed on " in told
+    assert read(shop).requirement[0].bound in told
+    assert "shop:1 waits for an approver: treadle approve shop:1" in told
+
+
+def test_status_tells_of_every_project(shop: Path) -> None:
+    (wheel,) = answer(shop, "status")
+    assert wheel["project"] == "shop"
+    assert wheel["verdict"]["outcome"] == "passed"
+    assert [requirement["id"] for requirement in wheel["requirements"]] == [r.id for r in read(shop).requirement]
+    told = treadle(shop, "status")
+    assert told.returncode == 0
+    assert read(shop).requirement[0].bound in told.stdout
+
+
+def test_a_home_is_found_from_a_folder_below_the_project(shop: Path) -> None:
+    assert answer(shop / "data", "status")[0]["project"] == "shop"
+
+
+def test_a_version_is_signed_once_by_whoever_types(shop: Path) -> None:
+    signed = answer(shop, "approve", "shop:1", "--comment", "read it")
+    assert signed["approval"]["comment"] == "read it"
+    assert answer(shop, "registry", "verify-approval", "--model", "shop", "--number", "1") is True
+    assert complaint(shop, "approve", "shop:1").startswith("Version 'shop:1' was approved already, by ")
+
+
+def test_why_leads_from_a_rollout_to_the_training_that_made_the_version(shop: Path) -> None:
+    kinds = [record["type"] for record in answer(shop, "why", "endpoint:shop")["events"]]
+    assert kinds[-4:] == ["VersionRegistered", "VerdictGiven", "TrainingFinished", "TrainingStarted"]
+    told = treadle(shop, "why", "endpoint:shop")
+    assert told.returncode == 0
+    assert told.stdout.startswith("Why endpoint:shop?")
+    assert "because TrainingStarted" in told.stdout
+
+
+def test_why_of_a_version_reaches_back_through_its_verdict(shop: Path) -> None:
+    """A version's story does not end with its signature: it was registered because of a verdict of a training."""
+    treadle(shop, "approve", "shop:1")
+    told = answer(shop, "why", "shop:1")
+    assert "VersionRegistered" in [record["type"] for record in told["events"]]
+
+
+def test_the_log_of_a_job_can_be_read_and_the_chain_verified(shop: Path) -> None:
+    job = answer(shop, "jobs", "find", "--limit", "1")[0]
+    assert job["state"] == "succeeded"
+    assert treadle(shop, "logs", job["id"]).returncode == 0
+    assert answer(shop, "events", "verify")["intact"] is True
+
+
+def test_the_second_run_is_from_the_cache(shop: Path) -> None:
+    told = (shop.parent / "second-run.txt").read_text(encoding="utf-8")
+    for step in read_steps(shop / "pipeline.py"):
+        assert f"✓ {step.name} from the cache" in told
+
+
+def test_a_parameter_reaches_the_step_as_a_number(shop: Path) -> None:
+    second, first = answer(shop, "tracking", "find")
+    assert (first["name"], second["name"]) == ("first", "second")
+    assert second["params"] == {"seed": "3"}
+    assert answer(shop, "training", "find", "--limit", "1")[0]["parameters"] == {"seed": 3}
+
+
+def test_run_prints_one_value_when_asked_to(project: Path) -> None:
+    assert answer(project, "run")["outcome"] == "passed"
+
+
+def test_a_failed_training_is_one_sentence_with_the_way_to_its_log(project: Path) -> None:
+    (project / "pipeline.py").write_text("import treadle\n@treadle.step\ndef table(): raise ValueError('no rows')\n")
+    ended = treadle(project, "run", "--json")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("treadle: The training failed. Step 'table' failed: ValueError: no rows (job job_")
+    job = line.rpartition("treadle logs ")[2].rstrip(")")
+    assert "raise ValueError('no rows')" in treadle(project, "logs", job).stdout
+
+
+def test_every_argument_of_an_operation_is_read_by_its_type(shop: Path) -> None:
+    assert len(answer(shop, "events", "history", "--limit", "2", "--newest-first", "true")) == 2
+    said = complaint(shop, "events", "history", "--limit", "many")
+    assert said.startswith("Field 'limit': ")
+    assert "looks like JSON but is not" in complaint(shop, "tracking", "log", "--run", "r", "--metrics", "[{]")
+    assert "Unknown field" in complaint(shop, "tracking", "log", "--run", "r", "--metrics", '[{"kee": 1}]')

@@ -1,0 +1,78 @@
+"""Every operation is a command, and nothing heavy is loaded before it is needed."""
+
+import inspect
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import typer
+
+from treadle.cli import derived
+from treadle.cli.main import app
+from treadle.kernel.operation import operations
+from treadle.platform.wiring import STAGES
+
+HEAVY = ("sqlalchemy", "numpy", "duckdb", "pandas", "onnxruntime", "sklearn", "alembic", "httpx", "uvicorn")
+
+
+def group(stage: str) -> Any:
+    root: Any = typer.main.get_command(app)
+    return root.commands[stage]
+
+
+def names(stage: str) -> list[str]:
+    return [name.replace("_", "-") for name in operations(STAGES[stage])]
+
+
+def test_the_stages_of_the_command_line_are_the_stages_in_their_words() -> None:
+    said = {stage: (inspect.getdoc(kind) or "").splitlines()[0] for stage, kind in STAGES.items()}
+    assert said == derived.STAGES
+    assert list(derived.STAGES) == list(STAGES)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_operation_is_a_command_with_all_its_arguments(stage: str) -> None:
+    assert group(stage).list_commands(None) == names(stage)
+    for name, operation in operations(STAGES[stage]).items():
+        command = group(stage).get_command(None, name.replace("_", "-"))
+        assert command is not None
+        options = {option for parameter in command.params for option in parameter.opts}
+        wanted = {f"--{field.replace('_', '-')}" for field in operation.parameters.__struct_fields__}
+        assert wanted | {"--home", "--url", "--token", "--json"} <= options
+        assert (command.help or "").split() == operation.doc.split()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_argument_of_an_operation_hides_one_of_the_command_lines_own(stage: str) -> None:
+    for operation in operations(STAGES[stage]).values():
+        assert not {"home", "url", "token", "json"} & set(operation.parameters.__struct_fields__)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_operation_says_what_it_does(stage: str) -> None:
+    assert [o.name for o in operations(STAGES[stage]).values() if not o.doc] == []
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import treadle",
+        "from treadle.cli.main import main; sys.argv = ['treadle', '--help']; main()",
+        "from treadle.cli.main import main; sys.argv = ['treadle', 'run', '--help']; main()",
+    ],
+)
+def test_nothing_heavy_is_loaded_to_begin_or_to_help(program: str) -> None:
+    code = f"import atexit, sys\natexit.register(lambda: print('|', *sys.modules))\n{program}\n"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    loaded = set(ended.stdout.rpartition("|")[2].split())
+    assert "treadle" in loaded
+    assert loaded & set(HEAVY) == set()
+
+
+def test_help_shows_the_verbs_and_every_stage() -> None:
+    ended = subprocess.run([sys.executable, "-m", "treadle", "--help"], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0
+    for word in ("init", "run", "status", "approve", "deploy", "why", *STAGES):
+        assert f" {word} " in ended.stdout

@@ -1,0 +1,180 @@
+"""The gates do what their formulas promise, however often they are asked."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.special import betaln
+
+from treadle.delivery import gates
+from treadle.delivery.gates import Tally
+from treadle.delivery.model import Decision, GateResult
+from treadle.scope.model import Requirement
+from treadle.serving.inference_log import LogRow
+
+KAPPA, LIMIT = 4.0, 20.0
+P99 = Requirement(id="L", metric="latency_ms.p99", at_most=15)
+AUC = Requirement(id="R1", metric="roc_auc", at_least=0.7)
+shares = st.floats(0.01, 0.99)
+
+
+def direct(k: int, n: int, share: float) -> float:
+    """The e-value's logarithm as the reference writes it."""
+    a, b = KAPPA * share, KAPPA * (1 - share)
+    return float(betaln(a + k, b + n - k) - betaln(a, b) - k * np.log(share) - (n - k) * np.log(1 - share))
+
+
+def tally(role: str, answers: dict[str, float], into: Tally | None = None) -> Tally:
+    into = into or Tally()
+    for id, output in answers.items():
+        into.add(LogRow(id=id, at=0, version="m:1", role=role, generation=1, micros=5, inputs={}, output=output))
+    return into
+
+
+@given(st.integers(0, 300), st.integers(0, 300), shares)
+def test_the_e_value_is_the_formulas(k: int, others: int, share: float) -> None:
+    assert gates.log_e_value(k, k + others, share) == pytest.approx(direct(k, k + others, share), abs=1e-6)
+
+
+@given(st.integers(0, 40), shares)
+def test_the_e_value_is_one_on_average_when_both_fail_alike(n: int, share: float) -> None:
+    mean = sum(
+        math.comb(n, k) * share**k * (1 - share) ** (n - k) * math.exp(gates.log_e_value(k, n, share))
+        for k in range(n + 1)
+    )
+    assert mean == pytest.approx(1, abs=1e-6)
+
+
+def looked_at_always(candidate: NDArray[np.bool_], failed: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
+    """Which streams (rows) are ever rolled back, asked after every request (columns)."""
+    total = np.cumsum(failed, axis=1)
+    mine = np.cumsum(failed & candidate, axis=1)
+    table = {
+        (k, n): gates.errors(k, n - k, share).decision == "roll back"
+        for k, n in {(int(k), int(n)) for k, n in zip(mine.ravel(), total.ravel(), strict=True)}
+    }
+    found = [[table[int(k), int(n)] for k, n in zip(*row, strict=True)] for row in zip(mine, total, strict=True)]
+    return np.asarray(np.array(found).any(axis=1))
+
+
+@pytest.mark.parametrize(("share", "rate"), [(0.1, 0.02), (0.5, 0.1), (0.9, 0.3)])
+def test_equals_looked_at_after_every_request_are_rarely_rolled_back(share: float, rate: float) -> None:
+    random = np.random.default_rng(1)
+    shape = (2000, 400)
+    rolled = looked_at_always(random.random(shape) < share, random.random(shape) < rate, share)
+    assert rolled.mean() <= gates.ALPHA
+
+
+@pytest.mark.parametrize(("share", "power"), [(0.1, 0.5), (0.5, 0.95)])
+def test_a_candidate_that_fails_five_points_more_is_found(share: float, power: float) -> None:
+    random = np.random.default_rng(2)
+    candidate = random.random((200, 2000)) < share
+    failed = random.random(candidate.shape) < np.where(candidate, 0.06, 0.01)
+    assert looked_at_always(candidate, failed, share).mean() >= power
+
+
+def test_a_candidate_that_fails_less_is_never_rolled_back_for_errors() -> None:
+    found = gates.errors(0, 500, 0.5)
+    assert found.decision == "promote"
+    assert "0 of 500 errors with 50% of the requests (e-value" in found.reason
+
+
+def test_no_errors_at_all_speak_for_nobody() -> None:
+    assert gates.errors(0, 0, 0.1) == GateResult(
+        gate="errors", decision="promote", reason="0 of 0 errors with 10% of the requests (e-value 1, limit 20)"
+    )
+
+
+@pytest.mark.parametrize("failures", [300, 400, 200_000])
+def test_a_candidate_that_always_fails_is_rolled_back_however_many_requests_it_had(failures: int) -> None:
+    assert gates.errors(failures, 10, 0.1).decision == "roll back"
+
+
+@given(st.lists(st.sampled_from(["promote", "hold", "roll back", "not enough evidence"]), max_size=6))
+def test_the_gravest_decision_wins_with_its_reasons(decisions: list[Decision]) -> None:
+    results = [GateResult(gate=str(n), decision=d, reason=f"reason {n}") for n, d in enumerate(decisions)]
+    verdict = gates.decide(results)
+    order: list[Decision] = ["roll back", "not enough evidence", "hold", "promote"]
+    wanted = min(decisions, key=order.index, default="promote")
+    assert verdict.decision == wanted
+    assert all(result.reason in verdict.reason for result in results if result.decision == wanted)
+
+
+@pytest.mark.parametrize(
+    ("newcomer_ms", "champion_ms", "decision"),
+    [
+        (14, 1, "promote"),  # kept
+        (20, 14, "roll back"),  # missed, and the champion keeps it
+        (31, 30, "promote"),  # missed by both alike
+        (61, 30, "roll back"),  # missed by twice as much
+        (20, 2, "roll back"),
+    ],
+)
+def test_a_latency_bound_that_the_champion_keeps_must_be_kept(
+    newcomer_ms: int, champion_ms: int, decision: Decision
+) -> None:
+    found = gates.latency(P99, [newcomer_ms * 1000] * 50, [champion_ms * 1000] * 50)
+    assert found.decision == decision
+    assert f"latency_ms.p99 {newcomer_ms}.0 ms, the champion's {champion_ms}.0 ms" in found.reason
+
+
+def test_few_labels_do_not_stop_a_step_and_that_is_said() -> None:
+    found = gates.quality(AUC, tally("candidate", {"a": 0.5}), {"a": 1.0}, 20)
+    assert found.decision == "promote"
+    assert found.reason == "1 labelled requests, fewer than the 20 that quality is judged on"
+
+
+def labelled(count: int, seed: int = 0) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+    """Labels, scores that know them, and scores that know nothing, by request."""
+    random = np.random.default_rng(seed)
+    labels = {f"r{n}": float(random.random() < 0.4) for n in range(count)}
+    good = {id: float(0.7 * label + 0.6 * random.random()) for id, label in labels.items()}
+    return labels, good, {id: float(random.random()) for id in labels}
+
+
+def test_a_candidate_that_clearly_misses_its_requirement_is_rolled_back() -> None:
+    labels, good, poor = labelled(300)
+    assert gates.quality(AUC, tally("candidate", poor), labels, 100).decision == "roll back"
+    assert gates.quality(AUC, tally("candidate", good), labels, 100).decision == "promote"
+
+
+def test_labels_of_one_class_only_are_no_reason_to_roll_back() -> None:
+    scores = {f"r{n}": n / 200 for n in range(200)}
+    found = gates.quality(AUC, tally("candidate", scores), dict.fromkeys(scores, 0.0), 100)
+    assert found.decision != "roll back"
+    both = tally("champion", scores, tally("shadow", scores))
+    assert gates.paired_quality("roc_auc", both, dict.fromkeys(scores, 0.0), 100).decision != "roll back"
+
+
+def test_a_shadow_is_compared_on_the_requests_that_both_answered() -> None:
+    labels, good, poor = labelled(300)
+    worse = tally("champion", good, tally("shadow", poor))
+    better = tally("champion", poor, tally("shadow", good))
+    assert gates.paired_quality("roc_auc", worse, labels, 100).decision == "roll back"
+    assert gates.paired_quality("roc_auc", better, labels, 100).decision == "promote"
+    apart = tally("champion", good, tally("shadow", {f"other {id}": score for id, score in poor.items()}))
+    assert "0 labelled requests" in gates.paired_quality("roc_auc", apart, labels, 100).reason
+
+
+def test_lower_is_better_for_losses() -> None:
+    labels, good, poor = labelled(300)
+    worse = tally("champion", good, tally("shadow", poor))
+    assert gates.paired_quality("brier", worse, labels, 100).decision == "roll back"
+    bound = Requirement(id="B", metric="brier", at_most=0.2)
+    assert gates.quality(bound, tally("candidate", poor), labels, 100).decision == "roll back"
+    assert (
+        gates.quality(bound, tally("candidate", {k: min(1.0, v) for k, v in good.items()}), labels, 100).decision
+        == "promote"
+    )
+
+
+def test_a_tally_counts_rows_errors_and_answers_by_role() -> None:
+    seen = tally("candidate", {"a": 1.0, "b": 0.0})
+    seen.add(LogRow(id="c", at=0, version="m:1", role="candidate", generation=1, micros=7, inputs={}, error="broke"))
+    seen.add(LogRow(id="d", at=0, version="m:1", role="champion", generation=1, micros=7, inputs={}, output=[0.5, 0.5]))
+    assert (seen.rows("candidate"), seen.rows("champion"), seen.rows("shadow")) == (3, 1, 0)
+    assert seen.errors == {"champion": 0, "candidate": 1, "shadow": 0}
+    assert seen.answers["candidate"] == {"a": 1.0, "b": 0.0}

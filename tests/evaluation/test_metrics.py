@@ -1,0 +1,167 @@
+"""Metrics agree with scikit-learn, and their intervals hold what they promise."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import sklearn.metrics as oracle
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from treadle.evaluation import metrics
+from treadle.evaluation.metrics import LOWER_IS_BETTER, METRICS, Array, difference, estimate, metric
+from treadle.kernel.errors import Invalid
+
+TIED = st.sampled_from([0.0, 0.1, 0.5, 0.5, 0.9, 1.0])
+ORACLES: dict[str, Any] = {
+    "roc_auc": oracle.roc_auc_score,
+    "log_loss": lambda truth, score: oracle.log_loss(truth, score, labels=[0, 1]),
+    "brier": oracle.brier_score_loss,
+    "accuracy": lambda truth, score: oracle.accuracy_score(truth, score >= 0.5),
+    "precision": lambda truth, score: oracle.precision_score(truth, score >= 0.5, zero_division=np.nan),
+    "recall": lambda truth, score: oracle.recall_score(truth, score >= 0.5, zero_division=np.nan),
+    "f1": lambda truth, score: oracle.f1_score(truth, score >= 0.5, zero_division=np.nan),
+    "mae": oracle.mean_absolute_error,
+    "rmse": oracle.root_mean_squared_error,
+    "r2": oracle.r2_score,
+}
+OF_CLASSES = ("roc_auc", "log_loss", "brier", "accuracy", "precision", "recall", "f1")
+
+
+@st.composite
+def classified(draw: st.DrawFn) -> tuple[Array, Array]:
+    """Truth of 0 and 1, maybe of one class only, and probabilities with many ties."""
+    rows = draw(st.integers(2, 40))
+    truth = draw(npst.arrays(np.float64, rows, elements=st.sampled_from([0.0, 1.0])))
+    fine = st.floats(1e-6, 1 - 1e-6)
+    score = draw(npst.arrays(np.float64, rows, elements=draw(st.sampled_from([TIED, fine]))))
+    return truth, score
+
+
+numbers = st.integers(2, 40).flatmap(
+    lambda rows: st.tuples(*[npst.arrays(np.float64, rows, elements=st.floats(-1e3, 1e3, width=32))] * 2)
+)
+
+
+def same(found: float, expected: float) -> bool:
+    return (math.isnan(found) and math.isnan(expected)) or found == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", OF_CLASSES)
+@settings(max_examples=60, deadline=None)
+@given(drawn=classified())
+def test_metrics_of_classes_agree_with_sklearn(name: str, drawn: tuple[Array, Array]) -> None:
+    truth, score = drawn
+    assume(name != "roc_auc" or len(set(truth)) == 2)
+    if name == "log_loss":
+        score = np.clip(score, 1e-6, 1 - 1e-6)
+    assert same(METRICS[name](truth, score), ORACLES[name](truth, score))
+
+
+@pytest.mark.parametrize("name", ["mae", "rmse", "r2"])
+@settings(max_examples=60, deadline=None)
+@given(drawn=numbers)
+def test_metrics_of_numbers_agree_with_sklearn(name: str, drawn: tuple[Array, Array]) -> None:
+    truth, score = drawn
+    assume(name != "r2" or np.ptp(truth) > 1e-2)
+    assert same(METRICS[name](truth, score), ORACLES[name](truth, score))
+
+
+def test_every_metric_has_an_oracle() -> None:
+    assert set(ORACLES) == set(METRICS)
+
+
+@settings(max_examples=60, deadline=None)
+@given(drawn=classified())
+def test_the_area_is_the_chance_that_a_positive_outranks_a_negative(drawn: tuple[Array, Array]) -> None:
+    truth, score = drawn
+    assume(len(set(truth)) == 2)
+    pairs = [(p, n) for p in score[truth == 1] for n in score[truth == 0]]
+    chance = np.mean([1.0 if p > n else 0.5 if p == n else 0.0 for p, n in pairs])
+    assert metrics.roc_auc(truth, score) == pytest.approx(chance)
+    assert metrics.roc_auc(truth, -score) == pytest.approx(1 - chance)
+
+
+@pytest.mark.parametrize("only", [0.0, 1.0])
+def test_the_area_of_one_class_is_no_number(only: float) -> None:
+    assert math.isnan(metrics.roc_auc(np.full(10, only), np.linspace(0, 1, 10)))
+
+
+def test_what_divides_by_nothing_is_no_number() -> None:
+    none, low = np.zeros(5), np.full(5, 0.1)
+    assert math.isnan(metrics.precision(none, low))
+    assert math.isnan(metrics.recall(none, low))
+    assert math.isnan(metrics.f1(none, low))
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0, 0.1, 1e6 + 0.1])
+def test_a_truth_that_does_not_vary_has_no_determination(value: float) -> None:
+    assert math.isnan(metrics.r2(np.full(3, value), np.array([1.0, 2.0, 3.0])))
+
+
+def test_the_loss_of_a_certain_mistake_is_large_and_finite() -> None:
+    loss = metrics.log_loss(np.array([1.0, 0.0]), np.array([0.0, 1.0]))
+    assert 30 < loss < 40
+
+
+def test_an_unknown_metric_is_told_with_the_near_miss() -> None:
+    with pytest.raises(Invalid, match=r"There is no metric 'roc_uac'\. Did you mean 'roc_auc'\?"):
+        metric("roc_uac")
+
+
+def test_an_interval_is_the_same_each_time_and_holds_its_value() -> None:
+    truth, score = sample(np.random.default_rng(1), 300)
+    found = estimate("roc_auc", truth, score)
+    assert found == estimate("roc_auc", truth, score)
+    assert found.low < found.value < found.high
+    assert found.value == metrics.roc_auc(truth, score)
+
+
+def test_the_interval_of_what_cannot_be_computed_is_no_number() -> None:
+    found = estimate("roc_auc", np.zeros(50), np.linspace(0, 1, 50))
+    assert all(map(math.isnan, found))
+
+
+def sample(random: np.random.Generator, rows: int) -> tuple[Array, Array]:
+    """Probabilities that are right: the truth is drawn from them."""
+    score = random.uniform(0, 1, rows)
+    return (random.uniform(0, 1, rows) < score).astype(float), score
+
+
+COVERED = {"roc_auc": 5 / 6, "accuracy": 0.75, "brier": 1 / 6, "mae": 1 / 3}
+"""The truth of ``sample``, worked out by hand: for example E[p² + (1-p)²…] over uniform p."""
+
+
+@pytest.mark.parametrize("name", COVERED)
+def test_intervals_cover_the_truth_about_nineteen_times_in_twenty(name: str) -> None:
+    random = np.random.default_rng(20)
+    trials = [estimate(name, *sample(random, 250), seed=seed) for seed in range(150)]
+    covered = np.mean([found.low <= COVERED[name] <= found.high for found in trials])
+    assert 0.89 <= covered <= 0.99
+
+
+@pytest.mark.parametrize("name", ["roc_auc", "log_loss", "brier", "accuracy", "f1", "mae", "rmse", "r2"])
+def test_a_positive_difference_means_better_whichever_way_the_metric_runs(name: str) -> None:
+    random = np.random.default_rng(3)
+    truth, good = sample(random, 2000)
+    poor = np.clip(good + random.normal(0, 0.4, 2000), 0.01, 0.99)
+    better, worse = difference(name, truth, good, poor), difference(name, truth, poor, good)
+    assert 0 < better.low < better.value < better.high
+    assert worse.high < 0
+    assert worse.value == pytest.approx(-better.value)
+    assert (name in LOWER_IS_BETTER) == (metric(name)(truth, good) < metric(name)(truth, poor))
+
+
+def test_no_difference_is_exactly_none() -> None:
+    truth, score = sample(np.random.default_rng(4), 100)
+    assert difference("roc_auc", truth, score, score) == (0.0, 0.0, 0.0)
+
+
+def test_the_paired_interval_is_narrower_than_the_two_apart() -> None:
+    random = np.random.default_rng(5)
+    truth, score = sample(random, 500)
+    near = np.clip(score + random.normal(0, 0.02, 500), 0, 1)
+    apart, paired = estimate("roc_auc", truth, score), difference("roc_auc", truth, score, near)
+    assert paired.high - paired.low < (apart.high - apart.low) / 3

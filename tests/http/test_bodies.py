@@ -1,0 +1,119 @@
+"""Blobs, limits on bodies, and the stream of events."""
+
+import asyncio
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.http.conftest import refusal
+from treadle.http.app import application
+from treadle.http.routes import MAX_BODY_BYTES
+from treadle.kernel.event import acting
+from treadle.platform.wiring import Embedded
+from treadle.ports.blobs import digest_of
+from treadle.scope.model import About, ProjectSpec
+
+
+def test_a_blob_is_stored_found_read_and_deleted(client: httpx.Client, home: Embedded) -> None:
+    content = bytes(range(256)) * 20_000
+    digest = digest_of(content)
+    assert client.get(f"/api/blobs/{digest}/exists").json() is False
+    assert client.put(f"/api/blobs/{digest}", content=content).json() == digest
+    assert client.get(f"/api/blobs/{digest}/exists").json() is True
+    assert client.get("/api/blobs").json() == [digest]
+    answer = client.get(f"/api/blobs/{digest}")
+    assert (answer.content, answer.headers["content-type"]) == (content, "application/octet-stream")
+    assert client.delete(f"/api/blobs/{digest}").json() is None
+    assert not home.blobs.has(digest)
+
+
+def test_a_body_of_another_digest_is_refused_and_not_stored(client: httpx.Client, home: Embedded) -> None:
+    for digest in (digest_of(b"other"), "0" * 64, "short", digest_of(b"content").upper()):
+        message = refusal(client.put(f"/api/blobs/{digest}", content=b"content"), 400)
+        assert message == f"The body is not blob {digest[:12]}: its content has another digest."
+    assert list(home.blobs.digests()) == []
+
+
+@pytest.mark.parametrize("digest", ["x", "%2e%2e", "..%2f..%2fsigning.key", "z" * 64, "É" * 64, "F" * 64, "0" * 63])
+def test_what_is_no_digest_reaches_no_file(client: httpx.Client, digest: str) -> None:
+    for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/exists")):
+        answer = client.request(method, f"/api/blobs/{digest}{path}")
+        assert answer.status_code in (400, 404) or answer.json() in (None, False), answer.text
+
+
+@pytest.mark.parametrize("digest", ["z" * 64, "F" * 64])
+def test_a_name_must_be_hexadecimal_as_the_error_says(client: httpx.Client, digest: str) -> None:
+    assert "64 hexadecimal digits" in refusal(client.get(f"/api/blobs/{digest}/exists"), 400)
+
+
+def test_a_body_that_is_too_large_is_refused_without_reading_on(home: Embedded) -> None:
+    read, sent = 0, list[dict[str, Any]]()
+
+    async def receive() -> dict[str, Any]:
+        nonlocal read
+        read += 1
+        assert read < 1_000, "the server reads on and on"
+        return {"type": "http.request", "body": bytes(1 << 20), "more_body": True}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/api/v1/jobs/cancel",
+        "headers": [(b"host", b"127.0.0.1")],
+        "query_string": b"",
+    }
+    asyncio.run(application(home)(scope, receive, send))
+    assert sent[0]["status"] == 413
+    assert json.loads(sent[1]["body"])["message"] == "The body is larger than 64 MiB."
+    assert read == (MAX_BODY_BYTES >> 20) + 1
+
+
+def declare(home: Embedded, name: str) -> None:
+    with acting("ada"):
+        home.scope.declare(spec=ProjectSpec(project=About(name=name)), folder="/x")
+
+
+def read_events(client: httpx.Client, count: int, path: str, **headers: str) -> list[dict[str, str]]:
+    """The first events of the stream, as fields."""
+    found: list[dict[str, str]] = [{}]
+    with client.stream("GET", path, headers=headers) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        for line in answer.iter_lines():
+            if line:
+                name, _, value = line.partition(": ")
+                found[-1][name] = value
+            elif len(found) == count:
+                break
+            else:
+                found.append({})
+    return found
+
+
+def test_the_stream_delivers_events_as_the_history_tells_them(client: httpx.Client, home: Embedded) -> None:
+    for name in ("a", "b\nc", "é"):
+        declare(home, name)
+    found = read_events(client, 3, "/api/v1/events/stream")
+    assert [(event["id"], event["event"]) for event in found] == [(str(n), "ProjectDeclared") for n in (1, 2, 3)]
+    assert [json.loads(event["data"]) for event in found] == client.get("/api/v1/events/history").json()
+
+
+def test_the_stream_goes_on_after_what_was_seen(client: httpx.Client, home: Embedded) -> None:
+    for name in ("a", "b", "c"):
+        declare(home, name)
+    assert read_events(client, 1, "/api/v1/events/stream?after=2")[0]["id"] == "3"
+    again = {"last-event-id": "1"}
+    assert [event["id"] for event in read_events(client, 2, "/api/v1/events/stream?after=0", **again)] == ["2", "3"]
+
+
+def test_the_stream_delivers_what_happens_while_it_is_open(client: httpx.Client, home: Embedded) -> None:
+    with client.stream("GET", "/api/v1/events/stream") as answer:
+        declare(home, "late")
+        lines = answer.iter_lines()
+        assert next(lines) == "id: 1"
+        assert next(lines) == "event: ProjectDeclared"
+        assert json.loads(next(lines).removeprefix("data: "))["actor"] == "ada"

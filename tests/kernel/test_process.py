@@ -1,0 +1,212 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.eventually import eventually
+from treadle.kernel import process
+from treadle.kernel.errors import Conflict
+from treadle.kernel.process import Kept, hold, holder
+
+HOLDER = """
+import os, signal, sys, time
+from pathlib import Path
+from treadle.kernel.process import hold
+if "deaf" in sys.argv: signal.signal(signal.SIGTERM, signal.SIG_IGN)
+hold(Path(sys.argv[1]), what="The wheel")
+print("held by", os.getpid(), os.environ.get("COLOUR"), flush=True)
+time.sleep(60)
+"""
+LOOKER = """
+import sys
+from pathlib import Path
+from treadle.kernel.process import holder
+print("looking", flush=True)
+while True: holder(Path(sys.argv[1]))
+"""
+
+
+def run_holder(lock: Path, *options: str) -> list[str]:
+    return [sys.executable, "-c", HOLDER, str(lock), *options]
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Path:
+    return tmp_path / "run" / "wheel.lock"
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[list[str]], "subprocess.Popen[str]"]]:
+    """Starts processes, gives them once they have said something, and ends them with the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start_one(arguments: list[str]) -> "subprocess.Popen[str]":
+        started.append(subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True))
+        assert started[-1].stdout is not None
+        assert started[-1].stdout.readline()
+        return started[-1]
+
+    yield start_one
+    for child in started:
+        child.kill()
+        child.wait()
+        if child.stdout:
+            child.stdout.close()
+
+
+@pytest.fixture
+def keep(tmp_path: Path, lock: Path) -> Iterator[Callable[[list[str]], Kept]]:
+    made: list[Kept] = []
+
+    def keep_one(arguments: list[str]) -> Kept:
+        log = tmp_path / "logs" / "wheel.log"
+        made.append(Kept("wheel", arguments, lock=lock, log=log, environment=lambda: {"COLOUR": "blue"}))
+        return made[-1]
+
+    yield keep_one
+    for kept in made:
+        kept.stop(grace_seconds=0)
+
+
+def logged(tmp_path: Path) -> str:
+    log = tmp_path / "logs" / "wheel.log"
+    return log.read_text() if log.exists() else ""
+
+
+def test_who_holds_a_lock_is_known_until_it_dies(
+    lock: Path, start: Callable[[list[str]], "subprocess.Popen[str]"]
+) -> None:
+    assert holder(lock) is None
+    child = start(run_holder(lock))
+    assert holder(lock) == child.pid
+    child.kill()
+    child.wait()
+    assert holder(lock) is None
+
+
+def test_a_held_lock_is_refused_naming_the_holder(
+    lock: Path, start: Callable[[list[str]], "subprocess.Popen[str]"]
+) -> None:
+    child = start(run_holder(lock))
+    with pytest.raises(Conflict) as refused:
+        hold(lock, what="The home '/h'")
+    assert (
+        refused.value.message == f"The home '/h' is in use by another process (pid {child.pid}). Stop that one first."
+    )
+
+
+def test_a_lock_left_by_a_dead_process_can_be_held(
+    lock: Path, start: Callable[[list[str]], "subprocess.Popen[str]"]
+) -> None:
+    dead = start(run_holder(lock))
+    dead.kill()
+    dead.wait()
+    assert holder(lock) is None
+    assert holder(lock) != start(run_holder(lock)).pid != dead.pid
+    assert lock.read_text() != str(dead.pid)
+
+
+def test_asking_who_holds_a_lock_hinders_nobody_from_holding_it(
+    lock: Path, start: Callable[[list[str]], "subprocess.Popen[str]"]
+) -> None:
+    lock.parent.mkdir()
+    lock.touch()
+    start([sys.executable, "-c", LOOKER, str(lock)])
+    for _ in range(300):
+        hold(lock, what="The home")
+        process._held.pop().close()  # let go, as the end of a process does
+
+
+def test_a_kept_process_is_started_once_with_its_environment_and_log(
+    tmp_path: Path, lock: Path, keep: Callable[[list[str]], Kept]
+) -> None:
+    kept = keep(run_holder(lock))
+    assert kept.pid is None
+    assert kept.tend()
+    assert not kept.tend()
+    eventually(lambda: logged(tmp_path), what="the log")
+    assert logged(tmp_path).strip() == f"held by {kept.pid} blue"
+    assert not kept.tend()
+    assert kept.starts == 1
+
+
+def test_a_killed_process_is_started_again(lock: Path, keep: Callable[[list[str]], Kept]) -> None:
+    kept = keep(run_holder(lock))
+    kept.tend()
+    first = eventually(lambda: holder(lock), what="the first")
+    os.kill(first, signal.SIGKILL)
+    eventually(kept.tend, what="the second start")
+    second = eventually(lambda: holder(lock), what="the second")
+    assert second == kept.pid != first
+    assert kept.starts == 2
+
+
+def test_a_process_that_dies_at_once_is_started_with_growing_waits(keep: Callable[[list[str]], Kept]) -> None:
+    kept, starts = keep([sys.executable, "-S", "-c", "raise SystemExit(1)"]), list[float]()
+    while len(starts) < 4:
+        if eventually(kept.tend, what="another start"):
+            starts.append(time.monotonic())
+    waits = [later - earlier for earlier, later in pairwise(starts)]
+    assert [wait >= least for wait, least in zip(waits, (0.1, 0.2, 0.4), strict=True)] == [True, True, True]
+
+
+def test_what_somebody_else_started_is_adopted_not_doubled(
+    lock: Path, keep: Callable[[list[str]], Kept], start: Callable[[list[str]], "subprocess.Popen[str]"]
+) -> None:
+    other = start(run_holder(lock))
+    kept = keep(run_holder(lock))
+    assert not kept.tend()
+    assert (kept.pid, kept.starts) == (other.pid, 0)
+    other.kill()
+    other.wait()
+    assert kept.tend()
+    assert kept.pid not in (None, other.pid)
+
+
+def test_two_keepers_end_up_with_one_process(tmp_path: Path, lock: Path, keep: Callable[[list[str]], Kept]) -> None:
+    one, other = keep(run_holder(lock)), keep(run_holder(lock))
+    one.tend()
+    other.tend()
+
+    def agreed() -> bool:
+        one.tend()
+        other.tend()
+        return one.pid == other.pid == holder(lock) is not None
+
+    eventually(agreed, what="both keepers to agree")
+    assert logged(tmp_path).count("held by") == 1
+
+
+def test_stop_ends_the_process_and_lets_go_of_the_lock(lock: Path, keep: Callable[[list[str]], Kept]) -> None:
+    kept = keep(run_holder(lock))
+    kept.tend()
+    eventually(lambda: holder(lock), what="the process")
+    kept.stop()
+    assert kept.pid is None
+    kept.stop()
+
+
+def test_a_process_that_will_not_end_is_killed(tmp_path: Path, lock: Path, keep: Callable[[list[str]], Kept]) -> None:
+    kept = keep(run_holder(lock, "deaf"))
+    kept.tend()
+    pid = eventually(lambda: holder(lock), what="the process")
+    kept.stop(grace_seconds=0.1)
+    assert holder(lock) is None
+    with suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        pytest.fail(f"{pid} is still there")
+
+
+def test_an_adopted_process_can_be_stopped(
+    lock: Path, keep: Callable[[list[str]], Kept], start: Callable[[list[str]], "subprocess.Popen[str]"]
+) -> None:
+    other = start(run_holder(lock))
+    keep(run_holder(lock)).stop()
+    assert other.wait(timeout=10) == -signal.SIGTERM

@@ -1,0 +1,276 @@
+"""Requests in every accepted shape become the same rows, and anything else is refused with a reason."""
+
+import json
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.serving.scripted import SIGNATURE_OF_THREE
+from treadle.kernel.errors import Invalid, TooLarge, TreadleError
+from treadle.ports.runtime import Field, Signature
+from treadle.serving.rows import MAX_ROWS, RowReader
+
+reader = RowReader(SIGNATURE_OF_THREE)
+NAMES = ["colour", "size", "weight"]
+RECORD: dict[str, Any] = {"colour": "red", "size": 1.0, "weight": 2.0}
+Table = list[dict[str, Any]]
+
+number = st.none() | st.floats(allow_nan=False, allow_infinity=False, width=32)
+colour = st.none() | st.text(max_size=5).filter(lambda text: text != "")
+tables = st.lists(st.fixed_dictionaries({"colour": colour, "size": number, "weight": number}), min_size=1, max_size=5)
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6) | st.sampled_from(NAMES), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+def invocations(**body: Any) -> Table:
+    return plain(reader.invocations(json.dumps(body).encode())[0])
+
+
+def v2(*inputs: dict[str, Any], **more: Any) -> Table:
+    return plain(reader.v2(json.dumps({"inputs": inputs, **more}).encode())[0])
+
+
+def tensor(name: str, data: list[Any], **changes: Any) -> dict[str, Any]:
+    kind = "BYTES" if name == "colour" else "FP32"
+    return {"name": name, "shape": [len(data)], "datatype": kind, "data": data} | changes
+
+
+def plain(rows: list[Any]) -> Table:
+    return [msgspec.to_builtins(row) for row in rows]
+
+
+def columns_of(table: Table) -> dict[str, list[Any]]:
+    return {name: [row[name] for row in table] for name in NAMES}
+
+
+@given(tables)
+def test_all_mlflow_forms_give_the_same_rows(table: Table) -> None:
+    lists = [[row[name] for name in NAMES] for row in table]
+    assert invocations(dataframe_records=table) == table
+    assert invocations(dataframe_split={"columns": NAMES, "data": lists}) == table
+    assert invocations(instances=table) == table
+    assert invocations(instances=lists) == table
+    assert invocations(inputs=table) == table
+    assert invocations(inputs=columns_of(table)) == table
+
+
+@given(tables)
+def test_open_inference_tensors_give_the_same_rows(table: Table) -> None:
+    columns = columns_of(table)
+    assert v2(*(tensor(name, columns[name]) for name in NAMES)) == table
+    nested = [tensor(name, [[value] for value in columns[name]], shape=[len(table), 1]) for name in NAMES]
+    assert v2(*nested) == table
+
+
+def test_split_columns_may_come_in_any_order() -> None:
+    assert invocations(dataframe_split={"columns": ["weight", "colour", "size"], "data": [[2, "red", 1]]}) == [RECORD]
+
+
+def test_csv_gives_the_same_rows_and_empty_cells_are_null() -> None:
+    rows = plain(reader.csv(b'size,colour,weight\r\n1,red,2\r\n,"",\r\n3,"a ""b"", c",-1e-3\r\n'))
+    assert rows == [
+        RECORD,
+        {"colour": None, "size": None, "weight": None},
+        {"colour": 'a "b", c', "size": 3.0, "weight": -0.001},
+    ]
+
+
+def test_text_that_looks_like_a_number_or_null_stays_text_in_csv() -> None:
+    rows = plain(reader.csv(b"colour,size,weight\n12,1,2\nnull,1,2\ntrue,1,2\n"))
+    assert [row["colour"] for row in rows] == ["12", "null", "true"]
+
+
+def test_the_body_id_is_given_back() -> None:
+    body = json.dumps({"id": "r1", "instances": [RECORD]}).encode()
+    assert reader.invocations(body)[1] == "r1"
+    tensors = [tensor(name, [RECORD[name]]) for name in NAMES]
+    assert reader.v2(json.dumps({"id": "r2", "inputs": tensors}).encode())[1] == "r2"
+
+
+def test_columns_are_what_a_model_takes() -> None:
+    rows = reader.invocations(json.dumps({"instances": [["red", 1, None], [None, 2.5, 3]]}).encode())[0]
+    columns = reader.columns(rows)
+    assert columns["colour"].tolist() == ["red", ""]
+    assert columns["size"].dtype == columns["weight"].dtype == np.float32
+    assert np.isnan(columns["weight"][0])
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({}, "Send exactly one of dataframe_records, dataframe_split, instances, inputs; this request has none"),
+        ({"instances": [], "inputs": []}, "this request has instances and inputs"),
+        ({"dataframe_records": [], "dataframe_split": {"columns": [], "data": []}}, "exactly one"),
+        ({"dataframe_records": [RECORD], "inputs": [RECORD]}, "this request has dataframe_records and inputs"),
+        ({"instance": []}, "Unknown field 'instance'. Did you mean 'instances'"),
+        ({"dataframe_records": [RECORD, {**RECORD, "size": "x"}]}, r"Field 'dataframe_records\[1\].size': Expected `float"),
+        ({"instances": [{"color": "red", "size": 1, "weight": 2}]}, r"Unknown field .*color'. Did you mean 'colour'"),
+        ({"instances": [RECORD, {"colour": "red", "size": 1}]}, r"Field '.*\[1\].weight' is missing"),
+        ({"instances": [["red", 1]]}, "a list of 3 values"),
+        ({"instances": [5]}, "a list of 3 values"),
+        ({"inputs": 5}, "Rows must be a list"),
+        ({"inputs": {"colour": 5, "size": 5, "weight": 5}}, "colour"),
+        ({"inputs": {"colour": "ab", "size": [1, 2], "weight": [1, 2]}}, "colour"),
+        ({"inputs": {"colour": ["a"], "size": [1, 2], "weight": [1]}}, "(?i)different|rows"),
+        ({"dataframe_split": {"columns": NAMES, "data": [["red", 1, 2], ["red", 1]]}}, "weight|3 values"),
+        ({"dataframe_split": {"columns": NAMES, "data": [["red", 1, 2, 3]]}}, "3"),
+        ({"dataframe_split": {"columns": [*NAMES, "size"], "data": [["red", 1, 2, 3]]}}, "size"),
+        ({"instances": [["red", True, 2]]}, "size.*bool"),
+        ({"params": 5, "instances": []}, "Field 'params'"),
+    ],
+    ids=lambda value: json.dumps(value)[:60] if isinstance(value, dict) else "",
+)  # fmt: skip
+def test_a_malformed_request_is_told_what_is_wrong(body: dict[str, Any], message: str) -> None:
+    with pytest.raises(Invalid, match=message):
+        invocations(**body)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ([], "(?i)missing|no input"),
+        ([tensor("sise", [1])], "no input 'sise'. Did you mean 'size'"),
+        ([tensor("colour", ["a"]), tensor("size", [1])], "weight' is missing"),
+        ([tensor("colour", ["a"]), tensor("size", [1, 2]), tensor("weight", [1])], r"different numbers of rows: \[1, 2\]"),
+        ([tensor("size", [1], datatype="FP8")], "datatype 'FP8', which is not known"),
+        ([tensor("size", [1], shape=[2])], r"shape \[2\] and 1 values; wanted is \[rows\]"),
+        ([tensor("size", [1, 2], shape=[1, 2])], r"shape \[1, 2\]"),
+        ([tensor(n, [v]) for n, v in RECORD.items()] + [tensor("size", [9])], "size.*(twice|once|more)"),
+    ],
+)  # fmt: skip
+def test_malformed_tensors_are_told_what_is_wrong(inputs: list[dict[str, Any]], message: str) -> None:
+    with pytest.raises(Invalid, match=message):
+        v2(*inputs)
+
+
+def test_a_boolean_tensor_is_taken_for_a_number() -> None:
+    tensors = [tensor("colour", ["red"]), tensor("size", [True], datatype="BOOL"), tensor("weight", [2])]
+    assert v2(*tensors) == [RECORD]
+
+
+def test_an_error_stays_short_whatever_was_sent() -> None:
+    with pytest.raises(Invalid) as caught:
+        v2(tensor("size", [1], shape=[2] * 5000))
+    assert len(caught.value.message) < 1000
+    with pytest.raises(Invalid) as caught:
+        invocations(instances=[RECORD | {"x" * 100_000: 1}])
+    assert len(caught.value.message) < 1000
+
+
+@pytest.mark.parametrize("rows", ["colour,size,weight\nred,1,2,3\n", "colour,size,weight\nred,1\n"])
+def test_a_csv_line_of_another_length_is_refused_by_its_number(rows: str) -> None:
+    with pytest.raises(Invalid, match=r"(?i)(line|row) \d"):
+        reader.csv(rows.encode())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff", "not CSV text in UTF-8"),
+        (b"colour,size,weight\nred,one,2\n", "size"),
+        (b"color,size,weight\nred,1,2\n", "color'. Did you mean 'colour'"),
+        (b"colour,size,size,weight\nred,1,2,3\n", "size"),
+    ],
+)
+def test_malformed_csv_is_told_what_is_wrong(content: bytes, message: str) -> None:
+    with pytest.raises(Invalid, match=message):
+        reader.csv(content)
+
+
+def test_csv_as_spreadsheets_save_it_is_read() -> None:
+    assert plain(reader.csv("\ufeffcolour,size,weight\r\nred,1,2\r\n".encode())) == [RECORD]
+
+
+def test_too_many_rows_are_refused_with_the_limit() -> None:
+    row = ["red", 1, 2]
+    assert len(invocations(instances=[row] * MAX_ROWS)) == MAX_ROWS
+    too_many = [RECORD] * (MAX_ROWS + 1)
+    for body in ({"instances": too_many}, {"dataframe_records": too_many}, {"inputs": columns_of(too_many)}):
+        with pytest.raises(TooLarge, match=r"10001 rows; at most 10000 are taken\. Send several"):
+            invocations(**body)
+    with pytest.raises(TooLarge):
+        reader.csv(b"colour,size,weight\n" + b"red,1,2\n" * (MAX_ROWS + 1))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"null",
+        b'{"instances":[["\xff",1,2]]}',
+        b'{"dataframe_records":[{"colour":"\xff","size":1,"weight":2}]}',
+        b'{"instances":[["\\ud800",1,2]]}',
+        b'{"instances":[["a",1' + b"0" * 400 + b",2]]}",
+        b'{"instances":[["a",1e400,2]]}',
+        b'{"instances":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"inputs":[{"name":"size","shape":[1],"datatype":"FP32","data":' + b"[" * 100_000 + b"]" * 100_000 + b"}]}",
+    ],
+    ids=["empty", "null", "not utf-8", "not utf-8 record", "half a pair", "huge int", "huge float", "deep", "deep v2"],
+)  # fmt: skip
+def test_what_is_no_proper_json_is_refused_politely(content: bytes) -> None:
+    for read in (reader.invocations, reader.v2):
+        with pytest.raises(Invalid, match=r"\w+"):
+            read(content)
+
+
+def only_treadle_errors(content: bytes) -> None:
+    for read in (reader.invocations, reader.v2, reader.csv):
+        try:
+            read(content)
+        except TreadleError as error:
+            assert error.status in (400, 413)
+            assert error.message
+
+
+@given(st.binary(max_size=200))
+def test_arbitrary_bytes_are_read_or_refused(content: bytes) -> None:
+    only_treadle_errors(content)
+
+
+@settings(max_examples=300)
+@given(
+    st.dictionaries(st.sampled_from(["dataframe_records", "dataframe_split", "instances", "inputs", "id"]), anything)
+)
+def test_arbitrary_json_is_read_or_refused(body: dict[str, Any]) -> None:
+    only_treadle_errors(json.dumps(body).encode("utf-8", "surrogatepass"))
+
+
+@settings(max_examples=200)
+@given(st.lists(st.fixed_dictionaries({"name": st.sampled_from(NAMES), "shape": st.lists(st.integers(-3, 4), max_size=3),
+    "datatype": st.sampled_from(["FP32", "BYTES", "BOOL", "x"]), "data": anything}), max_size=4))  # fmt: skip
+def test_arbitrary_tensors_are_read_or_refused(inputs: list[Any]) -> None:
+    only_treadle_errors(json.dumps({"inputs": inputs}).encode("utf-8", "surrogatepass"))
+
+
+@settings(max_examples=200)
+@given(st.text(alphabet='colursizewght,\n\r"12.eE+-\x00 é', max_size=60))
+def test_arbitrary_csv_is_read_or_refused(text: str) -> None:
+    only_treadle_errors(b"colour,size,weight\n" + text.encode())
+
+
+def test_column_names_may_be_anything() -> None:
+    odd = ["f1", "f0", "a b", "class", "é", ""]
+    made = RowReader(Signature(inputs=[Field(name=name, kind="number") for name in odd], output="value"))
+    rows, _ = made.invocations(json.dumps({"instances": [list(range(len(odd)))]}).encode())
+    assert msgspec.to_builtins(rows[0]) == {name: float(place) for place, name in enumerate(odd)}
+    assert {name: column.tolist() for name, column in made.columns(rows).items()} == {
+        name: [float(place)] for place, name in enumerate(odd)
+    }
+
+
+def test_another_readers_rows_are_adopted_by_name() -> None:
+    fewer = RowReader(Signature(inputs=[Field(name="weight", kind="number"), Field(name="size", kind="number")], output="value"))  # fmt: skip
+    rows = reader.invocations(json.dumps({"instances": [RECORD]}).encode())[0]
+    adopted = fewer.adopt(reader, rows)
+    assert plain(adopted) == [{"weight": 2.0, "size": 1.0}]
+    with pytest.raises(Invalid, match="colour' is missing"):
+        reader.adopt(fewer, adopted)
