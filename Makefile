@@ -6,7 +6,7 @@ SOURCES := src tests benchmarks
 
 .PHONY: demo test bench format clean .venv
 
-demo: .venv ## a year of flights in about a minute and a half
+demo: .venv ## a year of flights in a good minute
 	rm -rf treadle-demo
 	$(BIN)/treadle demo --home treadle-demo
 

@@ -82,7 +82,7 @@ def read(engine: Engine, *rows: tuple[str, float]) -> list[Any]:
 
 async def ask(engine: Engine, request: str, *rows: tuple[str, float]) -> list[Any]:
     """Send rows on the way that the request's id leads."""
-    return await engine.submit(request, read(engine, *rows), engine.generation.route(request))
+    return (await engine.submit(request, read(engine, *rows))).outputs
 
 
 def gathered(calls: Callable[[], list[Awaitable[T]]]) -> list[T | BaseException]:

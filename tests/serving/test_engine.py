@@ -137,16 +137,15 @@ def test_a_request_that_both_fail_on_is_told_so(tmp_path: Path) -> None:
     assert all(isinstance(result, ModelFailed) for result in results)
 
 
-def test_a_candidate_that_failed_on_inputs_the_champion_cannot_take_still_answers(tmp_path: Path) -> None:
+def test_a_candidate_with_fewer_inputs_that_fails_is_answered_by_the_champion(tmp_path: Path) -> None:
     champion = variant(tmp_path, "m:1", weight=0.5)
     e = engine(tmp_path, champion, variant(tmp_path, "m:2", "candidate", 0.5, inputs=[COLOUR, SIZE], breaks_on=["bad"]))
     request = next(r for r in ids(40) if e.generation.route(r).variant.role == "candidate")
-    served = e.generation.route(request)
-    rows = served.reader.invocations(b'{"instances": [["bad", 1]]}')[0]
-    (result, other) = gathered(lambda: [e.submit(request, rows, served), ask(e, "x", ("red", 2.0))])
-    assert isinstance(result, Exception)
-    assert not isinstance(result, TimeoutError)
-    assert other in ([2.0], [1002.0])
+    (result, other) = gathered(lambda: [ask(e, request, ("bad", 1.0)), ask(e, "x", ("red", 2.0))])
+    assert result == [1.0]
+    assert other == [2.0]
+    mine = {row.role: row.error for row in logged(tmp_path) if row.id == request}
+    assert mine == {"candidate": "ValueError: unknown colour bad", "champion": None}
 
 
 def test_shadows_are_logged_and_never_answer(tmp_path: Path) -> None:
@@ -242,7 +241,7 @@ def test_requests_in_hand_survive_a_change_of_generation(tmp_path: Path) -> None
 
 def test_rows_hold_what_was_asked(tmp_path: Path) -> None:
     e = engine(tmp_path, variant(tmp_path, "m:1"))
-    gathered(lambda: [e.submit("r", read(e, ("né\n", 1.5)), e.generation.route("r"))])
+    gathered(lambda: [e.submit("r", read(e, ("né\n", 1.5)))])
     (row,) = logged(tmp_path)
     assert row.inputs == {"colour": "né\n", "size": 1.5, "weight": 0.0}
     assert row.micros >= 0

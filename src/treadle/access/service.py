@@ -8,7 +8,7 @@ from treadle.access.model import Caller, NewToken, Token, TokenCreated, TokenRev
 from treadle.access.tables import tokens
 from treadle.events.service import Events
 from treadle.kernel.clock import Clock
-from treadle.kernel.errors import Conflict, NotFound, Unauthenticated, did_you_mean
+from treadle.kernel.errors import Conflict, Invalid, NotFound, Unauthenticated, did_you_mean
 from treadle.kernel.operation import Role, command, query
 from treadle.ports.blobs import digest_of
 from treadle.ports.database import Database, load
@@ -23,10 +23,12 @@ class Access:
     @command(role="admin")
     def create_token(self, *, name: str, role: Role = "viewer") -> NewToken:
         """Make a token. Its secret is in the answer and nowhere else. The first token turns authentication on."""
+        if not name.strip():
+            raise Invalid("Field 'name': a token needs a name, which its holder's events will carry.")
         secret = f"treadle_{secrets.token_urlsafe(32)}"
         with self._database.write() as transaction:
             if transaction.scalar(select(tokens.c.name).where(tokens.c.name == name)):
-                raise Conflict(f"Token '{name}' exists already. Choose another name, or revoke it first.")
+                raise Conflict(f"Token '{name}' exists already. Choose another name.")
             transaction.execute(
                 tokens.insert().values(name=name, role=role, hash=_hash(secret), created_at=self._clock.now())
             )

@@ -164,12 +164,7 @@ def rollback(
 ) -> None:
     """Stop the endpoint's rollout, or go back to the version before, at once."""
     services = open_services(home, url, token)
-    active = [r for r in services.delivery.rollouts(endpoint=endpoint, limit=1) if r.ended_at is None]
-    if active:
-        services.delivery.abort(endpoint=endpoint, reason=reason)
-    else:
-        services.delivery.roll_back(endpoint=endpoint, reason=reason)
-    found = services.delivery.endpoint(name=endpoint)
+    found = services.delivery.roll_back(endpoint=endpoint, reason=reason)
     if json:
         print_json(found)
     else:
@@ -341,7 +336,7 @@ def _parameters(given: list[str]) -> dict[str, Any]:
     parameters: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")
-        if not equals:
+        if not equals or not name:
             raise Invalid(f"'{text}' is no parameter. Write NAME=VALUE.")
         parameters[name] = _number(value)
     return parameters

@@ -66,7 +66,7 @@ def demo(
     home: Annotated[Path, typer.Option("--home", help="A new folder to play in.")] = Path("treadle-demo"),
     json: Json = False,
 ) -> None:
-    """Play a real year of flights: train, serve, monitor, retrain, and catch two accidents. About a minute and a half."""
+    """Play a real year of flights: train, serve, monitor, retrain, and catch two accidents. A good minute on two idle cores."""
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from treadle.cli.demo import report

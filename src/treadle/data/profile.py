@@ -11,6 +11,7 @@ from treadle.kernel.entity import Entity
 
 BINS = 10
 CATEGORIES = 30
+RARE = 5  # a category with fewer rows shares the bin of all others, so that the choice of bins favours no sample
 MISSING, OTHER = "(missing)", "(other)"
 
 
@@ -48,7 +49,8 @@ def profile(values: NDArray[Any]) -> ColumnProfile:
         quantiles = np.quantile(finite, np.linspace(0, 1, BINS + 1)[1:-1]) if len(finite) else np.array([0.0])
         edges = [float(edge) for edge in np.unique(quantiles)]
         return ColumnProfile(counts=_count_numbers(values, edges), edges=edges)
-    common = [value for value, _ in Counter(values.tolist()).most_common(CATEGORIES + 2) if _label(value) != MISSING]
+    counts = Counter(values.tolist()).most_common(CATEGORIES + 2)
+    common = [value for value, rows in counts if _label(value) != MISSING and rows >= RARE]
     labels = [*sorted(str(value) for value in common[:CATEGORIES]), OTHER, MISSING]
     return ColumnProfile(counts=_count_labels(values, labels), labels=labels)
 

@@ -58,9 +58,10 @@ def errors(newcomer: int, others: int, share: float) -> GateResult:
     Ville's inequality it exceeds 1/alpha with probability alpha at most (Grünwald, de Heide and Koolen 2024).
     """
     total = newcomer + others
-    e = math.exp(log_e_value(newcomer, total, share))
+    log_e = log_e_value(newcomer, total, share)
+    e = math.exp(min(log_e, 700.0))
     worse = total > 0 and newcomer / total > share
-    decision: Decision = "roll back" if worse and e >= 1 / ALPHA else "promote"
+    decision: Decision = "roll back" if worse and log_e >= -math.log(ALPHA) else "promote"
     part = f"{newcomer} of {total} errors with {share:.0%} of the requests (e-value {e:.3g}, limit {1 / ALPHA:g})"
     return GateResult(gate="errors", decision=decision, reason=part)
 
@@ -75,7 +76,7 @@ def latency(requirement: Requirement, newcomer: list[int], champion: list[int]) 
     """Whether the newcomer misses a latency bound that the champion keeps, or that it misses by twice as much."""
     quantile = float(requirement.metric.rpartition("p")[2]) / 100
     mine, its = (float(np.quantile(m, quantile)) / 1000 if m else 0.0 for m in (newcomer, champion))
-    missed = not requirement.met_by(mine) and mine > 2 * its
+    missed = not requirement.met_by(mine) and (requirement.met_by(its) or mine > 2 * its)
     reason = f"{requirement.metric} {mine:.1f} ms, the champion's {its:.1f} ms ({requirement.bound})"
     return GateResult(gate=requirement.id, decision="roll back" if missed else "promote", reason=reason)
 
@@ -87,6 +88,8 @@ def paired_quality(metric: str, tally: Tally, labels: dict[str, float], min_labe
         return _few(len(both), min_labels)
     truth, shadow = _arrays(labels, both), _arrays(tally.answers["shadow"], both)
     found = difference(metric, truth, shadow, _arrays(tally.answers["champion"], both))
+    if not math.isfinite(found.value):
+        return _unmeasurable(metric, len(both))
     worse = found.high < 0
     reason = (
         f"{metric} better by {found.value:.4f} [{found.low:.4f}, {found.high:.4f}] on {len(both)} labelled requests"
@@ -100,6 +103,8 @@ def quality(requirement: Requirement, tally: Tally, labels: dict[str, float], mi
     if len(mine) < min_labels:
         return _few(len(mine), min_labels)
     found = estimate(requirement.metric, _arrays(labels, mine), _arrays(tally.answers["candidate"], mine))
+    if not math.isfinite(found.value):
+        return _unmeasurable(requirement.metric, len(mine))
     missed = not (requirement.met_by(found.low) or requirement.met_by(found.high))
     reason = (
         f"{requirement.metric} {found.value:.4f} [{found.low:.4f}, {found.high:.4f}] on {len(mine)} labelled requests"
@@ -115,6 +120,11 @@ def measurable(requirements: list[Requirement]) -> list[Requirement]:
 def _few(labelled: int, wanted: int) -> GateResult:
     """Labels come late; a step does not wait for them, and says what it went without."""
     reason = f"{labelled} labelled requests, fewer than the {wanted} that quality is judged on"
+    return GateResult(gate="quality", decision="promote", reason=reason)
+
+
+def _unmeasurable(metric: str, labelled: int) -> GateResult:
+    reason = f"{metric} cannot be computed on the {labelled} labelled requests there are"
     return GateResult(gate="quality", decision="promote", reason=reason)
 
 

@@ -68,6 +68,15 @@ class EndpointCreated(Event):
         return f"endpoint:{self.endpoint}"
 
 
+class EndpointRemoved(Event):
+    endpoint: str
+    model: str
+
+    @property
+    def subject(self) -> str:
+        return f"endpoint:{self.endpoint}"
+
+
 class _RolloutEvent(Event):
     rollout: str
     endpoint: str

@@ -1,5 +1,7 @@
 """Endpoints and rollouts. Commands state what is wanted; ``reconcile`` takes one step towards it per call."""
 
+import logging
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -11,6 +13,7 @@ from treadle.delivery import gates
 from treadle.delivery.model import (
     Endpoint,
     EndpointCreated,
+    EndpointRemoved,
     GateResult,
     Rollout,
     RolloutAborted,
@@ -24,19 +27,20 @@ from treadle.delivery.tables import endpoints, rollouts
 from treadle.events.service import Events
 from treadle.kernel.clock import Clock
 from treadle.kernel.entity import from_json, to_text
-from treadle.kernel.errors import Conflict, NotFound, did_you_mean
+from treadle.kernel.errors import Conflict, Invalid, NotFound, TreadleError, did_you_mean
 from treadle.kernel.event import Event, acting, current_act
 from treadle.kernel.ids import new_id
 from treadle.kernel.operation import command, query
 from treadle.ports.database import Database, load
 from treadle.ports.target import EndpointSpec, Target, Variant
 from treadle.registry.model import CHAMPION
-from treadle.registry.service import Registry
+from treadle.registry.service import NAME, Registry
 from treadle.scope.file import share
 from treadle.scope.model import ProjectSpec, duration
 from treadle.scope.service import Scope
 from treadle.serving.inference_log import InferenceLogs, LogTail
 
+log = logging.getLogger(__name__)
 ACTIVE: tuple[RolloutState, ...] = ("waiting", "running")
 
 
@@ -73,6 +77,8 @@ class Delivery:
         for step in steps or []:
             share(step, "steps")
         name = endpoint or found.model
+        if not re.fullmatch(NAME, name):
+            raise Invalid(f"'{name}' cannot name an endpoint: use letters, digits, hyphens, dots and underscores.")
         with self._database.write() as transaction:
             current = self._ensure_endpoint(transaction, name, found.project, found.model)
             self._refuse_second(transaction, name)
@@ -109,15 +115,16 @@ class Delivery:
         active = self._active(endpoint)
         if active is None:
             raise Conflict(f"Endpoint '{endpoint}' has no rollout under way.")
-        self._end(active, "aborted", RolloutAborted(**_about(active), reason=reason), reason)
+        self._end(active, "aborted", RolloutAborted(**_about(active), reason=reason), reason, by=current_act().actor)
         self.reconcile()
         return self.rollout(id=active.id)
 
     @command()
     def roll_back(self, *, endpoint: str, reason: str) -> Endpoint:
-        """Go back to the version that was champion before this one, at once."""
+        """Undo the last change, at once: abort the rollout under way, or go back to the champion before this one."""
         if self._active(endpoint) is not None:
             self.abort(endpoint=endpoint, reason=reason)
+            return self.endpoint(name=endpoint)
         promoted = self.rollouts(endpoint=endpoint, state="promoted", limit=1)
         current = self.endpoint(name=endpoint)
         if not promoted or promoted[0].previous is None:
@@ -134,12 +141,16 @@ class Delivery:
     @command()
     def remove(self, *, endpoint: str) -> None:
         """End an endpoint and its processes. Its inference log stays."""
-        self.endpoint(name=endpoint)
+        found = self.endpoint(name=endpoint)
         with self._database.write() as transaction:
-            ended = {"state": "aborted", "reason": "the endpoint was removed", "ended_at": self._clock.now()}
+            reason = "the endpoint was removed"
             mine = (rollouts.c.endpoint == endpoint) & rollouts.c.state.in_(ACTIVE)
+            for row in transaction.execute(select(rollouts).where(mine)).mappings().all():
+                self._events.append(transaction, RolloutAborted(**_about(_rollout(row)), reason=reason))
+            ended = {"state": "aborted", "reason": reason, "ended_at": self._clock.now()}
             transaction.execute(rollouts.update().where(mine).values(ended))
             transaction.execute(endpoints.delete().where(endpoints.c.name == endpoint))
+            self._events.append(transaction, EndpointRemoved(endpoint=endpoint, model=found.model))
         self._target.remove(endpoint)
 
     @query()
@@ -187,18 +198,23 @@ class Delivery:
         """Move every rollout on as far as it can go now, and make the target what it should be."""
         moved = 0
         for endpoint in self._all():
-            active = self._active(endpoint["name"])
-            if active is not None:
-                moved += self._advance(active)
-            moved += self._converge(endpoint["name"])
+            try:
+                moved += self._reconcile(endpoint["name"])
+            except TreadleError as error:  # one endpoint's trouble stops no other
+                log.warning("endpoint '%s': %s", endpoint["name"], error.message)
         return moved + sum(self._follow_alias(endpoint) for endpoint in self._all())
+
+    def _reconcile(self, name: str) -> int:
+        active = self._active(name)
+        moved = self._advance(active) if active is not None else 0
+        return moved + self._converge(name)
 
     def _advance(self, rollout: Rollout) -> int:
         if rollout.state == "waiting":
             leave = self._leave_to_start(rollout)
             return self._enter(rollout, 0, leave) if leave else 0
         status = self._target.observe(rollout.endpoint)
-        if status is None or not status.ready:
+        if status is None or not status.ready or status.generation != self._generation(rollout.endpoint):
             return 0
         results = self._judge(rollout)
         verdict = gates.decide(results)
@@ -216,7 +232,7 @@ class Delivery:
     def _leave_to_start(self, rollout: Rollout) -> str | None:
         """Why a waiting rollout may start now, or None while it may not."""
         version = self._registry.get(model=rollout.model, number=rollout.number)
-        if version.approval is not None:
+        if version.approval is not None and self._registry.verify_approval(model=rollout.model, number=rollout.number):
             return f"approved by {version.approval.by}"
         policy = self._scope.project(name=version.project).spec.rollout
         return None if policy.approve else "no approval is asked for"
@@ -237,10 +253,17 @@ class Delivery:
         return 1
 
     def _end(
-        self, rollout: Rollout, state: RolloutState, event: Event, reason: str, results: list[GateResult] | None = None
+        self,
+        rollout: Rollout,
+        state: RolloutState,
+        event: Event,
+        reason: str,
+        results: list[GateResult] | None = None,
+        by: str | None = None,
     ) -> int:
+        """End a rollout, in the name of who deployed it unless somebody else ends it."""
         still = (rollouts.c.id == rollout.id) & rollouts.c.state.in_(ACTIVE)
-        with self._database.write() as transaction, acting(rollout.actor, cause=rollout.cause):
+        with self._database.write() as transaction, acting(by or rollout.actor, cause=rollout.cause):
             values = {"state": state, "reason": reason, "ended_at": self._clock.now()}
             values["gates"] = to_text(results if results is not None else rollout.gates)
             if not transaction.execute(rollouts.update().where(still).values(values)).rowcount:

@@ -9,6 +9,7 @@ from treadle.evaluation.model import Finding, Judged, Outcome
 from treadle.scope.model import Requirement
 
 MIN_ROWS = 100
+_NOTHING = Estimate(math.nan, math.nan, math.nan)
 
 
 def judge(requirements: list[Requirement], truth: Array, candidate: Array, champion: Array | None) -> Judged:
@@ -20,7 +21,7 @@ def judge(requirements: list[Requirement], truth: Array, candidate: Array, champ
     findings = [_finite(len(truth), candidate)]
     usable = np.isfinite(candidate)
     measurable = [requirement for requirement in requirements if requirement.metric in METRICS]
-    if findings[0].outcome != "refused" and usable.all():
+    if len(truth) and usable.all():
         findings += [_requirement(requirement, truth, candidate) for requirement in measurable]
         if champion is not None and measurable:
             findings.append(_against_champion(measurable[0].metric, truth, candidate, champion))
@@ -45,6 +46,10 @@ def _requirement(requirement: Requirement, truth: Array, candidate: Array) -> Fi
 
 def _against_champion(metric: str, truth: Array, candidate: Array, champion: Array) -> Finding:
     usable = np.isfinite(champion)
+    if not usable.any():
+        return _finding(
+            "champion", "answers none of these rows, so it is no bar", "passed", metric, _NOTHING, "nothing"
+        )
     found = difference(metric, truth[usable], candidate[usable], champion[usable])
     outcome: Outcome = "refused" if found.high < 0 else "passed"
     says = "is not clearly worse than the champion on the same rows"

@@ -64,8 +64,9 @@ def rmse(truth: Array, score: Array) -> float:
 
 def r2(truth: Array, score: Array) -> float:
     """Coefficient of determination. NaN when the truth does not vary."""
-    spread = float(np.sum((truth - truth.mean()) ** 2))
-    return 1 - float(np.sum((truth - score) ** 2)) / spread if spread else float("nan")
+    if np.ptp(truth) == 0:
+        return float("nan")
+    return 1 - float(np.sum((truth - score) ** 2)) / float(np.sum((truth - truth.mean()) ** 2))
 
 
 Metric = Callable[[Array, Array], float]

@@ -98,14 +98,26 @@ class Evaluation:
             raise Invalid("treadle.toml names no label, so there is nothing to compare predictions with.")
         table = fetch_tree(self._blobs, payload["holdout"], self._cache / payload["holdout"]) / TABLE
         truth = frames.columns(table, [label])[label].astype(np.float64)
-        champion = self._scores(payload["champion"], table) if payload["champion"] else None
-        return judge(spec.requirement, truth, self._scores(payload["package"], table), champion)
+        known = np.isfinite(truth)
+        candidate = self._scores(payload["package"], table)
+        champion = self._champion_scores(payload["champion"], table)
+        return judge(spec.requirement, truth[known], candidate[known], None if champion is None else champion[known])
 
     def reconcile(self) -> int:
         """Give the verdicts whose jobs have ended. Returns how many."""
         with self._database.read() as connection:
             rows = connection.execute(select(evaluations).where(evaluations.c.state == "running")).mappings().all()
         return sum(self._settle(row) for row in rows)
+
+    def _champion_scores(self, package: str | None, table: Path) -> Array | None:
+        """The champion's scores, or None when there is none or it wants columns that the rows no longer have."""
+        if package is None:
+            return None
+        try:
+            return self._scores(package, table)
+        except Invalid as error:
+            print(f"the champion cannot be compared: {error.message}", flush=True)
+            return None
 
     def _scores(self, package: str, table: Path) -> Array:
         opened = Package(fetch_tree(self._blobs, package, self._cache / package), self._runtime)

@@ -9,7 +9,7 @@ from treadle.events.model import GENESIS, Chain, EventRecord, Thread, chained
 from treadle.events.tables import event_cursors, event_links, events
 from treadle.kernel.clock import Clock
 from treadle.kernel.entity import from_json, to_plain, to_text
-from treadle.kernel.errors import NotFound, did_you_mean
+from treadle.kernel.errors import Invalid, NotFound, did_you_mean
 from treadle.kernel.event import Event, current_act
 from treadle.kernel.operation import query
 from treadle.ports.database import Database
@@ -74,7 +74,7 @@ class Events:
         if type:
             wanted = wanted.where(events.c.type == type)
         order = events.c.number.desc() if newest_first else events.c.number
-        return self._read(wanted.order_by(order).limit(min(limit, 10_000)))
+        return self._read(wanted.order_by(order).limit(max(0, min(limit, 10_000))))
 
     @query()
     def why(self, *, subject: str) -> Thread:
@@ -122,15 +122,38 @@ class Events:
 
     @query()
     def verify(self) -> Chain:
-        """Recompute every hash: has the log been changed after the fact?"""
+        """Recompute every hash: has the log been changed after the fact?
+
+        It cannot see that the newest entries were cut off: compare ``entries`` with what you knew.
+        """
         before, count = GENESIS, 0
-        while page := self.history(after=count, limit=5_000):
+        while page := self._page(after=count):
             for record in page:
                 count += 1
-                if record.number != count or chained(record, before) != record.hash:
+                if record is None or record.number != count or chained(record, before) != record.hash:
                     return Chain(entries=count, intact=False, broken_at=count)
                 before = record.hash
         return Chain(entries=count, intact=True)
+
+    def _page(self, *, after: int, size: int = 2_000) -> list[EventRecord | None]:
+        """The next entries; None for one that cannot even be read."""
+        wanted = select(events).where(events.c.number > after).order_by(events.c.number).limit(size)
+        try:
+            return list(self._read(wanted))
+        except Invalid:
+            return self._page_by_one(after, size)
+
+    def _page_by_one(self, after: int, size: int) -> list[EventRecord | None]:
+        found: list[EventRecord | None] = []
+        for number in range(after, after + size):
+            try:
+                one = self._read(select(events).where(events.c.number == number + 1))
+            except Invalid:
+                return [*found, None]
+            if not one:
+                break
+            found += one
+        return found
 
     def last_number(self) -> int:
         with self._database.read() as connection:

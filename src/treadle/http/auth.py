@@ -1,7 +1,6 @@
 """Who is asking: a bearer token, or the password of Basic authentication."""
 
 import base64
-import binascii
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -20,7 +19,7 @@ def caller_of(platform: Embedded, request: Request) -> Caller:
     Without tokens everybody on this machine may come in; but not every web page that a browser on this machine shows.
     """
     secret = _secret(request.headers.get("authorization", ""))
-    if secret is None:
+    if not secret:
         _refuse_foreign_pages(request)
     return platform.access.caller(secret)
 
@@ -35,9 +34,12 @@ def require(caller: Caller, role: Role) -> None:
 def _refuse_foreign_pages(request: Request) -> None:
     """Refuse what a page of another site sends (its Origin tells), or one that renamed this machine (its Host tells)."""
     host = request.headers.get("host", "")
-    name = urlsplit(f"//{host}").hostname or ""
     origin = request.headers.get("origin")
-    if name not in LOOPBACK or (origin is not None and urlsplit(origin).netloc != host):
+    try:
+        ours = urlsplit(f"//{host}").hostname in LOOPBACK and (origin is None or urlsplit(origin).netloc == host)
+    except ValueError:
+        ours = False
+    if not ours:
         raise Forbidden(
             f"Without a token, only this machine's own pages and programs are served, not '{origin or host}'."
         )
@@ -50,6 +52,6 @@ def _secret(header: str) -> str | None:
     if scheme.lower() == "basic":
         try:
             return base64.b64decode(value, validate=True).decode().partition(":")[2]
-        except (binascii.Error, UnicodeDecodeError) as error:
+        except ValueError as error:
             raise Unauthenticated("The Basic authorization header is not valid base64 of NAME:TOKEN.") from error
     return None

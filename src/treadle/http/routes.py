@@ -1,6 +1,7 @@
 """One route per operation: ``GET /api/v1/STAGE/NAME?argument=…`` for queries, ``POST`` with a JSON object for commands."""
 
 import asyncio
+import re
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -46,7 +47,8 @@ def _call(method: Any, arguments: dict[str, Any], caller: Caller) -> Any:
 
 async def _arguments(request: Request, operation: Operation) -> dict[str, Any]:
     if operation.kind == "query":
-        return operation.bind({name: _read(value) for name, value in request.query_params.items()}, strict=False)
+        asked = {name: _read(operation, name, text) for name, text in request.query_params.items()}
+        return operation.bind(asked, strict=False)
     content = await body_of(request, MAX_BODY_BYTES)
     given = from_json(content or b"{}", object)
     if not isinstance(given, dict):
@@ -54,9 +56,14 @@ async def _arguments(request: Request, operation: Operation) -> dict[str, Any]:
     return operation.bind(given)
 
 
-def _read(text: str) -> Any:
-    """A query argument: JSON where it is a list or an object, else the text itself."""
-    return from_json(text, object) if text[:1] in "[{" else text
+def _read(operation: Operation, name: str, text: str) -> Any:
+    """A query argument: JSON where the operation takes a list or an object, else the text itself."""
+    if text[:1] not in ("[", "{") or operation.takes_text(name):
+        return text
+    try:
+        return from_json(text, object)
+    except Invalid as error:
+        raise Invalid(f"Field '{name}': {error.message}") from error
 
 
 async def body_of(request: Request, limit: int) -> bytes:
@@ -78,7 +85,7 @@ def event_stream(platform: Embedded) -> Route:
 
         require(await run_in_threadpool(caller_of, platform, request), "viewer")
         after = request.headers.get("last-event-id") or request.query_params.get("after", "0")
-        if not after.isdigit():
+        if not re.fullmatch(r"[0-9]{1,18}", after):
             raise Invalid(f"Field 'after': '{after}' is not a number.")
         return StreamingResponse(_events(platform, int(after), request), media_type="text/event-stream")
 

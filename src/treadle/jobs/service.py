@@ -12,7 +12,7 @@ from treadle.jobs.model import ENDED, Job, JobEnded, JobQueued, LogChunk, State
 from treadle.jobs.tables import jobs
 from treadle.kernel.clock import Clock
 from treadle.kernel.entity import from_json, to_text
-from treadle.kernel.errors import Conflict, NotFound
+from treadle.kernel.errors import Conflict, Invalid, NotFound
 from treadle.kernel.event import acting, current_act
 from treadle.kernel.ids import new_id
 from treadle.kernel.operation import command, query
@@ -20,6 +20,7 @@ from treadle.ports.database import Database, load
 from treadle.ports.executor import Executor
 
 LEASE_SECONDS = 6.0
+LOG_PIECE_BYTES = 1 << 20
 FIRST_BACKOFF = timedelta(seconds=1)
 
 
@@ -49,6 +50,7 @@ class Jobs:
                 state="queued",
                 attempt=0,
                 max_attempts=max_attempts,
+                allowance=max_attempts,
                 timeout_seconds=timeout_seconds,
                 due_at=now,
                 cancel_requested=False,
@@ -71,7 +73,7 @@ class Jobs:
     @query()
     def find(self, *, state: State | None = None, limit: int = 100) -> list[Job]:
         """Jobs, newest first, in one state if given."""
-        wanted = select(jobs).order_by(jobs.c.id.desc()).limit(limit)
+        wanted = select(jobs).order_by(jobs.c.id.desc()).limit(max(limit, 0))
         if state:
             wanted = wanted.where(jobs.c.state == state)
         with self._database.read() as connection:
@@ -91,23 +93,28 @@ class Jobs:
 
     @command()
     def retry(self, *, job: str) -> Job:
-        """Queue an ended job again, with all its attempts."""
+        """Queue an ended job again, with as many attempts as it had."""
         found = self.get(job=job)
         if found.state not in ("failed", "cancelled", "set aside"):
             raise Conflict(f"Job '{job}' is {found.state}; only a failed, cancelled or set-aside job can be retried.")
         with self._database.write() as transaction:
-            again = {"state": "queued", "attempt": 0, "due_at": self._clock.now(), "ended_at": None}
-            again |= {"error": None, "cancel_requested": False}
-            transaction.execute(jobs.update().where(jobs.c.id == job).values(again))
-            self._events.append(transaction, JobQueued(job=job, kind=found.kind))
+            again = {"state": "queued", "max_attempts": jobs.c.attempt + jobs.c.allowance, "due_at": self._clock.now()}
+            again |= {"error": None, "cancel_requested": False, "ended_at": None}
+            still = (jobs.c.id == job) & (jobs.c.state == found.state) & (jobs.c.attempt == found.attempt)
+            if transaction.execute(jobs.update().where(still).values(again)).rowcount:
+                self._events.append(transaction, JobQueued(job=job, kind=found.kind))
         return self.get(job=job)
 
     @query()
     def log(self, *, job: str, offset: int = 0) -> LogChunk:
-        """What the job's newest attempt has printed, from a byte offset on."""
+        """What the job's newest attempt has printed, from a byte offset on, about a megabyte at a time."""
+        if offset < 0:
+            raise Invalid(f"Field 'offset': {offset} is before the beginning.")
         found = self.get(job=job)
         piece = self._executor.log(found.attempt_name, offset) if found.attempt else b""
-        return LogChunk(text=piece.decode(errors="replace"), next_offset=offset + len(piece), ended=found.ended)
+        ended = found.ended and len(piece) < LOG_PIECE_BYTES
+        piece = piece if ended else whole_letters(piece)
+        return LogChunk(text=piece.decode(errors="replace"), next_offset=offset + len(piece), ended=ended)
 
     def lease(self, worker: str) -> Job | None:
         """Take the next due job for ``LEASE_SECONDS``: a waiting one, or one whose worker has gone silent."""
@@ -118,15 +125,20 @@ class Jobs:
             row = transaction.execute(wanted.with_for_update(skip_locked=True)).mappings().one_or_none()
             if row is None:
                 return None
-            found = _job(row)
-            if found.attempt >= found.max_attempts:
+            found: Job | None = _job(row)
+            assert found is not None
+            if found.cancel_requested:
+                self._end(transaction, found, jobs.c.id == found.id, "cancelled", error="It was cancelled.")
+                found = None
+            elif found.attempt >= found.max_attempts:
                 reason = f"Its worker died in each of {found.attempt} attempts. Read its log, then: treadle jobs retry --job {found.id}"
                 self._end(transaction, found, jobs.c.id == found.id, "set aside", error=reason)
-                return None
-            taken = {"state": "running", "attempt": found.attempt + 1, "worker": worker}
-            taken["leased_until"] = time.time() + LEASE_SECONDS
-            transaction.execute(jobs.update().where(jobs.c.id == found.id).values(taken))
-        return self.get(job=found.id)
+                found = None
+            else:
+                taken = {"state": "running", "attempt": found.attempt + 1, "worker": worker}
+                taken["leased_until"] = time.time() + LEASE_SECONDS
+                transaction.execute(jobs.update().where(jobs.c.id == found.id).values(taken))
+        return self.get(job=found.id) if found is not None else self.lease(worker)
 
     def heartbeat(self, job: Job) -> bool:
         """Keep the lease. False when it was lost or the job is to be cancelled: stop working on it."""
@@ -160,6 +172,9 @@ class Jobs:
         """Give a job back, as when the worker is told to stop: this attempt does not count against it."""
         again = {"state": "queued", "max_attempts": job.max_attempts + 1, "worker": None, "leased_until": None}
         with self._database.write() as transaction:
+            cancelled = _held(job) & jobs.c.cancel_requested
+            if self._end(transaction, job, cancelled, "cancelled", error="It was cancelled."):
+                return
             transaction.execute(jobs.update().where(_held(job)).values(again))
 
     def open(self) -> bool:
@@ -185,6 +200,18 @@ class Jobs:
             with acting(job.actor, cause=job.cause):
                 self._events.append(transaction, event)
         return bool(changed.rowcount)
+
+
+def whole_letters(piece: bytes) -> bytes:
+    """A piece of UTF-8 without the letter that its end cuts in two."""
+    for size in range(1, min(4, len(piece)) + 1):
+        lead = piece[-size]
+        if lead >= 0xC0:
+            wanted = 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
+            return piece[:-size] if size < wanted else piece
+        if lead < 0x80:
+            break
+    return piece
 
 
 def _held(job: Job) -> Any:

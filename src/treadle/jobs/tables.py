@@ -11,6 +11,7 @@ jobs = Table(
     Column("state", String(20), nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("max_attempts", Integer, nullable=False),
+    Column("allowance", Integer, nullable=False),  # attempts that a retry adds to those there were
     Column("timeout_seconds", Float, nullable=False),
     Column("due_at", Instant, nullable=False),
     Column("worker", String(100)),

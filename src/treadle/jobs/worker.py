@@ -7,6 +7,7 @@ from collections.abc import Callable
 from treadle.jobs.model import Job
 from treadle.jobs.service import LEASE_SECONDS, Jobs
 from treadle.kernel.clock import monotonic
+from treadle.kernel.errors import TreadleError
 from treadle.ports.executor import Executor, Launch
 
 log = logging.getLogger(__name__)
@@ -30,9 +31,13 @@ class Worker:
         settled = sum(self._settle(name) for name in list(self._running))
         started = 0
         while len(self._running) < self._slots and (job := self._jobs.lease(self._name)):
-            self._executor.start(self._launch(job))
-            self._running[job.attempt_name] = (job, monotonic(), monotonic())
             started += 1
+            try:
+                self._executor.start(self._launch(job))
+            except (TreadleError, OSError) as error:
+                self._jobs.fail(job, f"Its process could not be started: {error}", final=True)
+                continue
+            self._running[job.attempt_name] = (job, monotonic(), monotonic())
         return settled + started
 
     @property
@@ -68,7 +73,7 @@ class Worker:
             return self._end(name, job, f"It ran longer than its timeout of {job.timeout_seconds:g} s.")
         if monotonic() - kept > LEASE_SECONDS / 3:
             if not self._jobs.heartbeat(job):
-                return self._end(name, job, "It was cancelled.")
+                return self._end(name, job, "It was cancelled, or another worker has it now.")
             self._running[name] = (job, started, monotonic())
         return False
 

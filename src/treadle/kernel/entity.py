@@ -1,6 +1,8 @@
 """The one place that knows the wire library: frozen values, strict at the edge, with errors that name the field."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
 
 import msgspec
@@ -8,6 +10,7 @@ import msgspec
 from treadle.kernel.errors import Invalid, did_you_mean
 
 T = TypeVar("T")
+LONGEST_MESSAGE = 500
 
 
 if TYPE_CHECKING:  # type checkers do not see that subclasses of a frozen struct are frozen, so they are told
@@ -35,10 +38,21 @@ def to_text(value: object) -> str:
 
 def from_json(data: bytes | str, kind: type[T]) -> T:
     """Decode JSON into ``kind``. Raises Invalid naming the field, and the near miss when there is one."""
-    try:
+    with reading(kind):
         return msgspec.json.decode(data, type=kind)
+
+
+@contextmanager
+def reading(kind: object) -> Iterator[None]:
+    """Whatever goes wrong while JSON is decoded into ``kind`` within this block is Invalid, and names the field."""
+    try:
+        yield
     except msgspec.DecodeError as error:
         raise Invalid(explain(error, kind)) from error
+    except UnicodeDecodeError as error:
+        raise Invalid(f"The text is not UTF-8 at byte {error.start}.") from error
+    except RecursionError as error:
+        raise Invalid("The JSON is nested too deeply.") from error
 
 
 def from_plain(value: object, kind: type[T], *, strict: bool = True) -> T:
@@ -59,7 +73,7 @@ def replace(value: T, **changes: object) -> T:
 
 def explain(error: Exception, kind: object) -> str:
     """Turn the library's message into a sentence about a field, with the near miss for an unknown one."""
-    text, path = _split(str(error))
+    text, path = _split(_shortened(str(error)))
     unknown = re.search(r"unknown field `(.+?)`", text)
     owner = _type_at(kind, path)
     if unknown:
@@ -75,8 +89,13 @@ def join(path: str, name: str) -> str:
 
 
 def _split(text: str) -> tuple[str, str]:
-    message, _, path = text.partition(" - at `")
-    return message, path.rstrip("`").removeprefix("$").removeprefix(".")
+    message, found, path = text.rpartition(" - at `")
+    return (message, path.rstrip("`").removeprefix("$").removeprefix(".")) if found else (text, "")
+
+
+def _shortened(text: str) -> str:
+    """A message that repeats what was sent repeats only its beginning and end."""
+    return text if len(text) <= LONGEST_MESSAGE else f"{text[:300]} … {text[-100:]}"
 
 
 def _type_at(kind: Any, path: str) -> Any:

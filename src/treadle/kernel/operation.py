@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from treadle.kernel.entity import from_plain
+from treadle.kernel.errors import Invalid
 
 Role = Literal["viewer", "editor", "approver", "admin"]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,9 +38,16 @@ class Operation:
     def result(self) -> Any:
         return typing.get_type_hints(self.function).get("return", None)
 
+    def takes_text(self, name: str) -> bool:
+        """Whether a parameter is text, or text or nothing."""
+        kind = typing.get_type_hints(self.function).get(name, str)
+        return kind is str or (str in typing.get_args(kind) and not any(map(typing.get_args, typing.get_args(kind))))
+
     def bind(self, given: dict[str, Any], *, strict: bool = True) -> dict[str, Any]:
         """Check and convert plain arguments. Raises Invalid naming the field and the near miss."""
         struct = from_plain(given, self.parameters, strict=strict)
+        for name in struct.__struct_fields__:
+            _refuse_huge(name, getattr(struct, name))
         return {name: getattr(struct, name) for name in struct.__struct_fields__}
 
 
@@ -66,6 +74,12 @@ def operations(service: type) -> dict[str, Operation]:
     """The marked methods of a service class by name, in the order they are written."""
     members = (getattr(value, "__operation__", None) for value in vars(service).values())
     return {member.name: member for member in members if member is not None}
+
+
+def _refuse_huge(name: str, value: object) -> None:
+    """Integers beyond 64 bits fit into no database."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise Invalid(f"Field '{name}': {str(value)[:30]} is beyond 64 bits.")
 
 
 @cache

@@ -14,6 +14,7 @@ from typing import IO
 from treadle.kernel.errors import Conflict
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 10.0
+_TRIES = 10
 _held: list[IO[str]] = []  # lock files stay open until the process ends
 
 
@@ -21,13 +22,18 @@ def hold(lock: Path, *, what: str) -> None:
     """Hold a lock file for the rest of this process. Raises Conflict, naming the holder, when it is held already."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     file = lock.open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        if error.errno not in (errno.EAGAIN, errno.EACCES):
-            raise
-        raise Conflict(f"{what} is in use by another process (pid {holder(lock)}). Stop that one first.") from error
+    for patience in range(_TRIES, -1, -1):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+            if not patience:
+                file.close()
+                pid = holder(lock)
+                raise Conflict(f"{what} is in use by another process (pid {pid}). Stop that one first.") from error
+            time.sleep(0.01)  # somebody may only have looked who holds it
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()

@@ -1,5 +1,6 @@
 """The loop: rules that turn what happened downstream into commands upstream."""
 
+import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -28,8 +29,9 @@ from treadle.training.model import TrainingFinished
 from treadle.training.service import TrainingService
 
 READER = "loop"
-Verdict = tuple[Outcome, str]
-Rule = Callable[[EventRecord, Event], Verdict]
+Act = tuple[Outcome, str]
+Rule = Callable[[EventRecord, Event], Act]
+log = logging.getLogger(__name__)
 
 
 class Loop:
@@ -65,7 +67,11 @@ class Loop:
         self._look_at_schedules()
         unread = self._events.unread(READER)
         for record in unread:
-            decision = self._decide(record)
+            try:
+                decision = self._decide(record)
+            except TreadleError as error:
+                log.warning("event %d waits: %s", record.number, error.message)
+                return 0  # what may succeed later is tried again at the next turn, in order
             with self._database.write() as transaction:
                 if decision is not None:
                     known = (decisions.c.rule == decision.rule) & (decisions.c.event == decision.event)
@@ -104,8 +110,8 @@ class Loop:
             rollout=rollouts[0] if rollouts else None,
             window=windows[0] if windows else None,
             waiting=self._waiting(project),
-            decisions=self.decisions(limit=5),
-            recent=self._events.history(newest_first=True, limit=10),
+            decisions=self._decisions_of(project),
+            recent=self._recent(project),
         )
 
     def _decide(self, record: EventRecord) -> LoopDecision | None:
@@ -119,10 +125,15 @@ class Loop:
             try:
                 outcome, reason = act(record, event)
             except TreadleError as error:
+                if error.retry:
+                    raise
                 outcome, reason = "failed", error.message
+            except Exception as error:
+                log.exception("rule '%s' failed on event %d", name, record.number)
+                outcome, reason = "failed", f"{type(error).__name__}: {error}"
         return LoopDecision(rule=name, event=record.number, outcome=outcome, reason=reason, at=self._clock.now())
 
-    def _retrain(self, record: EventRecord, event: Event) -> Verdict:
+    def _retrain(self, record: EventRecord, event: Event) -> Act:
         project: str = event.project  # type: ignore[attr-defined]
         if self._has_caused(record, "TrainingStarted"):
             return "nothing to do", "this event has started a training already"
@@ -161,7 +172,7 @@ class Loop:
             return f"{len(month)} trainings were started in the last 30 days, the budget is {budget}"
         return None
 
-    def _judge(self, record: EventRecord, event: Event) -> Verdict:
+    def _judge(self, record: EventRecord, event: Event) -> Act:
         assert isinstance(event, TrainingFinished)
         if self._has_caused(record, "JobQueued"):
             return "nothing to do", "this training is being judged already"
@@ -169,14 +180,14 @@ class Loop:
         self._evaluation.request(run=event.run, champion=champion.package if champion else None)
         return "acted", f"had run {event.run} judged beside {champion.ref if champion else 'nobody'}"
 
-    def _register(self, record: EventRecord, event: Event) -> Verdict:  # noqa: ARG002
+    def _register(self, record: EventRecord, event: Event) -> Act:  # noqa: ARG002
         assert isinstance(event, VerdictGiven)
         if event.outcome != "passed":
             return "nothing to do", f"the candidate is not registered: {event.outcome}: {event.reason}"
         version = self._registry.register(verdict=event.verdict)
         return "acted", f"registered {version.ref}"
 
-    def _roll_out(self, record: EventRecord, event: Event) -> Verdict:
+    def _roll_out(self, record: EventRecord, event: Event) -> Act:
         assert isinstance(event, VersionRegistered)
         version = self._registry.get(model=event.model, number=event.number)
         if not self._scope.project(name=version.project).spec.rollout.automatic:
@@ -219,6 +230,21 @@ class Loop:
         except NotFound:
             return None
 
+    def _decisions_of(self, project: str) -> list[LoopDecision]:
+        """The newest decisions about a project's events."""
+        found = []
+        for decision in self.decisions(limit=200):
+            (record, *_) = self._events.causes(number=decision.event)
+            if _about(record, project):
+                found.append(decision)
+            if len(found) == 5:
+                break
+        return found
+
+    def _recent(self, project: str) -> list[EventRecord]:
+        records = self._events.history(newest_first=True, limit=500)
+        return [record for record in records if _about(record, project)][:10]
+
     def _waiting(self, project: str) -> list[str]:
         """What waits for whom, in words."""
         waits = []
@@ -230,6 +256,12 @@ class Loop:
         for training in self._training.find(project=project, state="running"):
             waits.append(f"training {training.run} waits for its pipeline {training.pipeline}")
         return waits
+
+
+def _about(record: EventRecord, project: str) -> bool:
+    """Whether an event belongs to a project, as far as it says so; models and endpoints are named like theirs by default."""
+    named = {str(record.body[key]) for key in ("project", "model", "endpoint") if key in record.body}
+    return not named or project in named
 
 
 def _status(requirement: Requirement, windows: list[Window]) -> RequirementStatus:

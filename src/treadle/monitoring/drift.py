@@ -2,13 +2,16 @@
 
 import math
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from treadle.data.profile import ColumnProfile
 from treadle.monitoring.model import ColumnDrift
 
 FALSE_DISCOVERY_RATE = 0.05
+MIN_EXPECTED = 5.0
 
 
 def compare(
@@ -27,15 +30,32 @@ def compare(
 def psi_test(reference: ColumnProfile, current: ColumnProfile) -> tuple[float, float]:
     """The population stability index, and the probability of one as large when nothing moved.
 
-    Under no change PSI / (1/N + 1/n) follows χ² with (bins - 1) degrees of freedom (Yurdakul 2018). Half a count is
-    added to every bin, so that empty bins are no infinity; bins empty on both sides do not count.
+    The probability is that of the χ² test of homogeneity with (bins - 1) degrees of freedom. In the PSI half a count is
+    added to every bin, so that empty bins are no infinity; bins too rare for the approximation are pooled into one.
     """
-    a, b = np.array(reference.counts, dtype=float), np.array(current.counts, dtype=float)
-    seen = (a + b) > 0
-    a, b = a[seen] + 0.5, b[seen] + 0.5
+    a, b = _pooled(np.array(reference.counts, dtype=float), np.array(current.counts, dtype=float))
+    a, b = a + 0.5, b + 0.5
     p, q = a / a.sum(), b / b.sum()
     psi = float(np.sum((p - q) * np.log(p / q)))
-    return psi, chi2_tail(psi / (1 / a.sum() + 1 / b.sum()), len(a) - 1)
+    return psi, chi2_tail(_homogeneity(a - 0.5, b - 0.5), len(a) - 1)
+
+
+def _homogeneity(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """Pearson's two-sample χ²: PSI / (1/N + 1/n) tends to it, but only it keeps its level with few rows in a bin."""
+    scale = math.sqrt(b.sum() / a.sum())
+    return float(np.sum((a * scale - b / scale) ** 2 / (a + b)))
+
+
+def _pooled(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Both counts, with the bins in which either side expects fewer than MIN_EXPECTED rows made one (Cochran 1954)."""
+    share = (a + b) / (a.sum() + b.sum())
+    rare = share * min(a.sum(), b.sum()) < MIN_EXPECTED
+    if not rare.any():
+        return a, b
+    rest = np.array([a[rare].sum()]), np.array([b[rare].sum()])
+    if rest[0][0] + rest[1][0] == 0:
+        return a[~rare], b[~rare]
+    return np.concatenate([a[~rare], rest[0]]), np.concatenate([b[~rare], rest[1]])
 
 
 def chi2_tail(x: float, degrees: int) -> float:

@@ -1,5 +1,6 @@
 """Measures each endpoint window by window: drift when it ends, performance when its labels are due."""
 
+import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,8 @@ from treadle.data.frames import plain
 from treadle.data.service import Data
 from treadle.delivery.model import Endpoint
 from treadle.delivery.service import Delivery
-from treadle.evaluation.metrics import METRICS, estimate, metric
+from treadle.evaluation.metrics import METRICS, estimate
+from treadle.evaluation.metrics import metric as named
 from treadle.events.service import Events
 from treadle.kernel.clock import EPOCH, Clock
 from treadle.kernel.entity import from_json, to_text
@@ -73,6 +75,7 @@ class Monitoring:
     def performance(self, *, endpoint: str, since: datetime, until: datetime, metric: str = "roc_auc") -> Performance:
         """A metric over every answer an endpoint gave in a period whose label has come."""
         project = self._delivery.endpoint(name=endpoint).project
+        named(metric)
         answered = {row.id: row.output for row in self._answers(endpoint, since, until)}
         labels = self._data.labels_of(project, list(answered))
         value = _measure(metric, answered, labels) if labels else None
@@ -154,7 +157,9 @@ class Monitoring:
         enough = len(labels) >= spec.monitoring.min_labels
         wanted = [r for r in spec.requirement if r.metric in METRICS] if enough else []
         truth, score = _paired(answered, labels)
-        found = {requirement.id: estimate(requirement.metric, truth, score) for requirement in wanted}
+        estimates = {requirement.id: estimate(requirement.metric, truth, score) for requirement in wanted}
+        found = {name: measured for name, measured in estimates.items() if math.isfinite(measured.value)}
+        wanted = [requirement for requirement in wanted if requirement.id in found]
         measures = [
             Measure(metric=r.metric, value=found[r.id].value, low=found[r.id].low, high=found[r.id].high)
             for r in wanted
@@ -215,7 +220,7 @@ def _paired(answered: Mapping[str, Any], labels: Mapping[str, float]) -> tuple[A
 
 
 def _measure(name: str, answered: Mapping[str, Any], labels: Mapping[str, float]) -> float | None:
-    value = metric(name)(*_paired(answered, labels))
+    value = named(name)(*_paired(answered, labels))
     return round(value, 6) if np.isfinite(value) else None
 
 

@@ -33,7 +33,12 @@ def store(blobs: Blobs, value: Any, exporter: Exporter, runtime: Runtime) -> tup
             frames.write(value, Path(folder, TABLE))
             return put_files(blobs, {TABLE: Path(folder, TABLE)}), "table"
     try:
-        return put_files(blobs, {VALUE: to_json(value)}), "value"
+        content = to_json(value)
+        if (lost := lost_in_json(value, from_json(content, object))) is not None:
+            raise Invalid(
+                f"A step returned {lost}, which JSON cannot hold, so it cannot be stored. Return null or text instead."
+            )
+        return put_files(blobs, {VALUE: content}), "value"
     except TypeError as error:
         raise Invalid(
             f"A step returned a {type(value).__name__}, which cannot be stored. Return a frame, a treadle.Model, or "
@@ -48,3 +53,16 @@ def load(folder: Path, kind: OutputKind, wanted: Any) -> Any:
     if kind == "table":
         return folder / TABLE if wanted is Path else frames.read(folder / TABLE, wanted)
     return from_json((folder / VALUE).read_bytes(), object)
+
+
+def lost_in_json(value: Any, read: Any) -> float | None:
+    """A number of ``value`` that came back from JSON as null, if there is one: NaN or an infinity."""
+    if isinstance(value, float):
+        return value if read is None else None
+    if isinstance(value, dict) and isinstance(read, dict):
+        pairs = iter([(one, read.get(str(key))) for key, one in value.items()])
+    elif isinstance(value, list | tuple) and isinstance(read, list):
+        pairs = iter(list(zip(value, read, strict=False)))
+    else:
+        return None
+    return next((lost for one, other in pairs if (lost := lost_in_json(one, other)) is not None), None)

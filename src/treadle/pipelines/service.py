@@ -1,5 +1,6 @@
 """Runs a project's steps as jobs, one step of progress per reconcile, and never makes the same thing twice."""
 
+import math
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from treadle.events.service import Events
 from treadle.jobs.service import Jobs
 from treadle.kernel.clock import Clock, monotonic
 from treadle.kernel.entity import from_json, from_plain, replace, to_json, to_plain, to_text
-from treadle.kernel.errors import Conflict, NotFound
+from treadle.kernel.errors import Conflict, Invalid, NotFound, did_you_mean
 from treadle.kernel.event import acting, current_act
 from treadle.kernel.ids import new_id
 from treadle.kernel.operation import command, query
@@ -22,7 +23,7 @@ from treadle.pipelines.tables import pipeline_steps, pipelines, step_cache
 from treadle.ports.blobs import Blobs, digest_of
 from treadle.ports.database import Database, load
 from treadle.ports.runtime import Exporter, Runtime
-from treadle.ports.tree import fetch_tree, put_tree
+from treadle.ports.tree import fetch_tree, put_tree, read_tree
 
 STEP_JOB = "pipelines.step"
 
@@ -51,6 +52,7 @@ class Pipelines:
     ) -> PipelineRun:
         """Start a run of the steps in ``file`` over dataset versions given by digest. The folder's code is kept."""
         steps = plan(read_steps(Path(folder, file)), given={*datasets, *parameters})
+        _check_parameters(steps, parameters)
         pipeline = PipelineRun(
             id=new_id("pipe"),
             project=project,
@@ -97,10 +99,8 @@ class Pipelines:
         """Stop a pipeline run and the job of its current step."""
         found = self.get(pipeline=pipeline)
         if found.state != "running":
-            raise Conflict(f"Pipeline run '{pipeline}' has {found.state} already.")
-        for step in found.steps:
-            if step.state == "running" and step.job and not self._jobs.get(job=step.job).ended:
-                self._jobs.cancel(job=step.job)
+            was = "was cancelled" if found.state == "cancelled" else f"has {found.state}"
+            raise Conflict(f"Pipeline run '{pipeline}' {was} already.")
         self._finish(found, "cancelled", "It was cancelled.")
         return self.get(pipeline=pipeline)
 
@@ -124,6 +124,10 @@ class Pipelines:
             raise Conflict(f"Step '{step.name}' has made nothing: it is {step.state}.")
         return fetch_tree(self._blobs, step.output, self._cache / step.output)
 
+    def output_bytes(self, step: StepRun) -> int:
+        """How large a finished step's output is."""
+        return read_tree(self._blobs, step.output).bytes if step.output else 0
+
     def _arguments(self, pipeline: PipelineRun, function: Any) -> dict[str, Any]:
         hints = typing.get_type_hints(function)
         given: dict[str, Any] = {"seed": 0, **pipeline.parameters, "asof": pipeline.asof}
@@ -141,8 +145,8 @@ class Pipelines:
     def _dataset(self, digest: str) -> Path:
         """The file of a dataset of one file, or the folder of one of many."""
         folder = fetch_tree(self._blobs, digest, self._cache / digest)
-        files = [path for path in folder.rglob("*") if path.is_file()]
-        return files[0] if len(files) == 1 else folder
+        files = list(read_tree(self._blobs, digest).files)
+        return folder / files[0] if len(files) == 1 else folder
 
     def _advance(self, pipeline: PipelineRun) -> int:
         changed = sum(self._settle(pipeline, step) for step in pipeline.steps if step.state == "running")
@@ -204,8 +208,14 @@ class Pipelines:
         with self._database.write() as transaction, acting(pipeline.actor, cause=pipeline.cause):
             ending = {"state": state, "error": error, "ended_at": self._clock.now()}
             if transaction.execute(pipelines.update().where(still).values(ending)).rowcount:
+                open_steps = (pipeline_steps.c.pipeline == pipeline.id) & (pipeline_steps.c.state == "running")
+                values = {"state": "failed", "error": "The pipeline run ended before this step did."}
+                transaction.execute(pipeline_steps.update().where(open_steps).values(values))
                 event = PipelineEnded(pipeline=pipeline.id, project=pipeline.project, state=state, error=error)
                 self._events.append(transaction, event)
+        for step in pipeline.steps:
+            if step.state == "running" and step.job and not self._jobs.get(job=step.job).ended:
+                self._jobs.cancel(job=step.job)
         return 1
 
     def _insert(self, transaction: Connection, pipeline: PipelineRun) -> None:
@@ -217,6 +227,16 @@ class Pipelines:
             transaction.execute(
                 pipeline_steps.insert().values(pipeline=pipeline.id, name=step_plan.name, place=place, **fresh)
             )
+
+
+def _check_parameters(steps: list[StepPlan], parameters: dict[str, Any]) -> None:
+    """Refuse a parameter that no step asks for, and a number that cannot be kept."""
+    asked = {need.name for step in steps for need in step.needs} | {"seed"}
+    for name, value in parameters.items():
+        if name not in asked:
+            raise Invalid(f"No step asks for the parameter '{name}'.{did_you_mean(name, asked)}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise Invalid(f"Parameter '{name}' is {value}, which cannot be kept. Give a finite number.")
 
 
 def _pipeline(connection: Connection, row: Mapping[Any, Any]) -> PipelineRun:

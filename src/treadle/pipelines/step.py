@@ -45,16 +45,14 @@ class StepPlan(Entity):
 
 def load_steps(file: Path) -> dict[str, Callable[..., Any]]:
     """Import a pipeline file and return its steps by name. This runs the file's code: only a step's own job does it."""
-    sys.path.insert(0, str(file.parent))
-    try:
-        spec = importlib.util.spec_from_file_location(f"treadle_project_{file.stem}", file)
-        if spec is None or spec.loader is None:
-            raise Invalid(f"'{file}' is not a Python file.")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(file.parent))
+    if str(file.parent) not in sys.path:  # the steps may import the project's own modules, also while they run
+        sys.path.insert(0, str(file.parent))
+    spec = importlib.util.spec_from_file_location(f"treadle_project_{file.stem}", file)
+    if spec is None or spec.loader is None:
+        raise Invalid(f"'{file}' is not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
     return {name: value for name, value in vars(module).items() if getattr(value, _MARK, False)}
 
 
@@ -66,6 +64,8 @@ def read_steps(file: Path) -> list[StepPlan]:
         raise NotFound(f"There is no pipeline file '{file}'. Name it in treadle.toml under [pipeline] file.") from error
     except SyntaxError as error:
         raise Invalid(f"{file}, line {error.lineno}: {error.msg}.") from error
+    except (ValueError, OSError) as error:  # not UTF-8, a null byte, a folder, no permission
+        raise Invalid(f"The pipeline file '{file}' cannot be read: {error}.") from error
     functions = (node for node in tree.body if isinstance(node, ast.FunctionDef))
     found = [StepPlan(name=f.name, needs=_needs(f.args)) for f in functions if any(map(_is_step, f.decorator_list))]
     if not found:

@@ -12,6 +12,7 @@ from treadle.kernel.entity import Entity, from_json, replace, to_json
 from treadle.kernel.errors import Invalid, did_you_mean
 
 FILE = "settings.json"
+PORTS = ("database", "blobs", "executor", "target")
 
 
 class Settings(Entity):
@@ -47,11 +48,16 @@ def from_environment() -> Settings:
 def settings_for(home: Path, **given: Any) -> Settings:
     """The settings of a home: what is given, else what the home remembers, else the embedded backends."""
     home = home.expanduser().resolve()
-    if home.exists() and not home.is_dir():
-        raise Invalid(f"The home '{home}' is a file. Name a folder with --home.")
-    home.mkdir(parents=True, exist_ok=True)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except (NotADirectoryError, FileExistsError) as error:
+        where = "is a file" if home.is_file() else "lies below a file"
+        raise Invalid(f"The home '{home}' {where}. Name a folder with --home.") from error
     file = home / FILE
-    remembered = from_json(file.read_bytes(), Settings) if file.exists() else Settings(home=str(home))
+    remembered = _remembered(file) if file.exists() else Settings(home=str(home))
+    for port in PORTS:
+        if given.get(port):
+            factory_of(port, given[port])  # what no backend handles is refused before it is remembered
     settings = replace(remembered, home=str(home), **{name: value for name, value in given.items() if value})
     if not file.exists() or settings != remembered:
         aside = file.with_suffix(f".{os.getpid()}")
@@ -60,14 +66,26 @@ def settings_for(home: Path, **given: Any) -> Settings:
     return settings
 
 
+def _remembered(file: Path) -> Settings:
+    try:
+        return from_json(file.read_bytes(), Settings)
+    except Invalid as error:
+        raise Invalid(f"{file} is damaged: {error.message} Remove it to start with the embedded backends.") from error
+
+
 def backend(port: str, url: str, *arguments: Any) -> Any:
-    """Make the backend that a URL's scheme names, found among the entry points ``treadle.PORT``."""
+    """Make the backend that a URL's scheme names."""
+    return factory_of(port, url)(url, *arguments)
+
+
+def factory_of(port: str, url: str) -> Callable[..., Any]:
+    """What makes the backend that a URL's scheme names, found among the entry points ``treadle.PORT``."""
     scheme = url.partition(":")[0].partition("+")[0]
     known = {entry.name: entry for entry in entry_points(group=f"treadle.{port}")}
     if scheme not in known:
         raise Invalid(f"No {port} backend handles '{scheme}:' URLs.{did_you_mean(scheme, known)}")
     factory: Callable[..., Any] = known[scheme].load()
-    return factory(url, *arguments)
+    return factory
 
 
 def manual_clock(settings: Settings, start: datetime) -> ManualClock:

@@ -23,12 +23,20 @@ class Tree(Entity):
 
 
 def put_tree(blobs: Blobs, source: Path, *, pattern: str = "**/*") -> str:
-    """Store a folder's files (or one file) and return the digest of their manifest."""
+    """Store a folder's files (or one file) and return the digest of their manifest.
+
+    Left out are hidden files and folders (``.treadle``, ``.venv``, ``.git``) and ``__pycache__``.
+    """
     if not source.exists():
         raise NotFound(f"There is no file or folder at '{source}'. Check the path, or create it first.")
     root = source.parent if source.is_file() else source
-    paths = [source] if source.is_file() else sorted(path for path in source.glob(pattern) if path.is_file())
+    paths = [source] if source.is_file() else sorted(path for path in source.glob(pattern) if _counts(path, root))
     return put_files(blobs, {path.relative_to(root).as_posix(): path for path in paths})
+
+
+def _counts(path: Path, root: Path) -> bool:
+    parts = path.relative_to(root).parts
+    return path.is_file() and not any(part.startswith(".") or part == "__pycache__" for part in parts)
 
 
 def put_files(blobs: Blobs, files: dict[str, Path | bytes]) -> str:

@@ -1,6 +1,7 @@
 """Versions are registered from verdicts, approved by people, and found by alias."""
 
 import hmac
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,11 +12,14 @@ from treadle.events.service import Events
 from treadle.kernel.clock import Clock
 from treadle.kernel.entity import to_json
 from treadle.kernel.errors import Conflict, Forbidden, Invalid, NotFound, did_you_mean
-from treadle.kernel.event import current_act
+from treadle.kernel.event import acting, current_act
 from treadle.kernel.operation import command, query
 from treadle.ports.database import Database, load
 from treadle.registry.model import AliasMoved, Approval, ModelVersion, VersionApproved, VersionRegistered
 from treadle.registry.tables import aliases, approvals, versions
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}"
+LAST_NUMBER = 2**31 - 1
 
 
 class Registry:
@@ -35,6 +39,8 @@ class Registry:
         if judged.outcome != "passed":
             raise Forbidden(f"Verdict '{verdict}' is '{judged.outcome}', so it makes no version: {judged.reason}")
         name = model or judged.project
+        if not re.fullmatch(NAME, name):
+            raise Invalid(f"'{name}' cannot name a model: use letters, digits, hyphens, dots and underscores.")
         with self._database.write() as transaction:
             self._database.in_order(transaction)
             same = (versions.c.model == name) & (versions.c.verdict == verdict)
@@ -61,12 +67,14 @@ class Registry:
         facts = {"model": model, "number": number, "package": found.package, "verdict": found.verdict}
         signed = {**facts, "by": by, "at": at, "comment": comment}
         signature = self._sign(signed)
+        registered = self._events.made(thing=f"version:{found.ref}")
         with self._database.write() as transaction:
             transaction.execute(approvals.insert().values(**signed, signature=signature))
             event = VersionApproved(
                 model=model, number=number, verdict=found.verdict, comment=comment, signature=signature
             )
-            self._events.append(transaction, event)
+            with acting(cause=registered.number if registered else None):
+                self._events.append(transaction, event)
         return self.get(model=model, number=number)
 
     @command()
@@ -87,9 +95,9 @@ class Registry:
     def get(self, *, model: str, number: int) -> ModelVersion:
         """One version with its aliases and its approval."""
         with self._database.read() as connection:
-            here = (versions.c.model == model) & (versions.c.number == number)
+            here = (versions.c.model == model) & (versions.c.number == min(max(number, -1), LAST_NUMBER))
             row = connection.execute(select(versions).where(here)).mappings().one_or_none()
-            if row is None:
+            if row is None or row["number"] != number:
                 raise NotFound(f"There is no version '{model}:{number}'.{_known(connection, model)}")
             return _version(connection, row)
 
@@ -110,7 +118,7 @@ class Registry:
             return self._aliased(model, alias)
         model, _, number = ref.partition(":")
         if number:
-            if not number.isdigit():
+            if not (number.isascii() and number.isdecimal()):
                 raise Invalid(f"'{ref}' names no version. Write NAME:NUMBER or NAME@ALIAS.")
             return self.get(model=model, number=int(number))
         newest = self.find(model=model, limit=1)
@@ -121,20 +129,21 @@ class Registry:
 
     @query()
     def verify_approval(self, *, model: str, number: int) -> bool:
-        """Whether a version's approval is there and its signature fits what was signed."""
+        """Whether a version's approval is there, and its signature fits the version as it is now."""
         version = self.get(model=model, number=number)
         if version.approval is None:
             return False
-        signed = {name: getattr(version.approval, name) for name in ("by", "at", "comment", "verdict", "package")}
-        expected = self._sign({**signed, "model": model, "number": number})
-        return hmac.compare_digest(expected, version.approval.signature)
+        said = {name: getattr(version.approval, name) for name in ("by", "at", "comment")}
+        facts = {"model": model, "number": number, "package": version.package, "verdict": version.verdict}
+        same = (version.approval.package, version.approval.verdict) == (version.package, version.verdict)
+        return same and hmac.compare_digest(self._sign({**facts, **said}), version.approval.signature)
 
     def _aliased(self, model: str, alias: str) -> ModelVersion:
         with self._database.read() as connection:
             rows = connection.execute(select(aliases.c.alias, aliases.c.number).where(aliases.c.model == model))
             numbers = {name: number for name, number in rows}  # noqa: C416
             if alias not in numbers:
-                hint = did_you_mean(alias, numbers) if numbers else _known(connection, model)
+                hint = did_you_mean(alias, numbers) or _known(connection, model, alias=True)
                 raise NotFound(f"Model '{model}' has no alias '{alias}'.{hint}")
         return self.get(model=model, number=numbers[alias])
 
@@ -142,8 +151,13 @@ class Registry:
         return hmac.new(self._key, to_json(dict(facts)), "sha256").hexdigest()
 
 
-def _known(connection: Connection, model: str) -> str:
-    return did_you_mean(model, connection.scalars(select(versions.c.model).distinct()).all())
+def _known(connection: Connection, model: str, *, alias: bool = False) -> str:
+    """What to say after something was not found: the near miss of the model, or what the model has."""
+    numbers = connection.scalars(select(versions.c.number).where(versions.c.model == model)).all()
+    if not numbers:
+        return did_you_mean(model, connection.scalars(select(versions.c.model).distinct()).all())
+    has = f" It has the versions {', '.join(map(str, sorted(numbers)[-12:]))}"
+    return f"{has} and no alias yet." if alias else f"{has}."
 
 
 def _version(connection: Connection, row: Mapping[Any, Any]) -> ModelVersion:

@@ -1,13 +1,15 @@
 """Reads ``treadle.toml`` and checks it, with errors that point at the line."""
 
+import math
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from treadle.kernel.entity import from_plain
 from treadle.kernel.errors import Invalid, NotFound, did_you_mean
 from treadle.scope import cron
-from treadle.scope.model import TRIGGERS, ProjectSpec, duration
+from treadle.scope.model import TRIGGERS, DataSource, ProjectSpec, duration
 
 FILE = "treadle.toml"
 
@@ -28,18 +30,34 @@ def parse(text: str, *, name: str = FILE) -> ProjectSpec:
     """The project described by TOML text; ``name`` is what errors call it."""
     try:
         plain = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # also an integer of thousands of digits
         raise Invalid(f"{name}: {_with_line(str(error))}") from error
+    except RecursionError as error:
+        raise Invalid(f"{name}: it is nested too deeply.") from error
     try:
         spec = from_plain(plain, ProjectSpec)
-        _check(spec)
+        check(spec)
     except Invalid as error:
-        line = line_of(text, _path_in(error.message))
-        raise Invalid(f"{name}{f', line {line}' if line else ''}: {error.message}") from error
+        message = _dataset_named(error.message, plain)
+        line = line_of(text, _path_in(message))
+        raise Invalid(f"{name}{f', line {line}' if line else ''}: {message}") from error
     return spec
 
 
-def _check(spec: ProjectSpec) -> None:
+def _dataset_named(message: str, plain: dict[str, Any]) -> str:
+    """A message about ``data[...]``, which hides which dataset is meant, with that dataset's name."""
+    tables = plain.get("data")
+    if "data[...]" not in message or not isinstance(tables, dict):
+        return message
+    for dataset, table in tables.items():
+        try:
+            from_plain(table, DataSource)
+        except Invalid:
+            return message.replace("data[...]", f"data.{dataset}", 1)
+    return message
+
+
+def check(spec: ProjectSpec) -> None:
     """What types cannot say. Errors name the field as ``requirement[0].id``, so that its line can be found."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", spec.project.name):
         raise Invalid("Field 'project.name': use lower-case letters, digits and hyphens, 63 at most.")
@@ -53,14 +71,16 @@ def _check(spec: ProjectSpec) -> None:
         seen.add(requirement.id)
         if (requirement.at_least is None) == (requirement.at_most is None):
             raise Invalid(f"Field '{here}.metric': requirement '{requirement.id}' needs either at_least or at_most.")
+        for bound in ("at_least", "at_most"):
+            if not math.isfinite(getattr(requirement, bound) or 0.0):
+                raise Invalid(f"Field '{here}.{bound}': a bound must be a finite number.")
     if spec.data and spec.labelled is None:
         raise Invalid("Field 'data': no dataset has a label. Write label = \"COLUMN\" under the one to learn from.")
     _check_durations(spec)
     for place, trigger in enumerate(spec.retrain.when):
         _check_trigger(trigger, f"retrain.when[{place}]")
     for place, step in enumerate(spec.rollout.steps):
-        if step != "shadow" and not 0 < share(step, f"rollout.steps[{place}]") <= 1:
-            raise Invalid(f"Field 'rollout.steps[{place}]': '{step}' is not between 0% and 100%.")
+        share(step, f"rollout.steps[{place}]")
 
 
 def share(step: str, field: str = "step") -> float:
@@ -69,7 +89,10 @@ def share(step: str, field: str = "step") -> float:
         return 0.0
     if not re.fullmatch(r"\d+(\.\d+)?%", step):
         raise Invalid(f"Field '{field}': '{step}' is neither 'shadow' nor a share such as '10%'.")
-    return float(step[:-1]) / 100
+    part = float(step[:-1]) / 100
+    if not 0 < part <= 1:
+        raise Invalid(f"Field '{field}': '{step}' is not between 0% and 100%.")
+    return part
 
 
 def _check_durations(spec: ProjectSpec) -> None:
@@ -105,32 +128,59 @@ def line_of(text: str, path: str) -> int | None:
     while path:
         if path in places:
             return places[path]
-        path = re.sub(r"(\.[^.\[\]]+|\[\d+\]|^[^.\[\]]+)$", "", path)
+        path = re.sub(r"(\[[^\[\]]*\]|\.[^.\[]*|^[^.\[]*|.)$", "", path, count=1)
     return None
 
 
 def _places(text: str) -> dict[str, int]:
-    """Path of every table and key → its line number."""
+    """Path of every table and key → its line number. A table is also found by the name of what it lies in."""
     places: dict[str, int] = {}
     counts: dict[str, int] = {}
-    table = ""
-    for number, line in enumerate(text.splitlines(), 1):
+    table, inside = "", ""
+    for number, line in enumerate(text.split("\n"), 1):
+        inside, begins_inside = _multiline(line, inside), inside
+        if begins_inside:
+            continue
         if array := re.match(r"\s*\[\[\s*([^\]]+?)\s*\]\]", line):
-            count = counts.get(array[1], 0)
-            counts[array[1]] = count + 1
-            table = f"{array[1]}[{count}]"
-            places[table] = number
-            places.setdefault(array[1], number)
+            name = _unquoted(array[1])
+            count = counts.get(name, 0)
+            counts[name] = count + 1
+            table = f"{name}[{count}]"
         elif header := re.match(r"\s*\[\s*([^\]]+?)\s*\]", line):
-            table = header[1]
-            places[table] = number
-        elif key := re.match(r"\s*([A-Za-z0-9_.-]+)\s*=", line):
-            places[f"{table}.{key[1]}" if table else key[1]] = number
+            table = _unquoted(header[1])
+        elif key := re.match(r"""\s*("[^"]*"|'[^']*'|[A-Za-z0-9_.-]+)\s*=""", line):
+            name = _unquoted(key[1])
+            places.setdefault(f"{table}.{name}" if table else name, number)
+            continue
+        else:
+            continue
+        places.setdefault(table, number)
+        for parent in _parents(table):
+            places.setdefault(parent, number)
     return places
 
 
+def _parents(table: str) -> list[str]:
+    parts = table.split(".")
+    return [".".join(parts[:size]) for size in range(1, len(parts))] + [table.partition("[")[0]]
+
+
+def _unquoted(key: str) -> str:
+    """A dotted key without its quotes."""
+    parts = re.findall(r"""\s*("[^"]*"|'[^']*'|[^."'\s]+)\s*\.?""", key)
+    return ".".join(part[1:-1] if part[0] in "\"'" else part for part in parts)
+
+
+def _multiline(line: str, inside: str) -> str:
+    """Which kind of multi-line text a line leaves open, if any."""
+    for mark in ('"""', "'''"):
+        if inside in ("", mark) and line.count(mark) % 2:
+            return "" if inside else mark
+    return inside
+
+
 def _path_in(message: str) -> str:
-    found = re.search(r"ield '([^']+)'", message)
+    found = re.search(r"ield '(.+?)'(?=[.:]| is missing)", message)
     return found[1] if found else ""
 
 

@@ -19,7 +19,10 @@ def duration(text: str) -> timedelta:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", text.strip())
     if not found:
         raise Invalid(f"'{text}' is not a duration. Write a number and a unit, such as 90s, 15m, 12h, 30d or 2w.")
-    return timedelta(**{_UNITS[found[2]]: float(found[1])})
+    try:
+        return timedelta(**{_UNITS[found[2]]: float(found[1])})
+    except OverflowError as error:
+        raise Invalid(f"'{text}' is longer than any clock can count.") from error
 
 
 class About(Entity):

@@ -12,6 +12,7 @@ from treadle.kernel.errors import NotFound, did_you_mean
 from treadle.kernel.operation import command, query
 from treadle.ports.blobs import digest_of
 from treadle.ports.database import Database, load
+from treadle.scope.file import check
 from treadle.scope.model import Project, ProjectDeclared, ProjectSpec
 from treadle.scope.tables import projects
 
@@ -25,6 +26,7 @@ class Scope:
     @command()
     def declare(self, *, spec: ProjectSpec, folder: str) -> Project:
         """Take a project's file as it is now. Declaring the same again changes nothing."""
+        check(spec)
         name, digest = spec.project.name, digest_of(to_json(spec))
         with self._database.write() as transaction:
             row = transaction.execute(select(projects).where(projects.c.name == name)).mappings().one_or_none()

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -40,27 +40,34 @@ class Served:
         self.signature, self._model = open_model(folder, runtime)
         self.reader = RowReader(self.signature)
 
-    def predict(self, rows: list[Any]) -> tuple[list[Any], list[str | None]]:
-        """Outputs and errors, one of each per row; a row that fails does not disturb the others."""
+    def predict(self, rows: list[Any], reader: RowReader) -> tuple[list[Any], list[str | None]]:
+        """Outputs and errors, one of each per row as ``reader`` read it; a row that fails does not disturb the others."""
         try:
-            answers = self._model.predict(self.reader.columns(rows))
+            answers = self._model.predict(self.reader.columns(self.reader.adopt(reader, rows)))
         except Exception as error:
             if len(rows) == 1:
-                return [None], [_reason(error)]
-            parts = [self.predict([row]) for row in rows]
+                return [None], [error.message if isinstance(error, Invalid) else _reason(error)]
+            parts = [self.predict([row], reader) for row in rows]
             return [outputs[0] for outputs, _ in parts], [errors[0] for _, errors in parts]
         return _checked(answers)
 
 
 class Call:
-    """One request on its way through a batch."""
+    """One request on its way through a batch; its rows are as the champion's reader read them."""
 
-    __slots__ = ("done", "id", "outputs", "rows", "served", "started")
+    __slots__ = ("done", "generation", "id", "rows", "served", "started")
 
-    def __init__(self, id: str, rows: list[Any], served: Served, done: "asyncio.Future[list[Any]]") -> None:
-        self.id, self.rows, self.served, self.done = id, rows, served, done
+    def __init__(self, id: str, rows: list[Any], generation: "Generation", done: "asyncio.Future[Answer]") -> None:
+        self.id, self.rows, self.generation, self.done = id, rows, generation, done
+        self.served = generation.route(id)
         self.started = time.perf_counter_ns()
-        self.outputs: list[Any] = []
+
+
+class Answer(NamedTuple):
+    """The outputs of a request's rows, and who gave them."""
+
+    outputs: list[Any]
+    served: Served
 
 
 class Generation:
@@ -71,6 +78,7 @@ class Generation:
         self.served = [Served(v, spec.generation, folder(v.package), runtime) for v in spec.variants]
         self.answering = [served for served in self.served if served.variant.role != "shadow"]
         self.shadows = [served for served in self.served if served.variant.role == "shadow"]
+        self.champion = self.answering[0]
         self._bounds = np.cumsum([served.variant.weight for served in self.answering]).tolist()
 
     def route(self, request: str) -> Served:
@@ -93,12 +101,12 @@ class Engine:
         self._log, self._clock = log, clock
         self._pending: list[Call] = []
 
-    async def submit(self, request: str, rows: list[Any], served: Served) -> list[Any]:
-        """Outputs of all rows. Raises ModelFailed when the model fails on one of them."""
+    async def submit(self, request: str, rows: list[Any]) -> Answer:
+        """Have rows answered that the champion's reader has read. Raises ModelFailed when the model fails on one."""
         if len(self._pending) >= MAX_PENDING:
             raise Busy(f"{MAX_PENDING} requests wait already. Try again in a second.")
         loop = asyncio.get_running_loop()
-        call = Call(request, rows, served, loop.create_future())
+        call = Call(request, rows, self.generation, loop.create_future())
         if not self._pending:
             loop.call_soon(self._flush)
         self._pending.append(call)
@@ -107,62 +115,69 @@ class Engine:
     def _flush(self) -> None:
         pending, self._pending = self._pending, []
         for batch in _batches(pending):
-            self._answer(batch)
-        if self.generation.shadows:
-            asyncio.get_running_loop().call_soon(self._mirror, self.generation, pending)
+            try:
+                self._answer(batch)
+            except Exception as error:  # whatever it is, nobody waits for ever
+                for call in batch:
+                    _settle(call, ModelFailed(f"The server failed on this request: {_reason(error)}"))
+        if any(call.generation.shadows for call in pending):
+            asyncio.get_running_loop().call_soon(self._mirror, pending)
 
     def _answer(self, batch: list[Call]) -> None:
         served = batch[0].served
-        outputs, errors = served.predict([row for call in batch for row in call.rows])
+        rows = [row for call in batch for row in call.rows]
+        outputs, errors = served.predict(rows, batch[0].generation.champion.reader)
         try:
             self._record(served, batch, outputs, errors)
-            if any(errors) and served.variant.role == "candidate":
-                return self._answer_instead(batch, outputs, errors)
         except OSError as error:
             for call in batch:
                 _settle(call, Unavailable(f"The inference log cannot be written ({error}), so nothing is answered."))
-            return None
-        place = 0
+            return
+        again, place = [], 0
         for call in batch:
             end = place + len(call.rows)
             failed = next((error for error in errors[place:end] if error), None)
-            _settle(call, ModelFailed(f"The model failed on this request: {failed}") if failed else outputs[place:end])
-            place = end
-        return None
-
-    def _answer_instead(self, batch: list[Call], outputs: list[Any], errors: list[str | None]) -> None:
-        """Where a candidate failed, the champion answers: a bad candidate is found out without costing an answer."""
-        place = 0
-        failed: list[Call] = []
-        for call in batch:
-            end = place + len(call.rows)
-            if any(errors[place:end]):
-                failed.append(call)
+            if failed and served.variant.role == "candidate":
+                again.append(call)
             else:
-                _settle(call, outputs[place:end])
+                _settle(
+                    call,
+                    ModelFailed(f"The model failed on this request: {failed}")
+                    if failed
+                    else Answer(outputs[place:end], served),
+                )
             place = end
-        champion = self.generation.answering[0]
-        for call in failed:
-            call.rows = champion.reader.adopt(call.served.reader, call.rows)
-            call.served = champion
-        self._answer(failed)
+        if again:
+            self._answer_instead(again)
 
-    def _mirror(self, generation: Generation, pending: list[Call]) -> None:
+    def _answer_instead(self, batch: list[Call]) -> None:
+        """Where a candidate failed, the champion answers: a bad candidate is found out without costing an answer."""
+        for call in batch:
+            call.served = call.generation.champion
+        self._answer(batch)
+
+    def _mirror(self, pending: list[Call]) -> None:
         """Let the shadows answer what was answered, after the answers have left; log it, send nothing."""
-        for shadow in generation.shadows:
-            for batch in _batches(pending):
+        for batch in _batches(pending):
+            generation = batch[0].generation
+            for shadow in generation.shadows:
+                started = time.perf_counter_ns()
                 rows = [row for call in batch for row in call.rows]
-                try:
-                    outputs, errors = shadow.predict(shadow.reader.adopt(batch[0].served.reader, rows))
-                except Invalid as error:
-                    outputs, errors = [None] * len(rows), [error.message] * len(rows)
-                self._record(shadow, batch, outputs, errors)
+                self._record(shadow, batch, *shadow.predict(rows, generation.champion.reader), started=started)
 
-    def _record(self, served: Served, batch: list[Call], outputs: list[Any], errors: list[str | None]) -> None:
+    def _record(
+        self,
+        served: Served,
+        batch: list[Call],
+        outputs: list[Any],
+        errors: list[str | None],
+        *,
+        started: int | None = None,
+    ) -> None:
         now, ended, variant = to_micros(self._clock.now()), time.perf_counter_ns(), served.variant
         rows, place = [], 0
         for call in batch:
-            micros = (ended - call.started) // 1000
+            micros = (ended - (started or call.started)) // 1000
             for number, inputs in enumerate(call.rows):
                 rows.append(
                     LogRow(
@@ -207,7 +222,7 @@ def _checked(answers: NDArray[Any]) -> tuple[list[Any], list[str | None]]:
     return [output if good else None for output, good in zip(outputs, finite.tolist(), strict=True)], errors
 
 
-def _settle(call: Call, result: list[Any] | TreadleError) -> None:
+def _settle(call: Call, result: Answer | TreadleError) -> None:
     if call.done.done():  # the client has gone
         return
     if isinstance(result, TreadleError):

@@ -105,7 +105,7 @@ def _decode(content: bytes) -> Iterator[LogRow]:
     for line in content.splitlines():
         try:
             yield _decoder.decode(line)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue  # a torn line: its request was never answered
 
 

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from treadle.kernel.entity import explain, from_plain
+from treadle.kernel.entity import from_plain, reading
 from treadle.kernel.errors import Invalid, TooLarge, did_you_mean
 from treadle.ports.runtime import Signature
 
@@ -66,41 +66,42 @@ class RowReader:
 
     def invocations(self, content: bytes) -> tuple[list[Any], str | None]:
         """MLflow's scoring body: exactly one of dataframe_records, dataframe_split, instances, inputs."""
-        try:
+        with reading(self._body_type):
             body = self._body.decode(content)
-        except msgspec.DecodeError as error:
-            raise Invalid(explain(error, self._body_type)) from error
-        if body.dataframe_records is not None and body.dataframe_split is None and body.instances is None:
-            return self._bounded(body.dataframe_records), body.id
         forms = ("dataframe_records", "dataframe_split", "instances", "inputs")
         given = [name for name in forms if getattr(body, name) is not None]
         if len(given) != 1:
             raise Invalid(f"Send exactly one of {', '.join(forms)}; this request has {' and '.join(given) or 'none'}.")
         value = getattr(body, given[0])
-        if isinstance(value, Split):
-            return self._records([dict(zip(value.columns, row, strict=False)) for row in value.data]), body.id
-        return self._instances(value), body.id
+        if given[0] == "dataframe_records":
+            return self._bounded(value), body.id
+        return self._split(value) if isinstance(value, Split) else self._instances(value), body.id
 
     def csv(self, content: bytes) -> list[Any]:
-        """Rows of CSV text with a header."""
+        """Rows of CSV text with a header; an empty field is null."""
         try:
-            lines = list(csv.DictReader(io.StringIO(content.decode())))
+            lines = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
         except (UnicodeDecodeError, csv.Error) as error:
             raise Invalid(f"The body is not CSV text in UTF-8: {error}.") from error
-        return self._records([{k: None if v == "" else v for k, v in line.items()} for line in lines], strict=False)
+        if not lines:
+            raise Invalid("The body has no header line.")
+        header, *body = lines
+        _refuse_twins(header, "column")
+        for number, line in enumerate(body, 2):
+            if line and len(line) != len(header):
+                raise Invalid(f"Line {number} has {len(line)} fields, the header has {len(header)}.")
+        rows = [dict(zip(header, (field or None for field in line), strict=True)) for line in body if line]
+        return self._records(rows, strict=False)
 
     def v2(self, content: bytes) -> tuple[list[Any], str | None]:
         """An Open Inference Protocol request with one tensor of shape [rows] or [rows, 1] per input column."""
-        try:
+        with reading(V2Request):
             request = self._v2.decode(content)
-        except msgspec.DecodeError as error:
-            raise Invalid(explain(error, V2Request)) from error
+        if not request.inputs:
+            raise Invalid("Field 'inputs': every tensor is missing. Send one for each of the model's inputs.")
+        _refuse_twins([tensor.name for tensor in request.inputs], "input tensor")
         columns = {tensor.name: self._tensor(tensor) for tensor in request.inputs}
-        sizes = {len(values) for values in columns.values()}
-        if len(sizes) != 1:
-            raise Invalid(f"The input tensors have different numbers of rows: {sorted(sizes)}.")
-        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        return self._records(rows), request.id
+        return self._records(_rows_of(columns)), request.id
 
     def adopt(self, reader: "RowReader", rows: list[Any]) -> list[Any]:
         """Rows that another signature's reader has read, as rows of this one. Raises Invalid when an input is missing."""
@@ -124,12 +125,22 @@ class RowReader:
     def _instances(self, value: Any) -> list[Any]:
         """Rows as objects, or as lists in the order of the inputs; or columns by name."""
         if isinstance(value, dict):
-            value = [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
+            for name, column in value.items():
+                if not isinstance(column, list):
+                    raise Invalid(f"Column '{name[:60]}' is not a list of values, one for each row.")
+            value = _rows_of(value)
         if not isinstance(value, list):
             raise Invalid("Rows must be a list of objects, or of lists in the order of the model's inputs.")
         names = [field.name for field in self.signature.inputs]
         rows = [row if isinstance(row, dict) else dict(zip(names, self._row(row), strict=True)) for row in value]
         return self._records(rows)
+
+    def _split(self, split: Split) -> list[Any]:
+        _refuse_twins(split.columns, "column")
+        for number, row in enumerate(split.data):
+            if len(row) != len(split.columns):
+                raise Invalid(f"Row {number} of 'data' has {len(row)} values; {len(split.columns)} values are wanted.")
+        return self._records([dict(zip(split.columns, row, strict=True)) for row in split.data])
 
     def _row(self, row: Any) -> list[Any]:
         if not isinstance(row, list) or len(row) != len(self.signature.inputs):
@@ -150,13 +161,24 @@ class RowReader:
             raise Invalid(f"The model has no input '{tensor.name}'.{did_you_mean(tensor.name, names)}")
         if tensor.datatype not in _NUMBERS and tensor.datatype != "BYTES":
             raise Invalid(f"Input '{tensor.name}' has datatype '{tensor.datatype}', which is not known.")
+        if not 1 <= len(tensor.shape) <= 2 or (len(tensor.shape) == 2 and tensor.shape[1] != 1):
+            raise Invalid(f"Input '{tensor.name}' has shape {str(tensor.shape)[:60]}; wanted is [rows] or [rows, 1].")
         values = [value[0] if isinstance(value, list) and len(value) == 1 else value for value in tensor.data]
-        size = 1
-        for extent in tensor.shape:
-            size *= extent
-        if size != len(values) or len(tensor.shape) > 2 or (len(tensor.shape) == 2 and tensor.shape[1] != 1):
-            raise Invalid(
-                f"Input '{tensor.name}' has shape {tensor.shape} and {len(values)} values; "
-                "wanted is [rows] or [rows, 1] with as many values."
-            )
-        return values
+        if tensor.shape[0] != len(values):
+            wanted = "wanted is [rows] or [rows, 1] with as many values"
+            raise Invalid(f"Input '{tensor.name}' has shape {tensor.shape} and {len(values)} values; {wanted}.")
+        return [float(value) if isinstance(value, bool) else value for value in values]
+
+
+def _rows_of(columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    """Columns of equal length as rows."""
+    sizes = {len(values) for values in columns.values()}
+    if len(sizes) > 1:
+        raise Invalid(f"The columns have different numbers of rows: {sorted(sizes)}.")
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _refuse_twins(names: list[str], what: str) -> None:
+    twin = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if twin is not None:
+        raise Invalid(f"The {what} '{twin[:60]}' is there twice.")

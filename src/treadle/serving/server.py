@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from treadle.kernel.errors import Invalid, NotFound, TooLarge, TreadleError, Unavailable
-from treadle.serving.engine import Engine, Served
+from treadle.serving.engine import Answer, Engine, Served
 from treadle.serving.rows import RowReader
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -18,6 +18,7 @@ Read = Callable[[RowReader], tuple[list[Any], str | None]]
 MAX_BODY_BYTES = 16 << 20
 _JSON = (b"content-type", b"application/json")
 _JSON_KINDS = (b"", b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8")
+_CSV_KINDS = (b"text/csv", b"text/csv; charset=utf-8", b"text/csv;charset=utf-8")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -53,7 +54,7 @@ class ModelServer:
     async def _invocations(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         given, kind = _headers(scope)
         content = await _body(receive)
-        if kind.startswith(b"text/csv"):
+        if kind in _CSV_KINDS:
             request, served, outputs = await self._predict(given, lambda reader: (reader.csv(content), None))
         elif kind in _JSON_KINDS:
             request, served, outputs = await self._predict(given, lambda reader: reader.invocations(content))
@@ -72,17 +73,14 @@ class ModelServer:
         return await _answer(send, 200, answer, request, served)
 
     async def _predict(self, given: str, read: Read) -> tuple[str, Served, list[Any]]:
-        """Read the rows for whichever variant the request's id leads to, and have them answered."""
+        """Read the rows as the champion takes them, and have them answered by whom the request's id leads to."""
         if self.engine is None:
             raise Unavailable(f"Endpoint '{self.name}' is loading its model. Try again in a second.")
-        generation = self.engine.generation
-        served = generation.route(given) if given else generation.answering[0]
-        rows, body_id = read(served.reader)
+        champion = self.engine.generation.champion
+        rows, body_id = read(champion.reader)
         request = given or _printable(body_id) or self._new_id()
-        routed = generation.route(request)
-        if routed is not served:
-            rows, served = routed.reader.adopt(served.reader, rows), routed
-        return request, served, await self.engine.submit(request, rows, served) if rows else []
+        answer = await self.engine.submit(request, rows) if rows else Answer([], champion)
+        return request, answer.served, answer.outputs
 
     async def _look(self, path: str, send: Send) -> None:
         ready = self.engine is not None
@@ -154,17 +152,19 @@ def _printable(request: str | None) -> str | None:
 async def _body(receive: Receive) -> bytes:
     message = await receive()
     content: bytes = message.get("body", b"")
-    if not message.get("more_body"):
+    if message["type"] == "http.disconnect":
+        raise Invalid("The client went away in the middle of its request.")
+    if not message.get("more_body") and len(content) <= MAX_BODY_BYTES:
         return content
     parts, size = [content], len(content)
-    while message.get("more_body"):
+    while message.get("more_body") or size > MAX_BODY_BYTES:
+        if size > MAX_BODY_BYTES:
+            raise TooLarge(f"The body is larger than {MAX_BODY_BYTES >> 20} MiB. Send several requests.")
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Invalid("The client went away in the middle of its request.")
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        if size > MAX_BODY_BYTES:
-            raise TooLarge(f"The body is larger than {MAX_BODY_BYTES >> 20} MiB. Send several requests.")
     return b"".join(parts)
 
 

@@ -94,24 +94,28 @@ class TrainingService:
         return 1
 
     def _succeed(self, training: Training, pipeline: PipelineRun, package: str, holdout: str) -> None:
+        """Complete the run first: each part may repeat, so a crash before the last transaction loses nothing."""
         seconds = [Metric(key=f"seconds.{step.name}", value=step.seconds) for step in pipeline.steps]
-        self._tracking.log(run=training.run, metrics=seconds)
+        if not self._tracking.get(run=training.run).metrics:
+            self._tracking.log(run=training.run, metrics=seconds)
         for step in pipeline.steps:
-            self._tracking.add_artifact(run=training.run, path=step.name, digest=step.output or "", bytes=0)
+            if step.output:
+                size = self._pipelines.output_bytes(step)
+                self._tracking.add_artifact(run=training.run, path=step.name, digest=step.output, bytes=size)
+        self._tracking.finish_run(run=training.run)
         with self._database.write() as transaction:
             done = {"state": "succeeded", "package": package, "holdout": holdout}
             transaction.execute(trainings.update().where(trainings.c.run == training.run).values(done))
             event = TrainingFinished(run=training.run, project=training.project, package=package, holdout=holdout)
             self._events.append(transaction, event)
-        self._tracking.finish_run(run=training.run)
 
     def _fail(self, training: Training, error: str) -> None:
+        self._tracking.finish_run(run=training.run, status="failed")
         with self._database.write() as transaction:
             done = {"state": "failed", "error": error}
             transaction.execute(trainings.update().where(trainings.c.run == training.run).values(done))
             event = TrainingFailed(run=training.run, project=training.project, error=error)
             self._events.append(transaction, event)
-        self._tracking.finish_run(run=training.run, status="failed")
 
 
 def _outcome(pipeline: PipelineRun) -> tuple[str | None, str | None]:

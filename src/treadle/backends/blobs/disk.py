@@ -1,6 +1,7 @@
 """Blobs as files on a disk: written aside, synced, renamed into place, verified when read."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -67,7 +68,7 @@ class Disk:
                 yield path.parent.name + path.name
 
     def _path(self, digest: str) -> Path:
-        if len(digest) != 64 or not digest.isalnum():
+        if not re.fullmatch("[0-9a-f]{64}", digest):
             raise Invalid(f"'{digest}' is not a blob's name: that is 64 hexadecimal digits.")
         return self._root / digest[:2] / digest[2:]
 

@@ -9,9 +9,18 @@ from alembic.command import upgrade
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, inspect, select
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import (
+    DatabaseError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InternalError,
+    NotSupportedError,
+    OperationalError,
+    ProgrammingError,
+)
 
-from treadle.kernel.errors import Conflict, Unavailable
+from treadle.kernel.errors import Conflict, Corrupt, Unavailable
 
 # Not a stage's table: it says which Treadle last migrated the schema, so that an older one can name it.
 schema_info = Table("schema_info", MetaData(), Column("treadle_version", String(40), nullable=False))
@@ -63,7 +72,7 @@ class SQLDatabase:
         if stored is not None and stored not in known:
             writer = connection.scalar(select(schema_info.c.treadle_version))
             raise Conflict(
-                f"The database {self._engine.url.render_as_string()} has schema {stored}, written by Treadle {writer}, which "
+                f"The database {self._name} has schema {stored}, written by Treadle {writer}, which "
                 f"is newer than this Treadle {version('treadle')}. Upgrade it: pip install --upgrade treadle"
             )
 
@@ -71,10 +80,17 @@ class SQLDatabase:
     def _translated(self) -> Iterator[None]:
         try:
             yield
+        except (IntegrityError, ProgrammingError, DataError, NotSupportedError, InternalError):
+            raise
         except OperationalError as error:
-            raise Unavailable(
-                f"The database {self._engine.url.render_as_string()} failed: {_first_line(error)}"
-            ) from error
+            raise Unavailable(f"The database {self._name} failed: {_first_line(error)}") from error
+        except DatabaseError as error:
+            raise Corrupt(f"The database {self._name} cannot be read: {_first_line(error)}") from error
+
+    @property
+    def _name(self) -> str:
+        """The URL without its password."""
+        return self._engine.url.render_as_string()
 
 
 def _first_line(error: DBAPIError) -> str:

@@ -13,7 +13,7 @@ from treadle.features.point_in_time import join_as_of
 from treadle.kernel.entity import to_json
 from treadle.kernel.errors import missing_extra
 
-SAMPLE = 3  # the desk asks about one flight in three
+SAMPLE = 4  # the desk asks about one flight in four
 
 
 class Question(NamedTuple):
@@ -56,7 +56,7 @@ class Year:
                 file.rename(to)
 
     def questions(self) -> dict[datetime, list[Question]]:
-        """What the desk asks, by the hour it asks: one flight in three, with what is known at that hour."""
+        """What the desk asks, by the hour it asks: one flight in four, with what is known at that hour."""
         flights = self._db.table("flights").filter(f"hash(id) % {SAMPLE} = 0 AND asked_at >= '2013-02-01'").df()
         known = join_as_of(
             flights,
