@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from treadle.data.profile import CATEGORIES, MISSING, OTHER, profile
+from treadle.data.profile import CATEGORIES, MISSING, OTHER, RARE, profile
 
 numbers = st.lists(st.floats(width=32), max_size=60).map(lambda values: np.array(values, dtype=np.float64))
 texts = st.lists(st.none() | st.sampled_from(["", "a", "b", OTHER, MISSING]) | st.text(max_size=2), max_size=60).map(
@@ -61,7 +61,8 @@ def test_the_commonest_categories_are_named_and_the_rest_are_other() -> None:
 
 
 def test_what_was_not_seen_in_training_is_other_or_missing() -> None:
-    found = profile(np.array(["a", "b", "a"], dtype=object)).count(np.array(["a", "new", None, ""], dtype=object))
+    seen = profile(np.array(["a"] * RARE + ["b"] * RARE + ["rare"], dtype=object))
+    found = seen.count(np.array(["a", "new", None, ""], dtype=object))
     assert dict(zip(found.labels, found.counts, strict=True)) == {"a": 1, "b": 0, OTHER: 1, MISSING: 2}
 
 

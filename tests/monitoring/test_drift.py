@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from treadle.data.profile import ColumnProfile, profile
+from treadle.data.profile import ColumnProfile, profile, reference_profile
 from treadle.monitoring.drift import FALSE_DISCOVERY_RATE, chi2_tail, compare, psi_test
 
 Draw = Callable[[np.random.Generator, int], NDArray[Any]]
@@ -44,7 +44,7 @@ def alarms(draw: Draw, reference: int, current: int, *, columns: int = 1, effect
     random = np.random.default_rng(7)
     found = 0
     for _ in range(TRIALS // columns):
-        before = {str(column): profile(draw(random, reference)) for column in range(columns)}
+        before = {str(column): reference_profile(draw(random, reference)) for column in range(columns)}
         now = {name: bins.count(draw(random, current)) for name, bins in before.items()}
         found += any(column.drifted for column in compare(before, now, effect=effect))
     return found / (TRIALS // columns)

@@ -18,7 +18,7 @@ def compare(
     reference: dict[str, ColumnProfile], current: dict[str, ColumnProfile], *, effect: float
 ) -> list[ColumnDrift]:
     """Every column's PSI and p-value; drifted are those that Benjamini-Hochberg rejects and whose PSI reaches ``effect``."""
-    names = [name for name in reference if name in current and current[name].rows]
+    names = [name for name in reference if name in current and current[name].rows and reference[name].rows]
     measured = [(name, *psi_test(reference[name], current[name])) for name in names]
     limit = _benjamini_hochberg([p for _, _, p in measured])
     return [

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treadle.data.frames import model_columns, plain
-from treadle.data.profile import ColumnProfile, profile
+from treadle.data.profile import ColumnProfile, reference_profile
 from treadle.kernel.entity import Entity, from_json, to_json
 from treadle.kernel.errors import Invalid
 from treadle.pipelines.output import Packaged
@@ -20,7 +20,7 @@ PROFILE_ROWS = 20_000  # of a larger training table, every k-th row is profiled
 
 
 class Reference(Entity):
-    """What the model saw in training: the profile of each input column, and of its own predictions."""
+    """What the model saw in training: the profile of each input column and of its predictions, over half of ``rows``."""
 
     rows: int
     columns: dict[str, ColumnProfile]
@@ -49,8 +49,8 @@ class Model(Packaged):
         parity = self._parity(signature, sample, predictions)
         reference = Reference(
             rows=len(predictions),
-            columns={name: profile(values) for name, values in table.items()},
-            prediction=profile(score(predictions).astype(np.float64)),
+            columns={name: reference_profile(values) for name, values in table.items()},
+            prediction=reference_profile(score(predictions).astype(np.float64)),
             parity=parity,
         )
         (folder / REFERENCE).write_bytes(to_json(reference))
