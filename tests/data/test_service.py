@@ -17,7 +17,10 @@ from treadle.scope.model import About, DataSource, ProjectSpec
 
 @pytest.fixture
 def platform(open_home: Callable[..., Embedded]) -> Embedded:
-    return open_home(target="memory:", manual_clock=True)
+    home = open_home(target="memory:", manual_clock=True)
+    for name in ("p", "q"):
+        home.scope.declare(spec=ProjectSpec(project=About(name=name)), folder="/somewhere")
+    return home
 
 
 @pytest.fixture
@@ -120,3 +123,8 @@ def test_ids_of_further_rows_and_odd_text_are_kept(platform: Embedded) -> None:
     platform.data.add_labels(project="p", labels=[Label(request=id, value=1.0) for id in odd])
     assert set(platform.data.labels_of("p", odd)) == set(odd)
     assert platform.data.labels_of("p", ["r"]) == {}
+
+
+def test_labels_of_a_project_that_is_not_there_are_refused(platform: Embedded) -> None:
+    with pytest.raises(NotFound, match="There is no project 'pp' here"):
+        add(platform, project="pp", a=1.0)

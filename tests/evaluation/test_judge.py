@@ -129,6 +129,7 @@ def test_what_rows_cannot_show_is_left_to_production() -> None:
 def test_every_finding_rests_on_a_number_inside_its_interval() -> None:
     truth, good, poor = rows()
     for finding in judge([R1, R2], truth, good, poor).findings:
+        assert finding.low is not None and finding.value is not None and finding.high is not None
         assert finding.low <= finding.value <= finding.high
         assert finding.bound
 

@@ -32,7 +32,7 @@ def test_the_pages_for_people_and_health_answer(client: httpx.Client) -> None:
         (f"{HISTORY}?aftr=1", "Unknown field 'aftr'. Did you mean 'after'?"),
         (f"{HISTORY}?after=x", "Field 'after': Expected `int`, got `str`."),
         (f"{HISTORY}?after=1.5", "Field 'after': Expected `int`, got `str`."),
-        (f"{FIND}?state=que", "Field 'state': Invalid enum value 'que'."),
+        (f"{FIND}?state=que", "Field 'state': there is no 'que'. Did you mean 'queued'?"),
         (f"{FIND}?limit=[", "Field 'limit'"),
         ("/api/v1/jobs/get", "Field 'job' is missing."),
         ("/api/v1/events/stream?after=x", "Field 'after': 'x' is not a number."),

@@ -32,7 +32,7 @@ WRONG = {
     "a wrong type": ("[project]\nname = 1  # HERE", "Field 'project.name': Expected `str`, got `int`."),
     "a wrong choice": (
         '[project]\nname = "p"\nrisk = "huge"  # HERE',
-        "Field 'project.risk': Invalid enum value 'huge'.",
+        "Field 'project.risk': there is no 'huge'. Known: high, low, medium.",
     ),
     "no TOML": ('[project]\nname = "p"\nowner = # HERE', "Invalid value"),
     "a key given twice": ('[project]\nname = "p"\nname = "q"  # HERE', "Cannot overwrite a value"),

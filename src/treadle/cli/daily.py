@@ -282,13 +282,12 @@ def _silence() -> Any:
 
 
 def _print_verdict(services: "Services", verdict: "Verdict") -> None:
+    from treadle.evaluation.judge import interval
+
     colour = {"passed": "green", "refused": "red"}.get(verdict.outcome, "yellow")
     console.print(f"Verdict: [{colour}]{verdict.outcome}[/] on {verdict.rows} rows")
-    rows = [
-        (f.check, f.says, f.metric, f.value, f"{f.low:.4g} … {f.high:.4g}", f.bound, f.outcome)
-        for f in verdict.findings
-    ]
-    print_table("", ("check", "says", "metric", "value", "95 % interval", "wanted", "outcome"), rows)
+    rows = [(f.check, f.says, f.metric, interval(f), f.bound, f.outcome) for f in verdict.findings]
+    print_table("", ("check", "says", "metric", "value [95 % interval]", "wanted", "outcome"), rows)
     if not verdict.findings:
         console.print(verdict.reason, soft_wrap=True)
     for wait in services.loop.wheel(project=verdict.project).waiting:

@@ -64,6 +64,7 @@ class Data:
     @command()
     def add_labels(self, *, project: str, labels: list[Label]) -> int:
         """Tell what turned out to be true of requests. A later label of the same request replaces the earlier one."""
+        self._scope.project(name=project)
         now = self._clock.now()
         rows = list({label.request: label.value for label in labels}.items())
         with self._database.write() as transaction:

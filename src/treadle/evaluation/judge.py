@@ -57,7 +57,7 @@ def _against_champion(metric: str, truth: Array, candidate: Array, champion: Arr
 
 
 def _finding(check: str, says: str, outcome: Outcome, metric: str, found: Estimate, bound: str) -> Finding:
-    value, low, high = (0.0 if math.isnan(x) else round(x, 6) for x in found)
+    value, low, high = (None if math.isnan(x) else round(x, 6) for x in found)
     return Finding(check=check, says=says, outcome=outcome, metric=metric, value=value, low=low, high=high, bound=bound)
 
 
@@ -71,5 +71,12 @@ def _sum_up(findings: list[Finding]) -> tuple[Outcome, str]:
 
 def describe(finding: Finding) -> str:
     """One finding as a sentence fragment."""
-    number = f"{finding.value:.4g} [{finding.low:.4g}, {finding.high:.4g}]"
-    return f"{finding.check}: {finding.metric} {number}, wanted {finding.bound}"
+    return f"{finding.check}: {finding.metric} {interval(finding)}, wanted {finding.bound}"
+
+
+def interval(finding: Finding) -> str:
+    """The number with its interval, in words where there is none."""
+    if finding.value is None:
+        return "cannot be computed"
+    between = "" if finding.low is None or finding.high is None else f" [{finding.low:.4g}, {finding.high:.4g}]"
+    return f"{finding.value:.4g}{between}"

@@ -8,15 +8,15 @@ Outcome = Literal["passed", "refused", "not enough evidence"]
 
 
 class Finding(Entity):
-    """One thing that was checked, with the number it rests on and its 95 % interval."""
+    """One thing that was checked, with the number it rests on and its 95 % interval (null when it cannot be computed)."""
 
     check: str
     says: str
     outcome: Outcome
     metric: str
-    value: float
-    low: float
-    high: float
+    value: float | None
+    low: float | None
+    high: float | None
     bound: str
 
 

@@ -1,5 +1,6 @@
 """The control plane's web application."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from treadle.kernel.errors import Invalid, TreadleError, kind_of
 from treadle.platform.wiring import Embedded
 from treadle.ports.blobs import digest_of
 
+log = logging.getLogger(__name__)
 MAX_BLOB_BYTES = 1 << 30
 
 
@@ -31,7 +33,7 @@ def application(platform: Embedded, pages: Sequence[BaseRoute] = ()) -> Starlett
         *operation_routes(platform),
         *pages,
     ]
-    handlers: Any = {TreadleError: _failed, HTTPException: _refused}
+    handlers: Any = {TreadleError: _failed, HTTPException: _refused, Exception: _crashed}
     return Starlette(routes=routes, exception_handlers=handlers)
 
 
@@ -90,7 +92,15 @@ async def _failed(_: Request, error: Exception) -> Response:
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     what = f"There is no {request.method} {request.url.path} here. All there is: /api/openapi.json"
-    return _error(error.status_code, "NotFound", what, False, dict(error.headers or {}))
+    kind = "NotFound" if error.status_code == 404 else "Invalid"
+    return _error(error.status_code, kind, what, False, dict(error.headers or {}))
+
+
+async def _crashed(request: Request, error: Exception) -> Response:
+    """A defect of ours: the log has the traceback, the caller a sentence."""
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    what = f"The server failed on {request.method} {request.url.path} ({type(error).__name__}). Its log says more."
+    return _error(500, "TreadleError", what, False, {})
 
 
 def _error(status: int, kind: str, message: str, retry: bool, headers: dict[str, str]) -> Response:

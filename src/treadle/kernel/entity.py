@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, dataclass_transform, get_args, get_origin
 
 import msgspec
 
@@ -81,6 +81,10 @@ def explain(error: Exception, kind: object) -> str:
     absent = re.search(r"missing required field `(.+?)`", text)
     if absent:
         return f"Field '{join(path, absent[1])}' is missing."
+    choice = re.fullmatch(r"Invalid enum value '(.*)'", text)
+    known = [str(value) for value in _choices(owner)]
+    if choice and known:
+        return f"Field '{path}': there is no '{choice[1]}'.{did_you_mean(choice[1], known)}"
     return f"Field '{path}': {text}." if path else f"{text}."
 
 
@@ -111,6 +115,13 @@ def _type_at(kind: Any, path: str) -> Any:
         except TypeError:
             return None
     return kind
+
+
+def _choices(kind: Any) -> list[object]:
+    """The values of a Literal, also inside a union."""
+    if get_origin(kind) is Literal:
+        return list(get_args(kind))
+    return [value for part in get_args(kind) if get_origin(part) is Literal for value in get_args(part)]
 
 
 def _field_names(kind: Any) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import select
 
+from treadle.delivery.model import RolloutAborted, RolloutPromoted, RolloutRolledBack
 from treadle.delivery.service import ACTIVE, Delivery
 from treadle.evaluation.model import VerdictGiven
 from treadle.evaluation.service import Evaluation
@@ -60,6 +61,9 @@ class Loop:
             TrainingFinished: ("judge what was trained", self._judge),
             VerdictGiven: ("register what passed", self._register),
             VersionRegistered: ("roll out what was registered", self._roll_out),
+            RolloutPromoted: ("roll out what waited", self._roll_out_next),
+            RolloutRolledBack: ("roll out what waited", self._roll_out_next),
+            RolloutAborted: ("roll out what waited", self._roll_out_next),
         }
 
     def react(self) -> int:
@@ -194,8 +198,22 @@ class Loop:
             return "nothing to do", "rollouts are not automatic here; deploy it with: treadle deploy " + version.ref
         if self._has_caused(record, "RolloutStarted"):
             return "nothing to do", "it is being rolled out already"
+        if self._delivery.rollouts(endpoint=version.model, state="running", limit=1):
+            return "braked", f"another rollout is under way; {version.ref} follows when that has ended"
         rollout = self._delivery.deploy(version=version.ref)
         return "acted", f"began rollout {rollout.id} of {version.ref}"
+
+    def _roll_out_next(self, record: EventRecord, event: Event) -> Act:
+        """The newest version that was registered while another was rolled out, if there is one."""
+        model: str = event.model  # type: ignore[attr-defined]
+        if event.endpoint != model or self._has_caused(record, "RolloutStarted"):  # type: ignore[attr-defined]
+            return "nothing to do", "this was not the model's own endpoint, or the next rollout has begun"
+        newest = self._registry.find(model=model, limit=1)[0]
+        tried = {rollout.number for rollout in self._delivery.rollouts(endpoint=model, limit=1000)}
+        automatic = self._scope.project(name=newest.project).spec.rollout.automatic
+        if not automatic or newest.number <= max(tried, default=0):
+            return "nothing to do", "no version waited"
+        return "acted", f"began rollout {self._delivery.deploy(version=newest.ref).id} of {newest.ref}"
 
     def _look_at_schedules(self) -> None:
         """Emit ScheduleDue for every declared schedule that has passed a moment since the last look."""

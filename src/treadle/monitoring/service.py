@@ -110,7 +110,7 @@ class Monitoring:
         return done
 
     def _measure(self, endpoint: Endpoint, spec: ProjectSpec, start: datetime, end: datetime) -> None:
-        rows = [row for row in self._logs.read(endpoint.name, start, end) if row.role != "shadow"]
+        rows = [row for row in self._logs.read(endpoint.name, start, end) if _reached_somebody(row)]
         champion = self._registry.get(model=endpoint.model, number=endpoint.champion or 0)
         reference = self._reference(champion.package)
         drift = _drift(reference, rows, spec.monitoring.effect) if len(rows) >= MIN_ROWS else []
@@ -195,6 +195,11 @@ class Monitoring:
     def _reference(self, package: str) -> Reference:
         folder = fetch_tree(self._blobs, package, self._cache / package)
         return from_json((folder / REFERENCE).read_bytes(), Reference)
+
+
+def _reached_somebody(row: LogRow) -> bool:
+    """Whether a row is what its caller got: no shadow's, and no candidate's failure, which the champion answered."""
+    return row.role == "champion" or (row.role == "candidate" and row.error is None)
 
 
 def _drift(reference: Reference, rows: list[LogRow], effect: float) -> list[ColumnDrift]:

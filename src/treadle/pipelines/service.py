@@ -26,6 +26,7 @@ from treadle.ports.runtime import Exporter, Runtime
 from treadle.ports.tree import fetch_tree, put_tree, read_tree
 
 STEP_JOB = "pipelines.step"
+ALL = 100_000
 
 
 class Pipelines:
@@ -106,7 +107,7 @@ class Pipelines:
 
     def reconcile(self) -> int:
         """Move every running pipeline on as far as it can go now. Returns how many steps or runs changed state."""
-        return sum(self._advance(pipeline) for pipeline in self.find(state="running"))
+        return sum(self._advance(pipeline) for pipeline in self.find(state="running", limit=ALL))
 
     def execute(self, payload: Mapping[str, Any]) -> StepResult:
         """Run one step; this is what its job's process calls."""
@@ -129,7 +130,7 @@ class Pipelines:
         return read_tree(self._blobs, step.output).bytes if step.output else 0
 
     def _arguments(self, pipeline: PipelineRun, function: Any) -> dict[str, Any]:
-        hints = typing.get_type_hints(function)
+        hints = _hints(function)
         given: dict[str, Any] = {"seed": 0, **pipeline.parameters, "asof": pipeline.asof}
         step_plan = next(p for p in pipeline.plan if p.name == function.__name__)
         arguments = {}
@@ -227,6 +228,14 @@ class Pipelines:
             transaction.execute(
                 pipeline_steps.insert().values(pipeline=pipeline.id, name=step_plan.name, place=place, **fresh)
             )
+
+
+def _hints(function: Any) -> dict[str, Any]:
+    """A step's annotations as types; as far as they can be looked up, for some are imported for type checkers only."""
+    try:
+        return typing.get_type_hints(function)
+    except NameError:
+        return {name: kind for name, kind in function.__annotations__.items() if not isinstance(kind, str)}
 
 
 def _check_parameters(steps: list[StepPlan], parameters: dict[str, Any]) -> None:

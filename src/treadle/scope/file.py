@@ -9,7 +9,7 @@ from typing import Any
 from treadle.kernel.entity import from_plain
 from treadle.kernel.errors import Invalid, NotFound, did_you_mean
 from treadle.scope import cron
-from treadle.scope.model import TRIGGERS, DataSource, ProjectSpec, duration
+from treadle.scope.model import FROM_LABELS, FROM_PRODUCTION, TRIGGERS, DataSource, ProjectSpec, duration
 
 FILE = "treadle.toml"
 
@@ -71,6 +71,9 @@ def check(spec: ProjectSpec) -> None:
         seen.add(requirement.id)
         if (requirement.at_least is None) == (requirement.at_most is None):
             raise Invalid(f"Field '{here}.metric': requirement '{requirement.id}' needs either at_least or at_most.")
+        if requirement.metric not in (*FROM_LABELS, *FROM_PRODUCTION):
+            hint = did_you_mean(requirement.metric, (*FROM_LABELS, *FROM_PRODUCTION))
+            raise Invalid(f"Field '{here}.metric': there is no metric '{requirement.metric}'.{hint}")
         for bound in ("at_least", "at_most"):
             if not math.isfinite(getattr(requirement, bound) or 0.0):
                 raise Invalid(f"Field '{here}.{bound}': a bound must be a finite number.")

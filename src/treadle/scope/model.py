@@ -10,6 +10,10 @@ from treadle.kernel.entity import Entity
 from treadle.kernel.errors import Invalid
 from treadle.kernel.event import Event
 
+FROM_LABELS = ("roc_auc", "log_loss", "brier", "accuracy", "precision", "recall", "f1", "mae", "rmse", "r2")
+FROM_PRODUCTION = ("latency_ms.p99",)
+"""The metrics that a requirement can name: those that labelled rows show, and those that only production shows."""
+
 TRIGGERS = ("drift", "missed requirement")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -56,7 +60,6 @@ class Requirement(Entity):
     at_least: float | None = None
     at_most: float | None = None
     baseline: str = ""
-    objective: str = ""
 
     @property
     def bound(self) -> str:

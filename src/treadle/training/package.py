@@ -41,6 +41,9 @@ class Model(Packaged):
 
     def save(self, folder: Path, exporter: Exporter, runtime: Runtime) -> None:
         signature = exporter.describe(self.estimator, self.inputs)
+        for field in signature.inputs:
+            if not field.name.isprintable() or set(field.name) & set('"\\'):
+                raise Invalid(f"The column name {field.name!r} cannot be served as JSON. Rename the column.")
         (folder / GRAPH).write_bytes(exporter.export(self.estimator, signature))
         (folder / SIGNATURE).write_bytes(to_json(signature))
         sample = self.inputs[:: max(1, len(self.inputs) // PROFILE_ROWS)]

@@ -79,7 +79,7 @@ class TrainingService:
 
     def reconcile(self) -> int:
         """Settle every training whose pipeline has ended. Returns how many were settled."""
-        return sum(self._settle(training) for training in self.find(state="running"))
+        return sum(self._settle(training) for training in self.find(state="running", limit=100_000))
 
     def _settle(self, training: Training) -> int:
         pipeline = self._pipelines.get(pipeline=training.pipeline)
