@@ -15,7 +15,7 @@ test: .venv ## everything that CI checks
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 bench: .venv ## one JSON line per benchmark, each beside a peer or the bare limit
 	for bench in benchmarks/bench_*.py; do $(BIN)/python $$bench || exit 1; done

@@ -11,7 +11,7 @@ import pytest
 from treadle.events.service import Events
 from treadle.platform.start import embedded
 
-pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
