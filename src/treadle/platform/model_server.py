@@ -35,8 +35,12 @@ class Follower:
         self._seen: tuple[int, int] | None = None
 
     async def follow(self) -> None:
+        """Follow the spec until it is removed: what nobody wants any more ends by itself."""
         while True:
-            stat = (self._folder / "spec.json").stat()
+            try:
+                stat = (self._folder / "spec.json").stat()
+            except FileNotFoundError:
+                return
             if self._seen != (stat.st_mtime_ns, stat.st_ino):
                 self._seen = (stat.st_mtime_ns, stat.st_ino)
                 await self._load()
@@ -83,6 +87,7 @@ async def serve(folder: Path, replica: int, port: int, clock: Clock) -> None:
     )
     server = uvicorn.Server(config)
     follower = asyncio.create_task(Follower(folder, replica, port, app, clock).follow())
+    follower.add_done_callback(lambda _: setattr(server, "should_exit", True))
     await server.serve()
     follower.cancel()
 

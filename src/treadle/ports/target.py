@@ -37,14 +37,18 @@ class Replica(Entity):
 
 
 class EndpointStatus(Entity):
+    """What an endpoint is: the replicas that are there, of those that are ``wanted``, and the generation they should serve."""
+
     name: str
     generation: int
+    wanted: int
     replicas: list[Replica]
 
     @property
     def ready(self) -> bool:
-        """Every replica serves the wanted generation."""
-        return bool(self.replicas) and all(r.ready and r.generation >= self.generation for r in self.replicas)
+        """Every wanted replica is there and serves the wanted generation."""
+        serving = [r for r in self.replicas if r.ready and r.generation >= self.generation]
+        return len(serving) >= self.wanted
 
 
 class Target(Protocol):

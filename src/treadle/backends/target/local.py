@@ -43,7 +43,8 @@ class LocalProcesses:
         if spec is None:
             return None
         seen = [self._replica(name, number) for number in range(spec.replicas)]
-        return EndpointStatus(name=name, generation=spec.generation, replicas=[r for r in seen if r is not None])
+        there = [replica for replica in seen if replica is not None]
+        return EndpointStatus(name=name, generation=spec.generation, wanted=spec.replicas, replicas=there)
 
     def remove(self, name: str) -> None:
         (self._folder / name / "spec.json").unlink(missing_ok=True)

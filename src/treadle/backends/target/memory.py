@@ -19,7 +19,9 @@ class Memory:
         if spec is None:
             return None
         replica = Replica(url=f"memory:{name}", pid=0, generation=spec.generation, ready=True)
-        return EndpointStatus(name=name, generation=spec.generation, replicas=[replica] * spec.replicas)
+        return EndpointStatus(
+            name=name, generation=spec.generation, wanted=spec.replicas, replicas=[replica] * spec.replicas
+        )
 
     def remove(self, name: str) -> None:
         self.specs.pop(name, None)
