@@ -119,7 +119,7 @@ FOREIGN = {
 
 @pytest.mark.parametrize("headers", FOREIGN.values(), ids=FOREIGN)
 def test_without_tokens_no_foreign_page_is_served(client: httpx.Client, headers: dict[str, str]) -> None:
-    assert "only this machine's own pages" in refusal(client.get(FIND, headers=headers), 403)
+    assert "Only this server's own pages" in refusal(client.get(FIND, headers=headers), 403)
 
 
 def test_without_tokens_our_own_pages_are_served(client: httpx.Client, url: str) -> None:

@@ -128,7 +128,7 @@ def test_a_version_that_was_changed_after_it_was_signed_does_not_verify(
 def test_the_signature_of_another_home_does_not_verify(platform: Embedded, open_home: Callable[..., Embedded]) -> None:
     registered(platform, "a")
     platform.registry.approve(model="shop", number=1)
-    key = platform.settings.folder / "signing.key"
+    key = platform.settings.folder / ".signing.key"
     assert key.stat().st_mode & 0o077 == 0
     key.write_bytes(b"another home's key")
     assert not open_home().registry.verify_approval(model="shop", number=1)

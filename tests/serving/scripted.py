@@ -76,7 +76,7 @@ def engine(root: Path, *variants: Variant, clock: Clock | None = None, log: LogW
 
 def read(engine: Engine, *rows: tuple[str, float]) -> list[Any]:
     """Rows of (colour, size) as the champion's reader gives them."""
-    reader = engine.generation.answering[0].reader
+    reader = engine.generation.reader
     return reader.invocations(json.dumps({"instances": [[colour, size, 0.0] for colour, size in rows]}).encode())[0]
 
 

@@ -267,10 +267,15 @@ def test_column_names_may_be_anything() -> None:
     }
 
 
-def test_another_readers_rows_are_adopted_by_name() -> None:
-    fewer = RowReader(Signature(inputs=[Field(name="weight", kind="number"), Field(name="size", kind="number")], output="value"))  # fmt: skip
-    rows = reader.invocations(json.dumps({"instances": [RECORD]}).encode())[0]
-    adopted = fewer.adopt(reader, rows)
-    assert plain(adopted) == [{"weight": 2.0, "size": 1.0}]
-    with pytest.raises(Invalid, match="colour' is missing"):
-        reader.adopt(fewer, adopted)
+def test_one_reader_serves_variants_with_other_inputs() -> None:
+    height = Signature(inputs=[Field(name="height", kind="number"), Field(name="size", kind="number")], output="value")
+    both = RowReader(SIGNATURE_OF_THREE, [height])
+    old, new = (
+        both.invocations(json.dumps({"instances": [row]}).encode())[0] for row in (RECORD, RECORD | {"height": 3})
+    )
+    assert both.columns(new, height.inputs)["height"].tolist() == [3.0]
+    assert list(both.columns(old)) == ["colour", "size", "weight"]
+    with pytest.raises(Invalid, match="Field 'height' is missing"):
+        both.columns(old, height.inputs)
+    with pytest.raises(Invalid, match="width"):
+        both.invocations(json.dumps({"instances": [RECORD | {"width": 3}]}).encode())

@@ -73,7 +73,6 @@ def run(
     """Train a candidate on the data and code as they are now, and have it judged."""
     from treadle.kernel.event import act_as
     from treadle.platform.start import embedded
-    from treadle.platform.supervisor import running
     from treadle.scope.file import nearest, read
 
     folder = nearest(Path.cwd()) or Path.cwd()
@@ -83,7 +82,7 @@ def run(
     with embedded(place) as platform:
         platform.scope.declare(spec=spec, folder=str(folder))
         training = platform.training.start(project=spec.project.name, name=name, parameters=_parameters(parameter))
-        worker = None if running(place) else platform.worker("treadle run")
+        worker = platform.worker("treadle run") if _alone(place) else None
 
         def turn() -> None:
             if worker is not None and not worker.turn() + platform.turn():
@@ -250,6 +249,18 @@ def why(
         lead = "" if depth == 0 else "because "
         console.print(f"{'  ' * depth}{lead}[bold]{record.type}[/] {_words(record)}", soft_wrap=True)
         console.print(f"{'  ' * depth}[dim]event {record.number}, {record.at:%Y-%m-%d %H:%M}, by {record.actor}[/]")
+
+
+def _alone(home: Path) -> bool:
+    """Whether this process may turn the wheel itself: nobody else does so in this home."""
+    from treadle.kernel import process
+    from treadle.kernel.errors import Conflict
+
+    try:
+        process.hold(home / "run" / "worker.lock", what=f"The worker of '{home}'")
+    except Conflict:
+        return False
+    return True
 
 
 def _follow(platform: "Services", training: str, turn: Callable[[], None], *, quiet: bool) -> "Verdict":

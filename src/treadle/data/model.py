@@ -35,6 +35,15 @@ class DatasetVersionAdded(Event):
         return (f"data:{self.digest}",)
 
 
+class LabelsAdded(Event):
+    project: str
+    labels: int
+
+    @property
+    def subject(self) -> str:
+        return f"labels:{self.project}"
+
+
 class Label(Entity):
     """The truth about one request, known later. ``request`` is the id under which it was predicted."""
 

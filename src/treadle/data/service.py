@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from treadle.data.model import DatasetVersion, DatasetVersionAdded, Label
+from treadle.data.model import DatasetVersion, DatasetVersionAdded, Label, LabelsAdded
 from treadle.data.tables import dataset_versions
 from treadle.data.tables import labels as label_table
 from treadle.events.service import Events
@@ -74,6 +74,8 @@ class Data:
                 transaction.execute(label_table.delete().where(known, label_table.c.project == project))
                 values = [{"project": project, "request": r, "value": value, "at": now} for r, value in part]
                 transaction.execute(label_table.insert(), values)
+            if rows:
+                self._events.append(transaction, LabelsAdded(project=project, labels=len(rows)))
         return len(rows)
 
     def labels_of(self, project: str, requests: list[str]) -> dict[str, float]:

@@ -35,7 +35,7 @@ from treadle.ports.database import Database, load
 from treadle.ports.target import EndpointSpec, Target, Variant
 from treadle.registry.model import CHAMPION
 from treadle.registry.service import NAME, Registry
-from treadle.scope.file import share
+from treadle.scope.file import check_steps, share
 from treadle.scope.model import ProjectSpec, duration
 from treadle.scope.service import Scope
 from treadle.serving.inference_log import InferenceLogs, LogTail
@@ -61,7 +61,7 @@ class Delivery:
         self._database, self._events, self._clock = database, events, clock
         self._scope, self._data, self._registry = scope, data, registry
         self._target, self._logs = target, logs
-        self._tallies: dict[tuple[str, int], tuple[LogTail, gates.Tally]] = {}
+        self._tallies: dict[tuple[str, str, int], tuple[LogTail, gates.Tally]] = {}
 
     @command()
     def deploy(
@@ -74,8 +74,8 @@ class Delivery:
         """
         found = self._registry.resolve(ref=version)
         policy = self._scope.project(name=found.project).spec.rollout
-        for step in steps or []:
-            share(step, "steps")
+        if steps is not None:
+            check_steps(steps, "steps")
         name = endpoint or found.model
         if not re.fullmatch(NAME, name):
             raise Invalid(f"'{name}' cannot name an endpoint: use letters, digits, hyphens, dots and underscores.")
@@ -106,7 +106,7 @@ class Delivery:
             row = {f: getattr(rollout, f) for f in rollout.__struct_fields__}
             row |= {"steps": to_text(rollout.steps), "gates": to_text(rollout.gates), "cause": cause}
             transaction.execute(rollouts.insert().values(row))
-        self.reconcile()
+        self._reconcile(name)
         return self.rollout(id=rollout.id)
 
     @command()
@@ -116,7 +116,7 @@ class Delivery:
         if active is None:
             raise Conflict(f"Endpoint '{endpoint}' has no rollout under way.")
         self._end(active, "aborted", RolloutAborted(**_about(active), reason=reason), reason, by=current_act().actor)
-        self.reconcile()
+        self._reconcile(endpoint)
         return self.rollout(id=active.id)
 
     @command()
@@ -135,7 +135,7 @@ class Delivery:
             transaction.execute(rollouts.update().where(rollouts.c.id == last.id).values(state="rolled back"))
             event = RolloutRolledBack(**_about(last), step="after promotion", reason=reason)
             self._events.append(transaction, event)
-        self.reconcile()
+        self._reconcile(endpoint)
         return self.endpoint(name=endpoint)
 
     @command()
@@ -196,18 +196,26 @@ class Delivery:
 
     def reconcile(self) -> int:
         """Move every rollout on as far as it can go now, and make the target what it should be."""
-        moved = 0
-        for endpoint in self._all():
+        moved, names = 0, [row["name"] for row in self._all()]
+        for name in names:
             try:
-                moved += self._reconcile(endpoint["name"])
+                moved += self._reconcile(name)
             except TreadleError as error:  # one endpoint's trouble stops no other
-                log.warning("endpoint '%s': %s", endpoint["name"], error.message)
-        return moved + sum(self._follow_alias(endpoint) for endpoint in self._all())
+                log.warning("endpoint '%s': %s", name, error.message)
+            except Exception:
+                log.exception("endpoint '%s' could not be reconciled", name)
+        for stray in set(self._target.endpoints()) - set(names):
+            self._target.remove(stray)
+            moved += 1
+        return moved
 
     def _reconcile(self, name: str) -> int:
         active = self._active(name)
+        self._tallies = {
+            key: t for key, t in self._tallies.items() if key[0] != name or (active and key[1] == active.id)
+        }
         moved = self._advance(active) if active is not None else 0
-        return moved + self._converge(name)
+        return moved + self._converge(name) + self._follow_alias(name)
 
     def _advance(self, rollout: Rollout) -> int:
         if rollout.state == "waiting":
@@ -226,7 +234,8 @@ class Delivery:
         if results != rollout.gates:
             with self._database.write() as transaction:
                 values = {"gates": to_text(results), "reason": verdict.reason}
-                transaction.execute(rollouts.update().where(rollouts.c.id == rollout.id).values(values))
+                still = (rollouts.c.id == rollout.id) & rollouts.c.state.in_(ACTIVE)
+                transaction.execute(rollouts.update().where(still).values(values))
         return 0
 
     def _leave_to_start(self, rollout: Rollout) -> str | None:
@@ -243,7 +252,7 @@ class Delivery:
             event: Event = RolloutPromoted(**_about(rollout), reason=reason, previous=rollout.previous)
             return self._end(rollout, "promoted", event, reason, results)
         step = rollout.steps[position]
-        still = (rollouts.c.id == rollout.id) & (rollouts.c.position == rollout.position)
+        still = (rollouts.c.id == rollout.id) & (rollouts.c.position == rollout.position) & rollouts.c.state.in_(ACTIVE)
         with self._database.write() as transaction, acting(rollout.actor, cause=rollout.cause):
             values = {"state": "running", "position": position, "reason": reason, "gates": to_text(results or [])}
             values["step_started_at"] = self._clock.now()
@@ -308,7 +317,7 @@ class Delivery:
         return results + [gates.quality(r, tally, labels, spec.monitoring.min_labels) for r in wanted]
 
     def _tally(self, rollout: Rollout) -> gates.Tally:
-        key = (rollout.id, rollout.position)
+        key = (rollout.endpoint, rollout.id, rollout.position)
         if key not in self._tallies:
             self._tallies[key] = (self._logs.tail(rollout.endpoint, rollout.step_started_at), gates.Tally())
         tail, tally = self._tallies[key]
@@ -320,15 +329,17 @@ class Delivery:
 
     def _converge(self, name: str) -> int:
         """Make the target what the records say. Repeats what a crash left undone."""
-        spec = self._wanted(name)
         status = self._target.observe(name)
-        if spec is None or (status is not None and status.generation == spec.generation):
+        if status is not None and status.generation == self._generation(name):
+            return 0
+        spec = self._wanted(name)
+        if spec is None:
             return 0
         self._target.apply(spec)
         return 1
 
     def _wanted(self, name: str) -> EndpointSpec | None:
-        row = next((row for row in self._all() if row["name"] == name), None)
+        row = self._row(name)
         if row is None or row["champion"] is None:
             return None
         variants = [self._variant(row["model"], row["champion"], "champion", 1.0)]
@@ -338,7 +349,8 @@ class Delivery:
             variants = [self._variant(row["model"], row["champion"], "champion", 1.0 - part)]
             role = "shadow" if active.step == "shadow" else "candidate"
             variants.append(self._variant(active.model, active.number, role, part))
-        return EndpointSpec(name=name, generation=row["generation"], variants=variants)
+        replicas = self._scope.project(name=row["project"]).spec.rollout.replicas
+        return EndpointSpec(name=name, generation=row["generation"], variants=variants, replicas=replicas)
 
     def _variant(self, model: str, number: int, role: Any, weight: float) -> Variant:
         version = self._registry.get(model=model, number=number)
@@ -348,6 +360,8 @@ class Delivery:
         """The endpoint's champion; the endpoint is made if it is not there."""
         row = transaction.execute(select(endpoints).where(endpoints.c.name == name)).mappings().one_or_none()
         if row is not None:
+            if row["project"] != project:
+                raise Conflict(f"Endpoint '{name}' belongs to project '{row['project']}', not '{project}'.")
             if row["model"] != model:
                 raise Conflict(
                     f"Endpoint '{name}' serves model '{row['model']}', not '{model}'. Name another endpoint."
@@ -381,20 +395,26 @@ class Delivery:
         here = endpoints.c.name == name
         transaction.execute(endpoints.update().where(here).values(generation=endpoints.c.generation + 1))
 
-    def _follow_alias(self, endpoint: Mapping[Any, Any]) -> int:
+    def _follow_alias(self, name: str) -> int:
         """The endpoint that is named like its model says which version is the model's champion."""
-        name, number = endpoint["name"], endpoint["champion"]
-        if name != endpoint["model"] or number is None:
+        row = self._row(name)
+        if row is None or name != row["model"] or row["champion"] is None:
             return 0
+        number = row["champion"]
         if CHAMPION in self._registry.get(model=name, number=number).aliases:
             return 0
         newest = self._events.history(subject=f"endpoint:{name}", newest_first=True, limit=1)
-        with acting(newest[0].actor, cause=newest[0].number):
+        actor, cause = (newest[0].actor, newest[0].number) if newest else (current_act().actor, None)
+        with acting(actor, cause=cause):
             self._registry.set_alias(model=name, alias=CHAMPION, number=number)
         return 1
 
     def _active(self, endpoint: str) -> Rollout | None:
         return next((r for state in ACTIVE for r in self.rollouts(endpoint=endpoint, state=state, limit=1)), None)
+
+    def _row(self, name: str) -> Mapping[Any, Any] | None:
+        with self._database.read() as connection:
+            return connection.execute(select(endpoints).where(endpoints.c.name == name)).mappings().one_or_none()
 
     def _all(self) -> list[Mapping[Any, Any]]:
         with self._database.read() as connection:

@@ -121,6 +121,8 @@ class Evaluation:
 
     def _scores(self, package: str, table: Path) -> Array:
         opened = Package(fetch_tree(self._blobs, package, self._cache / package), self._runtime)
+        if opened.signature.output == "probabilities":
+            raise Invalid("The model tells more than two classes apart, and there is no metric for that yet.")
         return opened.predict_table(frames.columns(table, [field.name for field in opened.signature.inputs]))
 
     def _settle(self, row: Mapping[Any, Any]) -> int:

@@ -60,7 +60,7 @@ def _blob_routes(platform: Embedded) -> list[BaseRoute]:
             await run_in_threadpool(platform.blobs.delete, digest)
             return Response(b"null", media_type="application/json")
         content = await body_of(request, MAX_BLOB_BYTES)
-        if digest_of(content) != digest:
+        if await run_in_threadpool(digest_of, content) != digest:
             raise Invalid(f"The body is not blob {digest[:12]}: its content has another digest.")
         return Response(to_json(await run_in_threadpool(platform.blobs.put, content)), media_type="application/json")
 

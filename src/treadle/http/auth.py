@@ -18,9 +18,10 @@ def caller_of(platform: Embedded, request: Request) -> Caller:
 
     Without tokens everybody on this machine may come in; but not every web page that a browser on this machine shows.
     """
-    secret = _secret(request.headers.get("authorization", ""))
-    if not secret:
-        _refuse_foreign_pages(request)
+    header = request.headers.get("authorization", "")
+    secret = _secret(header)
+    if not secret or not header.lower().startswith("bearer "):
+        _refuse_foreign_pages(request, with_password=bool(secret))
     return platform.access.caller(secret)
 
 
@@ -31,18 +32,20 @@ def require(caller: Caller, role: Role) -> None:
         )
 
 
-def _refuse_foreign_pages(request: Request) -> None:
-    """Refuse what a page of another site sends (its Origin tells), or one that renamed this machine (its Host tells)."""
+def _refuse_foreign_pages(request: Request, *, with_password: bool) -> None:
+    """Refuse what a page of another site sends (its Origin tells), or one that renamed this machine (its Host tells).
+
+    A browser that knows a password adds it to a foreign page's requests too, so a password excuses the Host only.
+    """
     host = request.headers.get("host", "")
     origin = request.headers.get("origin")
     try:
-        ours = urlsplit(f"//{host}").hostname in LOOPBACK and (origin is None or urlsplit(origin).netloc == host)
+        at_home = with_password or urlsplit(f"//{host}").hostname in LOOPBACK
+        ours = at_home and (origin is None or urlsplit(origin).netloc == host)
     except ValueError:
         ours = False
     if not ours:
-        raise Forbidden(
-            f"Without a token, only this machine's own pages and programs are served, not '{origin or host}'."
-        )
+        raise Forbidden(f"Only this server's own pages and programs are served, not '{origin or host}'.")
 
 
 def _secret(header: str) -> str | None:

@@ -1,5 +1,6 @@
 """The OpenAPI document, drawn from the operations themselves."""
 
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -9,6 +10,7 @@ from treadle.kernel.operation import Operation, operations
 from treadle.platform.wiring import STAGES
 
 
+@cache
 def document() -> dict[str, Any]:
     """OpenAPI 3.1 of every operation."""
     found = [(stage, op) for stage, kind in STAGES.items() for op in operations(kind).values()]

@@ -60,6 +60,15 @@ class JobQueued(Event):
         return f"job:{self.job}"
 
 
+class JobCancelRequested(Event):
+    job: str
+    kind: str
+
+    @property
+    def subject(self) -> str:
+        return f"job:{self.job}"
+
+
 class JobEnded(Event):
     job: str
     kind: str

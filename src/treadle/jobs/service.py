@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, or_, select
 
 from treadle.events.service import Events
-from treadle.jobs.model import ENDED, Job, JobEnded, JobQueued, LogChunk, State
+from treadle.jobs.model import ENDED, Job, JobCancelRequested, JobEnded, JobQueued, LogChunk, State
 from treadle.jobs.tables import jobs
 from treadle.kernel.clock import Clock
 from treadle.kernel.entity import from_json, to_text
@@ -87,8 +87,9 @@ class Jobs:
             raise Conflict(f"Job '{job}' has ended already ({found.state}), so there is nothing to cancel.")
         with self._database.write() as transaction:
             waiting = and_(jobs.c.id == job, jobs.c.state == "queued")
-            if not self._end(transaction, found, waiting, "cancelled"):
+            if not self._end(transaction, found, waiting, "cancelled", by=current_act().actor):
                 transaction.execute(jobs.update().where(jobs.c.id == job).values(cancel_requested=True))
+                self._events.append(transaction, JobCancelRequested(job=job, kind=found.kind))
         return self.get(job=job)
 
     @command()
@@ -118,11 +119,14 @@ class Jobs:
 
     def lease(self, worker: str) -> Job | None:
         """Take the next due job for ``LEASE_SECONDS``: a waiting one, or one whose worker has gone silent."""
+        silent = and_(jobs.c.state == "running", jobs.c.leased_until < time.time())
+        due = and_(jobs.c.state == "queued", jobs.c.due_at <= self._clock.now())
+        wanted = select(jobs).where(or_(due, silent)).order_by(jobs.c.due_at, jobs.c.id).limit(1)
+        with self._database.read() as connection:
+            if connection.execute(wanted).one_or_none() is None:
+                return None
         with self._database.write() as transaction:
-            silent = and_(jobs.c.state == "running", jobs.c.leased_until < time.time())
-            due = and_(jobs.c.state == "queued", jobs.c.due_at <= self._clock.now())
-            wanted = select(jobs).where(or_(due, silent)).order_by(jobs.c.due_at, jobs.c.id).limit(1)
-            row = transaction.execute(wanted.with_for_update(skip_locked=True)).mappings().one_or_none()
+            row = transaction.execute(wanted).mappings().one_or_none()
             if row is None:
                 return None
             found: Job | None = _job(row)
@@ -192,12 +196,13 @@ class Jobs:
         *,
         result: object = None,
         error: str | None = None,
+        by: str | None = None,
     ) -> bool:
         ending = {"state": state, "result": to_text(result), "error": error, "ended_at": self._clock.now()}
         changed = transaction.execute(jobs.update().where(condition).values(**ending, leased_until=None))
         if changed.rowcount:
             event = JobEnded(job=job.id, kind=job.kind, state=state, attempts=job.attempt, error=error)
-            with acting(job.actor, cause=job.cause):
+            with acting(by or job.actor, cause=job.cause):
                 self._events.append(transaction, event)
         return bool(changed.rowcount)
 

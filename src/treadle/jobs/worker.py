@@ -35,7 +35,8 @@ class Worker:
             try:
                 self._executor.start(self._launch(job))
             except (TreadleError, OSError) as error:
-                self._jobs.fail(job, f"Its process could not be started: {error}", final=True)
+                later = isinstance(error, BrokenPipeError) or getattr(error, "retry", False)
+                self._jobs.fail(job, f"Its process could not be started: {error}", final=not later)
                 continue
             self._running[job.attempt_name] = (job, monotonic(), monotonic())
         return settled + started

@@ -24,7 +24,7 @@ from treadle.ports.database import Database, load
 from treadle.registry.model import CHAMPION, ModelVersion, VersionRegistered
 from treadle.registry.service import Registry
 from treadle.scope import cron
-from treadle.scope.model import Requirement, duration
+from treadle.scope.model import FROM_LABELS, Requirement, duration
 from treadle.scope.service import Scope
 from treadle.training.model import TrainingFinished
 from treadle.training.service import TrainingService
@@ -65,6 +65,7 @@ class Loop:
             RolloutRolledBack: ("roll out what waited", self._roll_out_next),
             RolloutAborted: ("roll out what waited", self._roll_out_next),
         }
+        self._by_name = {kind.__name__: rule for kind, rule in self._rules.items()}
 
     def react(self) -> int:
         """Act on every event since the last look, once each. Returns how many there were."""
@@ -73,9 +74,9 @@ class Loop:
         for record in unread:
             try:
                 decision = self._decide(record)
-            except TreadleError as error:
+            except TreadleError as error:  # one that says the same may succeed later: wait, in order
                 log.warning("event %d waits: %s", record.number, error.message)
-                return 0  # what may succeed later is tried again at the next turn, in order
+                return 0
             with self._database.write() as transaction:
                 if decision is not None:
                     known = (decisions.c.rule == decision.rule) & (decisions.c.event == decision.event)
@@ -120,13 +121,14 @@ class Loop:
 
     def _decide(self, record: EventRecord) -> LoopDecision | None:
         """Apply the event's rule, in the loop's name and with the event as cause."""
-        event = record.event()
-        rule = self._rules.get(type(event)) if event is not None else None
-        if event is None or rule is None:
+        rule = self._by_name.get(record.type)
+        if rule is None:
             return None
         name, act = rule
         with acting(f"loop: {name}", cause=record.number):
             try:
+                event = record.event()
+                assert event is not None
                 outcome, reason = act(record, event)
             except TreadleError as error:
                 if error.retry:
@@ -151,6 +153,8 @@ class Loop:
         """Why no training may start now, or None."""
         policy = self._scope.project(name=project).spec.retrain
         wanted = {DriftFound: "drift", RequirementMissed: "missed requirement"}.get(type(event))
+        if isinstance(event, RequirementMissed) and event.metric not in FROM_LABELS:
+            return f"training anew does not mend {event.metric}"
         if wanted is not None and wanted not in policy.when:
             return f"'{wanted}' is not among the declared triggers"
         main = getattr(event, "endpoint", project)
@@ -165,7 +169,7 @@ class Loop:
         return self._spent(project, duration(policy.cooldown), policy.budget_per_month)
 
     def _spent(self, project: str, cooldown: timedelta, budget: int) -> str | None:
-        started = self._events.history(type="TrainingStarted", newest_first=True, limit=200)
+        started = self._events.history(type="TrainingStarted", newest_first=True, limit=10_000)
         mine = [r for r in started if r.body.get("project") == project and r.actor.startswith("loop:")]
         now, champion = self._clock.now(), self._champion(project)
         last = max([*(r.at for r in mine[:1]), *([champion.created_at] if champion else [])], default=None)
@@ -208,6 +212,8 @@ class Loop:
         model: str = event.model  # type: ignore[attr-defined]
         if event.endpoint != model or self._has_caused(record, "RolloutStarted"):  # type: ignore[attr-defined]
             return "nothing to do", "this was not the model's own endpoint, or the next rollout has begun"
+        if not any(endpoint.name == model for endpoint in self._delivery.endpoints()):
+            return "nothing to do", "the endpoint was removed"
         newest = self._registry.find(model=model, limit=1)[0]
         tried = {rollout.number for rollout in self._delivery.rollouts(endpoint=model, limit=1000)}
         automatic = self._scope.project(name=newest.project).spec.rollout.automatic

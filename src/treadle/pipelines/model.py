@@ -33,6 +33,7 @@ class PipelineRun(Entity):
     file: str
     datasets: dict[str, str]
     parameters: dict[str, Any]
+    step_timeout_seconds: float
     plan: list[StepPlan]
     asof: datetime
     state: PipelineState

@@ -52,15 +52,31 @@ class Pipelines:
         self, *, project: str, folder: str, file: str, datasets: dict[str, str], parameters: dict[str, Any]
     ) -> PipelineRun:
         """Start a run of the steps in ``file`` over dataset versions given by digest. The folder's code is kept."""
+        pipeline = self.prepare(project, folder, file, datasets, parameters)
+        with self._database.write() as transaction:
+            self.begin(transaction, pipeline)
+        return self.get(pipeline=pipeline.id)
+
+    def prepare(
+        self,
+        project: str,
+        folder: str,
+        file: str,
+        datasets: dict[str, str],
+        parameters: dict[str, Any],
+        step_timeout_seconds: float = 3600.0,
+    ) -> PipelineRun:
+        """A run that can begin: its steps are in order, its parameters checked, its code stored."""
         steps = plan(read_steps(Path(folder, file)), given={*datasets, *parameters})
         _check_parameters(steps, parameters)
-        pipeline = PipelineRun(
+        return PipelineRun(
             id=new_id("pipe"),
             project=project,
             code=put_tree(self._blobs, Path(folder), pattern="**/*.py"),
             file=file,
             datasets=datasets,
             parameters=parameters,
+            step_timeout_seconds=step_timeout_seconds,
             plan=steps,
             asof=self._clock.now(),
             state="running",
@@ -71,11 +87,14 @@ class Pipelines:
             cause=None,
             steps=[],
         )
-        with self._database.write() as transaction:
-            event = PipelineStarted(pipeline=pipeline.id, project=project, code=pipeline.code, datasets=datasets)
-            number = self._events.append(transaction, event)
-            self._insert(transaction, replace(pipeline, cause=number))
-        return self.get(pipeline=pipeline.id)
+
+    def begin(self, transaction: Connection, pipeline: PipelineRun) -> None:
+        """Start a prepared run in the transaction of whoever wants it."""
+        event = PipelineStarted(
+            pipeline=pipeline.id, project=pipeline.project, code=pipeline.code, datasets=pipeline.datasets
+        )
+        number = self._events.append(transaction, event)
+        self._insert(transaction, replace(pipeline, cause=number))
 
     @query()
     def get(self, *, pipeline: str) -> PipelineRun:
@@ -102,7 +121,7 @@ class Pipelines:
         if found.state != "running":
             was = "was cancelled" if found.state == "cancelled" else f"has {found.state}"
             raise Conflict(f"Pipeline run '{pipeline}' {was} already.")
-        self._finish(found, "cancelled", "It was cancelled.")
+        self._finish(found, "cancelled", "It was cancelled.", by=current_act().actor)
         return self.get(pipeline=pipeline)
 
     def reconcile(self) -> int:
@@ -169,14 +188,19 @@ class Pipelines:
     def _start_step(self, pipeline: PipelineRun, step_plan: StepPlan) -> None:
         key = self._key(pipeline, step_plan)
         mine = (pipeline_steps.c.pipeline == pipeline.id) & (pipeline_steps.c.name == step_plan.name)
+        mine &= pipeline_steps.c.state == "waiting"
         with self._database.write() as transaction, acting(pipeline.actor, cause=pipeline.cause):
+            running = (pipelines.c.id == pipeline.id) & (pipelines.c.state == "running")
+            waiting = transaction.scalar(select(pipeline_steps.c.name).where(mine))
+            if waiting is None or transaction.scalar(select(pipelines.c.id).where(running)) is None:
+                return  # somebody else was faster, or the run was cancelled meanwhile
             hit = transaction.execute(select(step_cache).where(step_cache.c.key == key)).mappings().one_or_none()
             if hit is not None and self._blobs.has(hit["output"]):
                 done = {"state": "succeeded", "cached": True, "output": hit["output"], "kind": hit["kind"]}
                 transaction.execute(pipeline_steps.update().where(mine).values(**done, key=key))
                 return
-            payload = {"pipeline": pipeline.id, "step": step_plan.name}
-            job = self._jobs.enqueue(transaction, kind=STEP_JOB, payload=payload)
+            payload, seconds = {"pipeline": pipeline.id, "step": step_plan.name}, pipeline.step_timeout_seconds
+            job = self._jobs.enqueue(transaction, kind=STEP_JOB, payload=payload, timeout_seconds=seconds)
             transaction.execute(pipeline_steps.update().where(mine).values(state="running", job=job, key=key))
 
     def _key(self, pipeline: PipelineRun, step_plan: StepPlan) -> str:
@@ -193,6 +217,7 @@ class Pipelines:
         if not job.ended:
             return 0
         mine = (pipeline_steps.c.pipeline == pipeline.id) & (pipeline_steps.c.name == step.name)
+        mine &= pipeline_steps.c.state == "running"
         with self._database.write() as transaction:
             if job.state == "succeeded":
                 result = from_plain(job.result, StepResult)
@@ -204,9 +229,9 @@ class Pipelines:
                 transaction.execute(pipeline_steps.update().where(mine).values(state="failed", error=error))
         return 1
 
-    def _finish(self, pipeline: PipelineRun, state: PipelineState, error: str | None) -> int:
+    def _finish(self, pipeline: PipelineRun, state: PipelineState, error: str | None, by: str | None = None) -> int:
         still = (pipelines.c.id == pipeline.id) & (pipelines.c.state == "running")
-        with self._database.write() as transaction, acting(pipeline.actor, cause=pipeline.cause):
+        with self._database.write() as transaction, acting(by or pipeline.actor, cause=pipeline.cause):
             ending = {"state": state, "error": error, "ended_at": self._clock.now()}
             if transaction.execute(pipelines.update().where(still).values(ending)).rowcount:
                 open_steps = (pipeline_steps.c.pipeline == pipeline.id) & (pipeline_steps.c.state == "running")

@@ -5,8 +5,10 @@ inference log. It follows the spec by itself, so it goes on while everything els
 """
 
 import asyncio
+import errno
 import importlib.util
 import os
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +25,7 @@ from treadle.serving.engine import Engine, Generation
 from treadle.serving.inference_log import LogWriter
 from treadle.serving.server import ModelServer
 
-LOOK_SECONDS = 0.02
+LOOK_SECONDS, RETRY_SECONDS = 0.02, 1.0
 
 
 class Follower:
@@ -41,12 +43,12 @@ class Follower:
                 stat = (self._folder / "spec.json").stat()
             except FileNotFoundError:
                 return
-            if self._seen != (stat.st_mtime_ns, stat.st_ino):
-                self._seen = (stat.st_mtime_ns, stat.st_ino)
-                await self._load()
-            await asyncio.sleep(LOOK_SECONDS)
+            wanted = (stat.st_mtime_ns, stat.st_ino)
+            if self._seen != wanted and await self._load():
+                self._seen = wanted
+            await asyncio.sleep(LOOK_SECONDS if self._seen == wanted else RETRY_SECONDS)
 
-    async def _load(self) -> None:
+    async def _load(self) -> bool:
         """Load in a thread, so that the old generation answers meanwhile; then swap between two batches."""
         spec = from_json((self._folder / "spec.json").read_bytes(), EndpointSpec)
         try:
@@ -55,12 +57,13 @@ class Follower:
             )
         except Exception as error:
             print(f"generation {spec.generation} cannot be loaded: {error}", flush=True)
-            return
+            return False
         if self._server.engine is None:
             self._server.engine = Engine(generation, self._log, self._clock)
         else:
             self._server.engine.generation = generation
         self._say(spec.generation)
+        return True
 
     def _say(self, generation: int) -> None:
         url = f"http://127.0.0.1:{self._port}"
@@ -73,10 +76,9 @@ class Follower:
 async def serve(folder: Path, replica: int, port: int, clock: Clock) -> None:
     """Serve until told to stop; requests in hand are finished first."""
     app: Any = ModelServer(folder.name)
+    listener = _listen(port)
     config = uvicorn.Config(
         app,
-        host="127.0.0.1",
-        port=port,
         log_level="warning",
         access_log=False,
         lifespan="off",
@@ -86,10 +88,24 @@ async def serve(folder: Path, replica: int, port: int, clock: Clock) -> None:
         timeout_graceful_shutdown=9,
     )
     server = uvicorn.Server(config)
-    follower = asyncio.create_task(Follower(folder, replica, port, app, clock).follow())
+    follower = asyncio.create_task(Follower(folder, replica, listener.getsockname()[1], app, clock).follow())
     follower.add_done_callback(lambda _: setattr(server, "should_exit", True))
-    await server.serve()
+    await server.serve(sockets=[listener])
     follower.cancel()
+
+
+def _listen(port: int) -> socket.socket:
+    """A socket on the endpoint's own port; on any other when somebody else has taken that one."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        print(f"port {port} is taken by another program; choosing another", flush=True)
+        listener.bind(("127.0.0.1", 0))
+    return listener
 
 
 def main(arguments: list[str]) -> None:

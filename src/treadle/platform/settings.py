@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from datetime import datetime
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -61,6 +60,7 @@ def settings_for(home: Path, **given: Any) -> Settings:
     settings = replace(remembered, home=str(home), **{name: value for name, value in given.items() if value})
     if not file.exists() or settings != remembered:
         aside = file.with_suffix(f".{os.getpid()}")
+        aside.touch(mode=0o600)  # a database's URL may hold a password
         aside.write_bytes(to_json(settings))
         aside.replace(file)
     return settings
@@ -86,10 +86,3 @@ def factory_of(port: str, url: str) -> Callable[..., Any]:
         raise Invalid(f"No {port} backend handles '{scheme}:' URLs.{did_you_mean(scheme, known)}")
     factory: Callable[..., Any] = known[scheme].load()
     return factory
-
-
-def manual_clock(settings: Settings, start: datetime) -> ManualClock:
-    """The home's manual clock, set to ``start``."""
-    clock = ManualClock(file=settings.folder / "clock")
-    clock.set(start)
-    return clock

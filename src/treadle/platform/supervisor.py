@@ -19,7 +19,8 @@ from treadle.kernel.errors import Conflict
 from treadle.kernel.process import Kept
 from treadle.platform.settings import Settings, backend
 
-LOOK_SECONDS = 0.05
+LOOK_SECONDS, REVIVE_SECONDS = 0.05, 5.0
+_revived = [-REVIVE_SECONDS]  # when this process last started a supervisor
 LOCK = "supervisor.lock"
 
 
@@ -110,8 +111,9 @@ def running(home: Path) -> int | None:
 def revive(settings: Settings) -> None:
     """Start a supervisor again when the one that started this process was killed."""
     address = os.environ.get("TREADLE_SUPERVISED")
-    if address is None or running(settings.folder) is not None:
+    if address is None or time.monotonic() - _revived[0] < REVIVE_SECONDS or running(settings.folder) is not None:
         return
+    _revived[0] = time.monotonic()
     host, port = address.split()
     log = settings.folder / "logs" / "supervisor.log"
     with log.open("ab") as output:
@@ -122,6 +124,3 @@ def revive(settings: Settings) -> None:
             stderr=output,
             start_new_session=True,
         )
-    until = time.monotonic() + 5
-    while running(settings.folder) is None and time.monotonic() < until:
-        time.sleep(0.05)

@@ -1,7 +1,9 @@
 """Puts the stages together over one set of backends."""
 
+import logging
 import secrets
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,8 @@ from treadle.scope.service import Scope
 from treadle.serving.inference_log import InferenceLogs
 from treadle.tracking.service import Tracking
 from treadle.training.service import TrainingService
+
+log = logging.getLogger(__name__)
 
 
 class Services:
@@ -113,7 +117,7 @@ class Embedded(Services):
         """One turn of the wheel: every stage takes the step it can take now. Returns how much moved."""
         reconcilers = (self.pipelines, self.training, self.evaluation, self.delivery, self.monitoring)
         with acting("treadle"):
-            return sum(stage.reconcile() for stage in reconcilers) + self.loop.react()
+            return sum(_shielded(stage.reconcile) for stage in reconcilers) + _shielded(self.loop.react)
 
     def worker(self, name: str, *, slots: int = 2) -> Worker:
         return Worker(name, self.jobs, self.executor, self._launch, slots=slots)
@@ -148,9 +152,22 @@ class Embedded(Services):
         return Launch(name=job.attempt_name, arguments=arguments, environment=self.settings.environment())
 
 
+def _shielded(step: Callable[[], int]) -> int:
+    """One stage's step. Its trouble is logged and stops no other stage; what needs the database is tried again later."""
+    try:
+        return step()
+    except TreadleError as error:
+        if error.retry:
+            raise
+        log.warning("%s: %s", step.__qualname__, error.message)
+    except Exception:
+        log.exception("%s failed", step.__qualname__)
+    return 0
+
+
 def _key(home: Path) -> bytes:
     """The home's signing key, made once and readable by its owner only."""
-    file = home / "signing.key"
+    file = home / ".signing.key"
     if not file.exists():
         aside = file.with_suffix(f".{secrets.token_hex(4)}")
         aside.touch(mode=0o600)

@@ -33,9 +33,9 @@ class Instant(TypeDecorator[datetime]):
 class Database(Protocol):
     """Transactions over one SQL database.
 
-    - ``write`` is atomic: all of the block is durable when it ends, or none of it when it raises.
+    - ``write`` is atomic: all of the block is durable when it ends, or none of it when it raises. Write transactions take
+      turns: what one has read still holds when it writes, and what they number has no gaps.
     - ``read`` sees only what was committed, and never waits for a writer.
-    - ``in_order`` makes writers that call it commit one after another, so that what they number has no gaps or races.
     - ``migrate`` brings the schema up to date, may repeat, and raises Conflict when the schema is newer than this code.
     """
 
@@ -44,8 +44,6 @@ class Database(Protocol):
     def write(self) -> AbstractContextManager[Connection]: ...
 
     def read(self) -> AbstractContextManager[Connection]: ...
-
-    def in_order(self, transaction: Connection) -> None: ...
 
     def migrate(self) -> None: ...
 

@@ -1,6 +1,7 @@
 """Where a job's process runs."""
 
 import os
+import signal
 import threading
 import time
 from typing import Protocol
@@ -23,7 +24,7 @@ class Executor(Protocol):
     - ``poll`` gives None while it runs, then its exit code for ever (negative: the signal that ended it).
     - ``cancel`` ends the process and all that it started; it may repeat, and may come after the end.
     - ``log`` gives what it has printed from byte ``offset`` on; it stays readable after the end.
-    - A process that its starter abandons (because the starter died) ends by itself.
+    - A process that its starter abandons (because the starter died) ends by itself, with all that it started.
     """
 
     def start(self, launch: Launch) -> None: ...
@@ -44,6 +45,8 @@ def end_when_abandoned() -> None:
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(0.25)
+        if os.getpgrp() == os.getpid():  # whatever this process started goes with it
+            os.killpg(os.getpgrp(), signal.SIGKILL)
         os._exit(75)
 
     threading.Thread(target=watch, daemon=True).start()

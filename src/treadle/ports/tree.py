@@ -3,7 +3,7 @@
 from pathlib import Path, PurePosixPath
 
 from treadle.kernel.entity import Entity, from_json, to_json
-from treadle.kernel.errors import Corrupt, NotFound
+from treadle.kernel.errors import Corrupt, Invalid, NotFound
 from treadle.ports.blobs import Blobs
 
 
@@ -30,6 +30,8 @@ def put_tree(blobs: Blobs, source: Path, *, pattern: str = "**/*") -> str:
     if not source.exists():
         raise NotFound(f"There is no file or folder at '{source}'. Check the path, or create it first.")
     root = source.parent if source.is_file() else source
+    if source.name.startswith("."):
+        raise Invalid(f"'{source}' is hidden, and hidden files are not stored. Rename it.")
     paths = [source] if source.is_file() else sorted(path for path in source.glob(pattern) if _counts(path, root))
     return put_files(blobs, {path.relative_to(root).as_posix(): path for path in paths})
 

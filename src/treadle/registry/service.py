@@ -15,7 +15,7 @@ from treadle.kernel.errors import Conflict, Forbidden, Invalid, NotFound, did_yo
 from treadle.kernel.event import acting, current_act
 from treadle.kernel.operation import command, query
 from treadle.ports.database import Database, load
-from treadle.registry.model import AliasMoved, Approval, ModelVersion, VersionApproved, VersionRegistered
+from treadle.registry.model import CHAMPION, AliasMoved, Approval, ModelVersion, VersionApproved, VersionRegistered
 from treadle.registry.tables import aliases, approvals, versions
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}"
@@ -42,9 +42,13 @@ class Registry:
         if not re.fullmatch(NAME, name):
             raise Invalid(f"'{name}' cannot name a model: use letters, digits, hyphens, dots and underscores.")
         with self._database.write() as transaction:
-            self._database.in_order(transaction)
             same = (versions.c.model == name) & (versions.c.verdict == verdict)
             number = transaction.scalar(select(versions.c.number).where(same))
+            owner = transaction.scalar(select(versions.c.project).where(versions.c.model == name).limit(1))
+            if owner not in (None, judged.project):
+                raise Conflict(
+                    f"Model '{name}' belongs to project '{owner}', not '{judged.project}'. Choose another name."
+                )
             if number is None:
                 last = transaction.scalar(select(func.max(versions.c.number)).where(versions.c.model == name))
                 number = (last or 0) + 1
@@ -61,7 +65,7 @@ class Registry:
     def approve(self, *, model: str, number: int, comment: str = "") -> ModelVersion:
         """Sign a version for production, on the evidence of its verdict. A signature is given once."""
         found = self.get(model=model, number=number)
-        if found.approval is not None:
+        if found.approval is not None and self.verify_approval(model=model, number=number):
             raise Conflict(f"Version '{found.ref}' was approved already, by {found.approval.by}.")
         by, at = current_act().actor, self._clock.now()
         facts = {"model": model, "number": number, "package": found.package, "verdict": found.verdict}
@@ -69,6 +73,8 @@ class Registry:
         signature = self._sign(signed)
         registered = self._events.made(thing=f"version:{found.ref}")
         with self._database.write() as transaction:
+            here = (approvals.c.model == model) & (approvals.c.number == number)
+            transaction.execute(approvals.delete().where(here))  # one whose signature does not fit is worth nothing
             transaction.execute(approvals.insert().values(**signed, signature=signature))
             event = VersionApproved(
                 model=model, number=number, verdict=found.verdict, comment=comment, signature=signature
@@ -125,7 +131,10 @@ class Registry:
         if not newest:
             with self._database.read() as connection:
                 raise NotFound(f"There is no model '{model}'.{_known(connection, model)}")
-        return next((v for v in self.find(model=model, limit=1000) if "champion" in v.aliases), newest[0])
+        with self._database.read() as connection:
+            here = (aliases.c.model == model) & (aliases.c.alias == CHAMPION)
+            champion = connection.scalar(select(aliases.c.number).where(here))
+        return newest[0] if champion is None else self.get(model=model, number=champion)
 
     @query()
     def verify_approval(self, *, model: str, number: int) -> bool:

@@ -3,7 +3,8 @@
 import math
 import re
 import tomllib
-from pathlib import Path
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from treadle.kernel.entity import from_plain
@@ -79,11 +80,48 @@ def check(spec: ProjectSpec) -> None:
                 raise Invalid(f"Field '{here}.{bound}': a bound must be a finite number.")
     if spec.data and spec.labelled is None:
         raise Invalid("Field 'data': no dataset has a label. Write label = \"COLUMN\" under the one to learn from.")
+    if sum(source.label is not None for source in spec.data.values()) > 1:
+        raise Invalid("Field 'data': two datasets have a label. One is learnt from; leave the label out of the others.")
+    for name, source in spec.data.items():
+        _check_inside(source.source, f"data.{name}.source")
+    _check_inside(spec.pipeline.file, "pipeline.file")
     _check_durations(spec)
+    _check_numbers(spec)
+    check_steps(spec.rollout.steps, "rollout.steps")
     for place, trigger in enumerate(spec.retrain.when):
         _check_trigger(trigger, f"retrain.when[{place}]")
-    for place, step in enumerate(spec.rollout.steps):
-        share(step, f"rollout.steps[{place}]")
+
+
+def _check_inside(path: str, field: str) -> None:
+    """What a project names lies in its folder, and is not hidden."""
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or any(part.startswith(".") for part in parts):
+        raise Invalid(f"Field '{field}': '{path}' must be a path inside the project's folder, without hidden parts.")
+
+
+def _check_numbers(spec: ProjectSpec) -> None:
+    least = {
+        "rollout.min_requests": (spec.rollout.min_requests, 0),
+        "rollout.replicas": (spec.rollout.replicas, 1),
+        "retrain.budget_per_month": (spec.retrain.budget_per_month, 0),
+        "retrain.max_depth": (spec.retrain.max_depth, 0),
+        "monitoring.min_labels": (spec.monitoring.min_labels, 2),
+    }
+    for field, (value, bound) in least.items():
+        if value < bound:
+            raise Invalid(f"Field '{field}': {value} is less than {bound}.")
+
+
+def check_steps(steps: list[str], field: str) -> None:
+    """Shares grow from step to step and end with all requests; a shadow can only come first."""
+    shares = [share(step, f"{field}[{place}]") for place, step in enumerate(steps)]
+    if not shares or shares[-1] != 1:
+        raise Invalid(f"Field '{field}': the last step must be '100%'.")
+    for place, (before, after) in enumerate(pairwise(shares), start=1):
+        if after <= before:
+            raise Invalid(
+                f"Field '{field}[{place}]': '{steps[place]}' is not more than '{steps[place - 1]}' before it."
+            )
 
 
 def share(step: str, field: str = "step") -> float:
@@ -103,13 +141,16 @@ def _check_durations(spec: ProjectSpec) -> None:
         "rollout.hold": spec.rollout.hold,
         "retrain.cooldown": spec.retrain.cooldown,
         "monitoring.window": spec.monitoring.window,
+        "pipeline.step_timeout": spec.pipeline.step_timeout,
         **{f"data.{name}.label_delay": source.label_delay for name, source in spec.data.items()},
     }
     for field, text in fields.items():
         try:
-            duration(text)
+            length = duration(text)
         except Invalid as error:
             raise Invalid(f"Field '{field}': {error.message}") from error
+        if not length and field in ("monitoring.window", "pipeline.step_timeout"):
+            raise Invalid(f"Field '{field}': it must last longer than nothing.")
 
 
 def _check_trigger(trigger: str, field: str) -> None:

@@ -30,7 +30,7 @@ def duration(text: str) -> timedelta:
 
 
 class About(Entity):
-    """``[project]``: what is built, why, and who answers for it."""
+    """``[project]``: what is built, why, and who answers for it. All but the name is told to people, and decides nothing."""
 
     name: str
     problem: str = ""
@@ -41,7 +41,10 @@ class About(Entity):
 
 
 class DataSource(Entity):
-    """``[data.NAME]``: where a dataset comes from, and what it is. The label's name marks the dataset that is learnt from."""
+    """``[data.NAME]``: where a dataset comes from, and what it is. The label's name marks the dataset that is learnt from.
+
+    Owner, licence and sensitivity are the inventory: kept with every version of this file, they decide nothing.
+    """
 
     source: str
     label: str | None = None
@@ -72,9 +75,10 @@ class Requirement(Entity):
 
 
 class PipelineFile(Entity):
-    """``[pipeline]``: the Python file that holds the steps, and the parameters they are given by default."""
+    """``[pipeline]``: the Python file that holds the steps, what they are given by default, and how long one may run."""
 
     file: str = "pipeline.py"
+    step_timeout: str = "1h"
     parameters: dict[str, str | int | float | bool] = {}
 
 
@@ -84,6 +88,7 @@ class RolloutPolicy(Entity):
     steps: list[str] = msgspec.field(default_factory=lambda: ["shadow", "10%", "50%", "100%"])
     hold: str = "0s"
     min_requests: int = 50
+    replicas: int = 1
     approve: list[Literal["production"]] = []
     automatic: bool = True
 

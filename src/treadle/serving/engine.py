@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from treadle.kernel.clock import Clock, to_micros
 from treadle.kernel.errors import Busy, Invalid, TreadleError, Unavailable
-from treadle.ports.runtime import Runtime, open_model
+from treadle.ports.runtime import LoadedModel, Runtime, Signature, open_model
 from treadle.ports.target import EndpointSpec, Variant
 from treadle.serving.inference_log import LogRow, LogWriter
 from treadle.serving.rows import RowReader
@@ -33,27 +33,32 @@ class ModelFailed(TreadleError):
 
 
 class Served:
-    """One variant in memory."""
+    """One variant in memory. Without a model (it could not be loaded) it fails on every row, with ``trouble`` as reason."""
 
-    def __init__(self, variant: Variant, generation: int, folder: Path, runtime: Runtime) -> None:
-        self.variant, self.generation = variant, generation
-        self.signature, self._model = open_model(folder, runtime)
-        self.reader = RowReader(self.signature)
+    def __init__(
+        self, variant: Variant, generation: int, signature: Signature, model: LoadedModel | None, trouble: str = ""
+    ) -> None:
+        self.variant, self.generation, self.signature = variant, generation, signature
+        self._model, self._trouble = model, trouble
 
     def predict(self, rows: list[Any], reader: RowReader) -> tuple[list[Any], list[str | None]]:
-        """Outputs and errors, one of each per row as ``reader`` read it; a row that fails does not disturb the others."""
+        """Outputs and errors, one of each per row; a row that fails does not disturb the others."""
+        if self._model is None:
+            return [None] * len(rows), [self._trouble] * len(rows)
         try:
-            answers = self._model.predict(self.reader.columns(self.reader.adopt(reader, rows)))
+            answers = self._model.predict(reader.columns(rows, self.signature.inputs))
         except Exception as error:
             if len(rows) == 1:
                 return [None], [error.message if isinstance(error, Invalid) else _reason(error)]
-            parts = [self.predict([row], reader) for row in rows]
-            return [outputs[0] for outputs, _ in parts], [errors[0] for _, errors in parts]
+            half = len(rows) // 2  # the rows that fail are found by halving
+            outputs, errors = self.predict(rows[:half], reader)
+            more_outputs, more_errors = self.predict(rows[half:], reader)
+            return outputs + more_outputs, errors + more_errors
         return _checked(answers)
 
 
 class Call:
-    """One request on its way through a batch; its rows are as the champion's reader read them."""
+    """One request on its way through a batch; its rows are as its generation's reader read them."""
 
     __slots__ = ("done", "generation", "id", "rows", "served", "started")
 
@@ -71,14 +76,20 @@ class Answer(NamedTuple):
 
 
 class Generation:
-    """The variants of one generation of an endpoint, and who gets which request."""
+    """The variants of one generation of an endpoint, and who gets which request.
+
+    Raises what loading the champion raises. Another variant that cannot be loaded is served as one that always fails, so
+    that it is found out, and costs no answer.
+    """
 
     def __init__(self, spec: EndpointSpec, folder: Callable[[str], Path], runtime: Runtime) -> None:
         self.number = spec.generation
-        self.served = [Served(v, spec.generation, folder(v.package), runtime) for v in spec.variants]
-        self.answering = [served for served in self.served if served.variant.role != "shadow"]
-        self.shadows = [served for served in self.served if served.variant.role == "shadow"]
-        self.champion = self.answering[0]
+        champion = next(variant for variant in spec.variants if variant.role == "champion")
+        self.champion = _load(champion, spec.generation, folder, runtime)
+        others = [_load_or_excuse(v, self.champion, folder, runtime) for v in spec.variants if v is not champion]
+        self.answering = [self.champion, *(served for served in others if served.variant.role == "candidate")]
+        self.shadows = [served for served in others if served.variant.role == "shadow"]
+        self.reader = RowReader(self.champion.signature, [served.signature for served in others])
         self._bounds = np.cumsum([served.variant.weight for served in self.answering]).tolist()
 
     def route(self, request: str) -> Served:
@@ -102,7 +113,7 @@ class Engine:
         self._pending: list[Call] = []
 
     async def submit(self, request: str, rows: list[Any]) -> Answer:
-        """Have rows answered that the champion's reader has read. Raises ModelFailed when the model fails on one."""
+        """Have rows answered that the generation's reader has read. Raises ModelFailed when the model fails on one."""
         if len(self._pending) >= MAX_PENDING:
             raise Busy(f"{MAX_PENDING} requests wait already. Try again in a second.")
         loop = asyncio.get_running_loop()
@@ -126,7 +137,7 @@ class Engine:
     def _answer(self, batch: list[Call]) -> None:
         served = batch[0].served
         rows = [row for call in batch for row in call.rows]
-        outputs, errors = served.predict(rows, batch[0].generation.champion.reader)
+        outputs, errors = served.predict(rows, batch[0].generation.reader)
         try:
             self._record(served, batch, outputs, errors)
         except OSError as error:
@@ -163,7 +174,7 @@ class Engine:
             for shadow in generation.shadows:
                 started = time.perf_counter_ns()
                 rows = [row for call in batch for row in call.rows]
-                self._record(shadow, batch, *shadow.predict(rows, generation.champion.reader), started=started)
+                self._record(shadow, batch, *shadow.predict(rows, generation.reader), started=started)
 
     def _record(
         self,
@@ -197,6 +208,18 @@ class Engine:
         failed = sum(error is not None for error in errors)
         self.counts[variant.version, variant.role, "failed"] += failed
         self.counts[variant.version, variant.role, "answered"] += len(errors) - failed
+
+
+def _load(variant: Variant, generation: int, folder: Callable[[str], Path], runtime: Runtime) -> Served:
+    return Served(variant, generation, *open_model(folder(variant.package), runtime))
+
+
+def _load_or_excuse(variant: Variant, champion: Served, folder: Callable[[str], Path], runtime: Runtime) -> Served:
+    try:
+        return _load(variant, champion.generation, folder, runtime)
+    except Exception as error:
+        trouble = f"the model could not be loaded: {_reason(error)}"
+        return Served(variant, champion.generation, champion.signature, None, trouble)
 
 
 def _batches(pending: list[Call]) -> list[list[Call]]:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -10,10 +11,11 @@ from numpy.typing import NDArray
 
 from treadle.kernel.entity import from_plain, reading
 from treadle.kernel.errors import Invalid, TooLarge, did_you_mean
-from treadle.ports.runtime import Signature
+from treadle.ports.runtime import Field, Signature
 
 MAX_ROWS = 10_000
 
+_TYPES: dict[str, Any] = {"number": float, "text": str}
 _NUMBERS = {"FP16", "FP32", "FP64", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "BOOL"}
 
 
@@ -39,13 +41,22 @@ class V2Request(msgspec.Struct):
 
 
 class RowReader:
-    """Reads requests for one signature. Rows are structs whose attributes are ``f0``, ``f1``, … in the inputs' order."""
+    """Reads requests for one signature, and for others that share its requests.
 
-    def __init__(self, signature: Signature) -> None:
+    Rows are structs whose attributes are ``f0``, ``f1``, … in the order of the signature's inputs, then of those inputs that
+    only the others have: these may be missing in a request.
+    """
+
+    def __init__(self, signature: Signature, others: Sequence[Signature] = ()) -> None:
         self.signature = signature
-        names = {f"f{place}": field.name for place, field in enumerate(signature.inputs)}
-        types = {"number": float | None, "text": str | None}
-        fields = [(f"f{place}", types[field.kind]) for place, field in enumerate(signature.inputs)]
+        required = {field.name: field for field in signature.inputs}
+        extra = {f.name: f for other in others for f in other.inputs if f.name not in required}
+        names = {f"f{place}": name for place, name in enumerate([*required, *extra])}
+        self._optional = set(extra)
+        self._attributes = {name: attribute for attribute, name in names.items()}
+        fields: list[Any] = [(self._attributes[name], _TYPES[field.kind] | None) for name, field in required.items()]
+        for name, field in extra.items():
+            fields.append((self._attributes[name], _TYPES[field.kind] | None | msgspec.UnsetType, msgspec.UNSET))
         self.row: type[msgspec.Struct] = msgspec.defstruct("Row", fields, rename=names, forbid_unknown_fields=True)
         body = msgspec.defstruct(
             "Body",
@@ -62,7 +73,6 @@ class RowReader:
         self._body_type = body
         self._body: msgspec.json.Decoder[Any] = msgspec.json.Decoder(body)
         self._v2 = msgspec.json.Decoder(V2Request)
-        self._text = [field.kind == "text" for field in signature.inputs]
 
     def invocations(self, content: bytes) -> tuple[list[Any], str | None]:
         """MLflow's scoring body: exactly one of dataframe_records, dataframe_split, instances, inputs."""
@@ -103,23 +113,21 @@ class RowReader:
         columns = {tensor.name: self._tensor(tensor) for tensor in request.inputs}
         return self._records(_rows_of(columns)), request.id
 
-    def adopt(self, reader: "RowReader", rows: list[Any]) -> list[Any]:
-        """Rows that another signature's reader has read, as rows of this one. Raises Invalid when an input is missing."""
-        if reader.signature.inputs == self.signature.inputs:
-            return rows
-        mine = {field.name for field in self.signature.inputs}
-        plain = [{k: v for k, v in msgspec.to_builtins(row).items() if k in mine} for row in rows]
-        return list(from_plain(plain, list[self.row]))  # type: ignore[name-defined]
+    def columns(self, rows: list[Any], inputs: list[Field] | None = None) -> dict[str, NDArray[Any]]:
+        """Rows as a model's columns: float32 with NaN for null, objects with '' for null.
 
-    def columns(self, rows: list[Any]) -> dict[str, NDArray[Any]]:
-        """Rows as the model's columns: float32 with NaN for null, objects with '' for null."""
+        ``inputs`` are those of the signature, or of one of the others. Raises Invalid when a row lacks one of them.
+        """
         taken: dict[str, NDArray[Any]] = {}
-        for place, field in enumerate(self.signature.inputs):
-            name = f"f{place}"
-            if self._text[place]:
-                taken[field.name] = np.array([getattr(row, name) or "" for row in rows], dtype=object)
+        for field in self.signature.inputs if inputs is None else inputs:
+            attribute = self._attributes[field.name]
+            values = [getattr(row, attribute) for row in rows]
+            if field.name in self._optional and msgspec.UNSET in values:
+                raise Invalid(f"Field '{field.name}' is missing.")
+            if field.kind == "text":
+                taken[field.name] = np.array([value or "" for value in values], dtype=object)
             else:
-                taken[field.name] = np.array([getattr(row, name) for row in rows], dtype=np.float32)
+                taken[field.name] = np.array(values, dtype=np.float32)
         return taken
 
     def _instances(self, value: Any) -> list[Any]:
@@ -156,7 +164,7 @@ class RowReader:
         return rows
 
     def _tensor(self, tensor: V2Input) -> list[Any]:
-        names = [field.name for field in self.signature.inputs]
+        names = list(self._attributes)
         if tensor.name not in names:
             raise Invalid(f"The model has no input '{tensor.name}'.{did_you_mean(tensor.name, names)}")
         if tensor.datatype not in _NUMBERS and tensor.datatype != "BYTES":

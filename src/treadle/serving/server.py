@@ -73,13 +73,13 @@ class ModelServer:
         return await _answer(send, 200, answer, request, served)
 
     async def _predict(self, given: str, read: Read) -> tuple[str, Served, list[Any]]:
-        """Read the rows as the champion takes them, and have them answered by whom the request's id leads to."""
+        """Read the rows, and have them answered by whom the request's id leads to."""
         if self.engine is None:
             raise Unavailable(f"Endpoint '{self.name}' is loading its model. Try again in a second.")
-        champion = self.engine.generation.champion
-        rows, body_id = read(champion.reader)
+        generation = self.engine.generation
+        rows, body_id = read(generation.reader)
         request = given or _printable(body_id) or self._new_id()
-        answer = await self.engine.submit(request, rows) if rows else Answer([], champion)
+        answer = await self.engine.submit(request, rows) if rows else Answer([], generation.champion)
         return request, answer.served, answer.outputs
 
     async def _look(self, path: str, send: Send) -> None:

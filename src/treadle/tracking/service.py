@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Connection, select
 
@@ -12,7 +12,7 @@ from treadle.kernel.errors import Conflict, Invalid, NotFound
 from treadle.kernel.ids import new_id
 from treadle.kernel.operation import command, query
 from treadle.ports.database import Database, load
-from treadle.tracking.model import Artifact, Metric, Point, Run, RunFinished, RunStarted, Status
+from treadle.tracking.model import Artifact, Metric, Point, Run, RunFinished, RunStarted
 from treadle.tracking.tables import run_artifacts, run_params, run_points, runs
 
 
@@ -25,13 +25,18 @@ class Tracking:
     @command()
     def start_run(self, *, project: str, name: str = "", params: dict[str, str] | None = None) -> Run:
         """Begin a run."""
+        with self._database.write() as transaction:
+            run = self.begin(transaction, project, name, params or {})
+        return self.get(run=run)
+
+    def begin(self, transaction: Connection, project: str, name: str, params: Mapping[str, str]) -> str:
+        """Begin a run in the transaction of whoever needs it. Returns its id."""
         run = new_id("run")
         row = {"id": run, "project": project, "name": name or run, "status": "running"}
-        with self._database.write() as transaction:
-            transaction.execute(runs.insert().values(**row, started_at=self._clock.now()))
-            self._set_params(transaction, run, params or {})
-            self._events.append(transaction, RunStarted(run=run, project=project, name=row["name"]))
-        return self.get(run=run)
+        transaction.execute(runs.insert().values(**row, started_at=self._clock.now()))
+        self._set_params(transaction, run, params)
+        self._events.append(transaction, RunStarted(run=run, project=project, name=row["name"]))
+        return run
 
     @command()
     def log(self, *, run: str, metrics: list[Metric] | None = None, params: dict[str, str] | None = None) -> None:
@@ -58,7 +63,7 @@ class Tracking:
         return Artifact(path=path, digest=digest, bytes=bytes)
 
     @command()
-    def finish_run(self, *, run: str, status: Status = "finished") -> Run:
+    def finish_run(self, *, run: str, status: Literal["finished", "failed"] = "finished") -> Run:
         """End a run. Ending it again the same way changes nothing."""
         found = self.get(run=run)
         if found.status != status:

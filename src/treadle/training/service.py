@@ -14,6 +14,7 @@ from treadle.kernel.operation import command, query
 from treadle.pipelines.model import PipelineRun
 from treadle.pipelines.service import Pipelines
 from treadle.ports.database import Database, load
+from treadle.scope.model import duration
 from treadle.scope.service import Scope
 from treadle.tracking.model import Metric
 from treadle.tracking.service import Tracking
@@ -38,22 +39,19 @@ class TrainingService:
         found = self._scope.project(name=project)
         given = {**found.spec.pipeline.parameters, **(parameters or {})}
         datasets = {version.name: version.digest for version in self._data.snapshot(project=project)}
-        pipeline = self._pipelines.start(
-            project=project,
-            folder=found.folder,
-            file=found.spec.pipeline.file,
-            datasets=datasets,
-            parameters=given,
-        )
+        policy = found.spec.pipeline
+        seconds = duration(policy.step_timeout).total_seconds()
+        pipeline = self._pipelines.prepare(project, found.folder, policy.file, datasets, given, seconds)
         params = {key: str(value) for key, value in given.items()}
-        run = self._tracking.start_run(project=project, name=name, params=params)
         with self._database.write() as transaction:
-            event = TrainingStarted(run=run.id, project=project, pipeline=pipeline.id, datasets=datasets)
+            self._pipelines.begin(transaction, pipeline)
+            run = self._tracking.begin(transaction, project, name, params)
+            event = TrainingStarted(run=run, project=project, pipeline=pipeline.id, datasets=datasets)
             cause = self._events.append(transaction, event)
-            row = {"run": run.id, "project": project, "pipeline": pipeline.id, "state": "running"}
+            row = {"run": run, "project": project, "pipeline": pipeline.id, "state": "running"}
             row |= {"parameters": to_text(given), "actor": current_act().actor}
             transaction.execute(trainings.insert().values(**row, cause=cause))
-        return self.get(run=run.id)
+        return self.get(run=run)
 
     @query()
     def get(self, *, run: str) -> Training:
@@ -105,7 +103,8 @@ class TrainingService:
         self._tracking.finish_run(run=training.run)
         with self._database.write() as transaction:
             done = {"state": "succeeded", "package": package, "holdout": holdout}
-            transaction.execute(trainings.update().where(trainings.c.run == training.run).values(done))
+            if not transaction.execute(trainings.update().where(_running(training)).values(done)).rowcount:
+                return
             event = TrainingFinished(run=training.run, project=training.project, package=package, holdout=holdout)
             self._events.append(transaction, event)
 
@@ -113,9 +112,15 @@ class TrainingService:
         self._tracking.finish_run(run=training.run, status="failed")
         with self._database.write() as transaction:
             done = {"state": "failed", "error": error}
-            transaction.execute(trainings.update().where(trainings.c.run == training.run).values(done))
+            if not transaction.execute(trainings.update().where(_running(training)).values(done)).rowcount:
+                return
             event = TrainingFailed(run=training.run, project=training.project, error=error)
             self._events.append(transaction, event)
+
+
+def _running(training: Training) -> Any:
+    """True for the row as long as nobody has settled it."""
+    return (trainings.c.run == training.run) & (trainings.c.state == "running")
 
 
 def _outcome(pipeline: PipelineRun) -> tuple[str | None, str | None]:

@@ -44,12 +44,10 @@ class SQLDatabase:
         with self._translated(), self._engine.connect() as connection:
             yield connection
 
-    def in_order(self, transaction: Connection) -> None:  # noqa: ARG002
-        raise TypeError(f"{type(self).__name__} must say how it orders writers.")
-
     def migrate(self) -> None:
+        if self._is_current():
+            return
         with self.write() as connection:
-            self.in_order(connection)
             self._refuse_newer(connection)
             config = Config()
             config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
@@ -58,6 +56,15 @@ class SQLDatabase:
             schema_info.create(connection, checkfirst=True)
             connection.execute(schema_info.delete())
             connection.execute(schema_info.insert().values(treadle_version=version("treadle")))
+
+    def _is_current(self) -> bool:
+        """Whether this very Treadle has migrated the schema already, so that nobody has to wait for a turn."""
+        with self.read() as connection:
+            if not inspect(connection).has_table("schema_info"):
+                return False
+            newest = ScriptDirectory(str(Path(__file__).parent / "migrations")).get_current_head()
+            stored = connection.scalar(select(alembic_version.c.version_num))
+            return stored == newest and connection.scalar(select(schema_info.c.treadle_version)) == version("treadle")
 
     def close(self) -> None:
         self._engine.dispose()

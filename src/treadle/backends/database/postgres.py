@@ -1,16 +1,19 @@
 """PostgreSQL through psycopg 3."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.engine import make_url
 
 from treadle.backends.database.engine import SQLDatabase
 from treadle.kernel.errors import missing_extra
 
-_ORDER_LOCK = 0x7472656164  # "tread": the advisory lock that orders whoever writes events
+_TURN = 0x7472656164  # "tread": the advisory lock that writers hold in turn
 
 
 class PostgreSQL(SQLDatabase):
-    """``postgresql://USER:PASSWORD@HOST:PORT/DATABASE``. Writers of events are put in order by an advisory lock."""
+    """``postgresql://USER:PASSWORD@HOST:PORT/DATABASE``. Writers take their turn with an advisory lock."""
 
     def __init__(self, url: str) -> None:
         try:
@@ -19,5 +22,8 @@ class PostgreSQL(SQLDatabase):
             raise missing_extra("postgres", "A PostgreSQL database") from error
         super().__init__(url, engine)
 
-    def in_order(self, transaction: Connection) -> None:
-        transaction.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ORDER_LOCK})
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        with super().write() as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:turn)"), {"turn": _TURN})
+            yield connection

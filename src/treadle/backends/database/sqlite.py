@@ -37,9 +37,6 @@ class SQLite(SQLDatabase):
                 raise
             connection.exec_driver_sql("COMMIT")
 
-    def in_order(self, transaction: Connection) -> None:
-        """BEGIN IMMEDIATE has done it."""
-
 
 def _prepare(connection: Any, _: Any) -> None:
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "cache_size = -16000"):

@@ -94,8 +94,10 @@ class LocalProcesses:
         return replica if replica.pid == pid else None
 
     def _spec(self, name: str) -> EndpointSpec | None:
-        file = self._folder / name / "spec.json"
-        return from_json(file.read_bytes(), EndpointSpec) if file.exists() else None
+        try:
+            return from_json((self._folder / name / "spec.json").read_bytes(), EndpointSpec)
+        except FileNotFoundError:
+            return None
 
     def _ports(self, folder: Path) -> list[int]:
         file = folder / "ports.json"

@@ -191,6 +191,7 @@ def upgrade() -> None:
         sa.Column("file", sa.String(length=300), nullable=False),
         sa.Column("datasets", sa.Text(), nullable=False),
         sa.Column("parameters", sa.Text(), nullable=False),
+        sa.Column("step_timeout_seconds", sa.Float(), nullable=False),
         sa.Column("plan", sa.Text(), nullable=False),
         sa.Column("asof", sa.BigInteger(), nullable=False),
         sa.Column("state", sa.String(length=20), nullable=False),
