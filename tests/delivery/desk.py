@@ -78,7 +78,7 @@ class Desk:
                 LogRow(
                     id=name,
                     at=now,
-                    version="written by tests",
+                    version="p:1",
                     role=role,
                     generation=generation,
                     micros=micros,

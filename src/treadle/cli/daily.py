@@ -85,10 +85,11 @@ def run(
         worker = platform.worker("treadle run") if _alone(place) else None
 
         def turn() -> None:
-            if worker is not None and not worker.turn() + platform.turn():
-                time.sleep(0.01)
-            elif worker is None:
-                time.sleep(0.1)
+            moved = worker.turn() if worker is not None else 0
+            if worker is not None and (moved or not worker.busy):
+                moved += platform.turn()
+            if not moved:
+                time.sleep(0.01 if worker is not None else 0.1)
 
         verdict = _follow(platform, training.run, turn, quiet=json)
         if worker is not None:

@@ -53,14 +53,16 @@ class Worker:
         self._running.clear()
 
     def drain(self, *, timeout_seconds: float, turn: Callable[[], int]) -> None:
-        """Turn until nothing is left to do, calling ``turn`` as well each time, or until the time is over."""
+        """Turn until nothing is left to do, calling ``turn`` whenever a job may have changed something."""
         until = monotonic() + timeout_seconds
         while monotonic() < until:
-            moved = self.turn() + turn()
+            moved = self.turn()
+            if moved or not self.busy:
+                moved += turn()
             if not moved and not self.busy:
                 return
             if not moved:
-                time.sleep(0.005)
+                time.sleep(0.01)
         log.warning("work was left after %.0f s", timeout_seconds)
 
     def _settle(self, name: str) -> bool:

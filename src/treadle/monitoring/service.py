@@ -1,7 +1,8 @@
 """Measures each endpoint window by window: drift when it ends, performance when its labels are due."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from treadle.evaluation.metrics import metric as named
 from treadle.events.service import Events
 from treadle.kernel.clock import EPOCH, Clock
 from treadle.kernel.entity import from_json, to_text
+from treadle.kernel.event import Event
 from treadle.kernel.operation import query
 from treadle.monitoring.drift import compare
 from treadle.monitoring.model import (
@@ -35,8 +37,9 @@ from treadle.monitoring.tables import windows
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, load
 from treadle.ports.tree import fetch_tree
+from treadle.registry.model import ModelVersion
 from treadle.registry.service import Registry
-from treadle.scope.model import ProjectSpec, duration
+from treadle.scope.model import ProjectSpec, Requirement, duration
 from treadle.scope.service import Scope
 from treadle.serving.inference_log import InferenceLogs, LogRow
 from treadle.training.package import REFERENCE, Reference
@@ -111,9 +114,10 @@ class Monitoring:
 
     def _measure(self, endpoint: Endpoint, spec: ProjectSpec, start: datetime, end: datetime) -> None:
         rows = [row for row in self._logs.read(endpoint.name, start, end) if _reached_somebody(row)]
-        champion = self._registry.get(model=endpoint.model, number=endpoint.champion or 0)
+        champion = self._champion(endpoint, rows)
+        own = [row for row in rows if row.version == champion.ref]
         reference = self._reference(champion.package)
-        drift = _drift(reference, rows, spec.monitoring.effect) if len(rows) >= MIN_ROWS else []
+        drift = _drift(reference, own, spec.monitoring.effect) if len(own) >= MIN_ROWS else []
         window = Window(
             endpoint=endpoint.name,
             start=start,
@@ -127,19 +131,18 @@ class Monitoring:
             labels=0,
             measures=[],
         )
-        about: dict[str, Any] = {"endpoint": endpoint.name, "project": endpoint.project, "version": champion.ref}
-        about["start"] = start
-        moved = sorted((column for column in drift if column.drifted), key=lambda column: -column.psi)
         with self._database.write() as transaction:
             row = {name: getattr(window, name) for name in window.__struct_fields__}
             transaction.execute(windows.insert().values({**row, "drift": to_text(drift), "measures": "[]"}))
-            if moved:
-                names = [column.column for column in moved]
-                found = DriftFound(**about, columns=names, strongest=names[0], psi=moved[0].psi)
-                self._events.append(transaction, found)
-            limit, age = spec.retrain.older_than, end - champion.created_at
-            if limit is not None and age > limit:
-                self._events.append(transaction, ModelStale(**about, age_days=round(age / timedelta(days=1), 1)))
+            for event in _findings(endpoint, spec, window, champion):
+                self._events.append(transaction, event)
+
+    def _champion(self, endpoint: Endpoint, rows: list[LogRow]) -> ModelVersion:
+        """The version that gave most of a window's answers as champion; the endpoint's champion where there were none."""
+        ours = f"{endpoint.model}:"
+        champions = (row.version for row in rows if row.role == "champion" and row.version.startswith(ours))
+        versions = Counter(champions).most_common(1)
+        return self._registry.resolve(ref=versions[0][0] if versions else f"{endpoint.model}:{endpoint.champion}")
 
     def _complete_due(self, endpoint: Endpoint, spec: ProjectSpec) -> int:
         delay = duration(spec.labelled.label_delay) if spec.labelled else timedelta()
@@ -164,29 +167,17 @@ class Monitoring:
             Measure(metric=r.metric, value=found[r.id].value, low=found[r.id].low, high=found[r.id].high)
             for r in wanted
         ]
-        about: dict[str, Any] = {
-            "endpoint": endpoint.name,
-            "project": endpoint.project,
-            "version": window.champion,
-            "start": window.start,
-        }
         missed = [r for r in wanted if not (r.met_by(found[r.id].low) or r.met_by(found[r.id].high))]
-        production = [r for r in spec.requirement if r.metric == "latency_ms.p99" and window.rows >= MIN_ROWS]
-        missed += [r for r in production if not r.met_by(window.latency_ms_p99)]
         here = (windows.c.endpoint == endpoint.name) & (windows.c.start == window.start)
         with self._database.write() as transaction:
             values = {"state": "complete", "labels": len(labels), "measures": to_text(measures)}
             transaction.execute(windows.update().where(here).values(values))
             for requirement in missed:
-                value = found[requirement.id].value if requirement.id in found else window.latency_ms_p99
-                facts = about | {
-                    "requirement": requirement.id,
-                    "metric": requirement.metric,
-                    "bound": requirement.bound,
-                }
-                self._events.append(transaction, RequirementMissed(**facts, value=round(value, 5)))
+                self._events.append(transaction, _missed(endpoint, window, requirement, found[requirement.id].value))
             if window.rows >= MIN_ROWS and not labels and spec.labelled:
-                self._events.append(transaction, LabelsMissing(**about, labelled=0, rows=window.rows))
+                self._events.append(
+                    transaction, LabelsMissing(**_about(endpoint, window), labelled=0, rows=window.rows)
+                )
 
     def _answers(self, endpoint: str, since: datetime, until: datetime) -> Iterable[LogRow]:
         rows = self._logs.read(endpoint, since, until)
@@ -195,6 +186,40 @@ class Monitoring:
     def _reference(self, package: str) -> Reference:
         folder = fetch_tree(self._blobs, package, self._cache / package)
         return from_json((folder / REFERENCE).read_bytes(), Reference)
+
+
+def _findings(endpoint: Endpoint, spec: ProjectSpec, window: Window, champion: ModelVersion) -> Iterator[Event]:
+    """What a window shows as soon as it has ended."""
+    moved = sorted((column for column in window.drift if column.drifted), key=lambda column: -column.psi)
+    if moved:
+        names = [column.column for column in moved]
+        yield DriftFound(**_about(endpoint, window), columns=names, strongest=names[0], psi=moved[0].psi)
+    for requirement in spec.requirement:
+        late = requirement.metric == "latency_ms.p99" and window.rows >= MIN_ROWS
+        if late and not requirement.met_by(window.latency_ms_p99):
+            yield _missed(endpoint, window, requirement, window.latency_ms_p99)
+    limit, age = spec.retrain.older_than, window.end - champion.created_at
+    if limit is not None and age > limit:
+        yield ModelStale(**_about(endpoint, window), age_days=round(age / timedelta(days=1), 1))
+
+
+def _missed(endpoint: Endpoint, window: Window, requirement: Requirement, value: float) -> RequirementMissed:
+    return RequirementMissed(
+        **_about(endpoint, window),
+        requirement=requirement.id,
+        metric=requirement.metric,
+        bound=requirement.bound,
+        value=round(value, 5),
+    )
+
+
+def _about(endpoint: Endpoint, window: Window) -> dict[str, Any]:
+    return {
+        "endpoint": endpoint.name,
+        "project": endpoint.project,
+        "version": window.champion,
+        "start": window.start,
+    }
 
 
 def _reached_somebody(row: LogRow) -> bool:

@@ -1,8 +1,11 @@
 """Runs a project's steps as jobs, one step of progress per reconcile, and never makes the same thing twice."""
 
 import math
+import platform
 import typing
 from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -204,13 +207,13 @@ class Pipelines:
             transaction.execute(pipeline_steps.update().where(mine).values(state="running", job=job, key=key))
 
     def _key(self, pipeline: PipelineRun, step_plan: StepPlan) -> str:
-        """What decides a step's result: the code, and the content of each input."""
+        """What decides a step's result: the code, the installed packages, and the content of each input."""
         inputs: dict[str, Any] = {}
         for need in step_plan.needs:
             made = pipeline.step(need.name)
             given = {**pipeline.parameters, **pipeline.datasets, "asof": pipeline.asof}
             inputs[need.name] = made.output if made else given.get(need.name)
-        return digest_of(to_json([pipeline.code, pipeline.file, step_plan.name, inputs]))
+        return digest_of(to_json([pipeline.code, pipeline.file, step_plan.name, inputs, environment()]))
 
     def _settle(self, pipeline: PipelineRun, step: StepRun) -> int:
         job = self._jobs.get(job=step.job or "")
@@ -253,6 +256,13 @@ class Pipelines:
             transaction.execute(
                 pipeline_steps.insert().values(pipeline=pipeline.id, name=step_plan.name, place=place, **fresh)
             )
+
+
+@cache
+def environment() -> str:
+    """The digest of this Python and every package installed in it, with their versions."""
+    packages = sorted(f"{found.name}=={found.version}" for found in distributions())
+    return digest_of(to_json([platform.python_version(), packages]))
 
 
 def _hints(function: Any) -> dict[str, Any]:

@@ -30,9 +30,13 @@ def main() -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    look_at = 0.0
     while not stopping:
         try:
-            moved = worker.turn() + platform.turn()
+            moved = worker.turn()
+            if moved or time.monotonic() >= look_at:  # while jobs run, the wheel is looked at only now and then
+                moved += platform.turn()
+                look_at = time.monotonic() + IDLE_SECONDS
         except TreadleError as error:  # the database or the disk is away for a moment: the next turn tries again
             log.warning("%s", error.message)
             moved = 0
