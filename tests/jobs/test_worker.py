@@ -14,6 +14,7 @@ from treadle.jobs.model import Job
 from treadle.jobs.service import Jobs
 from treadle.jobs.worker import Worker
 from treadle.kernel.clock import ManualClock
+from treadle.kernel.errors import Unavailable
 from treadle.platform.wiring import Embedded
 from treadle.ports.executor import Executor, Launch
 
@@ -170,3 +171,27 @@ def test_the_process_of_a_job_reports_its_own_error(open_home: Callable[..., Emb
     assert (found.state, found.attempt) == ("failed", 1)
     assert found.error == "No stage of this Treadle handles jobs of kind 'fly'."
     assert "No stage of this Treadle handles jobs of kind 'fly'." in home.jobs.log(job=job).text
+
+
+def test_a_start_that_may_succeed_later_is_tried_again(
+    queue: Jobs, add: Add, clock: ManualClock, tmp_path: Path
+) -> None:
+    class Recovering(Subprocess):
+        troubles = 1
+
+        def start(self, launch: Launch) -> None:
+            if self.troubles:
+                self.troubles -= 1
+                raise Unavailable("the process that starts jobs has died")
+            super().start(launch)
+
+    executor = Recovering(f"subprocess://{tmp_path / 'recovering'}")
+    worker = Worker("w", queue, executor, launch)
+    job = add("crash", max_attempts=2)
+    worker.turn()
+    assert queue.get(job=job).state == "queued"
+    clock.advance(timedelta(minutes=1))
+    worker.turn()
+    assert queue.get(job=job).state == "running"
+    settle(worker)
+    executor.close()

@@ -10,7 +10,7 @@ from tests.evaluation.test_service import TRAINING
 from tests.loop.conftest import Wheel
 from tests.pipelines.project import declare, labelled, settle, write
 from treadle.evaluation.model import VerdictGiven
-from treadle.events.tables import event_cursors
+from treadle.events.tables import event_cursors, events
 from treadle.kernel.errors import Unavailable
 from treadle.loop.service import Loop
 from treadle.platform.wiring import Embedded
@@ -225,3 +225,24 @@ def test_a_whole_turn_repeated_after_a_crash_judges_once(open_home: Callable[...
     assert len(platform.evaluation.find()) == 1
     assert [version.ref for version in platform.registry.find()] == ["p:1"]
     assert [rollout.state for rollout in platform.delivery.rollouts()] == ["promoted"]
+
+
+def test_an_event_that_cannot_be_read_is_told_and_stops_nobody(wheel: Wheel) -> None:
+    poison = wheel.happens(wheel.drift())
+    with wheel.platform.database.write() as transaction:
+        transaction.execute(events.update().where(events.c.number == poison).values(body='{"from": "another age"}'))
+    after = wheel.drifts()
+    assert after.outcome == "acted"
+    (told,) = [decision for decision in wheel.loop.decisions() if decision.event == poison]
+    assert told.outcome == "failed"
+    assert "another age" in told.reason or "from" in told.reason
+
+
+def test_one_stage_in_trouble_stops_no_other(wheel: Wheel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> int:
+        raise ZeroDivisionError("a defect in one stage")
+
+    monkeypatch.setattr(wheel.platform.pipelines, "reconcile", broken)
+    event = wheel.happens(wheel.drift())
+    wheel.platform.turn()
+    assert [decision.outcome for decision in wheel.loop.decisions() if decision.event == event] == ["acted"]

@@ -245,3 +245,20 @@ def test_rows_hold_what_was_asked(tmp_path: Path) -> None:
     (row,) = logged(tmp_path)
     assert row.inputs == {"colour": "né\n", "size": 1.5, "weight": 0.0}
     assert row.micros >= 0
+
+
+def test_a_candidate_that_cannot_be_loaded_fails_and_costs_no_answer(tmp_path: Path) -> None:
+    candidate = variant(tmp_path, "m:2", "candidate", 0.5)
+    (tmp_path / "packages" / candidate.package / "model.onnx").unlink()
+    e = engine(tmp_path, variant(tmp_path, "m:1", weight=0.5), candidate)
+    assert gathered(lambda: [ask(e, request, ("red", 1.0)) for request in ids(20)]) == [[1.0]] * 20
+    failed = [row.error for row in logged(tmp_path) if row.role == "candidate"]
+    assert failed
+    assert all(error is not None and "could not be loaded" in error for error in failed)
+
+
+def test_a_champion_that_cannot_be_loaded_is_no_generation(tmp_path: Path) -> None:
+    champion = variant(tmp_path, "m:1")
+    (tmp_path / "packages" / champion.package / "model.onnx").unlink()
+    with pytest.raises(FileNotFoundError):
+        generation(tmp_path, champion)
