@@ -15,7 +15,7 @@ from treadle.events.service import Events
 from treadle.jobs.model import Job
 from treadle.jobs.service import Jobs
 from treadle.jobs.worker import Worker
-from treadle.kernel.errors import Invalid, TreadleError
+from treadle.kernel.errors import Invalid, TreadleError, missing_extra
 from treadle.kernel.event import acting
 from treadle.loop.service import Loop
 from treadle.monitoring.service import Monitoring
@@ -30,6 +30,7 @@ from treadle.tracking.service import Tracking
 from treadle.training.service import TrainingService
 
 log = logging.getLogger(__name__)
+TRAINED_WITH = ("pandas", "sklearn", "skl2onnx", "onnx", "onnxruntime")
 
 
 class Services:
@@ -182,4 +183,7 @@ def _key(home: Path) -> bytes:
 
 
 def _reason(error: Exception) -> str:
+    """What went wrong in a job, in a sentence; a library that an extra brings is named with its extra."""
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in TRAINED_WITH:
+        return missing_extra("train", f"'{error.name}'").message
     return str(error) if isinstance(error, TreadleError) else f"{type(error).__name__}: {error}"
