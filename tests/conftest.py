@@ -10,11 +10,16 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import create_engine, text
 
 from treadle.kernel.clock import ManualClock
 from treadle.platform.settings import settings_for
 from treadle.platform.wiring import Embedded
+
+# Machines are shared: how long an example takes says nothing about the code.
+settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared machine")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
