@@ -10,7 +10,7 @@ from treadle.cli.output import errors
 from treadle.data.model import Label
 from treadle.delivery.model import Endpoint
 from treadle.kernel.entity import Entity
-from treadle.kernel.errors import Invalid, NotFound, TreadleError, Unavailable, did_you_mean
+from treadle.kernel.errors import Invalid, NotFound, TreadleError, Unavailable
 
 
 class Answer(Entity):
@@ -31,13 +31,21 @@ def ask_rows(endpoint: Endpoint, file: Path, id_column: str) -> list[Answer]:
         return [_ask(client, row[id_column], _inputs(row, kinds, file)) for row in shown]
 
 
-def read_labels(file: Path, id_column: str, value_column: str) -> list[Label]:
+def read_labels(file: Path, id_column: str, value_column: str, positive: str | None = None) -> list[Label]:
+    """The truth of each request; where it is in words, ``positive`` is the one that counts as 1."""
     rows = _rows(file, id_column)
     _demand(value_column, rows[0], file)
     try:
-        return [Label(request=row[id_column], value=float(row[value_column])) for row in rows]
+        return [Label(request=row[id_column], value=_truth(row[value_column], positive)) for row in rows]
     except ValueError as error:
-        raise Invalid(f"{file}: column '{value_column}' holds something that is not a number: {error}.") from error
+        raise Invalid(
+            f"{file}: column '{value_column}' holds something that is not a number: {error}. "
+            "Where it holds words, name the one that counts as 1 with --positive."
+        ) from error
+
+
+def _truth(text: str, positive: str | None) -> float:
+    return float(text) if positive is None else float(text == positive)
 
 
 def _ask(client: httpx.Client, request: str, inputs: dict[str, str | float | None]) -> Answer:
@@ -73,4 +81,6 @@ def _rows(file: Path, id_column: str) -> list[dict[str, str]]:
 
 def _demand(column: str, row: dict[str, str], file: Path) -> None:
     if column not in row:
-        raise Invalid(f"'{file}' has no column '{column}'.{did_you_mean(column, row)}")
+        raise Invalid(
+            f"'{file}' has no column '{column}'. It has: {', '.join(map(str, row))}. Requests are named with --id."
+        )

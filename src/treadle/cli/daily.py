@@ -13,6 +13,7 @@ from treadle.cli.output import (
     Token,
     Url,
     console,
+    errors,
     home_of,
     open_services,
     person,
@@ -44,21 +45,29 @@ def init(
     """Make a project that runs: treadle.toml, pipeline.py and a dataset (yours, or a made-up one)."""
     from treadle.cli.scaffold import scaffold
 
-    folder, left_out = scaffold(name, Path.cwd(), csv, label, id)
-    if left_out:
-        console.print(f"Left out, being neither numbers nor text: {', '.join(left_out)}.")
+    folder, table = scaffold(name, Path.cwd(), csv, label, id)
+    if table.left_out:
+        console.print(f"Left out, being neither numbers nor text: {', '.join(table.left_out)}.")
+    if table.positive:
+        console.print(
+            f"The model will give the probability that {table.label} is {table.positive}; pipeline.py says so."
+        )
     console.print(f"Made [bold]{folder.name}/[/]: treadle.toml says what is wanted, pipeline.py how it is made.")
     console.print(f"Next: cd {folder.name} && treadle run")
 
 
 def check(file: Annotated[Path, typer.Argument(help="The file, or the folder it is in.")] = Path()) -> None:
     """Check treadle.toml and the steps of its pipeline, without running anything."""
+    from treadle.kernel.errors import NotFound
     from treadle.pipelines.step import plan, read_steps
     from treadle.scope.file import read
 
     spec = read(file)
     folder = file if file.is_dir() else file.parent
     steps = plan(read_steps(folder / spec.pipeline.file), given={*spec.data, *spec.pipeline.parameters})
+    for name, source in spec.data.items():
+        if not (folder / source.source).exists():
+            raise NotFound(f"There is no '{folder / source.source}', which [data.{name}] names as its source.")
     console.print(
         f"{spec.project.name} is fine: {len(spec.requirement)} requirements; {' → '.join(s.name for s in steps)}"
     )
@@ -70,7 +79,7 @@ def run(
     home: Home = None,
     json: Json = False,
 ) -> None:
-    """Train a candidate on the data and code as they are now, and have it judged."""
+    """Train a candidate on the data and code as they are now, and have it judged. Exit code 1 when it does not pass."""
     from treadle.kernel.event import act_as
     from treadle.platform.start import embedded
     from treadle.scope.file import nearest, read
@@ -91,13 +100,22 @@ def run(
             if not moved:
                 time.sleep(0.01 if worker is not None else 0.1)
 
-        verdict = _follow(platform, training.run, turn, quiet=json)
+        try:
+            verdict = _follow(platform, training.run, turn, quiet=json)
+        except KeyboardInterrupt:
+            stop = f"treadle pipelines cancel --pipeline {training.pipeline}"
+            errors.print(
+                f"Interrupted. The training goes on with 'treadle up'; end it for good with: {stop}", soft_wrap=True
+            )
+            raise
         if worker is not None:
             worker.drain(timeout_seconds=60, turn=platform.turn)
         if json:
             print_json(verdict)
         else:
             _print_verdict(platform, verdict)
+    if verdict.outcome != "passed":
+        raise typer.Exit(1)
 
 
 def status(
@@ -174,7 +192,9 @@ def rollback(
 def ask(
     endpoint: Annotated[str, typer.Argument(help="The endpoint.")],
     file: Annotated[Path, typer.Argument(help="A CSV file with the input columns, one request a row.")],
-    id: Annotated[str, typer.Option(help="The column that names each request, for labels to join later.")] = "id",
+    id: Annotated[
+        str | None, typer.Option(help="The column that names each request (default: treadle.toml's).")
+    ] = None,
     home: Home = None,
     url: Url = None,
     token: Token = None,
@@ -183,8 +203,9 @@ def ask(
     """Send each row of a CSV file to an endpoint as a request of its own."""
     from treadle.cli.asking import ask_rows
 
-    found = open_services(home, url, token).delivery.endpoint(name=endpoint)
-    answers = ask_rows(found, file, id)
+    services = open_services(home, url, token)
+    found = services.delivery.endpoint(name=endpoint)
+    answers = ask_rows(found, file, id or _id_column(services, found.project))
     if json:
         print_json(answers)
         return
@@ -195,7 +216,10 @@ def ask(
 def label(
     file: Annotated[Path, typer.Argument(help="A CSV file with the truth of each request.")],
     value: Annotated[str, typer.Option(help="The column that holds the truth.")],
-    id: Annotated[str, typer.Option(help="The column that names the request.")] = "id",
+    positive: Annotated[
+        str | None, typer.Option(help="The word that counts as 1, where the truth is in words.")
+    ] = None,
+    id: Annotated[str | None, typer.Option(help="The column that names the request (default: treadle.toml's).")] = None,
     project: Project = None,
     home: Home = None,
     url: Url = None,
@@ -206,7 +230,9 @@ def label(
     from treadle.cli.asking import read_labels
 
     services = open_services(home, url, token)
-    added = services.data.add_labels(project=_project(services, project), labels=read_labels(file, id, value))
+    name = _project(services, project)
+    labels = read_labels(file, id or _id_column(services, name), value, positive)
+    added = services.data.add_labels(project=name, labels=labels)
     if json:
         print_json({"labels": added})
     else:
@@ -326,6 +352,12 @@ def _print_wheel(wheel: "Wheel") -> None:
     for wait in wheel.waiting:
         console.print(f"[yellow]→[/] {wait}", soft_wrap=True)
     console.print()
+
+
+def _id_column(services: "Services", project: str) -> str:
+    """The column that names a row, as treadle.toml says."""
+    labelled = services.scope.project(name=project).spec.labelled
+    return (labelled.id if labelled else None) or "id"
 
 
 def _project(services: "Services", project: str | None) -> str:

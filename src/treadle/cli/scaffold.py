@@ -12,7 +12,14 @@ import duckdb
 from treadle.kernel.errors import Conflict, Invalid, NotFound, did_you_mean
 
 ROWS = 4000
-NUMERIC = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE", "DECIMAL", "BOOLEAN")
+NUMERIC = ("BIGINT", "HUGEINT", "DOUBLE")
+KINDS = [
+    "BIGINT",
+    "DOUBLE",
+    "DATE",
+    "TIMESTAMP",
+    "VARCHAR",
+]  # yes/no and true/false are text: so every reader sees them alike
 
 
 class Table(NamedTuple):
@@ -24,12 +31,13 @@ class Table(NamedTuple):
     label: str
     positive: str | None
     two_classes: bool
+    id: str | None
 
 
 def scaffold(
     name: str, where: Path, csv: Path | None = None, label: str | None = None, id: str | None = None
-) -> tuple[Path, list[str]]:
-    """Make the folder ``where/name``. Gives it, and the columns that are neither numbers nor text and so left out.
+) -> tuple[Path, Table]:
+    """Make the folder ``where/name``. Gives it, and what was seen in the CSV.
 
     Raises Conflict when the folder is there already, Invalid when the CSV does not fit.
     """
@@ -44,7 +52,7 @@ def scaffold(
         table, source = look_at(csv, label, id), csv.name
     else:
         table, source = (
-            Table(["contract"], ["months", "support_calls", "price"], [], "left", None, True),
+            Table(["contract"], ["months", "support_calls", "price"], [], "left", None, True, "id"),
             "customers.csv",
         )
     with as_file(files("treadle.cli").joinpath("template")) as template:
@@ -54,11 +62,11 @@ def scaffold(
     (folder / ".gitignore").write_text(".treadle/\n", encoding="utf-8")
     (folder / "data").mkdir()
     if csv is not None:
-        shutil.copyfile(csv, folder / "data" / source)
+        _copy(csv, folder / "data" / source)
     else:
         (folder / "data" / source).write_text(customers(ROWS, seed=7), encoding="utf-8")
         (folder / "data" / "new-customers.csv").write_text(customers(300, seed=8, start=ROWS), encoding="utf-8")
-    return folder, table.left_out
+    return folder, table
 
 
 def look_at(csv: Path, label: str, id: str | None) -> Table:
@@ -67,9 +75,13 @@ def look_at(csv: Path, label: str, id: str | None) -> Table:
         raise NotFound(f"There is no file '{csv}'.")
     with duckdb.connect() as db:
         try:
-            relation = db.read_csv(str(csv))
+            relation = db.sql(f"SELECT * FROM read_csv({_text(csv)}, auto_type_candidates = {KINDS}, header = true)")
+            rows = len(relation)
         except duckdb.Error as error:
-            raise Invalid(f"'{csv}' cannot be read as CSV: {str(error).splitlines()[0]}") from error
+            what = " ".join(line.strip() for line in str(error).splitlines()[:3])
+            raise Invalid(f"'{csv}' cannot be read as CSV in UTF-8: {what[:300]}") from error
+        if not rows:
+            raise Invalid(f"'{csv}' has no rows below its header.")
         kinds = dict(zip(relation.columns, map(str, relation.types), strict=True))
         for column in (label, *([id] if id else [])):
             if column not in kinds:
@@ -83,8 +95,8 @@ def look_at(csv: Path, label: str, id: str | None) -> Table:
         raise Invalid(
             f"Column '{label}' is neither a number nor one of two values, so this template cannot predict it."
         )
-    positive = None if not two or sorted(values) == [0, 1] else repr(max(values))
-    return Table(text, numbers, [c for c in inputs if c not in text + numbers], label, positive, two)
+    positive = None if not two or (numeric and sorted(values) == [0, 1]) else repr(max(values))
+    return Table(text, numbers, [c for c in inputs if c not in text + numbers], label, positive, two, id)
 
 
 def customers(rows: int, *, seed: int, start: int = 0) -> str:
@@ -104,6 +116,7 @@ def _fill(file: Path, name: str, source: str, table: Table) -> None:
     """Put a table's facts where the template has capitals."""
     estimator = "HistGradientBoostingClassifier" if table.two_classes else "HistGradientBoostingRegressor"
     truth = f"    table[LABEL] = (table[LABEL] == {table.positive}).astype(int)\n" if table.positive else ""
+    words = "[*TEXT, LABEL]" if table.positive and table.positive.startswith(("'", '"')) else "TEXT"
     facts = {
         "PROJECT": name,
         "SOURCE": source,
@@ -114,11 +127,26 @@ def _fill(file: Path, name: str, source: str, table: Table) -> None:
         "AT_LEAST": "0.65" if table.two_classes else "0.1",
         "ESTIMATOR": estimator,
         "    TRUTH\n": truth,
+        "WORDS": words,
+        'id = "ID_COLUMN"\n': f'id = "{table.id}"\n' if table.id else "",
     }
     text = file.read_text(encoding="utf-8")
     for placeholder, fact in facts.items():
         text = text.replace(placeholder, fact)
     file.write_text(text, encoding="utf-8")
+
+
+def _copy(csv: Path, to: Path) -> None:
+    """The same rows with commas, quotes and a header, whatever the file used."""
+    with duckdb.connect() as db:
+        db.execute(
+            f"COPY (SELECT * FROM read_csv({_text(csv)}, all_varchar = true, header = true)) TO {_text(to)} (HEADER)"
+        )
+
+
+def _text(path: Path) -> str:
+    """A path as SQL text."""
+    return "'" + str(path).replace("'", "''") + "'"
 
 
 def _listed(names: list[str]) -> str:

@@ -132,7 +132,9 @@ class Delivery:
         last = promoted[0]
         with self._database.write() as transaction:
             self._set_champion(transaction, current.name, last.previous)
-            transaction.execute(rollouts.update().where(rollouts.c.id == last.id).values(state="rolled back"))
+            transaction.execute(
+                rollouts.update().where(rollouts.c.id == last.id).values(state="rolled back", reason=reason)
+            )
             event = RolloutRolledBack(**_about(last), step="after promotion", reason=reason)
             self._events.append(transaction, event)
         self._reconcile(endpoint)

@@ -84,6 +84,9 @@ class Events:
         """
         for name in (subject, *(f"{kind}:{subject}" for kind in SUBJECTS)):
             newest = self.history(subject=name, newest_first=True, limit=1)
+            if newest and name.startswith("version:"):  # what became of it is told by its rollouts
+                fates = [record for record in self.used(thing=name) if record.type.startswith("Rollout")]
+                newest = [max([*newest, *fates], key=lambda record: record.number)]
             if newest:
                 return Thread(subject=name, events=self.causes(number=newest[0].number))
         with self._database.read() as connection:

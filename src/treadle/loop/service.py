@@ -101,7 +101,7 @@ class Loop:
         verdicts = self._evaluation.find(project=project, limit=1)
         endpoints = self._delivery.endpoints(project=project)
         main = next((e for e in endpoints if e.name == e.model), None)
-        windows = self._monitoring.windows(endpoint=main.name, limit=8) if main else []
+        windows = self._monitoring.windows(endpoint=main.name, limit=200) if main else []
         rollouts = self._delivery.rollouts(endpoint=main.name, limit=1) if main else []
         return Wheel(
             project=project,

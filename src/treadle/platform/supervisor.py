@@ -71,7 +71,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         told = False
-        while not self._stopping:
+        while not self._stopping and (self._run / LOCK).exists():  # a home that was removed needs nobody
             for kept in self._kept:
                 kept.tend()
             self._target.tend()
@@ -111,7 +111,12 @@ def running(home: Path) -> int | None:
 def revive(settings: Settings) -> None:
     """Start a supervisor again when the one that started this process was killed."""
     address = os.environ.get("TREADLE_SUPERVISED")
-    if address is None or time.monotonic() - _revived[0] < REVIVE_SECONDS or running(settings.folder) is not None:
+    if (
+        address is None
+        or not (settings.folder / "run" / LOCK).exists()
+        or time.monotonic() - _revived[0] < REVIVE_SECONDS
+        or running(settings.folder) is not None
+    ):
         return
     _revived[0] = time.monotonic()
     host, port = address.split()

@@ -31,7 +31,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     look_at = 0.0
-    while not stopping:
+    lock = settings.folder / "run" / "worker.lock"
+    while not stopping and lock.exists():  # a home that was removed needs no worker
         try:
             moved = worker.turn()
             if moved or time.monotonic() >= look_at:  # while jobs run, the wheel is looked at only now and then

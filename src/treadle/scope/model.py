@@ -43,11 +43,12 @@ class About(Entity):
 class DataSource(Entity):
     """``[data.NAME]``: where a dataset comes from, and what it is. The label's name marks the dataset that is learnt from.
 
-    Owner, licence and sensitivity are the inventory: kept with every version of this file, they decide nothing.
+    ``id`` is the column that names a row, and so the request that asks about it. Owner, licence and sensitivity are the inventory: kept with every version of this file, they decide nothing.
     """
 
     source: str
     label: str | None = None
+    id: str | None = None
     label_delay: str = "0s"
     owner: str = ""
     licence: str = ""

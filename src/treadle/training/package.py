@@ -33,7 +33,7 @@ class Model(Packaged):
 
     ``estimator`` is a fitted scikit-learn estimator or pipeline; ``inputs`` the frame of input columns it was fitted on.
     Packaging converts it to ONNX and compares both on real rows; it refuses when they differ by more than ``tolerance``
-    (absolute, on the output).
+    (on the output; relative to its largest size where that is above 1).
     """
 
     def __init__(self, estimator: Any, inputs: Any, *, tolerance: float = PARITY_TOLERANCE) -> None:
@@ -64,10 +64,11 @@ class Model(Packaged):
         original = np.asarray(method(rows))
         original = original[:, 1] if signature.output == "probability" else original
         worst = float(np.max(np.abs(original - packaged[: len(original)]))) if len(original) else 0.0
-        if not worst <= self.tolerance:
+        scale = max(1.0, float(np.max(np.abs(original)))) if len(original) else 1.0
+        if not worst <= self.tolerance * scale:
             raise Invalid(
                 f"The packaged model differs from the trained one by {worst:.2g} on {len(original)} training rows, more "
-                f"than the tolerance of {self.tolerance:g}. Nothing was packaged."
+                f"than the tolerance of {self.tolerance * scale:g}. Nothing was packaged."
             )
         return worst
 

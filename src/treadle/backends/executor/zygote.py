@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 PRELOADED = (
-    "treadle.platform.job",
+    "treadle.platform.wiring",
     "duckdb",
     "pandas",
     "sklearn.compose",

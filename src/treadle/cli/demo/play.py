@@ -142,6 +142,7 @@ class Play:
         self.clock.advance(timedelta(days=2))
         for day in _days(LAST + timedelta(days=1), LAST + timedelta(days=2)):
             self._learn(truths.get(day, []))
+        self._turn()  # so that the home is at rest, and nothing begins when somebody looks around in it
 
     def _learn(self, landed: list[Any]) -> None:
         if landed:

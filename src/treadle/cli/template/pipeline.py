@@ -18,9 +18,9 @@ LABEL = "LABEL_COLUMN"
 @treadle.step
 def table(rows: Path) -> pd.DataFrame:
     """``rows`` is the dataset of that name in treadle.toml. What is missing stays missing; text becomes ''."""
-    table = pd.read_csv(rows)
+    table = pd.read_csv(rows, dtype=dict.fromkeys(WORDS, str)).dropna(subset=[LABEL])
     TRUTH
-    return table.fillna(dict.fromkeys(TEXT, ""))
+    return table.fillna(dict.fromkeys(TEXT, "")).reset_index(drop=True)
 
 
 @treadle.step
