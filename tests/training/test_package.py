@@ -71,7 +71,8 @@ def test_a_model_folder_holds_no_pickle(tmp_path: Path) -> None:
 def test_a_broken_parity_is_refused_with_its_numbers(tmp_path: Path) -> None:
     rows = f"{PARITY_ROWS} training rows"
     with pytest.raises(
-        Invalid, match=rf"differs from the trained one by 0\.5 on {rows}, more than the tolerance of 0\.0106983\. Nothing"
+        Invalid,
+        match=rf"differs from the trained one by 0\.5 on {rows}, more than the tolerance of 0\.0106983\. Nothing",
     ):
         save(tmp_path / "m", OffBy(0.5))
     assert not (tmp_path / "m" / "reference.json").exists()
