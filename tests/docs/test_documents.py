@@ -37,12 +37,12 @@ def test_every_block_of_a_page_runs(page: Path, tmp_path: Path) -> None:
             script += "".join(runnable(line) for line in text.splitlines(keepends=True))
     try:
         ran = subprocess.run(
-            ["bash", "-c", script],
+            ["timeout", "--kill-after=5", str(TIMEOUT_SECONDS), "bash", "-c", script],  # ends by itself, whoever waits
             cwd=tmp_path,
             env=environment(),
             capture_output=True,
             text=True,
-            timeout=TIMEOUT_SECONDS,
+            timeout=TIMEOUT_SECONDS + 10,
         )
     finally:
         stop_what_was_started(tmp_path)
