@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
-
 import pytest
 
 from tests.pipelines.project import declare, defaults, labelled, settle, write
@@ -11,7 +9,7 @@ from treadle.kernel.errors import NotFound, Unavailable
 from treadle.kernel.event import acting
 from treadle.platform.wiring import Embedded
 from treadle.ports.tree import read_tree
-from treadle.tracking.model import Run
+from treadle.tracking.model import Run, Status
 from treadle.tracking.service import Tracking
 from treadle.training.model import Training
 from treadle.training.service import TrainingService
@@ -160,7 +158,7 @@ class Interrupted(Tracking):
 
     failures = 1
 
-    def finish_run(self, *, run: str, status: Literal["finished", "failed"] = "finished") -> Run:
+    def finish_run(self, *, run: str, status: Status = "finished") -> Run:
         if self.failures:
             self.failures -= 1
             raise Unavailable("the process died here")

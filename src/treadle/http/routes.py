@@ -11,13 +11,14 @@ from starlette.routing import Route
 
 from treadle.access.model import Caller
 from treadle.http.auth import caller_of, require
-from treadle.kernel.entity import from_json, to_json
+from treadle.kernel.entity import from_json, from_packed, to_json, to_packed
 from treadle.kernel.errors import Invalid, TooLarge
 from treadle.kernel.event import acting
 from treadle.kernel.operation import Operation, operations
 from treadle.platform.wiring import STAGES, Embedded
 
 MAX_BODY_BYTES = 64 << 20
+PACKED = "application/msgpack"
 
 
 def operation_routes(platform: Embedded) -> list[Route]:
@@ -35,6 +36,8 @@ def _route(platform: Embedded, stage: str, operation: Operation) -> Route:
         require(caller, operation.role)
         arguments = await _arguments(request, operation)
         result = await run_in_threadpool(_call, method, arguments, caller)
+        if request.headers.get("accept") == PACKED:
+            return Response(to_packed(result), media_type=PACKED)
         return Response(to_json(result), media_type="application/json")
 
     return Route(f"/api/v1/{stage}/{operation.name}", endpoint, methods=[operation.method])
@@ -50,7 +53,8 @@ async def _arguments(request: Request, operation: Operation) -> dict[str, Any]:
         asked = {name: _read(operation, name, text) for name, text in request.query_params.items()}
         return operation.bind(asked, strict=False)
     content = await body_of(request, MAX_BODY_BYTES)
-    given = from_json(content or b"{}", object)
+    packed = request.headers.get("content-type") == PACKED
+    given = from_packed(content, object) if packed else from_json(content or b"{}", object)
     if not isinstance(given, dict):
         raise Invalid(f"The body must be a JSON object of the arguments of '{operation.name}'.")
     return operation.bind(given)

@@ -42,6 +42,17 @@ def from_json(data: bytes | str, kind: type[T]) -> T:
         return msgspec.json.decode(data, type=kind)
 
 
+def to_packed(value: object) -> bytes:
+    """MessagePack: what machines exchange, since it keeps NaN, infinities, moments and bytes as they are."""
+    return msgspec.msgpack.encode(value)
+
+
+def from_packed(data: bytes, kind: type[T]) -> T:
+    """Decode MessagePack into ``kind``. Raises Invalid naming the field."""
+    with reading(kind):
+        return msgspec.msgpack.decode(data, type=kind)
+
+
 @contextmanager
 def reading(kind: object) -> Iterator[None]:
     """Whatever goes wrong while JSON is decoded into ``kind`` within this block is Invalid, and names the field."""

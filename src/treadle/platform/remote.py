@@ -7,13 +7,14 @@ from typing import Any, TypeVar, cast
 
 import httpx
 
-from treadle.kernel.entity import from_json, from_plain, to_json, to_plain
+from treadle.kernel.entity import from_json, from_packed, from_plain, to_json, to_packed, to_plain
 from treadle.kernel.errors import Corrupt, TreadleError, Unavailable, error_named
 from treadle.kernel.operation import Operation, operations
 from treadle.platform.wiring import STAGES, Services
 from treadle.ports.blobs import digest_of
 
 S = TypeVar("S")
+PACKED = "application/msgpack"
 _TRIES = 3
 
 
@@ -30,10 +31,11 @@ class Connection:
         path = f"/api/v1/{stage}/{operation.name}"
         if operation.kind == "query":
             given = {name: _text(value) for name, value in arguments.items() if value is not None}
-            answer = self.request("GET", path, params=given)
+            answer = self.request("GET", path, params=given, headers={"Accept": PACKED})
         else:
-            answer = self.request("POST", path, content=to_json(arguments))
-        return from_plain(from_json(answer.content, object), operation.result)
+            headers = {"Accept": PACKED, "Content-Type": PACKED}
+            answer = self.request("POST", path, content=to_packed(arguments), headers=headers)
+        return from_plain(from_packed(answer.content, object), operation.result)
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         """One request; a GET is tried again when the server is not there for a moment."""

@@ -116,7 +116,7 @@ class Embedded(Services):
 
     def turn(self) -> int:
         """One turn of the wheel: every stage takes the step it can take now. Returns how much moved."""
-        reconcilers = (self.pipelines, self.training, self.evaluation, self.delivery, self.monitoring)
+        reconcilers = (self.tracking, self.pipelines, self.training, self.evaluation, self.delivery, self.monitoring)
         with acting("treadle"):
             return sum(_shielded(stage.reconcile) for stage in reconcilers) + _shielded(self.loop.react)
 

@@ -1,24 +1,79 @@
+"""Experiments and their runs: what was tried, with which parameters and data, and what came out."""
+
 from datetime import datetime
 from typing import Literal
 
 from treadle.kernel.entity import Entity
 from treadle.kernel.event import Event
 
-Status = Literal["running", "finished", "failed"]
+Status = Literal["running", "scheduled", "finished", "failed", "killed"]
+
+
+class Experiment(Entity):
+    """Runs that belong together. ``artifacts_at`` is where MLflow clients put its runs' artifacts."""
+
+    id: int
+    project: str
+    name: str
+    artifacts_at: str
+    tags: dict[str, str]
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None = None
 
 
 class Metric(Entity):
-    """One measured value. ``step`` counts whatever the run counts: epochs, batches, days."""
+    """One measured value. ``step`` counts whatever the run counts; it may have a fraction, and repeat. ``at`` is now if not given."""
 
     key: str
     value: float
-    step: int = 0
+    step: int | float = 0
+    at: datetime | None = None
 
 
 class Point(Entity):
-    step: int
+    step: int | float
     value: float
     at: datetime
+
+
+class Batch(Entity):
+    """What one sender adds to a run at once. ``points`` holds a packed piece (see ``segments``) by metric.
+
+    A sender that may send a batch twice names its ``stream`` and counts ``sequence`` up from 1: each number is stored once.
+    """
+
+    run: str
+    points: dict[str, bytes] = {}
+    params: dict[str, str] = {}
+    tags: dict[str, str] = {}
+    stream: str = ""
+    sequence: int = 0
+
+
+class Series(Entity):
+    """What is known of a metric without reading its points. ``low`` and ``high`` leave NaN out."""
+
+    key: str
+    points: int
+    last: float
+    step: int | float
+    at: datetime
+    low: float | None
+    high: float | None
+
+
+class Dataset(Entity):
+    """Data that a run used, as its client described it. ``digest`` names the content."""
+
+    name: str
+    digest: str
+    source_type: str = ""
+    source: str = ""
+    schema: str | None = None
+    profile: str | None = None
+    context: str = ""
+    tags: dict[str, str] = {}
 
 
 class Artifact(Entity):
@@ -31,19 +86,113 @@ class Run(Entity):
     """One try. ``metrics`` holds the last value of each key."""
 
     id: str
+    experiment: int
     project: str
     name: str
+    user: str
     status: Status
     started_at: datetime
     ended_at: datetime | None
+    deleted_at: datetime | None
     params: dict[str, str]
+    tags: dict[str, str]
     metrics: dict[str, float]
+
+    @property
+    def artifact_root(self) -> str:
+        return f"{self.experiment}/{self.id}/artifacts"
+
+
+class RunPage(Entity):
+    """A page of runs; ``next`` asks for the one after it, and is empty on the last."""
+
+    runs: list[Run]
+    next: str = ""
+
+
+class LoggedModel(Entity):
+    """A model that a run wrote, before anybody registers it. ``metrics`` are those that were logged for it."""
+
+    id: str
+    experiment: int
+    name: str
+    run: str
+    type: str
+    status: str
+    params: dict[str, str]
+    tags: dict[str, str]
+    metrics: list["ModelMetric"]
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None = None
+
+    @property
+    def artifact_root(self) -> str:
+        return f"{self.experiment}/models/{self.id}/artifacts"
+
+
+class ModelMetric(Entity):
+    key: str
+    value: float | None
+    step: int
+    at: int
+    run: str
+    dataset_name: str = ""
+    dataset_digest: str = ""
+
+
+class ModelUse(Entity):
+    """A run's input or output model; ``step`` says when it was written."""
+
+    model: str
+    direction: Literal["input", "output"]
+    step: int = 0
+
+
+class Downsampled(Entity):
+    """A series for a chart: at most the wanted number of points, with each stretch's extremes kept."""
+
+    run: str
+    key: str
+    points: int
+    steps: list[float]
+    values: list[float | None]
+
+
+class ExperimentCreated(Event):
+    experiment: int
+    project: str
+    name: str
+
+    @property
+    def subject(self) -> str:
+        return f"experiment:{self.experiment}"
+
+
+class ExperimentDeleted(Event):
+    experiment: int
+    name: str
+    erased: bool
+
+    @property
+    def subject(self) -> str:
+        return f"experiment:{self.experiment}"
+
+
+class ExperimentRestored(Event):
+    experiment: int
+    name: str
+
+    @property
+    def subject(self) -> str:
+        return f"experiment:{self.experiment}"
 
 
 class RunStarted(Event):
     run: str
     project: str
     name: str
+    experiment: int | None = None
 
     @property
     def subject(self) -> str:
@@ -54,6 +203,42 @@ class RunFinished(Event):
     run: str
     project: str
     status: Status
+
+    @property
+    def subject(self) -> str:
+        return f"run:{self.run}"
+
+
+class RunUsedData(Event):
+    """A run named the data it read: lineage from a dataset's content to the run."""
+
+    run: str
+    datasets: dict[str, str]
+
+    @property
+    def subject(self) -> str:
+        return f"run:{self.run}"
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        return tuple(f"dataset:{digest}" for digest in self.datasets.values())
+
+    @property
+    def makes(self) -> tuple[str, ...]:
+        return (f"run:{self.run}",)
+
+
+class RunDeleted(Event):
+    run: str
+    erased: bool
+
+    @property
+    def subject(self) -> str:
+        return f"run:{self.run}"
+
+
+class RunRestored(Event):
+    run: str
 
     @property
     def subject(self) -> str:

@@ -39,5 +39,11 @@ class SQLite(SQLDatabase):
 
 
 def _prepare(connection: Any, _: Any) -> None:
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "cache_size = -16000"):
+    for pragma in (
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        "cache_size = -64000",
+        "case_sensitive_like = ON",
+    ):
         connection.execute(f"PRAGMA {pragma}")

@@ -20,6 +20,14 @@ def upgrade() -> None:
         sa.UniqueConstraint("hash"),
     )
     op.create_table(
+        "artifacts",
+        sa.Column("root", sa.String(length=200), nullable=False),
+        sa.Column("path", sa.String(length=1000), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("bytes", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("root", "path"),
+    )
+    op.create_table(
         "dataset_versions",
         sa.Column("project", sa.String(length=63), nullable=False),
         sa.Column("name", sa.String(length=200), nullable=False),
@@ -91,6 +99,21 @@ def upgrade() -> None:
     op.create_index("events_by_subject", "events", ["subject", "number"], unique=False)
     op.create_index("events_by_type", "events", ["type", "number"], unique=False)
     op.create_table(
+        "experiments",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("project", sa.String(length=63), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("live_name", sa.String(length=500), nullable=True),
+        sa.Column("artifacts_at", sa.Text(), nullable=False),
+        sa.Column("tags", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("deleted_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("live_name"),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
         "jobs",
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("kind", sa.String(length=80), nullable=False),
@@ -121,6 +144,23 @@ def upgrade() -> None:
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("project", "request"),
     )
+    op.create_table(
+        "logged_models",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("experiment", sa.Integer(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("run", sa.String(length=64), nullable=False),
+        sa.Column("type", sa.Text(), nullable=False),
+        sa.Column("status", sa.String(length=40), nullable=False),
+        sa.Column("params", sa.Text(), nullable=False),
+        sa.Column("tags", sa.Text(), nullable=False),
+        sa.Column("metrics", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("deleted_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("logged_models_by_experiment", "logged_models", ["experiment", "created_at"], unique=False)
     op.create_table(
         "loop_decisions",
         sa.Column("rule", sa.String(length=80), nullable=False),
@@ -235,44 +275,111 @@ def upgrade() -> None:
     )
     op.create_index("rollouts_by_state", "rollouts", ["state"], unique=False)
     op.create_table(
-        "run_artifacts",
-        sa.Column("run", sa.String(length=40), nullable=False),
-        sa.Column("path", sa.String(length=500), nullable=False),
-        sa.Column("digest", sa.String(length=64), nullable=False),
-        sa.Column("bytes", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("run", "path"),
+        "run_datasets",
+        sa.Column("run", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("name", sa.String(length=500), nullable=False),
+        sa.Column("digest", sa.String(length=100), nullable=False),
+        sa.Column("source_type", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("schema", sa.Text(), nullable=True),
+        sa.Column("profile", sa.Text(), nullable=True),
+        sa.Column("context", sa.Text(), nullable=False),
+        sa.Column("tags", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("run", "name", "digest"),
+    )
+    op.create_index("run_datasets_by_digest", "run_datasets", ["digest", "name"], unique=False)
+    op.create_table(
+        "run_metrics",
+        sa.Column("run", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("key", sa.String(length=250), nullable=False),
+        sa.Column("experiment", sa.Integer(), nullable=False),
+        sa.Column("points", sa.BigInteger(), nullable=False),
+        sa.Column("last", sa.Float(), nullable=True),
+        sa.Column("step", sa.BigInteger(), nullable=False),
+        sa.Column("rest", sa.Float(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("low", sa.Float(), nullable=True),
+        sa.Column("high", sa.Float(), nullable=True),
+        sa.PrimaryKeyConstraint("run", "key"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("run_metrics_by_last", "run_metrics", ["experiment", "key", "last", "run"], unique=False)
+    op.create_table(
+        "run_models",
+        sa.Column("run", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("model", sa.String(length=64), nullable=False),
+        sa.Column("direction", sa.String(length=6), nullable=False),
+        sa.Column("step", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("run", "model", "direction"),
     )
     op.create_table(
         "run_params",
-        sa.Column("run", sa.String(length=40), nullable=False),
+        sa.Column("run", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("key", sa.String(length=250), nullable=False),
+        sa.Column("experiment", sa.Integer(), nullable=False),
+        sa.Column("head", sa.String(length=80), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("run", "key"),
+        sqlite_with_rowid=False,
     )
+    op.create_index("run_params_by_value", "run_params", ["experiment", "key", "head", "run"], unique=False)
     op.create_table(
-        "run_points",
+        "run_segments",
         sa.Column(
             "number", sa.Integer().with_variant(sa.BigInteger(), "postgresql"), autoincrement=True, nullable=False
         ),
-        sa.Column("run", sa.String(length=40), nullable=False),
+        sa.Column("run", sa.BigInteger(), nullable=False),
         sa.Column("key", sa.String(length=250), nullable=False),
-        sa.Column("step", sa.BigInteger(), nullable=False),
-        sa.Column("value", sa.Float(), nullable=False),
-        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("fresh", sa.Boolean(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("number"),
     )
-    op.create_index("run_points_by_key", "run_points", ["run", "key", "step"], unique=False)
+    op.create_index(
+        "run_segments_fresh",
+        "run_segments",
+        ["run", "key"],
+        unique=False,
+        sqlite_where=sa.text("fresh"),
+        postgresql_where=sa.text("fresh"),
+    )
+    op.create_index("run_segments_in_order", "run_segments", ["run", "key", "number"], unique=False)
+    op.create_table(
+        "run_streams",
+        sa.Column("stream", sa.String(length=64), nullable=False),
+        sa.Column("sequence", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("stream"),
+    )
+    op.create_table(
+        "run_tags",
+        sa.Column("run", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("key", sa.String(length=250), nullable=False),
+        sa.Column("experiment", sa.Integer(), nullable=False),
+        sa.Column("head", sa.String(length=80), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("run", "key"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("run_tags_by_value", "run_tags", ["experiment", "key", "head", "run"], unique=False)
     op.create_table(
         "runs",
-        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column(
+            "number", sa.Integer().with_variant(sa.BigInteger(), "postgresql"), autoincrement=True, nullable=False
+        ),
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("experiment", sa.Integer(), nullable=False),
         sa.Column("project", sa.String(length=63), nullable=False),
-        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("user", sa.Text(), nullable=False),
         sa.Column("status", sa.String(length=20), nullable=False),
         sa.Column("started_at", sa.BigInteger(), nullable=False),
         sa.Column("ended_at", sa.BigInteger(), nullable=True),
-        sa.PrimaryKeyConstraint("id"),
+        sa.Column("deleted_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("number"),
+        sa.UniqueConstraint("id"),
+        sqlite_autoincrement=True,
     )
-    op.create_index("runs_by_project", "runs", ["project", "id"], unique=False)
+    op.create_index("runs_by_project", "runs", ["project", "number"], unique=False)
+    op.create_index("runs_by_start", "runs", ["experiment", "started_at", "id"], unique=False)
     op.create_table(
         "step_cache",
         sa.Column("key", sa.String(length=64), nullable=False),

@@ -1,0 +1,164 @@
+"""A piece of a metric series as packed columns: raw when it arrives, delta-coded and compressed once it is compacted.
+
+Layout: version, kind, count, then the columns ``step`` (whole part), ``rest`` (fraction, only where a step has one), ``at``
+(microseconds since 1970) and ``value``, little-endian. Compacted columns are byte-shuffled and deflated, each behind its length.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from treadle.kernel.errors import Invalid
+
+Step = int | float
+LARGEST = 1 << 20
+"""Points in one piece at most."""
+_HEAD = struct.Struct("<BBI")
+_VERSION, _FRACTIONS, _COMPACT = 1, 1, 2
+
+
+class Points(NamedTuple):
+    """Columns of equal length. ``whole`` + ``rest`` is the step, exactly; ``rest`` is None where all steps are whole."""
+
+    whole: npt.NDArray[np.int64]
+    rest: npt.NDArray[np.float64] | None
+    at: npt.NDArray[np.int64]
+    value: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    @property
+    def steps(self) -> npt.NDArray[Any]:
+        """Steps as numbers: integers where all are whole, else floats."""
+        return self.whole if self.rest is None else self.whole + self.rest
+
+    def rows(self) -> Iterator[tuple[Step, int, float]]:
+        """(step, microseconds, value) of each point; a step without a fraction is an int."""
+        if self.rest is None:
+            yield from zip(self.whole.tolist(), self.at.tolist(), self.value.tolist(), strict=True)
+            return
+        for whole, rest, at, value in zip(*(column.tolist() for column in self._columns), strict=True):
+            yield (whole + rest if rest else whole), at, value
+
+    @property
+    def _columns(self) -> list[npt.NDArray[Any]]:
+        return [column for column in self if column is not None]
+
+    def in_order(self) -> "Points":
+        """By step; points of one step stay in the order they came."""
+        steps = self.whole if self.rest is None else None
+        if steps is not None and bool(np.all(steps[1:] >= steps[:-1])):
+            return self
+        keys = (self.whole,) if self.rest is None else (self.rest, self.whole)
+        order = np.lexsort(keys)
+        return Points(
+            self.whole[order], None if self.rest is None else self.rest[order], self.at[order], self.value[order]
+        )
+
+
+def split(step: Step) -> tuple[int, float]:
+    """The whole part of a step and its fraction; their sum is the step, exactly. Raises Invalid for what is no place in order."""
+    if isinstance(step, int):
+        whole, rest = step, 0.0
+    elif step == step and abs(step) < 2**63:
+        whole = int(step // 1)
+        rest = step - whole
+    else:
+        raise Invalid(f"A step is a finite number below 2^63, not {step}.")
+    if not -(2**63) <= whole < 2**63:
+        raise Invalid(f"Step {whole} is beyond 64 bits.")
+    return whole, rest
+
+
+def pack(steps: Sequence[Step], at: Sequence[int], values: Sequence[float]) -> bytes:
+    """Pack points as they arrived."""
+    count = len(values)
+    if all(type(step) is int for step in steps):
+        try:
+            return _HEAD.pack(_VERSION, 0, count) + struct.pack(f"<{count}q{count}q{count}d", *steps, *at, *values)
+        except struct.error as error:
+            raise Invalid("A step is beyond 64 bits.") from error
+    parts = [split(step) for step in steps]
+    wholes, rests = [part[0] for part in parts], [part[1] for part in parts]
+    body = struct.pack(f"<{count}q{count}d{count}q{count}d", *wholes, *rests, *at, *values)
+    return _HEAD.pack(_VERSION, _FRACTIONS, count) + body
+
+
+def pack_arrays(points: Points) -> bytes:
+    """Pack columns of any length, raw."""
+    kind = 0 if points.rest is None else _FRACTIONS
+    columns = [column.astype(column.dtype.newbyteorder("<")).tobytes() for column in points._columns]
+    return _HEAD.pack(_VERSION, kind, len(points)) + b"".join(columns)
+
+
+def compact(points: Points) -> bytes:
+    """Pack columns as small as is cheap: steps and times as differences, all bytes grouped by place, deflated."""
+    kind = _COMPACT | (0 if points.rest is None else _FRACTIONS)
+    parts = [_HEAD.pack(_VERSION, kind, len(points))]
+    for column in points._columns:
+        coded = np.diff(column, prepend=column.dtype.type(0)) if column.dtype == np.int64 else column
+        body = zlib.compress(coded.view(np.uint8).reshape(-1, 8).T.tobytes(), 6)
+        parts += [struct.pack("<I", len(body)), body]
+    return b"".join(parts)
+
+
+def unpack(data: bytes) -> Points:
+    """The points of a packed piece. Raises Invalid when it is none."""
+    try:
+        version, kind, count = _HEAD.unpack_from(data)
+        if version != _VERSION or kind > 3 or count > LARGEST:
+            raise ValueError("unknown layout")
+        columns = _inflated(data, kind, count) if kind & _COMPACT else _raw(data, kind, count)
+    except (struct.error, ValueError, zlib.error) as error:
+        raise Invalid(f"This is no packed piece of a metric series: {error}.") from error
+    whole, *rest, at, value = columns
+    return Points(whole, rest[0] if rest else None, at, value)
+
+
+def joined(pieces: Sequence[Points]) -> Points:
+    """One series out of its pieces, in the order they came."""
+    if not pieces:
+        return Points(np.empty(0, np.int64), None, np.empty(0, np.int64), np.empty(0))
+    if len(pieces) == 1:
+        return pieces[0]
+    fractions = any(piece.rest is not None for piece in pieces)
+    rests = [np.zeros(len(piece)) if piece.rest is None else piece.rest for piece in pieces] if fractions else []
+    return Points(
+        np.concatenate([piece.whole for piece in pieces]),
+        np.concatenate(rests) if fractions else None,
+        np.concatenate([piece.at for piece in pieces]),
+        np.concatenate([piece.value for piece in pieces]),
+    )
+
+
+def _types(kind: int) -> list[Any]:
+    return [np.int64, np.float64, np.int64, np.float64] if kind & _FRACTIONS else [np.int64, np.int64, np.float64]
+
+
+def _raw(data: bytes, kind: int, count: int) -> list[npt.NDArray[Any]]:
+    types = _types(kind)
+    if len(data) != _HEAD.size + 8 * count * len(types):
+        raise ValueError("its length does not fit its count")
+    at = [_HEAD.size + 8 * count * place for place in range(len(types))]
+    return [np.frombuffer(data, kind, count, offset) for kind, offset in zip(types, at, strict=True)]
+
+
+def _inflated(data: bytes, kind: int, count: int) -> list[npt.NDArray[Any]]:
+    offset, columns = _HEAD.size, []
+    for column_type in _types(kind):
+        (length,) = struct.unpack_from("<I", data, offset)
+        inflater = zlib.decompressobj()
+        body = inflater.decompress(data[offset + 4 : offset + 4 + length], 8 * count or 1)
+        if len(body) != 8 * count or not inflater.eof:
+            raise ValueError("a column's length does not fit its count")
+        offset += 4 + length
+        column = np.ascontiguousarray(np.frombuffer(body, np.uint8).reshape(8, count).T).view(column_type).reshape(-1)
+        columns.append(np.cumsum(column, dtype=np.int64) if column_type is np.int64 else column)
+    if offset != len(data):
+        raise ValueError("bytes are left over")
+    return columns
