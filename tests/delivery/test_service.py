@@ -326,7 +326,7 @@ def test_a_deployment_that_makes_no_sense_leaves_nothing(
     with pytest.raises(Invalid, match=message):
         desk.platform.delivery.deploy(version=version.ref, **given)  # type: ignore[arg-type]
     assert desk.platform.delivery.endpoints() == []
-    assert [e.type for e in desk.events()] == ["ProjectDeclared", "VersionRegistered"]
+    assert [e.type for e in desk.events()] == ["ProjectDeclared", "ModelRegistered", "VersionRegistered"]
 
 
 @pytest.mark.parametrize("name", ["a/b", "../p", ".p"])

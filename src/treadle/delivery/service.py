@@ -63,6 +63,17 @@ class Delivery:
         self._target, self._logs = target, logs
         self._tallies: dict[tuple[str, str, int], tuple[LogTail, gates.Tally]] = {}
 
+    def holds(self, model: str, number: int) -> str | None:
+        """Who still needs a version: the endpoint it is live on, or the rollout that brings it."""
+        with self._database.read() as connection:
+            live = (endpoints.c.model == model) & (endpoints.c.champion == number)
+            endpoint = connection.scalar(select(endpoints.c.name).where(live))
+            coming = (rollouts.c.model == model) & (rollouts.c.number == number) & rollouts.c.ended_at.is_(None)
+            rollout = connection.scalar(select(rollouts.c.id).where(coming))
+        if endpoint is not None:
+            return f"it is live on endpoint '{endpoint}'. Deploy another version there first."
+        return None if rollout is None else f"rollout '{rollout}' brings it. Abort that first."
+
     @command()
     def deploy(
         self, *, version: str, endpoint: str | None = None, steps: list[str] | None = None, hold: str | None = None
@@ -73,6 +84,10 @@ class Delivery:
         requests. Where production needs an approval, the rollout waits for it.
         """
         found = self._registry.resolve(ref=version)
+        if not found.package:
+            raise Invalid(
+                f"Version '{found.ref}' was registered from '{found.source}' without a package, so nothing can serve it yet."
+            )
         policy = self._scope.project(name=found.project).spec.rollout
         if steps is not None:
             check_steps(steps, "steps")

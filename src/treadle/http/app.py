@@ -7,12 +7,15 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from treadle.http import openapi
 from treadle.http.auth import caller_of, require
+from treadle.http.mlflow import mlflow_routes
+from treadle.http.mlflow.writes import FastWrites
 from treadle.http.routes import body_of, event_stream, operation_routes
 from treadle.kernel.entity import to_json
 from treadle.kernel.errors import Invalid, TreadleError, kind_of
@@ -31,10 +34,12 @@ def application(platform: Embedded, pages: Sequence[BaseRoute] = ()) -> Starlett
         event_stream(platform),
         *_blob_routes(platform),
         *operation_routes(platform),
+        *mlflow_routes(platform),
         *pages,
     ]
     handlers: Any = {TreadleError: _failed, HTTPException: _refused, Exception: _crashed}
-    return Starlette(routes=routes, exception_handlers=handlers)
+    fast = [Middleware(FastWrites, platform=platform)]
+    return Starlette(routes=routes, exception_handlers=handlers, middleware=fast)
 
 
 async def _health(_: Request) -> Response:

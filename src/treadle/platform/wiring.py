@@ -26,6 +26,7 @@ from treadle.ports.executor import Launch
 from treadle.registry.service import Registry
 from treadle.scope.service import Scope
 from treadle.serving.inference_log import InferenceLogs
+from treadle.tracking.logged_models import LoggedModels
 from treadle.tracking.service import Tracking
 from treadle.training.service import TrainingService
 
@@ -93,6 +94,7 @@ class Embedded(Services):
         self.scope = Scope(*base, self.clock)
         self.data = Data(*base, self.clock, self.blobs, self.scope)
         self.tracking = Tracking(*base, self.clock)
+        self.logged_models = LoggedModels(self.database, self.clock)
         self.pipelines = Pipelines(*base, self.clock, self.blobs, self.jobs, exporter, runtime, cache)
         self.training = TrainingService(*base, self.scope, self.data, self.tracking, self.pipelines)
         self.evaluation = Evaluation(
@@ -100,6 +102,7 @@ class Embedded(Services):
         )
         self.registry = Registry(*base, self.clock, self.evaluation, _key(home))
         self.delivery = Delivery(*base, self.clock, self.scope, self.data, self.registry, self.target, logs)
+        self.registry.holders.append(self.delivery.holds)
         self.monitoring = Monitoring(
             *base, self.clock, self.blobs, self.scope, self.data, self.registry, self.delivery, logs, cache
         )

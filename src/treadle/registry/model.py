@@ -1,4 +1,5 @@
 from datetime import datetime
+from typing import Literal
 
 from treadle.kernel.entity import Entity
 from treadle.kernel.event import Event
@@ -17,8 +18,27 @@ class Approval(Entity):
     signature: str
 
 
+Stage = Literal["None", "Staging", "Production", "Archived"]
+"""What versions of old clients are in; aliases say it better."""
+
+
+class RegisteredModel(Entity):
+    """A name under which versions follow one another. ``aliases`` point at numbers."""
+
+    name: str
+    project: str
+    description: str
+    tags: dict[str, str]
+    aliases: dict[str, int]
+    created_at: datetime
+    updated_at: datetime
+
+
 class ModelVersion(Entity):
-    """One version of a model. ``package`` is its content; it never changes."""
+    """One version of a model; its content never changes.
+
+    A version from a verdict names its ``package``; one that a client registered names the ``source`` it was logged to.
+    """
 
     model: str
     number: int
@@ -29,6 +49,14 @@ class ModelVersion(Entity):
     created_at: datetime
     aliases: list[str]
     approval: Approval | None
+    source: str = ""
+    logged_model: str = ""
+    description: str = ""
+    tags: dict[str, str] = {}
+    stage: Stage = "None"
+    created_by: str = ""
+    updated_at: datetime | None = None
+    deleted_at: datetime | None = None
 
     @property
     def ref(self) -> str:
@@ -41,6 +69,7 @@ class VersionRegistered(Event):
     run: str
     package: str
     verdict: str
+    source: str = ""
 
     @property
     def subject(self) -> str:
@@ -48,7 +77,8 @@ class VersionRegistered(Event):
 
     @property
     def uses(self) -> tuple[str, ...]:
-        return (f"package:{self.package}", f"verdict:{self.verdict}", f"run:{self.run}")
+        went_in = {"package": self.package, "verdict": self.verdict, "run": self.run}
+        return tuple(f"{kind}:{name}" for kind, name in went_in.items() if name)
 
     @property
     def makes(self) -> tuple[str, ...]:
@@ -68,7 +98,7 @@ class VersionApproved(Event):
 
     @property
     def uses(self) -> tuple[str, ...]:
-        return (f"verdict:{self.verdict}",)
+        return (f"verdict:{self.verdict}",) if self.verdict else ()
 
 
 class AliasMoved(Event):
@@ -84,3 +114,60 @@ class AliasMoved(Event):
     @property
     def uses(self) -> tuple[str, ...]:
         return (f"version:{self.model}:{self.number}",)
+
+
+class AliasRemoved(Event):
+    model: str
+    alias: str
+    number: int
+
+    @property
+    def subject(self) -> str:
+        return f"alias:{self.model}@{self.alias}"
+
+
+class StageChanged(Event):
+    model: str
+    number: int
+    stage: Stage
+    before: Stage
+
+    @property
+    def subject(self) -> str:
+        return f"version:{self.model}:{self.number}"
+
+
+class ModelRegistered(Event):
+    name: str
+    project: str
+
+    @property
+    def subject(self) -> str:
+        return f"model:{self.name}"
+
+
+class ModelRenamed(Event):
+    name: str
+    before: str
+
+    @property
+    def subject(self) -> str:
+        return f"model:{self.name}"
+
+
+class VersionDeleted(Event):
+    model: str
+    number: int
+    erased: bool
+
+    @property
+    def subject(self) -> str:
+        return f"version:{self.model}:{self.number}"
+
+
+class ModelDeleted(Event):
+    name: str
+
+    @property
+    def subject(self) -> str:
+        return f"model:{self.name}"

@@ -2,6 +2,18 @@ from sqlalchemy import Column, Integer, String, Table, Text, UniqueConstraint
 
 from treadle.ports.database import Instant, metadata
 
+models = Table(
+    "registered_models",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("project", String(63), nullable=False),
+    Column("description", Text, nullable=False),
+    Column("tags", Text, nullable=False),
+    Column("last_number", Integer, nullable=False),  # so that the number of a deleted version is never given again
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+)
+
 versions = Table(
     "model_versions",
     metadata,
@@ -10,8 +22,16 @@ versions = Table(
     Column("project", String(63), nullable=False),
     Column("run", String(40), nullable=False),
     Column("package", String(64), nullable=False),
-    Column("verdict", String(40), nullable=False),
+    Column("verdict", String(40)),  # none for a version that a client registered by its source
+    Column("source", Text, nullable=False),
+    Column("logged_model", String(64), nullable=False),
+    Column("description", Text, nullable=False),
+    Column("tags", Text, nullable=False),
+    Column("stage", String(20), nullable=False),
+    Column("created_by", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    Column("deleted_at", Instant),
     UniqueConstraint("model", "verdict", name="one_version_per_verdict"),
 )
 

@@ -1,8 +1,7 @@
 """Reads series back, keeps them small, and thins them out for charts."""
 
-from collections.abc import Sequence
-
 import numpy as np
+import numpy.typing as npt
 from sqlalchemy import Connection, delete, func, select
 
 from treadle.ports.database import Database
@@ -51,22 +50,16 @@ def _compact(transaction: Connection, run: int, key: str) -> None:
         size += len(points)
     together = joined([points for _, points in taken])
     transaction.execute(delete(run_segments).where(run_segments.c.number.in_([number for number, _ in taken])))
-    bodies = [compact(_part(together, at, at + PIECE)) for at in range(0, size, PIECE)]
+    bodies = [compact(together.at_places(slice(at, at + PIECE))) for at in range(0, size, PIECE)]
     rows = [{"run": run, "key": key, "fresh": False, "body": body} for body in bodies]
     transaction.execute(run_segments.insert(), rows)
 
 
-def _part(points: Points, start: int, end: int) -> Points:
-    part = slice(start, end)
-    rest = None if points.rest is None else points.rest[part]
-    return Points(points.whole[part], rest, points.at[part], points.value[part])
-
-
-def thinned(points: Points, wanted: int) -> Sequence[int]:
+def thinned(points: Points, wanted: int) -> npt.NDArray[np.int64]:
     """Places of at most about ``wanted`` points that look like all of them: the first, the least and the greatest of each stretch."""
     count = len(points)
     if count <= wanted:
-        return range(count)
+        return np.arange(count)
     stretches = max(wanted // 2 - 1, 1)
     width = -(-count // stretches)
     padded = np.full(stretches * width, np.nan)
@@ -77,4 +70,4 @@ def thinned(points: Points, wanted: int) -> Sequence[int]:
     low = starts + np.argmin(np.where(np.isnan(table), np.inf, table), axis=1)
     high = starts + np.argmax(np.where(np.isnan(table), -np.inf, table), axis=1)
     places = np.concatenate([[0, count - 1], low[~empty], high[~empty], starts[empty & (starts < count)]])
-    return [int(place) for place in np.unique(places)]
+    return np.unique(places)

@@ -282,9 +282,9 @@ def _upsert(table: Table, changes: str) -> Any:
 
 
 _LATER = (
-    "(excluded.step > {0}.step OR (excluded.step = {0}.step AND (excluded.rest > {0}.rest"
-    " OR (excluded.rest = {0}.rest AND excluded.at >= {0}.at))))"
-).format(run_metrics.name)
+    f"(excluded.step > {run_metrics.name}.step OR (excluded.step = {run_metrics.name}.step AND (excluded.rest > {run_metrics.name}.rest"
+    f" OR (excluded.rest = {run_metrics.name}.rest AND excluded.at >= {run_metrics.name}.at))))"
+)
 
 
 def _newer(column: str) -> str:

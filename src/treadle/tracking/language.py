@@ -213,7 +213,7 @@ class _Reader:
             return _unquoted(token.text)
         if token.kind == "name" and token.text[0] == '"' and token.text.count('"') == 2 and token.text[-1] == '"':
             return token.text[1:-1]
-        self.refuse("expected a number or a text in single quotes", token)
+        return self.refuse("expected a number or a text in single quotes", token)
 
     def _list(self) -> list[float | str]:
         if not self._sign("("):

@@ -55,10 +55,12 @@ class Points(NamedTuple):
         if steps is not None and bool(np.all(steps[1:] >= steps[:-1])):
             return self
         keys = (self.whole,) if self.rest is None else (self.rest, self.whole)
-        order = np.lexsort(keys)
-        return Points(
-            self.whole[order], None if self.rest is None else self.rest[order], self.at[order], self.value[order]
-        )
+        return self.at_places(np.lexsort(keys))
+
+    def at_places(self, places: Any) -> "Points":
+        """The points at these places (indexes or a slice), in that order."""
+        rest = None if self.rest is None else self.rest[places]
+        return Points(self.whole[places], rest, self.at[places], self.value[places])
 
 
 def split(step: Step) -> tuple[int, float]:

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Table, delete, select
+import numpy as np
+from sqlalchemy import Connection, Select, Table, and_, delete, select
 
 from treadle.events.service import Events
 from treadle.kernel.clock import Clock, from_micros, to_micros
@@ -28,6 +29,7 @@ from treadle.tracking.model import (
     ExperimentDeleted,
     ExperimentRestored,
     Metric,
+    ModelUse,
     Point,
     Run,
     RunDeleted,
@@ -40,7 +42,7 @@ from treadle.tracking.model import (
     Status,
 )
 from treadle.tracking.search import Search, View
-from treadle.tracking.segments import Points
+from treadle.tracking.segments import Points, Step
 from treadle.tracking.tables import (
     artifacts,
     experiments,
@@ -75,6 +77,14 @@ class Tracking:
                 raise Conflict(f"Experiment '{name}' already exists.")
             number = self._make_experiment(transaction, name, project, tags or {}, artifacts_at)
         return self.experiment(id=number)
+
+    def ensure_default(self) -> None:
+        """Make the experiment of those who name none, unless it is there, alive or put away."""
+        with self._database.read() as connection:
+            if connection.scalar(select(experiments.c.id).where(experiments.c.id == 0)) is not None:
+                return
+        with self._database.write() as transaction:
+            self._experiment_named(transaction, DEFAULT, "")
 
     @query()
     def experiment(self, *, id: int | None = None, name: str | None = None) -> Experiment:
@@ -187,8 +197,6 @@ class Tracking:
     ) -> Run:
         """Begin a run in an experiment that is known by its number."""
         with self._database.write() as transaction:
-            if experiment == 0:
-                self._experiment_named(transaction, DEFAULT, "")
             here = select(experiments.c.id, experiments.c.project, experiments.c.deleted_at)
             found = transaction.execute(here.where(experiments.c.id == _fitting(experiment))).one_or_none()
             if found is None:
@@ -306,13 +314,37 @@ class Tracking:
                 digests = {name: digest for name, digest in new}  # noqa: C416
                 self._events.append(transaction, RunUsedData(run=run, datasets=digests))
 
+    def use_models(self, *, run: str, models: Sequence[ModelUse]) -> None:
+        """Note models that a run read or wrote. Noting one again changes its step."""
+        with self._database.write() as transaction:
+            number = self._number(transaction, run)
+            for one in models:
+                row = {"run": number, "model": one.model, "direction": one.direction}
+                here = and_(*(run_models.c[name] == value for name, value in row.items()))
+                transaction.execute(delete(run_models).where(here))
+                transaction.execute(run_models.insert().values(**row, step=one.step))
+
+    def inputs(self, numbers: Sequence[int]) -> dict[int, tuple[list[Dataset], list[ModelUse]]]:
+        """The data and the models of runs, by their numbers; of those that named any."""
+        found: dict[int, tuple[list[Dataset], list[ModelUse]]] = {}
+        with self._database.read() as connection:
+            for at in range(0, len(numbers), ingest.MANY):
+                some = numbers[at : at + ingest.MANY]
+                used = select(run_datasets).where(run_datasets.c.run.in_(some)).order_by(run_datasets.c.name)
+                for row in connection.execute(used).mappings():
+                    found.setdefault(row["run"], ([], []))[0].append(_dataset(row))
+                wanted = select(run_models).where(run_models.c.run.in_(some)).order_by(run_models.c.step)
+                for row in connection.execute(wanted).mappings():
+                    found.setdefault(row["run"], ([], []))[1].append(load(ModelUse, row))
+        return found
+
     @query()
     def datasets(self, *, run: str) -> list[Dataset]:
         """The data that a run read, by name."""
         with self._database.read() as connection:
             mine = run_datasets.c.run == self._number(connection, run)
             rows = connection.execute(select(run_datasets).where(mine).order_by(run_datasets.c.name)).mappings()
-            return [load(Dataset, row, tags=from_json(row["tags"], dict[str, str])) for row in rows]
+            return [_dataset(row) for row in rows]
 
     @command()
     def add_artifact(self, *, run: str, path: str, digest: str, bytes: int) -> Artifact:
@@ -426,9 +458,18 @@ class Tracking:
 
     def _thinned(self, connection: Connection, run: str, key: str, wanted: int) -> Downsampled:
         found = history.read(connection, self._number(connection, run), key).in_order()
-        places = list(history.thinned(found, wanted))
-        steps, values = found.steps[places].tolist(), found.value[places].tolist()
-        return Downsampled(run=run, key=key, points=len(found), steps=[float(step) for step in steps], values=values)
+        thin = found.at_places(history.thinned(found, wanted))
+        steps = thin.steps.astype(float).tolist()
+        return Downsampled(run=run, key=key, points=len(found), steps=steps, values=thin.value.tolist())
+
+    def sampled(
+        self, *, run: str, key: str, start: int | None, end: int | None, wanted: int
+    ) -> list[tuple[Step, int, float]]:
+        """A series between two steps (both included), thinned out to about ``wanted`` points."""
+        found = self.points(run=run, key=key).in_order()
+        if start is not None and end is not None:
+            found = found.at_places(np.flatnonzero((found.steps >= start) & (found.steps <= end)))
+        return list(found.at_places(history.thinned(found, wanted)).rows())
 
     def reconcile(self) -> int:
         """Compact series that came in many pieces."""
@@ -505,6 +546,7 @@ class Record(NamedTuple):
     params: dict[str, str]
     tags: dict[str, str]
     metrics: list[Any]
+    artifacts_at: str
 
     def run(self) -> Run:
         row = self.row
@@ -526,17 +568,29 @@ class Record(NamedTuple):
 
 def records(connection: Connection, rows: Sequence[Any]) -> list[Record]:
     """Rows of ``runs`` with what belongs to them."""
-    found = {row.number: Record(row, {}, {}, []) for row in rows}
+    wanted = select(experiments.c.id, experiments.c.artifacts_at)
+    places = dict(
+        connection.execute(wanted.where(experiments.c.id.in_({row.experiment for row in rows}))).tuples().all()
+    )
+    found = {row.number: Record(row, {}, {}, [], f"{places[row.experiment]}/{row.id}/artifacts") for row in rows}
     numbers = list(found)
     for at in range(0, len(numbers), ingest.MANY):
         some = numbers[at : at + ingest.MANY]
-        for table, place in ((run_params, 1), (run_tags, 2)):
-            columns = select(table.c.run, table.c.key, table.c.value)
-            for run, key, value in connection.execute(columns.where(table.c.run.in_(some))):
-                found[run][place][key] = value
+        for run, key, value in connection.execute(_texts_of(run_params, some)):
+            found[run].params[key] = value
+        for run, key, value in connection.execute(_texts_of(run_tags, some)):
+            found[run].tags[key] = value
         for metric in connection.execute(select(run_metrics).where(run_metrics.c.run.in_(some))):
             found[metric.run].metrics.append(metric)
     return list(found.values())
+
+
+def _texts_of(table: Table, numbers: Sequence[int]) -> Select[Any]:
+    return select(table.c.run, table.c.key, table.c.value).where(table.c.run.in_(numbers))
+
+
+def _dataset(row: Mapping[Any, Any]) -> Dataset:
+    return load(Dataset, row, tags=from_json(row["tags"], dict[str, str]))
 
 
 def _series(row: Any) -> Series:

@@ -203,8 +203,16 @@ def upgrade() -> None:
         sa.Column("project", sa.String(length=63), nullable=False),
         sa.Column("run", sa.String(length=40), nullable=False),
         sa.Column("package", sa.String(length=64), nullable=False),
-        sa.Column("verdict", sa.String(length=40), nullable=False),
+        sa.Column("verdict", sa.String(length=40), nullable=True),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("logged_model", sa.String(length=64), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("tags", sa.Text(), nullable=False),
+        sa.Column("stage", sa.String(length=20), nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("deleted_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("model", "number"),
         sa.UniqueConstraint("model", "verdict", name="one_version_per_verdict"),
     )
@@ -250,6 +258,17 @@ def upgrade() -> None:
         sa.Column("folder", sa.Text(), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column("declared_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
+        "registered_models",
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("project", sa.String(length=63), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("tags", sa.Text(), nullable=False),
+        sa.Column("last_number", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(

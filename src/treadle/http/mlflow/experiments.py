@@ -1,0 +1,141 @@
+"""Experiments."""
+
+from typing import Any
+
+from treadle.http.mlflow.wire import Ask, Call, KeyValue, paged, pairs, present, saying
+from treadle.kernel.clock import to_micros
+from treadle.kernel.errors import Conflict, Invalid, NotFound
+from treadle.platform.wiring import Embedded
+from treadle.tracking.model import Experiment
+from treadle.tracking.search import View
+
+VIEWS: dict[str, View] = {"ACTIVE_ONLY": "active", "DELETED_ONLY": "deleted", "ALL": "all"}
+
+
+class Create(Ask):
+    name: str = ""
+    artifact_location: str = ""
+    tags: list[KeyValue] = []
+
+
+class Get(Ask):
+    experiment_id: str = ""
+
+
+class GetByName(Ask):
+    experiment_name: str = ""
+
+
+class Search(Ask):
+    filter: str = ""
+    order_by: list[str] = []
+    view_type: str = "ACTIVE_ONLY"
+    max_results: int = 1000
+    page_token: str = ""
+
+
+class Update(Ask):
+    experiment_id: str = ""
+    new_name: str | None = None
+
+
+class Tag(Ask):
+    experiment_id: str = ""
+    key: str = ""
+    value: str = ""
+
+
+def numbered(text: str) -> int:
+    """An experiment's number out of its id."""
+    if not text.isdecimal() or len(text) > 10:
+        raise NotFound(f"No Experiment with id={text} exists")
+    return int(text)
+
+
+def found(platform: Embedded, id: str) -> Experiment:
+    """An experiment by its id; the default one is made when it is first asked for."""
+    number = numbered(id)
+    with saying(NotFound, f"No Experiment with id={id} exists"):
+        if number == 0:
+            platform.tracking.ensure_default()
+        return platform.tracking.experiment(id=number)
+
+
+def shown(experiment: Experiment) -> dict[str, Any]:
+    return {
+        "experiment_id": str(experiment.id),
+        "name": experiment.name,
+        "artifact_location": experiment.artifacts_at,
+        "lifecycle_stage": "active" if experiment.deleted_at is None else "deleted",
+        "last_update_time": to_micros(experiment.updated_at) // 1000,
+        "creation_time": to_micros(experiment.created_at) // 1000,
+        "tags": pairs(experiment.tags),
+    }
+
+
+def create(platform: Embedded, ask: Create) -> dict[str, Any]:
+    tags = {tag.key: tag.value for tag in ask.tags}
+    with saying(Conflict, f"Experiment(name={ask.name}) already exists."):
+        made = platform.tracking.create_experiment(name=ask.name, tags=tags, artifacts_at=ask.artifact_location)
+    return {"experiment_id": str(made.id)}
+
+
+def get(platform: Embedded, ask: Get) -> dict[str, Any]:
+    return {"experiment": shown(found(platform, ask.experiment_id))}
+
+
+def get_by_name(platform: Embedded, ask: GetByName) -> dict[str, Any]:
+    name = ask.experiment_name
+    if name == "Default":
+        platform.tracking.ensure_default()
+    with saying(NotFound, f"Could not find experiment with name '{name}'"):
+        return {"experiment": shown(platform.tracking.experiment(name=name))}
+
+
+def search(platform: Embedded, ask: Search) -> dict[str, Any]:
+    if not 1 <= ask.max_results <= 50_000:
+        raise Invalid(f"Invalid value {ask.max_results} for parameter 'max_results' supplied: it must be 1 to 50000.")
+    platform.tracking.ensure_default()
+    view = VIEWS.get(ask.view_type, "active")
+    every = platform.tracking.experiments(filter=ask.filter, order=ask.order_by, view=view)
+    page, token = paged(every, ask.max_results, ask.page_token)
+    return present(experiments=[shown(one) for one in page], next_page_token=token)
+
+
+def delete(platform: Embedded, ask: Get) -> None:
+    platform.tracking.delete_experiment(id=found(platform, ask.experiment_id).id)
+
+
+def restore(platform: Embedded, ask: Get) -> None:
+    platform.tracking.restore_experiment(id=found(platform, ask.experiment_id).id)
+
+
+def update(platform: Embedded, ask: Update) -> None:
+    experiment = found(platform, ask.experiment_id)
+    if experiment.deleted_at is not None:
+        raise Invalid("Cannot rename a non-active experiment.")
+    platform.tracking.change_experiment(id=experiment.id, name=ask.new_name)
+
+
+def set_tag(platform: Embedded, ask: Tag) -> None:
+    platform.tracking.change_experiment(id=found(platform, ask.experiment_id).id, tags={ask.key: ask.value})
+
+
+def delete_tag(platform: Embedded, ask: Tag) -> None:
+    experiment = found(platform, ask.experiment_id)
+    if ask.key not in experiment.tags:
+        raise NotFound(f"No tag with name: {ask.key} in experiment with id {ask.experiment_id}")
+    platform.tracking.change_experiment(id=experiment.id, tags={ask.key: None})
+
+
+CALLS = [
+    Call(("POST",), "experiments/create", Create, "editor", create),
+    Call(("GET",), "experiments/get", Get, "viewer", get),
+    Call(("GET",), "experiments/get-by-name", GetByName, "viewer", get_by_name),
+    Call(("GET", "POST"), "experiments/search", Search, "viewer", search),
+    Call(("POST",), "experiments/delete", Get, "editor", delete),
+    Call(("POST",), "experiments/restore", Get, "editor", restore),
+    Call(("POST",), "experiments/update", Update, "editor", update),
+    Call(("POST",), "experiments/set-experiment-tag", Tag, "editor", set_tag),
+    Call(("POST",), "experiments/delete-experiment-tag", Tag, "editor", delete_tag),
+]

@@ -1,0 +1,198 @@
+"""Logged models: what runs wrote, before it is registered."""
+
+from typing import Any
+
+from treadle.http.mlflow.artifacts import children, split
+from treadle.http.mlflow.experiments import found, numbered
+from treadle.http.mlflow.runs import Metric, millis
+from treadle.http.mlflow.wire import Ask, Call, KeyValue, number, paged, pairs, present
+from treadle.kernel.errors import Invalid
+from treadle.platform.wiring import Embedded
+from treadle.tracking.model import LoggedModel, ModelMetric
+
+STATUSES = ("LOGGED_MODEL_PENDING", "LOGGED_MODEL_READY", "LOGGED_MODEL_UPLOAD_FAILED")
+
+
+class Create(Ask):
+    experiment_id: str = "0"
+    name: str = ""
+    model_type: str = ""
+    source_run_id: str = ""
+    params: list[KeyValue] = []
+    tags: list[KeyValue] = []
+
+
+class Get(Ask):
+    model_id: str = ""
+
+
+class Finalize(Get):
+    status: int | str = "LOGGED_MODEL_READY"
+
+
+class Tags(Get):
+    tags: list[KeyValue] = []
+
+
+class Params(Get):
+    params: list[KeyValue] = []
+
+
+class Untag(Get):
+    tag_key: str = ""
+
+
+class Directories(Get):
+    artifact_directory_path: str = ""
+
+
+class OrderBy(Ask):
+    field_name: str = ""
+    ascending: bool = True
+    dataset_name: str = ""
+    dataset_digest: str = ""
+
+
+class OnDataset(Ask):
+    dataset_name: str = ""
+    dataset_digest: str = ""
+
+
+class Search(Ask):
+    experiment_ids: list[str] = []
+    filter: str = ""
+    datasets: list[OnDataset] = []
+    max_results: int = 50
+    order_by: list[OrderBy] = []
+    page_token: str = ""
+
+
+def shown(platform: Embedded, model: LoggedModel) -> dict[str, Any]:
+    place = platform.tracking.experiment(id=model.experiment).artifacts_at
+    info = present(
+        model_id=model.id,
+        experiment_id=str(model.experiment),
+        name=model.name,
+        creation_timestamp_ms=millis(model.created_at),
+        last_updated_timestamp_ms=millis(model.updated_at),
+        artifact_uri=f"{place}/models/{model.id}/artifacts",
+        status=model.status,
+        model_type=model.type,
+        source_run_id=model.run or None,
+        tags=pairs(model.tags),
+    )
+    return {
+        "info": info,
+        "data": {"params": pairs(model.params), "metrics": [_metric(model, m) for m in model.metrics]},
+    }
+
+
+def _metric(model: LoggedModel, metric: ModelMetric) -> dict[str, Any]:
+    return present(
+        key=metric.key,
+        value=number(metric.value),
+        timestamp=metric.at,
+        step=metric.step,
+        model_id=model.id,
+        run_id=metric.run,
+        dataset_name=metric.dataset_name or None,
+        dataset_digest=metric.dataset_digest or None,
+    )
+
+
+def create(platform: Embedded, ask: Create) -> dict[str, Any]:
+    if any(sign in ask.name for sign in "/:.%\"'"):
+        raise Invalid(f"Invalid model name: '{ask.name}'. It must not contain any of / : . % \" '.")
+    made = platform.logged_models.create(
+        experiment=found(platform, ask.experiment_id).id,
+        name=ask.name,
+        run=ask.source_run_id,
+        type=ask.model_type,
+        params={one.key: one.value for one in ask.params},
+        tags={one.key: one.value for one in ask.tags},
+    )
+    return {"model": shown(platform, made)}
+
+
+def get(platform: Embedded, ask: Get) -> dict[str, Any]:
+    return {"model": shown(platform, platform.logged_models.get(ask.model_id))}
+
+
+def finalize(platform: Embedded, ask: Finalize) -> dict[str, Any]:
+    status = STATUSES[ask.status - 1] if isinstance(ask.status, int) and 1 <= ask.status <= 3 else ask.status
+    if status not in STATUSES:
+        raise Invalid(f"Invalid model status: {ask.status}. Known: {', '.join(STATUSES)}.")
+    return {"model": shown(platform, platform.logged_models.set_status(ask.model_id, status))}
+
+
+def delete(platform: Embedded, ask: Get) -> None:
+    platform.logged_models.delete(ask.model_id)
+
+
+def set_tags(platform: Embedded, ask: Tags) -> dict[str, Any]:
+    tags = {one.key: one.value for one in ask.tags}
+    return {"model": shown(platform, platform.logged_models.set_tags(ask.model_id, tags))}
+
+
+def delete_tag(platform: Embedded, ask: Untag) -> None:
+    platform.logged_models.set_tags(ask.model_id, {ask.tag_key: None})
+
+
+def add_params(platform: Embedded, ask: Params) -> None:
+    platform.logged_models.add_params(ask.model_id, {one.key: one.value for one in ask.params})
+
+
+def directories(platform: Embedded, ask: Directories) -> dict[str, Any]:
+    uri = shown(platform, platform.logged_models.get(ask.model_id))["info"]["artifact_uri"]
+    root, _ = split(uri.partition(":/")[2])
+    _, folder = split(f"artifacts/{ask.artifact_directory_path}")
+    return {"root_uri": uri, "files": children(platform.tracking.artifacts_at(root), folder)}
+
+
+def search(platform: Embedded, ask: Search) -> dict[str, Any]:
+    orders = [f"{_field(one.field_name)} {'ASC' if one.ascending else 'DESC'}" for one in ask.order_by]
+    every = platform.logged_models.search(
+        experiments=[numbered(id) for id in ask.experiment_ids],
+        filter=ask.filter,
+        orders=orders,
+        datasets=[one.dataset_name for one in ask.datasets],
+    )
+    page, token = paged(every, max(1, ask.max_results), ask.page_token)
+    return present(models=[shown(platform, one) for one in page], next_page_token=token)
+
+
+def _field(name: str) -> str:
+    kind, dot, key = name.partition(".")
+    return f"{kind}.`{key}`" if dot else name
+
+
+def measured(platform: Embedded, run: str, metrics: list[tuple[str, Metric]]) -> None:
+    """Note metrics of a run that tell of a logged model there too."""
+    for model in {id for id, _ in metrics}:
+        mine = [
+            ModelMetric(
+                key=metric.key,
+                value=float(metric.value),
+                step=metric.step,
+                at=metric.timestamp,
+                run=run,
+                dataset_name=metric.dataset_name,
+                dataset_digest=metric.dataset_digest,
+            )
+            for id, metric in metrics
+            if id == model
+        ]
+        platform.logged_models.add_metrics(model, mine)
+
+
+CALLS = [
+    Call(("POST",), "logged-models", Create, "editor", create),
+    Call(("POST",), "logged-models/search", Search, "viewer", search),
+    Call(("GET",), "logged-models/{model_id}", Get, "viewer", get),
+    Call(("PATCH",), "logged-models/{model_id}", Finalize, "editor", finalize),
+    Call(("DELETE",), "logged-models/{model_id}", Get, "editor", delete),
+    Call(("PATCH",), "logged-models/{model_id}/tags", Tags, "editor", set_tags),
+    Call(("DELETE",), "logged-models/{model_id}/tags/{tag_key}", Untag, "editor", delete_tag),
+    Call(("POST",), "logged-models/{model_id}/params", Params, "editor", add_params),
+    Call(("GET",), "logged-models/{model_id}/artifacts/directories", Directories, "viewer", directories),
+]

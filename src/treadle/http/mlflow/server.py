@@ -1,0 +1,28 @@
+"""What clients ask a server about itself."""
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from treadle.http.mlflow.wire import PREFIXES
+
+SPEAKS = "3.17.0"
+"""The release whose protocol this is: clients leave features out for servers below 3.4."""
+
+
+def server_routes() -> list[Route]:
+    return [Route("/version", _version), *(Route(f"{prefix}/server-info", _info) for prefix in PREFIXES)]
+
+
+async def _version(_: Request) -> Response:
+    return PlainTextResponse(SPEAKS)
+
+
+async def _info(_: Request) -> Response:
+    facts = {
+        "store_type": "SqlStore",
+        "workspaces_enabled": False,
+        "multipart_uploads_enabled": True,
+        "multipart_downloads_enabled": False,
+    }
+    return JSONResponse(facts)

@@ -1,0 +1,150 @@
+"""How MLflow's protocol is written: requests, answers, numbers and errors."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from treadle.http.auth import caller_of, require
+from treadle.http.routes import body_of
+from treadle.kernel.entity import from_json, from_plain, to_json
+from treadle.kernel.errors import (
+    Busy,
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    TooLarge,
+    TreadleError,
+    Unauthenticated,
+    Unavailable,
+)
+from treadle.kernel.event import acting
+from treadle.kernel.operation import Role
+from treadle.platform.wiring import Embedded
+
+VERSIONS = ("2.0", "3.0")
+PREFIXES = tuple(f"{root}/{version}/mlflow" for root in ("/api", "/ajax-api") for version in VERSIONS)
+MAX_BODY_BYTES = 64 << 20
+
+CODES: dict[type[TreadleError], tuple[int, str]] = {
+    Invalid: (400, "INVALID_PARAMETER_VALUE"),
+    Conflict: (400, "RESOURCE_ALREADY_EXISTS"),
+    NotFound: (404, "RESOURCE_DOES_NOT_EXIST"),
+    Forbidden: (403, "PERMISSION_DENIED"),
+    Unauthenticated: (401, "UNAUTHENTICATED"),
+    TooLarge: (400, "INVALID_PARAMETER_VALUE"),
+    Busy: (429, "REQUEST_LIMIT_EXCEEDED"),
+    Unavailable: (503, "TEMPORARILY_UNAVAILABLE"),
+}
+
+
+class Ask(msgspec.Struct, kw_only=True):
+    """A request's fields; others are ignored, as the protocol wants."""
+
+
+class KeyValue(Ask):
+    key: str = ""
+    value: str = ""
+
+
+class Call(NamedTuple):
+    """One call of the protocol: where it is, what it takes, who may, and what does it."""
+
+    methods: tuple[str, ...]
+    path: str
+    ask: type[Ask]
+    role: Role
+    do: Callable[[Embedded, Any], Any]
+
+
+def routes(platform: Embedded, calls: list[Call]) -> list[Route]:
+    """The routes of calls under every prefix that clients use."""
+    return [
+        Route(f"{prefix}/{call.path}", _endpoint(platform, call), methods=list(call.methods))
+        for call in calls
+        for prefix in PREFIXES
+    ]
+
+
+def _endpoint(platform: Embedded, call: Call) -> Callable[[Request], Any]:
+    async def endpoint(request: Request) -> Response:
+        try:
+            caller = await run_in_threadpool(caller_of, platform, request)
+            require(caller, call.role)
+            ask = await asked(request, call.ask)
+            with acting(caller.name):
+                found = await run_in_threadpool(call.do, platform, ask)
+        except TreadleError as error:
+            return failed(error)
+        return Response(to_json(found if found is not None else {}), media_type="application/json")
+
+    return endpoint
+
+
+async def asked(request: Request, kind: type[Any]) -> Any:
+    """A request's fields, from its path, its query and its JSON body."""
+    given: dict[str, Any] = {}
+    lists = {field.name for field in msgspec.structs.fields(kind) if "list" in str(field.type)}
+    for name in request.query_params:
+        given[name] = request.query_params.getlist(name) if name in lists else request.query_params[name]
+    if request.method != "GET":
+        body = await body_of(request, MAX_BODY_BYTES)
+        sent = from_json(body, object) if body.strip() else {}
+        if not isinstance(sent, dict):
+            raise Invalid("The body must be a JSON object.")
+        given |= {name: value for name, value in sent.items() if value is not None}
+    if "run_uuid" in given:
+        given.setdefault("run_id", given["run_uuid"])
+    return from_plain(given | request.path_params, kind, strict=False)
+
+
+def failed(error: TreadleError) -> Response:
+    """An error as clients of the protocol know it."""
+    status, code = CODES.get(type(error), (500, "INTERNAL_ERROR"))
+    headers = {"WWW-Authenticate": 'Basic realm="mlflow"'} if status == 401 else {}
+    if error.retry:
+        headers["Retry-After"] = "1"
+    content = to_json({"error_code": code, "message": error.message})
+    return Response(content, status_code=status, media_type="application/json", headers=headers)
+
+
+@contextmanager
+def saying(kind: type[TreadleError], message: str) -> Iterator[None]:
+    """Within this block an error of a kind is told in the words that clients of the protocol know."""
+    try:
+        yield
+    except kind as error:
+        raise kind(message) from error
+
+
+def number(value: float | None) -> float | str:
+    """A number as protobuf's JSON writes it."""
+    if value is None or math.isnan(value):
+        return "NaN"
+    return value if math.isfinite(value) else ("Infinity" if value > 0 else "-Infinity")
+
+
+def pairs(values: dict[str, str]) -> list[dict[str, str]]:
+    return [{"key": key, "value": value} for key, value in values.items()]
+
+
+def present(**fields: Any) -> dict[str, Any]:
+    """Fields that have a value: the protocol leaves empty ones out."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def paged(found: list[Any], limit: int, token: str) -> tuple[list[Any], str | None]:
+    """A page of a list that is at hand, and the token of the next one."""
+    try:
+        start = int(token) if token else 0
+    except ValueError as error:
+        raise Invalid("Invalid page token, could not base64-decode") from error
+    end = start + limit
+    return found[start:end], str(end) if end < len(found) else None

@@ -1,0 +1,135 @@
+"""Models that runs wrote and nobody has registered yet, as MLflow's clients of 3.x log them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import select, update
+
+from treadle.kernel.clock import Clock, to_micros
+from treadle.kernel.entity import from_json, to_text
+from treadle.kernel.errors import Invalid, NotFound, did_you_mean
+from treadle.kernel.ids import new_id
+from treadle.ports.database import Database, load
+from treadle.tracking.language import Field, in_order, matches, parse, parse_order
+from treadle.tracking.model import LoggedModel, ModelMetric
+from treadle.tracking.tables import logged_models
+
+
+class LoggedModels:
+    """Logged models of all experiments."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database, self._clock = database, clock
+
+    def create(
+        self,
+        *,
+        experiment: int,
+        name: str,
+        run: str,
+        type: str,
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+    ) -> LoggedModel:
+        """Begin a model; it is ready when its files are there and somebody says so."""
+        now, id = self._clock.now(), new_id("m").replace("_", "-")
+        row = {"id": id, "experiment": experiment, "name": name or id, "run": run, "type": type, "metrics": "[]"}
+        row |= {"status": "LOGGED_MODEL_PENDING", "params": to_text(dict(params)), "tags": to_text(dict(tags))}
+        with self._database.write() as transaction:
+            transaction.execute(logged_models.insert().values(**row, created_at=now, updated_at=now))
+        return self.get(id)
+
+    def get(self, id: str) -> LoggedModel:
+        with self._database.read() as connection:
+            row = connection.execute(select(logged_models).where(logged_models.c.id == id)).mappings().one_or_none()
+        if row is None or row["deleted_at"] is not None:
+            raise NotFound(f"Logged model with ID '{id}' not found.")
+        return _loaded(row)
+
+    def set_status(self, id: str, status: str) -> LoggedModel:
+        return self._changed(id, lambda model: {"status": status})  # noqa: ARG005
+
+    def set_tags(self, id: str, tags: Mapping[str, str | None]) -> LoggedModel:
+        """Set tags, and remove those given as none."""
+
+        def change(model: LoggedModel) -> dict[str, Any]:
+            kept = {key: value for key, value in {**model.tags, **tags}.items() if value is not None}
+            return {"tags": to_text(kept)}
+
+        return self._changed(id, change)
+
+    def add_params(self, id: str, params: Mapping[str, str]) -> LoggedModel:
+        return self._changed(id, lambda model: {"params": to_text({**model.params, **params})})
+
+    def add_metrics(self, id: str, metrics: Sequence[ModelMetric]) -> None:
+        """Keep the last value of each metric on each dataset."""
+
+        def change(model: LoggedModel) -> dict[str, Any]:
+            kept = {(m.key, m.dataset_name, m.dataset_digest, m.run): m for m in model.metrics}
+            for m in metrics:
+                before = kept.get((m.key, m.dataset_name, m.dataset_digest, m.run))
+                if before is None or (m.step, m.at) >= (before.step, before.at):
+                    kept[m.key, m.dataset_name, m.dataset_digest, m.run] = m
+            return {"metrics": to_text(list(kept.values()))}
+
+        self._changed(id, change)
+
+    def delete(self, id: str) -> None:
+        self._changed(id, lambda model: {"deleted_at": self._clock.now()})  # noqa: ARG005
+
+    def search(
+        self, *, experiments: Sequence[int], filter: str = "", orders: Sequence[str] = (), datasets: Sequence[str] = ()
+    ) -> list[LoggedModel]:
+        """Models of experiments that satisfy a filter, newest first; metrics only count on the named datasets, if any."""
+        node, wanted_order = parse(filter), [parse_order(text) for text in orders]
+        wanted = select(logged_models).where(logged_models.c.experiment.in_(list(experiments)))
+        wanted = wanted.where(logged_models.c.deleted_at.is_(None))
+        wanted = wanted.order_by(logged_models.c.created_at.desc(), logged_models.c.id)
+        with self._database.read() as connection:
+            found = [_loaded(row) for row in connection.execute(wanted).mappings()]
+
+        def look(model: LoggedModel, field: Field) -> Any:
+            return _looked(model, field, datasets)
+
+        return in_order([one for one in found if matches(node, lambda field: look(one, field))], wanted_order, look)  # noqa: B023
+
+    def _changed(self, id: str, change: Callable[[LoggedModel], dict[str, Any]]) -> LoggedModel:
+        with self._database.write() as transaction:
+            here = logged_models.c.id == id
+            row = transaction.execute(select(logged_models).where(here)).mappings().one_or_none()
+            if row is None or row["deleted_at"] is not None:
+                raise NotFound(f"Logged model with ID '{id}' not found.")
+            values = {**change(_loaded(row)), "updated_at": self._clock.now()}
+            transaction.execute(update(logged_models).where(here).values(values))
+            row = transaction.execute(select(logged_models).where(here)).mappings().one()
+        return _loaded(row)
+
+
+def _loaded(row: Mapping[Any, Any]) -> LoggedModel:
+    decoded = {name: from_json(row[name], dict[str, str]) for name in ("params", "tags")}
+    return load(LoggedModel, row, metrics=from_json(row["metrics"], list[ModelMetric]), **decoded)
+
+
+def _looked(model: LoggedModel, field: Field, datasets: Sequence[str]) -> Any:
+    """A field of a model, for filters."""
+    if field.kind == "tag":
+        return model.tags.get(field.key)
+    if field.kind == "param":
+        return model.params.get(field.key)
+    if field.kind == "metric":
+        mine = [m for m in model.metrics if m.key == field.key and (not datasets or m.dataset_name in datasets)]
+        return max(mine, key=lambda m: (m.step, m.at)).value if mine else None
+    facts: dict[str, Any] = {
+        "name": model.name,
+        "model_id": model.id,
+        "model_type": model.type,
+        "status": model.status.removeprefix("LOGGED_MODEL_"),
+        "source_run_id": model.run,
+        "experiment_id": str(model.experiment),
+        "creation_timestamp": to_micros(model.created_at) // 1000,
+        "creation_time": to_micros(model.created_at) // 1000,
+        "last_updated_timestamp": to_micros(model.updated_at) // 1000,
+    }
+    if field.kind != "attribute" or field.key not in facts:
+        raise Invalid(f"A logged model has no '{field.key}' to search.{did_you_mean(field.key, facts)}")
+    return facts[field.key]
