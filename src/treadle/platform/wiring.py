@@ -24,10 +24,12 @@ from treadle.platform.settings import Settings, backend
 from treadle.ports.blobs import Blobs
 from treadle.ports.executor import Launch
 from treadle.registry.service import Registry
+from treadle.registry.webhooks import Webhooks
 from treadle.scope.service import Scope
 from treadle.serving.inference_log import InferenceLogs
 from treadle.tracking.logged_models import LoggedModels
 from treadle.tracking.service import Tracking
+from treadle.tracking.traces import Traces
 from treadle.training.service import TrainingService
 
 log = logging.getLogger(__name__)
@@ -95,6 +97,7 @@ class Embedded(Services):
         self.data = Data(*base, self.clock, self.blobs, self.scope)
         self.tracking = Tracking(*base, self.clock)
         self.logged_models = LoggedModels(self.database, self.clock)
+        self.traces = Traces(self.database, self.clock)
         self.pipelines = Pipelines(*base, self.clock, self.blobs, self.jobs, exporter, runtime, cache)
         self.training = TrainingService(*base, self.scope, self.data, self.tracking, self.pipelines)
         self.evaluation = Evaluation(
@@ -103,6 +106,7 @@ class Embedded(Services):
         self.registry = Registry(*base, self.clock, self.evaluation, _key(home))
         self.delivery = Delivery(*base, self.clock, self.scope, self.data, self.registry, self.target, logs)
         self.registry.holders.append(self.delivery.holds)
+        self.webhooks = Webhooks(*base, self.clock)
         self.monitoring = Monitoring(
             *base, self.clock, self.blobs, self.scope, self.data, self.registry, self.delivery, logs, cache
         )
@@ -119,7 +123,15 @@ class Embedded(Services):
 
     def turn(self) -> int:
         """One turn of the wheel: every stage takes the step it can take now. Returns how much moved."""
-        reconcilers = (self.tracking, self.pipelines, self.training, self.evaluation, self.delivery, self.monitoring)
+        reconcilers = (
+            self.tracking,
+            self.pipelines,
+            self.training,
+            self.evaluation,
+            self.delivery,
+            self.monitoring,
+            self.webhooks,
+        )
         with acting("treadle"):
             return sum(_shielded(stage.reconcile) for stage in reconcilers) + _shielded(self.loop.react)
 

@@ -171,3 +171,30 @@ class ModelDeleted(Event):
     @property
     def subject(self) -> str:
         return f"model:{self.name}"
+
+
+class VersionTagged(Event):
+    """A version's tag was set, or removed where ``value`` is none."""
+
+    model: str
+    number: int
+    key: str
+    value: str | None
+
+    @property
+    def subject(self) -> str:
+        return f"version:{self.model}:{self.number}"
+
+
+class Webhook(Entity):
+    """Who is told of what happens to models. ``events`` are pairs such as ``MODEL_VERSION CREATED``; the secret is never shown."""
+
+    id: str
+    name: str
+    description: str
+    url: str
+    events: list[str]
+    active: bool
+    signed: bool
+    created_at: datetime
+    updated_at: datetime

@@ -30,6 +30,7 @@ from treadle.registry.model import (
     VersionApproved,
     VersionDeleted,
     VersionRegistered,
+    VersionTagged,
 )
 from treadle.registry.tables import aliases, approvals, models, versions
 from treadle.tracking.language import Compare, Every, Field, Node, in_order, matches, parse, parse_order
@@ -206,7 +207,11 @@ class Registry:
         values: dict[str, Any] = {"tags": to_text(kept), "updated_at": self._clock.now()}
         if description is not None:
             values["description"] = description
-        self._set(model, number, values)
+        here = (versions.c.model == model) & (versions.c.number == number)
+        with self._database.write() as transaction:
+            transaction.execute(update(versions).where(here).values(values))
+            for key, value in (tags or {}).items():
+                self._events.append(transaction, VersionTagged(model=model, number=number, key=key, value=value))
         return self.get(model=model, number=number)
 
     @command()
@@ -385,11 +390,6 @@ class Registry:
             needs = holder(version.model, version.number)
             if needs is not None:
                 raise Forbidden(f"Version '{version.ref}' cannot be deleted: {needs}")
-
-    def _set(self, model: str, number: int, values: Mapping[str, Any]) -> None:
-        here = (versions.c.model == model) & (versions.c.number == number)
-        with self._database.write() as transaction:
-            transaction.execute(update(versions).where(here).values(values))
 
     def _aliased(self, model: str, alias: str) -> ModelVersion:
         with self._database.read() as connection:

@@ -1,4 +1,4 @@
-from sqlalchemy import Column, Integer, String, Table, Text, UniqueConstraint
+from sqlalchemy import Boolean, Column, Integer, String, Table, Text, UniqueConstraint
 
 from treadle.ports.database import Instant, metadata
 
@@ -54,4 +54,18 @@ approvals = Table(
     Column("verdict", String(40), nullable=False),
     Column("package", String(64), nullable=False),
     Column("signature", String(64), nullable=False),
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("events", Text, nullable=False),
+    Column("active", Boolean, nullable=False),
+    Column("secret", Text),  # as it is: every delivery is signed with it
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
 )

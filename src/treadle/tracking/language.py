@@ -14,7 +14,7 @@ from typing import Any, Literal, NoReturn
 from treadle.kernel.entity import Entity
 from treadle.kernel.errors import Invalid, did_you_mean
 
-Kind = Literal["metric", "param", "tag", "attribute", "dataset"]
+Kind = Literal["metric", "param", "tag", "attribute", "dataset", "metadata"]
 
 KINDS: dict[str, Kind] = {
     **dict.fromkeys(("metric", "metrics"), "metric"),
@@ -22,6 +22,8 @@ KINDS: dict[str, Kind] = {
     **dict.fromkeys(("tag", "tags"), "tag"),
     **dict.fromkeys(("attribute", "attributes", "attr", "run"), "attribute"),
     **dict.fromkeys(("dataset", "datasets"), "dataset"),
+    **dict.fromkeys(("metadata", "request_metadata"), "metadata"),
+    "trace": "attribute",
 }
 DEEPEST, LONGEST = 50, 50_000
 

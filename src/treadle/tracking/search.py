@@ -113,6 +113,8 @@ class Search:
             return self._attribute(node)
         if node.field.kind == "dataset":
             return self._dataset(node)
+        if node.field.kind == "metadata":
+            raise Invalid("Runs have no metadata to search; traces have. Use params or tags.")
         if node.field.kind == "metric":
             key, column = self.metric(node.field)
             return self._has(run_metrics, key, node, _number_matches(column, node))
@@ -259,8 +261,8 @@ class _Terms:
                 self._terms.append((case((column.is_(None), 1), else_=0), False))
             self._terms.append((column, order.descending))
             return
-        if field.kind == "dataset":
-            raise Invalid("Runs cannot be ordered by their datasets: there may be several.")
+        if field.kind in ("dataset", "metadata"):
+            raise Invalid(f"Runs cannot be ordered by {field.kind}.")
         if field.kind == "metric":
             key, stat = self._search.metric(field)
             table = run_metrics.alias()

@@ -146,3 +146,22 @@ artifacts = Table(
     Column("bytes", BigInteger, nullable=False),
 )
 """Files by root (``EXPERIMENT/RUN/artifacts``, ``EXPERIMENT/models/MODEL/artifacts``) and path; a digest may be a tree's."""
+
+traces = Table(
+    "traces",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("experiment", Integer, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("info", Text, nullable=False),
+    Index("traces_by_start", "experiment", "started_at"),
+)
+
+trace_spans = Table(
+    "trace_spans",
+    metadata,
+    Column("trace", String(64), primary_key=True),
+    Column("span", String(32), primary_key=True),
+    Column("started_at", BigInteger, nullable=False),  # nanoseconds
+    Column("body", Text, nullable=False),
+)

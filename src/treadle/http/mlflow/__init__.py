@@ -2,7 +2,7 @@
 
 from starlette.routing import BaseRoute
 
-from treadle.http.mlflow import artifacts, experiments, models, registry, runs
+from treadle.http.mlflow import artifacts, experiments, models, registry, runs, traces, webhooks
 from treadle.http.mlflow.server import server_routes
 from treadle.http.mlflow.wire import routes
 from treadle.platform.wiring import Embedded
@@ -10,5 +10,11 @@ from treadle.platform.wiring import Embedded
 
 def mlflow_routes(platform: Embedded) -> list[BaseRoute]:
     """Every route of the protocol but the hot writes."""
-    calls = [call for resource in (experiments, runs, artifacts, models, registry) for call in resource.CALLS]
-    return [*server_routes(), *artifacts.artifact_routes(platform), *routes(platform, calls)]
+    resources = (experiments, runs, artifacts, models, registry, webhooks, traces)
+    calls = [call for resource in resources for call in resource.CALLS]
+    return [
+        *server_routes(),
+        traces.span_route(platform),
+        *artifacts.artifact_routes(platform),
+        *routes(platform, calls),
+    ]

@@ -407,6 +407,23 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key"),
     )
     op.create_table(
+        "trace_spans",
+        sa.Column("trace", sa.String(length=64), nullable=False),
+        sa.Column("span", sa.String(length=32), nullable=False),
+        sa.Column("started_at", sa.BigInteger(), nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("trace", "span"),
+    )
+    op.create_table(
+        "traces",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("experiment", sa.Integer(), nullable=False),
+        sa.Column("started_at", sa.BigInteger(), nullable=False),
+        sa.Column("info", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("traces_by_start", "traces", ["experiment", "started_at"], unique=False)
+    op.create_table(
         "trainings",
         sa.Column("run", sa.String(length=40), nullable=False),
         sa.Column("project", sa.String(length=63), nullable=False),
@@ -421,6 +438,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("run"),
     )
     op.create_index(op.f("ix_trainings_state"), "trainings", ["state"], unique=False)
+    op.create_table(
+        "webhooks",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("events", sa.Text(), nullable=False),
+        sa.Column("active", sa.Boolean(), nullable=False),
+        sa.Column("secret", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
     op.create_table(
         "windows",
         sa.Column("endpoint", sa.String(length=200), nullable=False),

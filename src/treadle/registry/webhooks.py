@@ -1,0 +1,203 @@
+"""Tells other systems what happens to models: signed HTTP requests, sent from the event log, at least once."""
+
+import base64
+import hmac
+import json
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from sqlalchemy import delete, select, update
+
+from treadle.events.model import EventRecord
+from treadle.events.service import Events
+from treadle.kernel.clock import Clock
+from treadle.kernel.entity import from_json, to_text
+from treadle.kernel.errors import Invalid, NotFound
+from treadle.kernel.ids import new_id
+from treadle.ports.database import Database, load
+from treadle.registry.model import Webhook
+from treadle.registry.tables import webhooks
+
+log = logging.getLogger(__name__)
+READER = "webhooks"
+TRIES, TIMEOUT_SECONDS = 3, 5.0
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "REGISTERED_MODEL CREATED": {"name": "example_model", "tags": {}, "description": "An example"},
+    "MODEL_VERSION CREATED": {
+        "name": "example_model",
+        "version": "1",
+        "source": "models:/m-1",
+        "run_id": "",
+        "tags": {},
+    },
+    "MODEL_VERSION_TAG SET": {"name": "example_model", "version": "1", "key": "team", "value": "desk"},
+    "MODEL_VERSION_TAG DELETED": {"name": "example_model", "version": "1", "key": "team"},
+    "MODEL_VERSION_ALIAS CREATED": {"name": "example_model", "alias": "champion", "version": "1"},
+    "MODEL_VERSION_ALIAS DELETED": {"name": "example_model", "alias": "champion"},
+}
+"""Every event that can be told of, with an example of its data."""
+
+
+class Webhooks:
+    """Who is told, and the telling."""
+
+    def __init__(self, database: Database, events: Events, clock: Clock) -> None:
+        self._database, self._events, self._clock = database, events, clock
+        self._sending: threading.Thread | None = None
+
+    def create(
+        self,
+        *,
+        name: str,
+        url: str,
+        events: list[str],
+        description: str = "",
+        secret: str | None = None,
+        active: bool = True,
+    ) -> Webhook:
+        _check(url, events)
+        now, id = self._clock.now(), new_id("webhook")
+        row: dict[str, Any] = {
+            "id": id,
+            "name": name,
+            "description": description,
+            "url": url,
+            "events": to_text(events),
+        }
+        row |= {"active": active, "secret": secret or None, "created_at": now, "updated_at": now}
+        with self._database.write() as transaction:
+            transaction.execute(webhooks.insert().values(row))
+        return self.get(id)
+
+    def get(self, id: str) -> Webhook:
+        return _shown(self._row(id))
+
+    def every(self) -> list[Webhook]:
+        with self._database.read() as connection:
+            rows = connection.execute(select(webhooks).order_by(webhooks.c.id)).mappings()
+            return [_shown(row) for row in rows]
+
+    def change(self, id: str, **changes: Any) -> Webhook:
+        """Change what is given: name, url, events, description, secret, active."""
+        found = self.get(id)
+        _check(changes.get("url", found.url), changes.get("events", found.events))
+        if "events" in changes:
+            changes["events"] = to_text(changes["events"])
+        with self._database.write() as transaction:
+            values = {**changes, "updated_at": self._clock.now()}
+            transaction.execute(update(webhooks).where(webhooks.c.id == id).values(values))
+        return self.get(id)
+
+    def delete(self, id: str) -> None:
+        self.get(id)
+        with self._database.write() as transaction:
+            transaction.execute(delete(webhooks).where(webhooks.c.id == id))
+
+    def test(self, id: str, event: str | None = None) -> httpx.Response:
+        """Send an example of an event (the first one it is told of) and give the answer."""
+        row = self._row(id)
+        told = event or from_json(row["events"], list[str])[0]
+        if told not in EXAMPLES:
+            raise Invalid(f"There is no event '{told}'. Known: {', '.join(EXAMPLES)}.")
+        return self._send(row, told, EXAMPLES[told])
+
+    def reconcile(self) -> int:
+        """Tell of what happened since, in a thread of its own: a slow listener does not hold up the wheel."""
+        if self._sending is not None and self._sending.is_alive():
+            return 0
+        waiting = self._events.unread(READER, limit=200)
+        if not waiting:
+            return 0
+        with self._database.read() as connection:
+            listening = list(connection.execute(select(webhooks).where(webhooks.c.active)).mappings())
+        self._sending = threading.Thread(target=self._deliver, args=(waiting, listening), name="webhooks", daemon=True)
+        if listening:
+            self._sending.start()
+        else:
+            self._deliver(waiting, [])
+        return 1
+
+    def _deliver(self, records: list[EventRecord], rows: Sequence[Mapping[Any, Any]]) -> None:
+        for record in records:
+            told = _told(record)
+            if told is not None:
+                for row in rows:
+                    if told[0] in from_json(row["events"], list[str]) and row["created_at"] <= record.at:
+                        self._try(row, *told)
+        with self._database.write() as transaction:
+            self._events.confirm(transaction, READER, records[-1].number)
+
+    def _try(self, row: Mapping[Any, Any], event: str, data: dict[str, Any]) -> None:
+        for attempt in range(TRIES):
+            try:
+                answer = self._send(row, event, data)
+            except httpx.HTTPError as error:
+                trouble = str(error)
+            else:
+                if answer.status_code not in (429, 500, 502, 503, 504):
+                    return
+                trouble = f"it answered {answer.status_code}"
+            time.sleep(0.2 * 2**attempt)
+        log.warning("Webhook '%s' was not told of %s: %s", row["name"], event, trouble)
+
+    def _send(self, row: Mapping[Any, Any], event: str, data: dict[str, Any]) -> httpx.Response:
+        entity, action = event.lower().split(" ")
+        now = self._clock.now()
+        body = json.dumps({"entity": entity, "action": action, "timestamp": now.isoformat(), "data": data})
+        delivery, moment = new_id("delivery"), str(int(now.timestamp()))
+        headers = {"Content-Type": "application/json", "X-MLflow-Delivery-Id": delivery, "X-MLflow-Timestamp": moment}
+        if row["secret"]:
+            headers["X-MLflow-Signature"] = signature(row["secret"], delivery, moment, body)
+        return httpx.post(row["url"], content=body, headers=headers, timeout=TIMEOUT_SECONDS)
+
+    def _row(self, id: str) -> Mapping[Any, Any]:
+        with self._database.read() as connection:
+            row = connection.execute(select(webhooks).where(webhooks.c.id == id)).mappings().one_or_none()
+        if row is None:
+            raise NotFound(f"Webhook with ID {id} not found.")
+        return row
+
+
+def signature(secret: str, delivery: str, moment: str, body: str) -> str:
+    """``v1,`` and the base64 of HMAC-SHA256 over ``delivery.moment.body``, as MLflow's listeners check it."""
+    signed = hmac.new(secret.encode(), f"{delivery}.{moment}.{body}".encode(), "sha256")
+    return f"v1,{base64.b64encode(signed.digest()).decode()}"
+
+
+def _told(record: EventRecord) -> tuple[str, dict[str, Any]] | None:
+    """What listeners are told of an event of ours, if anything."""
+    body = record.body
+    if record.type == "ModelRegistered":
+        return "REGISTERED_MODEL CREATED", {"name": body["name"], "tags": {}, "description": None}
+    named = {"name": body.get("model"), "version": str(body.get("number", ""))}
+    if record.type == "VersionRegistered":
+        facts = {"source": body.get("source", ""), "run_id": body["run"] or None, "tags": {}, "description": None}
+        return "MODEL_VERSION CREATED", named | facts
+    if record.type == "VersionTagged":
+        if body["value"] is None:
+            return "MODEL_VERSION_TAG DELETED", named | {"key": body["key"]}
+        return "MODEL_VERSION_TAG SET", named | {"key": body["key"], "value": body["value"]}
+    if record.type == "AliasMoved":
+        return "MODEL_VERSION_ALIAS CREATED", named | {"alias": body["alias"]}
+    if record.type == "AliasRemoved":
+        return "MODEL_VERSION_ALIAS DELETED", {"name": body["model"], "alias": body["alias"]}
+    return None
+
+
+def _check(url: str, events: list[str]) -> None:
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        raise Invalid(f"Invalid webhook URL: '{url}'. It begins with http:// or https://.")
+    unknown = [event for event in events if event not in EXAMPLES]
+    if not events or unknown:
+        raise Invalid(
+            f"A webhook is told of at least one of {', '.join(EXAMPLES)}; not of {', '.join(unknown) or 'nothing'}."
+        )
+
+
+def _shown(row: Mapping[Any, Any]) -> Webhook:
+    return load(Webhook, row, events=from_json(row["events"], list[str]), signed=bool(row["secret"]))

@@ -1,0 +1,154 @@
+"""Traces of language-model applications: what was asked, what each step did, and what people thought of it."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, delete, select, update
+
+from treadle.kernel.clock import Clock, from_micros, to_micros
+from treadle.kernel.entity import from_json, to_text
+from treadle.kernel.errors import Invalid, NotFound, did_you_mean
+from treadle.kernel.ids import new_id
+from treadle.ports.database import Database
+from treadle.tracking.language import Field, in_order, matches, parse, parse_order
+from treadle.tracking.tables import trace_spans, traces
+
+Info = dict[str, Any]
+"""A trace's facts as its client wrote them: trace_id, request_time, state, tags, trace_metadata, assessments, …"""
+
+
+class Traces:
+    """Traces of all experiments."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database, self._clock = database, clock
+
+    def put(self, *, experiment: int, info: Info) -> Info:
+        """Keep a trace's facts; those of one that is there already are replaced, its assessments stay."""
+        id = str(info.get("trace_id") or info.get("request_id") or new_id("tr").replace("_", "-"))
+        info = {**info, "trace_id": id}
+        with self._database.write() as transaction:
+            before = transaction.scalar(select(traces.c.info).where(traces.c.id == id))
+            if before is not None:
+                old = from_json(before, Info)
+                info = {**info, "assessments": [*old.get("assessments", []), *info.get("assessments", [])]}
+                info["tags"] = {**old.get("tags", {}), **info.get("tags", {})}
+                transaction.execute(delete(traces).where(traces.c.id == id))
+            row = {"id": id, "experiment": experiment, "started_at": self._moment(info), "info": to_text(info)}
+            transaction.execute(traces.insert().values(row))
+        return info
+
+    def get(self, id: str) -> Info:
+        with self._database.read() as connection:
+            return _info(connection, id)
+
+    def change(self, id: str, change: Callable[[Info], None]) -> Info:
+        """Change a trace's facts in place."""
+        with self._database.write() as transaction:
+            info = _info(transaction, id)
+            change(info)
+            transaction.execute(update(traces).where(traces.c.id == id).values(info=to_text(info)))
+        return info
+
+    def add_spans(self, *, experiment: int, spans: Sequence[tuple[str, dict[str, Any]]]) -> None:
+        """Keep spans as (trace's id, span). A trace that nobody began yet begins with them; a span that comes again is replaced."""
+        for trace in {trace for trace, _ in spans}:
+            mine = [span for id, span in spans if id == trace]
+            with self._database.read() as connection:
+                known = connection.scalar(select(traces.c.id).where(traces.c.id == trace)) is not None
+            if not known:
+                self.put(experiment=experiment, info=_begun(trace, experiment, mine))
+            with self._database.write() as transaction:
+                for span in mine:
+                    name = str(span.get("span_id", ""))
+                    here = (trace_spans.c.trace == trace) & (trace_spans.c.span == name)
+                    transaction.execute(delete(trace_spans).where(here))
+                    row = {"trace": trace, "span": name, "started_at": int(span.get("start_time_unix_nano", 0))}
+                    transaction.execute(trace_spans.insert().values(**row, body=to_text(span)))
+
+    def spans(self, id: str) -> list[dict[str, Any]]:
+        """A trace's spans, by their start."""
+        wanted = select(trace_spans.c.body).where(trace_spans.c.trace == id).order_by(trace_spans.c.started_at)
+        with self._database.read() as connection:
+            return [from_json(body, Info) for body in connection.scalars(wanted)]
+
+    def delete(
+        self, *, experiment: int, ids: Sequence[str] = (), before: datetime | None = None, most: int | None = None
+    ) -> int:
+        """Remove traces of an experiment: those named, or the oldest up to a moment. Returns how many."""
+        wanted = select(traces.c.id).where(traces.c.experiment == experiment).order_by(traces.c.started_at)
+        wanted = wanted.where(traces.c.id.in_(list(ids))) if ids else wanted.where(traces.c.started_at <= before)
+        with self._database.write() as transaction:
+            gone = list(transaction.scalars(wanted.limit(most) if most else wanted))
+            transaction.execute(delete(trace_spans).where(trace_spans.c.trace.in_(gone)))
+            transaction.execute(delete(traces).where(traces.c.id.in_(gone)))
+        return len(gone)
+
+    def search(self, *, experiments: Sequence[int], filter: str = "", orders: Sequence[str] = ()) -> list[Info]:
+        """Traces of experiments that satisfy a filter such as ``trace.status = 'OK' AND tags.user LIKE 'a%'``, newest first."""
+        node, wanted_order = parse(filter), [parse_order(text) for text in orders]
+        wanted = select(traces.c.info).where(traces.c.experiment.in_(list(experiments)))
+        with self._database.read() as connection:
+            rows = connection.scalars(wanted.order_by(traces.c.started_at.desc(), traces.c.id)).all()
+        found = [from_json(row, Info) for row in rows]
+        return in_order(
+            [one for one in found if matches(node, lambda field: _looked(one, field))], wanted_order, _looked
+        )  # noqa: B023
+
+    def _moment(self, info: Info) -> datetime:
+        given = info.get("request_time")
+        try:
+            return datetime.fromisoformat(str(given)) if given else self._clock.now()
+        except ValueError as error:
+            raise Invalid(f"Field 'request_time': '{given}' is no time.") from error
+
+
+def _info(connection: Connection, id: str) -> Info:
+    found = connection.scalar(select(traces.c.info).where(traces.c.id == id))
+    if found is None:
+        raise NotFound(f"Trace with ID '{id}' not found.")
+    return from_json(found, Info)
+
+
+def _begun(trace: str, experiment: int, spans: list[dict[str, Any]]) -> Info:
+    start = min(int(span.get("start_time_unix_nano", 0)) for span in spans)
+    root = next((span for span in spans if not span.get("parent_span_id")), spans[0])
+    return {
+        "trace_id": trace,
+        "trace_location": {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": str(experiment)}},
+        "request_time": from_micros(start // 1000).astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "state": "IN_PROGRESS",
+        "tags": {"mlflow.traceName": str(root.get("name", ""))},
+        "trace_metadata": {},
+    }
+
+
+def _looked(info: Info, field: Field) -> Any:
+    """A field of a trace, for filters."""
+    if field.kind == "tag":
+        return info.get("tags", {}).get(field.key)
+    if field.kind == "metadata":
+        return info.get("trace_metadata", {}).get(field.key)
+    tags, metadata = info.get("tags", {}), info.get("trace_metadata", {})
+    started = to_micros(datetime.fromisoformat(info["request_time"])) // 1000 if info.get("request_time") else None
+    duration = str(info.get("execution_duration", "")).removesuffix("s")
+    milliseconds = float(duration) * 1000 if duration else None
+    facts: dict[str, Any] = {
+        "status": info.get("state"),
+        "state": info.get("state"),
+        "name": tags.get("mlflow.traceName"),
+        "trace_id": info.get("trace_id"),
+        "request_id": info.get("trace_id"),
+        "client_request_id": info.get("client_request_id"),
+        "run_id": metadata.get("mlflow.sourceRun"),
+        "timestamp": started,
+        "timestamp_ms": started,
+        "request_time": started,
+        "execution_time": milliseconds,
+        "execution_time_ms": milliseconds,
+        "execution_duration": milliseconds,
+    }
+    if field.kind != "attribute" or field.key not in facts:
+        raise Invalid(f"A trace has no '{field.key}' to search.{did_you_mean(field.key, facts)}")
+    return facts[field.key]
