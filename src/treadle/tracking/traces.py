@@ -66,6 +66,7 @@ class Traces:
                     transaction.execute(delete(trace_spans).where(here))
                     row = {"trace": trace, "span": name, "started_at": int(span.get("start_time_unix_nano", 0))}
                     transaction.execute(trace_spans.insert().values(**row, body=to_text(span)))
+            self.change(trace, _mark_spans)
 
     def spans(self, id: str) -> list[dict[str, Any]]:
         """A trace's spans, by their start."""
@@ -122,6 +123,11 @@ def _begun(trace: str, experiment: int, spans: list[dict[str, Any]]) -> Info:
         "tags": {"mlflow.traceName": str(root.get("name", ""))},
         "trace_metadata": {},
     }
+
+
+def _mark_spans(info: Info) -> None:
+    """Clients look into this tag for where a trace's spans are."""
+    info.setdefault("tags", {})["mlflow.trace.spansLocation"] = "TRACKING_STORE"
 
 
 def _looked(info: Info, field: Field) -> Any:

@@ -67,7 +67,10 @@ class Link(Ask):
 def start(platform: Embedded, ask: Start) -> dict[str, Any]:
     info: Info = dict(ask.trace.get("trace_info") or {})
     place = info.get("trace_location", {}).get("mlflow_experiment", {}).get("experiment_id", "0")
-    kept = platform.traces.put(experiment=found(platform, str(place)).id, info=info)
+    experiment = found(platform, str(place))
+    kept = platform.traces.put(experiment=experiment.id, info=info)
+    where = {"mlflow.artifactLocation": f"{experiment.artifacts_at}/traces/{kept['trace_id']}/artifacts"}
+    kept = platform.traces.change(kept["trace_id"], lambda info: info.setdefault("tags", {}).update(where))
     return {"trace": {"trace_info": kept}}
 
 
