@@ -63,6 +63,21 @@ class ModelVersion(Entity):
         return f"{self.model}:{self.number}"
 
 
+class PastVersion(Entity):
+    """A version that was registered elsewhere, under its own number."""
+
+    number: int
+    source: str
+    run: str
+    created_at: datetime
+    updated_at: datetime
+    created_by: str = ""
+    logged_model: str = ""
+    description: str = ""
+    stage: Stage = "None"
+    tags: dict[str, str] = {}
+
+
 class VersionRegistered(Event):
     model: str
     number: int

@@ -24,6 +24,7 @@ from treadle.registry.model import (
     ModelRegistered,
     ModelRenamed,
     ModelVersion,
+    PastVersion,
     RegisteredModel,
     Stage,
     StageChanged,
@@ -33,8 +34,9 @@ from treadle.registry.model import (
     VersionTagged,
 )
 from treadle.registry.tables import aliases, approvals, models, versions
-from treadle.tracking.language import Compare, Every, Field, Node, in_order, matches, parse, parse_order
+from treadle.tracking.language import Compare, Every, Field, Node, found_in, parse
 
+_versions = versions  # where a parameter has the table's name
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}"
 """What can be deployed under its name."""
 MODEL_NAME = r"[^/:@\x00-\x1f]{1,200}"
@@ -132,6 +134,39 @@ class Registry:
             number = self._add_version(transaction, model, found.project, tags=tags or {}, **facts)
         return self.get(model=model, number=number)
 
+    @command()
+    def add_history(
+        self,
+        *,
+        name: str,
+        description: str,
+        tags: dict[str, str],
+        pointing: dict[str, int],
+        versions: list[PastVersion],
+    ) -> int:
+        """Take in a model with its versions and aliases from elsewhere; what is here already is left alone. Returns how many versions came."""
+        with self._database.write() as transaction:
+            here = models.c.name == name
+            if transaction.scalar(select(models.c.name).where(here)) is None:
+                self._ensure_model(transaction, name, name, description, tags)
+            known = set(transaction.scalars(select(_versions.c.number).where(_versions.c.model == name)))
+            new = [version for version in versions if version.number not in known]
+            project = transaction.scalar(select(models.c.project).where(here))
+            for version in new:
+                facts = {field: getattr(version, field) for field in version.__struct_fields__}
+                row = {**facts, "model": name, "project": project, "package": "", "tags": to_text(version.tags)}
+                transaction.execute(_versions.insert().values(row))
+                event = VersionRegistered(
+                    model=name, number=version.number, run=version.run, package="", verdict="", source=version.source
+                )
+                self._events.append(transaction, event)
+            last = transaction.scalar(select(func.max(_versions.c.number)).where(_versions.c.model == name)) or 0
+            transaction.execute(update(models).where(here).values(last_number=last))
+            for alias, number in pointing.items():
+                if not known:
+                    transaction.execute(aliases.insert().values(model=name, alias=alias, number=number))
+        return len(new)
+
     @query()
     def model(self, *, name: str) -> RegisteredModel:
         """One model, without its versions."""
@@ -147,7 +182,6 @@ class Registry:
         self, *, filter: str = "", order: list[str] | None = None, project: str | None = None
     ) -> list[RegisteredModel]:
         """Models that satisfy a filter such as ``name LIKE 'flight%' AND tags.team != 'x'``, by name. A missing tag differs from any."""
-        node, orders = parse(filter), [parse_order(text) for text in order or []]
         wanted = select(models).order_by(models.c.name)
         if project is not None:
             wanted = wanted.where(models.c.project == project)
@@ -155,7 +189,7 @@ class Registry:
             rows = connection.execute(wanted).mappings().all()
             pointing = _aliases_of(connection, None)
         found = [_model(row, pointing.get(row["name"], {})) for row in rows]
-        return in_order([one for one in found if matches(node, lambda field: _looked(one, field))], orders, _looked)  # noqa: B023
+        return found_in(found, filter, order or [], _looked)
 
     @command()
     def change_model(
@@ -259,15 +293,14 @@ class Registry:
     @query()
     def search(self, *, filter: str = "", order: list[str] | None = None) -> list[ModelVersion]:
         """Versions that satisfy a filter such as ``name = 'flight-delay' AND tags.team = 'x'``, the last changed first."""
-        node, orders = parse(filter), [parse_order(text) for text in order or []]
         wanted = select(versions).where(versions.c.deleted_at.is_(None))
         wanted = wanted.order_by(versions.c.updated_at.desc(), versions.c.model, versions.c.number.desc())
-        names = _wanted_names(node)
+        names = _wanted_names(parse(filter))
         if names is not None:
             wanted = wanted.where(versions.c.model.in_(names))
         with self._database.read() as connection:
             found = [_version(connection, row) for row in connection.execute(wanted).mappings().all()]
-        return in_order([one for one in found if matches(node, lambda field: _seen(one, field))], orders, _seen)  # noqa: B023
+        return found_in(found, filter, order or [], _seen)
 
     @command()
     def set_alias(self, *, model: str, alias: str, number: int) -> ModelVersion:

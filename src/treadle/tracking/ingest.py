@@ -88,6 +88,13 @@ def write(database: Database, batches: Sequence[Incoming]) -> list[Exception | N
         return [outcome for batch in batches for outcome in write(database, [batch])]
 
 
+def write_in(transaction: Connection, batches: Sequence[Incoming]) -> None:
+    """Add batches in the transaction of whoever needs it. Raises what the first refused one was refused for."""
+    for failed in _Commit(transaction, batches).done():
+        if failed is not None:
+            raise failed
+
+
 def put_texts(transaction: Connection, table: Table, rows: Iterable[tuple[int, int, str, str]]) -> None:
     """Set parameters or tags given as (run's number, experiment, key, value)."""
     values = [{"run": r, "experiment": e, "key": k, "head": v[:HEAD], "value": v} for r, e, k, v in rows]

@@ -9,6 +9,7 @@ extremes and the last value of ``loss``.
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Literal, NoReturn
 
 from treadle.kernel.entity import Entity
@@ -302,6 +303,12 @@ def like(value: str, pattern: str, *, ignoring_case: bool) -> bool:
         value, pattern = value.lower(), pattern.lower()
     parts = [{"%": ".*", "_": "."}.get(letter, re.escape(letter)) for letter in pattern]
     return re.fullmatch("".join(parts), value, re.S) is not None
+
+
+def found_in(things: Sequence[Any], filter: str, orders: Sequence[str], look: Callable[[Any, Field], Any]) -> list[Any]:
+    """The things that satisfy a filter, in the given orders; for what is few enough to be looked at one by one."""
+    node, wanted = parse(filter), [parse_order(text) for text in orders]
+    return in_order([thing for thing in things if matches(node, partial(look, thing))], wanted, look)
 
 
 def in_order(things: Sequence[Any], orders: Sequence[Order], look: Callable[[Any, Field], Any]) -> list[Any]:

@@ -10,7 +10,7 @@ from treadle.kernel.entity import from_json, to_text
 from treadle.kernel.errors import Invalid, NotFound, did_you_mean
 from treadle.kernel.ids import new_id
 from treadle.ports.database import Database, load
-from treadle.tracking.language import Field, in_order, matches, parse, parse_order
+from treadle.tracking.language import Field, found_in
 from treadle.tracking.model import LoggedModel, ModelMetric
 from treadle.tracking.tables import logged_models
 
@@ -81,7 +81,6 @@ class LoggedModels:
         self, *, experiments: Sequence[int], filter: str = "", orders: Sequence[str] = (), datasets: Sequence[str] = ()
     ) -> list[LoggedModel]:
         """Models of experiments that satisfy a filter, newest first; metrics only count on the named datasets, if any."""
-        node, wanted_order = parse(filter), [parse_order(text) for text in orders]
         wanted = select(logged_models).where(logged_models.c.experiment.in_(list(experiments)))
         wanted = wanted.where(logged_models.c.deleted_at.is_(None))
         wanted = wanted.order_by(logged_models.c.created_at.desc(), logged_models.c.id)
@@ -91,7 +90,7 @@ class LoggedModels:
         def look(model: LoggedModel, field: Field) -> Any:
             return _looked(model, field, datasets)
 
-        return in_order([one for one in found if matches(node, lambda field: look(one, field))], wanted_order, look)  # noqa: B023
+        return found_in(found, filter, orders, look)
 
     def _changed(self, id: str, change: Callable[[LoggedModel], dict[str, Any]]) -> LoggedModel:
         with self._database.write() as transaction:

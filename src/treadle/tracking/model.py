@@ -103,6 +103,23 @@ class Run(Entity):
         return f"{self.experiment}/{self.id}/artifacts"
 
 
+class PastRun(Entity):
+    """A run that happened elsewhere. ``points`` holds packed pieces (see ``segments``) by metric."""
+
+    id: str
+    experiment: int
+    name: str
+    user: str
+    status: Status
+    started_at: datetime
+    ended_at: datetime | None = None
+    deleted_at: datetime | None = None
+    params: dict[str, str] = {}
+    tags: dict[str, str] = {}
+    points: dict[str, bytes] = {}
+    datasets: list[Dataset] = []
+
+
 class RunPage(Entity):
     """A page of runs; ``next`` asks for the one after it, and is empty on the last."""
 
@@ -207,6 +224,17 @@ class RunFinished(Event):
     @property
     def subject(self) -> str:
         return f"run:{self.run}"
+
+
+class HistoryAdded(Event):
+    """Runs that happened elsewhere came in."""
+
+    source: str
+    runs: int
+
+    @property
+    def subject(self) -> str:
+        return "history:" + self.source[:200]
 
 
 class RunUsedData(Event):

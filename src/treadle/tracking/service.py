@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, Select, Table, and_, delete, select
+from sqlalchemy import Connection, Select, Table, and_, bindparam, delete, select
 
 from treadle.events.service import Events
 from treadle.kernel.clock import Clock, from_micros, to_micros
@@ -18,7 +18,7 @@ from treadle.kernel.operation import command, query
 from treadle.ports.database import Database, load
 from treadle.tracking import history, ingest
 from treadle.tracking.ingest import Incoming, check_text, incoming, put_texts
-from treadle.tracking.language import Field, in_order, matches, parse, parse_order
+from treadle.tracking.language import Field, found_in, parse, parse_order
 from treadle.tracking.model import (
     Artifact,
     Batch,
@@ -28,8 +28,10 @@ from treadle.tracking.model import (
     ExperimentCreated,
     ExperimentDeleted,
     ExperimentRestored,
+    HistoryAdded,
     Metric,
     ModelUse,
+    PastRun,
     Point,
     Run,
     RunDeleted,
@@ -56,6 +58,7 @@ from treadle.tracking.tables import (
     runs,
 )
 
+_runs = runs  # where a parameter has the table's name
 DEFAULT = "Default"
 """The experiment of those who name none; its id is 0, as MLflow clients expect."""
 ENDED: tuple[Status, ...] = ("finished", "failed", "killed")
@@ -111,10 +114,9 @@ class Tracking:
             wanted = wanted.where(shown[view])
         if project is not None:
             wanted = wanted.where(experiments.c.project == project)
-        node, orders = parse(filter), [parse_order(text) for text in order or []]
         with self._database.read() as connection:
             found = [_experiment(row) for row in connection.execute(wanted).mappings()]
-        return in_order([e for e in found if matches(node, lambda field: _looked(e, field))], orders, _looked)  # noqa: B023
+        return found_in(found, filter, order or [], _looked)
 
     @command()
     def change_experiment(
@@ -246,6 +248,44 @@ class Tracking:
     def outcomes(self, batches: Sequence[Incoming]) -> list[Exception | None]:
         """Make many senders' batches durable at once; gives what each one failed with, or None."""
         return ingest.write(self._database, batches)
+
+    @command()
+    def add_history(self, *, source: str, runs: list[PastRun]) -> int:
+        """Take in runs that happened elsewhere, all or none; those that are here already are left alone. Returns how many came."""
+        with self._database.write() as transaction:
+            ids = [run.id for run in runs]
+            known = set(transaction.scalars(select(_runs.c.id).where(_runs.c.id.in_(ids))))
+            new = [run for run in runs if run.id not in known]
+            projects = self._projects(transaction, {run.experiment for run in new})
+            for run in new:
+                self._insert_past(transaction, run, projects[run.experiment])
+            batches = [Incoming(run=r.id, packed=r.points, params=r.params, tags=r.tags) for r in new]
+            ingest.write_in(transaction, batches)
+            put_away = [{"b_id": run.id, "b_at": run.deleted_at} for run in new if run.deleted_at is not None]
+            if put_away:
+                gone = _runs.update().where(_runs.c.id == bindparam("b_id")).values(deleted_at=bindparam("b_at"))
+                transaction.execute(gone, put_away)
+            if new:
+                self._events.append(transaction, HistoryAdded(source=source, runs=len(new)))
+        return len(new)
+
+    def _projects(self, transaction: Connection, numbers: set[int]) -> dict[int, str]:
+        wanted = select(experiments.c.id, experiments.c.project).where(experiments.c.id.in_(list(numbers)))
+        found = dict(transaction.execute(wanted).tuples().all())
+        missing = sorted(numbers - set(found))
+        if missing:
+            raise NotFound(f"There is no experiment {missing[0]}.")
+        return found
+
+    def _insert_past(self, transaction: Connection, run: PastRun, project: str) -> None:
+        names = ("id", "experiment", "name", "user", "status", "started_at", "ended_at")
+        row = {name: getattr(run, name) for name in names} | {"project": project}
+        transaction.execute(_runs.insert().values(row))
+        if run.datasets:
+            number = self._number(transaction, run.id)
+            for one in run.datasets:
+                facts = {name: getattr(one, name) for name in one.__struct_fields__} | {"tags": to_text(one.tags)}
+                transaction.execute(run_datasets.insert().values(run=number, **facts))
 
     @command()
     def change_run(

@@ -11,7 +11,7 @@ from treadle.kernel.entity import from_json, to_text
 from treadle.kernel.errors import Invalid, NotFound, did_you_mean
 from treadle.kernel.ids import new_id
 from treadle.ports.database import Database
-from treadle.tracking.language import Field, in_order, matches, parse, parse_order
+from treadle.tracking.language import Field, found_in
 from treadle.tracking.tables import trace_spans, traces
 
 Info = dict[str, Any]
@@ -88,14 +88,11 @@ class Traces:
 
     def search(self, *, experiments: Sequence[int], filter: str = "", orders: Sequence[str] = ()) -> list[Info]:
         """Traces of experiments that satisfy a filter such as ``trace.status = 'OK' AND tags.user LIKE 'a%'``, newest first."""
-        node, wanted_order = parse(filter), [parse_order(text) for text in orders]
         wanted = select(traces.c.info).where(traces.c.experiment.in_(list(experiments)))
         with self._database.read() as connection:
             rows = connection.scalars(wanted.order_by(traces.c.started_at.desc(), traces.c.id)).all()
         found = [from_json(row, Info) for row in rows]
-        return in_order(
-            [one for one in found if matches(node, lambda field: _looked(one, field))], wanted_order, _looked
-        )  # noqa: B023
+        return found_in(found, filter, orders, _looked)
 
     def _moment(self, info: Info) -> datetime:
         given = info.get("request_time")

@@ -1,0 +1,1 @@
+"""Histories that come in from other tools and go out as open files."""

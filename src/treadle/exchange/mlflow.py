@@ -1,0 +1,309 @@
+"""Takes over the history of an MLflow tracking database: experiments, runs with every point, models and versions.
+
+It reads the tables that MLflow 2.x and 3.x have in common, and those that only newer ones have where they are there. It may
+be run again at any time: what is here already is skipped, so an import that was stopped goes on where it was.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from sqlalchemy import Connection, MetaData, Table, create_engine, func, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from treadle.exchange.report import Imported, Progress, Tally
+from treadle.kernel.clock import from_micros
+from treadle.kernel.errors import Invalid, Unavailable
+from treadle.ports.blobs import Blobs
+from treadle.registry.model import PastVersion, Stage
+from treadle.registry.service import Registry
+from treadle.tracking.ingest import LONGEST_KEY
+from treadle.tracking.model import Dataset, Experiment, PastRun, Status
+from treadle.tracking.segments import pack
+from treadle.tracking.service import Tracking
+
+RUNS_AT_ONCE = 200
+NEEDED = ("experiments", "runs", "params", "tags", "metrics")
+_STATUS: dict[str, Status] = {
+    "RUNNING": "running",
+    "SCHEDULED": "scheduled",
+    "FINISHED": "finished",
+    "FAILED": "failed",
+    "KILLED": "killed",
+}
+_STAGES: dict[str, Stage] = {"Staging": "Staging", "Production": "Production", "Archived": "Archived"}
+
+
+def import_mlflow(
+    source: str, tracking: Tracking, registry: Registry, blobs: Blobs, progress: Progress = lambda *_: None
+) -> Imported:
+    """Take over what an MLflow database holds. ``source`` is its SQLAlchemy URL, such as ``sqlite:///mlflow.db``."""
+    try:
+        url = make_url(source)
+    except ArgumentError as error:
+        raise Invalid(f"'{source}' is no database's URL. Write sqlite:///mlflow.db or postgresql://…") from error
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+        raise Invalid(f"There is no SQLite file at '{url.database}'.")
+    if url.get_backend_name() == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+    engine = create_engine(url)
+    try:
+        with engine.connect() as connection:
+            return _Import(connection, tracking, registry, blobs, progress, url.render_as_string()).done()
+    except SQLAlchemyError as error:
+        raise Unavailable(
+            f"The database '{url.render_as_string()}' cannot be read: {str(error).splitlines()[0]}"
+        ) from error
+    finally:
+        engine.dispose()
+
+
+class _Import:
+    def __init__(
+        self,
+        connection: Connection,
+        tracking: Tracking,
+        registry: Registry,
+        blobs: Blobs,
+        progress: Progress,
+        name: str,
+    ) -> None:
+        self._connection, self._tracking, self._registry = connection, tracking, registry
+        self._blobs, self._progress = blobs, progress
+        self._tally = Tally(name)
+        metadata = MetaData()
+        metadata.reflect(connection)
+        self._tables = metadata.tables
+        missing = [table for table in NEEDED if table not in self._tables]
+        if missing:
+            raise Invalid(f"'{name}' is no MLflow database: it has no table '{missing[0]}'.")
+
+    def done(self) -> Imported:
+        numbers = self._experiments()
+        self._runs(numbers)
+        if "registered_models" in self._tables:
+            self._models()
+        for table in ("trace_info", "logged_models", "evaluation_datasets"):
+            if table in self._tables:
+                count = self._connection.scalar(select(func.count()).select_from(self._tables[table])) or 0
+                if count:
+                    self._tally.left[f"{table}: not carried yet"] += count
+        return self._tally.report()
+
+    def _experiments(self) -> dict[int, Experiment]:
+        """Ours, by their numbers there."""
+        table, found = self._tables["experiments"], {}
+        tags = self._texts("experiment_tags", "experiment_id", None)
+        for row in self._connection.execute(select(table).order_by(table.c.experiment_id)).mappings():
+            found[row["experiment_id"]] = self._experiment(row, tags.get(row["experiment_id"], {}))
+        return found
+
+    def _experiment(self, row: Any, tags: dict[str, str]) -> Experiment:
+        name = row["name"]
+        if name == "Default":
+            self._tracking.ensure_default()
+        for one in self._tracking.experiments(filter=f"name = '{name.replace(chr(39), chr(39) * 2)}'", view="all"):
+            if (one.deleted_at is None) == (row["lifecycle_stage"] == "active"):
+                return one
+        place = row["artifact_location"] or ""
+        made = self._tracking.create_experiment(
+            name=name, tags=tags, artifacts_at=place if "://" in place and not place.startswith("file:") else ""
+        )
+        if row["lifecycle_stage"] != "active":
+            self._tracking.delete_experiment(id=made.id)
+        self._tally.counts["experiments"] += 1
+        return made
+
+    def _runs(self, experiments: dict[int, Experiment]) -> None:
+        table = self._tables["runs"]
+        ids = self._connection.scalars(select(table.c.run_uuid).order_by(table.c.start_time, table.c.run_uuid)).all()
+        for at in range(0, len(ids), RUNS_AT_ONCE):
+            some = ids[at : at + RUNS_AT_ONCE]
+            past = list(self._past(some, experiments))
+            came = self._tracking.add_history(source=self._tally.source, runs=past)
+            self._tally.counts["runs"] += came
+            self._tally.counts["runs_here_already"] += len(past) - came
+            self._progress("runs", min(at + RUNS_AT_ONCE, len(ids)), len(ids))
+
+    def _past(self, ids: Sequence[str], experiments: dict[int, Experiment]) -> Iterator[PastRun]:
+        table = self._tables["runs"]
+        params, tags = self._texts("params", "run_uuid", ids), self._texts("tags", "run_uuid", ids)
+        points, datasets = self._points(ids), self._datasets(ids)
+        for row in self._connection.execute(select(table).where(table.c.run_uuid.in_(ids))).mappings():
+            run = row["run_uuid"]
+            experiment = experiments[row["experiment_id"]]
+            self._files(row, experiment)
+            gone = row["lifecycle_stage"] != "active"
+            yield PastRun(
+                id=run,
+                experiment=experiment.id,
+                name=row["name"] or tags.get(run, {}).get("mlflow.runName", "") or run,
+                user=row["user_id"] or "",
+                status=_STATUS.get(row["status"], "finished"),
+                started_at=_moment(row["start_time"]) or datetime(1970, 1, 1, tzinfo=UTC),
+                ended_at=_moment(row["end_time"]),
+                deleted_at=(_moment(row.get("deleted_time")) or datetime(1970, 1, 1, tzinfo=UTC)) if gone else None,
+                params=params.get(run, {}),
+                tags=tags.get(run, {}),
+                points=points.get(run, {}),
+                datasets=datasets.get(run, []),
+            )
+
+    def _texts(self, name: str, owner: str, ids: Sequence[Any] | None) -> dict[Any, dict[str, str]]:
+        table = self._tables.get(name)
+        found: dict[Any, dict[str, str]] = defaultdict(dict)
+        if table is None:
+            return found
+        wanted = select(table.c[owner], table.c.key, table.c.value)
+        for one, key, value in self._connection.execute(
+            wanted if ids is None else wanted.where(table.c[owner].in_(ids))
+        ):
+            if self._fits(key):
+                found[one][key] = value or ""
+        return found
+
+    def _fits(self, key: str) -> bool:
+        if len(key) > LONGEST_KEY:
+            self._tally.left[f"names longer than {LONGEST_KEY} characters"] += 1
+        return len(key) <= LONGEST_KEY
+
+    def _points(self, ids: Sequence[str]) -> dict[str, dict[str, bytes]]:
+        """Every point, in the order of steps and times."""
+        m = self._tables["metrics"]
+        columns = (m.c.run_uuid, m.c.key, m.c.step, m.c.timestamp, m.c.value, m.c.is_nan)
+        wanted = select(*columns).where(m.c.run_uuid.in_(ids)).order_by(m.c.run_uuid, m.c.key, m.c.step, m.c.timestamp)
+        series: dict[tuple[str, str], tuple[list[Any], list[int], list[float]]] = defaultdict(lambda: ([], [], []))
+        for run, key, step, at, value, is_nan in self._connection.execute(wanted):
+            if self._fits(key):
+                steps, times, values = series[run, key]
+                steps.append(int(step))
+                times.append(int(at) * 1000)
+                values.append(math.nan if is_nan else _unclipped(value))
+                self._tally.counts["points"] += 1
+        found: dict[str, dict[str, bytes]] = defaultdict(dict)
+        for (run, key), columns_ in series.items():
+            found[run][key] = pack(*columns_)
+        return found
+
+    def _datasets(self, ids: Sequence[str]) -> dict[str, list[Dataset]]:
+        if not {"inputs", "datasets"} <= set(self._tables):
+            return {}
+        inputs, datasets = self._tables["inputs"], self._tables["datasets"]
+        joined = inputs.join(datasets, inputs.c.source_id == datasets.c.dataset_uuid)
+        names = ("name", "digest", "dataset_source_type", "dataset_source", "dataset_schema", "dataset_profile")
+        wanted = select(inputs.c.input_uuid, inputs.c.destination_id, *(datasets.c[name] for name in names))
+        wanted = wanted.select_from(joined).where(inputs.c.destination_id.in_(ids))
+        tags = self._input_tags()
+        found: dict[str, list[Dataset]] = defaultdict(list)
+        for input_, run, name, digest, source_type, source, schema, profile in self._connection.execute(wanted):
+            about = dict(tags.get(input_, {}))
+            context = about.pop("mlflow.data.context", "")
+            found[run].append(
+                Dataset(
+                    name=name,
+                    digest=digest,
+                    source_type=source_type or "",
+                    source=source or "",
+                    schema=schema,
+                    profile=profile,
+                    context=context,
+                    tags=about,
+                )
+            )
+        return found
+
+    def _input_tags(self) -> dict[str, dict[str, str]]:
+        table = self._tables.get("input_tags")
+        found: dict[str, dict[str, str]] = defaultdict(dict)
+        if table is not None:
+            for input_, name, value in self._connection.execute(
+                select(table.c.input_uuid, table.c.name, table.c.value)
+            ):
+                found[input_][name] = value
+        return found
+
+    def _files(self, row: Any, experiment: Experiment) -> None:
+        """Artifacts on this machine's disk are carried; those in a store elsewhere stay there, and are still found."""
+        folder = local_folder(row["artifact_uri"] or "")
+        if folder is None:
+            self._tally.left["artifacts of runs that are in a store elsewhere (they stay there)"] += 1
+            return
+        root = f"{experiment.id}/{row['run_uuid']}/artifacts"
+        here = {file.path for file in self._tracking.artifacts_at(root)}
+        for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+            name = path.relative_to(folder).as_posix()
+            if path.is_file() and name not in here:
+                digest = self._blobs.put(path)
+                self._tracking.put_artifact(root=root, path=name, digest=digest, bytes=path.stat().st_size)
+                self._tally.counts["artifacts"] += 1
+
+    def _models(self) -> None:
+        models, versions = self._tables["registered_models"], self._tables["model_versions"]
+        tags = self._texts("registered_model_tags", "name", None)
+        pointing = self._aliases()
+        about = self._version_tags()
+        for model in self._connection.execute(select(models).order_by(models.c.name)).mappings():
+            wanted = select(versions).where(versions.c.name == model["name"]).order_by(versions.c.version)
+            rows = [r for r in self._connection.execute(wanted).mappings() if r["current_stage"] != "Deleted_Internal"]
+            came = self._registry.add_history(
+                name=model["name"],
+                description=model["description"] or "",
+                tags=tags.get(model["name"], {}),
+                pointing=pointing.get(model["name"], {}),
+                versions=[_version(row, about.get((row["name"], row["version"]), {})) for row in rows],
+            )
+            self._tally.counts["models"] += 1
+            self._tally.counts["versions"] += came
+
+    def _aliases(self) -> dict[str, dict[str, int]]:
+        table: Table | None = self._tables.get("registered_model_aliases")
+        found: dict[str, dict[str, int]] = defaultdict(dict)
+        if table is not None:
+            for name, alias, version in self._connection.execute(select(table.c.name, table.c.alias, table.c.version)):
+                found[name][alias] = int(version)
+        return found
+
+    def _version_tags(self) -> dict[tuple[str, int], dict[str, str]]:
+        table = self._tables.get("model_version_tags")
+        found: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
+        if table is not None:
+            wanted = select(table.c.name, table.c.version, table.c.key, table.c.value)
+            for name, version, key, value in self._connection.execute(wanted):
+                found[name, version][key] = value or ""
+        return found
+
+
+def local_folder(uri: str) -> Path | None:
+    """The folder that an artifact's URI names on this machine's disk; None for one elsewhere."""
+    if uri.startswith("file:"):
+        return Path(unquote(urlsplit(uri).path))
+    return None if "://" in uri or ":/" in uri else Path(uri)
+
+
+def _version(row: Any, tags: dict[str, str]) -> PastVersion:
+    created = _moment(row["creation_time"]) or datetime(1970, 1, 1, tzinfo=UTC)
+    return PastVersion(
+        number=row["version"],
+        source=row["source"] or "",
+        run=row["run_id"] or "",
+        created_at=created,
+        updated_at=_moment(row["last_updated_time"]) or created,
+        created_by=row["user_id"] or "",
+        description=row["description"] or "",
+        stage=_STAGES.get(row["current_stage"], "None"),
+        tags=tags,
+    )
+
+
+def _moment(millis: int | None) -> datetime | None:
+    return None if not millis else from_micros(int(millis) * 1000)
+
+
+def _unclipped(value: float) -> float:
+    """MLflow stores infinities as the largest numbers there are, and reads those as infinities again."""
+    return math.copysign(math.inf, value) if abs(value) >= 1.7976931348623157e308 else float(value)
