@@ -10,6 +10,7 @@ extremes and the last value of ``loss``.
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import Any, Literal, NoReturn
 
 from treadle.kernel.entity import Entity
@@ -262,7 +263,7 @@ def _unquoted(text: str) -> str:
 def matches(node: Node | None, look: Callable[[Field], Any]) -> bool:
     """Whether a thing satisfies a filter. ``look`` gives the value of a field: a number, a text, a list of them, or None.
 
-    A comparison with what is not there, or with NaN, is false; NOT turns false into true.
+    A comparison with what is not there is false, as is one with NaN unless it asks for a difference; NOT turns false into true.
     """
     if node is None:
         return True
@@ -282,8 +283,10 @@ def compares(value: Any, operator: str, wanted: Any) -> bool:
     """One comparison."""
     if operator in ("IS NULL", "IS NOT NULL"):
         return (value is None) == (operator == "IS NULL")
-    if value is None or value != value:
+    if value is None:
         return False
+    if value != value:  # NaN differs from every number, and compares with none
+        return operator in ("!=", "NOT IN")
     if isinstance(value, str):
         wanted = [str(one) for one in wanted] if isinstance(wanted, list) else str(wanted)
     elif isinstance(wanted, str):
@@ -312,15 +315,12 @@ def found_in(things: Sequence[Any], filter: str, orders: Sequence[str], look: Ca
 
 
 def in_order(things: Sequence[Any], orders: Sequence[Order], look: Callable[[Any, Field], Any]) -> list[Any]:
-    """Things sorted by several orders, the first the most important; what has no value comes last either way."""
+    """Things sorted by several orders, the first the most important; NaN and then what has no value come last either way."""
     found = list(things)
     for order in reversed(orders):
-        there = [thing for thing in found if _has(look(thing, order.field))]
-        missing = [thing for thing in found if not _has(look(thing, order.field))]
-        there.sort(key=lambda thing, field=order.field: look(thing, field), reverse=order.descending)  # type: ignore[misc]
-        found = there + missing
+        values = [(look(thing, order.field), thing) for thing in found]
+        there = [(value, thing) for value, thing in values if value is not None and value == value]
+        there.sort(key=itemgetter(0), reverse=order.descending)
+        nan = [thing for value, thing in values if value is not None and value != value]
+        found = [thing for _, thing in there] + nan + [thing for value, thing in values if value is None]
     return found
-
-
-def _has(value: Any) -> bool:
-    return value is not None and value == value

@@ -249,7 +249,7 @@ class RunUsedData(Event):
 
     @property
     def uses(self) -> tuple[str, ...]:
-        return tuple(f"dataset:{digest}" for digest in self.datasets.values())
+        return tuple(f"data:{digest}" for digest in self.datasets.values())
 
     @property
     def makes(self) -> tuple[str, ...]:

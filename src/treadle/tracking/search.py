@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.selectable import FromClause
 
-from treadle.kernel.entity import from_json, to_json
+from treadle.kernel.entity import from_packed, to_packed
 from treadle.kernel.errors import Invalid, TreadleError, did_you_mean
 from treadle.tracking.language import Compare, Every, Field, Node, Not, Order, Some
 from treadle.tracking.tables import HEAD, run_datasets, run_metrics, run_params, run_tags, runs
@@ -170,10 +170,12 @@ def _number_matches(column: ColumnElement[Any], node: Compare) -> ColumnElement[
     values = node.value if isinstance(node.value, list) else [node.value]
     if node.value is not None and any(isinstance(value, str) for value in values):
         raise Invalid(f"'metrics.{node.field.key}' is a number, and is compared with one, not with {node.value!r}.")
-    floats = [_float(value) for value in values if value is not None]
     if node.value is None:
         return true()
-    return and_(column.is_not(None), _ordered(column, _changed(node, _float) if floats else node))
+    compared = _ordered(column, _changed(node, _float))
+    if node.operator in ("!=", "NOT IN"):  # NULL is NaN here, which differs from every number
+        return or_(column.is_(None), compared)
+    return and_(column.is_not(None), compared)
 
 
 def _text_matches(
@@ -320,20 +322,15 @@ def _after(terms: Sequence[tuple[ColumnElement[Any], bool]], values: Sequence[An
 
 def _token(phase: int, row: Any, terms: _Terms) -> str:
     values = [getattr(row, f"k{place}") for place in range(len(terms.terms(phase)))]
-    return base64.urlsafe_b64encode(to_json([phase, values])).decode()
+    return base64.urlsafe_b64encode(to_packed([phase, values])).decode()
 
 
 def _read(token: str, terms: _Terms) -> tuple[int, list[Any]]:
     try:
-        phase, values = from_json(base64.urlsafe_b64decode(token), tuple[int, list[Any]])
-        wanted = terms.terms(phase)
-        if len(values) != len(wanted) or phase not in terms.phases:
+        phase, values = from_packed(base64.urlsafe_b64decode(token), tuple[int, list[Any]])
+        if phase not in terms.phases or len(values) != len(terms.terms(phase)):
             raise ValueError("another order")
-        moments = (runs.c.started_at, runs.c.ended_at)
-        return phase, [
-            datetime.fromisoformat(value) if value is not None and any(term is moment for moment in moments) else value
-            for value, (term, _) in zip(values, wanted, strict=True)
-        ]
+        return phase, values
     except (ValueError, TreadleError) as error:
         raise Invalid(
             "Field 'page_token': this is no token of a search with this order. Search from the first page."

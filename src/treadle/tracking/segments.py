@@ -4,6 +4,7 @@ Layout: version, kind, count, then the columns ``step`` (whole part), ``rest`` (
 (microseconds since 1970) and ``value``, little-endian. Compacted columns are byte-shuffled and deflated, each behind its length.
 """
 
+import math
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -68,8 +69,8 @@ def split(step: Step) -> tuple[int, float]:
     if isinstance(step, int):
         whole, rest = step, 0.0
     elif step == step and abs(step) < 2**63:
-        whole = int(step // 1)
-        rest = step - whole
+        rest, trunk = math.modf(step)
+        whole = int(trunk)
     else:
         raise Invalid(f"A step is a finite number below 2^63, not {step}.")
     if not -(2**63) <= whole < 2**63:

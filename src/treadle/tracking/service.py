@@ -271,7 +271,7 @@ class Tracking:
 
     def _projects(self, transaction: Connection, numbers: set[int]) -> dict[int, str]:
         wanted = select(experiments.c.id, experiments.c.project).where(experiments.c.id.in_(list(numbers)))
-        found = dict(transaction.execute(wanted).tuples().all())
+        found = dict(transaction.execute(wanted).all())
         missing = sorted(numbers - set(found))
         if missing:
             raise NotFound(f"There is no experiment {missing[0]}.")
@@ -609,9 +609,7 @@ class Record(NamedTuple):
 def records(connection: Connection, rows: Sequence[Any]) -> list[Record]:
     """Rows of ``runs`` with what belongs to them."""
     wanted = select(experiments.c.id, experiments.c.artifacts_at)
-    places = dict(
-        connection.execute(wanted.where(experiments.c.id.in_({row.experiment for row in rows}))).tuples().all()
-    )
+    places = dict(connection.execute(wanted.where(experiments.c.id.in_({row.experiment for row in rows}))).all())
     found = {row.number: Record(row, {}, {}, [], f"{places[row.experiment]}/{row.id}/artifacts") for row in rows}
     numbers = list(found)
     for at in range(0, len(numbers), ingest.MANY):
