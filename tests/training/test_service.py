@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+
 import pytest
 
 from tests.pipelines.project import declare, defaults, labelled, settle, write
