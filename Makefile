@@ -4,13 +4,13 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 BIN := .venv/bin
 SOURCES := src tests benchmarks
 
-.PHONY: demo test bench format clean .venv
+.PHONY: demo test bench format clean .venv .clients
 
 demo: .venv ## a year of flights in a good minute
 	rm -rf treadle-demo
 	$(BIN)/treadle demo --home treadle-demo
 
-test: .venv ## everything that CI checks
+test: .venv .clients ## everything that CI checks
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
@@ -34,5 +34,14 @@ format: .venv
 	$(BIN)/pip install -qq --constraint constraints.txt --editable '.[all]' --group dev
 	touch $@
 
+# The real MLflow clients that the tests walk the protocol with, each in an environment of its own.
+.clients: .clients/mlflow2/ready .clients/mlflow3/ready
+
+.clients/%/ready: tests/http/mlflow_clients/%.txt
+	@echo "Making .clients/$* with a real MLflow client: about half a minute."
+	$(PYTHON) -m venv .clients/$*
+	.clients/$*/bin/pip install -qq --disable-pip-version-check --requirement $<
+	touch $@
+
 clean:
-	rm -rf .venv treadle-demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .clients .venv treadle-demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

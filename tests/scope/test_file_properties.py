@@ -30,6 +30,7 @@ texts = st.lists(lines, max_size=12).map("\n".join)
 @example("x = " + "[" * 5_000)
 @example('[project]\nname = "p"\n[retrain]\nwhen = ["' + "1" * 5_000 + ' * * * *"]')
 @example('[project]\nname = "p"\n[data.d]\nlabel = "y"')
+@example('[project]\nname = "p"\n[pipeline.parameters]\nrate = inf')
 def test_any_text_is_a_project_or_is_refused_in_a_sentence(text: str) -> None:
     try:
         with within(2):

@@ -124,10 +124,10 @@ class _Import:
         ids = self._connection.scalars(select(table.c.run_uuid).order_by(table.c.start_time, table.c.run_uuid)).all()
         for at in range(0, len(ids), RUNS_AT_ONCE):
             some = ids[at : at + RUNS_AT_ONCE]
-            past = list(self._past(some, experiments))
-            came = self._tracking.add_history(source=self._tally.source, runs=past)
-            self._tally.counts["runs"] += came
-            self._tally.counts["runs_here_already"] += len(past) - came
+            new = sorted(set(some) - self._tracking.known(some))
+            past = list(self._past(new, experiments))
+            self._tally.counts["runs"] += self._tracking.add_history(source=self._tally.source, runs=past)
+            self._tally.counts["runs_here_already"] += len(some) - len(new)
             self._progress("runs", min(at + RUNS_AT_ONCE, len(ids)), len(ids))
 
     def _past(self, ids: Sequence[str], experiments: dict[int, Experiment]) -> Iterator[PastRun]:

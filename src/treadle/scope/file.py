@@ -110,6 +110,9 @@ def _check_numbers(spec: ProjectSpec) -> None:
     for field, (value, bound) in least.items():
         if value < bound:
             raise Invalid(f"Field '{field}': {value} is less than {bound}.")
+    for name, parameter in spec.pipeline.parameters.items():
+        if isinstance(parameter, float) and not math.isfinite(parameter):
+            raise Invalid(f"Field 'pipeline.parameters.{name}': {parameter} is no finite number.")
 
 
 def check_steps(steps: list[str], field: str) -> None:

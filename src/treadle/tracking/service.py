@@ -269,6 +269,11 @@ class Tracking:
                 self._events.append(transaction, HistoryAdded(source=source, runs=len(new)))
         return len(new)
 
+    def known(self, ids: Sequence[str]) -> set[str]:
+        """Those of these runs that are here."""
+        with self._database.read() as connection:
+            return set(connection.scalars(select(_runs.c.id).where(_runs.c.id.in_(list(ids)))))
+
     def _projects(self, transaction: Connection, numbers: set[int]) -> dict[int, str]:
         wanted = select(experiments.c.id, experiments.c.project).where(experiments.c.id.in_(list(numbers)))
         found = dict(transaction.execute(wanted).all())
