@@ -1,0 +1,73 @@
+"""A database that the real MLflow wrote comes in whole, and is found as MLflow itself finds it."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.http.mlflow_clients import test_walk
+from tests.platform.test_up import up
+from treadle.exchange.mlflow import import_mlflow
+from treadle.kernel.errors import Invalid, Unavailable
+from treadle.platform.start import embedded
+
+SCRIPTS = Path(test_walk.__file__).parent
+RUNS = 300
+
+
+def ran(client: str, script: str, *arguments: object) -> str:
+    command = [str(test_walk.interpreter(client)), str(SCRIPTS / script), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize(("client", "searches"), [("mlflow2", 234), ("mlflow3", 270)])
+def test_what_came_in_is_found_as_mlflow_finds_it(client: str, searches: int, tmp_path: Path) -> None:
+    database = tmp_path / "mlflow.db"
+    ran(client, "write_history.py", database, RUNS)
+    with embedded(tmp_path / "home") as platform:
+        came = import_mlflow(f"sqlite:///{database}", platform.tracking, platform.registry, platform.blobs)
+        again = import_mlflow(f"sqlite:///{database}", platform.tracking, platform.registry, platform.blobs)
+        assert (came.experiments, came.runs, came.models, came.versions) == (3, RUNS, 1, 2)
+        assert came.points == RUNS * 3 + RUNS // 2 + RUNS // 5
+        assert came.artifacts == RUNS // 50
+        assert (again.runs, again.runs_here_already, again.points, again.artifacts) == (0, RUNS, 0, 0)
+        assert platform.registry.model(name="m1").aliases == {"prod": 3}
+    with up(tmp_path / "home") as url:
+        told = ran(client, "compare_searches.py", database, url)
+    assert told.strip() == f"compared {searches} searches"
+
+
+def test_an_import_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
+    database = tmp_path / "mlflow.db"
+    ran("mlflow3", "write_history.py", database, RUNS)
+
+    class Stop(Exception):
+        pass
+
+    def stop(_: str, done: int, __: int) -> None:
+        if done < RUNS:
+            raise Stop
+
+    with embedded(tmp_path / "home") as platform:
+        with pytest.raises(Stop):
+            import_mlflow(f"sqlite:///{database}", platform.tracking, platform.registry, platform.blobs, stop)
+        rest = import_mlflow(f"sqlite:///{database}", platform.tracking, platform.registry, platform.blobs)
+    assert (rest.runs, rest.runs_here_already) == (RUNS - 200, 200)
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "message"),
+    [
+        ("nonsense", Invalid, "is no database's URL"),
+        ("sqlite:///nowhere.db", Invalid, "no SQLite file"),
+        ("sqlite:///{here}/other.db", Invalid, "is no MLflow database"),
+        ("sqlite:///{here}/text.db", Unavailable, "cannot be read"),
+    ],
+)
+def test_what_is_no_mlflow_database_is_refused(tmp_path: Path, url: str, kind: type[Exception], message: str) -> None:
+    (tmp_path / "other.db").touch()
+    (tmp_path / "text.db").write_text("this is a text and no database" * 100)
+    with embedded(tmp_path / "home") as platform, pytest.raises(kind, match=message):
+        import_mlflow(url.format(here=tmp_path), platform.tracking, platform.registry, platform.blobs)
