@@ -49,6 +49,8 @@ _SAME = {
     "start time": "start_time", "end time": "end_time", "started_at": "start_time", "ended_at": "end_time",
     "user": "user_id", "experiment": "experiment_id",
 }  # fmt: skip
+FEW = 5_000
+"""Rows that a condition may match to be worth a list; beyond that a page is sooner filled by looking run by run."""
 _TIMES = ("start_time", "end_time")
 _STATS = {"min": run_metrics.c.low, "max": run_metrics.c.high, "last": run_metrics.c.last}
 
@@ -122,10 +124,14 @@ class Search:
         return self._has(table, node.field.key, node, _text_matches(table.c.value, node, table.c.head))
 
     def _has(self, table: Table, key: str, node: Compare, condition: ColumnElement[bool]) -> ColumnElement[bool]:
-        there = select(table.c.run).where(table.c.experiment.in_(self._experiments), table.c.key == key)
+        """Whether a run has a row that satisfies a condition: found by index where few do, else looked up run by run."""
         if node.operator == "IS NULL":
-            return runs.c.number.not_in(there)
-        return runs.c.number.in_(there if node.operator == "IS NOT NULL" else there.where(condition))
+            return not_(_each(table, key, true()))
+        mine = (table.c.experiment.in_(self._experiments), table.c.key == key, condition)
+        there = select(table.c.run).where(*mine)
+        counted = select(func.count()).select_from(there.limit(FEW + 1).subquery())
+        few = (self._connection.scalar(counted) or 0) <= FEW
+        return runs.c.number.in_(there) if few else _each(table, key, condition)
 
     def metric(self, field: Field) -> tuple[str, ColumnElement[Any]]:
         """The key and the column of a metric's field: ``loss.min`` is an extreme unless a metric has that very name."""
@@ -162,6 +168,10 @@ class Search:
         if node.operator in ("IS NULL", "IS NOT NULL"):
             return runs.c.number.not_in(there) if node.operator == "IS NULL" else runs.c.number.in_(there)
         return runs.c.number.in_(there.where(_text_matches(columns[node.field.key], node)))
+
+
+def _each(table: Table, key: str, condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    return select(table.c.run).where(table.c.run == runs.c.number, table.c.key == key, condition).exists()
 
 
 def _number_matches(column: ColumnElement[Any], node: Compare) -> ColumnElement[bool]:
