@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 BIN := .venv/bin
 SOURCES := src tests benchmarks
 
-.PHONY: demo test bench format clean .venv .clients
+.PHONY: demo test bench bench-tracking format clean .venv .clients .peers
 
 demo: .venv ## a year of flights in a good minute
 	rm -rf treadle-demo
@@ -18,7 +18,18 @@ test: .venv .clients ## everything that CI checks
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 bench: .venv ## one JSON line per benchmark, each beside a peer or the bare limit
-	for bench in benchmarks/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+	$(BIN)/python benchmarks/bench_start.py
+	$(BIN)/python benchmarks/bench_serving.py
+
+bench-tracking: .venv .peers ## tracking beside the real MLflow server
+	$(BIN)/python benchmarks/bench_tracking.py
+
+.peers: .peers/ready
+
+.peers/ready: benchmarks/peers.txt
+	$(PYTHON) -m venv .peers
+	.peers/bin/pip install -qq --disable-pip-version-check --requirement $<
+	touch $@
 
 format: .venv
 	$(BIN)/ruff format $(SOURCES)
@@ -44,4 +55,4 @@ format: .venv
 	touch $@
 
 clean:
-	rm -rf .clients .venv treadle-demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .clients .peers .venv treadle-demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
