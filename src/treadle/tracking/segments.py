@@ -1,7 +1,8 @@
 """A piece of a metric series as packed columns: raw when it arrives, delta-coded and compressed once it is compacted.
 
 Layout: version, kind, count, then the columns ``step`` (whole part), ``rest`` (fraction, only where a step has one), ``at``
-(microseconds since 1970) and ``value``, little-endian. Compacted columns are byte-shuffled and deflated, each behind its length.
+(microseconds since 1970) and ``value``, little-endian. Compacted columns are eight planes each, one per byte
+of a number, deflated or as they are, each behind its length.
 """
 
 import math
@@ -19,7 +20,9 @@ Step = int | float
 LARGEST = 1 << 20
 """Points in one piece at most."""
 _HEAD = struct.Struct("<BBI")
+_LENGTH, _BASE = struct.Struct("<I"), struct.Struct("<Q")
 _VERSION, _FRACTIONS, _COMPACT = 1, 1, 2
+_AS_IT_IS, _ALL_THE_SAME = 0xFFFFFFFF, 0xFFFFFFFE
 
 
 class Points(NamedTuple):
@@ -100,14 +103,32 @@ def pack_arrays(points: Points) -> bytes:
 
 
 def compact(points: Points) -> bytes:
-    """Pack columns as small as is cheap: steps and times as differences, all bytes grouped by place, deflated."""
+    """Pack columns as small as is cheap: steps and times as differences, all bytes grouped by place, deflated where that helps."""
     kind = _COMPACT | (0 if points.rest is None else _FRACTIONS)
     parts = [_HEAD.pack(_VERSION, kind, len(points))]
     for column in points._columns:
-        coded = np.diff(column, prepend=column.dtype.type(0)) if column.dtype == np.int64 else column
-        body = zlib.compress(coded.view(np.uint8).reshape(-1, 8).T.tobytes(), 6)
-        parts += [struct.pack("<I", len(body)), body]
+        coded = column
+        if column.dtype == np.int64:
+            coded, before = _differences(column)
+            parts.append(_BASE.pack(before))
+        for plane in coded.view(np.uint8).reshape(-1, 8).T:
+            parts += _plane(plane.tobytes())
     return b"".join(parts)
+
+
+def _differences(column: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], int]:
+    """From each number to the next, and the number before the first: even steps become one and the same difference."""
+    found = np.diff(column, prepend=column[:1])
+    found[:1] = found[1:2] if len(found) > 1 else 0
+    return found, (int(column[0]) - int(found[0])) % 2**64 if len(column) else 0
+
+
+def _plane(raw: bytes) -> tuple[bytes, bytes]:
+    """One byte of each number: deflated behind its length, or, where that gains little and only costs readers time, as it is."""
+    if raw and raw == raw[:1] * len(raw):
+        return _LENGTH.pack(_ALL_THE_SAME), raw[:1]
+    small = zlib.compress(raw, 6)
+    return (_LENGTH.pack(len(small)), small) if len(small) < 0.9 * len(raw) else (_LENGTH.pack(_AS_IT_IS), raw)
 
 
 def unpack(data: bytes) -> Points:
@@ -117,7 +138,7 @@ def unpack(data: bytes) -> Points:
         if version != _VERSION or kind > 3 or count > LARGEST:
             raise ValueError("unknown layout")
         columns = _inflated(data, kind, count) if kind & _COMPACT else _raw(data, kind, count)
-    except (struct.error, ValueError, zlib.error) as error:
+    except (struct.error, ValueError, IndexError, zlib.error) as error:
         raise Invalid(f"This is no packed piece of a metric series: {error}.") from error
     whole, *rest, at, value = columns
     return Points(whole, rest[0] if rest else None, at, value)
@@ -154,14 +175,37 @@ def _raw(data: bytes, kind: int, count: int) -> list[npt.NDArray[Any]]:
 def _inflated(data: bytes, kind: int, count: int) -> list[npt.NDArray[Any]]:
     offset, columns = _HEAD.size, []
     for column_type in _types(kind):
-        (length,) = struct.unpack_from("<I", data, offset)
-        inflater = zlib.decompressobj()
-        body = inflater.decompress(data[offset + 4 : offset + 4 + length], 8 * count or 1)
-        if len(body) != 8 * count or not inflater.eof:
-            raise ValueError("a column's length does not fit its count")
-        offset += 4 + length
-        column = np.ascontiguousarray(np.frombuffer(body, np.uint8).reshape(8, count).T).view(column_type).reshape(-1)
-        columns.append(np.cumsum(column, dtype=np.int64) if column_type is np.int64 else column)
+        before = 0
+        if column_type is np.int64:
+            (before,) = _BASE.unpack_from(data, offset)
+            offset += _BASE.size
+        planes = np.empty((count, 8), np.uint8)
+        for place in range(8):
+            (length,) = _LENGTH.unpack_from(data, offset)
+            offset += _LENGTH.size
+            plane, taken = _read_plane(data, offset, length, count)
+            planes[:, place] = plane
+            offset += taken
+        column = planes.view(column_type).reshape(-1)
+        if column_type is np.int64:
+            column = np.cumsum(column, dtype=np.int64) + np.uint64(before).astype(np.int64)
+        columns.append(column)
     if offset != len(data):
         raise ValueError("bytes are left over")
     return columns
+
+
+def _read_plane(data: bytes, offset: int, length: int, count: int) -> tuple[npt.NDArray[np.uint8] | int, int]:
+    """A plane (or the one byte that it is made of), and how many bytes it took."""
+    if length == _ALL_THE_SAME:
+        return data[offset : offset + 1][0], 1
+    taken = count if length == _AS_IT_IS else length
+    plane = data[offset : offset + taken]
+    if length != _AS_IT_IS:
+        inflater = zlib.decompressobj()
+        plane = inflater.decompress(plane, count or 1)
+        if not inflater.eof:
+            raise ValueError("a column's length does not fit its count")
+    if len(plane) != count:
+        raise ValueError("a column's length does not fit its count")
+    return np.frombuffer(plane, np.uint8), taken
