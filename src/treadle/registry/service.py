@@ -2,7 +2,7 @@
 
 import hmac
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, update
@@ -299,7 +299,7 @@ class Registry:
         if names is not None:
             wanted = wanted.where(versions.c.model.in_(names))
         with self._database.read() as connection:
-            found = [_version(connection, row) for row in connection.execute(wanted).mappings().all()]
+            found = _loaded(connection, connection.execute(wanted).mappings().all())
         return found_in(found, filter, order or [], _seen)
 
     @command()
@@ -324,7 +324,7 @@ class Registry:
             row = connection.execute(select(versions).where(here)).mappings().one_or_none()
             if row is None or row["number"] != number or row["deleted_at"] is not None:
                 raise NotFound(f"There is no version '{model}:{number}'.{_known(connection, model)}")
-            return _version(connection, row)
+            return _loaded(connection, [row])[0]
 
     @query()
     def find(self, *, model: str | None = None, limit: int = 50) -> list[ModelVersion]:
@@ -334,7 +334,7 @@ class Registry:
         if model:
             wanted = wanted.where(versions.c.model == model)
         with self._database.read() as connection:
-            return [_version(connection, row) for row in connection.execute(wanted).mappings().all()]
+            return _loaded(connection, connection.execute(wanted).mappings().all())
 
     @query()
     def resolve(self, *, ref: str) -> ModelVersion:
@@ -365,6 +365,18 @@ class Registry:
         said = {name: getattr(version.approval, name) for name in ("by", "at", "comment")}
         same = (version.approval.package, version.approval.verdict) == (version.package, version.verdict)
         return same and hmac.compare_digest(self._sign({**_content(version), **said}), version.approval.signature)
+
+    def approved_from(self, *, run: str, logged_model: str) -> str | None:
+        """The version, if any, that somebody approved and whose files are those of a run or a logged model."""
+        same = (versions.c.model == approvals.c.model) & (versions.c.number == approvals.c.number)
+        wanted = (
+            select(versions.c.model, versions.c.number).join(approvals, same).where(versions.c.deleted_at.is_(None))
+        )
+        theirs = versions.c.logged_model == logged_model if logged_model else versions.c.run == run
+        sourced = versions.c.source != ""
+        with self._database.read() as connection:
+            found = connection.execute(wanted.where(theirs, sourced).limit(1)).one_or_none()
+        return None if found is None else f"{found.model}:{found.number}"
 
     def _ensure_model(
         self,
@@ -519,10 +531,23 @@ def _wanted_names(node: Node | None) -> list[str] | None:
     return None
 
 
-def _version(connection: Connection, row: Mapping[Any, Any]) -> ModelVersion:
-    mine = (aliases.c.model == row["model"]) & (aliases.c.number == row["number"])
-    names = connection.scalars(select(aliases.c.alias).where(mine).order_by(aliases.c.alias)).all()
-    signed = (approvals.c.model == row["model"]) & (approvals.c.number == row["number"])
-    approval = connection.execute(select(approvals).where(signed)).mappings().one_or_none()
-    decoded = {"aliases": list(names), "tags": from_json(row["tags"], dict[str, str]), "verdict": row["verdict"] or ""}
-    return load(ModelVersion, row, approval=None if approval is None else load(Approval, approval), **decoded)
+def _loaded(connection: Connection, rows: Sequence[Mapping[Any, Any]]) -> list[ModelVersion]:
+    """Rows of versions with their aliases and approvals."""
+    names = {row["model"] for row in rows}
+    pointing: dict[tuple[str, int], list[str]] = {}
+    for model, found in _aliases_of(connection, list(names)).items():
+        for alias, number in found.items():
+            pointing.setdefault((model, number), []).append(alias)
+    signed = connection.execute(select(approvals).where(approvals.c.model.in_(names))).mappings()
+    approved = {(row["model"], row["number"]): load(Approval, row) for row in signed}
+    return [
+        load(
+            ModelVersion,
+            row,
+            aliases=pointing.get((row["model"], row["number"]), []),
+            approval=approved.get((row["model"], row["number"])),
+            tags=from_json(row["tags"], dict[str, str]),
+            verdict=row["verdict"] or "",
+        )
+        for row in rows
+    ]

@@ -64,20 +64,28 @@ def _store(platform: Embedded, path: str, file: Path) -> None:
     root, name = split(path)
     if not name:
         raise Invalid("Invalid path: it names no file.")
-    if re.match(r"\d+/models/", root):
-        _refuse_approved(platform, root)
+    _refuse_approved(platform, root)
     digest = platform.blobs.put(file)
     platform.tracking.put_artifact(root=root, path=name, digest=digest, bytes=file.stat().st_size)
 
 
 def _refuse_approved(platform: Embedded, root: str) -> None:
     """What somebody signed for stays as it was."""
-    model = root.split("/")[2]
-    for version in platform.registry.search(filter=f"model_id = '{model}'"):
-        if version.approval is not None:
-            raise Forbidden(
-                f"Version '{version.ref}' was approved by {version.approval.by}; its files do not change any more."
-            )
+    parts = root.split("/")
+    if len(parts) < 3:
+        return
+    of_model = len(parts) == 4 and parts[1] == "models"
+    version = platform.registry.approved_from(
+        run="" if of_model else parts[1], logged_model=parts[2] if of_model else ""
+    )
+    if version is not None:
+        raise Forbidden(f"Version '{version}' is approved; its files do not change any more.")
+
+
+def _remove(platform: Embedded, path: str) -> None:
+    root, name = split(path)
+    _refuse_approved(platform, root)
+    platform.tracking.delete_artifacts(root=root, path=name)
 
 
 def _read(platform: Embedded, path: str) -> tuple[Path, int]:
@@ -128,8 +136,7 @@ def artifact_routes(platform: Embedded) -> list[Route]:
             if request.method in ("GET", "HEAD"):
                 return _served(await run_in_threadpool(_read, platform, path), path)
             if request.method == "DELETE":
-                root, name = split(path)
-                await run_in_threadpool(lambda: platform.tracking.delete_artifacts(root=root, path=name))
+                await run_in_threadpool(_remove, platform, path)
                 return Response(b"{}", media_type="application/json")
             file = await receive(request, MAX_FILE_BYTES)
             try:
