@@ -127,6 +127,24 @@ def test_data_that_a_run_read_is_lineage(home: Embedded) -> None:
     assert home.tracking.search(experiments=[1], filter="datasets.name = 'rows' AND dataset.context = 'training'").runs
 
 
+def test_two_runs_are_compared_by_what_went_in_and_what_came_out(tracking: Tracking) -> None:
+    runs = [
+        tracking.start_run(experiment="e", params={"lr": lr, "same": "1"}, tags={"mlflow.runName": lr}).id
+        for lr in ("0.1", "0.2")
+    ]
+    for run, loss in zip(runs, (0.5, 0.25), strict=True):
+        tracking.log(run=run, metrics=[Metric(key="loss", value=loss), Metric(key="nan", value=math.nan)])
+    tracking.use_data(run=runs[1], datasets=[Dataset(name="rows", digest="abc")])
+    found = tracking.compare(a=runs[0], b=runs[1])
+    assert [(one.of, one.key, one.a, one.b) for one in found.differences] == [
+        ("param", "lr", "0.1", "0.2"),
+        ("dataset", "rows", None, "abc"),
+        ("metric", "loss", 0.5, 0.25),
+    ]
+    assert found.same == 2
+    assert tracking.compare(a=runs[0], b=runs[0]).differences == []
+
+
 @pytest.mark.parametrize("name", ["", " ", "x" * 501, "a\0b"])
 def test_a_name_that_cannot_be_is_refused(open_home: Callable[..., Embedded], name: str) -> None:
     with pytest.raises(Invalid, match="Invalid experiment name"):

@@ -1,16 +1,42 @@
-"""The verbs by which histories come in."""
+"""The verbs of what was tried: comparing runs, and taking over the histories of other tools."""
 
 from typing import Annotated
 
 import typer
 
-from treadle.cli.output import Home, Json, console, errors, home_of, print_json
+from treadle.cli.output import Home, Json, Token, Url, console, errors, home_of, open_services, print_json
 
 importing = typer.Typer(no_args_is_help=True, help="Take over the history of another tool.")
 
 
 def add_to(app: typer.Typer) -> None:
+    app.command()(compare)
     app.add_typer(importing, name="import")
+
+
+def compare(
+    a: Annotated[str, typer.Argument(help="A run.")],
+    b: Annotated[str, typer.Argument(help="Another run.")],
+    home: Home = None,
+    url: Url = None,
+    token: Token = None,
+    json: Json = False,
+) -> None:
+    """Show what differs between two runs: parameters, data by content, metrics, tags."""
+    from rich.table import Table
+
+    found = open_services(home, url, token).tracking.compare(a=a, b=b)
+    if json:
+        print_json(found)
+        return
+    if not found.differences:
+        console.print(f"The runs are the same in all {found.same:,} parameters, metrics, tags and datasets.")
+        return
+    table = Table("", "", a, b, box=None)
+    for one in found.differences:
+        table.add_row(one.of, one.key, *("-" if value is None else str(value) for value in (one.a, one.b)))
+    console.print(table)
+    console.print(f"The same: {found.same:,}.")
 
 
 @importing.command("mlflow")

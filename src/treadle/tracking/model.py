@@ -120,6 +120,24 @@ class PastRun(Entity):
     datasets: list[Dataset] = []
 
 
+class Difference(Entity):
+    """One thing that is not the same in two runs; None where it is missing. ``of`` is a parameter, metric, tag or dataset."""
+
+    of: Literal["param", "metric", "tag", "dataset"]
+    key: str
+    a: str | float | None
+    b: str | float | None
+
+
+class Comparison(Entity):
+    """What differs between two runs, and how much is the same."""
+
+    a: str
+    b: str
+    differences: list[Difference]
+    same: int
+
+
 class RunPage(Entity):
     """A page of runs; ``next`` asks for the one after it, and is empty on the last."""
 

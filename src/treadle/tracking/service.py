@@ -17,11 +17,13 @@ from treadle.kernel.ids import new_id
 from treadle.kernel.operation import command, query
 from treadle.ports.database import Database, load
 from treadle.tracking import history, ingest
+from treadle.tracking.compare import compared
 from treadle.tracking.ingest import Incoming, check_text, incoming, put_texts
 from treadle.tracking.language import Field, found_in, parse, parse_order
 from treadle.tracking.model import (
     Artifact,
     Batch,
+    Comparison,
     Dataset,
     Downsampled,
     Experiment,
@@ -474,6 +476,11 @@ class Tracking:
             if row is None:
                 raise NotFound(f"There is no run '{run}'. List them with: treadle tracking find")
             return records(connection, [row])[0]
+
+    @query()
+    def compare(self, *, a: str, b: str) -> Comparison:
+        """What differs between two runs: parameters, the content of their data, last metrics, tags."""
+        return compared(self.get(run=a), self.get(run=b), self.datasets(run=a), self.datasets(run=b))
 
     @query()
     def history(self, *, run: str, key: str) -> list[Point]:
