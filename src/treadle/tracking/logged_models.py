@@ -1,7 +1,8 @@
 """Models that runs wrote and nobody has registered yet, as MLflow's clients of 3.x log them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from sqlalchemy import select, update
 
@@ -10,9 +11,19 @@ from treadle.kernel.entity import from_json, to_text
 from treadle.kernel.errors import Invalid, NotFound, did_you_mean
 from treadle.kernel.ids import new_id
 from treadle.ports.database import Database, load
-from treadle.tracking.language import Field, found_in
+from treadle.tracking.language import Field, in_order, matches, parse, parse_order
 from treadle.tracking.model import LoggedModel, ModelMetric
 from treadle.tracking.tables import logged_models
+
+
+class On(NamedTuple):
+    """A dataset that metrics were measured on. No name is any dataset, no digest any content."""
+
+    name: str = ""
+    digest: str = ""
+
+    def has(self, metric: ModelMetric) -> bool:
+        return self.name in ("", metric.dataset_name) and self.digest in ("", metric.dataset_digest)
 
 
 class LoggedModels:
@@ -78,19 +89,27 @@ class LoggedModels:
         self._changed(id, lambda model: {"deleted_at": self._clock.now()})  # noqa: ARG005
 
     def search(
-        self, *, experiments: Sequence[int], filter: str = "", orders: Sequence[str] = (), datasets: Sequence[str] = ()
+        self,
+        *,
+        experiments: Sequence[int],
+        filter: str = "",
+        orders: Sequence[tuple[str, On]] = (),
+        datasets: Sequence[On] = (),
     ) -> list[LoggedModel]:
-        """Models of experiments that satisfy a filter, newest first; metrics only count on the named datasets, if any."""
+        """Models of experiments that satisfy a filter, newest first if no order is given.
+
+        A filter's metric is satisfied on any of the datasets, if some are named; an order's metric is the last one on its own.
+        """
         wanted = select(logged_models).where(logged_models.c.experiment.in_(list(experiments)))
         wanted = wanted.where(logged_models.c.deleted_at.is_(None))
         wanted = wanted.order_by(logged_models.c.created_at.desc(), logged_models.c.id)
         with self._database.read() as connection:
-            found = [_loaded(row) for row in connection.execute(wanted).mappings()]
-
-        def look(model: LoggedModel, field: Field) -> Any:
-            return _looked(model, field, datasets)
-
-        return found_in(found, filter, orders, look)
+            every = [_loaded(row) for row in connection.execute(wanted).mappings()]
+        node = parse(filter)
+        found = [model for model in every if matches(node, partial(_filtered, model, datasets or [On()]))]
+        for order, on in reversed(orders):
+            found = in_order(found, [parse_order(order)], partial(_ordered, on))
+        return found
 
     def _changed(self, id: str, change: Callable[[LoggedModel], dict[str, Any]]) -> LoggedModel:
         with self._database.write() as transaction:
@@ -109,15 +128,28 @@ def _loaded(row: Mapping[Any, Any]) -> LoggedModel:
     return load(LoggedModel, row, metrics=from_json(row["metrics"], list[ModelMetric]), **decoded)
 
 
-def _looked(model: LoggedModel, field: Field, datasets: Sequence[str]) -> Any:
-    """A field of a model, for filters."""
+def _filtered(model: LoggedModel, datasets: Sequence[On], field: Field) -> Any:
+    """A field of a model, for filters: of a metric all values on some datasets."""
+    if field.kind == "metric":
+        mine = [m.value for m in model.metrics if m.key == field.key and any(on.has(m) for on in datasets)]
+        return mine or None
+    return _looked(model, field)
+
+
+def _ordered(on: On, model: LoggedModel, field: Field) -> Any:
+    """A field of a model, for orders: of a metric the last value on a dataset."""
+    if field.kind == "metric":
+        mine = [m for m in model.metrics if m.key == field.key and on.has(m)]
+        return max(mine, key=lambda m: (m.step, m.at)).value if mine else None
+    return _looked(model, field)
+
+
+def _looked(model: LoggedModel, field: Field) -> Any:
+    """A field of a model that has one value."""
     if field.kind == "tag":
         return model.tags.get(field.key)
     if field.kind == "param":
         return model.params.get(field.key)
-    if field.kind == "metric":
-        mine = [m for m in model.metrics if m.key == field.key and (not datasets or m.dataset_name in datasets)]
-        return max(mine, key=lambda m: (m.step, m.at)).value if mine else None
     facts: dict[str, Any] = {
         "name": model.name,
         "model_id": model.id,

@@ -8,6 +8,7 @@ from treadle.http.mlflow.runs import Metric, millis
 from treadle.http.mlflow.wire import Ask, Call, KeyValue, number, paged, pairs, present
 from treadle.kernel.errors import Invalid
 from treadle.platform.wiring import Embedded
+from treadle.tracking.logged_models import On
 from treadle.tracking.model import LoggedModel, ModelMetric
 
 STATUSES = ("LOGGED_MODEL_PENDING", "LOGGED_MODEL_READY", "LOGGED_MODEL_UPLOAD_FAILED")
@@ -150,12 +151,15 @@ def directories(platform: Embedded, ask: Directories) -> dict[str, Any]:
 
 
 def search(platform: Embedded, ask: Search) -> dict[str, Any]:
-    orders = [f"{_field(one.field_name)} {'ASC' if one.ascending else 'DESC'}" for one in ask.order_by]
+    orders = [
+        (f"{_field(one.field_name)} {'ASC' if one.ascending else 'DESC'}", On(one.dataset_name, one.dataset_digest))
+        for one in ask.order_by
+    ]
     every = platform.logged_models.search(
         experiments=[numbered(id) for id in ask.experiment_ids],
         filter=ask.filter,
         orders=orders,
-        datasets=[one.dataset_name for one in ask.datasets],
+        datasets=[On(one.dataset_name, one.dataset_digest) for one in ask.datasets],
     )
     page, token = paged(every, max(1, ask.max_results), ask.page_token)
     return present(models=[shown(platform, one) for one in page], next_page_token=token)
