@@ -84,14 +84,14 @@ def split(step: Step) -> tuple[int, float]:
 def pack(steps: Sequence[Step], at: Sequence[int], values: Sequence[float]) -> bytes:
     """Pack points as they arrived."""
     count = len(values)
-    if all(type(step) is int for step in steps):
-        try:
+    try:
+        if all(type(step) is int for step in steps):
             return _HEAD.pack(_VERSION, 0, count) + struct.pack(f"<{count}q{count}q{count}d", *steps, *at, *values)
-        except struct.error as error:
-            raise Invalid("A step is beyond 64 bits.") from error
-    parts = [split(step) for step in steps]
-    wholes, rests = [part[0] for part in parts], [part[1] for part in parts]
-    body = struct.pack(f"<{count}q{count}d{count}q{count}d", *wholes, *rests, *at, *values)
+        parts = [split(step) for step in steps]
+        wholes, rests = [part[0] for part in parts], [part[1] for part in parts]
+        body = struct.pack(f"<{count}q{count}d{count}q{count}d", *wholes, *rests, *at, *values)
+    except struct.error as error:
+        raise Invalid("A step or a time is beyond 64 bits.") from error
     return _HEAD.pack(_VERSION, _FRACTIONS, count) + body
 
 
@@ -141,6 +141,8 @@ def unpack(data: bytes) -> Points:
     except (struct.error, ValueError, IndexError, zlib.error) as error:
         raise Invalid(f"This is no packed piece of a metric series: {error}.") from error
     whole, *rest, at, value = columns
+    if rest and not bool(np.all(np.abs(rest[0]) < 1)):
+        raise Invalid("This is no packed piece of a metric series: a step's fraction is none.")
     return Points(whole, rest[0] if rest else None, at, value)
 
 
