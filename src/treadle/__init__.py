@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from treadle.features.point_in_time import join_as_of
     from treadle.pipelines.step import step
+    from treadle.platform.recording import run
     from treadle.platform.remote import connect
     from treadle.platform.start import embedded
     from treadle.training.package import Model
 
-__all__ = ["Model", "connect", "embedded", "join_as_of", "step"]
+__all__ = ["Model", "connect", "embedded", "join_as_of", "run", "step"]
 
 _HOMES = {
     "Model": "treadle.training.package",
     "connect": "treadle.platform.remote",
     "embedded": "treadle.platform.start",
     "join_as_of": "treadle.features.point_in_time",
+    "run": "treadle.platform.recording",
     "step": "treadle.pipelines.step",
 }
 

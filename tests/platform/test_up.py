@@ -82,10 +82,11 @@ def home(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def up(home: Path, *arguments: str) -> Iterator[str]:
+def up(home: Path, *arguments: str, port: int = 0) -> Iterator[str]:
     """A running ``treadle up``; gives its URL, and stops whichever supervisor runs in the end."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "treadle", "up", "--home", str(home), "--port", str(port), *arguments]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}

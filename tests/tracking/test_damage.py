@@ -61,7 +61,9 @@ def test_every_way_to_pack_keeps_each_bit(rows: list[Row]) -> None:
     assert bits(list(points.rows())) == bits(rows)
     assert bits(list(again.rows())) == bits(rows)
     assert bits(list(unpack(pack_arrays(again)).rows())) == bits(rows)
-    assert [type(step) for step, _, _ in points.rows() if step == int(step)] == [int] * sum(r[0] == int(r[0]) for r in rows)
+    assert [type(step) for step, _, _ in points.rows() if step == int(step)] == [int] * sum(
+        r[0] == int(r[0]) for r in rows
+    )
 
 
 @given(ROWS)

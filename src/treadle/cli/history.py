@@ -1,16 +1,21 @@
 """The verbs of what was tried: comparing runs, and taking over the histories of other tools."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from treadle.cli.output import Home, Json, Token, Url, console, errors, home_of, open_services, print_json
+
+if TYPE_CHECKING:
+    from treadle.tracking.shipping import Synced
 
 importing = typer.Typer(no_args_is_help=True, help="Take over the history of another tool.")
 
 
 def add_to(app: typer.Typer) -> None:
     app.command()(compare)
+    app.command()(sync)
     app.add_typer(importing, name="import")
 
 
@@ -37,6 +42,42 @@ def compare(
         table.add_row(one.of, one.key, *("-" if value is None else str(value) for value in (one.a, one.b)))
     console.print(table)
     console.print(f"The same: {found.same:,}.")
+
+
+def sync(
+    home: Annotated[
+        Path | None, typer.Option("--home", envvar="TREADLE_HOME", help="The folder whose spool is meant.")
+    ] = None,
+    url: Url = None,
+    token: Token = None,
+    json: Json = False,
+) -> None:
+    """Send what recorded runs could not deliver while they ran: to the server, else into the home itself. May be repeated at will."""
+    from rich.progress import Progress
+
+    from treadle.platform import recording
+
+    folder = home_of(home)
+    out = errors if json else console
+    with Progress(console=out, transient=True, disable=not out.is_terminal) as bar:
+        task = bar.add_task("points", total=None)
+
+        def told(state: "Synced", waiting: int) -> None:
+            bar.update(task, description=state.run, completed=state.points, total=state.points + waiting)
+
+        found = list(recording.sync(folder, open_services(folder, url, token), told))
+    busy = recording.recorded_now(folder)
+    if json:
+        print_json(found)
+    elif not found:
+        console.print("Nothing waits." if not busy else "Nothing waits but for runs that are being recorded.")
+    for one in [] if json else found:
+        how = "delivered" if one.finished and not one.refused else "not delivered completely"
+        console.print(f"{one.run} {how}: {one.points:,} points sent now.")
+    for reason in [f"{one.run}: {reason}" for one in found for reason in one.refused]:
+        errors.print(f"Refused: {reason}", style="yellow" if errors.is_terminal else None, markup=False, soft_wrap=True)
+    if any(one.refused or not one.finished for one in found):
+        raise typer.Exit(1)
 
 
 @importing.command("mlflow")

@@ -31,10 +31,10 @@ errors = Console(stderr=True, highlight=False)
 
 
 def home_of(home: Path | None) -> Path:
-    """The home that is meant: the one named, else ``.treadle`` beside the nearest treadle.toml, else here."""
-    from treadle.scope.file import nearest
+    """The home that is meant."""
+    from treadle.platform import settings
 
-    return home or (nearest(Path.cwd()) or Path.cwd()) / ".treadle"
+    return settings.home_of(home)
 
 
 def open_services(home: Path | None, url: str | None = None, token: str | None = None) -> "Services":

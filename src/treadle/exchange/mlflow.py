@@ -22,8 +22,7 @@ from treadle.kernel.errors import Invalid, Unavailable
 from treadle.ports.blobs import Blobs
 from treadle.registry.model import PastVersion, Stage
 from treadle.registry.service import Registry
-from treadle.tracking.ingest import LONGEST_KEY
-from treadle.tracking.model import Dataset, Experiment, PastRun, Status
+from treadle.tracking.model import LONGEST_KEY, Dataset, Experiment, PastRun, Status
 from treadle.tracking.segments import pack
 from treadle.tracking.service import Tracking
 

@@ -82,6 +82,11 @@ def replace(value: T, **changes: object) -> T:
     return msgspec.structs.replace(value, **changes)  # type: ignore[type-var]
 
 
+def fields(value: Entity) -> dict[str, Any]:
+    """A value's fields by name, as they are."""
+    return {name: getattr(value, name) for name in value.__struct_fields__}
+
+
 def explain(error: Exception, kind: object) -> str:
     """Turn the library's message into a sentence about a field, with the near miss for an unknown one."""
     text, path = _split(_shortened(str(error)))

@@ -18,8 +18,8 @@ _TRIES = 10
 _held: list[IO[str]] = []  # lock files stay open until the process ends
 
 
-def hold(lock: Path, *, what: str) -> None:
-    """Hold a lock file for the rest of this process. Raises Conflict, naming the holder, when it is held already."""
+def hold(lock: Path, *, what: str) -> IO[str]:
+    """Hold a lock file for the rest of this process, or until it is released. Raises Conflict, naming the holder, when it is held."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     file = lock.open("a+")
     for patience in range(_TRIES, -1, -1):
@@ -38,6 +38,27 @@ def hold(lock: Path, *, what: str) -> None:
     file.write(str(os.getpid()))
     file.flush()
     _held.append(file)
+    return file
+
+
+def release(held: IO[str]) -> None:
+    """Let go of what ``hold`` gave. In a forked child the parent goes on holding it."""
+    _held.remove(held)
+    held.close()
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a living process holds a lock file."""
+    try:
+        with lock.open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise
+        return True
+    return False
 
 
 def holder(lock: Path) -> int | None:

@@ -9,6 +9,7 @@ from typing import Any
 from treadle.kernel.clock import Clock, ManualClock, SystemClock
 from treadle.kernel.entity import Entity, from_json, replace, to_json
 from treadle.kernel.errors import Invalid, did_you_mean
+from treadle.scope.file import nearest
 
 FILE = "settings.json"
 PORTS = ("database", "blobs", "executor", "target")
@@ -71,6 +72,12 @@ def _remembered(file: Path) -> Settings:
         return from_json(file.read_bytes(), Settings)
     except Invalid as error:
         raise Invalid(f"{file} is damaged: {error.message} Remove it to start with the embedded backends.") from error
+
+
+def home_of(home: Path | None) -> Path:
+    """The home that is meant: the one named, else ``TREADLE_HOME``, else ``.treadle`` beside the nearest treadle.toml, else here."""
+    named = home or (Path(os.environ["TREADLE_HOME"]) if os.environ.get("TREADLE_HOME") else None)
+    return (named or (nearest(Path.cwd()) or Path.cwd()) / ".treadle").expanduser().resolve()
 
 
 def backend(port: str, url: str, *arguments: Any) -> Any:

@@ -2,20 +2,22 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
 from sqlalchemy import Connection, Table, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from treadle.kernel.clock import to_micros
 from treadle.kernel.errors import Conflict, Invalid, NotFound, TreadleError
 from treadle.ports.database import Database
 from treadle.tracking import segments
-from treadle.tracking.model import Batch
+from treadle.tracking.model import Batch, check_key, check_text
 from treadle.tracking.segments import LARGEST, Step, pack, split, unpack
 from treadle.tracking.tables import HEAD, run_metrics, run_params, run_segments, run_streams, run_tags, runs
 
-LONGEST_KEY, LONGEST_VALUE = 250, 1 << 20
+EARLIEST, LATEST = (to_micros(moment.replace(tzinfo=UTC)) for moment in (datetime.min, datetime.max))
 MANY = 5_000
 """Values in one IN list at most; both databases take more."""
 
@@ -100,18 +102,6 @@ def put_texts(transaction: Connection, table: Table, rows: Iterable[tuple[int, i
     values = [{"run": r, "experiment": e, "key": k, "head": v[:HEAD], "value": v} for r, e, k, v in rows]
     if values:
         transaction.execute(_PUT_TEXT[table.name], values)
-
-
-def check_text(what: str, key: str, value: str) -> None:
-    """Raise Invalid for what no parameter or tag can be."""
-    _check_key(what, key)
-    if len(value) > LONGEST_VALUE or "\0" in value:
-        raise Invalid(f"{what} '{key}' is longer than 1 MiB, or has a NUL in it.")
-
-
-def _check_key(what: str, key: str) -> None:
-    if not key or len(key) > LONGEST_KEY or "\0" in key:
-        raise Invalid(f"{what} '{key[:80]}' needs a name of 1 to {LONGEST_KEY} characters without a NUL.")
 
 
 class _Commit:
@@ -225,7 +215,8 @@ def _known_runs(transaction: Connection, names: set[str]) -> dict[str, _Run]:
 
 
 def _of_column(key: str, column: Column) -> _Summary:
-    _check_key("Metric", key)
+    check_key("Metric", key)
+    _check_times(key, min(column.at), max(column.at))
     if len(column.values) == 1:
         value = column.values[0]
         number = None if value != value else value
@@ -238,14 +229,22 @@ def _of_column(key: str, column: Column) -> _Summary:
 
 
 def _of_piece(key: str, piece: bytes) -> _Summary:
-    _check_key("Metric", key)
+    check_key("Metric", key)
     points = unpack(piece)
+    _check_times(key, int(points.at.min()), int(points.at.max()))
     rest = np.zeros(len(points)) if points.rest is None else points.rest
     last = int(np.lexsort((points.at, rest, points.whole))[-1]) if _unordered(points) else len(points) - 1
     place = (int(points.whole[last]), float(rest[last]), int(points.at[last]))
     numbers = points.value[~np.isnan(points.value)]
     low, high = (float(numbers.min()), float(numbers.max())) if len(numbers) else (None, None)
     return _Summary(len(points), place, float(points.value[last]), low, high)
+
+
+def _check_times(key: str, earliest: int, latest: int) -> None:
+    if earliest < EARLIEST or latest > LATEST:
+        raise Invalid(
+            f"A point of metric '{key}' is of a time that no calendar has: it must be in the years 1 to 9999."
+        )
 
 
 def _unordered(points: segments.Points) -> bool:

@@ -4,9 +4,24 @@ from datetime import datetime
 from typing import Literal
 
 from treadle.kernel.entity import Entity
+from treadle.kernel.errors import Invalid
 from treadle.kernel.event import Event
 
+LONGEST_KEY, LONGEST_VALUE = 250, 1 << 20
 Status = Literal["running", "scheduled", "finished", "failed", "killed"]
+
+
+def check_text(what: str, key: str, value: str) -> None:
+    """Raise Invalid for what no parameter or tag can be."""
+    check_key(what, key)
+    if len(value) > LONGEST_VALUE or "\0" in value:
+        raise Invalid(f"{what} '{key}' is longer than 1 MiB, or has a NUL in it.")
+
+
+def check_key(what: str, key: str) -> None:
+    """Raise Invalid for what no parameter, tag or metric can be called."""
+    if not key or len(key) > LONGEST_KEY or "\0" in key:
+        raise Invalid(f"{what} '{key[:80]}' needs a name of 1 to {LONGEST_KEY} characters without a NUL.")
 
 
 class Experiment(Entity):

@@ -18,7 +18,7 @@ from treadle.kernel.operation import command, query
 from treadle.ports.database import Database, load
 from treadle.tracking import history, ingest
 from treadle.tracking.compare import compared
-from treadle.tracking.ingest import Incoming, check_text, incoming, put_texts
+from treadle.tracking.ingest import Incoming, incoming, put_texts
 from treadle.tracking.language import Field, found_in, parse, parse_order
 from treadle.tracking.model import (
     Artifact,
@@ -44,6 +44,7 @@ from treadle.tracking.model import (
     RunUsedData,
     Series,
     Status,
+    check_text,
 )
 from treadle.tracking.search import Search, View
 from treadle.tracking.segments import Points, Step

@@ -1,0 +1,106 @@
+"""Pictures, sounds and tables as files: whatever a notebook shows, in the format that the file's name asks for."""
+
+import io
+import tempfile
+import wave
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from treadle.data import frames
+from treadle.kernel.entity import to_json
+from treadle.kernel.errors import Invalid, missing_extra
+
+
+def figure(value: Any, suffix: str) -> bytes:
+    """A matplotlib figure in any format that it can save, or a plotly figure as HTML or JSON."""
+    buffer = io.BytesIO()
+    if hasattr(value, "savefig"):
+        value.savefig(buffer, format=suffix.lstrip(".") or "png", bbox_inches="tight")
+        return buffer.getvalue()
+    if hasattr(value, "to_html") and suffix == ".html":
+        return str(value.to_html(include_plotlyjs=True)).encode()
+    if hasattr(value, "to_json") and suffix == ".json":
+        return str(value.to_json()).encode()
+    raise Invalid(
+        f"A {type(value).__name__} cannot be kept as '{suffix}'. Figures of matplotlib go to .png, .svg or .pdf, those of plotly to .html or .json."
+    )
+
+
+def image(value: Any, suffix: str) -> bytes:
+    """A Pillow image, or an array of (height, width), (height, width, 1), (…, 3) or (…, 4): bytes, or numbers from 0 to 1."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise missing_extra("media", "Keeping images") from error
+    picture = value if isinstance(value, Image.Image) else Image.fromarray(_pixels(np.asarray(value)))
+    buffer = io.BytesIO()
+    try:
+        picture.save(buffer, format=Image.registered_extensions().get(suffix or ".png", suffix))
+    except (KeyError, OSError) as error:
+        raise Invalid(f"An image cannot be kept as '{suffix}': {error}. Use .png or .jpg.") from error
+    return buffer.getvalue()
+
+
+def audio(samples: Any, rate: int) -> bytes:
+    """Samples of (frames,) or (frames, channels), from -1 to 1 or 16-bit integers, as a WAV file. ``rate`` is in Hz."""
+    values = np.asarray(samples)
+    if values.ndim not in (1, 2) or not values.size:
+        raise Invalid(f"Sound has samples of (frames,) or (frames, channels), not {values.shape}.")
+    if values.dtype.kind == "f":
+        values = np.rint(np.clip(values, -1, 1) * 32_767)
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as out:
+        out.setnchannels(1 if values.ndim == 1 else values.shape[1])
+        out.setsampwidth(2)
+        out.setframerate(rate)
+        out.writeframes(values.astype("<i2").tobytes())
+    return buffer.getvalue()
+
+
+def table(value: Any, suffix: str) -> bytes:
+    """A frame, a list of dicts or a dict of lists: as Parquet, or as JSON of ``columns`` and ``data``, which MLflow shows."""
+    if suffix not in (".parquet", ".json"):
+        raise Invalid(f"A table cannot be kept as '{suffix}'. Use .parquet or .json.")
+    if suffix == ".json" and not frames.is_frame(value):
+        columns, rows = _rows(value)
+        return to_json({"columns": columns, "data": rows})
+    with tempfile.TemporaryDirectory() as name:
+        folder, file = Path(name), Path(name, "table.parquet")
+        frames.write(value if frames.is_frame(value) else _relation(value, folder), file)
+        if suffix == ".parquet":
+            return file.read_bytes()
+        relation = duckdb.read_parquet(str(file))
+        return to_json({"columns": relation.columns, "data": [list(row) for row in relation.fetchall()]})
+
+
+def _pixels(values: Any) -> Any:
+    if values.dtype == bool:
+        values = values.astype(np.uint8) * 255
+    if values.dtype.kind == "f":
+        values = np.rint(np.clip(np.nan_to_num(values), 0, 1) * 255)
+    values = np.clip(values, 0, 255).astype(np.uint8)
+    if values.ndim == 3 and values.shape[2] == 1:
+        values = values[:, :, 0]
+    if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] not in (3, 4)):
+        raise Invalid(f"An image has pixels of (height, width) or (height, width, 1, 3 or 4), not {values.shape}.")
+    return values
+
+
+def _rows(value: Any) -> tuple[list[str], list[list[Any]]]:
+    if isinstance(value, dict):
+        columns = list(value)
+        return columns, [list(row) for row in zip(*value.values(), strict=True)]
+    if isinstance(value, list) and all(isinstance(row, dict) for row in value):
+        columns = list({key: None for row in value for key in row})
+        return columns, [[row.get(column) for column in columns] for row in value]
+    raise Invalid(f"A {type(value).__name__} is no table. Give a frame, a list of dicts or a dict of lists.")
+
+
+def _relation(value: Any, folder: Path) -> Any:
+    columns, data = _rows(value)
+    file = folder / "rows.json"
+    file.write_bytes(to_json([dict(zip(columns, row, strict=True)) for row in data]))
+    return duckdb.read_json(str(file))

@@ -1,0 +1,37 @@
+"""What the machine is doing, under the names that MLflow gave these metrics."""
+
+from collections.abc import Callable
+
+import psutil
+
+Gauge = Callable[[], dict[str, float]]
+"""Reads some figures by name, such as those of the GPUs."""
+PREFIX = "system/"
+_MEGA = 1e6
+
+
+class Machine:
+    """Reads CPU, memory, disk and network, and what further gauges add. Network counts from the first reading."""
+
+    def __init__(self, gauges: list[Gauge]) -> None:
+        self._gauges = gauges
+        psutil.cpu_percent()  # the first call only notes where counting begins
+        self._network = psutil.net_io_counters()
+
+    def read(self) -> dict[str, float]:
+        memory, disk, network = psutil.virtual_memory(), psutil.disk_usage("."), psutil.net_io_counters()
+        figures = {
+            "cpu_utilization_percentage": psutil.cpu_percent(),
+            "system_memory_usage_megabytes": memory.used / _MEGA,
+            "system_memory_usage_percentage": memory.percent,
+            "process_memory_usage_megabytes": psutil.Process().memory_info().rss / _MEGA,
+            "disk_usage_percentage": disk.percent,
+            "disk_usage_megabytes": disk.used / _MEGA,
+            "disk_available_megabytes": disk.free / _MEGA,
+        }
+        if network and self._network:
+            figures["network_receive_megabytes"] = (network.bytes_recv - self._network.bytes_recv) / _MEGA
+            figures["network_transmit_megabytes"] = (network.bytes_sent - self._network.bytes_sent) / _MEGA
+        for gauge in self._gauges:
+            figures |= gauge()
+        return {PREFIX + name: value for name, value in figures.items()}
