@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from treadle.cli import demo
 from treadle.events.service import Events
 from treadle.platform.start import embedded
 
@@ -42,6 +43,38 @@ def test_the_loop_beats_the_model_that_was_never_retrained(result: dict[str, Any
     assert gain >= 0.015
     assert result["retrains"] >= 3
     assert result["promotions"] >= 3
+
+
+def test_the_champion_is_made_again_and_a_changed_line_is_named(
+    result: dict[str, Any], home: Path, tmp_path: Path
+) -> None:
+    def rerun(*more: str) -> tuple[int, dict[str, Any]]:
+        command = [
+            sys.executable,
+            "-m",
+            "treadle",
+            "rerun",
+            "flight-delay@champion",
+            "--home",
+            str(home),
+            "--json",
+            *more,
+        ]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        return ran.returncode, json.loads(ran.stdout)
+
+    code, found = rerun()
+    assert (code, found["outcome"], found["differences"]) == (0, "equal", [])
+    assert {"rows", "holdout"} <= set(
+        found["identical_outputs"]
+    )  # trees that are grown by threads may differ in a last bit
+    text = Path(demo.__file__).with_name("project").joinpath("pipeline.py").read_text()
+    (tmp_path / "pipeline.py").write_text(text.replace("learning_rate=0.06", "learning_rate=0.6"))
+    line = next(number for number, line in enumerate(text.splitlines(), 1) if "learning_rate=0.06" in line)
+    code, found = rerun("--code", str(tmp_path))
+    assert (code, found["outcome"]) == (1, "different")
+    assert [(one["of"], one["key"]) for one in found["differences"]] == [("code", f"pipeline.py:{line}")]
+    assert found["other_outputs"] == ["model"]
 
 
 def test_both_accidents_are_caught(result: dict[str, Any], home: Path) -> None:

@@ -10,6 +10,7 @@ from treadle.kernel.errors import NotFound, Unavailable
 from treadle.kernel.event import acting
 from treadle.platform.wiring import Embedded
 from treadle.ports.tree import read_tree
+from treadle.tracking.environment import CODE, ENVIRONMENT
 from treadle.tracking.model import Run, Status
 from treadle.tracking.service import Tracking
 from treadle.training.model import Training
@@ -73,7 +74,8 @@ def test_the_run_of_a_training_keeps_its_times_and_what_it_made(platform: Embedd
     assert (run.status, run.params) == ("finished", {"slope": "2.5"})
     assert set(run.metrics) == {"seconds.holdout", "seconds.line"}
     artifacts = {artifact.path: artifact.digest for artifact in platform.tracking.artifacts(run=found.run)}
-    assert artifacts == {"holdout": found.holdout, "line": found.package}
+    assert {path: artifacts[path] for path in ("holdout", "line")} == {"holdout": found.holdout, "line": found.package}
+    assert set(artifacts) == {"holdout", "line", CODE, ENVIRONMENT}
 
 
 def test_what_is_given_goes_before_what_the_file_says(platform: Embedded, tmp_path: Path) -> None:
@@ -171,7 +173,7 @@ def test_a_run_is_ended_even_when_the_first_try_is_interrupted(
     platform: Embedded, tmp_path: Path, pipeline: str, status: str
 ) -> None:
     declare(platform, write(tmp_path / "p", pipeline))
-    tracking = Interrupted(platform.database, platform.events, platform.clock)
+    tracking = Interrupted(platform.database, platform.events, platform.clock, platform.blobs)
     base = (platform.database, platform.events)
     service = TrainingService(*base, platform.scope, platform.data, tracking, platform.pipelines)
     platform.training, training = service, service.start(project="p")

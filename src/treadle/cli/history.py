@@ -1,13 +1,16 @@
 """The verbs of what was tried: comparing runs, and taking over the histories of other tools."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from treadle.cli.output import Home, Json, Token, Url, console, errors, home_of, open_services, print_json
+from treadle.cli.output import Home, Json, Token, Url, console, errors, home_of, open_services, print_json, print_table
 
 if TYPE_CHECKING:
+    from treadle.platform.rerun import Reproduction
+    from treadle.tracking.model import Difference
     from treadle.tracking.shipping import Synced
 
 importing = typer.Typer(no_args_is_help=True, help="Take over the history of another tool.")
@@ -15,6 +18,7 @@ importing = typer.Typer(no_args_is_help=True, help="Take over the history of ano
 
 def add_to(app: typer.Typer) -> None:
     app.command()(compare)
+    app.command()(rerun)
     app.command()(sync)
     app.add_typer(importing, name="import")
 
@@ -27,21 +31,100 @@ def compare(
     token: Token = None,
     json: Json = False,
 ) -> None:
-    """Show what differs between two runs: parameters, data by content, metrics, tags."""
-    from rich.table import Table
-
+    """Show what differs between two runs: lines of code, parameters, data by content, packages, metrics, tags."""
     found = open_services(home, url, token).tracking.compare(a=a, b=b)
     if json:
         print_json(found)
         return
     if not found.differences:
-        console.print(f"The runs are the same in all {found.same:,} parameters, metrics, tags and datasets.")
+        console.print(f"The runs are the same in all {found.same:,} things that were compared.")
         return
-    table = Table("", "", a, b, box=None)
-    for one in found.differences:
-        table.add_row(one.of, one.key, *("-" if value is None else str(value) for value in (one.a, one.b)))
-    console.print(table)
+    _print_differences(found.differences, a, b)
     console.print(f"The same: {found.same:,}.")
+
+
+def rerun(
+    run: Annotated[
+        str, typer.Argument(help="The run, or NAME@ALIAS or NAME:VERSION for the run that made that version.")
+    ],
+    code: Annotated[
+        Path | None, typer.Option("--code", help="Run this folder's code as it is now, instead of what was kept.")
+    ] = None,
+    environment: Annotated[
+        str, typer.Option(help="'auto' rebuilds the packages where they differ; 'rebuilt' always; 'this' never.")
+    ] = "auto",
+    tolerance: Annotated[
+        float, typer.Option(help="Relative and absolute difference that still counts as alike.")
+    ] = 1e-6,
+    ignore: Annotated[
+        list[str] | None, typer.Option("--ignore", help="Metrics to leave out, such as 'time/*'. May be repeated.")
+    ] = None,
+    home: Home = None,
+    url: Url = None,
+    token: Token = None,
+    json: Json = False,
+) -> None:
+    """Run something again from what was kept of it, and report: metrics equal, alike or different, and what differed going in."""
+    from treadle.kernel.errors import Invalid, did_you_mean
+    from treadle.platform.rerun import PLACES, Rerun
+
+    if environment not in PLACES:
+        raise Invalid(f"There is no environment '{environment}'.{did_you_mean(environment, PLACES)}")
+    services = open_services(home, url, token)
+    name = services.registry.resolve(ref=run).run if "@" in run or ":" in run else run
+    with console.status("…") if not json and console.is_terminal else nullcontext() as spinner:
+
+        def tell(what: str) -> None:
+            if spinner is not None:
+                spinner.update(f"{what} …")
+
+        found = Rerun(
+            services,
+            name,
+            code=code,
+            environment=PLACES[environment],
+            tolerance=tolerance,
+            ignore=tuple(ignore or ()),
+            tell=tell,
+        ).done()
+    if json:
+        print_json(found)
+    else:
+        _print_reproduction(found)
+    if found.outcome not in ("equal", "within tolerance"):
+        raise typer.Exit(1)
+
+
+def _print_reproduction(found: "Reproduction") -> None:
+    colours = {"equal": "green", "within tolerance": "yellow"}
+    rows = [(pair.key, pair.a, pair.b, pair.likeness) for pair in found.metrics]
+    print_table("", ("metric", found.run, found.again, ""), rows)
+    if found.differences:
+        console.print("\nWhat differed:")
+        _print_differences(found.differences, found.run, found.again)
+    else:
+        console.print(f"\nCode, data, parameters and environment are the same in all {found.same:,} things compared.")
+    for outputs, word in ((found.identical_outputs, "identical to the byte"), (found.other_outputs, "other bytes")):
+        if outputs:
+            console.print(f"Outputs, {word}: {', '.join(outputs)}", soft_wrap=True)
+    for note in found.notes:
+        console.print(f"[yellow]→[/] {note}", soft_wrap=True)
+    console.print(f"Environment: {found.environment}. Took {found.seconds:.1f} s.", soft_wrap=True)
+    console.print(f"Metrics: [{colours.get(found.outcome, 'red')}]{found.outcome}[/]")
+
+
+def _print_differences(differences: "list[Difference]", a: str, b: str) -> None:
+    from rich.markup import escape
+
+    for one in differences:
+        if one.of == "code":
+            console.print(f"[bold]code[/] {escape(one.key)}", soft_wrap=True)
+            for sign, colour, lines in (("-", "red", one.a), ("+", "green", one.b)):
+                for line in str(lines or "").splitlines():
+                    console.print(f"  [{colour}]{sign}[/] {escape(line)}", soft_wrap=True)
+    rest = [(one.of, one.key, one.a, one.b) for one in differences if one.of != "code"]
+    if rest:
+        print_table("", ("", "", a, b), rest)
 
 
 def sync(

@@ -26,7 +26,15 @@ def judge(requirements: list[Requirement], truth: Array, candidate: Array, champ
         if champion is not None and measurable:
             findings.append(_against_champion(measurable[0].metric, truth, candidate, champion))
     outcome, reason = _sum_up(findings)
-    return Judged(outcome=outcome, reason=reason, rows=len(truth), findings=findings)
+    metrics = measured([requirement.metric for requirement in requirements], truth, candidate)
+    return Judged(outcome=outcome, reason=reason, rows=len(truth), findings=findings, metrics=metrics)
+
+
+def measured(metrics: list[str], truth: Array, scores: Array) -> dict[str, float]:
+    """Those of some metrics that these rows can show, on the rows that were answered."""
+    usable = np.isfinite(scores)
+    found = {name: METRICS[name](truth[usable], scores[usable]) for name in metrics if name in METRICS and usable.any()}
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def _finite(rows: int, candidate: Array) -> Finding:

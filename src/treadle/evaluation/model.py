@@ -36,12 +36,13 @@ class Verdict(Entity):
 
 
 class Judged(Entity):
-    """What the judging job reports."""
+    """What the judging job reports. ``metrics`` are the measured ones, unrounded."""
 
     outcome: Outcome
     reason: str
     rows: int
     findings: list[Finding]
+    metrics: dict[str, float] = {}
 
 
 class VerdictGiven(Event):

@@ -8,7 +8,7 @@ import numpy as np
 from sqlalchemy import select
 
 from treadle.data import frames
-from treadle.evaluation.judge import judge
+from treadle.evaluation.judge import judge, measured
 from treadle.evaluation.metrics import Array
 from treadle.evaluation.model import Finding, Judged, Verdict, VerdictGiven
 from treadle.evaluation.tables import evaluations
@@ -26,6 +26,7 @@ from treadle.ports.database import Database, load
 from treadle.ports.runtime import Runtime
 from treadle.ports.tree import fetch_tree
 from treadle.scope.service import Scope
+from treadle.tracking.service import Tracking
 from treadle.training.package import Package
 from treadle.training.service import TrainingService
 
@@ -43,12 +44,13 @@ class Evaluation:
         blobs: Blobs,
         jobs: Jobs,
         scope: Scope,
+        tracking: Tracking,
         training: TrainingService,
         runtime: Runtime,
         cache: Path,
     ) -> None:
         self._database, self._events, self._clock, self._blobs = database, events, clock, blobs
-        self._jobs, self._scope, self._training = jobs, scope, training
+        self._jobs, self._scope, self._tracking, self._training = jobs, scope, tracking, training
         self._runtime, self._cache = runtime, cache
 
     @command()
@@ -97,11 +99,17 @@ class Evaluation:
         if label is None:
             raise Invalid("treadle.toml names no label, so there is nothing to compare predictions with.")
         table = fetch_tree(self._blobs, payload["holdout"], self._cache / payload["holdout"]) / TABLE
-        truth = frames.columns(table, [label])[label].astype(np.float64)
-        known = np.isfinite(truth)
+        truth, known = _truth(table, label)
         candidate = self._scores(payload["package"], table)
         champion = self._champion_scores(payload["champion"], table)
         return judge(spec.requirement, truth[known], candidate[known], None if champion is None else champion[known])
+
+    def measure(self, *, package: str, holdout: str, label: str, metrics: list[str]) -> dict[str, float]:
+        """Metrics of a packaged model on a table, by name; those that there is no way to compute are left out."""
+        table = fetch_tree(self._blobs, holdout, self._cache / holdout) / TABLE
+        truth, known = _truth(table, label)
+        scores = self._scores(package, table)
+        return measured(metrics, truth[known], scores[known])
 
     def reconcile(self) -> int:
         """Give the verdicts whose jobs have ended. Returns how many."""
@@ -148,8 +156,15 @@ class Evaluation:
         with self._database.write() as transaction, acting(row["actor"], cause=row["cause"]):
             values = {**given, "findings": to_text(judged.findings), "at": self._clock.now()}
             if transaction.execute(evaluations.update().where(still).values(values)).rowcount:
+                self._tracking.measured(transaction, row["run"], judged.metrics)
                 self._events.append(transaction, event)
         return 1
+
+
+def _truth(table: Path, label: str) -> tuple[Array, Array]:
+    """The label of each row, and where it is known."""
+    truth = frames.columns(table, [label])[label].astype(np.float64)
+    return truth, np.isfinite(truth)
 
 
 def _verdict(row: Mapping[Any, Any]) -> Verdict:

@@ -43,6 +43,8 @@ def run(
     but that ``treadle sync`` is needed later. ``seed`` seeds Python, and numpy and torch where they are loaded. With ``code``, what
     repeating the run needs is kept: source files, commit and changes, command, packages. ``id`` joins a run that has begun elsewhere.
     """
+    if os.environ.get("TREADLE_RERUN"):  # whatever the script says: beside the run that is repeated
+        home = url = token = None
     folder = home_of(Path(home) if home else None)
     where = url or os.environ.get("TREADLE_URL", "")
     key = (str(folder), where, token or os.environ.get("TREADLE_TOKEN", ""))

@@ -22,7 +22,7 @@ class Connection:
     """One server, spoken to over HTTP."""
 
     def __init__(self, url: str, token: str | None) -> None:
-        self.url = url.rstrip("/")
+        self.url, self.token = url.rstrip("/"), token
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._client = httpx.Client(base_url=self.url, headers=headers, timeout=60)
 
@@ -101,6 +101,10 @@ class Remote(Services):
         self.blobs = RemoteBlobs(self._connection)
         for name, kind in STAGES.items():
             setattr(self, name, _service(kind, name, self._connection))
+
+    @property
+    def address(self) -> dict[str, str]:
+        return {"TREADLE_URL": self._connection.url, "TREADLE_TOKEN": self._connection.token or ""}
 
     def close(self) -> None:
         self._connection.close()

@@ -54,6 +54,11 @@ class Services:
     monitoring: Monitoring
     loop: Loop
 
+    @property
+    def address(self) -> dict[str, str]:
+        """The environment variables by which another process on this machine finds the same place."""
+        raise NotImplementedError
+
 
 STAGES: dict[str, type] = {
     "scope": Scope,
@@ -95,13 +100,13 @@ class Embedded(Services):
         self.jobs = Jobs(*base, self.clock, self.executor)
         self.scope = Scope(*base, self.clock)
         self.data = Data(*base, self.clock, self.blobs, self.scope)
-        self.tracking = Tracking(*base, self.clock)
+        self.tracking = Tracking(*base, self.clock, self.blobs)
         self.logged_models = LoggedModels(self.database, self.clock)
         self.traces = Traces(self.database, self.clock)
         self.pipelines = Pipelines(*base, self.clock, self.blobs, self.jobs, exporter, runtime, cache)
         self.training = TrainingService(*base, self.scope, self.data, self.tracking, self.pipelines)
         self.evaluation = Evaluation(
-            *base, self.clock, self.blobs, self.jobs, self.scope, self.training, runtime, cache
+            *base, self.clock, self.blobs, self.jobs, self.scope, self.tracking, self.training, runtime, cache
         )
         self.registry = Registry(*base, self.clock, self.evaluation, _key(home))
         self.delivery = Delivery(*base, self.clock, self.scope, self.data, self.registry, self.target, logs)
@@ -120,6 +125,10 @@ class Embedded(Services):
             self.delivery,
             self.monitoring,
         )
+
+    @property
+    def address(self) -> dict[str, str]:
+        return {"TREADLE_HOME": self.settings.home, "TREADLE_URL": ""}
 
     def turn(self) -> int:
         """One turn of the wheel: every stage takes the step it can take now. Returns how much moved."""

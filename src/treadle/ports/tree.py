@@ -1,10 +1,12 @@
 """A folder as one content-addressed value: a manifest blob that names a blob for every file."""
 
+import tempfile
 from pathlib import Path, PurePosixPath
+from typing import cast
 
 from treadle.kernel.entity import Entity, from_json, to_json
 from treadle.kernel.errors import Corrupt, Invalid, NotFound
-from treadle.ports.blobs import Blobs
+from treadle.ports.blobs import Blobs, digest_of
 
 
 class TreeFile(Entity):
@@ -36,6 +38,18 @@ def put_tree(blobs: Blobs, source: Path, *, pattern: str = "**/*") -> str:
     return put_files(blobs, {path.relative_to(root).as_posix(): path for path in paths})
 
 
+def tree_digest(source: Path) -> str:
+    """The digest that ``put_tree`` would return, without storing anything."""
+    return put_tree(cast(Blobs, _Digests()), source)
+
+
+class _Digests:
+    """Takes content to name it, and keeps none."""
+
+    def put(self, content: bytes | Path) -> str:
+        return digest_of(content)
+
+
 def _counts(path: Path, root: Path) -> bool:
     parts = path.relative_to(root).parts
     return path.is_file() and not any(part.startswith(".") or part == "__pycache__" for part in parts)
@@ -54,11 +68,27 @@ def read_tree(blobs: Blobs, digest: str) -> Tree:
     return from_json(blobs.get(digest), Tree)
 
 
-def fetch_tree(blobs: Blobs, digest: str, to: Path) -> Path:
-    """Write a tree's files under ``to``; files that are there already are left alone. Returns ``to``."""
+def read_files(blobs: Blobs, digest: str) -> dict[str, bytes]:
+    """A tree's files with their content, by path; for small ones such as code."""
+    return {name: blobs.get(file.digest) for name, file in read_tree(blobs, digest).files.items()}
+
+
+def copy_tree(source: Blobs, target: Blobs, digest: str) -> None:
+    """Put a tree and all its files into another store."""
+    with tempfile.TemporaryDirectory() as folder:
+        for file in read_tree(source, digest).files.values():
+            if not target.has(file.digest):
+                source.fetch(file.digest, Path(folder, "file"))
+                target.put(Path(folder, "file"))
+                Path(folder, "file").unlink()
+    target.put(source.get(digest))
+
+
+def fetch_tree(blobs: Blobs, digest: str, to: Path, *, over: bool = False) -> Path:
+    """Write a tree's files under ``to``; files that are there already are left alone, unless it is to be ``over`` them. Returns ``to``."""
     for name, file in read_tree(blobs, digest).files.items():
         path = to / _inside(name)
-        if not path.exists():
+        if over or not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             blobs.fetch(file.digest, path)
     return to

@@ -1,26 +1,88 @@
 """What differs between two runs: in what went in, and in what came out."""
 
 from collections.abc import Iterator, Mapping
+from difflib import SequenceMatcher
 from typing import Literal
 
+from treadle.tracking.environment import Environment
 from treadle.tracking.model import Comparison, Dataset, Difference, Run
 
-Of = Literal["param", "metric", "tag", "dataset"]
-OWN_NAMES = ("mlflow.runName", "mlflow.user", "mlflow.parentRunId", "mlflow.log-model.history")
+Of = Literal["param", "metric", "tag", "dataset", "code", "environment"]
+OWN_NAMES = (
+    "mlflow.runName",
+    "mlflow.user",
+    "mlflow.parentRunId",
+    "mlflow.log-model.history",
+    "mlflow.source.git.commit",  # told as part of the environment
+    "mlflow.source.git.branch",
+    "mlflow.source.name",
+    "treadle.rerun_of",
+)
 """Tags that differ between any two runs and say nothing of how they came about."""
+LONGEST_LINE = 200
 
 
-def compared(a: Run, b: Run, data_of_a: list[Dataset], data_of_b: list[Dataset]) -> Comparison:
-    """Compare two runs by their parameters, the content of their data, their last metrics and their tags."""
+class Side:
+    """What is compared of a run. ``code`` are source files by path; it and ``environment`` are None where they were not kept."""
+
+    def __init__(
+        self,
+        run: Run,
+        data: list[Dataset],
+        code: dict[str, bytes] | None = None,
+        environment: Environment | None = None,
+    ) -> None:
+        self.run, self.data, self.code, self.environment = run, data, code, environment
+
+
+def compared(a: Side, b: Side) -> Comparison:
+    """Compare two runs by their parameters, the content of their data, their code, environment, last metrics and tags."""
     both: list[tuple[Of, Mapping[str, str | float], Mapping[str, str | float]]] = [
-        ("param", a.params, b.params),
-        ("dataset", _contents(data_of_a), _contents(data_of_b)),
-        ("metric", a.metrics, b.metrics),
-        ("tag", _telling(a.tags), _telling(b.tags)),
+        ("param", a.run.params, b.run.params),
+        ("dataset", _contents(a.data), _contents(b.data)),
     ]
+    if a.environment and b.environment:
+        both.append(("environment", _settings(a.environment), _settings(b.environment)))
+    both += [("metric", a.run.metrics, b.run.metrics), ("tag", _telling(a.run.tags), _telling(b.run.tags))]
     differences = [difference for of, left, right in both for difference in _differences(of, left, right)]
     keys = sum(len({*left, *right}) for _, left, right in both)
-    return Comparison(a=a.id, b=b.id, differences=differences, same=keys - len(differences))
+    same = keys - len(differences)
+    if a.code is not None and b.code is not None:
+        same += sum(a.code.get(path) == b.code.get(path) for path in {*a.code, *b.code})
+        differences = [*code_differences(a.code, b.code), *differences]
+    return Comparison(a=a.run.id, b=b.run.id, differences=differences, same=same)
+
+
+def code_differences(a: Mapping[str, bytes], b: Mapping[str, bytes]) -> Iterator[Difference]:
+    """Where source files differ, as ``path:line`` of the second, with the lines of both."""
+    for path in sorted({*a, *b}):
+        if a.get(path) == b.get(path):
+            continue
+        if path not in a or path not in b:
+            yield Difference(of="code", key=path, a="there" if path in a else None, b="there" if path in b else None)
+            continue
+        left, right = (content[path].decode(errors="replace").splitlines() for content in (a, b))
+        changes = [c for c in SequenceMatcher(None, left, right, autojunk=False).get_opcodes() if c[0] != "equal"]
+        for _, from_, until, start, end in changes:
+            yield Difference(
+                of="code", key=f"{path}:{start + 1}", a=_lines(left[from_:until]), b=_lines(right[start:end])
+            )
+
+
+def _lines(lines: list[str]) -> str | None:
+    text = "\n".join(line.rstrip() for line in lines)
+    return (text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]} …") if lines else None
+
+
+def _settings(found: Environment) -> dict[str, str | float]:
+    settings: dict[str, str | float] = {"python": found.python, "platform": found.platform, "cores": found.cores}
+    settings |= {f"variable {name}": value for name, value in found.variables.items()}
+    settings |= {f"package {name}": version for name, version in found.packages.items()}
+    if found.commit:
+        settings["commit"] = found.commit[:12] + (" with changes" if found.changed else "")
+    if found.command:
+        settings["command"] = " ".join(found.command)
+    return settings
 
 
 def _differences(of: Of, left: Mapping[str, str | float], right: Mapping[str, str | float]) -> Iterator[Difference]:

@@ -9,7 +9,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from treadle.kernel.entity import Entity, from_json
+from treadle.kernel.entity import Entity
 
 CODE, ENVIRONMENT, CHANGES = "treadle/code", "treadle/environment.json", "treadle/changes.diff"
 """Where a run keeps its code (a folder that is one value), this module's ``Environment`` and git's diff among its artifacts."""
@@ -22,7 +22,6 @@ SOURCE = {
     ".json",
     ".cfg",
     ".ini",
-    ".txt",
     ".sh",
     ".sql",
     ".ipynb",
@@ -31,14 +30,15 @@ SOURCE = {
     ".lua",
     ".proto",
 }
-NAMED = {"Makefile", "Dockerfile", "Pipfile"}
+NAMED = {"Makefile", "Dockerfile", "Pipfile", "requirements.txt", "constraints.txt"}
 VARIABLES = ("PYTHONHASHSEED", "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class Environment(Entity):
-    """Where a run came from. ``command`` is what followed the interpreter; ``folder`` where it ran, relative to its code."""
+    """Where a run came from. ``command`` is what followed the interpreter; ``folder`` where it ran, relative to ``root``, its code."""
 
     command: list[str]
+    root: str
     folder: str
     python: str
     platform: str
@@ -62,6 +62,7 @@ def capture(seed: int | None = None, *, root: Path | None = None, command: list[
     packages, from_folders = installed()
     return Environment(
         command=sys.orig_argv[1:] if command is None else command,
+        root=str(root or ""),
         folder=here.relative_to(root).as_posix() if root and inside else "",
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()}",
@@ -103,16 +104,12 @@ def installed() -> tuple[dict[str, str], list[str]]:
     folders: list[str] = []
     for one in distributions():
         name = one.metadata["Name"]
-        if not name or name in packages:  # the first on the path is the one that is imported
+        if not name or name in packages or name == "pip":  # the first on the path is the one that is imported
             continue
         packages[name] = one.version
         if '"dir_info"' in (one.read_text("direct_url.json") or ""):
             folders.append(name)
     return dict(sorted(packages.items())), sorted(folders)
-
-
-def read_environment(content: bytes) -> Environment:
-    return from_json(content, Environment)
 
 
 def _sources(root: Path) -> tuple[dict[str, Path], list[str]]:

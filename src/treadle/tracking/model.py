@@ -136,9 +136,9 @@ class PastRun(Entity):
 
 
 class Difference(Entity):
-    """One thing that is not the same in two runs; None where it is missing. ``of`` is a parameter, metric, tag or dataset."""
+    """One thing that is not the same in two runs; None where it is missing. Code is named as ``path:line`` of the second run."""
 
-    of: Literal["param", "metric", "tag", "dataset"]
+    of: Literal["param", "metric", "tag", "dataset", "code", "environment"]
     key: str
     a: str | float | None
     b: str | float | None

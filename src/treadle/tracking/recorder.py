@@ -15,7 +15,7 @@ from itertools import count
 from pathlib import Path
 from time import monotonic, time_ns
 from types import TracebackType
-from typing import Any, SupportsFloat, cast
+from typing import Any, SupportsFloat
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +25,7 @@ from treadle.kernel.entity import to_json
 from treadle.kernel.errors import Conflict, Invalid, NotFound, TreadleError
 from treadle.kernel.event import acting
 from treadle.kernel.ids import new_id
-from treadle.ports.blobs import Blobs, digest_of
-from treadle.ports.tree import put_tree
+from treadle.ports.tree import tree_digest
 from treadle.tracking import environment, media
 from treadle.tracking.model import Dataset, Status, check_text
 from treadle.tracking.segments import Points, pack_arrays
@@ -90,7 +89,7 @@ class Recording:
         begin = Begin(experiment=experiment, project=project, name=name, user=self._user, started_at=datetime.now(UTC))
         self._mine().add(Line(begin=begin))
         self.log_params({**(params or {}), **({"seed": seed} if seed is not None else {})})
-        self.set_tags({**(tags or {}), **({NOTE: notes} if notes else {}), **_rerun()})
+        self.set_tags({**(tags or {}), **({NOTE: notes} if notes else {}), **_rerun(self.id)})
         if code:
             self._tell_environment(seed)
         self._wake, self._sending = threading.Event(), threading.Thread(target=self._send, daemon=True)
@@ -221,7 +220,7 @@ class Recording:
         The content is kept beside the run, unless ``keep`` is off, so that the run can be repeated when the file has changed.
         """
         path = Path(source).resolve()
-        digest = put_tree(cast(Blobs, _Digests()), path)
+        digest = tree_digest(path)
         told = Dataset(name=name or path.stem, digest=digest, source_type="local", source=str(path), context=context)
         self._mine().add(Line(data=UsedData(dataset=told, source=str(path) if keep else "")))
         return digest
@@ -370,13 +369,6 @@ def joined(id: str, experiment: str, spool: str) -> Recording:
     return recording
 
 
-class _Digests:
-    """Takes content to name it, and keeps none."""
-
-    def put(self, content: bytes | Path) -> str:
-        return digest_of(content)
-
-
 def _flat(params: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in params.items():
         if isinstance(value, Mapping) and value:
@@ -407,9 +399,13 @@ def _source_tags(found: environment.Environment) -> dict[str, str]:
     return {key: value for key, value in tags.items() if value}
 
 
-def _rerun() -> dict[str, str]:
-    """The tag of a run that ``treadle rerun`` started."""
-    return {RERUN_OF: os.environ["TREADLE_RERUN"]} if os.environ.get("TREADLE_RERUN") else {}
+def _rerun(id: str) -> dict[str, str]:
+    """The tag of a run that ``treadle rerun`` started; it is told the run's id."""
+    if not os.environ.get("TREADLE_RERUN"):
+        return {}
+    with Path(os.environ["TREADLE_RERUN_IDS"]).open("a") as file:
+        file.write(f"{id}\n")
+    return {RERUN_OF: os.environ["TREADLE_RERUN"]}
 
 
 def _person() -> str:

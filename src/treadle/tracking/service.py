@@ -10,14 +10,17 @@ from sqlalchemy import Connection, Select, Table, and_, bindparam, delete, selec
 
 from treadle.events.service import Events
 from treadle.kernel.clock import Clock, from_micros, to_micros
-from treadle.kernel.entity import from_json, to_text
+from treadle.kernel.entity import from_json, to_json, to_text
 from treadle.kernel.errors import Conflict, Invalid, NotFound, did_you_mean
 from treadle.kernel.event import current_act
 from treadle.kernel.ids import new_id
 from treadle.kernel.operation import command, query
+from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, load
+from treadle.ports.tree import read_files, read_tree
 from treadle.tracking import history, ingest
-from treadle.tracking.compare import compared
+from treadle.tracking.compare import Side, compared
+from treadle.tracking.environment import CODE, ENVIRONMENT, Environment
 from treadle.tracking.ingest import Incoming, incoming, put_texts
 from treadle.tracking.language import Field, found_in, parse, parse_order
 from treadle.tracking.model import (
@@ -70,8 +73,8 @@ ENDED: tuple[Status, ...] = ("finished", "failed", "killed")
 class Tracking:
     """What was tried, and what came out."""
 
-    def __init__(self, database: Database, events: Events, clock: Clock) -> None:
-        self._database, self._events, self._clock = database, events, clock
+    def __init__(self, database: Database, events: Events, clock: Clock, blobs: Blobs) -> None:
+        self._database, self._events, self._clock, self._blobs = database, events, clock, blobs
 
     @command()
     def create_experiment(
@@ -218,6 +221,12 @@ class Tracking:
         run = self._insert_run(transaction, where, "", name, "", None)
         self._texts(transaction, run_params, run, params)
         return run
+
+    def measured(self, transaction: Connection, run: str, metrics: Mapping[str, float]) -> None:
+        """Add what was found out about a run in the transaction of whoever found it."""
+        now = to_micros(self._clock.now())
+        columns = {key: ingest.Column([0], [now], [value]) for key, value in metrics.items()}
+        ingest.write_in(transaction, [Incoming(run=run, columns=columns)])
 
     @command()
     def log(
@@ -480,8 +489,25 @@ class Tracking:
 
     @query()
     def compare(self, *, a: str, b: str) -> Comparison:
-        """What differs between two runs: parameters, the content of their data, last metrics, tags."""
-        return compared(self.get(run=a), self.get(run=b), self.datasets(run=a), self.datasets(run=b))
+        """What differs between two runs: lines of code, parameters, the content of their data, environment, last metrics, tags."""
+        return compared(self._side(a), self._side(b))
+
+    @query()
+    def environment(self, *, run: str) -> Environment | None:
+        """What was noted of a run's command, Python and packages; none where nothing was."""
+        kept = {file.path: file.digest for file in self.artifacts(run=run)}
+        return from_json(self._blobs.get(kept[ENVIRONMENT]), Environment) if ENVIRONMENT in kept else None
+
+    def keep_source(self, *, run: str, environment: Environment, code: str) -> None:
+        """Note what repeating a run needs: its environment, and its code as a stored tree."""
+        content = to_json(environment)
+        self.add_artifact(run=run, path=ENVIRONMENT, digest=self._blobs.put(content), bytes=len(content))
+        self.add_artifact(run=run, path=CODE, digest=code, bytes=read_tree(self._blobs, code).bytes)
+
+    def _side(self, run: str) -> Side:
+        kept = {file.path: file.digest for file in self.artifacts(run=run)}
+        code = read_files(self._blobs, kept[CODE]) if CODE in kept else None
+        return Side(self.get(run=run), self.datasets(run=run), code, self.environment(run=run))
 
     @query()
     def history(self, *, run: str, key: str) -> list[Point]:

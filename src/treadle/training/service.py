@@ -1,6 +1,8 @@
 """Trainings: each pins its data and code, runs the project's pipeline as a tracked run, and ends with a packaged model."""
 
+import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
@@ -8,7 +10,7 @@ from sqlalchemy import select
 from treadle.data.service import Data
 from treadle.events.service import Events
 from treadle.kernel.entity import from_json, to_text
-from treadle.kernel.errors import NotFound
+from treadle.kernel.errors import NotFound, TreadleError
 from treadle.kernel.event import acting, current_act
 from treadle.kernel.operation import command, query
 from treadle.pipelines.model import PipelineRun
@@ -16,11 +18,13 @@ from treadle.pipelines.service import Pipelines
 from treadle.ports.database import Database, load
 from treadle.scope.model import duration
 from treadle.scope.service import Scope
-from treadle.tracking.model import Metric
+from treadle.tracking.environment import capture
+from treadle.tracking.model import Dataset, Metric
 from treadle.tracking.service import Tracking
 from treadle.training.model import Training, TrainingFailed, TrainingFinished, TrainingStarted, TrainingState
 from treadle.training.tables import trainings
 
+log = logging.getLogger(__name__)
 HOLDOUT = "holdout"  # the step whose table a candidate is judged on
 
 
@@ -51,6 +55,12 @@ class TrainingService:
             row = {"run": run, "project": project, "pipeline": pipeline.id, "state": "running"}
             row |= {"parameters": to_text(given), "actor": current_act().actor}
             transaction.execute(trainings.insert().values(**row, cause=cause))
+        try:
+            told = capture(given.get("seed"), root=Path(found.folder), command=[])
+            self._tracking.keep_source(run=run, environment=told, code=pipeline.code)
+            self._tracking.use_data(run=run, datasets=[_used(name, digest) for name, digest in datasets.items()])
+        except TreadleError as error:  # the training has begun, and is what was asked for
+            log.warning("What repeating run %s needs could not be noted: %s", run, error)
         return self.get(run=run)
 
     @query()
@@ -84,7 +94,7 @@ class TrainingService:
         if pipeline.state == "running":
             return 0
         with acting(training.actor, cause=training.cause):
-            package, holdout = _outcome(pipeline)
+            package, holdout = outcome_of(pipeline)
             if package is None or holdout is None:
                 self._fail(training, pipeline.error or _incomplete(package))
             else:
@@ -118,12 +128,16 @@ class TrainingService:
             self._events.append(transaction, event)
 
 
+def _used(name: str, digest: str) -> Dataset:
+    return Dataset(name=name, digest=digest, source_type="treadle", source=f"data:{digest}", context="training")
+
+
 def _running(training: Training) -> Any:
     """True for the row as long as nobody has settled it."""
     return (trainings.c.run == training.run) & (trainings.c.state == "running")
 
 
-def _outcome(pipeline: PipelineRun) -> tuple[str | None, str | None]:
+def outcome_of(pipeline: PipelineRun) -> tuple[str | None, str | None]:
     """The packaged model and the holdout table that a finished pipeline made."""
     models = [step.output for step in pipeline.steps if step.kind == "model"]
     holdout = pipeline.step(HOLDOUT)

@@ -1,0 +1,88 @@
+"""Runs a training's steps again in a home of their own: ``python -m treadle.platform.again RECIPE RESULT``.
+
+Nothing of the home that the training came from is touched: code and data are in the recipe's folder, and there is no cache to be
+answered from.
+"""
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from treadle.kernel.clock import ManualClock
+from treadle.kernel.entity import Entity, from_json, to_json
+from treadle.kernel.errors import Conflict, TreadleError
+from treadle.pipelines.model import PipelineRun
+from treadle.platform.settings import settings_for
+from treadle.platform.wiring import Embedded
+from treadle.training.service import outcome_of
+
+STEP_SECONDS = 0.02
+
+
+class Recipe(Entity):
+    """What is run again: the code's folder and file, data by digest (in the home's blobs), parameters, the moment it believed in."""
+
+    home: str
+    project: str
+    code: str
+    file: str
+    datasets: dict[str, str]
+    parameters: dict[str, Any]
+    asof: datetime
+    timeout_seconds: float
+    label: str | None
+    metrics: list[str]
+
+
+class Outcome(Entity):
+    """What came out: each step's output by digest, and the metrics."""
+
+    outputs: dict[str, str]
+    metrics: dict[str, float]
+
+
+def again(recipe: Recipe) -> Outcome:
+    """Run a recipe. Raises what its steps fail with."""
+    settings = settings_for(Path(recipe.home), manual_clock=True)
+    clock = settings.clock()
+    assert isinstance(clock, ManualClock)
+    clock.set(recipe.asof)
+    with Embedded(settings) as platform:
+        pipeline = platform.pipelines.start(
+            project=recipe.project,
+            folder=recipe.code,
+            file=recipe.file,
+            datasets=recipe.datasets,
+            parameters=recipe.parameters,
+        )
+        worker = platform.worker("again")
+        worker.drain(timeout_seconds=recipe.timeout_seconds, turn=platform.pipelines.reconcile)
+        done = platform.pipelines.get(pipeline=pipeline.id)
+        if done.state != "succeeded":
+            raise Conflict(f"It did not succeed again: {done.error or done.state}")
+        return Outcome(
+            outputs={step.name: step.output for step in done.steps if step.output},
+            metrics=_metrics(platform, recipe, done),
+        )
+
+
+def _metrics(platform: Embedded, recipe: Recipe, done: PipelineRun) -> dict[str, float]:
+    package, holdout = outcome_of(done)
+    if package is None or holdout is None or recipe.label is None:
+        return {}
+    return platform.evaluation.measure(package=package, holdout=holdout, label=recipe.label, metrics=recipe.metrics)
+
+
+def main(arguments: list[str]) -> int:
+    try:
+        found = again(from_json(Path(arguments[0]).read_bytes(), Recipe))
+    except TreadleError as error:
+        print(error.message, file=sys.stderr)
+        return 1
+    Path(arguments[1]).write_bytes(to_json(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

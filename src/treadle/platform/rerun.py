@@ -1,0 +1,343 @@
+"""Runs something again from what was kept of it, in a clean folder and the same environment, and says what came out differently."""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from fnmatch import fnmatch
+from importlib.metadata import files
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+import treadle
+from treadle.kernel.clock import monotonic
+from treadle.kernel.entity import Entity, from_json, replace, to_json
+from treadle.kernel.errors import Conflict, NotFound, Unavailable
+from treadle.platform.again import Outcome, Recipe
+from treadle.platform.settings import backend
+from treadle.platform.wiring import Services
+from treadle.ports.tree import copy_tree, fetch_tree, put_tree, read_tree, tree_digest
+from treadle.tracking.environment import CODE, ENVIRONMENT, Environment, capture, source_files
+from treadle.tracking.model import Dataset, Difference, Metric
+from treadle.tracking.recorder import RERUN_OF
+from treadle.tracking.shipping import KEPT
+from treadle.training.model import Training
+
+Likeness = Literal["equal", "within tolerance", "different", "missing"]
+Where = Literal["auto", "rebuilt", "this"]
+PLACES: dict[str, Where] = {"auto": "auto", "rebuilt": "rebuilt", "this": "this"}
+PASSED_ON = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "VIRTUAL_ENV",
+    "PYTHONPATH",
+    "TREADLE_CLOCK",
+)
+TIMINGS = ("system/*", "seconds.*")
+"""Metrics that say how long or how busy, and differ between any two runs."""
+LONGEST_OUTPUT = 2_000
+
+
+class MetricPair(Entity):
+    """A metric of both runs: the last values, and how alike the whole series are."""
+
+    key: str
+    a: float | None
+    b: float | None
+    points: int
+    likeness: Likeness
+
+
+class Reproduction(Entity):
+    """What came of running something again. ``again`` is the new run."""
+
+    run: str
+    again: str
+    outcome: Likeness
+    metrics: list[MetricPair]
+    differences: list[Difference]
+    same: int
+    environment: str
+    identical_outputs: list[str]
+    other_outputs: list[str]
+    notes: list[str]
+    seconds: float
+
+
+class Rerun:
+    """One run, run again. ``tell`` hears what is being done."""
+
+    def __init__(
+        self,
+        services: Services,
+        run: str,
+        *,
+        code: Path | None = None,
+        environment: Where = "auto",
+        tolerance: float = 1e-6,
+        ignore: tuple[str, ...] = (),
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._services, self._run = services, services.tracking.get(run=run)
+        self._code, self._where, self._tolerance, self._tell = code, environment, tolerance, tell
+        self._ignore = (*TIMINGS, *ignore)
+        self._notes: list[str] = []
+        self._rebuilt: dict[str, str] | None = None
+        self._kept = {file.path: file.digest for file in services.tracking.artifacts(run=run)}
+        found = services.tracking.environment(run=run)
+        if found is None or CODE not in self._kept:
+            raise Conflict(
+                f"Run '{run}' cannot be run again: its code was not kept. Runs keep it that 'treadle run' makes, and treadle.run(…) "
+                "in a script outside a console."
+            )
+        self._environment = found
+
+    def done(self) -> Reproduction:
+        """Run it again and compare. Raises Conflict when it fails this time."""
+        started = monotonic()
+        with tempfile.TemporaryDirectory(prefix="treadle-rerun-") as name:
+            folder = Path(name).resolve()
+            code = self._placed_code(folder / "code")
+            python, told = self._interpreter(folder / "env")
+            training = self._training()
+            if training is not None:
+                again, outputs = self._steps(training, folder, code, python)
+            else:
+                again, outputs = self._script(folder, code, python), {}
+        compared = self._services.tracking.compare(a=self._run.id, b=again)
+        pairs = [self._pair(key, again) for key in self._keys(again)]
+        before = {path: digest for path, digest in self._kept.items() if path in outputs}
+        return Reproduction(
+            run=self._run.id,
+            again=again,
+            outcome=_worst([pair.likeness for pair in pairs]),
+            metrics=pairs,
+            differences=[
+                one for one in compared.differences if one.of not in ("metric", "tag") and one.key != "command"
+            ],
+            same=compared.same,
+            environment=told,
+            identical_outputs=[path for path in before if before[path] == outputs[path]],
+            other_outputs=[path for path in before if before[path] != outputs[path]],
+            notes=self._notes,
+            seconds=round(monotonic() - started, 1),
+        )
+
+    def _placed_code(self, to: Path) -> Path:
+        """The code that is run: what was kept, or a folder's as it is now."""
+        if self._code is None:
+            self._tell("fetching the code")
+            return fetch_tree(self._services.blobs, self._kept[CODE], to)
+        if not self._code.is_dir():
+            raise NotFound(f"There is no folder '{self._code}' with code.")
+        steps = self._training() is not None
+        for path, file in source_files(self._code.resolve()).items():
+            if steps and file.suffix != ".py":  # as a training keeps its code
+                continue
+            (to / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, to / path)
+        return to
+
+    def _interpreter(self, folder: Path) -> tuple[str, str]:
+        """A Python with the packages that the run had, and in words what it is."""
+        here = capture(root=Path.cwd(), command=[])
+        changed = changed_packages(self._environment, here)
+        if self._where == "this" or (self._where == "auto" and not changed):
+            return sys.executable, "this one, which has the same packages" if not changed else "this one, as it is"
+        self._tell(f"building an environment of {len(self._environment.packages)} packages")
+        python = _python(self._environment.python)
+        if python is None:
+            self._notes.append(f"There is no Python {self._environment.python} here; this is {here.python}.")
+        build_environment(folder, self._environment, python or sys.executable)
+        self._rebuilt = self._environment.packages
+        return str(
+            folder / "bin" / "python"
+        ), f"rebuilt, since {', '.join(changed[:5])} changed" if changed else "rebuilt"
+
+    def _training(self) -> Training | None:
+        try:
+            return self._services.training.get(run=self._run.id)
+        except NotFound:
+            return None
+
+    def _steps(self, training: Training, folder: Path, code: Path, python: str) -> tuple[str, dict[str, str]]:
+        """A pipeline's steps again. Returns the new run, and what each step made."""
+        services = self._services
+        pipeline = services.pipelines.get(pipeline=training.pipeline)
+        blobs = backend("blobs", f"file://{folder / 'home' / 'blobs'}")
+        self._tell("fetching the data")
+        for digest in pipeline.datasets.values():
+            copy_tree(services.blobs, blobs, digest)
+        spec = services.scope.project(name=training.project).spec
+        recipe = Recipe(
+            home=str(folder / "home"),
+            project=training.project,
+            code=str(code),
+            file=pipeline.file,
+            datasets=pipeline.datasets,
+            parameters=pipeline.parameters,
+            asof=pipeline.asof,
+            timeout_seconds=pipeline.step_timeout_seconds * max(1, len(pipeline.plan)),
+            label=spec.labelled.label if spec.labelled else None,
+            metrics=[key for key in self._run.metrics if not key.startswith("seconds.")],
+        )
+        (folder / "recipe.json").write_bytes(to_json(recipe))
+        kept = put_tree(services.blobs, code)  # before steps write anything there
+        self._tell(f"running {', '.join(step.name for step in pipeline.plan)}")
+        command = [python, "-m", "treadle.platform.again", str(folder / "recipe.json"), str(folder / "result.json")]
+        self._call(command, cwd=folder, environment=self._clean({}))
+        found = from_json((folder / "result.json").read_bytes(), Outcome)
+        return self._recorded(found, kept), found.outputs
+
+    def _recorded(self, found: Outcome, code: str) -> str:
+        """The run that stands for what the steps did this time."""
+        tracking, before = self._services.tracking, self._run
+        again = tracking.start_run(
+            experiment=tracking.experiment(id=before.experiment).name,
+            name=f"{before.name} again",
+            params=before.params,
+            tags={**before.tags, RERUN_OF: before.id},
+        ).id
+        metrics = [Metric(key=key, value=value) for key, value in found.metrics.items()]
+        tracking.log(run=again, metrics=metrics)
+        tracking.use_data(run=again, datasets=tracking.datasets(run=before.id))
+        self._keep_source(again, code)
+        tracking.finish_run(run=again)
+        return again
+
+    def _keep_source(self, again: str, code: str) -> None:
+        """What the run that stands for the steps ran in: like any other's, but of no commit."""
+        blobs, tracking = self._services.blobs, self._services.tracking
+        here = capture(self._environment.seed, command=self._environment.command)
+        known = replace(here, commit="", branch="", remote="", changed=False, variables=self._environment.variables)
+        content = to_json(known if self._rebuilt is None else replace(known, packages=self._rebuilt))
+        tracking.add_artifact(run=again, path=ENVIRONMENT, digest=blobs.put(content), bytes=len(content))
+        tracking.add_artifact(run=again, path=CODE, digest=code, bytes=read_tree(blobs, code).bytes)
+
+    def _script(self, folder: Path, code: Path, python: str) -> str:
+        """A script's command again, which records itself. Returns the new run."""
+        found = self._environment
+        if not found.command:
+            raise Conflict(f"Run '{self._run.id}' came from a console; there is no command to run again.")
+        for dataset in self._services.tracking.datasets(run=self._run.id):
+            self._place(dataset, found.root, code)
+        moved = [argument.replace(found.root, str(code)) if found.root else argument for argument in found.command]
+        told = {"TREADLE_RERUN": self._run.id, "TREADLE_RERUN_IDS": str(folder / "ids")}
+        where = {"TREADLE_HOME": str(folder / "home"), **self._services.address}
+        self._tell(f"running {' '.join(moved)}"[:200])
+        said = self._call([python, *moved], cwd=code / found.folder, environment=self._clean(told | where))
+        ids = (folder / "ids").read_text().split() if (folder / "ids").exists() else []
+        if not ids:
+            raise Conflict("The command succeeded, and recorded no run this time.")
+        try:
+            return self._services.tracking.get(run=ids[0]).id
+        except NotFound as error:
+            raise Conflict(f"The command succeeded, and could not be recorded:\n{said.strip()}") from error
+
+    def _place(self, dataset: Dataset, root: str, code: Path) -> None:
+        """Put a dataset where the script looks for it, or say why that cannot be."""
+        source = Path(dataset.source)
+        inside = bool(root) and source.is_relative_to(root)
+        if inside and dataset.tags.get(KEPT) == "yes":
+            target = code / source.relative_to(root)
+            files = list(read_tree(self._services.blobs, dataset.digest).files)
+            folder = target.parent if files == [source.name] else target
+            fetch_tree(self._services.blobs, dataset.digest, folder, over=True)
+            return
+        if not source.exists():
+            self._notes.append(f"Dataset '{dataset.name}' is not at '{source}' any more.")
+        elif tree_digest(source) != dataset.digest:
+            self._notes.append(f"Dataset '{dataset.name}' at '{source}' has changed since; what is there now was read.")
+
+    def _clean(self, more: dict[str, str]) -> dict[str, str]:
+        """Environment variables: the few that programs need, and those that the run had."""
+        kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        return kept | self._environment.variables | more
+
+    def _call(self, command: list[str], cwd: Path, environment: dict[str, str]) -> str:
+        """Run a command; gives what it said on its standard error."""
+        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            told = (done.stderr or done.stdout).strip()[-LONGEST_OUTPUT:]
+            raise Conflict(f"Run '{self._run.id}' failed when it was run again (exit code {done.returncode}):\n{told}")
+        return done.stderr
+
+    def _keys(self, again: str) -> list[str]:
+        keys = {*self._run.metrics, *self._services.tracking.get(run=again).metrics}
+        return sorted(key for key in keys if not any(fnmatch(key, pattern) for pattern in self._ignore))
+
+    def _pair(self, key: str, again: str) -> MetricPair:
+        a, b = (self._values(run, key) for run in (self._run.id, again))
+        last = [float(values[-1]) if len(values) else None for values in (a, b)]
+        if not len(a) or not len(b):
+            likeness: Likeness = "missing"
+        elif np.array_equal(a, b, equal_nan=True):
+            likeness = "equal"
+        elif len(a) == len(b) and np.allclose(a, b, rtol=self._tolerance, atol=self._tolerance, equal_nan=True):
+            likeness = "within tolerance"
+        else:
+            likeness = "different"
+        return MetricPair(key=key, a=last[0], b=last[1], points=len(b), likeness=likeness)
+
+    def _values(self, run: str, key: str) -> npt.NDArray[np.float64]:
+        return np.array([point.value for point in self._services.tracking.history(run=run, key=key)])
+
+
+def changed_packages(before: Environment, now: Environment) -> list[str]:
+    """What differs between two environments: Python's minor version, and packages that are not installed from a folder."""
+    changed = ["Python"] if _minor(before.python) != _minor(now.python) else []
+    free = {"treadle", *before.from_folders, *now.from_folders}
+    names = sorted({*before.packages, *now.packages} - free)
+    return changed + [name for name in names if before.packages.get(name) != now.packages.get(name)]
+
+
+def build_environment(folder: Path, wanted: Environment, python: str) -> None:
+    """Make a virtual environment with exactly these packages, and this Treadle. Raises Unavailable when pip cannot."""
+    free = {"treadle", *wanted.from_folders}
+    pins = "".join(f"{name}=={version}\n" for name, version in wanted.packages.items() if name not in free)
+    _built([python, "-m", "venv", str(folder)])
+    (folder / "pins.txt").write_text(pins)
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    _built([*pip, "--no-deps", "--requirement", str(folder / "pins.txt")])
+    (site,) = folder.glob("lib/python*/site-packages")
+    (site / "treadle.pth").write_text(f"{Path(treadle.__file__).parents[1]}\n")
+    for file in files("treadle") or ():  # with its metadata, by which backends are found
+        if file.parent.name.endswith(".dist-info") and file.name in ("METADATA", "entry_points.txt"):
+            (site / file.parent.name).mkdir(exist_ok=True)
+            shutil.copyfile(Path(str(file.locate())), site / file.parent.name / file.name)
+
+
+def _built(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        told = (done.stderr or done.stdout).strip()[-LONGEST_OUTPUT:]
+        raise Unavailable(
+            f"The environment of the run could not be built: {told}\nTo run in the environment of today, add: --environment this"
+        )
+
+
+def _python(version: str) -> str | None:
+    """An interpreter of the same minor version on this machine."""
+    if _minor(version) == _minor(platform.python_version()):
+        return sys.executable
+    return shutil.which(f"python{_minor(version)}")
+
+
+def _minor(version: str) -> str:
+    return ".".join(version.split(".")[:2])
+
+
+def _worst(found: list[Likeness]) -> Likeness:
+    """One word for all metrics; where there are none, they are missing."""
+    order: tuple[Likeness, ...] = ("missing", "different", "within tolerance", "equal")
+    return next((likeness for likeness in order if likeness in found), "missing")
