@@ -1,12 +1,25 @@
 """The verbs of what was tried: comparing runs, and taking over the histories of other tools."""
 
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from treadle.cli.output import Home, Json, Token, Url, console, errors, home_of, open_services, print_json, print_table
+from treadle.cli.output import (
+    Home,
+    Json,
+    Token,
+    Url,
+    console,
+    errors,
+    home_of,
+    open_home,
+    open_services,
+    print_json,
+    print_table,
+)
 
 if TYPE_CHECKING:
     from treadle.platform.rerun import Reproduction
@@ -20,6 +33,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(compare)
     app.command()(rerun)
     app.command()(sync)
+    app.command("export")(export_all)
     app.add_typer(importing, name="import")
 
 
@@ -136,19 +150,15 @@ def sync(
     json: Json = False,
 ) -> None:
     """Send what recorded runs could not deliver while they ran: to the server, else into the home itself. May be repeated at will."""
-    from rich.progress import Progress
-
     from treadle.platform import recording
 
     folder = home_of(home)
-    out = errors if json else console
-    with Progress(console=out, transient=True, disable=not out.is_terminal) as bar:
-        task = bar.add_task("points", total=None)
+    with _progress(json) as told:
 
-        def told(state: "Synced", waiting: int) -> None:
-            bar.update(task, description=state.run, completed=state.points, total=state.points + waiting)
+        def tell(state: "Synced", waiting: int) -> None:
+            told(state.run, state.points, state.points + waiting)
 
-        found = list(recording.sync(folder, open_services(folder, url, token), told))
+        found = list(recording.sync(folder, open_services(folder, url, token), tell))
     busy = recording.recorded_now(folder)
     if json:
         print_json(found)
@@ -163,6 +173,58 @@ def sync(
         raise typer.Exit(1)
 
 
+def export_all(
+    folder: Annotated[Path, typer.Argument(help="A new or empty folder.")], home: Home = None, json: Json = False
+) -> None:
+    """Write the whole history as Parquet, JSON and plain files: readable without Treadle, and importable again without loss."""
+    from treadle.exchange.archive import export_archive
+
+    with open_home(home) as platform, _progress(json) as told:
+        found = export_archive(platform.database, platform.blobs, folder, told)
+    if json:
+        print_json(found)
+        return
+    rows = sum(found.tables.values())
+    console.print(
+        f"Wrote {rows:,} rows of {len(found.tables)} tables, {found.points:,} points and {found.blobs:,} contents "
+        f"({found.bytes:,} bytes) to '{folder}'. {folder / 'README.md'} says what is where.",
+        soft_wrap=True,
+    )
+
+
+@importing.command("treadle")
+def import_treadle(
+    folder: Annotated[Path, typer.Argument(help="What 'treadle export' wrote.")], home: Home = None, json: Json = False
+) -> None:
+    """Take over an exported history into a home that has none yet; name other backends with 'treadle up --database' first."""
+    from treadle.exchange.archive import import_archive
+    from treadle.platform.start import embedded
+
+    with embedded(home_of(home)) as platform, _progress(json) as told:
+        found = import_archive(folder, platform.database, platform.blobs, told)
+        chain = platform.events.verify()
+    if json:
+        print_json(found)
+        return
+    console.print(
+        f"Took in {found.tables['runs']:,} runs with {found.points:,} points, {found.tables['events']:,} events "
+        f"(chain {'intact' if chain.intact else 'broken'}) and {found.blobs:,} contents.",
+        soft_wrap=True,
+    )
+    console.print("Not in there: tokens, webhooks, and the key that signs approvals (.signing.key of the old home).")
+
+
+@contextmanager
+def _progress(json: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for long work: told what is done, how far it is, and how far it goes."""
+    from rich.progress import Progress
+
+    out = errors if json else console
+    with Progress(console=out, transient=True, disable=not out.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
+
+
 @importing.command("mlflow")
 def import_mlflow(
     database: Annotated[str, typer.Argument(help="The database's URL, such as sqlite:///mlflow.db or postgresql://…")],
@@ -170,19 +232,11 @@ def import_mlflow(
     json: Json = False,
 ) -> None:
     """Take over experiments, runs with every point, artifacts on this disk, models and versions. May be run again at any time."""
-    from rich.progress import Progress
-
     from treadle.exchange.mlflow import import_mlflow as carry
     from treadle.platform.start import embedded
 
-    out = errors if json else console
-    with embedded(home_of(home)) as platform, Progress(console=out, transient=True, disable=not out.is_terminal) as bar:
-        task = bar.add_task("runs", total=None)
-
-        def progress(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
-
-        found = carry(database, platform.tracking, platform.registry, platform.blobs, progress)
+    with embedded(home_of(home)) as platform, _progress(json) as told:
+        found = carry(database, platform.tracking, platform.registry, platform.blobs, told)
     if json:
         print_json(found)
         return

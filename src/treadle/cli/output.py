@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from treadle.platform.wiring import Services
+    from treadle.platform.wiring import Embedded, Services
 
 Home = Annotated[
     Path | None,
@@ -39,14 +39,22 @@ def home_of(home: Path | None) -> Path:
 
 def open_services(home: Path | None, url: str | None = None, token: str | None = None) -> "Services":
     """The services behind a URL if one is given, else those of a home that is there already."""
+    from treadle.kernel.event import act_as
+
+    if url:
+        from treadle.platform.remote import connect
+
+        act_as(person())
+        return connect(url, token=token)
+    return open_home(home)
+
+
+def open_home(home: Path | None) -> "Embedded":
+    """A home that is there already."""
     from treadle.kernel.errors import NotFound
     from treadle.kernel.event import act_as
 
     act_as(person())
-    if url:
-        from treadle.platform.remote import connect
-
-        return connect(url, token=token)
     folder = home_of(home)
     if not folder.exists():
         raise NotFound(

@@ -36,6 +36,7 @@ class Database(Protocol):
     - ``write`` is atomic: all of the block is durable when it ends, or none of it when it raises. Write transactions take
       turns: what one has read still holds when it writes, and what they number has no gaps.
     - ``read`` sees only what was committed, and never waits for a writer.
+    - ``snapshot`` is a ``read`` that sees one moment for as long as its block lasts, whatever is written meanwhile.
     - ``migrate`` brings the schema up to date, may repeat, and raises Conflict when the schema is newer than this code.
     """
 
@@ -44,6 +45,8 @@ class Database(Protocol):
     def write(self) -> AbstractContextManager[Connection]: ...
 
     def read(self) -> AbstractContextManager[Connection]: ...
+
+    def snapshot(self) -> AbstractContextManager[Connection]: ...
 
     def migrate(self) -> None: ...
 

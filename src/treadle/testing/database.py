@@ -55,6 +55,16 @@ class DatabaseSuite(Suite):
             assert log.history() == []
         assert [record.subject for record in log.history()] == ["thing:a"]
 
+    def test_a_snapshot_sees_one_moment(self, database: Database, log: Events) -> None:
+        wanted = select(func.count()).select_from(tokens)
+        with database.snapshot() as connection:
+            assert connection.scalar(wanted) == 0
+            with database.write() as transaction:
+                _add_token(transaction, "later", log)
+            assert connection.scalar(wanted) == 0
+        with database.snapshot() as connection:
+            assert connection.scalar(wanted) == 1
+
     def test_event_numbers_have_no_gaps_under_many_writers(self, database: Database, log: Events) -> None:
         def work(name: str) -> None:
             for number in range(20):

@@ -27,3 +27,8 @@ class PostgreSQL(SQLDatabase):
         with super().write() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:turn)"), {"turn": _TURN})
             yield connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        with self._translated(), self._engine.connect() as connection:
+            yield connection.execution_options(isolation_level="REPEATABLE READ")

@@ -37,6 +37,15 @@ class SQLite(SQLDatabase):
                 raise
             connection.exec_driver_sql("COMMIT")
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        with self.read() as connection:
+            connection.exec_driver_sql("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.exec_driver_sql("ROLLBACK")
+
 
 def _prepare(connection: Any, _: Any) -> None:
     for pragma in (

@@ -1,0 +1,318 @@
+"""A home's whole history as files that need no Treadle to be read: Parquet, JSON, and every stored content under its digest.
+
+``tables/NAME.parquet`` is a table as it is, rows by key; ``points/NNNNN.parquet`` holds every point of every metric in the order they
+came; ``blobs/`` every artifact, dataset and model by content. What was written once is written the same way again: an archive that is
+taken in and exported again is equal to the byte. Rights do not travel: tokens and webhooks, which hold secrets, are left out.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+from sqlalchemy import BigInteger, Boolean, Column, Connection, Float, Integer, LargeBinary, Table, func, select, text
+from sqlalchemy import type_coerce as as_type
+
+from treadle.exchange.report import Progress
+from treadle.kernel.entity import Entity, from_json, to_json
+from treadle.kernel.errors import Conflict, Corrupt, Invalid, NotFound
+from treadle.ports.blobs import Blobs, digest_of
+from treadle.ports.database import Database, Instant, metadata
+from treadle.tracking.history import PIECE
+from treadle.tracking.segments import Points, compact, joined, unpack
+from treadle.tracking.tables import run_segments, runs
+
+FORMAT = 1
+LEFT_OUT = ("access_tokens", "webhooks", run_segments.name)
+"""Tables that are not written as they are: rights and secrets, and packed points, which are written out."""
+ROWS, POINTS_IN_FILE = 50_000, 2_000_000
+MANIFEST, README = "manifest.json", "README.md"
+_ABOUT = """# A history, exported by Treadle {version}
+
+| where | what |
+|---|---|
+| `tables/NAME.parquet` | one table each, rows by key. Moments are UTC. Columns of text that begin with `{{` or `[` are JSON. |
+| `points/NNNNN.parquet` | every point of every metric: `run`, `key`, `step` (its whole part), `fraction` (of the step), `timestamp` (UTC), `value` (null is NaN), in the order they came |
+| `blobs/XX/DIGEST` | contents by their BLAKE3 digest. `tables/artifacts.parquet` says which file of which run is which; a digest may be that of a folder: JSON that names the digest of each file |
+| `manifest.json` | how many rows, points and contents there are |
+
+Read it with anything: `SELECT * FROM 'points/*.parquet' WHERE key = 'loss'` in DuckDB, `pandas.read_parquet` in Python.
+Take it in with `treadle import treadle DIR --home NEW`. Tokens, webhooks and the key that signs approvals are not in here.
+"""
+
+
+class Manifest(Entity):
+    """What an archive holds."""
+
+    format: int
+    treadle: str
+    tables: dict[str, int]
+    points: int
+    blobs: int
+    bytes: int
+
+
+def export_archive(database: Database, blobs: Blobs, folder: Path, progress: Progress = lambda *_: None) -> Manifest:
+    """Write everything into an empty folder. What happens meanwhile is not in it. Raises Conflict when the folder is not empty."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise Conflict(f"'{folder}' is not an empty folder. Name a new one, so that nothing old is taken for new.")
+    for name in ("tables", "points", "blobs"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    with database.snapshot() as connection:
+        tables = _tables()
+        counts = {}
+        for place, table in enumerate(tables):
+            progress(table.name, place, len(tables))
+            counts[table.name] = _write_table(connection, table, folder / "tables" / f"{table.name}.parquet")
+        points = _write_points(connection, folder / "points", progress)
+    count, size = _write_blobs(blobs, folder / "blobs", progress)
+    found = Manifest(format=FORMAT, treadle=version("treadle"), tables=counts, points=points, blobs=count, bytes=size)
+    (folder / README).write_text(_ABOUT.format(version=found.treadle), encoding="utf-8")
+    (folder / MANIFEST).write_bytes(to_json(found) + b"\n")  # last: an archive without it is not whole
+    return found
+
+
+def import_archive(folder: Path, database: Database, blobs: Blobs, progress: Progress = lambda *_: None) -> Manifest:
+    """Take an archive into a home that has no history yet: all of it, or nothing. May be repeated after it was stopped."""
+    found = read_manifest(folder)
+    _read_blobs(folder / "blobs", blobs, found, progress)
+    with database.write() as transaction:
+        tables = _tables()
+        _refuse_history(transaction, tables)
+        for place, table in enumerate(tables):
+            progress(table.name, place, len(tables))
+            file = folder / "tables" / f"{table.name}.parquet"
+            count = _read_table(transaction, table, file) if file.exists() else 0
+            if count != found.tables.get(table.name, 0):
+                raise Corrupt(
+                    f"'{file}' has {count:,} rows, and its manifest says {found.tables.get(table.name, 0):,}."
+                )
+        points = _read_points(transaction, folder / "points", found.points, progress)
+        if points != found.points:
+            raise Corrupt(f"'{folder / 'points'}' has {points:,} points, and its manifest says {found.points:,}.")
+        _count_on(transaction, tables)
+    return found
+
+
+def read_manifest(folder: Path) -> Manifest:
+    file = folder / MANIFEST
+    if not file.is_file():
+        raise NotFound(f"There is no '{file}': '{folder}' is no archive, or its export was stopped.")
+    found = from_json(file.read_bytes(), Manifest)
+    if found.format != FORMAT:
+        raise Invalid(
+            f"'{folder}' was written by Treadle {found.treadle} in format {found.format}; this one reads {FORMAT}."
+        )
+    unknown = set(found.tables) - {table.name for table in _tables()}
+    if unknown:
+        raise Invalid(f"'{folder}' holds a table '{min(unknown)}' that this Treadle does not know. Upgrade it first.")
+    return found
+
+
+def _tables() -> list[Table]:
+    return [table for name, table in sorted(metadata.tables.items()) if name not in LEFT_OUT]
+
+
+def _write_table(connection: Connection, table: Table, file: Path) -> int:
+    """A table as Parquet. Its rows are few enough to be held: one per run and key, never one per point."""
+    columns = list(table.columns)
+    wanted = select(*(as_type(c, BigInteger) if isinstance(c.type, Instant) else c for c in columns))
+    rows = connection.execute(wanted.order_by(*table.primary_key.columns)).all()
+    held = list(zip(*rows, strict=True)) or [()] * len(columns)
+    arrays = {column.name: _array(column, values) for column, values in zip(columns, held, strict=True)}
+    kinds = {column.name: _kind(column) for column in columns}
+    _write_parquet(arrays, kinds, file)
+    return len(rows)
+
+
+def _kind(column: Column[Any]) -> str:
+    """The Parquet type of a column, in DuckDB's words."""
+    if isinstance(column.type, Instant):
+        return "TIMESTAMP"
+    kinds = ((Boolean, "BOOLEAN"), (Integer, "BIGINT"), (Float, "DOUBLE"), (LargeBinary, "BLOB"))
+    return next((name for kind, name in kinds if isinstance(column.type, kind)), "VARCHAR")
+
+
+def _array(column: Column[Any], values: Sequence[Any]) -> Any:
+    kind = _kind(column)
+    if kind in ("VARCHAR", "BLOB"):
+        found = np.empty(len(values), dtype=object)
+        found[:] = values
+        return found
+    types: dict[str, Any] = {"BIGINT": np.int64, "DOUBLE": np.float64, "BOOLEAN": bool, "TIMESTAMP": np.int64}
+    holes = np.fromiter((value is None for value in values), bool, len(values))
+    filled = np.array([0 if value is None else value for value in values], types[kind])
+    if kind == "TIMESTAMP":
+        moments = filled.view("datetime64[us]") if len(filled) else np.empty(0, "datetime64[us]")
+        moments[holes] = np.datetime64("NaT")
+        return moments
+    return np.ma.masked_array(filled, mask=holes)
+
+
+def _write_parquet(arrays: dict[str, Any], kinds: dict[str, str], file: Path) -> None:
+    with duckdb.connect() as connection:
+        connection.execute("SET threads = 1; SET preserve_insertion_order = true")
+        connection.register("arrays", arrays)
+        casts = ", ".join(f'CAST("{name}" AS {kind}) AS "{name}"' for name, kind in kinds.items())
+        connection.sql(f"SELECT {casts} FROM arrays").write_parquet(str(file), compression="zstd")
+
+
+def _write_points(connection: Connection, folder: Path, progress: Progress) -> int:
+    """Every series, by run and key. Returns how many points there are."""
+    total, file, waiting, size = 0, 0, list[tuple[str, str, Points]](), 0
+    count = connection.scalar(select(func.count()).select_from(run_segments)) or 0
+
+    def write() -> None:
+        nonlocal file, waiting, size
+        _write_parquet(_columns(waiting), _POINT_KINDS, folder / f"{file:05}.parquet")
+        file, waiting, size = file + 1, [], 0
+
+    for done, (run, key, points) in _series(connection):
+        for at in range(0, len(points), POINTS_IN_FILE):
+            part = points.at_places(slice(at, at + POINTS_IN_FILE))
+            if size + len(part) > POINTS_IN_FILE:
+                write()
+            waiting.append((run, key, part))
+            size += len(part)
+        total += len(points)
+        progress("points", done, count)
+    if waiting:
+        write()
+    return total
+
+
+_POINT_KINDS = {
+    "run": "VARCHAR",
+    "key": "VARCHAR",
+    "step": "BIGINT",
+    "fraction": "DOUBLE",
+    "timestamp": "TIMESTAMP",
+    "value": "DOUBLE",
+}
+
+
+def _series(connection: Connection) -> Iterator[tuple[int, tuple[str, str, Points]]]:
+    """Each series whole, with the number of packed pieces that were read so far."""
+    place = (run_segments.c.run, run_segments.c.key)
+    columns = (runs.c.id, run_segments.c.key, run_segments.c.body)
+    wanted = select(*columns).join(runs, runs.c.number == run_segments.c.run).order_by(*place, run_segments.c.number)
+    rows = connection.execution_options(yield_per=200).execute(wanted)
+    done = 0
+    for (run, key), pieces in groupby(rows, lambda row: (row[0], row[1])):
+        bodies = [unpack(row[2]) for row in pieces]
+        done += len(bodies)
+        yield done, (run, key, joined(bodies))
+
+
+def _columns(series: list[tuple[str, str, Points]]) -> dict[str, Any]:
+    sizes = [len(points) for _, _, points in series]
+    together = joined([points for _, _, points in series])
+    return {
+        "run": np.repeat(np.array([run for run, _, _ in series], object), sizes),
+        "key": np.repeat(np.array([key for _, key, _ in series], object), sizes),
+        "step": together.whole,
+        "fraction": np.zeros(len(together)) if together.rest is None else together.rest + 0.0,  # no -0
+        "timestamp": np.ascontiguousarray(together.at).view("datetime64[us]"),
+        "value": together.value,
+    }
+
+
+def _write_blobs(blobs: Blobs, folder: Path, progress: Progress) -> tuple[int, int]:
+    digests, size = sorted(blobs.digests()), 0
+    for place, digest in enumerate(digests):
+        file = folder / digest[:2] / digest
+        blobs.fetch(digest, file)
+        size += file.stat().st_size
+        progress("contents", place + 1, len(digests))
+    return len(digests), size
+
+
+def _read_blobs(folder: Path, blobs: Blobs, found: Manifest, progress: Progress) -> None:
+    files = [file for file in sorted(folder.glob("*/*")) if file.is_file()]
+    if len(files) != found.blobs:
+        raise Corrupt(f"'{folder}' has {len(files):,} contents, and its manifest says {found.blobs:,}.")
+    for place, file in enumerate(files):
+        if not blobs.has(file.name):
+            if digest_of(file) != file.name:
+                raise Corrupt(f"'{file}' is damaged: its content has another digest than its name.")
+            blobs.put(file)
+        progress("contents", place + 1, len(files))
+
+
+def _refuse_history(transaction: Connection, tables: list[Table]) -> None:
+    for table in tables:
+        if transaction.execute(select(table).limit(1)).first() is not None:
+            raise Conflict(f"This home has a history already ({table.name}). Import into a new one: --home NEW")
+
+
+def _read_table(transaction: Connection, table: Table, file: Path) -> int:
+    columns = list(table.columns)
+    rest = {column.name: column for column in columns}
+    count = 0
+    with duckdb.connect() as reading:
+        found = reading.execute("SELECT * FROM read_parquet(?)", [str(file)])
+        names = [one[0] for one in found.description or ()]
+        if set(names) != set(rest):
+            raise Invalid(f"'{file}' has other columns than this Treadle: {', '.join(sorted(set(names) ^ set(rest)))}.")
+        moments = {name for name, column in rest.items() if isinstance(column.type, Instant)}
+        while rows := found.fetchmany(ROWS):
+            facts = [dict(zip(names, row, strict=True)) for row in rows]
+            for row in facts:
+                for name in moments:
+                    row[name] = _aware(row[name])
+            transaction.execute(table.insert(), facts)
+            count += len(rows)
+    return count
+
+
+def _aware(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.replace(tzinfo=UTC)
+
+
+def _read_points(transaction: Connection, folder: Path, total: int, progress: Progress) -> int:
+    numbers = dict(transaction.execute(select(runs.c.id, runs.c.number)).all())
+    count = 0
+    with duckdb.connect() as reading:
+        for file in sorted(folder.glob("*.parquet")):
+            columns = reading.read_parquet(str(file)).fetchnumpy()
+            count += _store_points(transaction, columns, numbers)
+            progress("points", count, total)
+    return count
+
+
+def _store_points(transaction: Connection, columns: dict[str, Any], numbers: dict[str, int]) -> int:
+    run, key = np.asarray(columns["run"]), np.asarray(columns["key"])
+    fraction, at = (
+        np.asarray(columns["fraction"]),
+        np.asarray(columns["timestamp"]).astype("datetime64[us]").view(np.int64),
+    )
+    value: Any = np.ma.MaskedArray(columns["value"], dtype=np.float64).filled(np.nan)
+    every = Points(np.asarray(columns["step"]).astype(np.int64), fraction if fraction.any() else None, at, value)
+    edges = np.flatnonzero((run[1:] != run[:-1]) | (key[1:] != key[:-1])) + 1
+    rows = []
+    for start, end in zip([0, *edges.tolist()], [*edges.tolist(), len(run)], strict=True):
+        for first in range(start, end, PIECE):
+            part = every.at_places(slice(first, min(first + PIECE, end)))
+            if part.rest is not None and not part.rest.any():
+                part = Points(part.whole, None, part.at, part.value)
+            rows.append({"run": numbers[run[start]], "key": key[start], "fresh": False, "body": compact(part)})
+    if rows:
+        transaction.execute(run_segments.insert(), rows)
+    return len(run)
+
+
+def _count_on(transaction: Connection, tables: list[Table]) -> None:
+    """Let PostgreSQL's counters go on behind the numbers that came; SQLite's do so by themselves."""
+    if transaction.dialect.name != "postgresql":
+        return
+    for table in tables:
+        column: Any = table.autoincrement_column
+        if column is not None:
+            counter = transaction.scalar(select(func.pg_get_serial_sequence(table.name, column.name)))
+            last = transaction.scalar(select(func.max(column)))
+            if counter and last:
+                transaction.execute(text("SELECT setval(:counter, :last)"), {"counter": counter, "last": last})
