@@ -37,6 +37,7 @@ def main() -> None:
     if not PEER.exists():
         sys.exit(f"The peers are not installed at {PEER}. Install them with: make .peers")
     with tempfile.TemporaryDirectory() as name:
+        recorders(Path(name))
         over_http(Path(name))
         with embedded(Path(name) / "native") as platform:
             bulk(platform.tracking)
@@ -48,6 +49,30 @@ def main() -> None:
 
 def say(benchmark: str, treadle: float, unit: str, **more: object) -> None:
     print(json.dumps({"benchmark": benchmark, "treadle": round(treadle, 2), "unit": unit, **more}), flush=True)
+
+
+def recorders(folder: Path) -> None:
+    """The cost of logging two metrics in a training loop, and how fast they are delivered; each library into its own local store."""
+    figures: dict[str, list[dict[str, float]]] = {"treadle": [], "wandb": [], "mlflow": []}
+    for number in range(ROUNDS):
+        for library, counts in figures.items():
+            here = folder / f"{library}-loop{number}"
+            here.mkdir()
+            python = sys.executable if library == "treadle" else str(PEER)
+            command = [python, str(Path(__file__).with_name("recorder_load.py")), library, str(here)]
+            out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            counts.append(json.loads(out.strip().splitlines()[-1]))
+    for name, about, unit in (
+        ("microseconds", "log of two metrics in a loop", "microseconds"),
+        ("delivered_per_second", "the same until all is in the store", "points per second"),
+    ):
+        ours, wandb, mlflow = ([figure[name] for figure in counts] for counts in figures.values())
+        peers = {"wandb_offline": wandb, "mlflow_sqlite": mlflow}
+        more = {peer: round(statistics.median(values), 1) for peer, values in peers.items()}
+        for peer, values in peers.items():
+            each = [max(a, b) / min(a, b) for a, b in zip(ours, values, strict=True)]
+            more[f"ratio_{peer}"] = round(statistics.median(each), 1)
+        say(about, statistics.median(ours), unit, **more, **({"target": 3} if unit == "microseconds" else {}))
 
 
 def over_http(folder: Path) -> None:
