@@ -18,6 +18,7 @@ STAGES = {
     "training": "Trainings of a project's model.",
     "evaluation": "Verdicts on candidates.",
     "registry": "Models and their versions.",
+    "lineage": "Where versions come from and where they went; cards and bills of materials.",
     "delivery": "What is live, and how it got there.",
     "monitoring": "What production shows.",
     "loop": "Keeps the wheel turning.",

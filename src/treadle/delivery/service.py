@@ -74,6 +74,14 @@ class Delivery:
             return f"it is live on endpoint '{endpoint}'. Deploy another version there first."
         return None if rollout is None else f"rollout '{rollout}' brings it. Abort that first."
 
+    def places(self, model: str, number: int) -> list[str]:
+        """The endpoints on which a version is live, or which a rollout brings it to."""
+        live = select(endpoints.c.name).where(endpoints.c.model == model, endpoints.c.champion == number)
+        here = (rollouts.c.model == model) & (rollouts.c.number == number) & rollouts.c.ended_at.is_(None)
+        with self._database.read() as connection:
+            coming = connection.scalars(select(rollouts.c.endpoint).where(here)).all()
+            return sorted({*connection.scalars(live), *coming})
+
     @command()
     def deploy(
         self, *, version: str, endpoint: str | None = None, steps: list[str] | None = None, hold: str | None = None

@@ -23,6 +23,7 @@ from treadle.pipelines.service import STEP_JOB, Pipelines
 from treadle.platform.settings import Settings, backend
 from treadle.ports.blobs import Blobs
 from treadle.ports.executor import Launch
+from treadle.registry.lineage import Lineage
 from treadle.registry.service import Registry
 from treadle.registry.webhooks import Webhooks
 from treadle.scope.service import Scope
@@ -50,6 +51,7 @@ class Services:
     training: TrainingService
     evaluation: Evaluation
     registry: Registry
+    lineage: Lineage
     delivery: Delivery
     monitoring: Monitoring
     loop: Loop
@@ -68,6 +70,7 @@ STAGES: dict[str, type] = {
     "training": TrainingService,
     "evaluation": Evaluation,
     "registry": Registry,
+    "lineage": Lineage,
     "delivery": Delivery,
     "monitoring": Monitoring,
     "loop": Loop,
@@ -111,6 +114,9 @@ class Embedded(Services):
         self.registry = Registry(*base, self.clock, self.evaluation, _key(home))
         self.delivery = Delivery(*base, self.clock, self.scope, self.data, self.registry, self.target, logs)
         self.registry.holders.append(self.delivery.holds)
+        self.lineage = Lineage(
+            self.database, self.blobs, self.scope, self.tracking, self.evaluation, self.registry, self.delivery.places
+        )
         self.webhooks = Webhooks(*base, self.clock)
         self.monitoring = Monitoring(
             *base, self.clock, self.blobs, self.scope, self.data, self.registry, self.delivery, logs, cache
