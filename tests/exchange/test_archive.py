@@ -166,18 +166,18 @@ def test_what_is_no_whole_archive_is_refused_and_leaves_nothing(tmp_path: Path) 
             import_archive(out, source.database, source.blobs)
         with pytest.raises(NotFound, match="is no archive"):
             import_archive(tmp_path, target.database, target.blobs)
-        manifest = json.loads((out / MANIFEST).read_bytes())
-        for change, kind in (({"format": 9}, Invalid), ({"points": 7}, Corrupt), ({"blobs": 7}, Corrupt)):
-            (out / MANIFEST).write_text(json.dumps(manifest | change))
-            with pytest.raises(kind):
-                import_archive(out, target.database, target.blobs)
-        (out / MANIFEST).write_text(json.dumps(manifest))
         blob = next(file for file in (out / "blobs").rglob("*") if file.is_file())
         before = blob.read_bytes()
         blob.write_bytes(before + b"!")
         with pytest.raises(Corrupt, match="is damaged"):
             import_archive(out, target.database, target.blobs)
         blob.write_bytes(before)
+        manifest = json.loads((out / MANIFEST).read_bytes())
+        for change, kind in (({"format": 9}, Invalid), ({"points": 7}, Corrupt), ({"blobs": 7}, Corrupt)):
+            (out / MANIFEST).write_text(json.dumps(manifest | change))
+            with pytest.raises(kind):
+                import_archive(out, target.database, target.blobs)
+        (out / MANIFEST).write_text(json.dumps(manifest))
         assert target.tracking.find() == [] and target.events.history() == []
         import_archive(out, target.database, target.blobs)
 

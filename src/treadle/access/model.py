@@ -4,35 +4,49 @@ from treadle.kernel.entity import Entity
 from treadle.kernel.event import Event
 from treadle.kernel.operation import ROLES, Role
 
+EVERYWHERE = "*"
+
 
 class Token(Entity):
-    """Somebody's right to come in. The secret itself is shown once and never stored."""
+    """A user's right to come in. The secret itself is shown once and never stored."""
 
     name: str
-    role: Role
+    user: str
     created_at: datetime
     revoked_at: datetime | None = None
 
 
 class NewToken(Entity):
     name: str
-    role: Role
+    user: str
     secret: str
 
 
-class Caller(Entity):
-    """Who is asking, and what they may do."""
+class User(Entity):
+    """Somebody, or some program. ``roles`` are by project; ``*`` is every project and what belongs to none."""
 
     name: str
-    role: Role
+    roles: dict[str, Role]
 
-    def may(self, role: Role) -> bool:
-        return ROLES.index(self.role) >= ROLES.index(role)
+
+class Caller(Entity):
+    """Who is asking, and what they may do in which project."""
+
+    name: str
+    roles: dict[str, Role]
+
+    def may(self, role: Role, project: str = EVERYWHERE) -> bool:
+        """Whether the caller may do what needs a role: in a project, or everywhere."""
+        held = [self.roles[where] for where in (EVERYWHERE, project) if where in self.roles]
+        return any(ROLES.index(one) >= ROLES.index(role) for one in held)
+
+    def may_somewhere(self, role: Role) -> bool:
+        return any(self.may(role, project) for project in self.roles)
 
 
 class TokenCreated(Event):
     name: str
-    role: Role
+    user: str
 
     @property
     def subject(self) -> str:
@@ -45,3 +59,22 @@ class TokenRevoked(Event):
     @property
     def subject(self) -> str:
         return f"token:{self.name}"
+
+
+class RoleGranted(Event):
+    user: str
+    role: Role
+    project: str
+
+    @property
+    def subject(self) -> str:
+        return f"user:{self.user}"
+
+
+class RoleTaken(Event):
+    user: str
+    project: str
+
+    @property
+    def subject(self) -> str:
+        return f"user:{self.user}"

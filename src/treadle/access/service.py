@@ -1,11 +1,24 @@
-"""Tokens: made once, stored hashed, revoked at will. As long as there is none, only loopback is served, to anybody."""
+"""Users with roles by project, and their tokens: made once, stored hashed, revoked at will.
+
+As long as there is no token, only loopback is served, to anybody.
+"""
 
 import secrets
 
-from sqlalchemy import func, select
+from sqlalchemy import Connection, delete, func, select
 
-from treadle.access.model import Caller, NewToken, Token, TokenCreated, TokenRevoked
-from treadle.access.tables import tokens
+from treadle.access.model import (
+    EVERYWHERE,
+    Caller,
+    NewToken,
+    RoleGranted,
+    RoleTaken,
+    Token,
+    TokenCreated,
+    TokenRevoked,
+    User,
+)
+from treadle.access.tables import grants, tokens
 from treadle.events.service import Events
 from treadle.kernel.clock import Clock
 from treadle.kernel.errors import Conflict, Invalid, NotFound, Unauthenticated, did_you_mean
@@ -21,19 +34,25 @@ class Access:
         self._database, self._events, self._clock = database, events, clock
 
     @command(role="admin")
-    def create_token(self, *, name: str, role: Role = "viewer") -> NewToken:
-        """Make a token. Its secret is in the answer and nowhere else. The first token turns authentication on."""
+    def create_token(
+        self, *, name: str, role: Role | None = None, project: str = EVERYWHERE, user: str = ""
+    ) -> NewToken:
+        """Make a token for a user; for one of the token's own name, a viewer if nothing else is said, when none is named.
+
+        Its secret is in the answer and nowhere else. The first token turns authentication on.
+        """
         if not name.strip():
-            raise Invalid("Field 'name': a token needs a name, which its holder's events will carry.")
-        secret = f"treadle_{secrets.token_urlsafe(32)}"
+            raise Invalid("Field 'name': a token needs a name.")
+        user, secret = user or name, f"treadle_{secrets.token_urlsafe(32)}"
         with self._database.write() as transaction:
             if transaction.scalar(select(tokens.c.name).where(tokens.c.name == name)):
                 raise Conflict(f"Token '{name}' exists already. Choose another name.")
-            transaction.execute(
-                tokens.insert().values(name=name, role=role, hash=_hash(secret), created_at=self._clock.now())
-            )
-            self._events.append(transaction, TokenCreated(name=name, role=role))
-        return NewToken(name=name, role=role, secret=secret)
+            if role is not None or not _roles(transaction, user):
+                self._grant(transaction, user, role or "viewer", project)
+            row = {"name": name, "user": user, "hash": _hash(secret), "created_at": self._clock.now()}
+            transaction.execute(tokens.insert().values(row))
+            self._events.append(transaction, TokenCreated(name=name, user=user))
+        return NewToken(name=name, user=user, secret=secret)
 
     @command(role="admin")
     def revoke_token(self, *, name: str) -> None:
@@ -53,6 +72,37 @@ class Access:
             rows = connection.execute(select(tokens).order_by(tokens.c.created_at)).mappings()
             return [load(Token, row) for row in rows]
 
+    @command(role="admin")
+    def grant(self, *, user: str, role: Role, project: str = EVERYWHERE) -> User:
+        """Give a user a role in a project, or in all of them; the role that they had there is replaced."""
+        with self._database.write() as transaction:
+            self._grant(transaction, user, role, project)
+            return User(name=user, roles=_roles(transaction, user))
+
+    @command(role="admin")
+    def take(self, *, user: str, project: str = EVERYWHERE) -> User:
+        """Take the role away that a user has in a project, or the one that they have in all of them."""
+        with self._database.write() as transaction:
+            here = (grants.c.user == user) & (grants.c.project == project)
+            if not transaction.execute(delete(grants).where(here)).rowcount:
+                known = [f"{one.name} in {where}" for one in self.users() for where in one.roles]
+                raise NotFound(
+                    f"User '{user}' has no role in '{project}'.{did_you_mean(f'{user} in {project}', known)}"
+                )
+            self._events.append(transaction, RoleTaken(user=user, project=project))
+            return User(name=user, roles=_roles(transaction, user))
+
+    @query(role="admin")
+    def users(self) -> list[User]:
+        """Everybody who has a role or a live token, by name."""
+        with self._database.read() as connection:
+            found: dict[str, dict[str, Role]] = {
+                name: {} for name in connection.scalars(select(tokens.c.user).where(tokens.c.revoked_at.is_(None)))
+            }
+            for user, project, role in connection.execute(select(grants.c.user, grants.c.project, grants.c.role)):
+                found.setdefault(user, {})[project] = role
+        return [User(name=name, roles=found[name]) for name in sorted(found)]
+
     def required(self) -> bool:
         """Whether callers must bring a token: yes as soon as one was ever made."""
         with self._database.read() as connection:
@@ -63,12 +113,24 @@ class Access:
         if secret:
             live = (tokens.c.hash == _hash(secret)) & tokens.c.revoked_at.is_(None)
             with self._database.read() as connection:
-                row = connection.execute(select(tokens.c.name, tokens.c.role).where(live)).one_or_none()
-            if row:
-                return Caller(name=row.name, role=row.role)
+                user = connection.scalar(select(tokens.c.user).where(live))
+                if user is not None:
+                    return Caller(name=user, roles=_roles(connection, user))
         if secret or self.required():
             raise Unauthenticated("This server needs a valid token. Send it as 'Authorization: Bearer TOKEN'.")
-        return Caller(name="anonymous", role="admin")
+        return Caller(name="anonymous", roles={EVERYWHERE: "admin"})
+
+    def _grant(self, transaction: Connection, user: str, role: Role, project: str) -> None:
+        if not user.strip() or not project.strip() or len(project) > 63 or len(user) > 200:
+            raise Invalid("A role is given to a user of 1 to 200 characters in a project of 1 to 63, or '*'.")
+        transaction.execute(delete(grants).where(grants.c.user == user, grants.c.project == project))
+        transaction.execute(grants.insert().values(user=user, project=project, role=role))
+        self._events.append(transaction, RoleGranted(user=user, role=role, project=project))
+
+
+def _roles(connection: Connection, user: str) -> dict[str, Role]:
+    found = connection.execute(select(grants.c.project, grants.c.role).where(grants.c.user == user))
+    return {project: role for project, role in found}  # noqa: C416
 
 
 def _hash(secret: str) -> str:

@@ -6,8 +6,16 @@ tokens = Table(
     "access_tokens",
     metadata,
     Column("name", String(200), primary_key=True),
-    Column("role", String(20), nullable=False),
+    Column("user", String(200), nullable=False),
     Column("hash", String(64), nullable=False, unique=True),
     Column("created_at", Instant, nullable=False),
     Column("revoked_at", Instant),
+)
+
+grants = Table(
+    "access_grants",
+    metadata,
+    Column("user", String(200), primary_key=True),
+    Column("project", String(63), primary_key=True),  # * is every one
+    Column("role", String(20), nullable=False),
 )

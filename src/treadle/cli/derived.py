@@ -14,6 +14,7 @@ STAGES = {
     "scope": "What is built, and when it is good enough.",
     "data": "Dataset versions.",
     "tracking": "What was tried, and what came out.",
+    "views": "Saved searches over runs.",
     "pipelines": "Pipelines of Python steps.",
     "training": "Trainings of a project's model.",
     "evaluation": "Verdicts on candidates.",

@@ -13,9 +13,10 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from treadle.http import openapi
-from treadle.http.auth import caller_of, require
+from treadle.http.auth import caller_of
 from treadle.http.mlflow import mlflow_routes
 from treadle.http.mlflow.writes import FastWrites
+from treadle.http.rights import demand, demand_somewhere
 from treadle.http.routes import body_of, event_stream, operation_routes
 from treadle.kernel.entity import to_json
 from treadle.kernel.errors import Invalid, TreadleError, kind_of
@@ -57,10 +58,10 @@ def _blob_routes(platform: Embedded) -> list[BaseRoute]:
         caller = await run_in_threadpool(caller_of, platform, request)
         digest = request.path_params["digest"]
         if request.method == "GET":
-            require(caller, "viewer")
+            demand_somewhere(caller, "viewer")
             content = await run_in_threadpool(platform.blobs.get, digest)
             return Response(content, media_type="application/octet-stream")
-        require(caller, "editor" if request.method == "PUT" else "admin")
+        demand_somewhere(caller, "editor") if request.method == "PUT" else demand(caller, "admin")
         if request.method == "DELETE":
             await run_in_threadpool(platform.blobs.delete, digest)
             return Response(b"null", media_type="application/json")
@@ -70,12 +71,12 @@ def _blob_routes(platform: Embedded) -> list[BaseRoute]:
         return Response(to_json(await run_in_threadpool(platform.blobs.put, content)), media_type="application/json")
 
     async def exists(request: Request) -> Response:
-        require(await run_in_threadpool(caller_of, platform, request), "viewer")
+        demand_somewhere(await run_in_threadpool(caller_of, platform, request), "viewer")
         found = await run_in_threadpool(platform.blobs.has, request.path_params["digest"])
         return Response(to_json(found), media_type="application/json")
 
     async def every(request: Request) -> Response:
-        require(await run_in_threadpool(caller_of, platform, request), "viewer")
+        demand(await run_in_threadpool(caller_of, platform, request), "viewer")
         found = await run_in_threadpool(lambda: list(platform.blobs.digests()))
         return Response(to_json(found), media_type="application/json")
 

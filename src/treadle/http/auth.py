@@ -9,7 +9,6 @@ from starlette.requests import Request
 from treadle.access.model import Caller
 from treadle.kernel.clock import monotonic
 from treadle.kernel.errors import Forbidden, Unauthenticated
-from treadle.kernel.operation import Role
 from treadle.platform.wiring import Embedded
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -52,13 +51,6 @@ class Doorkeeper:
             self._known.clear()
         self._known[key] = (now, caller)
         return caller
-
-
-def require(caller: Caller, role: Role) -> None:
-    if not caller.may(role):
-        raise Forbidden(
-            f"'{caller.name}' is {caller.role}; this needs the role {role}. Ask an admin for another token."
-        )
 
 
 def _refuse_foreign_pages(request: Request, *, with_password: bool) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import typing
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -10,37 +11,70 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from treadle.access.model import Caller
-from treadle.http.auth import caller_of, require
+from treadle.http.auth import caller_of
+from treadle.http.rights import Rights, demand
 from treadle.kernel.entity import from_json, from_packed, to_json, to_packed
 from treadle.kernel.errors import Invalid, TooLarge
 from treadle.kernel.event import acting
 from treadle.kernel.operation import Operation, operations
 from treadle.platform.wiring import STAGES, Embedded
+from treadle.scope.model import Project
 
 MAX_BODY_BYTES = 64 << 20
 PACKED = "application/msgpack"
+NAMED_BY_NAME = (
+    *("experiment", "create_experiment", "change_experiment"),
+    *("model", "create_model", "change_model", "delete_model"),
+    *("endpoint", "project"),
+)
+"""Operations whose argument ``name`` says which thing is meant."""
 
 
 def operation_routes(platform: Embedded) -> list[Route]:
     """The routes of every stage's operations."""
+    rights = Rights(platform)
     return [
-        _route(platform, stage, operation) for stage, kind in STAGES.items() for operation in operations(kind).values()
+        _route(platform, rights, stage, operation)
+        for stage, kind in STAGES.items()
+        for operation in operations(kind).values()
     ]
 
 
-def _route(platform: Embedded, stage: str, operation: Operation) -> Route:
+def _route(platform: Embedded, rights: Rights, stage: str, operation: Operation) -> Route:
     method = getattr(getattr(platform, stage), operation.name)
+    listed = _listed_by(operation.result)
 
     async def endpoint(request: Request) -> Response:
         caller = await run_in_threadpool(caller_of, platform, request)
-        require(caller, operation.role)
+        if not caller.may_somewhere(operation.role):
+            demand(caller, operation.role)
         arguments = await _arguments(request, operation)
+        whole = await run_in_threadpool(rights.demand, caller, operation.role, about_of(operation, arguments), stage)
+        if not whole and listed is None:
+            demand(caller, operation.role)
         result = await run_in_threadpool(_call, method, arguments, caller)
+        if not whole:
+            result = [one for one in result if caller.may("viewer", getattr(one, listed or ""))]
         if request.headers.get("accept") == PACKED:
             return Response(to_packed(result), media_type=PACKED)
         return Response(to_json(result), media_type="application/json")
 
     return Route(f"/api/v1/{stage}/{operation.name}", endpoint, methods=[operation.method])
+
+
+def about_of(operation: Operation, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments that may name something: a run's name, say, is a mere word, and the id that it is to have may be taken."""
+    found = {name: value for name, value in arguments.items() if name != "name" or operation.name in NAMED_BY_NAME}
+    if operation.name == "start_run":
+        found["begun"] = found.pop("id")
+    return found
+
+
+def _listed_by(result: Any) -> str | None:
+    """The field by which a list's items tell their project; None where they do not."""
+    (item,) = typing.get_args(result) if typing.get_origin(result) is list else (None,)
+    names = getattr(item, "__struct_fields__", ())
+    return "project" if "project" in names else "name" if item is Project else None
 
 
 def _call(method: Any, arguments: dict[str, Any], caller: Caller) -> Any:
@@ -87,7 +121,7 @@ def event_stream(platform: Embedded) -> Route:
     async def endpoint(request: Request) -> Response:
         from starlette.responses import StreamingResponse
 
-        require(await run_in_threadpool(caller_of, platform, request), "viewer")
+        demand(await run_in_threadpool(caller_of, platform, request), "viewer")
         after = request.headers.get("last-event-id") or request.query_params.get("after", "0")
         if not re.fullmatch(r"[0-9]{1,18}", after):
             raise Invalid(f"Field 'after': '{after}' is not a number.")

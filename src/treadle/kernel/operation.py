@@ -1,6 +1,7 @@
 """An operation is one typed method: a Python call, an HTTP route, an OpenAPI entry and a remote-client method at once."""
 
 import inspect
+import types
 import typing
 from collections.abc import Callable
 from functools import cache
@@ -41,7 +42,8 @@ class Operation:
     def takes_text(self, name: str) -> bool:
         """Whether a parameter is text, or text or nothing."""
         kind = typing.get_type_hints(self.function).get(name, str)
-        return kind is str or (str in typing.get_args(kind) and not any(map(typing.get_args, typing.get_args(kind))))
+        either = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else ()
+        return kind is str or (str in either and not any(map(typing.get_args, either)))
 
     def bind(self, given: dict[str, Any], *, strict: bool = True) -> dict[str, Any]:
         """Check and convert plain arguments. Raises Invalid naming the field and the near miss."""

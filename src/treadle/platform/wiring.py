@@ -31,6 +31,7 @@ from treadle.serving.inference_log import InferenceLogs
 from treadle.tracking.logged_models import LoggedModels
 from treadle.tracking.service import Tracking
 from treadle.tracking.traces import Traces
+from treadle.tracking.views import Views
 from treadle.training.service import TrainingService
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Services:
     scope: Scope
     data: Data
     tracking: Tracking
+    views: Views
     pipelines: Pipelines
     training: TrainingService
     evaluation: Evaluation
@@ -66,6 +68,7 @@ STAGES: dict[str, type] = {
     "scope": Scope,
     "data": Data,
     "tracking": Tracking,
+    "views": Views,
     "pipelines": Pipelines,
     "training": TrainingService,
     "evaluation": Evaluation,
@@ -105,6 +108,7 @@ class Embedded(Services):
         self.data = Data(*base, self.clock, self.blobs, self.scope)
         self.tracking = Tracking(*base, self.clock, self.blobs)
         self.logged_models = LoggedModels(self.database, self.clock)
+        self.views = Views(self.database, self.clock, self.tracking)
         self.traces = Traces(self.database, self.clock)
         self.pipelines = Pipelines(*base, self.clock, self.blobs, self.jobs, exporter, runtime, cache)
         self.training = TrainingService(*base, self.scope, self.data, self.tracking, self.pipelines)

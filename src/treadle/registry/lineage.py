@@ -44,7 +44,7 @@ class Descendant(Entity):
 
 
 class Lineage:
-    """What made a version, and what came of a dataset."""
+    """Where versions come from and where they went; cards and bills of materials."""
 
     def __init__(
         self,

@@ -126,6 +126,6 @@ class DatabaseSuite(Suite):
 
 
 def _add_token(transaction: Connection, name: str, log: Events) -> None:
-    row = {"name": name, "role": "viewer", "hash": name, "created_at": ManualClock().now()}
+    row = {"name": name, "user": name, "hash": name, "created_at": ManualClock().now()}
     transaction.execute(tokens.insert().values(row))
     log.append(transaction, ThingHappened(name=name))

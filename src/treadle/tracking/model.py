@@ -160,6 +160,19 @@ class RunPage(Entity):
     next: str = ""
 
 
+class SavedView(Entity):
+    """A search under a name: which runs, in which order, and the fields that its table shows."""
+
+    name: str
+    project: str
+    experiments: list[int]
+    filter: str
+    order: list[str]
+    columns: list[str]
+    by: str
+    updated_at: datetime
+
+
 class LoggedModel(Entity):
     """A model that a run wrote, before anybody registers it. ``metrics`` are those that were logged for it."""
 

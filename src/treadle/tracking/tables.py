@@ -147,6 +147,19 @@ artifacts = Table(
 )
 """Files by root (``EXPERIMENT/RUN/artifacts``, ``EXPERIMENT/models/MODEL/artifacts``) and path; a digest may be a tree's."""
 
+saved_views = Table(
+    "saved_views",
+    metadata,
+    Column("project", String(63), primary_key=True),
+    Column("name", String(200), primary_key=True),
+    Column("experiments", Text, nullable=False),
+    Column("filter", Text, nullable=False),
+    Column("order", Text, nullable=False),
+    Column("columns", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+)
+
 traces = Table(
     "traces",
     metadata,

@@ -9,7 +9,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from treadle.http.auth import caller_of, require
+from treadle.access.model import Caller
+from treadle.http.auth import caller_of
+from treadle.http.rights import demand, demand_somewhere
 from treadle.kernel.errors import NotFound
 from treadle.platform.wiring import Embedded
 
@@ -24,17 +26,18 @@ def render(template: str, **facts: object) -> str:
 def pages(platform: Embedded) -> list[BaseRoute]:
     """Routes for people."""
 
-    def wheel() -> str:
-        projects = platform.scope.projects()
+    def wheel(caller: Caller) -> str:
+        projects = [project for project in platform.scope.projects() if caller.may("viewer", project.name)]
         wheels = [platform.loop.wheel(project=project.name) for project in projects]
         return render("wheel.html", wheels=wheels, report=report_of(platform.settings.folder) is not None)
 
     async def home(request: Request) -> Response:
-        require(await run_in_threadpool(caller_of, platform, request), "viewer")
-        return HTMLResponse(await run_in_threadpool(wheel))
+        caller = await run_in_threadpool(caller_of, platform, request)
+        demand_somewhere(caller, "viewer")
+        return HTMLResponse(await run_in_threadpool(wheel, caller))
 
     async def report(request: Request) -> Response:
-        require(await run_in_threadpool(caller_of, platform, request), "viewer")
+        demand(await run_in_threadpool(caller_of, platform, request), "viewer")
         file = report_of(platform.settings.folder)
         if file is None:
             raise NotFound("This home has no report. 'treadle demo --home DIR' writes one.")

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,17 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from treadle.http.auth import caller_of, require
+from treadle.http.auth import caller_of
 from treadle.http.mlflow.wire import VERSIONS, Ask, Call, failed, saying
+from treadle.http.rights import Rights, demand, demand_somewhere
 from treadle.kernel.entity import to_json
 from treadle.kernel.errors import Forbidden, Invalid, NotFound, TooLarge, TreadleError
+from treadle.kernel.operation import Role
 from treadle.platform.wiring import Embedded
 from treadle.tracking.model import Artifact
 
 MAX_FILE_BYTES = 50 << 30
+Doors = Callable[[Request, Role, str], None]
 SCHEME = "mlflow-artifacts:/"
 
 
@@ -128,11 +132,18 @@ async def receive(request: Request, limit: int) -> Path:
 def artifact_routes(platform: Embedded) -> list[Route]:
     """The proxy for files, under every prefix that clients use."""
 
+    rights = Rights(platform)
+
+    def doors(request: Request, role: Role, path: str) -> None:
+        """Raise Forbidden unless the caller may do this with the files of the experiment that a path begins with."""
+        caller = caller_of(platform, request)
+        if not caller.may(role):
+            demand(caller, role, rights.of_path(path))
+
     async def one(request: Request) -> Response:
         path = request.path_params["path"]
         try:
-            caller = await run_in_threadpool(caller_of, platform, request)
-            require(caller, "viewer" if request.method in ("GET", "HEAD") else "editor")
+            await run_in_threadpool(doors, request, "viewer" if request.method in ("GET", "HEAD") else "editor", path)
             if request.method in ("GET", "HEAD"):
                 return _served(await run_in_threadpool(_read, platform, path), path)
             if request.method == "DELETE":
@@ -149,15 +160,16 @@ def artifact_routes(platform: Embedded) -> list[Route]:
 
     async def every(request: Request) -> Response:
         try:
-            require(await run_in_threadpool(caller_of, platform, request), "viewer")
-            root, folder = split(request.query_params.get("path", ""))
+            path = request.query_params.get("path", "")
+            await run_in_threadpool(doors, request, "viewer", path)
+            root, folder = split(path)
             files = await run_in_threadpool(platform.tracking.artifacts_at, root)
         except TreadleError as error:
             return failed(error)
         found = [entry | {"path": entry["path"].rpartition("/")[2]} for entry in children(files, folder)]
         return Response(to_json({"files": found}), media_type="application/json")
 
-    uploads = Uploads(platform)
+    uploads = Uploads(platform, doors)
     found: list[Route] = []
     for prefix in (f"{root}/{version}/mlflow-artifacts" for root in ("/api", "/ajax-api") for version in VERSIONS):
         found += [
@@ -173,8 +185,8 @@ def artifact_routes(platform: Embedded) -> list[Route]:
 class Uploads:
     """Uploads in parts: each part is a file of its own until the last one is there."""
 
-    def __init__(self, platform: Embedded) -> None:
-        self._platform = platform
+    def __init__(self, platform: Embedded, doors: Doors) -> None:
+        self._platform, self._doors = platform, doors
         self._folder = platform.settings.folder / "uploads"
 
     async def step(self, request: Request) -> Response:
@@ -183,7 +195,7 @@ class Uploads:
 
         path, step = request.path_params["path"], request.path_params["step"]
         try:
-            require(await run_in_threadpool(caller_of, self._platform, request), "editor")
+            await run_in_threadpool(self._doors, request, "editor", path)
             asked = from_json(await body_of(request, 8 << 20) or b"{}", dict[str, Any])
             whole = f"{path}/{Path(str(asked.get('path', ''))).name}" if asked.get("path") else path
             root, name = split(whole)
@@ -202,8 +214,10 @@ class Uploads:
 
     async def part(self, request: Request) -> Response:
         try:
-            require(await run_in_threadpool(caller_of, self._platform, request), "editor")
+            caller = await run_in_threadpool(caller_of, self._platform, request)
+            demand_somewhere(caller, "editor")
             folder = self._upload(request.path_params["upload"])
+            await run_in_threadpool(self._doors, request, "editor", (folder / "path").read_text())
             file = await receive(request, 5 << 30)
             number = request.path_params["part"]
             etag = await run_in_threadpool(_move, file, folder / f"{number:06d}")
@@ -215,7 +229,7 @@ class Uploads:
         """The address to read a file from: ours, since the store's own are not for everybody."""
         path = request.path_params["path"]
         try:
-            require(await run_in_threadpool(caller_of, self._platform, request), "viewer")
+            await run_in_threadpool(self._doors, request, "viewer", path)
             split(path)
         except TreadleError as error:
             return failed(error)

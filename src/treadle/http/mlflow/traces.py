@@ -9,10 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from treadle.http.auth import caller_of, require
+from treadle.http.auth import caller_of
 from treadle.http.mlflow.experiments import found, numbered
 from treadle.http.mlflow.runs import moment
 from treadle.http.mlflow.wire import MAX_BODY_BYTES, Ask, Call, KeyValue, failed, paged, present
+from treadle.http.rights import Rights
 from treadle.http.routes import body_of
 from treadle.kernel.errors import Invalid, NotFound, TooLarge, TreadleError, missing_extra
 from treadle.kernel.ids import new_id
@@ -173,11 +174,14 @@ def link(platform: Embedded, ask: Link) -> None:
 def span_route(platform: Embedded) -> Route:
     """``POST /v1/traces``: OpenTelemetry's spans as protobuf, for the experiment that a header names."""
 
+    rights = Rights(platform)
+
     async def endpoint(request: Request) -> Response:
         try:
-            require(await run_in_threadpool(caller_of, platform, request), "editor")
-            body = await body_of(request, MAX_BODY_BYTES)
+            caller = await run_in_threadpool(caller_of, platform, request)
             experiment = request.headers.get("x-mlflow-experiment-id", "")
+            await run_in_threadpool(rights.demand, caller, "editor", {"experiment_id": experiment})
+            body = await body_of(request, MAX_BODY_BYTES)
             if not experiment:
                 raise Invalid("Missing required header: x-mlflow-experiment-id")
             if request.headers.get("content-encoding") == "gzip":

@@ -11,7 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from treadle.http.auth import caller_of, require
+from treadle.access.model import Caller
+from treadle.http.auth import caller_of
+from treadle.http.rights import Rights, demand
 from treadle.http.routes import body_of
 from treadle.kernel.entity import from_json, from_plain, to_json
 from treadle.kernel.errors import (
@@ -32,6 +34,12 @@ from treadle.platform.wiring import Embedded
 VERSIONS = ("2.0", "3.0")
 PREFIXES = tuple(f"{root}/{version}/mlflow" for root in ("/api", "/ajax-api") for version in VERSIONS)
 MAX_BODY_BYTES = 64 << 20
+LISTED = {
+    "experiments/search": ("experiments", "experiment_id"),
+    "registered-models/search": ("registered_models", "name"),
+    "model-versions/search": ("model_versions", "name"),
+}
+"""Calls that list things of all projects: where the list is in the answer, and by what an item's project is known."""
 
 CODES: dict[type[TreadleError], tuple[int, str]] = {
     Invalid: (400, "INVALID_PARAMETER_VALUE"),
@@ -66,26 +74,43 @@ class Call(NamedTuple):
 
 def routes(platform: Embedded, calls: list[Call]) -> list[Route]:
     """The routes of calls under every prefix that clients use."""
+    rights = Rights(platform)
     return [
-        Route(f"{prefix}/{call.path}", _endpoint(platform, call), methods=list(call.methods))
+        Route(f"{prefix}/{call.path}", _endpoint(platform, rights, call), methods=list(call.methods))
         for call in calls
         for prefix in PREFIXES
     ]
 
 
-def _endpoint(platform: Embedded, call: Call) -> Callable[[Request], Any]:
+def _endpoint(platform: Embedded, rights: Rights, call: Call) -> Callable[[Request], Any]:
+    resource = call.path.partition("/")[0]
+
     async def endpoint(request: Request) -> Response:
         try:
             caller = await run_in_threadpool(caller_of, platform, request)
-            require(caller, call.role)
+            if not caller.may_somewhere(call.role):
+                demand(caller, call.role)
             ask = await asked(request, call.ask)
+            given = msgspec.structs.asdict(ask)
+            whole = await run_in_threadpool(rights.demand, caller, call.role, given, resource)
+            if not whole and call.path not in LISTED:
+                demand(caller, call.role)
             with acting(caller.name):
                 found = await run_in_threadpool(call.do, platform, ask)
+            if not whole:
+                await run_in_threadpool(_cut, rights, caller, call.path, found)
         except TreadleError as error:
             return failed(error)
         return Response(to_json(found if found is not None else {}), media_type="application/json")
 
     return endpoint
+
+
+def _cut(rights: Rights, caller: Caller, path: str, found: dict[str, Any]) -> None:
+    """Leave in a list what the caller may see."""
+    field, key = LISTED[path]
+    of = rights.of_experiment if key == "experiment_id" else rights.of_model
+    found[field] = [one for one in found.get(field, []) if caller.may("viewer", of(one[key]))]
 
 
 async def asked(request: Request, kind: type[Any]) -> Any:

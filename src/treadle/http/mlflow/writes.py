@@ -8,10 +8,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from treadle.http.auth import Doorkeeper, require
+from treadle.http.auth import Doorkeeper
 from treadle.http.commit import GroupCommit
 from treadle.http.mlflow import models, runs
 from treadle.http.mlflow.wire import MAX_BODY_BYTES, PREFIXES, failed
+from treadle.http.rights import Rights, demand
 from treadle.kernel.entity import reading
 from treadle.kernel.errors import Invalid, TooLarge, TreadleError
 from treadle.platform.wiring import Embedded
@@ -49,7 +50,7 @@ class FastWrites:
 
     def __init__(self, app: ASGIApp, platform: Embedded) -> None:
         self._platform, self._beyond = platform, app
-        self._doors = Doorkeeper(platform)
+        self._doors, self._rights = Doorkeeper(platform), Rights(platform)
         self._commits = GroupCommit(platform.tracking)
         self._writes = {f"{prefix}/{path}": write for prefix in PREFIXES for path, write in _WRITES.items()}
 
@@ -67,16 +68,21 @@ class FastWrites:
         await send(_DONE[1])
 
     async def _take(self, write: _Write, scope: Scope, receive: Receive) -> None:
-        require(await self._doors.caller(Request(scope)), "editor")
+        caller = await self._doors.caller(Request(scope))
+        if not caller.may_somewhere("editor"):
+            demand(caller, "editor")
         body = await _body(receive)
         with reading(write.kind):
             ask = write.decode(body)
         incoming = write.read(ask)
+        told = runs.for_models(ask) if isinstance(ask, runs.LogMetric | runs.LogBatch) else []
+        if not caller.may("editor"):
+            named = {"run": incoming.run, "model_id": [model for model, _ in told]}
+            await run_in_threadpool(self._rights.demand, caller, "editor", named)
         try:
             await self._commits.write(incoming)
         except TreadleError as error:
             raise runs.refused(incoming, error) from error
-        told = runs.for_models(ask) if isinstance(ask, runs.LogMetric | runs.LogBatch) else []
         if told:
             await run_in_threadpool(models.measured, self._platform, incoming.run, told)
 

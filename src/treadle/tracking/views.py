@@ -1,0 +1,93 @@
+"""Searches under a name, so that a team looks at the same table."""
+
+from typing import Any
+
+from sqlalchemy import delete, select
+
+from treadle.kernel.clock import Clock
+from treadle.kernel.entity import from_json, to_text
+from treadle.kernel.errors import Invalid, NotFound, did_you_mean
+from treadle.kernel.event import current_act
+from treadle.kernel.operation import command, query
+from treadle.ports.database import Database, load
+from treadle.tracking.language import parse, parse_order
+from treadle.tracking.model import RunPage, SavedView
+from treadle.tracking.service import Tracking
+from treadle.tracking.tables import saved_views
+
+
+class Views:
+    """Saved searches over runs."""
+
+    def __init__(self, database: Database, clock: Clock, tracking: Tracking) -> None:
+        self._database, self._clock, self._tracking = database, clock, tracking
+
+    @command()
+    def save(
+        self,
+        *,
+        name: str,
+        project: str,
+        experiments: list[int],
+        filter: str = "",
+        order: list[str] | None = None,
+        columns: list[str] | None = None,
+    ) -> SavedView:
+        """Keep a search under a name in a project; what had that name there is replaced.
+
+        ``columns`` are the fields that its table shows, such as ``params.lr``. A filter that cannot be read is refused now.
+        """
+        if not name.strip() or len(name) > 200 or len(project) > 63 or not project:
+            raise Invalid("A view needs a name of 1 to 200 characters and a project.")
+        parse(filter)
+        for field in [*(order or []), *(columns or [])]:
+            parse_order(field)
+        lists = {"experiments": experiments, "order": order or [], "columns": columns or []}
+        row: dict[str, Any] = {"name": name, "project": project, "filter": filter, "by": current_act().actor}
+        row |= {"updated_at": self._clock.now(), **{key: to_text(value) for key, value in lists.items()}}
+        with self._database.write() as transaction:
+            here = (saved_views.c.project == project) & (saved_views.c.name == name)
+            transaction.execute(delete(saved_views).where(here))
+            transaction.execute(saved_views.insert().values(row))
+        return self.get(name=name, project=project)
+
+    @query()
+    def find(self, *, project: str | None = None) -> list[SavedView]:
+        """Views by project and name, of one project if given."""
+        wanted = select(saved_views).order_by(saved_views.c.project, saved_views.c.name)
+        with self._database.read() as connection:
+            rows = connection.execute(wanted if project is None else wanted.where(saved_views.c.project == project))
+            return [_view(row) for row in rows.mappings()]
+
+    @query()
+    def get(self, *, name: str, project: str) -> SavedView:
+        """One view."""
+        here = (saved_views.c.project == project) & (saved_views.c.name == name)
+        with self._database.read() as connection:
+            row = connection.execute(select(saved_views).where(here)).mappings().one_or_none()
+        if row is None:
+            raise NotFound(
+                f"Project '{project}' has no view '{name}'.{did_you_mean(name, [one.name for one in self.find(project=project)])}"
+            )
+        return _view(row)
+
+    @query()
+    def look(self, *, name: str, project: str, limit: int = 100, page: str = "") -> RunPage:
+        """The runs that a view finds now; ``page`` is what the page before gave as ``next``."""
+        view = self.get(name=name, project=project)
+        return self._tracking.search(
+            experiments=view.experiments, filter=view.filter, order=view.order, limit=limit, page=page
+        )
+
+    @command()
+    def remove(self, *, name: str, project: str) -> None:
+        """Forget a view; its runs stay."""
+        self.get(name=name, project=project)
+        with self._database.write() as transaction:
+            here = (saved_views.c.project == project) & (saved_views.c.name == name)
+            transaction.execute(delete(saved_views).where(here))
+
+
+def _view(row: Any) -> SavedView:
+    lists = {key: from_json(row[key], list[str]) for key in ("order", "columns")}
+    return load(SavedView, row, experiments=from_json(row["experiments"], list[int]), **lists)
