@@ -45,11 +45,17 @@ format: .venv
 	$(BIN)/pip install -qq --constraint constraints.txt --editable '.[all]' --group dev
 	touch $@
 
-# The real MLflow clients that the tests walk the protocol with, each in an environment of its own.
-.clients: .clients/mlflow2/ready .clients/mlflow3/ready
+# The real clients that tests work with, each in an environment of its own: MLflow's walk its protocol, W&B's writes runs to import.
+CLIENTS := .clients/mlflow2/ready .clients/mlflow3/ready .clients/wandb/ready
 
-.clients/%/ready: tests/http/mlflow_clients/%.txt
-	@echo "Making .clients/$* with a real MLflow client: about half a minute."
+.clients: $(CLIENTS)
+
+.clients/mlflow2/ready: tests/http/mlflow_clients/mlflow2.txt
+.clients/mlflow3/ready: tests/http/mlflow_clients/mlflow3.txt
+.clients/wandb/ready: tests/exchange/wandb.txt
+
+$(CLIENTS): .clients/%/ready:
+	@echo "Making .clients/$* with a real client: about half a minute."
 	$(PYTHON) -m venv .clients/$*
 	.clients/$*/bin/pip install -qq --disable-pip-version-check --requirement $<
 	touch $@

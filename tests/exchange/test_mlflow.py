@@ -1,5 +1,6 @@
 """A database that the real MLflow wrote comes in whole, and is found as MLflow itself finds it."""
 
+import math
 import subprocess
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from tests.http.mlflow_clients import test_walk
 from tests.platform.test_up import up
 from treadle.exchange.mlflow import import_mlflow
+from treadle.exchange.mlruns import import_mlruns
 from treadle.kernel.errors import Invalid, Unavailable
 from treadle.platform.start import embedded
 
@@ -71,3 +73,38 @@ def test_what_is_no_mlflow_database_is_refused(tmp_path: Path, url: str, kind: t
     (tmp_path / "text.db").write_text("this is a text and no database" * 100)
     with embedded(tmp_path / "home") as platform, pytest.raises(kind, match=message):
         import_mlflow(url.format(here=tmp_path), platform.tracking, platform.registry, platform.blobs)
+
+
+def test_a_file_store_comes_in_whole_also_from_where_it_was_moved_to(tmp_path: Path) -> None:
+    first, deleted = ran("mlflow2", "../../exchange/write_mlruns.py", tmp_path / "mlruns").split()
+    (tmp_path / "mlruns").rename(tmp_path / "moved")
+    with embedded(tmp_path / "home") as platform:
+        came = import_mlruns(tmp_path / "moved", platform.tracking, platform.registry, platform.blobs)
+        again = import_mlruns(tmp_path / "moved", platform.tracking, platform.registry, platform.blobs)
+        assert (came.experiments, came.runs, came.points, came.artifacts, came.versions) == (2, 2, 8, 1, 2)
+        assert (again.runs, again.runs_here_already, again.points, again.versions) == (0, 2, 0, 0)
+        run = platform.tracking.get(run=first)
+        assert (run.name, run.status, run.params) == ("first", "finished", {"lr": "0.1", "opt": "adam"})
+        assert run.tags["team"] == "x: 'y'\nz"
+        assert [point.value for point in platform.tracking.history(run=first, key="loss")] == [
+            1,
+            1 / 2,
+            1 / 3,
+            1 / 4,
+            1 / 5,
+        ]
+        odd = [point.value for point in platform.tracking.history(run=first, key="val/loss")]
+        assert math.isnan(odd[0]) and odd[1] == math.inf
+        (file,) = platform.tracking.artifacts(run=first)
+        assert (file.path, platform.blobs.get(file.digest)) == ("notes/a.txt", b"hello")
+        (data,) = platform.tracking.datasets(run=first)
+        assert (data.name, data.context) == ("d", "training")
+        assert platform.tracking.get(run=deleted).deleted_at is not None
+        assert platform.tracking.experiments(view="deleted")[0].name == "gone"
+        assert platform.registry.resolve(ref="m1@prod").source == "s3://y"
+        assert platform.registry.get(model="m1", number=1).stage == "Staging"
+
+
+def test_a_folder_that_is_no_file_store_is_refused(tmp_path: Path) -> None:
+    with embedded(tmp_path / "home") as platform, pytest.raises(Invalid, match="is no MLflow file store"):
+        import_mlruns(tmp_path, platform.tracking, platform.registry, platform.blobs)

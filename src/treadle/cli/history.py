@@ -1,7 +1,6 @@
-"""The verbs of what was tried: comparing runs, and taking over the histories of other tools."""
+"""The verbs of what was tried: comparing runs, running them again, sending what waits, exporting."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +18,7 @@ from treadle.cli.output import (
     open_services,
     print_json,
     print_table,
+    progress_bar,
 )
 
 if TYPE_CHECKING:
@@ -26,15 +26,12 @@ if TYPE_CHECKING:
     from treadle.tracking.model import Difference
     from treadle.tracking.shipping import Synced
 
-importing = typer.Typer(no_args_is_help=True, help="Take over the history of another tool.")
-
 
 def add_to(app: typer.Typer) -> None:
     app.command()(compare)
     app.command()(rerun)
     app.command()(sync)
     app.command("export")(export_all)
-    app.add_typer(importing, name="import")
 
 
 def compare(
@@ -153,7 +150,7 @@ def sync(
     from treadle.platform import recording
 
     folder = home_of(home)
-    with _progress(json) as told:
+    with progress_bar(json) as told:
 
         def tell(state: "Synced", waiting: int) -> None:
             told(state.run, state.points, state.points + waiting)
@@ -179,7 +176,7 @@ def export_all(
     """Write the whole history as Parquet, JSON and plain files: readable without Treadle, and importable again without loss."""
     from treadle.exchange.archive import export_archive
 
-    with open_home(home) as platform, _progress(json) as told:
+    with open_home(home) as platform, progress_bar(json) as told:
         found = export_archive(platform.database, platform.blobs, folder, told)
     if json:
         print_json(found)
@@ -190,61 +187,3 @@ def export_all(
         f"({found.bytes:,} bytes) to '{folder}'. {folder / 'README.md'} says what is where.",
         soft_wrap=True,
     )
-
-
-@importing.command("treadle")
-def import_treadle(
-    folder: Annotated[Path, typer.Argument(help="What 'treadle export' wrote.")], home: Home = None, json: Json = False
-) -> None:
-    """Take over an exported history into a home that has none yet; name other backends with 'treadle up --database' first."""
-    from treadle.exchange.archive import import_archive
-    from treadle.platform.start import embedded
-
-    with embedded(home_of(home)) as platform, _progress(json) as told:
-        found = import_archive(folder, platform.database, platform.blobs, told)
-        chain = platform.events.verify()
-    if json:
-        print_json(found)
-        return
-    console.print(
-        f"Took in {found.tables['runs']:,} runs with {found.points:,} points, {found.tables['events']:,} events "
-        f"(chain {'intact' if chain.intact else 'broken'}) and {found.blobs:,} contents.",
-        soft_wrap=True,
-    )
-    console.print("Not in there: tokens, webhooks, and the key that signs approvals (.signing.key of the old home).")
-
-
-@contextmanager
-def _progress(json: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for long work: told what is done, how far it is, and how far it goes."""
-    from rich.progress import Progress
-
-    out = errors if json else console
-    with Progress(console=out, transient=True, disable=not out.is_terminal) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
-
-
-@importing.command("mlflow")
-def import_mlflow(
-    database: Annotated[str, typer.Argument(help="The database's URL, such as sqlite:///mlflow.db or postgresql://…")],
-    home: Home = None,
-    json: Json = False,
-) -> None:
-    """Take over experiments, runs with every point, artifacts on this disk, models and versions. May be run again at any time."""
-    from treadle.exchange.mlflow import import_mlflow as carry
-    from treadle.platform.start import embedded
-
-    with embedded(home_of(home)) as platform, _progress(json) as told:
-        found = carry(database, platform.tracking, platform.registry, platform.blobs, told)
-    if json:
-        print_json(found)
-        return
-    console.print(
-        f"Imported {found.runs:,} runs with {found.points:,} points and {found.artifacts:,} files, "
-        f"{found.experiments:,} new experiments, {found.versions:,} versions of {found.models:,} models."
-    )
-    if found.runs_here_already:
-        console.print(f"{found.runs_here_already:,} runs were here already.")
-    for reason, count in found.left_behind.items():
-        console.print(f"Left behind: {count:,} {reason}", style="yellow" if console.is_terminal else None)

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from treadle.cli import daily, derived, governance, history, processes
+from treadle.cli import daily, derived, governance, history, importing, processes
 from treadle.cli.output import errors
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
 daily.add_to(app)
 processes.add_to(app)
 history.add_to(app)
+importing.add_to(app)
 governance.add_to(app)
 derived.add_to(app)
 

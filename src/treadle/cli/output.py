@@ -1,7 +1,8 @@
 """How the command line opens services and prints facts: tables for people, JSON for programs."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -114,3 +115,14 @@ def show(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return str(value)
+
+
+@contextmanager
+def progress_bar(json: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for long work: told what is done, how far it is, and how far it goes."""
+    from rich.progress import Progress
+
+    out = errors if json else console
+    with Progress(console=out, transient=True, disable=not out.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)

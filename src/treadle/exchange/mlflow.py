@@ -10,32 +10,31 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import Connection, MetaData, Table, create_engine, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from treadle.exchange.report import Imported, Progress, Tally
+from treadle.exchange.report import Imported, Progress
+from treadle.exchange.taking import Taking
 from treadle.kernel.clock import from_micros
 from treadle.kernel.errors import Invalid, Unavailable
 from treadle.ports.blobs import Blobs
 from treadle.registry.model import PastVersion, Stage
 from treadle.registry.service import Registry
-from treadle.tracking.model import LONGEST_KEY, Dataset, Experiment, PastRun, Status
+from treadle.tracking.model import Dataset, Experiment, PastRun, Status
 from treadle.tracking.segments import pack
 from treadle.tracking.service import Tracking
 
-RUNS_AT_ONCE = 200
 NEEDED = ("experiments", "runs", "params", "tags", "metrics")
-_STATUS: dict[str, Status] = {
+STATUS: dict[str, Status] = {
     "RUNNING": "running",
     "SCHEDULED": "scheduled",
     "FINISHED": "finished",
     "FAILED": "failed",
     "KILLED": "killed",
 }
-_STAGES: dict[str, Stage] = {"Staging": "Staging", "Production": "Production", "Archived": "Archived"}
+STAGES: dict[str, Stage] = {"Staging": "Staging", "Production": "Production", "Archived": "Archived"}
 
 
 def import_mlflow(
@@ -53,7 +52,7 @@ def import_mlflow(
     engine = create_engine(url)
     try:
         with engine.connect() as connection:
-            return _Import(connection, tracking, registry, blobs, progress, url.render_as_string()).done()
+            return _Import(connection, Taking(url.render_as_string(), tracking, blobs, progress), registry).done()
     except SQLAlchemyError as error:
         raise Unavailable(
             f"The database '{url.render_as_string()}' cannot be read: {str(error).splitlines()[0]}"
@@ -63,18 +62,9 @@ def import_mlflow(
 
 
 class _Import:
-    def __init__(
-        self,
-        connection: Connection,
-        tracking: Tracking,
-        registry: Registry,
-        blobs: Blobs,
-        progress: Progress,
-        name: str,
-    ) -> None:
-        self._connection, self._tracking, self._registry = connection, tracking, registry
-        self._blobs, self._progress = blobs, progress
-        self._tally = Tally(name)
+    def __init__(self, connection: Connection, taking: Taking, registry: Registry) -> None:
+        self._connection, self._taking, self._registry = connection, taking, registry
+        self._tally, name = taking.tally, taking.tally.source
         metadata = MetaData()
         metadata.reflect(connection)
         self._tables = metadata.tables
@@ -92,42 +82,25 @@ class _Import:
                 count = self._connection.scalar(select(func.count()).select_from(self._tables[table])) or 0
                 if count:
                     self._tally.left[f"{table}: not carried yet"] += count
-        return self._tally.report()
+        return self._taking.report()
 
     def _experiments(self) -> dict[int, Experiment]:
         """Ours, by their numbers there."""
         table, found = self._tables["experiments"], {}
         tags = self._texts("experiment_tags", "experiment_id", None)
         for row in self._connection.execute(select(table).order_by(table.c.experiment_id)).mappings():
-            found[row["experiment_id"]] = self._experiment(row, tags.get(row["experiment_id"], {}))
+            found[row["experiment_id"]] = self._taking.experiment(
+                row["name"],
+                tags=tags.get(row["experiment_id"], {}),
+                place=row["artifact_location"] or "",
+                deleted=row["lifecycle_stage"] != "active",
+            )
         return found
-
-    def _experiment(self, row: Any, tags: dict[str, str]) -> Experiment:
-        name = row["name"]
-        if name == "Default":
-            self._tracking.ensure_default()
-        for one in self._tracking.experiments(filter=f"name = '{name.replace(chr(39), chr(39) * 2)}'", view="all"):
-            if (one.deleted_at is None) == (row["lifecycle_stage"] == "active"):
-                return one
-        place = row["artifact_location"] or ""
-        made = self._tracking.create_experiment(
-            name=name, tags=tags, artifacts_at=place if "://" in place and not place.startswith("file:") else ""
-        )
-        if row["lifecycle_stage"] != "active":
-            self._tracking.delete_experiment(id=made.id)
-        self._tally.counts["experiments"] += 1
-        return made
 
     def _runs(self, experiments: dict[int, Experiment]) -> None:
         table = self._tables["runs"]
         ids = self._connection.scalars(select(table.c.run_uuid).order_by(table.c.start_time, table.c.run_uuid)).all()
-        for at in range(0, len(ids), RUNS_AT_ONCE):
-            some = ids[at : at + RUNS_AT_ONCE]
-            new = sorted(set(some) - self._tracking.known(some))
-            past = list(self._past(new, experiments))
-            self._tally.counts["runs"] += self._tracking.add_history(source=self._tally.source, runs=past)
-            self._tally.counts["runs_here_already"] += len(some) - len(new)
-            self._progress("runs", min(at + RUNS_AT_ONCE, len(ids)), len(ids))
+        self._taking.runs(ids, lambda new: self._past(new, experiments))
 
     def _past(self, ids: Sequence[str], experiments: dict[int, Experiment]) -> Iterator[PastRun]:
         table = self._tables["runs"]
@@ -136,17 +109,17 @@ class _Import:
         for row in self._connection.execute(select(table).where(table.c.run_uuid.in_(ids))).mappings():
             run = row["run_uuid"]
             experiment = experiments[row["experiment_id"]]
-            self._files(row, experiment)
+            self._taking.folder(experiment, run, row["artifact_uri"] or "")
             gone = row["lifecycle_stage"] != "active"
             yield PastRun(
                 id=run,
                 experiment=experiment.id,
                 name=row["name"] or tags.get(run, {}).get("mlflow.runName", "") or run,
                 user=row["user_id"] or "",
-                status=_STATUS.get(row["status"], "finished"),
-                started_at=_moment(row["start_time"]) or datetime(1970, 1, 1, tzinfo=UTC),
-                ended_at=_moment(row["end_time"]),
-                deleted_at=(_moment(row.get("deleted_time")) or datetime(1970, 1, 1, tzinfo=UTC)) if gone else None,
+                status=STATUS.get(row["status"], "finished"),
+                started_at=moment(row["start_time"]) or datetime(1970, 1, 1, tzinfo=UTC),
+                ended_at=moment(row["end_time"]),
+                deleted_at=(moment(row.get("deleted_time")) or datetime(1970, 1, 1, tzinfo=UTC)) if gone else None,
                 params=params.get(run, {}),
                 tags=tags.get(run, {}),
                 points=points.get(run, {}),
@@ -162,14 +135,9 @@ class _Import:
         for one, key, value in self._connection.execute(
             wanted if ids is None else wanted.where(table.c[owner].in_(ids))
         ):
-            if self._fits(key):
+            if self._taking.fits(key):
                 found[one][key] = value or ""
         return found
-
-    def _fits(self, key: str) -> bool:
-        if len(key) > LONGEST_KEY:
-            self._tally.left[f"names longer than {LONGEST_KEY} characters"] += 1
-        return len(key) <= LONGEST_KEY
 
     def _points(self, ids: Sequence[str]) -> dict[str, dict[str, bytes]]:
         """Every point, in the order of steps and times."""
@@ -178,7 +146,7 @@ class _Import:
         wanted = select(*columns).where(m.c.run_uuid.in_(ids)).order_by(m.c.run_uuid, m.c.key, m.c.step, m.c.timestamp)
         series: dict[tuple[str, str], tuple[list[Any], list[int], list[float]]] = defaultdict(lambda: ([], [], []))
         for run, key, step, at, value, is_nan in self._connection.execute(wanted):
-            if self._fits(key):
+            if self._taking.fits(key):
                 steps, times, values = series[run, key]
                 steps.append(int(step))
                 times.append(int(at) * 1000)
@@ -226,21 +194,6 @@ class _Import:
                 found[input_][name] = value
         return found
 
-    def _files(self, row: Any, experiment: Experiment) -> None:
-        """Artifacts on this machine's disk are carried; those in a store elsewhere stay there, and are still found."""
-        folder = local_folder(row["artifact_uri"] or "")
-        if folder is None:
-            self._tally.left["artifacts of runs that are in a store elsewhere (they stay there)"] += 1
-            return
-        root = f"{experiment.id}/{row['run_uuid']}/artifacts"
-        here = {file.path for file in self._tracking.artifacts_at(root)}
-        for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
-            name = path.relative_to(folder).as_posix()
-            if path.is_file() and name not in here:
-                digest = self._blobs.put(path)
-                self._tracking.put_artifact(root=root, path=name, digest=digest, bytes=path.stat().st_size)
-                self._tally.counts["artifacts"] += 1
-
     def _models(self) -> None:
         models, versions = self._tables["registered_models"], self._tables["model_versions"]
         tags = self._texts("registered_model_tags", "name", None)
@@ -277,29 +230,22 @@ class _Import:
         return found
 
 
-def local_folder(uri: str) -> Path | None:
-    """The folder that an artifact's URI names on this machine's disk; None for one elsewhere."""
-    if uri.startswith("file:"):
-        return Path(unquote(urlsplit(uri).path))
-    return None if "://" in uri or ":/" in uri else Path(uri)
-
-
 def _version(row: Any, tags: dict[str, str]) -> PastVersion:
-    created = _moment(row["creation_time"]) or datetime(1970, 1, 1, tzinfo=UTC)
+    created = moment(row["creation_time"]) or datetime(1970, 1, 1, tzinfo=UTC)
     return PastVersion(
         number=row["version"],
         source=row["source"] or "",
         run=row["run_id"] or "",
         created_at=created,
-        updated_at=_moment(row["last_updated_time"]) or created,
+        updated_at=moment(row["last_updated_time"]) or created,
         created_by=row["user_id"] or "",
         description=row["description"] or "",
-        stage=_STAGES.get(row["current_stage"], "None"),
+        stage=STAGES.get(row["current_stage"], "None"),
         tags=tags,
     )
 
 
-def _moment(millis: int | None) -> datetime | None:
+def moment(millis: int | None) -> datetime | None:
     return None if not millis else from_micros(int(millis) * 1000)
 
 

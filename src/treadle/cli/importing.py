@@ -1,0 +1,109 @@
+"""The verb ``import``: taking over the histories of other tools, and our own."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from treadle.cli.output import Home, Json, console, home_of, print_json, progress_bar
+
+if TYPE_CHECKING:
+    from treadle.exchange.report import Imported
+
+importing = typer.Typer(
+    no_args_is_help=True, help="Take over the history of another tool. May be repeated at any time."
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(importing, name="import")
+
+
+@importing.command("mlflow")
+def import_mlflow(
+    source: Annotated[
+        str, typer.Argument(help="The database's URL (sqlite:///mlflow.db, postgresql://…), or the folder mlruns.")
+    ],
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Take over experiments, runs with every point, artifacts on this disk, models and versions."""
+    from treadle.exchange.mlflow import import_mlflow as of_database
+    from treadle.exchange.mlruns import import_mlruns
+    from treadle.exchange.taking import local_folder
+    from treadle.platform.start import embedded
+
+    folder = local_folder(source)
+    with embedded(home_of(home)) as platform, progress_bar(json) as told:
+        if folder is not None and folder.is_dir():
+            found = import_mlruns(folder, platform.tracking, platform.registry, platform.blobs, told)
+        else:
+            found = of_database(source, platform.tracking, platform.registry, platform.blobs, told)
+    _report(found, json)
+
+
+@importing.command("wandb")
+def import_wandb(
+    folder: Annotated[Path, typer.Argument(help="A folder with offline runs, such as ./wandb.")],
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Take over offline runs of Weights & Biases: config, histories, the machine's figures, console, files."""
+    from treadle.exchange.wandb import import_wandb as of_folder
+    from treadle.platform.start import embedded
+
+    with embedded(home_of(home)) as platform, progress_bar(json) as told:
+        _report(of_folder(folder, platform.tracking, platform.blobs, told), json)
+
+
+@importing.command("neptune")
+def import_neptune(
+    folder: Annotated[Path, typer.Argument(help="The exporter's folder of Parquet files.")],
+    files: Annotated[Path | None, typer.Option("--files", help="Where the exporter put files, if elsewhere.")] = None,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Take over what Neptune's exporter wrote: parameters, series with fractional steps, tags, text, files."""
+    from treadle.exchange.neptune import import_neptune as of_folder
+    from treadle.platform.start import embedded
+
+    with embedded(home_of(home)) as platform, progress_bar(json) as told:
+        _report(of_folder(folder, platform.tracking, platform.blobs, told, files), json)
+
+
+@importing.command("treadle")
+def import_treadle(
+    folder: Annotated[Path, typer.Argument(help="What 'treadle export' wrote.")], home: Home = None, json: Json = False
+) -> None:
+    """Take over an exported history into a home that has none yet, whichever its database."""
+    from treadle.exchange.archive import import_archive
+    from treadle.platform.start import embedded
+
+    with embedded(home_of(home)) as platform, progress_bar(json) as told:
+        found = import_archive(folder, platform.database, platform.blobs, told)
+        chain = platform.events.verify()
+    if json:
+        print_json(found)
+        return
+    console.print(
+        f"Took in {found.tables['runs']:,} runs with {found.points:,} points, {found.tables['events']:,} events "
+        f"(chain {'intact' if chain.intact else 'broken'}) and {found.blobs:,} contents.",
+        soft_wrap=True,
+    )
+    console.print("Not in there: tokens, webhooks, and the key that signs approvals (.signing.key of the old home).")
+
+
+def _report(found: "Imported", json: bool) -> None:
+    if json:
+        print_json(found)
+        return
+    console.print(
+        f"Imported {found.runs:,} runs with {found.points:,} points and {found.artifacts:,} files, "
+        f"{found.experiments:,} new experiments, {found.versions:,} versions of {found.models:,} models.",
+        soft_wrap=True,
+    )
+    if found.runs_here_already:
+        console.print(f"{found.runs_here_already:,} runs were here already.")
+    for reason, count in found.left_behind.items():
+        style = "yellow" if console.is_terminal else None
+        console.print(f"Left behind: {count:,} {reason}", style=style, soft_wrap=True)

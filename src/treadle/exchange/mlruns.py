@@ -1,0 +1,181 @@
+"""Takes over an MLflow file store, the folder ``mlruns``, which newer MLflow refuses to open.
+
+Its layout: ``EXPERIMENT/RUN/{meta.yaml, params/, tags/, metrics/, artifacts/, inputs/}``, ``EXPERIMENT/datasets/``, ``.trash/`` for deleted
+experiments, and ``models/NAME/{meta.yaml, tags/, version-N/}``.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from treadle.exchange.mlflow import STAGES, moment
+from treadle.exchange.report import Imported, Progress
+from treadle.exchange.taking import Taking, local_folder
+from treadle.kernel.errors import Invalid, missing_extra
+from treadle.ports.blobs import Blobs
+from treadle.registry.model import PastVersion
+from treadle.registry.service import Registry
+from treadle.tracking.model import Dataset, Experiment, PastRun, Status
+from treadle.tracking.segments import pack
+from treadle.tracking.service import Tracking
+
+META = "meta.yaml"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_STATUS: dict[int, Status] = {1: "running", 2: "scheduled", 3: "finished", 4: "failed", 5: "killed"}
+
+
+def import_mlruns(
+    folder: Path, tracking: Tracking, registry: Registry, blobs: Blobs, progress: Progress = lambda *_: None
+) -> Imported:
+    """Take over what a file store holds. Raises Invalid when the folder is none."""
+    metas = [
+        file for file in [*folder.glob(f"*/{META}"), *folder.glob(f".trash/*/{META}")] if file.parent.name != "models"
+    ]
+    if not metas:
+        raise Invalid(f"'{folder}' is no MLflow file store: no folder in it has a {META}.")
+    taking = Taking(str(folder), tracking, blobs, progress)
+    for file in sorted(metas):
+        _experiment(taking, file.parent)
+    for file in sorted(folder.glob(f"models/*/{META}")):
+        _model(taking, registry, file.parent)
+    return taking.report()
+
+
+def _experiment(taking: Taking, folder: Path) -> None:
+    meta = _yaml(folder / META)
+    if meta is None or "name" not in meta:
+        taking.tally.left[f"experiments whose {META} cannot be read"] += 1
+        return
+    experiment = taking.experiment(
+        str(meta["name"]),
+        tags=taking.texts(_texts(folder / "tags")),
+        place=str(meta.get("artifact_location") or ""),
+        deleted=meta.get("lifecycle_stage") == "deleted",
+    )
+    runs = {
+        file.parent.name: file.parent for file in sorted(folder.glob(f"*/{META}")) if file.parent.name != "datasets"
+    }
+    taking.runs(list(runs), partial(_runs, taking, experiment, runs))
+
+
+def _runs(taking: Taking, experiment: Experiment, folders: dict[str, Path], new: list[str]) -> Iterable[PastRun]:
+    for run in new:
+        meta = _yaml(folders[run] / META)
+        if meta is None or "start_time" not in meta:
+            taking.tally.left[f"runs whose {META} cannot be read"] += 1
+            continue
+        yield _run(taking, experiment, folders[run], meta)
+
+
+def _run(taking: Taking, experiment: Experiment, folder: Path, meta: dict[str, Any]) -> PastRun:
+    tags = taking.texts(_texts(folder / "tags"))
+    uri = str(meta.get("artifact_uri") or "")
+    moved = local_folder(uri) is not None and not (local_folder(uri) or folder).is_dir()  # copied here from elsewhere
+    taking.folder(experiment, folder.name, str(folder / "artifacts") if moved else uri)
+    deleted = meta.get("lifecycle_stage") == "deleted"
+    return PastRun(
+        id=folder.name,
+        experiment=experiment.id,
+        name=str(meta.get("run_name") or "") or tags.get("mlflow.runName", "") or folder.name,
+        user=str(meta.get("user_id") or ""),
+        status=_STATUS.get(meta.get("status", 3), "finished"),
+        started_at=moment(meta["start_time"]) or _EPOCH,
+        ended_at=moment(meta.get("end_time")),
+        deleted_at=(moment(meta.get("deleted_time")) or _EPOCH) if deleted else None,
+        params=taking.texts(_texts(folder / "params")),
+        tags=tags,
+        points=_points(taking, folder / "metrics"),
+        datasets=_datasets(folder),
+    )
+
+
+def _points(taking: Taking, folder: Path) -> dict[str, bytes]:
+    """Every point, in the order of steps and times. A line is a time in milliseconds, a value and, since 1.0, a step."""
+    found: dict[str, bytes] = {}
+    for key, text in _texts(folder).items():
+        if not taking.fits(key):
+            continue
+        rows: list[tuple[int, int, float]] = []
+        for line in text.splitlines():
+            try:
+                at, value, *step = line.split()
+                rows.append((int(step[0]) if step else 0, int(at) * 1000, float(value)))
+            except ValueError:
+                taking.tally.left["lines of metrics that cannot be read"] += 1
+        if rows:
+            rows.sort(key=lambda row: row[:2])
+            found[key] = pack([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
+            taking.tally.counts["points"] += len(rows)
+    return found
+
+
+def _datasets(run: Path) -> list[Dataset]:
+    found = []
+    for file in sorted(run.glob(f"inputs/*/{META}")):
+        used = _yaml(file) or {}
+        told = _yaml(run.parent / "datasets" / str(used.get("source_id")) / META)
+        if told is None:
+            continue
+        tags = {str(key): str(value) for key, value in (used.get("tags") or {}).items()}
+        context = tags.pop("mlflow.data.context", "")
+        facts: dict[str, Any] = {field: told.get(field) for field in ("schema", "profile")}
+        words = {field: str(told.get(field) or "") for field in ("name", "digest", "source_type", "source")}
+        found.append(Dataset(context=context, tags=tags, **words, **facts))
+    return found
+
+
+def _model(taking: Taking, registry: Registry, folder: Path) -> None:
+    meta = _yaml(folder / META) or {}
+    name = str(meta.get("name") or folder.name)
+    versions = []
+    for file in sorted(folder.glob(f"version-*/{META}")):
+        told = _yaml(file)
+        if told is not None and told.get("current_stage") != "Deleted_Internal":
+            versions.append(_version(told, taking.texts(_texts(file.parent / "tags"))))
+    came = registry.add_history(
+        name=name,
+        description=str(meta.get("description") or ""),
+        tags=taking.texts(_texts(folder / "tags")),
+        pointing={
+            alias: int(number) for alias, number in _texts(folder / "aliases").items() if number.strip().isdecimal()
+        },
+        versions=sorted(versions, key=lambda version: version.number),
+    )
+    taking.tally.counts["models"] += 1
+    taking.tally.counts["versions"] += came
+
+
+def _version(told: dict[str, Any], tags: dict[str, str]) -> PastVersion:
+    created = moment(told.get("creation_timestamp")) or _EPOCH
+    return PastVersion(
+        number=int(told["version"]),
+        source=str(told.get("source") or ""),
+        run=str(told.get("run_id") or ""),
+        created_at=created,
+        updated_at=moment(told.get("last_updated_timestamp")) or created,
+        created_by=str(told.get("user_id") or ""),
+        description=str(told.get("description") or ""),
+        stage=STAGES.get(str(told.get("current_stage")), "None"),
+        tags=tags,
+    )
+
+
+def _texts(folder: Path) -> dict[str, str]:
+    """Files below a folder by relative path, which is how names with slashes are kept."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else []
+    return {file.relative_to(folder).as_posix(): file.read_text(encoding="utf-8", errors="replace") for file in files}
+
+
+def _yaml(file: Path) -> dict[str, Any] | None:
+    """A YAML mapping, or None where there is none. Nothing in it is run."""
+    try:
+        import yaml
+    except ImportError as error:
+        raise missing_extra("import", "Reading an MLflow file store") from error
+    try:
+        found = yaml.load(file.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    return found if isinstance(found, dict) else None

@@ -1,0 +1,316 @@
+"""Takes over offline runs of Weights & Biases: ``wandb/offline-run-…/run-ID.wandb`` with the folder ``files`` beside it.
+
+A run's file is a LevelDB log (blocks of 32 KiB; records in chunks, each behind a checksum) of protobuf messages, of which only the few
+fields are read that tell of the run. A file that ends in the middle of a record is that of a run that was killed: what came before counts.
+"""
+
+import json
+import math
+import struct
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+from zlib import crc32
+
+from treadle.exchange.report import Imported, Progress
+from treadle.exchange.taking import Taking
+from treadle.kernel.clock import from_micros
+from treadle.kernel.errors import Invalid
+from treadle.ports.blobs import Blobs
+from treadle.tracking.model import Experiment, PastRun
+from treadle.tracking.segments import pack
+from treadle.tracking.service import Tracking
+
+HEAD = b":W&B" + struct.pack("<HB", 0xBEE1, 0)
+BLOCK, LARGEST_RECORD = 32_768, 64 << 20
+_CHUNK = struct.Struct("<IHB")
+_FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
+_HISTORY, _SUMMARY, _CONFIG, _STATS, _OUTPUT, _RUN, _EXIT = 2, 3, 5, 7, 13, 17, 18
+"""Fields of a Record that are read."""
+_WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+Message = dict[int, list[Any]]
+
+
+def import_wandb(folder: Path, tracking: Tracking, blobs: Blobs, progress: Progress = lambda *_: None) -> Imported:
+    """Take over the offline runs below a folder. Raises Invalid when there are none."""
+    files = sorted(file for file in folder.rglob("run-*.wandb") if not file.parent.is_symlink())
+    if not files:
+        raise Invalid(f"'{folder}' holds no offline runs: there is no file run-ID.wandb below it.")
+    taking = Taking(str(folder), tracking, blobs, progress)
+    projects: dict[str, dict[str, Path]] = {}
+    for file in files:
+        about = _about(file)
+        if about is None:
+            taking.tally.left["files that are no runs of W&B, or end before they begin"] += 1
+            continue
+        project, run = about
+        projects.setdefault(project, {})["".join(c if c.isalnum() else "-" for c in f"{project}-{run}")[-64:]] = file
+    for project, runs in projects.items():
+        experiment = taking.experiment(project, tags={"wandb.project": project})
+        taking.runs(list(runs), partial(_read, taking, experiment, runs))
+    return taking.report()
+
+
+def records(file: Path) -> Iterator[bytes]:
+    """The records of a LevelDB log, as far as they are whole. Raises Invalid when the file is none, or damaged in the middle."""
+    with file.open("rb") as source:
+        if source.read(len(HEAD)) != HEAD:
+            raise Invalid(f"'{file}' is no run of W&B: it does not begin as one.")
+        place, parts = len(HEAD), bytearray()
+        while block := source.read(BLOCK - place % BLOCK):
+            place += len(block)
+            at = 0
+            while at + _CHUNK.size <= len(block):
+                check, size, kind = _CHUNK.unpack_from(block, at)
+                body = block[at + _CHUNK.size : at + _CHUNK.size + size]
+                at += _CHUNK.size + size
+                if len(body) < size or (kind == 0 and size == 0):
+                    return  # killed while it wrote
+                if kind not in (_FULL, _FIRST, _MIDDLE, _LAST) or crc32(body, crc32(bytes([kind]))) != check:
+                    raise Invalid(f"'{file}' is damaged at byte {place - len(block) + at - size - _CHUNK.size}.")
+                parts = bytearray() if kind in (_FULL, _FIRST) else parts
+                parts += body
+                if len(parts) > LARGEST_RECORD:
+                    raise Invalid(f"'{file}' holds a record of more than {LARGEST_RECORD >> 20} MiB.")
+                if kind in (_FULL, _LAST):
+                    yield bytes(parts)
+
+
+def message(data: bytes) -> Message:
+    """A protobuf message's fields by number: varints as int, 64 bits as float, the rest as bytes. Raises Invalid when it is none."""
+    found: Message = {}
+    at = 0
+    try:
+        while at < len(data):
+            tag, at = _varint(data, at)
+            number, kind = tag >> 3, tag & 7
+            value: Any
+            if kind == 0:
+                value, at = _varint(data, at)
+            elif kind == 1:
+                (value,), at = struct.unpack_from("<d", data, at), at + 8
+            elif kind == 2:
+                size, at = _varint(data, at)
+                value, at = data[at : at + size], at + size
+                if len(value) < size:
+                    raise ValueError
+            elif kind == 5:
+                value, at = data[at : at + 4], at + 4
+            else:
+                raise ValueError
+            found.setdefault(number, []).append(value)
+    except (ValueError, IndexError, struct.error) as error:
+        raise Invalid("A record is no protobuf message.") from error
+    return found
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128:
+            return value, at
+        if shift > 63:
+            raise ValueError
+
+
+class _Point(NamedTuple):
+    step: int
+    at: int
+    value: float
+
+
+def _about(file: Path) -> tuple[str, str] | None:
+    """A run's project and id, from the beginning of its file."""
+    try:
+        for data in records(file):
+            found = message(data)
+            if _RUN in found:
+                run = message(found[_RUN][0])
+                entity, project = _word(run, 2), _word(run, 3) or "uncategorized"
+                return (f"{entity}/{project}" if entity else project), _word(run, 1) or file.stem
+    except Invalid:
+        return None
+    return None
+
+
+def _read(taking: Taking, experiment: Experiment, files: dict[str, Path], new: list[str]) -> Iterable[PastRun]:
+    for id in new:
+        reading = _Reading(taking)
+        try:
+            for data in records(files[id]):
+                reading.take(message(data))
+        except Invalid:
+            taking.tally.left["ends of runs whose files are damaged (what came before is carried)"] += 1
+        folder = files[id].parent / "files"
+        if folder.is_dir():
+            taking.folder(experiment, id, str(folder))
+        if reading.console and not (folder / "output.log").exists():
+            taking.file(experiment, id, "output.log", "".join(reading.console).encode())
+        yield reading.run(experiment, id)
+
+
+class _Reading:
+    """What is known of one run so far."""
+
+    def __init__(self, taking: Taking) -> None:
+        self._taking = taking
+        self._about: Message = {}
+        self._config: dict[str, Any] = {}
+        self._summary: dict[str, Any] = {}
+        self._series: dict[str, list[_Point]] = {}
+        self._exit: int | None = None
+        self._last = 0
+        self._samples = 0
+        self.console: list[str] = []
+
+    def take(self, record: Message) -> None:
+        for data in record.get(_RUN, []):
+            self._about = message(data)
+            for config in self._about.get(4, []):
+                self._items(message(config), self._config)
+        for data in record.get(_CONFIG, []):
+            self._items(message(data), self._config)
+        for data in record.get(_SUMMARY, []):
+            self._items(message(data), self._summary)
+        for data in record.get(_HISTORY, []):
+            self._history(message(data))
+        for data in record.get(_STATS, []):
+            self._stats(message(data))
+        for data in record.get(_OUTPUT, []):
+            self.console.append(_word(message(data), 3))
+        for data in record.get(_EXIT, []):
+            self._exit = int((message(data).get(1) or [0])[0])
+
+    def run(self, experiment: Experiment, id: str) -> PastRun:
+        about, taking = self._about, self._taking
+        started = _time(about.get(17, [b""])[0])
+        tags = {"wandb.id": _word(about, 1), "wandb.group": _word(about, 6), "wandb.job_type": _word(about, 7)}
+        tags |= {"mlflow.note.content": _word(about, 9), "wandb.tags": ", ".join(map(_decoded, about.get(10, [])))}
+        tags |= {"wandb.host": _word(about, 13), "wandb.sweep": _word(about, 12)}
+        params = {key: _text(value) for key, value in _flat(self._config) if not key.startswith("_wandb")}
+        for key, value in self._measured(dict(_flat(self._summary))).items():
+            number = _number(value)
+            if number is not None and key not in self._series and not key.startswith("_"):
+                self._series[key] = [_Point(0, self._last or started, number)]
+        series = {key: points for key, points in self._series.items() if taking.fits(key)}
+        taking.tally.counts["points"] += sum(map(len, series.values()))
+        ended = self._last or started
+        return PastRun(
+            id=id,
+            experiment=experiment.id,
+            name=_word(about, 8) or _word(about, 1) or id,
+            user="",
+            status="killed" if self._exit is None else "failed" if self._exit else "finished",
+            started_at=from_micros(started),
+            ended_at=from_micros(max(ended, started)),
+            params=taking.texts(params),
+            tags=taking.texts({key: value for key, value in tags.items() if value}),
+            points={
+                key: pack([p.step for p in points], [p.at for p in points], [p.value for p in points])
+                for key, points in series.items()
+            },
+        )
+
+    def _items(self, record: Message, into: dict[str, Any]) -> None:
+        for data in record.get(1, []):
+            key, value = _item(message(data))
+            into[key] = value
+
+    def _history(self, record: Message) -> None:
+        row = self._measured(dict(_flat(dict(_item(message(data)) for data in record.get(1, [])))))
+        told = message(record[2][0]).get(1, [0])[0] if record.get(2) else 0
+        step = int(_number(row.get("_step")) or told)
+        at = _micros(_number(row.get("_timestamp"))) or self._last
+        self._last = max(self._last, at)
+        for key, value in row.items():
+            number = _number(value)
+            if number is not None and not key.startswith("_"):
+                self._series.setdefault(key, []).append(_Point(step, at, number))
+
+    def _measured(self, row: dict[str, Any]) -> dict[str, Any]:
+        """What is a number in a row; media, which are described by several fields, and the rest are counted."""
+        media = {key.removesuffix("._type") for key in row if key.endswith("._type")}
+        found = {key: value for key, value in row.items() if not any(key.startswith(f"{one}.") for one in media)}
+        words = [key for key, value in found.items() if _number(value) is None and not key.startswith("_")]
+        if media or words:
+            told = "media, tables and text in histories (media's files are carried as artifacts)"
+            self._taking.tally.left[told] += len(media) + len(words)
+        return found
+
+    def _stats(self, record: Message) -> None:
+        at = _time(record.get(2, [b""])[0])
+        for data in record.get(3, []):
+            key, value = _item(message(data))
+            number = _number(value)
+            if number is not None:
+                self._series.setdefault(f"system/{key}", []).append(_Point(self._samples, at, number))
+        self._samples += 1
+
+
+def _item(item: Message) -> tuple[str, Any]:
+    """A key with its value, which newer files hold as what it is and older ones as JSON."""
+    key = ".".join(map(_decoded, item.get(2, []))) or _word(item, 1)
+    if 16 in item or 8 in item:
+        text = _word(item, 16) or _word(item, 8)
+        try:
+            return key, json.loads(text)
+        except ValueError:
+            return key, text
+    if 5 in item:
+        return key, (item[5][0] >> 1) ^ -(item[5][0] & 1)  # zigzag
+    for field in (6, 4, 7):
+        if field in item:
+            value = item[field][0]
+            return key, _decoded(value) if field == 7 else value
+    if 2 in item and 1 not in item and len(item) == 1:
+        return key, None
+    return key, None
+
+
+def _flat(values: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value and "_type" not in value:
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool | int | float):
+        try:
+            return float(value)
+        except OverflowError:
+            return None
+    return _WORDS.get(value) if isinstance(value, str) else None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _word(record: Message, number: int) -> str:
+    return _decoded(record[number][-1]) if number in record else ""
+
+
+def _decoded(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else ""
+
+
+def _time(data: Any) -> int:
+    """Microseconds of a protobuf Timestamp; 0 where it is none."""
+    told = message(data) if isinstance(data, bytes) else {}
+    seconds, nanos = ((told.get(number) or [0])[0] for number in (1, 2))
+    return _micros(seconds + nanos / 1e9) if isinstance(seconds, int) and isinstance(nanos, int) else 0
+
+
+def _micros(seconds: float | None) -> int:
+    """Microseconds of a moment in this calendar, else 0."""
+    return int(seconds * 1e6) if seconds and 0 < seconds < _LATEST else 0
+
+
+_LATEST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
