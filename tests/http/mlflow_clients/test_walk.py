@@ -12,7 +12,7 @@ from tests.platform.test_up import up
 from treadle.platform.start import embedded
 
 ROOT = Path(__file__).parents[3]
-CHECKS = 31
+CHECKS = 32
 LEFT_OUT = {
     "mlflow2": {
         "check_lightgbm_and_xgboost_round_trips",
@@ -27,6 +27,8 @@ LEFT_OUT = {
     "mlflow3": set[str](),
 }
 """What a client has no call for, or its environment no library; each such check gives its reason."""
+WHERE_THERE_IS = {"check_a_pytorch_round_trip"}
+"""Walked where somebody has installed the library, which is too large for every run of the tests."""
 
 
 def interpreter(client: str) -> Path:
@@ -49,7 +51,7 @@ def test_the_real_client_finds_its_protocol(client: str, tmp_path: Path) -> None
     checks = [json.loads(line) for line in walk.stdout.splitlines() if line.startswith("{")]
     assert len(checks) == CHECKS
     assert [f"{check['check']}: {check['error']}" for check in checks if not check["ok"]] == []
-    assert {check["check"] for check in checks if check["left_out"]} == LEFT_OUT[client]
+    assert {check["check"] for check in checks if check["left_out"]} - WHERE_THERE_IS == LEFT_OUT[client]
 
 
 @pytest.mark.parametrize("client", ["mlflow2", "mlflow3"])

@@ -9,6 +9,7 @@ import hmac
 import http.client
 import http.server
 import importlib
+import importlib.util
 import json
 import math
 import os
@@ -355,6 +356,23 @@ def check_lightgbm_and_xgboost_round_trips():
         raise LeftOut("the environment of 2.x is kept small")
     _flavour("lightgbm", _lightgbm, lambda found: found)
     _flavour("xgboost", _xgboost, lambda found: found)
+
+
+def check_a_pytorch_round_trip():
+    if importlib.util.find_spec("torch") is None:
+        raise LeftOut("PyTorch is too large to be installed for a test; where it is, this runs")
+    import torch
+
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 1))
+    inputs = INPUTS.astype("float32").to_numpy()
+    wanted = model(torch.tensor(inputs)).detach().numpy()
+    mlflow.set_experiment("walk")
+    with mlflow.start_run():
+        info = importlib.import_module("mlflow.pytorch").log_model(model, name="torch", input_example=inputs)
+    version = mlflow.register_model(info.model_uri, "torch-model")
+    MlflowClient().set_registered_model_alias("torch-model", "prod", version.version)
+    found = mlflow.pyfunc.load_model("models:/torch-model@prod").predict(inputs)
+    assert np.allclose(found, wanted, atol=1e-5)
 
 
 def check_an_onnx_round_trip():
