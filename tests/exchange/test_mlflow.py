@@ -12,6 +12,11 @@ from treadle.exchange.mlflow import import_mlflow
 from treadle.exchange.mlruns import import_mlruns
 from treadle.kernel.errors import Invalid, Unavailable
 from treadle.platform.start import embedded
+from treadle.platform.wiring import Embedded
+from treadle.ports.blobs import Blobs
+from treadle.registry.service import Registry
+from treadle.tracking.logged_models import LoggedModels
+from treadle.tracking.service import Tracking
 
 SCRIPTS = Path(test_walk.__file__).parent
 RUNS = 300
@@ -24,18 +29,32 @@ def ran(client: str, script: str, *arguments: object) -> str:
     return done.stdout
 
 
+def services(platform: Embedded) -> tuple[Tracking, LoggedModels, Registry, Blobs]:
+    return platform.tracking, platform.logged_models, platform.registry, platform.blobs
+
+
 @pytest.mark.parametrize(("client", "searches"), [("mlflow2", 234), ("mlflow3", 270)])
 def test_what_came_in_is_found_as_mlflow_finds_it(client: str, searches: int, tmp_path: Path) -> None:
     database = tmp_path / "mlflow.db"
     ran(client, "write_history.py", database, RUNS)
     with embedded(tmp_path / "home") as platform:
-        came = import_mlflow(f"sqlite:///{database}", platform.tracking, platform.registry, platform.blobs)
-        again = import_mlflow(f"sqlite:///{database}", platform.tracking, platform.registry, platform.blobs)
+        came = import_mlflow(f"sqlite:///{database}", *services(platform))
+        again = import_mlflow(f"sqlite:///{database}", *services(platform))
         assert (came.experiments, came.runs, came.models, came.versions) == (3, RUNS, 1, 2)
-        assert came.points == RUNS * 3 + RUNS // 2 + RUNS // 5
-        assert came.artifacts == RUNS // 50
+        newer = client == "mlflow3"  # it has a logged model too, with a metric and a file
+        assert came.points == RUNS * 3 + RUNS // 2 + RUNS // 5 + newer
+        assert came.artifacts == RUNS // 50 + newer
         assert (again.runs, again.runs_here_already, again.points, again.artifacts) == (0, RUNS, 0, 0)
         assert platform.registry.model(name="m1").aliases == {"prod": 3}
+        if client == "mlflow3":
+            assert (came.logged_models, again.logged_models) == (1, 0)
+            (model,) = platform.logged_models.search(experiments=[platform.tracking.experiment(name="exp0").id])
+            assert (model.name, model.type, model.params) == ("tree", "classifier", {"depth": "3"})
+            assert (model.status, [(m.key, m.value, m.step) for m in model.metrics]) == (
+                "LOGGED_MODEL_READY",
+                [("auc", 0.75, 1)],
+            )
+            assert [file.path for file in platform.tracking.artifacts_at(model.artifact_root)] == ["MLmodel"]
     with up(tmp_path / "home") as url:
         told = ran(client, "compare_searches.py", database, url)
     assert told.strip() == f"compared {searches} searches"
@@ -54,8 +73,8 @@ def test_an_import_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None
 
     with embedded(tmp_path / "home") as platform:
         with pytest.raises(Stop):
-            import_mlflow(f"sqlite:///{database}", platform.tracking, platform.registry, platform.blobs, stop)
-        rest = import_mlflow(f"sqlite:///{database}", platform.tracking, platform.registry, platform.blobs)
+            import_mlflow(f"sqlite:///{database}", *services(platform), stop)
+        rest = import_mlflow(f"sqlite:///{database}", *services(platform))
     assert (rest.runs, rest.runs_here_already) == (RUNS - 200, 200)
 
 
@@ -72,7 +91,7 @@ def test_what_is_no_mlflow_database_is_refused(tmp_path: Path, url: str, kind: t
     (tmp_path / "other.db").touch()
     (tmp_path / "text.db").write_text("this is a text and no database" * 100)
     with embedded(tmp_path / "home") as platform, pytest.raises(kind, match=message):
-        import_mlflow(url.format(here=tmp_path), platform.tracking, platform.registry, platform.blobs)
+        import_mlflow(url.format(here=tmp_path), *services(platform))
 
 
 def test_a_file_store_comes_in_whole_also_from_where_it_was_moved_to(tmp_path: Path) -> None:

@@ -38,7 +38,8 @@ def import_mlflow(
         if folder is not None and folder.is_dir():
             found = import_mlruns(folder, platform.tracking, platform.registry, platform.blobs, told)
         else:
-            found = of_database(source, platform.tracking, platform.registry, platform.blobs, told)
+            services = (platform.tracking, platform.logged_models, platform.registry, platform.blobs)
+            found = of_database(source, *services, told)
     _report(found, json)
 
 

@@ -22,7 +22,8 @@ from treadle.kernel.errors import Invalid, Unavailable
 from treadle.ports.blobs import Blobs
 from treadle.registry.model import PastVersion, Stage
 from treadle.registry.service import Registry
-from treadle.tracking.model import Dataset, Experiment, PastRun, Status
+from treadle.tracking.logged_models import LoggedModels
+from treadle.tracking.model import Dataset, Experiment, LoggedModel, ModelMetric, PastRun, Status
 from treadle.tracking.segments import pack
 from treadle.tracking.service import Tracking
 
@@ -34,11 +35,18 @@ STATUS: dict[str, Status] = {
     "FAILED": "failed",
     "KILLED": "killed",
 }
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MODEL_STATUS = {1: "LOGGED_MODEL_PENDING", 2: "LOGGED_MODEL_READY", 3: "LOGGED_MODEL_UPLOAD_FAILED"}
 STAGES: dict[str, Stage] = {"Staging": "Staging", "Production": "Production", "Archived": "Archived"}
 
 
 def import_mlflow(
-    source: str, tracking: Tracking, registry: Registry, blobs: Blobs, progress: Progress = lambda *_: None
+    source: str,
+    tracking: Tracking,
+    logged_models: LoggedModels,
+    registry: Registry,
+    blobs: Blobs,
+    progress: Progress = lambda *_: None,
 ) -> Imported:
     """Take over what an MLflow database holds. ``source`` is its SQLAlchemy URL, such as ``sqlite:///mlflow.db``."""
     try:
@@ -52,7 +60,8 @@ def import_mlflow(
     engine = create_engine(url)
     try:
         with engine.connect() as connection:
-            return _Import(connection, Taking(url.render_as_string(), tracking, blobs, progress), registry).done()
+            taking = Taking(url.render_as_string(), tracking, blobs, progress)
+            return _Import(connection, taking, logged_models, registry).done()
     except SQLAlchemyError as error:
         raise Unavailable(
             f"The database '{url.render_as_string()}' cannot be read: {str(error).splitlines()[0]}"
@@ -62,8 +71,9 @@ def import_mlflow(
 
 
 class _Import:
-    def __init__(self, connection: Connection, taking: Taking, registry: Registry) -> None:
+    def __init__(self, connection: Connection, taking: Taking, logged_models: LoggedModels, registry: Registry) -> None:
         self._connection, self._taking, self._registry = connection, taking, registry
+        self._logged_models = logged_models
         self._tally, name = taking.tally, taking.tally.source
         metadata = MetaData()
         metadata.reflect(connection)
@@ -75,9 +85,11 @@ class _Import:
     def done(self) -> Imported:
         numbers = self._experiments()
         self._runs(numbers)
+        if "logged_models" in self._tables:
+            self._logged(numbers)
         if "registered_models" in self._tables:
             self._models()
-        for table in ("trace_info", "logged_models", "evaluation_datasets"):
+        for table in ("trace_info", "evaluation_datasets"):
             if table in self._tables:
                 count = self._connection.scalar(select(func.count()).select_from(self._tables[table])) or 0
                 if count:
@@ -109,7 +121,7 @@ class _Import:
         for row in self._connection.execute(select(table).where(table.c.run_uuid.in_(ids))).mappings():
             run = row["run_uuid"]
             experiment = experiments[row["experiment_id"]]
-            self._taking.folder(experiment, run, row["artifact_uri"] or "")
+            self._taking.folder(f"{experiment.id}/{run}/artifacts", row["artifact_uri"] or "")
             gone = row["lifecycle_stage"] != "active"
             yield PastRun(
                 id=run,
@@ -117,9 +129,9 @@ class _Import:
                 name=row["name"] or tags.get(run, {}).get("mlflow.runName", "") or run,
                 user=row["user_id"] or "",
                 status=STATUS.get(row["status"], "finished"),
-                started_at=moment(row["start_time"]) or datetime(1970, 1, 1, tzinfo=UTC),
+                started_at=moment(row["start_time"]) or _EPOCH,
                 ended_at=moment(row["end_time"]),
-                deleted_at=(moment(row.get("deleted_time")) or datetime(1970, 1, 1, tzinfo=UTC)) if gone else None,
+                deleted_at=(moment(row.get("deleted_time")) or _EPOCH) if gone else None,
                 params=params.get(run, {}),
                 tags=tags.get(run, {}),
                 points=points.get(run, {}),
@@ -194,6 +206,59 @@ class _Import:
                 found[input_][name] = value
         return found
 
+    def _logged(self, experiments: dict[int, Experiment]) -> None:
+        """Logged models with what was measured of them, and their files where they are on this disk."""
+        table = self._tables["logged_models"]
+        params, tags = (self._model_texts(f"logged_model_{kind}s", kind) for kind in ("param", "tag"))
+        metrics = self._model_metrics()
+        models = [
+            LoggedModel(
+                id=row["model_id"],
+                experiment=experiments[row["experiment_id"]].id,
+                name=row["name"],
+                run=row["source_run_id"] or "",
+                type=row["model_type"] or "",
+                status=_MODEL_STATUS.get(row["status"], "LOGGED_MODEL_READY"),
+                params=params.get(row["model_id"], {}),
+                tags=tags.get(row["model_id"], {}),
+                metrics=metrics.get(row["model_id"], []),
+                created_at=moment(row["creation_timestamp_ms"]) or _EPOCH,
+                updated_at=moment(row["last_updated_timestamp_ms"]) or _EPOCH,
+                deleted_at=_EPOCH if row["lifecycle_stage"] == "deleted" else None,
+            )
+            for row in self._connection.execute(select(table)).mappings()
+        ]
+        places = dict(self._connection.execute(select(table.c.model_id, table.c.artifact_location)).all())
+        came = self._logged_models.add_history(models)
+        for model in models:
+            self._taking.folder(model.artifact_root, places[model.id] or "")
+        self._tally.counts["logged_models"] += len(came)
+
+    def _model_texts(self, name: str, kind: str) -> dict[str, dict[str, str]]:
+        table = self._tables[name]
+        found: dict[str, dict[str, str]] = defaultdict(dict)
+        wanted = select(table.c.model_id, table.c[f"{kind}_key"], table.c[f"{kind}_value"])
+        for model, key, value in self._connection.execute(wanted):
+            found[model][key] = value or ""
+        return found
+
+    def _model_metrics(self) -> dict[str, list[ModelMetric]]:
+        found: dict[str, list[ModelMetric]] = defaultdict(list)
+        for row in self._connection.execute(select(self._tables["logged_model_metrics"])).mappings():
+            value = None if row["metric_value"] is None else _unclipped(row["metric_value"])
+            found[row["model_id"]].append(
+                ModelMetric(
+                    key=row["metric_name"],
+                    value=value,
+                    step=int(row["metric_step"]),
+                    at=int(row["metric_timestamp_ms"]),
+                    run=row["run_id"] or "",
+                    dataset_name=row["dataset_name"] or "",
+                    dataset_digest=row["dataset_digest"] or "",
+                )
+            )
+        return found
+
     def _models(self) -> None:
         models, versions = self._tables["registered_models"], self._tables["model_versions"]
         tags = self._texts("registered_model_tags", "name", None)
@@ -231,7 +296,7 @@ class _Import:
 
 
 def _version(row: Any, tags: dict[str, str]) -> PastVersion:
-    created = moment(row["creation_time"]) or datetime(1970, 1, 1, tzinfo=UTC)
+    created = moment(row["creation_time"]) or _EPOCH
     return PastVersion(
         number=row["version"],
         source=row["source"] or "",

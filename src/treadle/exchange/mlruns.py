@@ -73,7 +73,7 @@ def _run(taking: Taking, experiment: Experiment, folder: Path, meta: dict[str, A
     tags = taking.texts(_texts(folder / "tags"))
     uri = str(meta.get("artifact_uri") or "")
     moved = local_folder(uri) is not None and not (local_folder(uri) or folder).is_dir()  # copied here from elsewhere
-    taking.folder(experiment, folder.name, str(folder / "artifacts") if moved else uri)
+    taking.folder(f"{experiment.id}/{folder.name}/artifacts", str(folder / "artifacts") if moved else uri)
     deleted = meta.get("lifecycle_stage") == "deleted"
     return PastRun(
         id=folder.name,

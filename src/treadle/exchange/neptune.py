@@ -118,16 +118,17 @@ def _run(taking: Taking, experiment: Experiment, id: str, name: str, rows: list[
     tags |= {
         row.path: ", ".join(sorted(row.value.get("string_set_value") or ())) for row in rows if row.kind == "string_set"
     }
+    root = f"{experiment.id}/{id}/artifacts"
     lines: dict[str, list[str]] = {}
     for row in rows:
         if row.kind == "string_series":
             lines.setdefault(row.path, []).append(_text(row.value.get("string_value")))
         elif row.kind in ("file", "file_series"):
-            _file(taking, experiment, id, row, files)
+            _file(taking, root, row, files)
         elif row.kind not in ("float_series", "string_set", *TEXTS):
             taking.tally.left[f"{row.kind}: not carried"] += 1
     for path, texts in lines.items():
-        taking.file(experiment, id, f"{path}.txt", "\n".join(texts).encode())
+        taking.file(root, f"{path}.txt", "\n".join(texts).encode())
     failed = str(facts.get("sys/failed")).lower() == "true"
     status: Status = "failed" if failed else "running" if facts.get("sys/state") == "active" else "finished"
     return PastRun(
@@ -161,7 +162,7 @@ def _points(taking: Taking, rows: list[_Row]) -> dict[str, bytes]:
     return found
 
 
-def _file(taking: Taking, experiment: Experiment, id: str, row: _Row, files: Path) -> None:
+def _file(taking: Taking, root: str, row: _Row, files: Path) -> None:
     told = row.value.get("file_value")
     path = str(told.get("path") or "") if isinstance(told, dict) else ""
     file = (files / path).resolve()
@@ -171,7 +172,7 @@ def _file(taking: Taking, experiment: Experiment, id: str, row: _Row, files: Pat
     inside = sorted(one for one in file.rglob("*") if one.is_file()) if file.is_dir() else [file]
     for one in inside:
         name = row.path if one == file else f"{row.path}/{one.relative_to(file).as_posix()}"
-        taking.file(experiment, id, f"{name}/{row.step:g}" if row.kind == "file_series" else name, one)
+        taking.file(root, f"{name}/{row.step:g}" if row.kind == "file_series" else name, one)
 
 
 def _moment(value: Any) -> datetime | None:

@@ -20,6 +20,7 @@ class Imported(Entity):
     artifacts: int
     models: int
     versions: int
+    logged_models: int
     left_behind: dict[str, int]
 
 
@@ -32,6 +33,15 @@ class Tally:
         self.left: Counter[str] = Counter()
 
     def report(self) -> Imported:
-        names = ("experiments", "runs", "runs_here_already", "points", "artifacts", "models", "versions")
+        names = (
+            "experiments",
+            "runs",
+            "runs_here_already",
+            "points",
+            "artifacts",
+            "models",
+            "versions",
+            "logged_models",
+        )
         counted = {name: self.counts[name] for name in names}
         return Imported(source=self.source, left_behind=dict(sorted(self.left.items())), **counted)

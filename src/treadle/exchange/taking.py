@@ -43,24 +43,24 @@ class Taking:
             self.tally.counts["runs_here_already"] += len(some) - len(new)
             self.progress("runs", min(at + RUNS_AT_ONCE, len(ids)), len(ids))
 
-    def file(self, experiment: Experiment, run: str, path: str, content: Path | bytes) -> None:
-        """Attach a file to a run that is being taken in."""
+    def file(self, root: str, path: str, content: Path | bytes) -> None:
+        """Put a file below an artifact root."""
         digest = self.blobs.put(content)
         size = content.stat().st_size if isinstance(content, Path) else len(content)
-        self.tracking.put_artifact(root=f"{experiment.id}/{run}/artifacts", path=path, digest=digest, bytes=size)
+        self.tracking.put_artifact(root=root, path=path, digest=digest, bytes=size)
         self.tally.counts["artifacts"] += 1
 
-    def folder(self, experiment: Experiment, run: str, uri: str) -> None:
-        """Attach the files of a folder on this machine's disk; those in a store elsewhere stay there, and are still found."""
+    def folder(self, root: str, uri: str) -> None:
+        """Put the files of a folder on this machine's disk below a root; those in a store elsewhere stay there, and are still found."""
         folder = local_folder(uri)
         if folder is None:
-            self.tally.left["artifacts of runs that are in a store elsewhere (they stay there)"] += 1
+            self.tally.left["folders of artifacts that are in a store elsewhere (they stay there)"] += 1
             return
-        here = {file.path for file in self.tracking.artifacts_at(f"{experiment.id}/{run}/artifacts")}
+        here = {file.path for file in self.tracking.artifacts_at(root)}
         for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
             name = path.relative_to(folder).as_posix()
             if path.is_file() and name not in here:
-                self.file(experiment, run, name, path)
+                self.file(root, name, path)
 
     def fits(self, key: str) -> bool:
         """Whether a name can be kept."""

@@ -147,10 +147,11 @@ def _read(taking: Taking, experiment: Experiment, files: dict[str, Path], new: l
         except Invalid:
             taking.tally.left["ends of runs whose files are damaged (what came before is carried)"] += 1
         folder = files[id].parent / "files"
+        root = f"{experiment.id}/{id}/artifacts"
         if folder.is_dir():
-            taking.folder(experiment, id, str(folder))
+            taking.folder(root, str(folder))
         if reading.console and not (folder / "output.log").exists():
-            taking.file(experiment, id, "output.log", "".join(reading.console).encode())
+            taking.file(root, "output.log", "".join(reading.console).encode())
         yield reading.run(experiment, id)
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import select, update
 
 from treadle.kernel.clock import Clock, to_micros
-from treadle.kernel.entity import from_json, to_text
+from treadle.kernel.entity import fields, from_json, to_text
 from treadle.kernel.errors import Invalid, NotFound, did_you_mean
 from treadle.kernel.ids import new_id
 from treadle.ports.database import Database, load
@@ -49,6 +49,17 @@ class LoggedModels:
         with self._database.write() as transaction:
             transaction.execute(logged_models.insert().values(**row, created_at=now, updated_at=now))
         return self.get(id)
+
+    def add_history(self, models: Sequence[LoggedModel]) -> set[str]:
+        """Take in models that were logged elsewhere; those that are here already are left alone. Gives the ids of those that came."""
+        with self._database.write() as transaction:
+            ids = [model.id for model in models]
+            known = set(transaction.scalars(select(logged_models.c.id).where(logged_models.c.id.in_(ids))))
+            for model in models:
+                if model.id not in known:
+                    lists = {name: to_text(getattr(model, name)) for name in ("params", "tags", "metrics")}
+                    transaction.execute(logged_models.insert().values(**{**fields(model), **lists}))
+        return set(ids) - known
 
     def get(self, id: str) -> LoggedModel:
         with self._database.read() as connection:

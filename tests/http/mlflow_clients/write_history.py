@@ -36,3 +36,10 @@ for number in (1, 2, 3):
 client.delete_model_version("m1", "2")
 client.set_registered_model_alias("m1", "prod", "3")
 client.transition_model_version_stage("m1", "1", "Archived")
+if hasattr(client, "create_logged_model"):
+    params = {"depth": "3"}
+    model = client.create_logged_model(experiments[0], "tree", id, {"team": "a"}, params, "classifier")
+    client.log_batch(id, [Metric("auc", 0.75, start, 1, model_id=model.model_id)], [], [])
+    (files / "0" / "models" / model.model_id / "artifacts").mkdir(parents=True)
+    (files / "0" / "models" / model.model_id / "artifacts" / "MLmodel").write_text("flavors: {}")
+    client.finalize_logged_model(model.model_id, "READY")
