@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from treadle.backends.gauge.nvml import gauges
-from treadle.tracking.system import Machine
+from treadle.recording.system import Machine
 
 pynvml: Any = pytest.importorskip("pynvml")
 

@@ -23,8 +23,8 @@ from treadle.cli.output import (
 
 if TYPE_CHECKING:
     from treadle.platform.rerun import Reproduction
+    from treadle.recording.shipping import Synced
     from treadle.tracking.model import Difference
-    from treadle.tracking.shipping import Synced
 
 
 def add_to(app: typer.Typer) -> None:

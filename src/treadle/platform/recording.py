@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from treadle.platform.settings import home_of, settings_for
-from treadle.tracking.recorder import Recording
-from treadle.tracking.shipping import Shipping, Store, Synced, is_sending, spooled
-from treadle.tracking.system import Machine
+from treadle.recording.recorder import Recording
+from treadle.recording.shipping import Shipping, Store, Synced, is_sending, spooled
+from treadle.recording.system import Machine
 
 if TYPE_CHECKING:
     from treadle.platform.wiring import Services

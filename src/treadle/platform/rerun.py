@@ -15,7 +15,6 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-import treadle
 from treadle.kernel.clock import monotonic
 from treadle.kernel.entity import Entity, from_json, replace, to_json
 from treadle.kernel.errors import Conflict, NotFound, Unavailable
@@ -23,10 +22,10 @@ from treadle.platform.again import Outcome, Recipe
 from treadle.platform.settings import backend
 from treadle.platform.wiring import Services
 from treadle.ports.tree import copy_tree, fetch_tree, put_tree, read_tree, tree_digest
+from treadle.recording.recorder import RERUN_OF
+from treadle.recording.shipping import KEPT
 from treadle.tracking.environment import CODE, ENVIRONMENT, Environment, capture, source_files
 from treadle.tracking.model import Dataset, Difference, Metric
-from treadle.tracking.recorder import RERUN_OF
-from treadle.tracking.shipping import KEPT
 from treadle.training.model import Training
 
 Likeness = Literal["equal", "within tolerance", "different", "missing"]
@@ -310,7 +309,7 @@ def build_environment(folder: Path, wanted: Environment, python: str) -> None:
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     _built([*pip, "--no-deps", "--requirement", str(folder / "pins.txt")])
     (site,) = folder.glob("lib/python*/site-packages")
-    (site / "treadle.pth").write_text(f"{Path(treadle.__file__).parents[1]}\n")
+    (site / "treadle.pth").write_text(f"{Path(__file__).parents[2]}\n")
     for file in files("treadle") or ():  # with its metadata, by which backends are found
         if file.parent.name.endswith(".dist-info") and file.name in ("METADATA", "entry_points.txt"):
             (site / file.parent.name).mkdir(exist_ok=True)

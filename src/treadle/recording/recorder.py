@@ -26,11 +26,9 @@ from treadle.kernel.errors import Conflict, Invalid, NotFound, TreadleError
 from treadle.kernel.event import acting
 from treadle.kernel.ids import new_id
 from treadle.ports.tree import tree_digest
-from treadle.tracking import environment, media
-from treadle.tracking.model import Dataset, Status, check_text
-from treadle.tracking.segments import Points, pack_arrays
-from treadle.tracking.shipping import Shipping, Store
-from treadle.tracking.spool import (
+from treadle.recording import media
+from treadle.recording.shipping import Shipping, Store
+from treadle.recording.spool import (
     RECORDS,
     WHOLE,
     Begin,
@@ -43,7 +41,10 @@ from treadle.tracking.spool import (
     Writer,
     pack_whole,
 )
-from treadle.tracking.system import Machine
+from treadle.recording.system import Machine
+from treadle.tracking import environment
+from treadle.tracking.model import Dataset, Status, check_text
+from treadle.tracking.segments import Points, pack_arrays
 
 log = logging.getLogger("treadle")
 EVERY_SECONDS, SLOWEST_SECONDS = 0.5, 30.0

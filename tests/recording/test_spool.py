@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from treadle.kernel.errors import Conflict, Invalid
+from treadle.recording.spool import RECORDS, WHOLE, Begin, End, KeptSeries, Line, Outbox, Writer, pack_whole
 from treadle.tracking.segments import pack
-from treadle.tracking.spool import RECORDS, WHOLE, Begin, End, KeptSeries, Line, Outbox, Writer, pack_whole
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 STEPS = st.integers(-(2**63), 2**63 - 1) | st.floats(-(2.0**62), 2.0**62)

@@ -9,10 +9,10 @@ from treadle.kernel.errors import Conflict, Invalid, NotFound, TooLarge
 from treadle.kernel.process import hold, is_held, release
 from treadle.ports.blobs import Blobs
 from treadle.ports.tree import put_files, put_tree, read_tree
+from treadle.recording.spool import KeptFile, KeptTree, Outbox, Parcel, UsedData
 from treadle.tracking.model import Batch
 from treadle.tracking.segments import pack_arrays
 from treadle.tracking.service import Tracking
-from treadle.tracking.spool import KeptFile, KeptTree, Outbox, Parcel, UsedData
 
 REFUSALS = (Invalid, Conflict, NotFound, TooLarge)
 """What trying again does not mend; anything else leaves the spool as it is."""

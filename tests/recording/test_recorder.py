@@ -20,9 +20,9 @@ from treadle.kernel.errors import Conflict, Invalid, NotFound, Unavailable
 from treadle.platform.recording import sync
 from treadle.platform.start import embedded
 from treadle.ports.tree import read_tree
+from treadle.recording.recorder import Recording
+from treadle.recording.shipping import Shipping, spooled
 from treadle.tracking.environment import CHANGES, CODE, ENVIRONMENT, Environment
-from treadle.tracking.recorder import Recording
-from treadle.tracking.shipping import Shipping, spooled
 
 NOBODY = "http://127.0.0.1:9"
 TRAIN = """
