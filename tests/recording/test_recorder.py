@@ -242,7 +242,8 @@ def test_a_store_that_fails_at_random_has_everything_once(tmp_path: Path, seed: 
         run.finish()
         root = tmp_path / "home" / "spool"
         for _ in range(300):
-            shipping = Shipping(root, run.id)
+            (name,) = spooled(root)
+            shipping = Shipping(root, name)
             try:
                 while shipping.turn(Unsure(platform, dice)):
                     pass
@@ -268,7 +269,8 @@ def test_what_the_server_refuses_is_told_and_kept_and_the_rest_arrives(tmp_path:
             f"Parameters: Parameter 'lr' of run '{run.id}' is '2' already; a parameter is set once."
         ]
         assert platform.tracking.get(run=run.id).metrics == {"loss": 1.0}
-        assert spooled(tmp_path / "home" / "spool") == [run.id]
+        (left,) = spooled(tmp_path / "home" / "spool")
+        assert left.startswith(f"{run.id}.")
 
 
 def _log_from(run: Recording, number: int) -> None:
@@ -294,6 +296,33 @@ def test_other_processes_log_to_the_run(tmp_path: Path, method: str) -> None:
         assert counts == {"before": 1, "own": 500, "shared": 1_500, "worker0": 500, "worker1": 500, "worker2": 500}
         steps = [point.step for point in platform.tracking.history(run=run.id, key="worker1")]
         assert steps == list(range(500))
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_a_run_that_is_taken_up_again_keeps_all_points(tmp_path: Path) -> None:
+    with quietly(tmp_path) as run:
+        run.log(step=0, loss=0)
+    with quietly(tmp_path, id=run.id) as again, quietly(tmp_path, id=run.id) as beside:
+        again.log(step=1, loss=1)
+        beside.log(step=2, loss=2)
+    with embedded(tmp_path) as platform:
+        assert sorted(point.step for point in platform.tracking.history(run=run.id, key="loss")) == [0, 1, 2]
+    with pytest.raises(Invalid, match="is no id of a run"):
+        quietly(tmp_path, id="../x")
+
+
+def test_ten_processes_log_at_once_and_nothing_is_lost(tmp_path: Path) -> None:
+    processes = [started(tmp_path, "", 20_000) for _ in range(10)]
+    runs = []
+    for process in processes:
+        out, told = process.communicate(timeout=120)
+        assert process.returncode == 0 and told == "", told
+        runs.append(out.split()[0])
+    with embedded(tmp_path) as platform:
+        for run in runs:
+            points = platform.tracking.points(run=run, key="loss")
+            assert points.whole.tolist() == list(range(20_000))
+            assert platform.tracking.get(run=run).status == "finished"
     assert list((tmp_path / "spool").iterdir()) == []
 
 

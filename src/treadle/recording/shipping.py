@@ -38,12 +38,12 @@ class Synced(Entity):
 
 
 class Shipping:
-    """Sends one run's spool: the folder named like the run, and those of its forked children (``RUN.PID``)."""
+    """Sends what one recorder wrote: its folder ``RUN.TOKEN``, and those of its other processes, ``RUN.TOKEN.PID-TOKEN``."""
 
-    def __init__(self, root: Path, run: str) -> None:
-        self._root, self.run = root, run
+    def __init__(self, root: Path, name: str) -> None:
+        self._root, self._name, self.run = root, name, name.partition(".")[0]
         self._boxes: dict[Path, Outbox] = {}
-        self._held = hold(root / run / "sending", what=f"The spool of run '{run}'")
+        self._held = hold(root / name / "sending", what=f"The spool '{name}'")
         self.points = 0
 
     def turn(self, store: Store) -> bool:
@@ -71,8 +71,8 @@ class Shipping:
                 box.discard()
 
     def _found(self) -> list[Outbox]:
-        own = self._root / self.run
-        for folder in [own, *sorted(self._root.glob(f"{self.run}.*"))]:
+        own = self._root / self._name
+        for folder in [own, *sorted(self._root.glob(f"{self._name}.*"))]:
             if folder not in self._boxes and (folder / "facts.jsonl").exists():
                 self._boxes[folder] = Outbox(folder)
         return list(self._boxes.values())
@@ -119,14 +119,14 @@ class Shipping:
 
 
 def spooled(root: Path) -> list[str]:
-    """Runs that have something in a spool."""
+    """The recorders that left something in a spool, by the names of their folders."""
     folders = root.iterdir() if root.is_dir() else ()
-    return sorted({folder.name.partition(".")[0] for folder in folders if (folder / "facts.jsonl").exists()})
+    return sorted({".".join(one.name.split(".")[:2]) for one in folders if (one / "facts.jsonl").exists()})
 
 
-def is_sending(root: Path, run: str) -> bool:
-    """Whether a living process sends, or still writes, a run's spool."""
-    return any(is_held(root / run / lock) for lock in ("sending", "writing"))
+def is_sending(root: Path, name: str) -> bool:
+    """Whether a living process sends, or still writes, a recorder's folder."""
+    return any(is_held(root / name / lock) for lock in ("sending", "writing"))
 
 
 def _put_file(store: Store, run: str, files: Path, file: KeptFile) -> None:

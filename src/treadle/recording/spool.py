@@ -23,6 +23,7 @@ import numpy.typing as npt
 from treadle.kernel.entity import Entity, from_json, replace, to_json
 from treadle.kernel.errors import Conflict, Invalid
 from treadle.kernel.process import hold, is_held, release
+from treadle.ports.blobs import digest_of
 from treadle.tracking.model import Dataset, Status, check_key
 from treadle.tracking.segments import Points, joined, split, unpack
 
@@ -234,8 +235,8 @@ class Outbox:
 
     @property
     def stream(self) -> str:
-        """The name under which parcels are numbered."""
-        return self.folder.name
+        """The name under which parcels are numbered: no two folders ever have the same."""
+        return digest_of(self.folder.name.encode())[:32]
 
     def next(self) -> Parcel | None:
         """What is to be sent now, the same again until it is ``done``; None when there is nothing."""
