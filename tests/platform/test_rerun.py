@@ -163,6 +163,17 @@ def test_a_command_that_fails_this_time_is_told_with_its_words(script: Path, tmp
             Rerun(platform, bare)
 
 
+def test_a_run_from_a_console_says_that_it_cannot_be_run_again(script: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    lines = f"import treadle\nrun = treadle.run('e', home={str(home)!r})\nrun.finish()\nprint(run.id)\n"
+    for command in (["git", "init", "-q"], ["git", "add", "-A"]):
+        subprocess.run(command, cwd=script, check=True)
+    typed = subprocess.run([sys.executable, "-iq"], input=lines, cwd=script, capture_output=True, text=True, timeout=60)
+    run = next(word for word in typed.stdout.split() if word.startswith("run_"))
+    with embedded(home) as platform, pytest.raises(Conflict, match="came from a console"):
+        Rerun(platform, run).done()
+
+
 def note_packages(platform: Embedded, run: str, packages: dict[str, str]) -> None:
     """As if the run had had other packages."""
     before = platform.tracking.environment(run=run)

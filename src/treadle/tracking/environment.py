@@ -61,7 +61,7 @@ def capture(seed: int | None = None, *, root: Path | None = None, command: list[
     inside = root is not None and here.is_relative_to(root)
     packages, from_folders = installed()
     return Environment(
-        command=sys.orig_argv[1:] if command is None else command,
+        command=_command() if command is None else command,
         root=str(root or ""),
         folder=here.relative_to(root).as_posix() if root and inside else "",
         python=platform.python_version(),
@@ -74,6 +74,12 @@ def capture(seed: int | None = None, *, root: Path | None = None, command: list[
         left_out=len(_sources(root)[1]) if root else 0,
         **_commit(root) if root else {},
     )
+
+
+def _command() -> list[str]:
+    """What followed the interpreter; nothing in a console or a notebook, which cannot be run again."""
+    console = hasattr(sys, "ps1") or "ipykernel" in sys.modules
+    return [] if console else sys.orig_argv[1:]
 
 
 def code_root() -> Path | None:
