@@ -5,6 +5,7 @@ from treadle.kernel.event import Event
 from treadle.kernel.operation import ROLES, Role
 
 EVERYWHERE = "*"
+_RANKS: dict[Role | None, int] = {role: rank for rank, role in enumerate(ROLES)}
 
 
 class Token(Entity):
@@ -37,8 +38,8 @@ class Caller(Entity):
 
     def may(self, role: Role, project: str = EVERYWHERE) -> bool:
         """Whether the caller may do what needs a role: in a project, or everywhere."""
-        held = [self.roles[where] for where in (EVERYWHERE, project) if where in self.roles]
-        return any(ROLES.index(one) >= ROLES.index(role) for one in held)
+        needed = _RANKS[role]
+        return _RANKS.get(self.roles.get(EVERYWHERE), -1) >= needed or _RANKS.get(self.roles.get(project), -1) >= needed
 
     def may_somewhere(self, role: Role) -> bool:
         return any(self.may(role, project) for project in self.roles)

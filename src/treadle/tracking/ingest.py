@@ -216,11 +216,12 @@ def _known_runs(transaction: Connection, names: set[str]) -> dict[str, _Run]:
 
 def _of_column(key: str, column: Column) -> _Summary:
     check_key("Metric", key)
-    _check_times(key, min(column.at), max(column.at))
     if len(column.values) == 1:
-        value = column.values[0]
+        value, at = column.values[0], column.at[0]
+        _check_times(key, at, at)
         number = None if value != value else value
-        return _Summary(1, (*split(column.steps[0]), column.at[0]), value, number, number)
+        return _Summary(1, (*split(column.steps[0]), at), value, number, number)
+    _check_times(key, min(column.at), max(column.at))
     places = [(*split(step), at) for step, at in zip(column.steps, column.at, strict=True)]
     last = max(range(len(places)), key=lambda place: (places[place], place))
     numbers = [value for value in column.values if value == value]

@@ -12,7 +12,7 @@ from treadle.http.auth import Doorkeeper
 from treadle.http.commit import GroupCommit
 from treadle.http.mlflow import models, runs
 from treadle.http.mlflow.wire import MAX_BODY_BYTES, PREFIXES, failed
-from treadle.http.rights import Rights, demand
+from treadle.http.rights import Rights, demand_somewhere
 from treadle.kernel.entity import reading
 from treadle.kernel.errors import Invalid, TooLarge, TreadleError
 from treadle.platform.wiring import Embedded
@@ -69,14 +69,15 @@ class FastWrites:
 
     async def _take(self, write: _Write, scope: Scope, receive: Receive) -> None:
         caller = await self._doors.caller(Request(scope))
-        if not caller.may_somewhere("editor"):
-            demand(caller, "editor")
+        limited = not caller.may("editor")
+        if limited:
+            demand_somewhere(caller, "editor")
         body = await _body(receive)
         with reading(write.kind):
             ask = write.decode(body)
         incoming = write.read(ask)
         told = runs.for_models(ask) if isinstance(ask, runs.LogMetric | runs.LogBatch) else []
-        if not caller.may("editor"):
+        if limited:
             named = {"run": incoming.run, "model_id": [model for model, _ in told]}
             await run_in_threadpool(self._rights.demand, caller, "editor", named)
         try:
