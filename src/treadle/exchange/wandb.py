@@ -46,11 +46,16 @@ def import_wandb(folder: Path, tracking: Tracking, blobs: Blobs, progress: Progr
             taking.tally.left["files that are no runs of W&B, or end before they begin"] += 1
             continue
         project, run = about
-        projects.setdefault(project, {})["".join(c if c.isalnum() else "-" for c in f"{project}-{run}")[-64:]] = file
+        projects.setdefault(project, {})[_id(project, run)] = file
     for project, runs in projects.items():
         experiment = taking.experiment(project, tags={"wandb.project": project})
         taking.runs(list(runs), partial(_read, taking, experiment, runs))
     return taking.report()
+
+
+def _id(project: str, run: str) -> str:
+    """A run's id here: its own there is unique in its project only."""
+    return "".join(letter if letter.isalnum() else "-" for letter in f"{project}-{run}")[-64:]
 
 
 def records(file: Path) -> Iterator[bytes]:
@@ -268,8 +273,6 @@ def _item(item: Message) -> tuple[str, Any]:
         if field in item:
             value = item[field][0]
             return key, _decoded(value) if field == 7 else value
-    if 2 in item and 1 not in item and len(item) == 1:
-        return key, None
     return key, None
 
 
