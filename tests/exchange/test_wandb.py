@@ -13,11 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.scope.within import within
+from treadle.exchange.taking import run_id
 from treadle.exchange.wandb import BLOCK, HEAD, import_wandb, message, records
 from treadle.kernel.errors import Invalid
 from treadle.platform.start import embedded
 from treadle.platform.wiring import Embedded
 
+FIRST = run_id("p", "first")
 CLIENT = Path(__file__).parents[2] / ".clients" / "wandb" / "bin" / "python"
 
 
@@ -43,22 +45,22 @@ def test_runs_come_in_with_all_that_can_be_carried(written: Path, home: Embedded
     came = import_wandb(written, home.tracking, home.blobs)
     again = import_wandb(written, home.tracking, home.blobs)
     assert (came.runs, came.experiments, again.runs, again.runs_here_already, again.points) == (2, 1, 0, 2, 0)
-    run = home.tracking.get(run="p-first")
+    run = home.tracking.get(run=FIRST)
     assert (run.name, run.status) == ("first", "finished")
     assert run.params == {"lr": "0.1", "opt.name": "adam", "opt.betas": "[0.9, 0.99]"}
     assert (run.tags["mlflow.note.content"], run.tags["wandb.tags"], run.tags["wandb.group"]) == ("why", "a, b", "g")
-    loss = home.tracking.history(run="p-first", key="loss")
+    loss = home.tracking.history(run=FIRST, key="loss")
     assert [(point.step, point.value) for point in loss] == [(step, 1 / (step + 1)) for step in range(200)]
-    assert [point.value for point in home.tracking.history(run="p-first", key="nested.x")] == list(range(200))
-    odd = home.tracking.history(run="p-first", key="odd")
+    assert [point.value for point in home.tracking.history(run=FIRST, key="nested.x")] == list(range(200))
+    odd = home.tracking.history(run=FIRST, key="odd")
     assert [point.step for point in odd] == [2, 3] and math.isnan(odd[0].value) and odd[1].value == math.inf
     assert run.metrics["best"] == 0.2 and not any(key.startswith("img") for key in run.metrics)
-    files = {file.path: file.digest for file in home.tracking.artifacts(run="p-first")}
+    files = {file.path: file.digest for file in home.tracking.artifacts(run=FIRST)}
     assert home.blobs.get(files["f.txt"]) == b"file" and b"console line" in home.blobs.get(files["output.log"])
     assert any(path.startswith("media/images/img") for path in files)
     assert [count for reason, count in came.left_behind.items() if reason.startswith("media")] != []
-    bad = home.tracking.get(run="p-bad")
-    assert (bad.status, [p.step for p in home.tracking.history(run="p-bad", key="loss")]) == ("failed", [7])
+    bad = home.tracking.get(run=run_id("p", "bad"))
+    assert (bad.status, [p.step for p in home.tracking.history(run=run_id("p", "bad"), key="loss")]) == ("failed", [7])
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -74,9 +76,9 @@ def test_a_file_that_ends_anywhere_gives_what_came_before(
     came = import_wandb(folder, home.tracking, home.blobs)
     assert came.runs + sum(came.left_behind.values()) >= 1
     if came.runs:
-        points = home.tracking.points(run="p-first", key="loss")
+        points = home.tracking.points(run=FIRST, key="loss")
         assert points.whole.tolist() == list(range(len(points)))
-        assert home.tracking.get(run="p-first").status == "killed" or cut > 0.9 * len(whole)
+        assert home.tracking.get(run=FIRST).status == "killed" or cut > 0.9 * len(whole)
 
 
 def test_a_damaged_byte_ends_the_reading_and_is_told(written: Path, tmp_path: Path, home: Embedded) -> None:
@@ -87,7 +89,7 @@ def test_a_damaged_byte_ends_the_reading_and_is_told(written: Path, tmp_path: Pa
     (tmp_path / "damaged" / source.name).write_bytes(content)
     came = import_wandb(tmp_path / "damaged", home.tracking, home.blobs)
     assert came.runs == 1 and any("damaged" in reason for reason in came.left_behind)
-    assert 0 < len(home.tracking.points(run="p-first", key="loss")) < 200
+    assert 0 < len(home.tracking.points(run=FIRST, key="loss")) < 200
 
 
 def log_of(bodies: list[bytes]) -> bytes:
@@ -138,3 +140,8 @@ def test_whatever_bytes_come_are_read_or_refused(content: bytes, body: bytes) ->
 def test_a_folder_without_runs_is_refused(tmp_path: Path, home: Embedded) -> None:
     with pytest.raises(Invalid, match="no offline runs"):
         import_wandb(tmp_path, home.tracking, home.blobs)
+
+
+def test_runs_of_two_projects_are_never_taken_for_one() -> None:
+    ids = [run_id("a-b", "c"), run_id("a", "b-c"), run_id("a/b", "c"), run_id("a", "b/c"), run_id("a", "c" * 90)]
+    assert len(set(ids)) == 5 and all(len(id) <= 64 for id in ids)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import duckdb
 
 from treadle.exchange.report import Imported, Progress
-from treadle.exchange.taking import Taking
+from treadle.exchange.taking import Taking, run_id
 from treadle.kernel.clock import to_micros
 from treadle.kernel.errors import Invalid
 from treadle.ports.blobs import Blobs
@@ -56,7 +56,7 @@ def import_neptune(
             projects.setdefault(project if project != "." else folder.name, {}).setdefault(run, []).append(part)
     for project, runs in projects.items():
         experiment = taking.experiment(project, tags={"neptune.project": project})
-        ids = {f"{_id(project)}-{run}"[:64]: run for run in runs}
+        ids = {run_id(project, run): run for run in runs}
         taking.runs(list(ids), partial(_read, taking, experiment, runs, ids, files or folder))
     return taking.report()
 
@@ -72,10 +72,6 @@ def _runs_of(part: Path) -> list[str]:
             return [str(row[0]) for row in found.fetchall()]
     except duckdb.Error as error:
         raise Invalid(f"'{part}' cannot be read as Parquet: {str(error).splitlines()[0]}") from error
-
-
-def _id(project: str) -> str:
-    return "".join(letter if letter.isalnum() else "-" for letter in project)[-30:]
 
 
 def _read(

@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from treadle.exchange.report import Imported, Progress, Tally
-from treadle.ports.blobs import Blobs
+from treadle.ports.blobs import Blobs, digest_of
 from treadle.tracking.model import LONGEST_KEY, LONGEST_VALUE, Experiment, PastRun
 from treadle.tracking.service import Tracking
 
@@ -83,6 +83,12 @@ class Taking:
 
     def report(self) -> Imported:
         return self.tally.report()
+
+
+def run_id(project: str, run: str) -> str:
+    """What a run is called here whose id is its own in its project only: no two of them are called the same."""
+    plain = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in run)
+    return f"{plain[-47:]}-{digest_of(f'{project}{chr(0)}{run}'.encode())[:16]}"
 
 
 def local_folder(uri: str) -> Path | None:

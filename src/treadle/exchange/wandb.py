@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 from treadle.exchange.report import Imported, Progress
-from treadle.exchange.taking import Taking
+from treadle.exchange.taking import Taking, run_id
 from treadle.kernel.clock import from_micros
 from treadle.kernel.errors import Invalid
 from treadle.ports.blobs import Blobs
@@ -46,16 +46,11 @@ def import_wandb(folder: Path, tracking: Tracking, blobs: Blobs, progress: Progr
             taking.tally.left["files that are no runs of W&B, or end before they begin"] += 1
             continue
         project, run = about
-        projects.setdefault(project, {})[_id(project, run)] = file
+        projects.setdefault(project, {})[run_id(project, run)] = file
     for project, runs in projects.items():
         experiment = taking.experiment(project, tags={"wandb.project": project})
         taking.runs(list(runs), partial(_read, taking, experiment, runs))
     return taking.report()
-
-
-def _id(project: str, run: str) -> str:
-    """A run's id here: its own there is unique in its project only."""
-    return "".join(letter if letter.isalnum() else "-" for letter in f"{project}-{run}")[-64:]
 
 
 def records(file: Path) -> Iterator[bytes]:
