@@ -7,19 +7,29 @@ from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import pytest
 import yaml
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from tests import models
 from tests.platform.test_rerun import PIPELINE, ran
 from treadle.kernel.errors import Invalid, NotFound
 from treadle.platform.start import embedded
 from treadle.platform.wiring import Embedded
+from treadle.registry import card
 from treadle.tracking.model import Dataset
 
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+VALUES = st.recursive(
+    TEXT | st.floats(allow_nan=False, allow_infinity=False) | st.integers(),
+    lambda inner: st.lists(inner, max_size=3),
+    max_leaves=5,
+)
 HOSTILE = "<script>alert(1)</script> | a: 'b' `c` # d\n--- *e*"
 PROJECT = """
 [project]
@@ -91,7 +101,7 @@ def test_the_deployed_come_first_and_the_deleted_are_still_told(open_home: Calla
         platform.registry.create_model(name=name)
         platform.registry.register_source(model=name, source=f"s3://{name}", run=run)
     platform.registry.delete_version(model="b", number=1)
-    platform.lineage._places = lambda model, _: ["desk"] if model == "c" else []
+    platform.lineage._places = lambda: {("c", 1): ["desk"]}
     found = platform.lineage.seen(data="1234567890")
     assert [(one.version, one.endpoints, one.deleted) for one in found] == [
         ("c:1", ["desk"], False),
@@ -148,6 +158,12 @@ def test_a_card_begins_with_front_matter_that_hubs_read(trained: Embedded) -> No
     assert "ranks well \\| enough" in body and "Approved by" in body
 
 
+@example({"a": 1e-06, "b": "\U0001f600"})
+@given(st.dictionaries(st.text(min_size=1, max_size=5).filter(str.isidentifier), VALUES, max_size=4))
+def test_front_matter_is_read_back_as_it_was(value: dict[str, Any]) -> None:
+    assert yaml.safe_load(card._yaml(value) or "{}") == value
+
+
 class Tags(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
@@ -171,10 +187,10 @@ def test_the_bill_of_materials_is_valid_and_the_same_each_time(trained: Embedded
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(found)) is None
     assert found == trained.lineage.bom(version="p:1")
     model = found["metadata"]["component"]
-    assert model["modelCard"]["quantitativeAnalysis"]["performanceMetrics"][1]["type"] == "roc_auc"
+    assert model["modelCard"]["quantitativeAnalysis"]["performanceMetrics"][0]["type"] == "roc_auc"
     (data, *_) = [one for one in found["components"] if one["type"] == "data"]
     assert model["modelCard"]["modelParameters"]["datasets"] == [{"ref": data["bom-ref"]}]
-    purls = [one["purl"] for one in found["components"] if one["type"] == "library"]
+    purls = [one.get("purl", "") for one in found["components"] if one["type"] == "library"]
     assert any(purl.startswith("pkg:pypi/scikit-learn@") for purl in purls)
 
 

@@ -74,13 +74,17 @@ class Delivery:
             return f"it is live on endpoint '{endpoint}'. Deploy another version there first."
         return None if rollout is None else f"rollout '{rollout}' brings it. Abort that first."
 
-    def places(self, model: str, number: int) -> list[str]:
-        """The endpoints on which a version is live, or which a rollout brings it to."""
-        live = select(endpoints.c.name).where(endpoints.c.model == model, endpoints.c.champion == number)
-        here = (rollouts.c.model == model) & (rollouts.c.number == number) & rollouts.c.ended_at.is_(None)
+    def places(self) -> dict[tuple[str, int], list[str]]:
+        """The endpoints on which versions are live, or which rollouts bring them to, by model and number."""
+        live = select(endpoints.c.model, endpoints.c.champion, endpoints.c.name).where(
+            endpoints.c.champion.is_not(None)
+        )
+        coming = select(rollouts.c.model, rollouts.c.number, rollouts.c.endpoint).where(rollouts.c.ended_at.is_(None))
+        found: dict[tuple[str, int], set[str]] = {}
         with self._database.read() as connection:
-            coming = connection.scalars(select(rollouts.c.endpoint).where(here)).all()
-            return sorted({*connection.scalars(live), *coming})
+            for model, number, endpoint in [*connection.execute(live), *connection.execute(coming)]:
+                found.setdefault((model, number), set()).add(endpoint)
+        return {version: sorted(names) for version, names in found.items()}
 
     @command()
     def deploy(

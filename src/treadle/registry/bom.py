@@ -3,10 +3,13 @@
 import re
 from importlib.metadata import version as version_of
 from typing import Any
+from urllib.parse import quote
 from uuid import NAMESPACE_URL, uuid5
 
 from treadle.registry.facts import Facts, Input
 
+NO_METRICS = ("answers", "champion")
+"""Checks of a verdict whose figures are no measure of the model alone."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -76,7 +79,7 @@ def _model(facts: Facts) -> dict[str, Any]:
 def _metrics(facts: Facts) -> list[dict[str, Any]]:
     found = []
     for finding in facts.verdict.findings if facts.verdict else []:
-        if finding.value is None:
+        if finding.value is None or finding.check in NO_METRICS:
             continue
         one: dict[str, Any] = {"type": finding.metric, "value": f"{finding.value:.6g}", "slice": finding.check}
         if finding.low is not None and finding.high is not None:
@@ -100,7 +103,7 @@ def _dataset(one: Input) -> dict[str, Any]:
             "bom-ref": _data_ref(one),
             "name": one.name,
             "version": one.digest,
-            "hashes": [{"alg": "BLAKE3", "content": one.digest}] if _DIGEST.fullmatch(one.digest) else [],
+            "hashes": [{"alg": "BLAKE3", "content": one.digest}] if one.kept else [],
             "licenses": [{"license": {"name": one.licence}}] if one.licence else [],
             "data": [about_known],
         }
@@ -113,8 +116,9 @@ def _packages(facts: Facts) -> list[dict[str, Any]]:
         return []
     found = []
     for name, version in facts.environment.packages.items():
-        purl = f"pkg:pypi/{re.sub(r'[-_.]+', '-', name).lower()}@{version}"
-        found.append({"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl})
+        purl = f"pkg:pypi/{re.sub(r'[-_.]+', '-', name).lower()}@{quote(version, safe='')}"
+        one = {"type": "library", "bom-ref": purl, "name": name, "version": version}
+        found.append(one if name in facts.environment.from_folders else {**one, "purl": purl})
     return found
 
 

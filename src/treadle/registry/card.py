@@ -6,8 +6,10 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
+from treadle.registry.bom import NO_METRICS
 from treadle.registry.facts import Facts
 
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
@@ -25,11 +27,7 @@ def markdown(facts: Facts) -> str:
 def front_matter(facts: Facts) -> dict[str, Any]:
     """What a hub indexes a model by."""
     version, verdict = facts.version, facts.verdict
-    measured = (
-        [f for f in verdict.findings if f.value is not None and f.check not in ("answers", "champion")]
-        if verdict
-        else []
-    )
+    measured = [f for f in verdict.findings if f.value is not None and f.check not in NO_METRICS] if verdict else []
     task = f"tabular-{facts.task}" if facts.task else "other"
     results = [
         {
@@ -86,8 +84,20 @@ def _between(low: float | None, high: float | None) -> str:
 
 
 def _yaml(value: dict[str, Any]) -> str:
-    """A mapping as YAML: each value as JSON, which YAML is a superset of, so nothing has to be quoted twice."""
-    return "".join(f"{key}: {json.dumps(one, ensure_ascii=True)}\n" for key, one in value.items())
+    return "".join(f"{key}: {_flow(one)}\n" for key, one in value.items())
+
+
+def _flow(value: Any) -> str:
+    """A value on one line of YAML, read back as it was by readers of YAML 1.1 too, which take ``1e-06`` for text."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_flow(key)}: {_flow(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    if isinstance(value, float):
+        text = repr(value)
+        return text if "." in text or "e" not in text else text.replace("e", ".0e")
+    quoted = json.dumps(value, ensure_ascii=False)
+    return _UNPRINTABLE.sub(lambda found: f"\\U{ord(found[0]):08x}", quoted)
 
 
 def _plain(text: object) -> str:

@@ -10,10 +10,11 @@ from treadle.tracking.model import Run
 
 
 class Input(Entity):
-    """A dataset version that a model saw, with what the inventory says of it."""
+    """A dataset version that a model saw, with what the inventory says of it. ``kept``: its content is here, so its digest is our hash."""
 
     name: str
     digest: str
+    kept: bool = False
     label: str | None = None
     owner: str = ""
     licence: str = ""

@@ -28,8 +28,8 @@ from treadle.tracking.tables import run_datasets, runs
 
 SHORTEST, WHOLE = 6, 64
 """Characters of a digest that name it, and those of a whole one of ours."""
-Places = Callable[[str, int], list[str]]
-"""The endpoints on which a version of a model is live, or is being brought to."""
+Places = Callable[[], dict[tuple[str, int], list[str]]]
+"""The endpoints on which versions are live, or are being brought to, by model and number."""
 
 
 class Descendant(Entity):
@@ -83,13 +83,14 @@ class Lineage:
             raise Invalid(
                 f"'{data}' begins {len(digests)} datasets: {', '.join(sorted(digests)[:5])}. Give more of it."
             )
+        places = self._places()
         found = [
             Descendant(
                 version=f"{row.model}:{row.number}",
                 run=row.id,
                 dataset=row.name,
                 digest=row.digest,
-                endpoints=self._places(row.model, row.number),
+                endpoints=places.get((row.model, row.number), []),
                 deleted=row.deleted_at is not None,
             )
             for row in rows
@@ -111,13 +112,13 @@ class Lineage:
             run=run,
             code=kept.get(CODE),
             environment=self._tracking.environment(run=found.run) if known else None,
-            data=[_input(one.name, one.digest, spec) for one in self._tracking.datasets(run=found.run)]
+            data=[self._input(one.name, one.digest, spec) for one in self._tracking.datasets(run=found.run)]
             if known
             else [],
             verdict=self._verdict(found),
             approved=self._registry.verify_approval(model=found.model, number=found.number),
             signature=self._signature(found),
-            endpoints=self._places(found.model, found.number),
+            endpoints=self._places().get((found.model, found.number), []),
         )
 
     @query()
@@ -130,6 +131,15 @@ class Lineage:
     def bom(self, *, version: str) -> dict[str, Any]:
         """A version's bill of materials as CycloneDX 1.6: the model with its card, its data, and the packages it was made with."""
         return bom.cyclonedx(self.of(version=version))
+
+    def _input(self, name: str, digest: str, spec: ProjectSpec | None) -> Input:
+        """Data with what the inventory says of it, and whether its content is here under that digest."""
+        kept = re.fullmatch(r"[0-9a-f]{64}", digest) is not None and self._blobs.has(digest)
+        source = spec.data.get(name) if spec else None
+        if source is None:
+            return Input(name=name, digest=digest, kept=kept)
+        told = {field: getattr(source, field) for field in ("owner", "licence", "sensitivity")}
+        return Input(name=name, digest=digest, kept=kept, label=source.label, **told)
 
     def _spec(self, project: str) -> ProjectSpec | None:
         try:
@@ -146,11 +156,3 @@ class Lineage:
             return None
         file = read_tree(self._blobs, version.package).files.get(SIGNATURE)
         return from_json(self._blobs.get(file.digest), Signature) if file else None
-
-
-def _input(name: str, digest: str, spec: ProjectSpec | None) -> Input:
-    source = spec.data.get(name) if spec else None
-    if source is None:
-        return Input(name=name, digest=digest)
-    told = {field: getattr(source, field) for field in ("owner", "licence", "sensitivity")}
-    return Input(name=name, digest=digest, label=source.label, **told)

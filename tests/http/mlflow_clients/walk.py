@@ -552,7 +552,12 @@ def check_traces():
     mlflow.log_feedback(trace_id=id, name="good", value=True)
     again = mlflow.get_trace(id)
     assert (again.info.tags["k"], again.info.assessments[0].name) == ("v", "good")
-    assert mlflow.search_traces(filter_string="trace.status = 'OK' AND tags.k = 'v'", return_type="list")
+    wanted = (
+        "trace.status = 'OK' AND tags.k = 'v'"  # the client sends a trace's status after its spans, when it gets to it
+    )
+    while not mlflow.search_traces(filter_string=wanted, return_type="list"):
+        assert time.monotonic() < until, mlflow.get_trace(id).info
+        time.sleep(0.2)
     assert not mlflow.search_traces(filter_string="trace.status = 'ERROR'", return_type="list")
     assert CLIENT.delete_traces(experiment_id=trace.info.experiment_id, trace_ids=[id]) == 1
 
