@@ -1,6 +1,11 @@
 """Child processes and forks do what an executor must do."""
 
-from treadle.testing.executor import ExecutorSuite
+import os
+import signal
+from pathlib import Path
+
+from treadle.ports.executor import Executor
+from treadle.testing.executor import ExecutorSuite, ended, wait_for_log
 
 
 class TestSubprocess(ExecutorSuite):
@@ -9,3 +14,18 @@ class TestSubprocess(ExecutorSuite):
 
 class TestForkserver(ExecutorSuite):
     backend = scheme = "forkserver"
+
+    def test_forks_end_with_their_zygote_also_when_another_has_taken_its_place(self, executor: Executor) -> None:
+        executor.start(self.launch("a.1", "abandoned"))
+        fork = int(wait_for_log(executor, "a.1", lines=1)[0])
+        zygote = int(Path(f"/proc/{fork}/stat").read_text().rpartition(")")[2].split()[1])
+        os.kill(zygote, signal.SIGKILL)
+        wait_until_dead(zygote)
+        executor.start(self.launch("b.1", "say", "hello", "0"))
+        assert ended(executor, "a.1") == -signal.SIGKILL
+        assert ended(executor, "b.1") == 0
+
+
+def wait_until_dead(pid: int) -> None:
+    """Wait for the end of a child of this process without taking its exit code from whoever waits for it."""
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)

@@ -10,6 +10,7 @@ from tests.http.mlflow_clients import test_walk
 from tests.platform.test_up import up
 from treadle.exchange.mlflow import import_mlflow
 from treadle.exchange.mlruns import import_mlruns
+from treadle.exchange.taking import Taking
 from treadle.kernel.errors import Invalid, Unavailable
 from treadle.platform.start import embedded
 from treadle.platform.wiring import Embedded
@@ -122,6 +123,24 @@ def test_a_file_store_comes_in_whole_also_from_where_it_was_moved_to(tmp_path: P
         assert platform.tracking.experiments(view="deleted")[0].name == "gone"
         assert platform.registry.resolve(ref="m1@prod").source == "s3://y"
         assert platform.registry.get(model="m1", number=1).stage == "Staging"
+
+
+def test_what_never_had_a_place_for_files_brings_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = tmp_path / "here"
+    run = here / "mlruns" / "7" / "b0b"
+    run.mkdir(parents=True)
+    (here / "private.txt").write_text("of no run")
+    (run.parent / "meta.yaml").write_text("name: bare\nexperiment_id: '7'\nlifecycle_stage: active\n")
+    (run / "meta.yaml").write_text("run_id: b0b\nstart_time: 1700000000000\nstatus: 3\n")
+    monkeypatch.chdir(here)
+    with embedded(tmp_path / "home") as platform:
+        came = import_mlruns(here / "mlruns", platform.tracking, platform.registry, platform.blobs)
+        assert (came.runs, came.artifacts) == (1, 0)
+        taking = Taking("mlflow", platform.tracking, platform.blobs, lambda *_: None)
+        taking.folder("logged/m", "")
+        assert platform.tracking.artifacts_at("logged/m") == []
+        taking.folder("logged/m", ".")
+        assert "private.txt" in {file.path for file in platform.tracking.artifacts_at("logged/m")}
 
 
 def test_a_folder_that_is_no_file_store_is_refused(tmp_path: Path) -> None:

@@ -72,7 +72,8 @@ def _runs(taking: Taking, experiment: Experiment, folders: dict[str, Path], new:
 def _run(taking: Taking, experiment: Experiment, folder: Path, meta: dict[str, Any]) -> PastRun:
     tags = taking.texts(_texts(folder / "tags"))
     uri = str(meta.get("artifact_uri") or "")
-    moved = local_folder(uri) is not None and not (local_folder(uri) or folder).is_dir()  # copied here from elsewhere
+    place = local_folder(uri)
+    moved = not uri or (place is not None and not place.is_dir())  # copied here from elsewhere
     taking.folder(f"{experiment.id}/{folder.name}/artifacts", str(folder / "artifacts") if moved else uri)
     deleted = meta.get("lifecycle_stage") == "deleted"
     return PastRun(

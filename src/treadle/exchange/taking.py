@@ -52,6 +52,8 @@ class Taking:
 
     def folder(self, root: str, uri: str) -> None:
         """Put the files of a folder on this machine's disk below a root; those in a store elsewhere stay there, and are still found."""
+        if not uri:  # nothing was ever kept
+            return
         folder = local_folder(uri)
         if folder is None:
             self.tally.left["folders of artifacts that are in a store elsewhere (they stay there)"] += 1
@@ -92,7 +94,9 @@ def run_id(project: str, run: str) -> str:
 
 
 def local_folder(uri: str) -> Path | None:
-    """The folder that an artifact's URI names on this machine's disk; None for one elsewhere."""
+    """The folder that an artifact's URI names on this machine's disk; None for one elsewhere, and for no URI."""
+    if not uri:
+        return None
     if uri.startswith("file:"):
         return Path(unquote(urlsplit(uri).path))
     return None if "://" in uri or ":/" in uri else Path(uri)

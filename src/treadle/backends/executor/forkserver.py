@@ -23,7 +23,9 @@ class Forkserver(Subprocess):
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self._zygote: subprocess.Popen[str] | None = None
-        self._forks: dict[str, int] = {}
+        self._forks: dict[
+            str, tuple[int, subprocess.Popen[str]]
+        ] = {}  # name → its process, and the zygote it ends with
 
     def start(self, launch: Launch) -> None:
         if launch.arguments[:2] != [sys.executable, "-m"]:
@@ -45,18 +47,16 @@ class Forkserver(Subprocess):
     def poll(self, name: str) -> int | None:
         if name not in self._forks:
             return super().poll(name)
-        if (self._folder / f"{name}.exit").exists():
-            del self._forks[name]
-            return self._remembered(name)
-        if self._zygote is None or self._zygote.poll() is not None:  # its forks end with it
-            del self._forks[name]
-            return self._remembered(name)
-        return None
+        _, zygote = self._forks[name]
+        if zygote.poll() is None and not (self._folder / f"{name}.exit").exists():
+            return None
+        del self._forks[name]
+        return self._remembered(name)
 
     def cancel(self, name: str) -> None:
-        pid = self._forks.get(name)
-        if pid is None:
+        if name not in self._forks:
             return super().cancel(name)
+        pid, _ = self._forks[name]
         until = time.monotonic() + GRACE_SECONDS
         with suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGTERM)
@@ -78,7 +78,7 @@ class Forkserver(Subprocess):
             self._zygote.wait()
             self._zygote = None
 
-    def _fork(self, order: str) -> int:
+    def _fork(self, order: str) -> tuple[int, subprocess.Popen[str]]:
         if self._zygote is None or self._zygote.poll() is not None:
             self._zygote = subprocess.Popen(
                 [sys.executable, "-m", "treadle.backends.executor.zygote"],
@@ -93,7 +93,7 @@ class Forkserver(Subprocess):
         answer = answers.readline()
         if not answer:
             raise Unavailable("The process that starts jobs has died. The next job starts a new one.")
-        return int(answer)
+        return int(answer), self._zygote
 
     def _pipes(self) -> tuple[IO[str], IO[str]]:
         assert self._zygote is not None
