@@ -6,29 +6,32 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import onnxruntime
 import uvicorn
-
-from treadle.backends.runtime.onnx import OnnxRuntime
-from treadle.ports.runtime import open_model
 
 
 def application(package: Path) -> Any:
-    signature, model = open_model(package, OnnxRuntime())
+    session = onnxruntime.InferenceSession(str(package / "model.onnx"), one_thread())
+    taken, given = session.get_inputs()[0].name, [session.get_outputs()[-1].name]
     decode, encode = msgspec.json.Decoder().decode, msgspec.json.Encoder().encode
-    kinds = [(field.name, np.float32 if field.kind == "number" else object) for field in signature.inputs]
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:
         message = await receive()
         content = b"{}"
         if scope["method"] == "POST":
-            row = decode(message["body"])["dataframe_records"][0]
-            columns = {name: np.array([row[name]], dtype=kind) for name, kind in kinds}
-            content = encode({"predictions": model.predict(columns).tolist()})
+            rows = np.array(decode(message["body"])["instances"], dtype=np.float32)
+            content = encode({"predictions": session.run(given, {taken: rows})[0][:, 1].tolist()})
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 
     return answer
+
+
+def one_thread() -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return options
 
 
 if __name__ == "__main__":

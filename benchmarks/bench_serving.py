@@ -1,8 +1,8 @@
 """One-row JSON predictions per second of a model server on one core, beside the bare limit in the same run.
 
 The bare limit is uvicorn with a raw ASGI function that decodes the row, calls ONNX Runtime and encodes the answer: no
-routing, no checks, no log. Both serve the same model of 100 trees over 16 columns, pinned to one core, with the load
-on the other, in turn. With ``wrk`` on the PATH that is the load; else a client of our own, which may be the slower part.
+routing, no checks, no log. Treadle routes between a champion and a canary, logs every prediction and counts it for
+drift. Both serve the same model of 100 trees over 20 columns, pinned to one core, with the load on the other, in turn. With ``wrk`` on the PATH that is the load; else a client of our own, which may be the slower part.
 """
 
 import json
@@ -14,15 +14,11 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
 import pandas as pd
-from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OrdinalEncoder
 
 from treadle.backends.exporter.sklearn import SklearnExporter
 from treadle.backends.runtime.onnx import OnnxRuntime
@@ -30,8 +26,8 @@ from treadle.kernel.entity import to_json
 from treadle.ports.target import EndpointSpec, Variant
 from treadle.training.package import Model
 
-CONNECTIONS, SECONDS, ROUNDS = 32, 4, 5
-TEXT, NUMBERS = 4, 12
+CONNECTIONS, SECONDS, ROUNDS = 32, 3, 3
+COLUMNS = 20
 
 
 def main() -> None:
@@ -53,26 +49,24 @@ def main() -> None:
     print(json.dumps(line))
 
 
-def prepare(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """An endpoint's folder with one packaged model, and a row to ask about."""
+def prepare(folder: Path) -> tuple[Path, list[float]]:
+    """An endpoint's folder with a champion and a canary of it, and a row to ask about."""
     random = np.random.default_rng(0)
-    texts = {f"t{i}": random.choice([f"v{j}" for j in range(20)], 5000) for i in range(TEXT)}
-    numbers = {f"n{i}": random.normal(size=5000) for i in range(NUMBERS)}
-    inputs = pd.DataFrame({**texts, **numbers})
+    inputs = pd.DataFrame({f"n{i}": random.normal(size=5000) for i in range(COLUMNS)})
     truth = (inputs.n0 + inputs.n1 > 0).astype(int)
-    encode = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
-    columns = make_column_transformer((encode, list(texts)), ("passthrough", list(numbers)))
-    trees = HistGradientBoostingClassifier(max_iter=100, max_leaf_nodes=15, early_stopping=False)
+    trees = HistGradientBoostingClassifier(max_iter=100, early_stopping=False).fit(inputs, truth)
     endpoint = folder / "bench"
     package = endpoint / "packages" / "p"
     package.mkdir(parents=True)
-    Model(make_pipeline(columns, trees).fit(inputs, truth), inputs).save(package, SklearnExporter(), OnnxRuntime())
-    spec = EndpointSpec(name="bench", generation=1, variants=[Variant(version="bench:1", package="p")])
+    Model(trees, inputs).save(package, SklearnExporter(), OnnxRuntime())
+    champion = Variant(version="bench:1", package="p", weight=0.9)
+    canary = Variant(version="bench:2", package="p", role="candidate", weight=0.1)
+    spec = EndpointSpec(name="bench", generation=1, variants=[champion, canary])
     (endpoint / "spec.json").write_bytes(to_json(spec))
-    return endpoint, {k: v.item() if hasattr(v, "item") else v for k, v in inputs.iloc[0].to_dict().items()}
+    return endpoint, inputs.iloc[0].tolist()
 
 
-def measure(server: str, folder: Path, row: dict[str, Any]) -> float:
+def measure(server: str, folder: Path, row: list[float]) -> float:
     """Requests answered per second by one server, started for the purpose on the first core."""
     port = 18000 + os.getpid() % 1000
     command = {
@@ -87,7 +81,7 @@ def measure(server: str, folder: Path, row: dict[str, Any]) -> float:
     process = subprocess.Popen(pinned(0, command))
     try:
         wait(f"http://127.0.0.1:{port}/ping")
-        body = json.dumps({"dataframe_records": [row]})
+        body = json.dumps({"instances": [row]})
         answer = httpx.post(
             f"http://127.0.0.1:{port}/invocations", content=body, headers={"content-type": "application/json"}
         )
@@ -108,7 +102,7 @@ def load(port: int, body: str, folder: Path) -> float:
         return float(subprocess.run(pinned(1, command), capture_output=True, text=True, check=True).stdout)
     script = folder / "post.lua"
     script.write_text(
-        f"wrk.method = 'POST'\nwrk.body = [[{body}]]\nwrk.headers['content-type'] = 'application/json'\n"
+        f"wrk.method = 'POST'\nwrk.body = [==[{body}]==]\nwrk.headers['content-type'] = 'application/json'\n"
         "done = function(s, l, r) io.write(string.format('%d %d %d\\n', s.requests, s.duration, s.errors.status)) end"
     )
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "-s", str(script), url]

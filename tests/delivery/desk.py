@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
+
 from treadle.data.model import Label
 from treadle.evaluation.tables import evaluations
 from treadle.kernel.clock import ManualClock, to_micros
 from treadle.kernel.entity import to_text
 from treadle.platform.wiring import Embedded
+from treadle.ports.runtime import Field, Layout
 from treadle.registry.model import ModelVersion
 from treadle.scope.model import (
     About,
@@ -21,7 +24,8 @@ from treadle.scope.model import (
     RetrainPolicy,
     RolloutPolicy,
 )
-from treadle.serving.inference_log import LogRow, LogWriter
+from treadle.serving.inference_log import LogBatch, LogWriter
+from treadle.serving.rows import Rows
 
 AUC = Requirement(id="R1", metric="roc_auc", at_least=0.6)
 START = timedelta(days=10_000)
@@ -73,21 +77,27 @@ class Desk:
         self._asked += count
         generation = self.platform.delivery.endpoint(name=self.name).generation
         now = to_micros(self.clock.now())
+        scores = [float(score(n) if callable(score) else score) for n in range(len(names))]
+        columns = {name: [row[name] for row in inputs] for name in inputs[0]} if inputs else {}
+        texts = [name for name, values in columns.items() if isinstance(values[0], str)]
+        fields = [Field(name=name, kind="text" if name in texts else "number") for name in columns]
         self._log.append(
-            [
-                LogRow(
-                    id=name,
-                    at=now,
-                    version="p:1",
-                    role=role,
-                    generation=generation,
-                    micros=micros,
-                    inputs=inputs[n] if inputs else {},
-                    output=None if error else float(score(n) if callable(score) else score),
-                    error=error,
-                )
-                for n, name in enumerate(names)
-            ]
+            LogBatch.of(
+                ids=names,
+                counts=[1] * len(names),
+                micros=[micros] * len(names),
+                at=now,
+                version="p:1",
+                role=role,
+                generation=generation,
+                layout=Layout(fields),
+                rows=Rows(
+                    np.array([columns[f.name] for f in fields if f.kind == "number"]).T.reshape(len(names), -1),
+                    np.array([columns[name] for name in texts], dtype=object).T.reshape(len(names), -1),
+                ),
+                outputs=np.array(scores, dtype=np.float32),
+                errors=dict.fromkeys(range(len(names)), error) if error is not None else {},
+            )
         )
         return names
 

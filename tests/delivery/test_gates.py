@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.special import betaln
 
+from tests.serving.scripted import batch_of
 from treadle.delivery import gates
 from treadle.delivery.gates import Tally
 from treadle.delivery.model import Decision, GateResult
 from treadle.scope.model import Requirement
-from treadle.serving.inference_log import LogRow
 
 KAPPA, LIMIT = 4.0, 20.0
 P99 = Requirement(id="L", metric="latency_ms.p99", at_most=15)
@@ -29,8 +29,8 @@ def direct(k: int, n: int, share: float) -> float:
 
 def tally(role: str, answers: dict[str, float], into: Tally | None = None) -> Tally:
     into = into or Tally()
-    for id, output in answers.items():
-        into.add(LogRow(id=id, at=0, version="m:1", role=role, generation=1, micros=5, inputs={}, output=output))
+    if answers:
+        into.add(batch_of(*answers, role=role, outputs=list(answers.values())))
     return into
 
 
@@ -173,8 +173,8 @@ def test_lower_is_better_for_losses() -> None:
 
 def test_a_tally_counts_rows_errors_and_answers_by_role() -> None:
     seen = tally("candidate", {"a": 1.0, "b": 0.0})
-    seen.add(LogRow(id="c", at=0, version="m:1", role="candidate", generation=1, micros=7, inputs={}, error="broke"))
-    seen.add(LogRow(id="d", at=0, version="m:1", role="champion", generation=1, micros=7, inputs={}, output=[0.5, 0.5]))
+    seen.add(batch_of("c", role="candidate", error="broke"))
+    seen.add(batch_of("d", role="champion"))
     assert (seen.rows("candidate"), seen.rows("champion"), seen.rows("shadow")) == (3, 1, 0)
     assert seen.errors == {"champion": 0, "candidate": 1, "shadow": 0}
     assert seen.answers["candidate"] == {"a": 1.0, "b": 0.0}

@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 
 from tests.delivery.desk import Desk, open_desk, reopened
-from treadle.data.profile import profile
+from treadle.data.profile import REFERENCE, Reference, profile
 from treadle.kernel.entity import to_json
 from treadle.kernel.errors import Invalid
 from treadle.monitoring.model import Window
 from treadle.platform.wiring import Embedded
 from treadle.ports.tree import put_files
 from treadle.scope.model import Requirement, RetrainPolicy
-from treadle.training.package import REFERENCE, Reference
 
 Open = Callable[..., Embedded]
 FOUND = ("DriftFound", "RequirementMissed", "LabelsMissing", "ModelStale")

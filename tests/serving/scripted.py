@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from treadle.kernel.clock import Clock, ManualClock
 from treadle.kernel.entity import to_json
-from treadle.ports.runtime import GRAPH, SIGNATURE, Columns, Field, LoadedModel, Runtime, Signature
+from treadle.kernel.errors import TreadleError
+from treadle.ports.runtime import GRAPH, SIGNATURE, Columns, Field, Layout, LoadedModel, Runtime, Signature
 from treadle.ports.target import EndpointSpec, Variant
-from treadle.serving.engine import Engine, Generation
-from treadle.serving.inference_log import LogRow, LogTail, LogWriter
+from treadle.serving.engine import Answer, Engine, Generation
+from treadle.serving.inference_log import LogBatch, LogRow, LogTail, LogWriter
+from treadle.serving.rows import Rows
 
 T = TypeVar("T")
 COLOUR, SIZE, WEIGHT = (
@@ -74,15 +76,31 @@ def engine(root: Path, *variants: Variant, clock: Clock | None = None, log: LogW
     return Engine(generation(root, *variants), log or LogWriter(root / "log"), clock or ManualClock())
 
 
-def read(engine: Engine, *rows: tuple[str, float]) -> list[Any]:
+def read(engine: Engine, *rows: tuple[str, float]) -> Rows:
     """Rows of (colour, size) as the champion's reader gives them."""
     reader = engine.generation.reader
-    return reader.invocations(json.dumps({"instances": [[colour, size, 0.0] for colour, size in rows]}).encode())[0]
+    return reader.scoring(json.dumps({"instances": [[colour, size, 0.0] for colour, size in rows]}).encode())[0]
+
+
+async def submitted(engine: Engine, request: str, rows: Rows, **options: Any) -> Answer:
+    """The answer, once it is there."""
+    done: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+    def tell(result: Answer | TreadleError) -> None:
+        if done.cancelled():
+            return
+        if isinstance(result, TreadleError):
+            done.set_exception(result)
+        else:
+            done.set_result(result)
+
+    engine.submit(request, rows, tell, **options)
+    return await done
 
 
 async def ask(engine: Engine, request: str, *rows: tuple[str, float]) -> list[Any]:
     """Send rows on the way that the request's id leads."""
-    return (await engine.submit(request, read(engine, *rows))).outputs
+    return (await submitted(engine, request, read(engine, *rows))).outputs
 
 
 def gathered(calls: Callable[[], list[Awaitable[T]]]) -> list[T | BaseException]:
@@ -90,7 +108,8 @@ def gathered(calls: Callable[[], list[Awaitable[T]]]) -> list[T | BaseException]
 
     async def work() -> list[T | BaseException]:
         results = await asyncio.wait_for(asyncio.gather(*calls(), return_exceptions=True), timeout=3)
-        await asyncio.sleep(0)
+        for _ in range(5):  # the shadows' turns come after the answers
+            await asyncio.sleep(0)
         return results
 
     return asyncio.run(work())
@@ -98,3 +117,24 @@ def gathered(calls: Callable[[], list[Awaitable[T]]]) -> list[T | BaseException]
 
 def logged(root: Path) -> list[LogRow]:
     return list(LogTail(root / "log", ManualClock().now()).read())
+
+
+def batch_of(*ids: str, at: int = 0, version: str = "m:1", role: str = "champion", generation: int = 1,
+             micros: int = 5, outputs: list[float] | None = None, inputs: dict[str, list[float]] | None = None,
+             error: str | None = None) -> LogBatch:  # fmt: skip
+    """What a server would log of requests with these ids, one row each."""
+    fields = [Field(name=name, kind="number") for name in inputs or {"size": []}]
+    columns = inputs or {"size": [1.0] * len(ids)}
+    return LogBatch.of(
+        ids=list(ids),
+        counts=[1] * len(ids),
+        micros=[micros] * len(ids),
+        at=at,
+        version=version,
+        role=role,
+        generation=generation,
+        layout=Layout(fields),
+        rows=Rows(np.array([columns[f.name] for f in fields]).T, np.empty((len(ids), 0), dtype=object)),
+        outputs=np.array(outputs or [0.5] * len(ids), dtype=np.float32),
+        errors=dict.fromkeys(range(len(ids)), error) if error is not None else {},
+    )

@@ -7,11 +7,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.serving.scripted import COLOUR, FIELDS, SIZE, ask, engine, gathered, generation, logged, read, variant
+from tests.serving.scripted import (
+    COLOUR,
+    FIELDS,
+    SIZE,
+    ask,
+    engine,
+    gathered,
+    generation,
+    logged,
+    read,
+    submitted,
+    variant,
+)
 from treadle.kernel.errors import Busy, Unavailable
 from treadle.ports.runtime import Field
 from treadle.serving.engine import MAX_BATCH_ROWS, MAX_PENDING, Engine, Generation, ModelFailed
-from treadle.serving.inference_log import LogRow, LogWriter
+from treadle.serving.inference_log import LogBatch, LogWriter
 
 
 class FullDisk(LogWriter):
@@ -21,11 +33,11 @@ class FullDisk(LogWriter):
         super().__init__(folder)
         self.room = room
 
-    def append(self, rows: list[LogRow]) -> None:
+    def append(self, batch: LogBatch) -> None:
         if self.room <= 0:
             raise OSError(28, "No space left on device")
         self.room -= 1
-        super().append(rows)
+        super().append(batch)
 
 
 def ids(count: int) -> list[str]:
@@ -98,7 +110,7 @@ def three_ways(root: Path) -> Generation:
 @pytest.mark.parametrize("pattern", ["{}", "9f3a61c2b04d-{}", "user-{:08d}", "{:032x}", "2013-01-01T{}Z"])
 def test_requests_are_shared_out_by_weight(tmp_path: Path, pattern: str) -> None:
     shared = three_ways(tmp_path)
-    versions = [shared.route(pattern.format(n)).variant.version for n in range(10_000)]
+    versions = [shared.route(pattern.format(n)).served.variant.version for n in range(10_000)]
     assert versions.count("m:2") == pytest.approx(3000, abs=250)
     assert versions.count("m:3") == 0
 
@@ -110,9 +122,9 @@ def test_the_same_request_goes_the_same_way_and_a_larger_share_keeps_whom_it_had
     large = generation(
         tmp_path / "b", variant(tmp_path / "b", "m:1", weight=0.5), variant(tmp_path / "b", "m:2", "candidate", 0.5)
     )
-    first = {request for request in ids(2000) if small.route(request).variant.role == "candidate"}
-    assert first == {request for request in ids(2000) if small.route(request).variant.role == "candidate"}
-    assert first < {request for request in ids(2000) if large.route(request).variant.role == "candidate"}
+    first = {request for request in ids(2000) if small.route(request).served.variant.role == "candidate"}
+    assert first == {request for request in ids(2000) if small.route(request).served.variant.role == "candidate"}
+    assert first < {request for request in ids(2000) if large.route(request).served.variant.role == "candidate"}
 
 
 def canary(root: Path, **candidate: object) -> Engine:
@@ -122,7 +134,7 @@ def canary(root: Path, **candidate: object) -> Engine:
 
 def test_a_candidate_that_fails_is_answered_by_the_champion_and_its_failure_is_logged(tmp_path: Path) -> None:
     e = canary(tmp_path, breaks_on=["bad"])
-    led = [request for request in ids(40) if e.generation.route(request).variant.role == "candidate"]
+    led = [request for request in ids(40) if e.generation.route(request).served.variant.role == "candidate"]
     results = gathered(lambda: [ask(e, request, ("bad" if n % 2 else "red", 1.0)) for n, request in enumerate(led)])
     assert results == [[1.0] if n % 2 else [1001.0] for n in range(len(led))]
     failed = {row.id for row in logged(tmp_path) if row.role == "candidate" and row.error}
@@ -140,7 +152,7 @@ def test_a_request_that_both_fail_on_is_told_so(tmp_path: Path) -> None:
 def test_a_candidate_with_fewer_inputs_that_fails_is_answered_by_the_champion(tmp_path: Path) -> None:
     champion = variant(tmp_path, "m:1", weight=0.5)
     e = engine(tmp_path, champion, variant(tmp_path, "m:2", "candidate", 0.5, inputs=[COLOUR, SIZE], breaks_on=["bad"]))
-    request = next(r for r in ids(40) if e.generation.route(r).variant.role == "candidate")
+    request = next(r for r in ids(40) if e.generation.route(r).served.variant.role == "candidate")
     (result, other) = gathered(lambda: [ask(e, request, ("bad", 1.0)), ask(e, "x", ("red", 2.0))])
     assert result == [1.0]
     assert other == [2.0]
@@ -202,7 +214,7 @@ def test_nothing_is_answered_that_cannot_be_logged(tmp_path: Path) -> None:
 def test_every_request_is_settled_when_the_disk_fills_between_a_candidate_and_its_rescue(tmp_path: Path) -> None:
     champion, log = variant(tmp_path, "m:1", weight=0.5), FullDisk(tmp_path / "log", room=1)
     e = engine(tmp_path, champion, variant(tmp_path, "m:2", "candidate", 0.5, breaks_on=["bad"]), log=log)
-    led = [request for request in ids(20) if e.generation.route(request).variant.role == "candidate"][:2]
+    led = [request for request in ids(20) if e.generation.route(request).served.variant.role == "candidate"][:2]
     good, bad = gathered(lambda: [ask(e, led[0], ("red", 1.0)), ask(e, led[1], ("bad", 1.0))])
     assert good == [1.0]
     assert isinstance(bad, Unavailable)
@@ -241,7 +253,7 @@ def test_requests_in_hand_survive_a_change_of_generation(tmp_path: Path) -> None
 
 def test_rows_hold_what_was_asked(tmp_path: Path) -> None:
     e = engine(tmp_path, variant(tmp_path, "m:1"))
-    gathered(lambda: [e.submit("r", read(e, ("né\n", 1.5)))])
+    gathered(lambda: [submitted(e, "r", read(e, ("né\n", 1.5)))])
     (row,) = logged(tmp_path)
     assert row.inputs == {"colour": "né\n", "size": 1.5, "weight": 0.0}
     assert row.micros >= 0

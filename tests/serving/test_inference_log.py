@@ -7,20 +7,23 @@ import textwrap
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.serving.scripted import FIELDS, batch_of
 from treadle.kernel.clock import EPOCH, to_micros
-from treadle.serving.inference_log import InferenceLogs, LogRow, LogTail, LogWriter
+from treadle.ports.runtime import Layout
+from treadle.serving.inference_log import InferenceLogs, LogBatch, LogTail, LogWriter
+from treadle.serving.rows import Rows
 
 NOON = datetime(2024, 2, 28, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 
-def row(id: str, at: datetime = NOON, **changes: object) -> LogRow:
-    facts: dict[str, object] = {"version": "m:1", "role": "champion", "generation": 1, "micros": 5, "output": 0.5}
-    return LogRow(id=id, at=to_micros(at), inputs={"size": 1.0}, **{**facts, **changes})  # type: ignore[arg-type]
+def row(*ids: str, at: datetime = NOON) -> LogBatch:
+    return batch_of(*ids, at=to_micros(at))
 
 
 def ids(rows: object) -> list[str]:
@@ -30,19 +33,19 @@ def ids(rows: object) -> list[str]:
 def test_the_clocks_day_names_the_folder(tmp_path: Path) -> None:
     writer = LogWriter(tmp_path)
     for at in (NOON, NOON + DAY / 2 - timedelta(microseconds=1), NOON + DAY / 2, NOON + 2 * DAY, NOON):
-        writer.append([row(at.isoformat(), at)])
+        writer.append(row(at.isoformat(), at=at))
     writer.close()
-    lines = {
-        folder.name: sum(len(f.read_text().splitlines()) for f in folder.iterdir()) for folder in tmp_path.iterdir()
+    found = {
+        folder.name: sum(f.read_bytes().count(b"\xf7TRL") for f in folder.iterdir()) for folder in tmp_path.iterdir()
     }
-    assert lines == {"2024-02-28": 3, "2024-02-29": 1, "2024-03-01": 1}
+    assert found == {"2024-02-28": 3, "2024-02-29": 1, "2024-03-01": 1}
 
 
 def test_a_period_is_read_from_its_start_to_before_its_end(tmp_path: Path) -> None:
     writer = LogWriter(tmp_path / "e" / "log")
     moments = [NOON - DAY, NOON, NOON + timedelta(microseconds=1), NOON + DAY, NOON + 2 * DAY]
     for number, at in enumerate(moments):
-        writer.append([row(str(number), at)])
+        writer.append(row(str(number), at=at))
     logs = InferenceLogs(tmp_path)
     assert sorted(ids(logs.read("e", NOON, NOON + DAY))) == ["1", "2"]
     assert ids(logs.read("e", NOON, NOON)) == []
@@ -62,7 +65,7 @@ def test_a_tail_reads_each_row_once(
     seen: list[str] = []
     for number, (writer, hours, count, look) in enumerate(steps):
         names = [f"{number}.{part}" for part in range(count)]
-        writers[writer].append([row(name, NOON + timedelta(hours=hours)) for name in names])
+        writers[writer].append(row(*names, at=NOON + timedelta(hours=hours)))
         written += names
         seen += ids(tail.read()) if look else []
     seen += ids(tail.read())
@@ -73,34 +76,40 @@ def test_a_tail_reads_each_row_once(
 def test_a_tail_starts_at_its_moment(tmp_path: Path) -> None:
     writer = LogWriter(tmp_path)
     for number in range(4):
-        writer.append([row(str(number), NOON + timedelta(hours=number))])
+        writer.append(row(str(number), at=NOON + timedelta(hours=number)))
     assert ids(LogTail(tmp_path, NOON + timedelta(hours=2)).read()) == ["2", "3"]
 
 
-def test_a_line_that_is_still_being_written_is_read_when_it_is_whole(tmp_path: Path) -> None:
-    writer, tail = LogWriter(tmp_path), LogTail(tmp_path, EPOCH)
-    writer.append([row("first")])
-    (file,) = tmp_path.glob("*/*")
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 200))
+def test_a_record_that_is_still_being_written_is_read_when_it_is_whole(
+    tmp_path_factory: pytest.TempPathFactory, cut: int
+) -> None:
+    folder = tmp_path_factory.mktemp("log")
+    writer, tail, content = LogWriter(folder), LogTail(folder, EPOCH), row("second").encoded()
+    writer.append(row("first"))
+    cut = min(cut, len(content) - 1)
+    (file,) = folder.glob("*/*")
     with file.open("ab") as other:
-        other.write(b'{"id":"second","at":1709121600000000,"ver')
+        other.write(content[:cut])
         other.flush()
         assert ids(tail.read()) == ["first"]
-        other.write(b'sion":"m:1","role":"champion","generation":1,"micros":5,"inputs":{}}\n')
+        other.write(content[cut:])
     assert ids(tail.read()) == ["second"]
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.binary(max_size=40) | st.sampled_from([b"[" * 100_000, b'{"id":"\xff"}', b'{"id":"x","inputs":' + b"[" * 5000])
+    st.binary(max_size=40) | st.integers(0, 60).map(lambda cut: row("torn").encoded()[:cut]) | st.just(b"\xf7TRL" * 99)
 )
-def test_a_torn_line_is_passed_over(tmp_path_factory: pytest.TempPathFactory, torn: bytes) -> None:
+def test_a_torn_record_is_passed_over(tmp_path_factory: pytest.TempPathFactory, torn: bytes) -> None:
     folder = tmp_path_factory.mktemp("log") / "e" / "log"
     writer = LogWriter(folder)
-    writer.append([row("before")])
+    writer.append(row("before"))
     (file,) = folder.glob("*/*")
     with file.open("ab") as other:
-        other.write(torn + b"\n")
-    writer.append([row("after")])
+        other.write(torn)
+    writer.append(row("after"))
     assert ids(LogTail(folder, EPOCH).read()) == ["before", "after"]
     assert ids(InferenceLogs(folder.parents[1]).read("e", EPOCH, NOON + DAY)) == ["before", "after"]
 
@@ -109,20 +118,21 @@ def test_a_write_that_was_cut_short_is_told_and_spoils_no_later_row(tmp_path: Pa
     code = f"""
         import resource, signal, sys
         from pathlib import Path
-        from treadle.serving.inference_log import LogRow, LogWriter
+        from tests.serving.scripted import batch_of
+        from treadle.serving.inference_log import LogWriter
         def row(id):
-            return LogRow(id=id, at=0, version="m:1", role="champion", generation=1, micros=1, inputs={{"t": "x" * 200}})
+            return batch_of(id, version="x" * 200)
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         writer = LogWriter(Path({str(tmp_path)!r}))
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
         for number in range(5):
             try:
-                writer.append([row(f"small {{number}}")])
+                writer.append(row(f"small {{number}}"))
                 print(f"small {{number}}")
             except OSError:
                 pass
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        writer.append([row("last")])
+        writer.append(row("last"))
         print("last")
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
@@ -136,12 +146,11 @@ def test_killing_a_writer_loses_no_acknowledged_row(tmp_path: Path) -> None:
     code = f"""
         import itertools
         from pathlib import Path
-        from treadle.serving.inference_log import LogRow, LogWriter
+        from tests.serving.scripted import batch_of
+        from treadle.serving.inference_log import LogWriter
         writer = LogWriter(Path({str(tmp_path)!r}))
         for number in itertools.count():
-            rows = [LogRow(id=f"{{number}}.{{part}}", at=number * 10**9, version="m:1", role="champion", generation=1,
-                           micros=1, inputs={{}}) for part in range(3)]
-            writer.append(rows)
+            writer.append(batch_of(*[f"{{number}}.{{part}}" for part in range(3)], at=number * 10**9))
             print(number, flush=True)
     """
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True)
@@ -160,16 +169,55 @@ def test_a_log_that_cannot_be_opened_raises_and_works_again_later(tmp_path: Path
     (tmp_path / "2024-02-28").write_text("in the way")
     writer = LogWriter(tmp_path)
     with pytest.raises(OSError, match="2024-02-28"):
-        writer.append([row("lost")])
+        writer.append(row("lost"))
     (tmp_path / "2024-02-28").unlink()
-    writer.append([row("kept")])
+    writer.append(row("kept"))
     assert ids(LogTail(tmp_path, EPOCH).read()) == ["kept"]
 
 
-def test_numbers_json_cannot_hold_are_logged_as_null(tmp_path: Path) -> None:
-    writer = LogWriter(tmp_path)
-    writer.append(
-        [LogRow(id="x", at=0, version="m:1", role="champion", generation=1, micros=1, inputs={"a": float("nan")})]
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.text(max_size=8), st.integers(1, 3)), min_size=1, max_size=4),
+    st.booleans(),
+    st.integers(0, 3),
+    st.data(),
+)
+def test_a_batch_is_read_as_it_was_written(
+    tmp_path_factory: pytest.TempPathFactory,
+    calls: list[tuple[str, int]],
+    wide: bool,
+    classes: int,
+    data: st.DataObject,
+) -> None:
+    count = sum(size for _, size in calls)
+    number = st.none() | (st.floats(allow_nan=False) if wide else st.floats(allow_nan=False, width=32))
+    text = st.none() | st.text(max_size=5)
+    rows = data.draw(st.lists(st.tuples(text, number, number), min_size=count, max_size=count))
+    errors = data.draw(st.dictionaries(st.integers(0, count - 1), st.text(max_size=9)))
+    numbers = np.array([row[1:] for row in rows], dtype=np.float64 if wide else np.float32)
+    texts = np.array([[row[0]] for row in rows], dtype=object)
+    outputs = np.arange(count * max(classes, 1), dtype=np.float32)
+    written = LogBatch.of(
+        ids=[id for id, _ in calls],
+        counts=[size for _, size in calls],
+        micros=[7 * place for place in range(len(calls))],
+        at=to_micros(NOON),
+        version="m:1",
+        role="champion",
+        generation=3,
+        layout=Layout(FIELDS),
+        rows=Rows(numbers, texts),
+        outputs=outputs.reshape(count, classes) if classes else outputs,
+        errors=errors,
     )
-    (found,) = LogTail(tmp_path, EPOCH).read()
-    assert found.inputs == {"a": None}
+    folder = tmp_path_factory.mktemp("log")
+    LogWriter(folder).append(written)
+    found = list(LogTail(folder, EPOCH).read())
+    assert found == list(written.rows())
+    assert [row.inputs for row in found] == [{"size": b, "weight": c, "colour": a} for a, b, c in rows]
+    assert [row.id for row in found] == [f"{id}#{n}" if n else id for id, size in calls for n in range(size)]
+    assert [row.micros for row in found] == [7 * place for place, (_, size) in enumerate(calls) for _ in range(size)]
+    assert {place: row.error for place, row in enumerate(found) if row.error is not None} == errors
+    assert [row.output for row in found] == [
+        None if place in errors else output for place, output in enumerate(written.outputs.tolist())
+    ]

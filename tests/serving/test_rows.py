@@ -1,9 +1,9 @@
 """Requests in every accepted shape become the same rows, and anything else is refused with a reason."""
 
 import json
+import struct
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.serving.scripted import SIGNATURE_OF_THREE
 from treadle.kernel.errors import Invalid, TooLarge, TreadleError
 from treadle.ports.runtime import Field, Signature
-from treadle.serving.rows import MAX_ROWS, RowReader
+from treadle.serving import open_inference
+from treadle.serving.rows import MAX_ROWS, RowReader, Rows, Taker
 
 reader = RowReader(SIGNATURE_OF_THREE)
 NAMES = ["colour", "size", "weight"]
@@ -31,21 +32,32 @@ anything = st.recursive(
 )
 
 
-def invocations(**body: Any) -> Table:
-    return plain(reader.invocations(json.dumps(body).encode())[0])
+def scoring(**body: Any) -> Table:
+    return plain(reader.scoring(json.dumps(body).encode())[0])
 
 
 def v2(*inputs: dict[str, Any], **more: Any) -> Table:
-    return plain(reader.v2(json.dumps({"inputs": inputs, **more}).encode())[0])
+    return plain(open_inference.read(reader, json.dumps({"inputs": inputs, **more}).encode(), None).rows)
 
 
 def tensor(name: str, data: list[Any], **changes: Any) -> dict[str, Any]:
-    kind = "BYTES" if name == "colour" else "FP32"
+    kind = "BYTES" if name == "colour" else "FP64"
     return {"name": name, "shape": [len(data)], "datatype": kind, "data": data} | changes
 
 
-def plain(rows: list[Any]) -> Table:
-    return [msgspec.to_builtins(row) for row in rows]
+def plain(rows: Rows, by: RowReader = reader) -> Table:
+    """Rows as objects, with None for what is missing."""
+    names = [field.name for field in by.fields]
+    numbers = [[None if value != value else value for value in row] for row in rows.numbers.tolist()]
+    made = [
+        dict(zip(by.layout.numbers, n, strict=True)) | dict(zip(by.layout.texts, t, strict=True))
+        for n, t in zip(numbers, rows.texts.tolist(), strict=True)
+    ]
+    return [{name: row[name] for name in names if name not in rows.lacks} for row in made]
+
+
+def tensors(content: bytes) -> Any:
+    return open_inference.read(reader, content, None)
 
 
 def columns_of(table: Table) -> dict[str, list[Any]]:
@@ -55,12 +67,12 @@ def columns_of(table: Table) -> dict[str, list[Any]]:
 @given(tables)
 def test_all_mlflow_forms_give_the_same_rows(table: Table) -> None:
     lists = [[row[name] for name in NAMES] for row in table]
-    assert invocations(dataframe_records=table) == table
-    assert invocations(dataframe_split={"columns": NAMES, "data": lists}) == table
-    assert invocations(instances=table) == table
-    assert invocations(instances=lists) == table
-    assert invocations(inputs=table) == table
-    assert invocations(inputs=columns_of(table)) == table
+    assert scoring(dataframe_records=table) == table
+    assert scoring(dataframe_split={"columns": NAMES, "data": lists}) == table
+    assert scoring(instances=table) == table
+    assert scoring(instances=lists) == table
+    assert scoring(inputs=table) == table
+    assert scoring(inputs=columns_of(table)) == table
 
 
 @given(tables)
@@ -72,7 +84,7 @@ def test_open_inference_tensors_give_the_same_rows(table: Table) -> None:
 
 
 def test_split_columns_may_come_in_any_order() -> None:
-    assert invocations(dataframe_split={"columns": ["weight", "colour", "size"], "data": [[2, "red", 1]]}) == [RECORD]
+    assert scoring(dataframe_split={"columns": ["weight", "colour", "size"], "data": [[2, "red", 1]]}) == [RECORD]
 
 
 def test_csv_gives_the_same_rows_and_empty_cells_are_null() -> None:
@@ -91,14 +103,15 @@ def test_text_that_looks_like_a_number_or_null_stays_text_in_csv() -> None:
 
 def test_the_body_id_is_given_back() -> None:
     body = json.dumps({"id": "r1", "instances": [RECORD]}).encode()
-    assert reader.invocations(body)[1] == "r1"
-    tensors = [tensor(name, [RECORD[name]]) for name in NAMES]
-    assert reader.v2(json.dumps({"id": "r2", "inputs": tensors}).encode())[1] == "r2"
+    assert reader.scoring(body)[1] == "r1"
+    sent = [tensor(name, [RECORD[name]]) for name in NAMES]
+    content = json.dumps({"id": "r2", "inputs": sent}).encode()
+    assert open_inference.read(reader, content, None).id == "r2"
 
 
 def test_columns_are_what_a_model_takes() -> None:
-    rows = reader.invocations(json.dumps({"instances": [["red", 1, None], [None, 2.5, 3]]}).encode())[0]
-    columns = reader.columns(rows)
+    rows = reader.scoring(json.dumps({"instances": [["red", 1, None], [None, 2.5, 3]]}).encode())[0]
+    columns = Taker(reader, reader.signature.inputs)(rows)
     assert columns["colour"].tolist() == ["red", ""]
     assert columns["size"].dtype == columns["weight"].dtype == np.float32
     assert np.isnan(columns["weight"][0])
@@ -131,7 +144,7 @@ def test_columns_are_what_a_model_takes() -> None:
 )  # fmt: skip
 def test_a_malformed_request_is_told_what_is_wrong(body: dict[str, Any], message: str) -> None:
     with pytest.raises(Invalid, match=message):
-        invocations(**body)
+        scoring(**body)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +175,7 @@ def test_an_error_stays_short_whatever_was_sent() -> None:
         v2(tensor("size", [1], shape=[2] * 5000))
     assert len(caught.value.message) < 1000
     with pytest.raises(Invalid) as caught:
-        invocations(instances=[RECORD | {"x" * 100_000: 1}])
+        scoring(instances=[RECORD | {"x" * 100_000: 1}])
     assert len(caught.value.message) < 1000
 
 
@@ -192,11 +205,11 @@ def test_csv_as_spreadsheets_save_it_is_read() -> None:
 
 def test_too_many_rows_are_refused_with_the_limit() -> None:
     row = ["red", 1, 2]
-    assert len(invocations(instances=[row] * MAX_ROWS)) == MAX_ROWS
+    assert len(scoring(instances=[row] * MAX_ROWS)) == MAX_ROWS
     too_many = [RECORD] * (MAX_ROWS + 1)
     for body in ({"instances": too_many}, {"dataframe_records": too_many}, {"inputs": columns_of(too_many)}):
         with pytest.raises(TooLarge, match=r"10001 rows; at most 10000 are taken\. Send several"):
-            invocations(**body)
+            scoring(**body)
     with pytest.raises(TooLarge):
         reader.csv(b"colour,size,weight\n" + b"red,1,2\n" * (MAX_ROWS + 1))
 
@@ -217,13 +230,13 @@ def test_too_many_rows_are_refused_with_the_limit() -> None:
     ids=["empty", "null", "not utf-8", "not utf-8 record", "half a pair", "huge int", "huge float", "deep", "deep v2"],
 )  # fmt: skip
 def test_what_is_no_proper_json_is_refused_politely(content: bytes) -> None:
-    for read in (reader.invocations, reader.v2):
+    for read in (reader.scoring, tensors):
         with pytest.raises(Invalid, match=r"\w+"):
             read(content)
 
 
 def only_treadle_errors(content: bytes) -> None:
-    for read in (reader.invocations, reader.v2, reader.csv):
+    for read in (reader.scoring, tensors, reader.csv):
         try:
             read(content)
         except TreadleError as error:
@@ -260,9 +273,10 @@ def test_arbitrary_csv_is_read_or_refused(text: str) -> None:
 def test_column_names_may_be_anything() -> None:
     odd = ["f1", "f0", "a b", "class", "é", ""]
     made = RowReader(Signature(inputs=[Field(name=name, kind="number") for name in odd], output="value"))
-    rows, _ = made.invocations(json.dumps({"instances": [list(range(len(odd)))]}).encode())
-    assert msgspec.to_builtins(rows[0]) == {name: float(place) for place, name in enumerate(odd)}
-    assert {name: column.tolist() for name, column in made.columns(rows).items()} == {
+    rows, _ = made.scoring(json.dumps({"instances": [list(range(len(odd)))]}).encode())
+    assert plain(rows, made) == [{name: float(place) for place, name in enumerate(odd)}]
+    columns = Taker(made, made.signature.inputs)(rows)
+    assert {name: column.tolist() for name, column in columns.items()} == {
         name: [float(place)] for place, name in enumerate(odd)
     }
 
@@ -270,12 +284,87 @@ def test_column_names_may_be_anything() -> None:
 def test_one_reader_serves_variants_with_other_inputs() -> None:
     height = Signature(inputs=[Field(name="height", kind="number"), Field(name="size", kind="number")], output="value")
     both = RowReader(SIGNATURE_OF_THREE, [height])
-    old, new = (
-        both.invocations(json.dumps({"instances": [row]}).encode())[0] for row in (RECORD, RECORD | {"height": 3})
-    )
-    assert both.columns(new, height.inputs)["height"].tolist() == [3.0]
-    assert list(both.columns(old)) == ["colour", "size", "weight"]
-    with pytest.raises(Invalid, match="Field 'height' is missing"):
-        both.columns(old, height.inputs)
+    old, new = (both.scoring(json.dumps({"instances": [row]}).encode())[0] for row in (RECORD, RECORD | {"height": 3}))
+    listed = both.scoring(json.dumps({"instances": [["red", 1, 2]]}).encode())[0]
+    taker = Taker(both, height.inputs)
+    assert taker(new)["height"].tolist() == [3.0]
+    assert list(Taker(both, SIGNATURE_OF_THREE.inputs)(old)) == ["size", "weight", "colour"]
+    assert taker.needs == old.lacks == listed.lacks == {"height"}
+    assert not new.lacks
     with pytest.raises(Invalid, match="width"):
-        both.invocations(json.dumps({"instances": [RECORD | {"width": 3}]}).encode())
+        both.scoring(json.dumps({"instances": [RECORD | {"width": 3}]}).encode())
+
+
+NUMERIC = RowReader(Signature(inputs=[Field(name=name, kind="number") for name in "abc"], output="value"))
+
+
+def binary(reader: RowReader, *parts: tuple[dict[str, Any], bytes], **more: Any) -> Rows:
+    """A request whose tensors are bytes after its JSON."""
+    inputs = [{**told, "parameters": {"binary_data_size": len(raw)}} for told, raw in parts]
+    text = json.dumps({"inputs": inputs, **more}).encode()
+    return open_inference.read(reader, text + b"".join(raw for _, raw in parts), str(len(text)).encode()).rows
+
+
+@given(st.lists(st.tuples(colour, number, number), min_size=1, max_size=5))
+def test_tensors_as_bytes_give_the_same_rows(table: list[tuple[Any, Any, Any]]) -> None:
+    colours, sizes, weights = zip(*table, strict=True)
+    texts = b"".join(struct.pack("<I", len(t.encode())) + t.encode() for t in (c or "" for c in colours))
+    shape = {"shape": [len(table)]}
+    rows = binary(
+        reader,
+        ({"name": "colour", "datatype": "BYTES", **shape}, texts),
+        ({"name": "size", "datatype": "FP32", **shape}, np.array(sizes, dtype="<f4").tobytes()),
+        ({"name": "weight", "datatype": "FP64", **shape}, np.array(weights, dtype="<f8").tobytes()),
+    )
+    wanted = [{"colour": c or "", "size": s, "weight": w} for c, s, w in table]
+    assert plain(rows) == wanted
+
+
+@pytest.mark.parametrize("kind", sorted(open_inference.KINDS))
+def test_every_type_of_number_is_read_from_bytes(kind: str) -> None:
+    values = np.array([[0, 1, 1], [1, 0, 1]]).astype(open_inference.KINDS[kind])
+    rows = binary(NUMERIC, ({"name": "numbers", "datatype": kind, "shape": [2, 3]}, values.tobytes()))
+    assert rows.numbers.tolist() == [[0, 1, 1], [1, 0, 1]]
+
+
+def test_a_body_may_be_one_raw_tensor() -> None:
+    values = np.arange(6, dtype="<f4").reshape(2, 3)
+    asked = open_inference.read(NUMERIC, values.tobytes(), b"0")
+    assert asked.binary
+    assert asked.rows.numbers.tolist() == values.tolist()
+
+
+@pytest.mark.parametrize(
+    ("told", "raw", "message"),
+    [
+        ({"shape": [1, 3], "datatype": "FP32"}, b"\0" * 8, "has shape"),
+        ({"shape": [1, 3], "datatype": "FP32"}, b"\0" * 13, "no whole number of FP32"),
+        ({"shape": [1, 2], "datatype": "FP32"}, b"\0" * 8, "takes"),
+        ({"shape": [2, 3, 1], "datatype": "FP32"}, b"\0" * 24, "shape"),
+        ({"shape": [-1, -3], "datatype": "FP32"}, b"\0" * 12, "no tensor can have"),
+        ({"shape": [1, 3], "datatype": "FP32"}, np.array([1, np.inf, 1], "<f4").tobytes(), "infinity"),
+        ({"shape": [1], "datatype": "BYTES"}, b"\1\0\0\0", "ends inside a text"),
+        ({"shape": [1], "datatype": "BYTES"}, b"\1\0", "inside the length"),
+        ({"shape": [1], "datatype": "BYTES"}, b"\1\0\0\0\xff", "UTF-8"),
+    ],
+)
+def test_malformed_bytes_are_told_what_is_wrong(told: dict[str, Any], raw: bytes, message: str) -> None:
+    with pytest.raises(Invalid, match=message):
+        binary(NUMERIC, ({"name": "numbers", **told}, raw))
+
+
+@pytest.mark.parametrize("header", [b"-1", b"x", b"1e3", b"9" * 20, b"999"])
+def test_a_length_of_the_json_that_cannot_be_is_refused(header: bytes) -> None:
+    with pytest.raises(Invalid, match="Inference-Header-Content-Length"):
+        open_inference.read(NUMERIC, b"{}", header)
+
+
+@given(st.binary(max_size=80), st.integers(0, 80))
+def test_arbitrary_bytes_after_any_json_are_read_or_refused(raw: bytes, size: int) -> None:
+    told = {"name": "numbers", "shape": [1, 3], "datatype": "FP32", "parameters": {"binary_data_size": size}}
+    text = json.dumps({"inputs": [told]}).encode()
+    for content, header in ((text + raw, str(len(text)).encode()), (raw, str(min(size, len(raw))).encode())):
+        try:
+            open_inference.read(NUMERIC, content, header)
+        except TreadleError as error:
+            assert error.status in (400, 413)

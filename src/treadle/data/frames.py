@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treadle.kernel.errors import Invalid
-from treadle.ports.runtime import Columns, Field
 
 
 def is_frame(value: object) -> bool:
@@ -96,18 +95,6 @@ def _refuse_twins(names: list[str]) -> None:
         if name.lower() in seen:
             raise Invalid(f"The columns '{seen[name.lower()]}' and '{name}' differ in case only. Rename one of them.")
         seen[name.lower()] = name
-
-
-def model_columns(table: dict[str, NDArray[Any]], fields: list[Field]) -> Columns:
-    """A table's columns as a model takes them: float32 numbers, text with '' where missing."""
-    taken: dict[str, NDArray[Any]] = {}
-    for field in fields:
-        values = table[field.name]
-        if field.kind == "number":
-            taken[field.name] = values.astype(np.float32)
-        else:
-            taken[field.name] = np.array([value or "" for value in values.tolist()], dtype=object)
-    return taken
 
 
 def _plain_numbers(frame: Any) -> Any:

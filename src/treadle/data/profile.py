@@ -13,6 +13,7 @@ BINS = 10
 CATEGORIES = 30
 RARE = 5  # a category with fewer rows shares the bin of all others
 MISSING, OTHER = "(missing)", "(other)"
+REFERENCE = "reference.json"
 
 
 class ColumnProfile(Entity):
@@ -40,6 +41,18 @@ class ColumnProfile(Entity):
             raise ValueError("profiles over different bins cannot be merged")
         added = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
         return ColumnProfile(counts=added, edges=self.edges, labels=self.labels)
+
+
+class Reference(Entity):
+    """What a model saw in training: the profile of each input column and of its predictions, over half of ``rows``.
+
+    A model folder keeps it as ``reference.json``. ``parity`` is the largest difference between the trained and the packaged model.
+    """
+
+    rows: int
+    columns: dict[str, ColumnProfile]
+    prediction: ColumnProfile
+    parity: float
 
 
 def profile(values: NDArray[Any]) -> ColumnProfile:

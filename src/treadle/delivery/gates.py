@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from treadle.delivery.model import Decision, GateResult
 from treadle.evaluation.metrics import METRICS, difference, estimate
 from treadle.scope.model import Requirement
-from treadle.serving.inference_log import LogRow
+from treadle.serving.inference_log import LogBatch
 
 ALPHA = 0.05
 _KAPPA = 4.0
@@ -24,12 +24,13 @@ class Tally:
         self.errors = {"champion": 0, "candidate": 0, "shadow": 0}
         self.micros: dict[str, list[int]] = {"champion": [], "candidate": [], "shadow": []}
 
-    def add(self, row: LogRow) -> None:
-        self.micros[row.role].append(row.micros)
-        if row.error is not None:
-            self.errors[row.role] += 1
-        elif isinstance(row.output, float):
-            self.answers[row.role][row.id] = row.output
+    def add(self, batch: LogBatch) -> None:
+        role, failed = batch.facts.role, batch.facts.errors
+        self.micros[role] += batch.row_micros
+        self.errors[role] += len(failed)
+        if batch.outputs.ndim == 1:
+            answered = zip(batch.row_ids, batch.outputs.tolist(), strict=True)
+            self.answers[role].update(a for place, a in enumerate(answered) if place not in failed)
 
     def rows(self, role: str) -> int:
         return len(self.micros[role])

@@ -351,9 +351,9 @@ class Delivery:
             self._tallies[key] = (self._logs.tail(rollout.endpoint, rollout.step_started_at), gates.Tally())
         tail, tally = self._tallies[key]
         generation = self._generation(rollout.endpoint)
-        for row in tail.read():
-            if row.generation == generation:
-                tally.add(row)
+        for batch in tail.batches():
+            if batch.facts.generation == generation:
+                tally.add(batch)
         return tally
 
     def _converge(self, name: str) -> int:

@@ -2,16 +2,16 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import select
 
-from treadle.data.frames import plain
+from treadle.data.profile import REFERENCE, Reference
 from treadle.data.service import Data
 from treadle.delivery.model import Endpoint
 from treadle.delivery.service import Delivery
@@ -41,8 +41,7 @@ from treadle.registry.model import ModelVersion
 from treadle.registry.service import Registry
 from treadle.scope.model import ProjectSpec, Requirement, duration
 from treadle.scope.service import Scope
-from treadle.serving.inference_log import InferenceLogs, LogRow
-from treadle.training.package import REFERENCE, Reference
+from treadle.serving.inference_log import InferenceLogs, LogBatch
 
 MIN_ROWS = 100  # a window with fewer answers is measured, but says nothing about drift
 
@@ -79,7 +78,7 @@ class Monitoring:
         """A metric over every answer an endpoint gave in a period whose label has come."""
         project = self._delivery.endpoint(name=endpoint).project
         named(metric)
-        answered = {row.id: row.output for row in self._answers(endpoint, since, until)}
+        answered = self._answered(endpoint, since, until)
         labels = self._data.labels_of(project, list(answered))
         value = _measure(metric, answered, labels) if labels else None
         return Performance(
@@ -113,20 +112,23 @@ class Monitoring:
         return done
 
     def _measure(self, endpoint: Endpoint, spec: ProjectSpec, start: datetime, end: datetime) -> None:
-        rows = [row for row in self._logs.read(endpoint.name, start, end) if _reached_somebody(row)]
-        champion = self._champion(endpoint, rows)
-        own = [row for row in rows if row.version == champion.ref]
+        answers = [
+            Answers(batch) for batch in self._logs.batches(endpoint.name, start, end) if batch.facts.role != "shadow"
+        ]
+        champion = self._champion(endpoint, answers)
+        own = [part for part in answers if part.batch.facts.version == champion.ref]
         reference = self._reference(champion.package)
-        drift = _drift(reference, own, spec.monitoring.effect) if len(own) >= MIN_ROWS else []
+        drift = _drift(reference, own, spec.monitoring.effect) if sum(map(len, own)) >= MIN_ROWS else []
+        micros = np.concatenate([part.micros for part in answers]) if answers else np.empty(0)
         window = Window(
             endpoint=endpoint.name,
             start=start,
             end=end,
             champion=champion.ref,
             state="measured",
-            rows=len(rows),
-            errors=sum(row.error is not None for row in rows),
-            latency_ms_p99=round(float(np.quantile([row.micros for row in rows], 0.99)) / 1000, 3) if rows else 0.0,
+            rows=len(micros),
+            errors=sum(part.failed for part in answers),
+            latency_ms_p99=round(float(np.quantile(micros, 0.99)) / 1000, 3) if len(micros) else 0.0,
             drift=drift,
             labels=0,
             measures=[],
@@ -137,12 +139,16 @@ class Monitoring:
             for event in _findings(endpoint, spec, window, champion):
                 self._events.append(transaction, event)
 
-    def _champion(self, endpoint: Endpoint, rows: list[LogRow]) -> ModelVersion:
+    def _champion(self, endpoint: Endpoint, answers: list["Answers"]) -> ModelVersion:
         """The version that gave most of a window's answers as champion; the endpoint's champion where there were none."""
         ours = f"{endpoint.model}:"
-        champions = (row.version for row in rows if row.role == "champion" and row.version.startswith(ours))
-        versions = Counter(champions).most_common(1)
-        return self._registry.resolve(ref=versions[0][0] if versions else f"{endpoint.model}:{endpoint.champion}")
+        versions: Counter[str] = Counter()
+        for part in answers:
+            facts = part.batch.facts
+            if facts.role == "champion" and facts.version.startswith(ours):
+                versions[facts.version] += len(part)
+        most = versions.most_common(1)
+        return self._registry.resolve(ref=most[0][0] if most else f"{endpoint.model}:{endpoint.champion}")
 
     def _complete_due(self, endpoint: Endpoint, spec: ProjectSpec) -> int:
         delay = duration(spec.labelled.label_delay) if spec.labelled else timedelta()
@@ -155,7 +161,7 @@ class Monitoring:
         return len(rows)
 
     def _complete(self, endpoint: Endpoint, spec: ProjectSpec, window: Window) -> None:
-        answered = {row.id: row.output for row in self._answers(endpoint.name, window.start, window.end)}
+        answered = self._answered(endpoint.name, window.start, window.end)
         labels = self._data.labels_of(endpoint.project, list(answered))
         enough = len(labels) >= spec.monitoring.min_labels
         wanted = [r for r in spec.requirement if r.metric in METRICS] if enough else []
@@ -179,9 +185,14 @@ class Monitoring:
                     transaction, LabelsMissing(**_about(endpoint, window), labelled=0, rows=window.rows)
                 )
 
-    def _answers(self, endpoint: str, since: datetime, until: datetime) -> Iterable[LogRow]:
-        rows = self._logs.read(endpoint, since, until)
-        return (row for row in rows if row.role != "shadow" and isinstance(row.output, float))
+    def _answered(self, endpoint: str, since: datetime, until: datetime) -> dict[str, float]:
+        """Scores that somebody got, by request."""
+        found: dict[str, float] = {}
+        for batch in self._logs.batches(endpoint, since, until):
+            if batch.facts.role != "shadow" and batch.outputs.ndim == 1:
+                part = Answers(batch)
+                found.update(part.scores() if not batch.facts.errors else part.scores_that_came())
+        return found
 
     def _reference(self, package: str) -> Reference:
         folder = fetch_tree(self._blobs, package, self._cache / package)
@@ -222,27 +233,57 @@ def _about(endpoint: Endpoint, window: Window) -> dict[str, Any]:
     }
 
 
-def _reached_somebody(row: LogRow) -> bool:
-    """Whether a row is what its caller got: no shadow's, and no candidate's failure, which the champion answered."""
-    return row.role == "champion" or (row.role == "candidate" and row.error is None)
+class Answers:
+    """The rows of a batch that are what their callers got: not a candidate's failures, which the champion answered."""
+
+    def __init__(self, batch: LogBatch) -> None:
+        self.batch = batch
+        failed = batch.facts.errors
+        self.failed = len(failed) if batch.facts.role == "champion" else 0
+        self._kept = slice(None) if not failed or self.failed else _others(len(batch), failed)
+
+    def __len__(self) -> int:
+        return len(self.micros)
+
+    @property
+    def micros(self) -> NDArray[np.int64]:
+        return np.array(self.batch.row_micros, dtype=np.int64)[self._kept]
+
+    def column(self, name: str, *, numeric: bool) -> NDArray[Any]:
+        """An input (rows,), missing everywhere where the batch does not have it."""
+        values = self.batch.column(name)
+        if values is None or (values.dtype != object) is not numeric:
+            values = np.full(len(self.batch), np.nan if numeric else None, dtype=np.float64 if numeric else object)
+        return values[self._kept]
+
+    def outputs(self) -> NDArray[np.float32]:
+        """Scores (rows,) that are there."""
+        good = _others(len(self.batch), self.batch.facts.errors)
+        return self.batch.outputs[good] if self.batch.outputs.ndim == 1 else np.empty(0, dtype=np.float32)
+
+    def scores(self) -> Iterator[tuple[str, float]]:
+        return zip(self.batch.row_ids, self.batch.outputs.tolist(), strict=True)
+
+    def scores_that_came(self) -> Iterator[tuple[str, float]]:
+        failed = self.batch.facts.errors
+        return (pair for place, pair in enumerate(self.scores()) if place not in failed)
 
 
-def _drift(reference: Reference, rows: list[LogRow], effect: float) -> list[ColumnDrift]:
-    inputs = [msgspec.to_builtins(row.inputs) for row in rows]
-    current = {
-        name: profile.count(_column([values.get(name) for values in inputs], numeric=bool(profile.edges)))
-        for name, profile in reference.columns.items()
-    }
-    outputs = [row.output for row in rows if isinstance(row.output, float)]
+def _others(rows: int, without: Mapping[int, str]) -> NDArray[np.bool_]:
+    kept = np.ones(rows, dtype=bool)
+    kept[list(without)] = False
+    return kept
+
+
+def _drift(reference: Reference, answers: list[Answers], effect: float) -> list[ColumnDrift]:
+    current = {}
+    for name, profile in reference.columns.items():
+        values = [part.column(name, numeric=bool(profile.edges)) for part in answers]
+        current[name] = profile.count(np.concatenate(values))
     found = compare(reference.columns, current, effect=effect)
-    prediction = {"prediction": reference.prediction.count(np.array(outputs, dtype=np.float64))}
+    outputs = np.concatenate([part.outputs() for part in answers]).astype(np.float64)
+    prediction = {"prediction": reference.prediction.count(outputs)}
     return found + compare({"prediction": reference.prediction}, prediction, effect=effect)
-
-
-def _column(values: list[Any], *, numeric: bool) -> Any:
-    if numeric:
-        return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-    return plain(np.array(values, dtype=object))
 
 
 def _paired(answered: Mapping[str, Any], labels: Mapping[str, float]) -> tuple[Any, Any]:

@@ -8,13 +8,12 @@ import asyncio
 import errno
 import importlib.util
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import uvicorn
 
 from treadle.backends.runtime.onnx import OnnxRuntime
 from treadle.kernel import process
@@ -22,10 +21,12 @@ from treadle.kernel.clock import Clock, ManualClock, SystemClock
 from treadle.kernel.entity import from_json, to_json
 from treadle.ports.target import EndpointSpec, Replica
 from treadle.serving.engine import Engine, Generation
+from treadle.serving.http import HttpServer
 from treadle.serving.inference_log import LogWriter
 from treadle.serving.server import ModelServer
 
 LOOK_SECONDS, RETRY_SECONDS = 0.02, 1.0
+DRAIN_SECONDS, BACKLOG = 9.0, 2048
 
 
 class Follower:
@@ -58,10 +59,11 @@ class Follower:
         except Exception as error:
             print(f"generation {spec.generation} cannot be loaded: {error}", flush=True)
             return False
-        if self._server.engine is None:
-            self._server.engine = Engine(generation, self._log, self._clock)
+        engine = self._server.engines[self._folder.name]
+        if engine is None:
+            self._server.engines[self._folder.name] = Engine(generation, self._log, self._clock)
         else:
-            self._server.engine.generation = generation
+            engine.generation = generation
         self._say(spec.generation)
         return True
 
@@ -75,23 +77,19 @@ class Follower:
 
 async def serve(folder: Path, replica: int, port: int, clock: Clock) -> None:
     """Serve until told to stop; requests in hand are finished first."""
-    app: Any = ModelServer(folder.name)
-    listener = _listen(port)
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,
-        lifespan="off",
-        server_header=False,
-        date_header=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=9,
-    )
-    server = uvicorn.Server(config)
+    app, stop, loop = ModelServer(folder.name), asyncio.Event(), asyncio.get_running_loop()
+    server, listener = HttpServer(app.handle), _listen(port)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    listening = await loop.create_server(server, sock=listener, backlog=BACKLOG)
+    sweeping = asyncio.create_task(server.sweep())
     follower = asyncio.create_task(Follower(folder, replica, listener.getsockname()[1], app, clock).follow())
-    follower.add_done_callback(lambda _: setattr(server, "should_exit", True))
-    await server.serve(sockets=[listener])
-    follower.cancel()
+    follower.add_done_callback(lambda _: stop.set())
+    await stop.wait()
+    listening.close()
+    await server.drain(DRAIN_SECONDS)
+    for task in (sweeping, follower):
+        task.cancel()
 
 
 def _listen(port: int) -> socket.socket:

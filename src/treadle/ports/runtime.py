@@ -1,6 +1,6 @@
 """What turns a packaged model into answers, and a trained one into a package."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -11,13 +11,63 @@ from treadle.kernel.entity import Entity, from_json
 
 GRAPH, SIGNATURE = "model.onnx", "signature.json"
 
-Columns = Mapping[str, NDArray[Any]]
-"""Column name → array of shape (rows,): float32 for numbers (NaN where missing), objects of ``str`` for text."""
-
 
 class Field(Entity):
     name: str
     kind: Literal["number", "text"]
+
+
+class Layout:
+    """Where each field of a row lies: numbers side by side in one matrix, texts in another, both in the fields' order."""
+
+    def __init__(self, fields: Sequence[Field]) -> None:
+        self.numbers = [field.name for field in fields if field.kind == "number"]
+        self.texts = [field.name for field in fields if field.kind == "text"]
+        self.places = {name: place for names in (self.numbers, self.texts) for place, name in enumerate(names)}
+
+
+class Columns(Mapping[str, NDArray[Any]]):
+    """Rows as a model takes them: column name → array of shape (rows,).
+
+    Beneath lie two matrices, which a model may take whole: ``numbers`` (rows, numeric fields) of float32 with NaN where
+    missing, and ``texts`` (rows, text fields) of objects, each a ``str``.
+    """
+
+    __slots__ = ("layout", "numbers", "texts")
+
+    def __init__(self, layout: Layout, numbers: NDArray[np.float32], texts: NDArray[Any]) -> None:
+        self.layout, self.numbers, self.texts = layout, numbers, texts
+
+    @classmethod
+    def of(cls, fields: Sequence[Field], table: Mapping[str, NDArray[Any]]) -> "Columns":
+        """A table's columns: numbers in any precision, text with None or '' where missing."""
+        layout, rows = Layout(fields), len(next(iter(table.values()))) if table else 0
+        numbers = np.empty((rows, len(layout.numbers)), dtype=np.float32)
+        texts = np.empty((rows, len(layout.texts)), dtype=object)
+        for place, name in enumerate(layout.numbers):
+            numbers[:, place] = table[name]
+        for place, name in enumerate(layout.texts):
+            texts[:, place] = [value or "" for value in table[name].tolist()]
+        return cls(layout, numbers, texts)
+
+    @property
+    def rows(self) -> int:
+        return len(self.numbers)
+
+    def part(self, rows: slice) -> "Columns":
+        """Some of the rows."""
+        return Columns(self.layout, self.numbers[rows], self.texts[rows])
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        place = self.layout.places[name]
+        in_numbers = place < len(self.layout.numbers) and self.layout.numbers[place] == name
+        return self.numbers[:, place] if in_numbers else self.texts[:, place]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.layout.places)
+
+    def __len__(self) -> int:
+        return len(self.layout.places)
 
 
 class Signature(Entity):

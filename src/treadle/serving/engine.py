@@ -1,13 +1,16 @@
-"""Routes rows to variants, runs each variant once per batch, logs, then answers.
+"""Routes requests to variants, runs each variant once per batch, logs, then answers.
 
-Batches form by themselves: all requests that arrived while the last batch ran are the next one, so an idle server adds
-no wait. Whatever is done per prediction (routing, logging, counting) is done once per batch.
+Batches form by themselves: all requests that came for a variant while its last batch ran are the next one, so an idle
+server adds no wait. Whatever is done per prediction (routing, logging, counting) is done once per batch.
 """
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -15,15 +18,24 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from treadle.data.profile import REFERENCE, Reference
 from treadle.kernel.clock import Clock, to_micros
+from treadle.kernel.entity import from_json
 from treadle.kernel.errors import Busy, Invalid, TreadleError, Unavailable
 from treadle.ports.runtime import LoadedModel, Runtime, Signature, open_model
 from treadle.ports.target import EndpointSpec, Variant
-from treadle.serving.inference_log import LogRow, LogWriter
-from treadle.serving.rows import RowReader
+from treadle.serving.counting import Counting
+from treadle.serving.inference_log import LogBatch, LogWriter
+from treadle.serving.rows import RowReader, Rows, Taker
 
-MAX_PENDING = 4096  # requests waiting for the next batch; more are refused with 429
+log = logging.getLogger(__name__)
+MAX_PENDING = 4096  # requests in hand; more are refused with 429
 MAX_BATCH_ROWS = 1024
+SLOW_SECONDS = 0.002  # a model whose batches take longer runs in a thread, so that the server goes on reading
+_PACE = 0.2  # the newest batch's part in what a model's batches usually take
+
+Outcome = tuple[NDArray[np.float32], dict[int, str]]
+"""Outputs (rows,) or (rows, classes), and the reasons of the rows that failed."""
 
 
 class ModelFailed(TreadleError):
@@ -32,40 +44,67 @@ class ModelFailed(TreadleError):
     status = 500
 
 
+class Expired(TreadleError):
+    """The caller's deadline passed before the model's turn came."""
+
+    status = 504
+
+
 class Served:
     """One variant in memory. Without a model (it could not be loaded) it fails on every row, with ``trouble`` as reason."""
 
     def __init__(
-        self, variant: Variant, generation: int, signature: Signature, model: LoadedModel | None, trouble: str = ""
+        self,
+        variant: Variant,
+        generation: int,
+        signature: Signature,
+        model: LoadedModel | None,
+        trouble: str = "",
+        reference: Reference | None = None,
     ) -> None:
-        self.variant, self.generation, self.signature = variant, generation, signature
+        self.variant, self.generation, self.signature, self.reference = variant, generation, signature, reference
+        self.head = b"x-treadle-version: %b\r\n" % variant.version.encode()
         self._model, self._trouble = model, trouble
 
-    def predict(self, rows: list[Any], reader: RowReader) -> tuple[list[Any], list[str | None]]:
-        """Outputs and errors, one of each per row; a row that fails does not disturb the others."""
+    def predict(self, rows: Rows, take: Taker) -> Outcome:
+        """Outputs and errors; a row that fails does not disturb the others."""
         if self._model is None:
-            return [None] * len(rows), [self._trouble] * len(rows)
+            return self.failed(len(rows), self._trouble)
         try:
-            answers = self._model.predict(reader.columns(rows, self.signature.inputs))
+            answers = self._model.predict(take(rows))
         except Exception as error:
             if len(rows) == 1:
-                return [None], [error.message if isinstance(error, Invalid) else _reason(error)]
+                return self.failed(1, error.message if isinstance(error, Invalid) else _reason(error))
             half = len(rows) // 2  # the rows that fail are found by halving
-            outputs, errors = self.predict(rows[:half], reader)
-            more_outputs, more_errors = self.predict(rows[half:], reader)
-            return outputs + more_outputs, errors + more_errors
-        return _checked(answers)
+            outputs, errors = self.predict(rows.part(slice(half)), take)
+            more_outputs, more_errors = self.predict(rows.part(slice(half, None)), take)
+            errors |= {place + half: reason for place, reason in more_errors.items()}
+            return np.concatenate([outputs, more_outputs]), errors
+        return answers, {} if np.isfinite(answers.sum()) else _not_finite(answers)
+
+    def failed(self, rows: int, reason: str) -> Outcome:
+        """What it is when every row fails."""
+        classes = len(self.signature.classes)
+        shape = (rows, classes) if self.signature.output == "probabilities" else (rows,)
+        return np.full(shape, np.nan, dtype=np.float32), dict.fromkeys(range(rows), reason)
 
 
 class Call:
     """One request on its way through a batch; its rows are as its generation's reader read them."""
 
-    __slots__ = ("done", "generation", "id", "rows", "served", "started")
+    __slots__ = ("deadline", "done", "generation", "id", "lane", "rows", "started")
 
-    def __init__(self, id: str, rows: list[Any], generation: "Generation", done: "asyncio.Future[Answer]") -> None:
-        self.id, self.rows, self.generation, self.done = id, rows, generation, done
-        self.served = generation.route(id)
-        self.started = time.perf_counter_ns()
+    def __init__(
+        self,
+        id: str,
+        rows: Rows,
+        generation: "Generation",
+        lane: "Lane",
+        done: "Callable[[Answer | TreadleError], None] | None",
+        deadline: float | None,
+    ) -> None:
+        self.id, self.rows, self.generation, self.lane, self.done = id, rows, generation, lane, done
+        self.deadline, self.started = deadline, time.perf_counter_ns()
 
 
 class Answer(NamedTuple):
@@ -73,6 +112,32 @@ class Answer(NamedTuple):
 
     outputs: list[Any]
     served: Served
+
+
+class Lane:
+    """What waits for one variant."""
+
+    def __init__(self, served: Served, reader: RowReader) -> None:
+        self.served, self.take = served, Taker(reader, served.signature.inputs)
+        self.layout = reader.layout
+        self.waiting: list[Call] = []
+        self.scheduled = False
+        self.pace = 0.0  # seconds that a batch usually takes
+
+    def next_batch(self) -> list[Call]:
+        """As many calls as one batch may hold, in order; a call that is larger goes alone."""
+        waiting = self.waiting
+        if len(waiting) == 1:
+            self.waiting = []
+            return waiting
+        rows = 0
+        for place, call in enumerate(waiting):
+            rows += len(call.rows)
+            if rows > MAX_BATCH_ROWS and place:
+                self.waiting = waiting[place:]
+                return waiting[:place]
+        self.waiting = []
+        return waiting
 
 
 class Generation:
@@ -85,21 +150,23 @@ class Generation:
     def __init__(self, spec: EndpointSpec, folder: Callable[[str], Path], runtime: Runtime) -> None:
         self.number = spec.generation
         champion = next(variant for variant in spec.variants if variant.role == "champion")
-        self.champion = _load(champion, spec.generation, folder, runtime)
-        others = [_load_or_excuse(v, self.champion, folder, runtime) for v in spec.variants if v is not champion]
-        self.answering = [self.champion, *(served for served in others if served.variant.role == "candidate")]
-        self.shadows = [served for served in others if served.variant.role == "shadow"]
-        self.reader = RowReader(self.champion.signature, [served.signature for served in others])
-        self._bounds = np.cumsum([served.variant.weight for served in self.answering]).tolist()
+        first = _load(champion, spec.generation, folder, runtime)
+        others = [_load_or_excuse(v, first, folder, runtime) for v in spec.variants if v is not champion]
+        self.reader = RowReader(first.signature, [served.signature for served in others])
+        self.champion = Lane(first, self.reader)
+        candidates = [served for served in others if served.variant.role == "candidate"]
+        self.answering = [self.champion, *(Lane(served, self.reader) for served in candidates)]
+        self.shadows = [Lane(served, self.reader) for served in others if served.variant.role == "shadow"]
+        self._bounds = np.cumsum([lane.served.variant.weight for lane in self.answering]).tolist()
 
-    def route(self, request: str) -> Served:
-        """The variant for a request id: the same id always goes the same way while the weights stand."""
+    def route(self, key: str) -> Lane:
+        """The variant for a request: the same key always goes the same way while the weights stand."""
         if len(self.answering) == 1:
-            return self.answering[0]
-        place = crc32(request.encode()) / 0x1_0000_0000
-        for bound, served in zip(self._bounds, self.answering, strict=True):
+            return self.champion
+        place = crc32(key.encode()) / 0x1_0000_0000
+        for bound, lane in zip(self._bounds, self.answering, strict=True):
             if place < bound:
-                return served
+                return lane
         return self.answering[-1]
 
 
@@ -107,111 +174,171 @@ class Engine:
     """The running endpoint: submit rows, get outputs."""
 
     def __init__(self, generation: Generation, log: LogWriter, clock: Clock) -> None:
-        self.generation = generation
         self.counts: Counter[tuple[str, str, str]] = Counter()  # (version, role, outcome) → rows
+        self.in_hand = 0
         self._log, self._clock = log, clock
-        self._pending: list[Call] = []
+        self._threads = ThreadPoolExecutor(thread_name_prefix="model")
+        self.generation = generation
 
-    async def submit(self, request: str, rows: list[Any]) -> Answer:
-        """Have rows answered that the generation's reader has read. Raises ModelFailed when the model fails on one."""
-        if len(self._pending) >= MAX_PENDING:
+    @property
+    def generation(self) -> Generation:
+        return self._generation
+
+    @generation.setter
+    def generation(self, generation: Generation) -> None:
+        """Answer by another generation from now on; requests in hand are answered by the one they came to."""
+        self._generation = generation
+        self.counting = Counting(generation.champion.served.reference)
+
+    def submit(
+        self,
+        request: str,
+        rows: Rows,
+        done: "Callable[[Answer | TreadleError], None]",
+        *,
+        key: str | None = None,
+        timeout_seconds: float | None = None,
+    ) -> None:
+        """Have rows answered that the generation's reader has read, by whom ``key`` (or the request's id) leads to.
+
+        ``done`` is called later, once, with the answer or with what stood in its way: ModelFailed when the model failed on
+        a row, Expired when the request's time was over before its turn. Raises Busy when too many are in hand.
+        """
+        if self.in_hand >= MAX_PENDING:
             raise Busy(f"{MAX_PENDING} requests wait already. Try again in a second.")
-        loop = asyncio.get_running_loop()
-        call = Call(request, rows, self.generation, loop.create_future())
-        if not self._pending:
-            loop.call_soon(self._flush)
-        self._pending.append(call)
-        return await call.done
+        generation = self._generation
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        lane = generation.route(key or request)
+        self.in_hand += 1
+        self._join(lane, Call(request, rows, generation, lane, done, deadline))
 
-    def _flush(self) -> None:
-        pending, self._pending = self._pending, []
-        for batch in _batches(pending):
-            try:
-                self._answer(batch)
-            except Exception as error:  # whatever it is, nobody waits for ever
-                for call in batch:
-                    _settle(call, ModelFailed(f"The server failed on this request: {_reason(error)}"))
-        if any(call.generation.shadows for call in pending):
-            asyncio.get_running_loop().call_soon(self._mirror, pending)
+    def _join(self, lane: Lane, call: Call) -> None:
+        lane.waiting.append(call)
+        if not lane.scheduled:
+            lane.scheduled = True
+            asyncio.get_running_loop().call_soon(self._run, lane)
 
-    def _answer(self, batch: list[Call]) -> None:
-        served = batch[0].served
-        rows = [row for call in batch for row in call.rows]
-        outputs, errors = served.predict(rows, batch[0].generation.reader)
+    def _run(self, lane: Lane) -> None:
+        """Give a variant its next batch."""
+        batch = self._fit(lane, lane.next_batch())
+        if not batch:
+            return self._next(lane)
+        rows = _together(batch)
+        started = time.perf_counter()
+        if lane.pace < SLOW_SECONDS:
+            return self._settle(lane, batch, rows, started, partial(lane.served.predict, rows, lane.take))
+        work = asyncio.get_running_loop().run_in_executor(self._threads, lane.served.predict, rows, lane.take)
+        work.add_done_callback(lambda done: self._settle(lane, batch, rows, started, done.result))
+        return None
+
+    def _fit(self, lane: Lane, batch: list[Call]) -> list[Call]:
+        """The calls of a batch that the variant can be asked; the others are settled here."""
+        if any(call.deadline is not None for call in batch):
+            now = time.monotonic()
+            late = [call for call in batch if call.deadline is not None and call.deadline < now]
+            for call in late:
+                self._tell(call, Expired("The request's time was over before the model's turn came."))
+            batch = [call for call in batch if call not in late]
+        if lane.take.needs:
+            for call in [call for call in batch if lane.take.needs & call.rows.lacks]:
+                batch.remove(call)
+                reason = f"Field '{min(lane.take.needs & call.rows.lacks)}' is missing."
+                self._give(lane, [call], call.rows, lane.served.failed(len(call.rows), reason))
+        return batch
+
+    def _settle(
+        self, lane: Lane, batch: list[Call], rows: Rows, started: float, outcome: Callable[[], Outcome]
+    ) -> None:
         try:
-            self._record(served, batch, outputs, errors)
+            self._give(lane, batch, rows, outcome())
+        except Exception as error:  # whatever it is, nobody waits for ever
+            for call in batch:
+                self._tell(call, ModelFailed(f"The server failed on this request: {_reason(error)}"))
+        seconds = min(time.perf_counter() - started, 2 * lane.pace + SLOW_SECONDS / 4)  # one pause makes nobody slow
+        lane.pace += (seconds - lane.pace) * _PACE
+        self._next(lane)
+
+    def _next(self, lane: Lane) -> None:
+        lane.scheduled = bool(lane.waiting)
+        if lane.waiting:
+            asyncio.get_running_loop().call_soon(self._run, lane)
+
+    def _give(self, lane: Lane, batch: list[Call], rows: Rows, outcome: Outcome) -> None:
+        """Log what a batch gave, then answer it."""
+        served, (outputs, errors) = lane.served, outcome
+        try:
+            self._record(lane, batch, rows, outputs, errors)
         except OSError as error:
             for call in batch:
-                _settle(call, Unavailable(f"The inference log cannot be written ({error}), so nothing is answered."))
+                self._tell(call, Unavailable(f"The inference log cannot be written ({error}), so nothing is answered."))
             return
-        again, place = [], 0
+        if served.variant.role == "shadow":
+            return
+        values, place = outputs.tolist(), 0
         for call in batch:
             end = place + len(call.rows)
-            failed = next((error for error in errors[place:end] if error), None)
-            if failed and served.variant.role == "candidate":
-                again.append(call)
+            failed = next((errors[row] for row in range(place, end) if row in errors), None) if errors else None
+            if failed is None:
+                self._tell(call, Answer(values[place:end], served))
+            elif served.variant.role == "candidate":  # a bad candidate is found out without costing an answer
+                call.lane = call.generation.champion
+                self._join(call.lane, call)
             else:
-                _settle(
-                    call,
-                    ModelFailed(f"The model failed on this request: {failed}")
-                    if failed
-                    else Answer(outputs[place:end], served),
-                )
+                self._tell(call, ModelFailed(f"The model failed on this request: {failed}"))
             place = end
-        if again:
-            self._answer_instead(again)
+        if batch[0].generation.shadows:
+            self._mirror([call for call in batch if call.lane is lane])
 
-    def _answer_instead(self, batch: list[Call]) -> None:
-        """Where a candidate failed, the champion answers: a bad candidate is found out without costing an answer."""
-        for call in batch:
-            call.served = call.generation.champion
-        self._answer(batch)
+    def _tell(self, call: Call, result: "Answer | TreadleError") -> None:
+        if call.done is None:  # a shadow's call has nobody who waits
+            return
+        self.in_hand -= 1
+        try:
+            call.done(result)
+        except Exception:  # one caller's trouble is not the others'
+            log.exception("request '%s' could not be told its answer", call.id)
 
-    def _mirror(self, pending: list[Call]) -> None:
+    def _mirror(self, batch: list[Call]) -> None:
         """Let the shadows answer what was answered, after the answers have left; log it, send nothing."""
-        for batch in _batches(pending):
-            generation = batch[0].generation
-            for shadow in generation.shadows:
-                started = time.perf_counter_ns()
-                rows = [row for call in batch for row in call.rows]
-                self._record(shadow, batch, *shadow.predict(rows, generation.reader), started=started)
+        for shadow in batch[0].generation.shadows if batch else ():
+            for call in batch:
+                if len(shadow.waiting) >= MAX_PENDING:
+                    self.counts[shadow.served.variant.version, "shadow", "dropped"] += len(call.rows)
+                    continue
+                self._join(shadow, Call(call.id, call.rows, call.generation, shadow, None, None))
 
     def _record(
-        self,
-        served: Served,
-        batch: list[Call],
-        outputs: list[Any],
-        errors: list[str | None],
-        *,
-        started: int | None = None,
+        self, lane: Lane, batch: list[Call], rows: Rows, outputs: NDArray[np.float32], errors: dict[int, str]
     ) -> None:
-        now, ended, variant = to_micros(self._clock.now()), time.perf_counter_ns(), served.variant
-        rows, place = [], 0
-        for call in batch:
-            micros = (ended - (started or call.started)) // 1000
-            for number, inputs in enumerate(call.rows):
-                rows.append(
-                    LogRow(
-                        id=call.id if number == 0 else f"{call.id}#{number}",
-                        at=now,
-                        version=variant.version,
-                        role=variant.role,
-                        generation=served.generation,
-                        micros=micros,
-                        inputs=inputs,
-                        output=outputs[place],
-                        error=errors[place],
-                    )
-                )
-                place += 1
-        self._log.append(rows)
-        failed = sum(error is not None for error in errors)
-        self.counts[variant.version, variant.role, "failed"] += failed
-        self.counts[variant.version, variant.role, "answered"] += len(errors) - failed
+        now, variant = time.perf_counter_ns(), lane.served.variant
+        self._log.append(
+            LogBatch.of(
+                ids=[call.id for call in batch],
+                counts=[len(call.rows) for call in batch],
+                micros=[(now - call.started) // 1000 for call in batch],
+                at=to_micros(self._clock.now()),
+                version=variant.version,
+                role=variant.role,
+                generation=lane.served.generation,
+                layout=lane.layout,
+                rows=rows,
+                outputs=outputs,
+                errors=errors,
+            )
+        )
+        if variant.role == "champion":
+            self.counting.add(lane.layout, rows, outputs)
+        self.counts[variant.version, variant.role, "answered"] += len(rows) - len(errors)
+        if errors:
+            self.counts[variant.version, variant.role, "failed"] += len(errors)
 
 
 def _load(variant: Variant, generation: int, folder: Callable[[str], Path], runtime: Runtime) -> Served:
-    return Served(variant, generation, *open_model(folder(variant.package), runtime))
+    place = folder(variant.package)
+    signature, model = open_model(place, runtime)
+    reference = place / REFERENCE
+    seen = from_json(reference.read_bytes(), Reference) if reference.exists() else None
+    return Served(variant, generation, signature, model, reference=seen)
 
 
 def _load_or_excuse(variant: Variant, champion: Served, folder: Callable[[str], Path], runtime: Runtime) -> Served:
@@ -222,36 +349,19 @@ def _load_or_excuse(variant: Variant, champion: Served, folder: Callable[[str], 
         return Served(variant, champion.generation, champion.signature, None, trouble)
 
 
-def _batches(pending: list[Call]) -> list[list[Call]]:
-    """Calls grouped by variant, in order, with at most MAX_BATCH_ROWS rows where a single call allows it."""
-    batches: dict[int, list[list[Call]]] = {}
-    sizes: dict[int, int] = {}
-    for call in pending:
-        key, size = id(call.served), len(call.rows)
-        if key not in batches or sizes[key] + size > MAX_BATCH_ROWS:
-            batches.setdefault(key, []).append([])
-            sizes[key] = 0
-        batches[key][-1].append(call)
-        sizes[key] += size
-    return [batch for group in batches.values() for batch in group]
+def _together(batch: list[Call]) -> Rows:
+    first = batch[0].rows
+    if len(batch) == 1:
+        return first
+    numbers = np.concatenate([call.rows.numbers for call in batch])
+    if not first.texts.shape[1]:
+        return Rows(numbers, np.empty((len(numbers), 0), dtype=object))
+    return Rows(numbers, np.concatenate([call.rows.texts for call in batch]))
 
 
-def _checked(answers: NDArray[Any]) -> tuple[list[Any], list[str | None]]:
+def _not_finite(answers: NDArray[Any]) -> dict[int, str]:
     finite = np.isfinite(answers) if answers.ndim == 1 else np.isfinite(answers).all(axis=1)
-    outputs = answers.tolist()
-    if finite.all():
-        return outputs, [None] * len(outputs)
-    errors = [None if good else "its answer is not a finite number" for good in finite.tolist()]
-    return [output if good else None for output, good in zip(outputs, finite.tolist(), strict=True)], errors
-
-
-def _settle(call: Call, result: Answer | TreadleError) -> None:
-    if call.done.done():  # the client has gone
-        return
-    if isinstance(result, TreadleError):
-        call.done.set_exception(result)
-    else:
-        call.done.set_result(result)
+    return dict.fromkeys(np.flatnonzero(~finite).tolist(), "its answer is not a finite number")
 
 
 def _reason(error: Exception) -> str:

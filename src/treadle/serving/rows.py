@@ -1,8 +1,9 @@
-"""Requests in any of the accepted shapes become typed rows, checked by the model's signature in compiled code."""
+"""Requests in any of the accepted shapes become rows in matrices, checked by the model's signature in compiled code."""
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -11,12 +12,30 @@ from numpy.typing import NDArray
 
 from treadle.kernel.entity import from_plain, reading
 from treadle.kernel.errors import Invalid, TooLarge, did_you_mean
-from treadle.ports.runtime import Field, Signature
+from treadle.ports.runtime import Columns, Field, Layout, Signature
 
 MAX_ROWS = 10_000
+NONE_LACKING: frozenset[str] = frozenset()
 
 _TYPES: dict[str, Any] = {"number": float, "text": str}
-_NUMBERS = {"FP16", "FP32", "FP64", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "BOOL"}
+
+
+class Rows:
+    """Rows as they were asked: ``numbers`` (rows, numeric inputs) with NaN for null, ``texts`` (rows, text inputs) with None for null.
+
+    ``lacks`` names the optional inputs that a row of the request does not have.
+    """
+
+    __slots__ = ("lacks", "numbers", "texts")
+
+    def __init__(self, numbers: NDArray[Any], texts: NDArray[Any], lacks: frozenset[str] = NONE_LACKING) -> None:
+        self.numbers, self.texts, self.lacks = numbers, texts, lacks
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def part(self, rows: slice) -> "Rows":
+        return Rows(self.numbers[rows], self.texts[rows], self.lacks)
 
 
 class Split(msgspec.Struct, forbid_unknown_fields=True):
@@ -25,69 +44,51 @@ class Split(msgspec.Struct, forbid_unknown_fields=True):
     index: list[Any] | None = None
 
 
-class V2Input(msgspec.Struct):
-    name: str
-    shape: list[int]
-    datatype: str
-    data: list[Any]
-    parameters: dict[str, Any] = {}
-
-
-class V2Request(msgspec.Struct):
-    inputs: list[V2Input]
-    id: str | None = None
-    parameters: dict[str, Any] = {}
-    outputs: list[dict[str, Any]] | None = None
-
-
 class RowReader:
     """Reads requests for one signature, and for others that share its requests.
 
-    Rows are structs whose attributes are ``f0``, ``f1``, … in the order of the signature's inputs, then of those inputs that
-    only the others have: these may be missing in a request.
+    The rows' ``layout`` holds the signature's inputs, then those that only the others have: these may be missing in a request.
     """
 
     def __init__(self, signature: Signature, others: Sequence[Signature] = ()) -> None:
         self.signature = signature
         required = {field.name: field for field in signature.inputs}
         extra = {f.name: f for other in others for f in other.inputs if f.name not in required}
-        names = {f"f{place}": name for place, name in enumerate([*required, *extra])}
-        self._optional = set(extra)
-        self._attributes = {name: attribute for attribute, name in names.items()}
-        fields: list[Any] = [(self._attributes[name], _TYPES[field.kind] | None) for name, field in required.items()]
-        for name, field in extra.items():
-            fields.append((self._attributes[name], _TYPES[field.kind] | None | msgspec.UnsetType, msgspec.UNSET))
-        self.row: type[msgspec.Struct] = msgspec.defstruct("Row", fields, rename=names, forbid_unknown_fields=True)
-        body = msgspec.defstruct(
-            "Body",
-            [
-                ("dataframe_records", list[self.row] | None, None),  # type: ignore[name-defined]
-                ("dataframe_split", Split | None, None),
-                ("instances", list[Any] | None, None),
-                ("inputs", Any, None),
-                ("params", dict[str, Any] | None, None),
-                ("id", str | None, None),
-            ],
-            forbid_unknown_fields=True,
-        )
-        self._body_type = body
-        self._body: msgspec.json.Decoder[Any] = msgspec.json.Decoder(body)
-        self._v2 = msgspec.json.Decoder(V2Request)
+        self.fields = [*required.values(), *extra.values()]
+        self.layout = Layout(self.fields)
+        self.required, self.optional = list(required), frozenset(extra)
+        names = {f"f{place}": field.name for place, field in enumerate(self.fields)}
+        types = [_TYPES[field.kind] | None for field in self.fields]
+        attributes: list[Any] = list(zip(names, types, strict=True))[: len(required)]
+        for attribute, kind in list(zip(names, types, strict=True))[len(required) :]:
+            attributes.append((attribute, kind | msgspec.UnsetType, msgspec.UNSET))
+        self._row: type[msgspec.Struct] = msgspec.defstruct("Row", attributes, rename=names, forbid_unknown_fields=True)
+        listed: Any = list[tuple[*types[: len(required)]]] if required else list[Any]  # type: ignore[misc]
+        self._body_type = _body_type(list[Any], list[self._row])  # type: ignore[name-defined]
+        self._body: msgspec.json.Decoder[Any] = msgspec.json.Decoder(self._body_type)
+        self._usual: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_body_type(listed, list[self._row]))  # type: ignore[name-defined]
+        self._pick_numbers = _picker([p for p, field in enumerate(self.fields) if field.kind == "number"])
+        self._pick_texts = _picker([p for p, field in enumerate(self.fields) if field.kind == "text"])
+        self._fill = (None,) * len(extra)
 
-    def invocations(self, content: bytes) -> tuple[list[Any], str | None]:
-        """MLflow's scoring body: exactly one of dataframe_records, dataframe_split, instances, inputs."""
-        with reading(self._body_type):
-            body = self._body.decode(content)
-        forms = ("dataframe_records", "dataframe_split", "instances", "inputs")
-        given = [name for name in forms if getattr(body, name) is not None]
-        if len(given) != 1:
-            raise Invalid(f"Send exactly one of {', '.join(forms)}; this request has {' and '.join(given) or 'none'}.")
-        value = getattr(body, given[0])
-        if given[0] == "dataframe_records":
-            return self._bounded(value), body.id
-        return self._split(value) if isinstance(value, Split) else self._instances(value), body.id
+    def scoring(self, content: bytes) -> tuple[Rows, str | None]:
+        """A scoring body: exactly one of dataframe_records, dataframe_split, instances, inputs.
 
-    def csv(self, content: bytes) -> list[Any]:
+        MLflow, KServe's first protocol and Vertex AI all send one of these.
+        """
+        try:
+            body = self._usual.decode(
+                content
+            )  # rows as lists of the right values, or as objects: nothing left to check
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return self._unusual(content)
+        if body.instances is not None and body.inputs is body.dataframe_records is body.dataframe_split is None:
+            return self._gather(self._bounded(body.instances)), body.id
+        if body.inputs is not None and body.instances is body.dataframe_records is body.dataframe_split is None:
+            return self._gather(self._bounded(body.inputs)), body.id
+        return self._read(body)
+
+    def csv(self, content: bytes) -> Rows:
         """Rows of CSV text with a header; an empty field is null."""
         try:
             lines = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
@@ -96,41 +97,59 @@ class RowReader:
         if not lines:
             raise Invalid("The body has no header line.")
         header, *body = lines
-        _refuse_twins(header, "column")
+        refuse_twins(header, "column")
         for number, line in enumerate(body, 2):
             if line and len(line) != len(header):
                 raise Invalid(f"Line {number} has {len(line)} fields, the header has {len(header)}.")
         rows = [dict(zip(header, (field or None for field in line), strict=True)) for line in body if line]
         return self._records(rows, strict=False)
 
-    def v2(self, content: bytes) -> tuple[list[Any], str | None]:
-        """An Open Inference Protocol request with one tensor of shape [rows] or [rows, 1] per input column."""
-        with reading(V2Request):
-            request = self._v2.decode(content)
-        if not request.inputs:
-            raise Invalid("Field 'inputs': every tensor is missing. Send one for each of the model's inputs.")
-        _refuse_twins([tensor.name for tensor in request.inputs], "input tensor")
-        columns = {tensor.name: self._tensor(tensor) for tensor in request.inputs}
-        return self._records(_rows_of(columns)), request.id
+    def columns(self, given: dict[str, NDArray[Any]]) -> Rows:
+        """Rows of whole columns: numbers in any precision for numeric inputs, objects (``str`` or None) for text."""
+        for name in given:
+            if name not in self.layout.places:
+                raise Invalid(f"The model has no input '{name[:60]}'.{did_you_mean(name, list(self.layout.places))}")
+        absent = next((name for name in self.required if name not in given), None)
+        if absent is not None:
+            raise Invalid(f"Field '{absent}' is missing.")
+        sizes = {len(values) for values in given.values()}
+        if len(sizes) > 1:
+            raise Invalid(f"The columns have different numbers of rows: {sorted(sizes)}.")
+        rows = sizes.pop() if sizes else 0
+        self._bounded(range(rows))
+        numbers = np.full((rows, len(self.layout.numbers)), np.nan)
+        texts = np.full((rows, len(self.layout.texts)), None, dtype=object)
+        for field in self.fields:
+            if field.name in given:
+                matrix = numbers if field.kind == "number" else texts
+                matrix[:, self.layout.places[field.name]] = self._kept(field, given[field.name])
+        return Rows(numbers, texts, frozenset(self.optional - given.keys()))
 
-    def columns(self, rows: list[Any], inputs: list[Field] | None = None) -> dict[str, NDArray[Any]]:
-        """Rows as a model's columns: float32 with NaN for null, objects with '' for null.
+    def matrix(self, numbers: NDArray[Any]) -> Rows:
+        """Rows of one matrix (rows, required inputs), for a model that takes numbers only."""
+        if self.layout.texts or self.optional or numbers.shape[1:] != (len(self.required),):
+            wanted = f"[rows, {len(self.required)}]"
+            raise Invalid(f"A tensor of shape {list(numbers.shape)} was sent; this model takes {wanted} of numbers.")
+        self._bounded(range(len(numbers)))
+        return Rows(numbers, np.empty((len(numbers), 0), dtype=object))
 
-        ``inputs`` are those of the signature, or of one of the others. Raises Invalid when a row lacks one of them.
-        """
-        taken: dict[str, NDArray[Any]] = {}
-        for field in self.signature.inputs if inputs is None else inputs:
-            attribute = self._attributes[field.name]
-            values = [getattr(row, attribute) for row in rows]
-            if field.name in self._optional and msgspec.UNSET in values:
-                raise Invalid(f"Field '{field.name}' is missing.")
-            if field.kind == "text":
-                taken[field.name] = np.array([value or "" for value in values], dtype=object)
-            else:
-                taken[field.name] = np.array(values, dtype=np.float32)
-        return taken
+    def _unusual(self, content: bytes) -> tuple[Rows, str | None]:
+        """Whatever the usual forms do not cover: read loosely, then checked with a message that names what is wrong."""
+        with reading(self._body_type):
+            body = self._body.decode(content)
+        return self._read(body)
 
-    def _instances(self, value: Any) -> list[Any]:
+    def _read(self, body: Any) -> tuple[Rows, str | None]:
+        forms = ("dataframe_records", "dataframe_split", "instances", "inputs")
+        given = [name for name in forms if getattr(body, name) is not None]
+        if len(given) != 1:
+            raise Invalid(f"Send exactly one of {', '.join(forms)}; this request has {' and '.join(given) or 'none'}.")
+        value = getattr(body, given[0])
+        if given[0] == "dataframe_records":
+            return self._structs(self._bounded(value)), body.id
+        return self._split(value) if isinstance(value, Split) else self._instances(value), body.id
+
+    def _instances(self, value: Any) -> Rows:
         """Rows as objects, or as lists in the order of the inputs; or columns by name."""
         if isinstance(value, dict):
             for name, column in value.items():
@@ -139,43 +158,117 @@ class RowReader:
             value = _rows_of(value)
         if not isinstance(value, list):
             raise Invalid("Rows must be a list of objects, or of lists in the order of the model's inputs.")
-        names = [field.name for field in self.signature.inputs]
-        rows = [row if isinstance(row, dict) else dict(zip(names, self._row(row), strict=True)) for row in value]
-        return self._records(rows)
+        return self._records([row if isinstance(row, dict) else dict(self._pairs(row)) for row in value])
 
-    def _split(self, split: Split) -> list[Any]:
-        _refuse_twins(split.columns, "column")
+    def _split(self, split: Split) -> Rows:
+        refuse_twins(split.columns, "column")
         for number, row in enumerate(split.data):
             if len(row) != len(split.columns):
                 raise Invalid(f"Row {number} of 'data' has {len(row)} values; {len(split.columns)} values are wanted.")
         return self._records([dict(zip(split.columns, row, strict=True)) for row in split.data])
 
-    def _row(self, row: Any) -> list[Any]:
-        if not isinstance(row, list) or len(row) != len(self.signature.inputs):
-            raise Invalid(f"Each row must be an object or a list of {len(self.signature.inputs)} values.")
-        return row
+    def _pairs(self, row: Any) -> Iterable[tuple[str, Any]]:
+        if not isinstance(row, list) or len(row) != len(self.required):
+            raise Invalid(f"Each row must be an object or a list of {len(self.required)} values.")
+        return zip(self.required, row, strict=True)
 
-    def _records(self, rows: list[dict[str, Any]], *, strict: bool = True) -> list[Any]:
-        return list(from_plain(self._bounded(rows), list[self.row], strict=strict))  # type: ignore[name-defined]
+    def _records(self, rows: list[dict[str, Any]], *, strict: bool = True) -> Rows:
+        structs = from_plain(self._bounded(rows), list[self._row], strict=strict)  # type: ignore[name-defined]
+        return self._structs(structs)
 
-    def _bounded(self, rows: list[Any]) -> list[Any]:
+    def _structs(self, rows: list[Any]) -> Rows:
+        values = list(map(msgspec.structs.astuple, rows))
+        if not self.optional:
+            return self._gather(values)
+        unset = msgspec.UNSET
+        lacks = {
+            field.name
+            for place, field in enumerate(self.fields)
+            if field.name in self.optional and any(row[place] is unset for row in values)
+        }
+        if lacks:
+            values = [tuple(None if value is unset else value for value in row) for row in values]
+        found = self._gather(values)
+        return Rows(found.numbers, found.texts, frozenset(lacks))
+
+    def _gather(self, rows: Sequence[tuple[Any, ...]]) -> Rows:
+        """Tuples of values in the order of the fields; what is missing at the end are the optional ones."""
+        lacks = NONE_LACKING
+        if self.optional and rows and len(rows[0]) < len(self.fields):
+            rows, lacks = [row + self._fill for row in rows], self.optional
+        numbers = _matrix(rows, self._pick_numbers, len(self.layout.numbers), np.float64)
+        return Rows(numbers, _matrix(rows, self._pick_texts, len(self.layout.texts), object), lacks)
+
+    def _kept(self, field: Field, values: NDArray[Any]) -> NDArray[Any]:
+        numeric = values.dtype.kind in "fiub"
+        if numeric is (field.kind == "number"):
+            return values
+        wanted = "numbers" if field.kind == "number" else "text"
+        raise Invalid(f"Input '{field.name}' takes {wanted}; {'numbers were' if numeric else 'text was'} sent.")
+
+    def _bounded(self, rows: Any) -> Any:
         if len(rows) > MAX_ROWS:
             raise TooLarge(f"The request has {len(rows)} rows; at most {MAX_ROWS} are taken. Send several requests.")
         return rows
 
-    def _tensor(self, tensor: V2Input) -> list[Any]:
-        names = list(self._attributes)
-        if tensor.name not in names:
-            raise Invalid(f"The model has no input '{tensor.name}'.{did_you_mean(tensor.name, names)}")
-        if tensor.datatype not in _NUMBERS and tensor.datatype != "BYTES":
-            raise Invalid(f"Input '{tensor.name}' has datatype '{tensor.datatype}', which is not known.")
-        if not 1 <= len(tensor.shape) <= 2 or (len(tensor.shape) == 2 and tensor.shape[1] != 1):
-            raise Invalid(f"Input '{tensor.name}' has shape {str(tensor.shape)[:60]}; wanted is [rows] or [rows, 1].")
-        values = [value[0] if isinstance(value, list) and len(value) == 1 else value for value in tensor.data]
-        if tensor.shape[0] != len(values):
-            wanted = "wanted is [rows] or [rows, 1] with as many values"
-            raise Invalid(f"Input '{tensor.name}' has shape {tensor.shape} and {len(values)} values; {wanted}.")
-        return [float(value) if isinstance(value, bool) else value for value in values]
+
+class Taker:
+    """Takes rows as a reader lays them out for the model of one signature: float32 numbers, '' for a missing text."""
+
+    def __init__(self, reader: RowReader, inputs: Sequence[Field]) -> None:
+        self._layout, there = Layout(inputs), reader.layout
+        self.needs = reader.optional & {field.name for field in inputs}
+        same = self._layout.numbers == there.numbers, self._layout.texts == there.texts
+        self._numbers = None if same[0] else [there.places[name] for name in self._layout.numbers]
+        self._texts = None if same[1] else [there.places[name] for name in self._layout.texts]
+
+    def __call__(self, rows: Rows) -> Columns:
+        numbers = rows.numbers if self._numbers is None else rows.numbers[:, self._numbers]
+        texts = rows.texts if self._texts is None else rows.texts[:, self._texts]
+        if texts.size and (holes := texts == None).any():  # noqa: E711 - element by element
+            texts = np.where(holes, "", texts)
+        with np.errstate(over="ignore"):
+            return Columns(self._layout, numbers.astype(np.float32, copy=False), texts)
+
+
+def refuse_twins(names: list[str], what: str) -> None:
+    twin = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if twin is not None:
+        raise Invalid(f"The {what} '{twin[:60]}' is there twice.")
+
+
+def _body_type(listed: Any, records: Any) -> type[msgspec.Struct]:
+    """A scoring body whose rows, where they are lists, are ``listed``; ``inputs`` may be columns when that says nothing."""
+    fields: list[Any] = [
+        ("instances", listed | None, None),
+        ("inputs", Any if listed == list[Any] else listed | None, None),
+        ("dataframe_records", records | None, None),
+        ("dataframe_split", Split | None, None),
+        ("params", dict[str, Any] | None, None),
+        ("parameters", dict[str, Any] | None, None),
+        ("signature_name", str | None, None),
+        ("id", str | None, None),
+    ]
+    return msgspec.defstruct("Body", fields, forbid_unknown_fields=True)
+
+
+def _picker(places: list[int]) -> Callable[[tuple[Any, ...]], Any] | None:
+    """Takes the values at some places out of a row; None where they are a slice that numpy may take whole."""
+    if places == list(range(len(places))):
+        return None
+    return itemgetter(*places) if len(places) > 1 else lambda row: (row[places[0]],)
+
+
+def _matrix(
+    rows: Sequence[tuple[Any, ...]], pick: Callable[[tuple[Any, ...]], Any] | None, width: int, kind: Any
+) -> NDArray[Any]:
+    if not width or not rows:
+        return np.empty((len(rows), width), dtype=kind)
+    if pick is not None:
+        rows = list(map(pick, rows))
+    elif len(rows[0]) > width:
+        rows = [row[:width] for row in rows]
+    return np.array(rows, dtype=kind)
 
 
 def _rows_of(columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
@@ -184,9 +277,3 @@ def _rows_of(columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
     if len(sizes) > 1:
         raise Invalid(f"The columns have different numbers of rows: {sorted(sizes)}.")
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
-def _refuse_twins(names: list[str], what: str) -> None:
-    twin = next((name for place, name in enumerate(names) if name in names[:place]), None)
-    if twin is not None:
-        raise Invalid(f"The {what} '{twin[:60]}' is there twice.")

@@ -1,195 +1,268 @@
-"""The model server's protocols over raw ASGI: MLflow's ``/invocations`` and the Open Inference Protocol V2."""
+"""What a model server is asked and how it answers: every contract a prediction may be asked by, over the same engines."""
 
+import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.metadata import version
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from treadle.kernel.errors import Invalid, NotFound, TooLarge, TreadleError, Unavailable
-from treadle.serving.engine import Answer, Engine, Served
-from treadle.serving.rows import RowReader
+from treadle.kernel.errors import Invalid, NotFound, TreadleError, Unavailable
+from treadle.serving import open_inference
+from treadle.serving.engine import Answer, Engine
+from treadle.serving.http import BYTES, JSON, TEXT, Exchange
+from treadle.serving.metrics import exposition
+from treadle.serving.rows import Rows
 
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-Read = Callable[[RowReader], tuple[list[Any], str | None]]
-
-MAX_BODY_BYTES = 16 << 20
-_JSON = (b"content-type", b"application/json")
 _JSON_KINDS = (b"", b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8")
 _CSV_KINDS = (b"text/csv", b"text/csv; charset=utf-8", b"text/csv;charset=utf-8")
+_LIVE = ("/", "/v2/health/live")
+_READY = ("/ping", "/health", "/v2/health/ready")
+_UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
 
 
-class ModelServer:
-    """An ASGI application that answers for one endpoint. ``engine`` is None until a generation is loaded."""
+class Routes(NamedTuple):
+    """Paths that a cloud asks for beside those that every server has: where scores are posted, where health is looked at."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.engine: Engine | None = None
+    score: tuple[str, ...] = ()
+    health: tuple[str, ...] = ()
+
+
+class Headers(NamedTuple):
+    """What a request's headers say of it."""
+
+    id: str
+    kind: bytes
+    key: str | None
+    timeout_seconds: float | None
+    inference: bytes | None
+
+
+_NO_HEADERS = Headers("", b"", None, None, None)
+
+
+class ModelServer:
+    """Answers for models by their names. An engine is None until its first generation is loaded.
+
+    The first model is the one that paths without a model's name mean.
+    """
+
+    def __init__(self, *names: str, routes: Routes = Routes()) -> None:  # noqa: B008 - it is frozen
+        self.engines: dict[str, Engine | None] = dict.fromkeys(names)
+        self._first = names[0]
+        self._score = {"/invocations", *routes.score}
+        self._health = {*_READY, *routes.health}
+        self._version = version("treadle")
         self._prefix, self._numbers = os.urandom(6).hex(), count()
 
-    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
+    @property
+    def ready(self) -> bool:
+        return all(engine is not None for engine in self.engines.values())
+
+    def handle(self, exchange: Exchange) -> None:
+        """Answer a request, at once or when its batch is through."""
         try:
-            await self._dispatch(scope, receive, send)
+            if exchange.method == "POST":
+                self._post(exchange)
+            else:
+                self._look(exchange)
         except TreadleError as error:
-            await _fail(send, error)
+            _fail(exchange, error)
+        except Exception:
+            log.exception("%s %s failed", exchange.method, exchange.path)
+            exchange.reply(500, _encode({"error": "The server failed on this request. Its log says more."}))
 
-    async def _dispatch(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        path, method = scope["path"], scope["method"]
-        if method == "POST":
-            if path == "/invocations":
-                return await self._invocations(scope, receive, send)
-            if path.startswith("/v2/models/") and path.endswith("/infer"):
-                return await self._infer(scope, receive, send)
-        elif method == "GET":
-            return await self._look(path, send)
-        raise NotFound(
-            f"There is no {method} {path} here. Predictions: POST /invocations or /v2/models/{self.name}/infer"
-        )
+    def _post(self, exchange: Exchange) -> None:
+        path = exchange.path
+        if path in self._score:
+            return self._scored(self._first, exchange)
+        if path.startswith("/v2/models/") and path.endswith("/infer"):
+            return self._infer(exchange)
+        if path.startswith("/v1/models/"):
+            model, _, verb = path.removeprefix("/v1/models/").rpartition(":")
+            if verb == "predict":
+                return self._scored(model, exchange)
+        raise self._nothing("POST", path)
 
-    async def _invocations(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        given, kind = _headers(scope)
-        content = await _body(receive)
-        if kind in _CSV_KINDS:
-            request, served, outputs = await self._predict(given, lambda reader: (reader.csv(content), None))
-        elif kind in _JSON_KINDS:
-            request, served, outputs = await self._predict(given, lambda reader: reader.invocations(content))
+    def _scored(self, model: str, exchange: Exchange) -> None:
+        """Rows in, predictions out: MLflow's, SageMaker's, KServe's first, Vertex AI's and Azure ML's way to ask."""
+        headers = _headers(exchange)
+        engine = self._engine(model)
+        reader = engine.generation.reader
+        if headers.kind in _JSON_KINDS:
+            rows, given = reader.scoring(exchange.body)
+        elif headers.kind in _CSV_KINDS:
+            rows, given = reader.csv(exchange.body), None
         else:
-            return await _answer(send, 415, {"error": f"Content type '{kind.decode(errors='replace')}' is not taken."})
-        return await _answer(send, 200, {"predictions": outputs}, request, served)
+            kind = headers.kind.decode(errors="replace")[:80]
+            return exchange.reply(415, _encode({"error": f"Content type '{kind}' is not taken."}))
+        request = headers.id or _printable(given) or f"{self._prefix}-{next(self._numbers)}"
+        return _submit(engine, request, rows, headers, partial(_tell_scores, exchange, request))
 
-    async def _infer(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        self._known(scope["path"].split("/")[3])
-        content = await _body(receive)
-        request, served, outputs = await self._predict(_headers(scope)[0], lambda reader: reader.v2(content))
-        shape = [len(outputs), len(outputs[0])] if outputs and isinstance(outputs[0], list) else [len(outputs)]
-        data = [value for row in outputs for value in row] if len(shape) == 2 else outputs
-        tensor = {"name": served.signature.output, "shape": shape, "datatype": "FP32", "data": data}
-        answer = {"model_name": self.name, "model_version": served.variant.version, "id": request, "outputs": [tensor]}
-        return await _answer(send, 200, answer, request, served)
+    def _infer(self, exchange: Exchange) -> None:
+        model, *rest = exchange.path.removeprefix("/v2/models/").removesuffix("/infer").split("/")
+        engine = self._engine(model)
+        self._check_version(engine, rest)
+        headers = _headers(exchange)
+        asked = open_inference.read(engine.generation.reader, exchange.body, headers.inference)
+        request = headers.id or _printable(asked.id) or f"{self._prefix}-{next(self._numbers)}"
+        _submit(engine, request, asked.rows, headers, partial(_tell_tensors, exchange, request, model, asked.binary))
 
-    async def _predict(self, given: str, read: Read) -> tuple[str, Served, list[Any]]:
-        """Read the rows, and have them answered by whom the request's id leads to."""
-        if self.engine is None:
-            raise Unavailable(f"Endpoint '{self.name}' is loading its model. Try again in a second.")
-        generation = self.engine.generation
-        rows, body_id = read(generation.reader)
-        request = given or _printable(body_id) or self._new_id()
-        answer = await self.engine.submit(request, rows) if rows else Answer([], generation.champion)
-        return request, answer.served, answer.outputs
-
-    async def _look(self, path: str, send: Send) -> None:
-        ready = self.engine is not None
-        if path in ("/", "/v2/health/live"):
-            return await _answer(send, 200, {"live": True, "status": "alive"})
-        if path in ("/ping", "/health", "/v2/health/ready"):
-            return await _answer(send, 200 if ready else 503, {"live": ready, "ready": ready})
+    def _look(self, exchange: Exchange) -> None:
+        path = exchange.path
+        if exchange.method not in ("GET", "HEAD"):
+            raise self._nothing(exchange.method, path)
+        if path in _LIVE:
+            return exchange.reply(200, _encode({"live": True, "status": "alive"}))
+        if path in self._health:
+            return _tell_ready(exchange, {}, self.ready)
         if path == "/v2":
-            return await _answer(send, 200, {"name": "treadle", "version": "2", "extensions": []})
+            told = {"name": "treadle", "version": self._version, "extensions": ["binary_tensor_data"]}
+            return exchange.reply(200, _encode(told))
+        if path == "/version":
+            return exchange.reply(200, self._version.encode(), head=TEXT)
+        if path in ("/v1/models", "/v2/models"):
+            return exchange.reply(200, _encode({"models": list(self.engines)}))
         if path == "/metrics":
-            return await _answer_text(send, self._metrics())
+            if not self.ready:
+                raise self._loading(self._first)
+            return exchange.reply(200, exposition(self.engines).encode(), head=TEXT)
+        if path.startswith("/v1/models/"):
+            name = path.removeprefix("/v1/models/")
+            return _tell_ready(exchange, {"name": name}, self._known(name) is not None)
         if path.startswith("/v2/models/"):
-            _, _, _, model, *rest = path.split("/")
-            self._known(model)
-            if rest == ["ready"]:
-                return await _answer(send, 200 if ready else 503, {"name": self.name, "ready": ready, "live": ready})
-            if not rest:
-                return await _answer(send, 200, self._describe())
-        raise NotFound(f"There is no {path} here.")
+            return self._look_at_model(exchange)
+        raise NotFound(f"There is no {path[:80]} here.")
 
-    def _describe(self) -> dict[str, Any]:
-        engine = self._ready()
-        signature = engine.generation.answering[0].signature
-        types = {"number": "FP32", "text": "BYTES"}
-        inputs = [{"name": f.name, "datatype": types[f.kind], "shape": [-1]} for f in signature.inputs]
-        outputs = [{"name": signature.output, "datatype": "FP32", "shape": [-1]}]
-        versions = [served.variant.version for served in engine.generation.answering]
-        return {"name": self.name, "versions": versions, "platform": "treadle", "inputs": inputs, "outputs": outputs}
+    def _look_at_model(self, exchange: Exchange) -> None:
+        name, *rest = exchange.path.removeprefix("/v2/models/").split("/")
+        engine = self._known(name)
+        if rest[-1:] == ["ready"]:
+            if engine is not None:
+                self._check_version(engine, rest[:-1])
+            return _tell_ready(exchange, {"name": name}, engine is not None)
+        engine = self._engine(name)
+        self._check_version(engine, rest)
+        inputs, outputs = open_inference.describe(engine.generation.champion.served.signature)
+        versions = [lane.served.variant.version for lane in engine.generation.answering]
+        told = {"name": name, "versions": versions, "platform": "treadle", "inputs": inputs, "outputs": outputs}
+        return exchange.reply(200, _encode(told))
 
-    def _metrics(self) -> str:
-        lines = ["# TYPE treadle_predictions_total counter"]
-        for (version, role, outcome), rows in sorted(self._ready().counts.items()):
-            labels = f'endpoint="{self.name}",version="{version}",role="{role}",outcome="{outcome}"'
-            lines.append(f"treadle_predictions_total{{{labels}}} {rows}")
-        return "\n".join(lines) + "\n"
+    def _check_version(self, engine: Engine, rest: Sequence[str]) -> None:
+        """Whether the rest of a path names nothing, or a version that answers here."""
+        if not rest:
+            return
+        versions = [lane.served.variant.version for lane in engine.generation.answering]
+        named = [version for version in versions if rest[-1] in (version, version.rpartition(":")[2])]
+        if len(rest) != 2 or rest[0] != "versions" or not named:
+            raise NotFound(f"There is no {'/'.join(rest)[:80]} here. Versions that answer: {', '.join(versions)}.")
 
-    def _ready(self) -> Engine:
-        if self.engine is None:
-            raise Unavailable(f"Endpoint '{self.name}' is loading its model. Try again in a second.")
-        return self.engine
+    def _known(self, model: str) -> Engine | None:
+        if model not in self.engines:
+            names = "', '".join(self.engines)
+            raise NotFound(f"There is no model '{model[:80]}' here; this server answers for '{names}'.")
+        return self.engines[model]
 
-    def _known(self, model: str) -> None:
-        if model != self.name:
-            raise NotFound(f"There is no model '{model}' here; this server answers for '{self.name}'.")
+    def _engine(self, model: str) -> Engine:
+        engine = self._known(model)
+        if engine is None:
+            raise self._loading(model)
+        return engine
 
-    def _new_id(self) -> str:
-        return f"{self._prefix}-{next(self._numbers)}"
+    def _loading(self, model: str) -> Unavailable:
+        return Unavailable(f"Endpoint '{model}' is loading its model. Try again in a second.")
+
+    def _nothing(self, method: str, path: str) -> NotFound:
+        ways = f"POST /invocations or /v2/models/{self._first}/infer or /v1/models/{self._first}:predict"
+        return NotFound(f"There is no {method} {path[:80]} here. Predictions: {ways}")
 
 
-def _headers(scope: dict[str, Any]) -> tuple[str, bytes]:
-    """The request's id, if one was sent, and its content type."""
-    request, kind = "", b""
-    for name, value in scope["headers"]:
-        if name == b"x-request-id":
-            request = value.decode("latin-1")
-            if len(request) > 200:
-                raise Invalid("The header X-Request-Id is longer than 200 characters.")
-        elif name == b"content-type":
+def _submit(
+    engine: Engine, request: str, rows: Rows, headers: Headers, done: Callable[[Answer | TreadleError], None]
+) -> None:
+    if not len(rows):
+        return done(Answer([], engine.generation.champion.served))
+    return engine.submit(request, rows, done, key=headers.key, timeout_seconds=headers.timeout_seconds)
+
+
+def _tell_scores(exchange: Exchange, request: str, result: Answer | TreadleError) -> None:
+    if isinstance(result, TreadleError):
+        return _fail(exchange, result)
+    return exchange.reply(200, _encode({"predictions": result.outputs}), head=_head(JSON, request, result))
+
+
+def _tell_tensors(exchange: Exchange, request: str, model: str, binary: bool, result: Answer | TreadleError) -> None:
+    if isinstance(result, TreadleError):
+        return _fail(exchange, result)
+    served = result.served
+    body, length = open_inference.answer(
+        model, served.variant.version, request, served.signature, result.outputs, binary=binary
+    )
+    if length is None:
+        return exchange.reply(200, body, head=_head(JSON, request, result))
+    told = b"%b: %d\r\n" % (open_inference.LENGTH_HEADER, length)
+    return exchange.reply(200, body, head=_head(BYTES + told, request, result))
+
+
+def _head(kind: bytes, request: str, answer: Answer) -> bytes:
+    return b"%b%bx-request-id: %b\r\n" % (kind, answer.served.head, request.encode("latin-1"))
+
+
+def _tell_ready(exchange: Exchange, told: dict[str, Any], ready: bool) -> None:
+    exchange.reply(200 if ready else 503, _encode({**told, "live": ready, "ready": ready}))
+
+
+def _fail(exchange: Exchange, error: TreadleError) -> None:
+    head = JSON + b"retry-after: 1\r\n" if error.retry else JSON
+    exchange.reply(error.status, _encode({"error": error.message}), head=head)
+
+
+def _headers(exchange: Exchange) -> Headers:
+    id, kind, key, timeout, inference = _NO_HEADERS
+    for name, value in exchange.headers:
+        if name == b"content-type":
             kind = value.lower()
-    return request, kind
+        elif name == b"x-request-id":
+            id = _bounded(value, "X-Request-Id")
+        elif name == b"x-treadle-key":
+            key = _bounded(value, "X-Treadle-Key")
+        elif name in (b"x-request-timeout", b"grpc-timeout"):
+            timeout = _seconds(value)
+        elif name == open_inference.LENGTH_HEADER:
+            inference = value
+    return Headers(id, kind, key, timeout, inference)
+
+
+def _bounded(value: bytes, name: str) -> str:
+    if len(value) > 200:
+        raise Invalid(f"The header {name} is longer than 200 characters.")
+    text = value.decode("latin-1")
+    if not text.isprintable():
+        raise Invalid(f"The header {name} holds a control character.")
+    return text
+
+
+def _seconds(value: bytes) -> float:
+    """A time that a caller waits: seconds (``0.25``), or a number with a unit as gRPC writes it (``250m``)."""
+    text = value.decode("latin-1")
+    number, unit = (text[:-1], _UNITS[text[-1]]) if text[-1:] in _UNITS else (text, 1.0)
+    try:
+        seconds = float(number) * unit
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 1e6:
+        raise Invalid(
+            f"The header X-Request-Timeout is '{text[:40]}'; wanted are seconds, or a number with a unit: 250m."
+        )
+    return seconds
 
 
 def _printable(request: str | None) -> str | None:
     if request is not None and (len(request) > 200 or not request.isascii() or not request.isprintable()):
         raise Invalid("Field 'id': at most 200 printable ASCII characters are taken.")
     return request
-
-
-async def _body(receive: Receive) -> bytes:
-    message = await receive()
-    content: bytes = message.get("body", b"")
-    if message["type"] == "http.disconnect":
-        raise Invalid("The client went away in the middle of its request.")
-    if not message.get("more_body") and len(content) <= MAX_BODY_BYTES:
-        return content
-    parts, size = [content], len(content)
-    while message.get("more_body") or size > MAX_BODY_BYTES:
-        if size > MAX_BODY_BYTES:
-            raise TooLarge(f"The body is larger than {MAX_BODY_BYTES >> 20} MiB. Send several requests.")
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Invalid("The client went away in the middle of its request.")
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-    return b"".join(parts)
-
-
-async def _answer(
-    send: Send, status: int, value: Any, request: str | None = None, served: Served | None = None
-) -> None:
-    content = _encode(value)
-    headers = [_JSON, (b"content-length", str(len(content)).encode())]
-    if request is not None and served is not None:
-        headers.append((b"x-request-id", request.encode("latin-1", "replace")))
-        headers.append((b"x-treadle-version", served.variant.version.encode()))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": content})
-
-
-async def _answer_text(send: Send, text: str) -> None:
-    headers = [(b"content-type", b"text/plain; version=0.0.4")]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": text.encode()})
-
-
-async def _fail(send: Send, error: TreadleError) -> None:
-    content = _encode({"error": error.message})
-    headers = [_JSON, (b"content-length", str(len(content)).encode())]
-    if error.retry:
-        headers.append((b"retry-after", b"1"))
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
-    await send({"type": "http.response.body", "body": content})

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from treadle.kernel.errors import Invalid
-from treadle.ports.runtime import GRAPH, Exporter, Runtime, Signature
+from treadle.ports.runtime import GRAPH, Columns, Exporter, Runtime, Signature
 from treadle.testing.suite import Suite
 
 
@@ -34,11 +34,11 @@ class RuntimeSuite(Suite):
         estimator, inputs, expected = trained
         signature = exporter.describe(estimator, inputs)
         (tmp_path / GRAPH).write_bytes(exporter.export(estimator, signature))
-        columns = {
-            field.name: np.asarray(inputs[field.name], dtype=np.float32 if field.kind == "number" else object)
+        table = {
+            field.name: np.asarray(inputs[field.name], dtype=np.float64 if field.kind == "number" else object)
             for field in signature.inputs
         }
-        answers = runtime.load(tmp_path / GRAPH, signature).predict(columns)
+        answers = runtime.load(tmp_path / GRAPH, signature).predict(Columns.of(signature.inputs, table))
         assert answers.shape == expected.shape
         np.testing.assert_allclose(answers, expected, atol=1e-4)
 

@@ -6,26 +6,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from treadle.data.frames import model_columns, plain
-from treadle.data.profile import ColumnProfile, reference_profile
-from treadle.kernel.entity import Entity, from_json, to_json
+from treadle.data.frames import plain
+from treadle.data.profile import REFERENCE, Reference, reference_profile
+from treadle.kernel.entity import from_json, to_json
 from treadle.kernel.errors import Invalid
 from treadle.pipelines.output import Packaged
 from treadle.ports.runtime import GRAPH, SIGNATURE, Columns, Exporter, Runtime, Signature, open_model
 
-REFERENCE = "reference.json"
 PARITY_TOLERANCE = 1e-3
 PARITY_ROWS = 512
 PROFILE_ROWS = 20_000  # of a larger training table, every k-th row is profiled
-
-
-class Reference(Entity):
-    """What the model saw in training: the profile of each input column and of its predictions, over half of ``rows``."""
-
-    rows: int
-    columns: dict[str, ColumnProfile]
-    prediction: ColumnProfile
-    parity: float
 
 
 class Model(Packaged):
@@ -48,7 +38,7 @@ class Model(Packaged):
         (folder / SIGNATURE).write_bytes(to_json(signature))
         sample = self.inputs[:: max(1, len(self.inputs) // PROFILE_ROWS)]
         table = {field.name: plain(sample[field.name]) for field in signature.inputs}
-        predictions = runtime.load(folder / GRAPH, signature).predict(model_columns(table, signature.inputs))
+        predictions = runtime.load(folder / GRAPH, signature).predict(Columns.of(signature.inputs, table))
         parity = self._parity(signature, sample, predictions)
         reference = Reference(
             rows=len(predictions),
@@ -85,20 +75,17 @@ class Package:
 
     def predict_table(self, table: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
         """Scores (rows,) for a table of plain columns; NaN for the rows on which the model fails."""
-        columns = model_columns(table, self.signature.inputs)
-        rows = len(next(iter(columns.values())))
-        return self._scores(columns, rows) if rows else np.empty(0)
+        columns = Columns.of(self.signature.inputs, table)
+        return self._scores(columns) if columns.rows else np.empty(0)
 
-    def _scores(self, columns: Columns, rows: int) -> NDArray[np.float64]:
+    def _scores(self, columns: Columns) -> NDArray[np.float64]:
         try:
             return score(self.predict(columns)).astype(np.float64)
         except Exception:
-            if rows == 1:
+            if columns.rows == 1:
                 return np.array([np.nan])
-            half = rows // 2  # the rows that fail are found by halving
-            first = {name: values[:half] for name, values in columns.items()}
-            second = {name: values[half:] for name, values in columns.items()}
-            return np.concatenate([self._scores(first, half), self._scores(second, rows - half)])
+            half = columns.rows // 2  # the rows that fail are found by halving
+            return np.concatenate([self._scores(columns.part(part)) for part in (slice(half), slice(half, None))])
 
 
 def score(predictions: NDArray[Any]) -> NDArray[Any]:

@@ -1,0 +1,247 @@
+"""HTTP/1.1 for the model server: httptools parses, each request is handed over whole, each answer is one write.
+
+There is no task and no coroutine per request: on one core that is the difference between a server that costs as much as the
+model and one that costs half of it. See docs/decisions/0012-the-model-server-speaks-http-itself.md.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Any
+
+import httptools
+
+MAX_BODY_BYTES = 16 << 20
+MAX_HEAD_BYTES = 64 << 10
+MAX_PIPELINED = 32  # requests of one connection that may wait for their answers
+IDLE_SECONDS = 75.0  # how long a connection may be silent between two requests
+STALL_SECONDS = 30.0  # … and in the middle of one
+DROP_SECONDS = 2.0  # how long the rest of a refused request is read and dropped
+JSON, TEXT, BYTES = (
+    b"content-type: application/json\r\n",
+    b"content-type: text/plain; version=0.0.4\r\n",
+    b"content-type: application/octet-stream\r\n",
+)
+_STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_CLOSE = b"connection: close\r\n"
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Exchange:
+    """One request, whole, and the way back. ``reply`` is called once, now or later."""
+
+    __slots__ = ("_connection", "_data", "body", "headers", "keep_alive", "method", "path")
+
+    def __init__(
+        self,
+        connection: "Connection",
+        method: str,
+        path: str,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes,
+        keep_alive: bool,
+    ) -> None:
+        self._connection, self.method, self.path, self.headers, self.body = connection, method, path, headers, body
+        self.keep_alive = keep_alive
+        self._data: bytes | None = None
+
+    def reply(self, status: int, content: bytes, *, head: bytes = JSON) -> None:
+        """Answer. ``head`` is whole header lines; a length and what the connection needs are added."""
+        shown = content if self.method != "HEAD" else b""
+        ending = b"" if self.keep_alive and not self._connection.closing else _CLOSE
+        self._data = b"".join((_STATUS[status], head, ending, b"content-length: %d\r\n\r\n" % len(content), shown))
+        self._connection.flush()
+
+    def ready(self) -> bytes | None:
+        """What is to be sent, once it is known."""
+        return self._data
+
+
+class Connection(asyncio.Protocol):
+    """One connection: requests in order, answers in the same order."""
+
+    def __init__(self, server: "HttpServer") -> None:
+        self._server = server
+        self._parser = httptools.HttpRequestParser(self)
+        self._open: deque[Exchange] = deque()  # asked and not answered yet, oldest first
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._body: list[bytes] = []
+        self._head_bytes = self._body_bytes = 0
+        self._reading = False  # in the middle of a request
+        self._refused = False
+        self.closing = False
+        self.heard = time.monotonic()
+
+    # What the event loop calls
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        self._server.connections.add(self)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self.closing = True
+        self._open.clear()
+        self._server.connections.discard(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.heard = self._server.now
+        if self._refused:
+            return
+        if self._head_bytes >= 0:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass  # nothing else is spoken here: the request was answered as it is, and the connection ends with that
+        except httptools.HttpParserError:
+            self._refuse(400, b'{"error":"This is no proper HTTP/1.1 request."}')
+        if self._head_bytes > MAX_HEAD_BYTES and self._reading:
+            self._head_too_large()
+
+    def eof_received(self) -> bool:
+        """Answers that are due still go out to a client that has said all it will say."""
+        self.closing = True
+        return bool(self._open)
+
+    def pause_writing(self) -> None:
+        """The client reads slower than it asks: nothing more is taken from it until it has caught up."""
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._transport.resume_reading()
+
+    # What the parser calls
+
+    def on_message_begin(self) -> None:
+        self._url, self._headers, self._body, self._body_bytes, self._reading = b"", [], [], 0, True
+        self._head_bytes = max(self._head_bytes, 0)
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        if sum(len(name) + len(value) for name, value in self._headers) > MAX_HEAD_BYTES:
+            return self._head_too_large()
+        self._head_bytes = -1  # not counted until the next request begins
+        for name, value in self._headers:
+            if name == b"content-length" and int(value) > MAX_BODY_BYTES:
+                return self._too_large()
+            if name == b"expect" and value.lower() == b"100-continue" and not self._open:
+                self._transport.write(_CONTINUE)
+        return None
+
+    def on_body(self, body: bytes) -> None:
+        if self._refused:
+            return None
+        self._body_bytes += len(body)
+        if self._body_bytes > MAX_BODY_BYTES:
+            return self._too_large()
+        self._body.append(body)
+        return None
+
+    def on_message_complete(self) -> None:
+        self._reading, self._head_bytes = False, 0
+        if self._refused:
+            return
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        keep = self._parser.should_keep_alive() and not self._parser.should_upgrade()
+        path = self._url.partition(b"?")[0].decode("latin-1")
+        exchange = Exchange(self, self._parser.get_method().decode(), path, self._headers, body, keep)
+        self._open.append(exchange)
+        if len(self._open) >= MAX_PIPELINED:
+            self._transport.pause_reading()
+        self._server.handle(exchange)
+
+    # What exchanges and the server call
+
+    def flush(self) -> None:
+        """Send the answers that are ready, in the order of their requests."""
+        while self._open and (data := self._open[0].ready()) is not None:
+            exchange = self._open.popleft()
+            self._transport.write(data)
+            if self._refused:
+                continue  # closed when what it still sends has been dropped
+            if not exchange.keep_alive or (self.closing and not self._open):
+                self.closing = True
+                self._open.clear()
+                self._transport.close()
+                return
+            if len(self._open) == MAX_PIPELINED - 1:
+                self._transport.resume_reading()
+
+    def drain(self) -> None:
+        """Answer what was asked, then close."""
+        self.closing = True
+        if not self._open and not self._reading:
+            self._transport.close()
+
+    def expire(self, now: float) -> None:
+        """Close a connection that says nothing for too long; one whose answer is due is not the one that is late."""
+        if self._open or now - self.heard < (STALL_SECONDS if self._reading else IDLE_SECONDS):
+            return
+        if self._reading:
+            self._refuse(408, b'{"error":"The rest of the request did not come within 30 s."}')
+        else:
+            self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def _head_too_large(self) -> None:
+        self._refuse(431, b'{"error":"The request\'s headers are larger than 64 KiB."}')
+
+    def _too_large(self) -> None:
+        told = b'{"error":"The body is larger than %d MiB. Send several requests."}' % (MAX_BODY_BYTES >> 20)
+        self._refuse(413, told)
+
+    def _refuse(self, status: int, content: bytes) -> None:
+        """Tell what is wrong with a request that will not be read to its end, and close once that is out.
+
+        What still comes is read and dropped for a moment: a connection closed over unread data loses its answer.
+        """
+        if self._refused:
+            return
+        self._refused = self.closing = True
+        refusal = Exchange(self, "", "", [], b"", False)
+        self._open.append(refusal)
+        asyncio.get_running_loop().call_later(DROP_SECONDS, self._transport.close)
+        refusal.reply(status, content)
+
+
+class HttpServer:
+    """Connections, what is done with their requests, and their end."""
+
+    def __init__(self, handle: Callable[[Exchange], None]) -> None:
+        self.handle = handle
+        self.connections: set[Connection] = set()
+        self.now = time.monotonic()
+
+    def __call__(self) -> Connection:
+        """A new connection: what the event loop calls for each."""
+        return Connection(self)
+
+    async def sweep(self) -> None:
+        """Close what has been silent for too long, for as long as this runs."""
+        while True:
+            self.now = time.monotonic()
+            for connection in list(self.connections):
+                connection.expire(self.now)
+            await asyncio.sleep(1.0)
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Answer what was asked, refuse no request that is on its way, then close all connections."""
+        until = time.monotonic() + grace_seconds
+        for connection in list(self.connections):
+            connection.drain()
+        while self.connections and time.monotonic() < until:
+            await asyncio.sleep(0.01)
+        for connection in list(self.connections):
+            with suppress(Exception):
+                connection.abort()

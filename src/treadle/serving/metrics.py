@@ -1,0 +1,40 @@
+"""What a model server tells Prometheus."""
+
+from collections.abc import Mapping
+
+from treadle.data.profile import ColumnProfile
+from treadle.serving.engine import Engine
+
+
+def exposition(engines: Mapping[str, Engine | None]) -> str:
+    """Prometheus' text format, version 0.0.4."""
+    lines = ["# TYPE treadle_predictions_total counter"]
+    running = {name: engine for name, engine in engines.items() if engine is not None}
+    for name, engine in running.items():
+        for (version, role, outcome), rows in sorted(engine.counts.items()):
+            labels = _labels(endpoint=name, version=version, role=role, outcome=outcome)
+            lines.append(f"treadle_predictions_total{labels} {rows}")
+    lines.append("# TYPE treadle_requests_in_hand gauge")
+    lines += [f"treadle_requests_in_hand{_labels(endpoint=n)} {engine.in_hand}" for n, engine in running.items()]
+    lines.append("# TYPE treadle_rows_by_bin_total counter")
+    for name, engine in running.items():
+        version = engine.generation.champion.served.variant.version
+        for column, profile in sorted(engine.counting.profiles().items()):
+            for bin, rows in zip(_bins(profile), profile.counts, strict=True):
+                labels = _labels(endpoint=name, version=version, column=column, bin=bin)
+                lines.append(f"treadle_rows_by_bin_total{labels} {rows}")
+    return "\n".join(lines) + "\n"
+
+
+def _bins(profile: ColumnProfile) -> list[str]:
+    if not profile.edges:
+        return profile.labels
+    return [*(f"<{edge:g}" for edge in profile.edges), f">={profile.edges[-1]:g}", "missing"]
+
+
+def _labels(**labels: str) -> str:
+    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items()) + "}"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -1,0 +1,233 @@
+"""The Open Inference Protocol V2: tensors as JSON, or as raw little-endian bytes after it (the binary extension)."""
+
+import struct
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from treadle.kernel.entity import reading
+from treadle.kernel.errors import Invalid
+from treadle.ports.runtime import Signature
+from treadle.serving.rows import RowReader, Rows, refuse_twins
+
+LENGTH_HEADER = b"inference-header-content-length"
+MATRIX = "numbers"  # the one input of a model that takes numbers only, beside one for each of its columns
+KINDS: dict[str, str] = {
+    "BOOL": "?", "INT8": "i1", "INT16": "<i2", "INT32": "<i4", "INT64": "<i8", "UINT8": "u1", "UINT16": "<u2",
+    "UINT32": "<u4", "UINT64": "<u8", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8",
+}  # fmt: skip
+
+
+class Tensor(msgspec.Struct):
+    name: str
+    shape: list[int]
+    datatype: str
+    data: list[Any] | None = None
+    parameters: dict[str, Any] = {}
+
+
+class Wanted(msgspec.Struct):
+    name: str
+    parameters: dict[str, Any] = {}
+
+
+class Request(msgspec.Struct):
+    inputs: list[Tensor]
+    id: str | None = None
+    parameters: dict[str, Any] = {}
+    outputs: list[Wanted] | None = None
+
+
+class Asked(NamedTuple):
+    """A request as it was read: its rows, its id if it has one, and whether it wants its answer as bytes."""
+
+    rows: Rows
+    id: str | None
+    binary: bool
+
+
+_request = msgspec.json.Decoder(Request)
+_encode = msgspec.json.Encoder().encode
+
+
+def read(reader: RowReader, content: bytes, header: bytes | None) -> Asked:
+    """Read a request; ``header`` is the value of ``Inference-Header-Content-Length``, None where there is none.
+
+    Source: github.com/kserve/open-inference-protocol, and its extension for binary tensor data.
+    """
+    if header is None:
+        text, raw = content, memoryview(b"")
+    else:
+        length = _length(header, len(content))
+        if length == 0:
+            return Asked(reader.matrix(_bare(reader, content)), None, True)
+        text, raw = content[:length], memoryview(content)[length:]
+    with reading(Request):
+        request = _request.decode(text)
+    if not request.inputs:
+        raise Invalid("Field 'inputs': every tensor is missing. Send one for each of the model's inputs.")
+    refuse_twins([tensor.name for tensor in request.inputs], "input tensor")
+    arrays: list[NDArray[Any]] = []
+    for tensor in request.inputs:
+        array, raw = _array(tensor, raw)
+        arrays.append(array)
+    if len(raw):
+        raise Invalid(f"{len(raw)} bytes follow the last tensor that the request declares.")
+    return Asked(_rows(reader, request.inputs, arrays), request.id, _wants_bytes(request, reader.signature))
+
+
+def answer(
+    model: str, version: str, id: str, signature: Signature, outputs: Sequence[Any], *, binary: bool
+) -> tuple[bytes, int | None]:
+    """The body of an answer, and the length of its JSON where bytes follow."""
+    values = np.array(outputs, dtype=np.float32)
+    tensor: dict[str, Any] = {"name": signature.output, "shape": list(values.shape), "datatype": "FP32"}
+    told = {"model_name": model, "model_version": version, "id": id, "outputs": [tensor]}
+    if binary:
+        raw = values.tobytes()
+        tensor["parameters"] = {"binary_data_size": len(raw)}
+        text = _encode(told)
+        return text + raw, len(text)
+    tensor["data"] = values.reshape(-1).tolist()
+    return _encode(told), None
+
+
+def describe(signature: Signature) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The tensors that a model takes and gives."""
+    types = {"number": "FP32", "text": "BYTES"}
+    inputs: list[dict[str, Any]] = [
+        {"name": f.name, "datatype": types[f.kind], "shape": [-1]} for f in signature.inputs
+    ]
+    if len(inputs) > 1 and all(field.kind == "number" for field in signature.inputs):
+        names = [field.name for field in signature.inputs]
+        inputs = [{"name": MATRIX, "datatype": "FP32", "shape": [-1, len(names)], "parameters": {"columns": names}}]
+    width = [len(signature.classes)] if signature.output == "probabilities" else []
+    return inputs, [{"name": signature.output, "datatype": "FP32", "shape": [-1, *width]}]
+
+
+def _rows(reader: RowReader, tensors: list[Tensor], arrays: list[NDArray[Any]]) -> Rows:
+    wide = len(tensors) == 1 and len(tensors[0].shape) == 2 and tensors[0].shape[1] != 1
+    if wide and arrays[0].dtype.kind != "O":
+        return reader.matrix(arrays[0].reshape(tensors[0].shape))
+    columns = {}
+    for tensor, array in zip(tensors, arrays, strict=True):
+        shape = tensor.shape
+        if not 1 <= len(shape) <= 2 or (len(shape) == 2 and shape[1] != 1):
+            told = str(shape)[:60]
+            raise Invalid(f"Input '{tensor.name[:60]}' has shape {told}; wanted is [rows] or [rows, 1] for one column.")
+        columns[tensor.name] = array
+    return reader.columns(columns)
+
+
+def _array(tensor: Tensor, raw: memoryview) -> tuple[NDArray[Any], memoryview]:
+    """A tensor's values, flat, and the bytes that are left after it."""
+    name = tensor.name[:60]
+    if tensor.datatype not in KINDS and tensor.datatype != "BYTES":
+        raise Invalid(f"Input '{name}' has datatype '{tensor.datatype[:60]}', which is not known.")
+    if not tensor.shape or any(size < 0 for size in tensor.shape):
+        raise Invalid(f"Input '{name}' has shape {str(tensor.shape)[:60]}, which no tensor can have.")
+    size = tensor.parameters.get("binary_data_size")
+    if size is None:
+        return _from_json(tensor, name), raw
+    if tensor.data is not None:
+        raise Invalid(f"Input '{name}' has both 'data' and 'binary_data_size'; send one of them.")
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(raw):
+        raise Invalid(f"Input '{name}' has binary_data_size {str(size)[:30]}, and {len(raw)} bytes are left.")
+    return _from_bytes(tensor, name, raw[:size]), raw[size:]
+
+
+def _from_json(tensor: Tensor, name: str) -> NDArray[Any]:
+    values: list[Any] = tensor.data or []
+    while values and isinstance(values[0], list):
+        if not all(isinstance(value, list) for value in values):
+            raise Invalid(f"Input '{name}': field 'data' is nested unevenly.")
+        values = [value for inner in values for value in inner]
+    _check_count(tensor, name, len(values))
+    kinds = set(map(type, values)) - {type(None)}
+    if tensor.datatype == "BYTES":
+        if kinds - {str}:
+            raise Invalid(f"Input '{name}' is declared as BYTES, and holds what is no text.")
+        return np.array(values, dtype=object)
+    if kinds - {int, float, bool}:
+        raise Invalid(f"Input '{name}' is declared as {tensor.datatype}, and holds what is no number.")
+    try:
+        return np.array(values, dtype=np.float64)
+    except OverflowError as error:
+        raise Invalid(f"Input '{name}' holds a number that is too large.") from error
+
+
+def _from_bytes(tensor: Tensor, name: str, raw: memoryview) -> NDArray[Any]:
+    if tensor.datatype == "BYTES":
+        values = _texts(name, raw)
+        _check_count(tensor, name, len(values))
+        return np.array(values, dtype=object)
+    kind = np.dtype(KINDS[tensor.datatype])
+    if len(raw) % kind.itemsize:
+        raise Invalid(f"Input '{name}' has {len(raw)} bytes, which is no whole number of {tensor.datatype} values.")
+    array = np.frombuffer(raw, dtype=kind)
+    _check_count(tensor, name, len(array))
+    _refuse_infinite(name, array)
+    return array if kind in (np.float32, np.float64) else array.astype(np.float64)
+
+
+def _refuse_infinite(name: str, array: NDArray[Any]) -> None:
+    """NaN is a missing number; an infinity is none that a model could take."""
+    if array.dtype.kind == "f" and np.isinf(array).any():
+        raise Invalid(f"Input '{name}' holds an infinity. Send NaN for what is missing.")
+
+
+def _texts(name: str, raw: memoryview) -> list[str]:
+    """Texts of a BYTES tensor, each behind its length in 4 bytes."""
+    values, place = [], 0
+    while place < len(raw):
+        if place + 4 > len(raw):
+            raise Invalid(f"Input '{name}' ends inside the length of a text.")
+        (size,) = struct.unpack_from("<I", raw, place)
+        place += 4
+        if place + size > len(raw):
+            raise Invalid(f"Input '{name}' ends inside a text of {size} bytes.")
+        try:
+            values.append(str(raw[place : place + size], "utf-8"))
+        except UnicodeDecodeError as error:
+            raise Invalid(f"Input '{name}' holds bytes that are no text in UTF-8.") from error
+        place += size
+    return values
+
+
+def _bare(reader: RowReader, content: bytes) -> NDArray[Any]:
+    """A body that is one raw tensor of FP32."""
+    width = len(reader.required)
+    if not width or len(content) % (4 * width):
+        raise Invalid(f"The body has {len(content)} bytes; wanted are rows of {width} FP32 values of 4 bytes.")
+    array = np.frombuffer(content, dtype="<f4")
+    _refuse_infinite("body", array)
+    return array.reshape(-1, width)
+
+
+def _check_count(tensor: Tensor, name: str, count: int) -> None:
+    wanted = 1
+    for size in tensor.shape:
+        wanted *= size
+    if wanted != count:
+        raise Invalid(
+            f"Input '{name}' has shape {str(tensor.shape)[:60]} and {count} values; "
+            "wanted is [rows] or [rows, 1] with as many values."
+        )
+
+
+def _length(header: bytes, size: int) -> int:
+    if not header.isdigit() or len(header) > 12 or int(header) > size:
+        raise Invalid(f"The header Inference-Header-Content-Length is no number of the body's {size} bytes.")
+    return int(header)
+
+
+def _wants_bytes(request: Request, signature: Signature) -> bool:
+    for wanted in request.outputs or ():
+        if wanted.name != signature.output:
+            raise Invalid(f"The model has no output '{wanted.name[:60]}'. Its output is '{signature.output}'.")
+        if "binary_data" in wanted.parameters:
+            return wanted.parameters["binary_data"] is True
+    return request.parameters.get("binary_data_output") is True
