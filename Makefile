@@ -45,13 +45,15 @@ format: .venv
 	$(BIN)/pip install -qq --constraint constraints.txt --editable '.[all]' --group dev
 	touch $@
 
-# The real clients that tests work with, each in an environment of its own: MLflow's walk its protocol, W&B's writes runs to import.
-CLIENTS := .clients/mlflow2/ready .clients/mlflow3/ready .clients/wandb/ready
+# The real clients that tests work with, each in an environment of its own: MLflow's walk its protocol, W&B's writes runs to import,
+# and Triton's and KServe's ask the model server.
+CLIENTS := .clients/mlflow2/ready .clients/mlflow3/ready .clients/serving/ready .clients/wandb/ready
 
 .clients: $(CLIENTS)
 
 .clients/mlflow2/ready: tests/http/mlflow_clients/mlflow2.txt
 .clients/mlflow3/ready: tests/http/mlflow_clients/mlflow3.txt
+.clients/serving/ready: tests/serving/clients/serving.txt
 .clients/wandb/ready: tests/exchange/wandb.txt
 
 $(CLIENTS): .clients/%/ready:

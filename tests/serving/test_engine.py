@@ -1,6 +1,7 @@
 """Batches, routes, shadows and refusals of the running endpoint, over models that do what they are told."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,13 @@ from tests.serving.scripted import (
     submitted,
     variant,
 )
+from treadle.data.profile import MISSING, OTHER, REFERENCE, ColumnProfile, Reference
+from treadle.kernel.entity import to_json
 from treadle.kernel.errors import Busy, Unavailable
 from treadle.ports.runtime import Field
-from treadle.serving.engine import MAX_BATCH_ROWS, MAX_PENDING, Engine, Generation, ModelFailed
+from treadle.serving.engine import MAX_BATCH_ROWS, SLOW_SECONDS, Engine, Expired, Generation, ModelFailed
 from treadle.serving.inference_log import LogBatch, LogWriter
+from treadle.serving.limits import INITIAL_LIMIT
 
 
 class FullDisk(LogWriter):
@@ -188,12 +192,13 @@ def test_a_shadow_is_not_charged_with_the_champions_time(tmp_path: Path) -> None
 
 def test_a_full_queue_is_refused_and_the_others_are_answered(tmp_path: Path) -> None:
     e = engine(tmp_path, variant(tmp_path, "m:1"))
-    results = gathered(lambda: [ask(e, f"r{n}", ("red", float(n))) for n in range(MAX_PENDING + 2)])
-    assert results[:MAX_PENDING] == [[float(n)] for n in range(MAX_PENDING)]
-    for refused in results[MAX_PENDING:]:
+    most = int(INITIAL_LIMIT)
+    results = gathered(lambda: [ask(e, f"r{n}", ("red", float(n))) for n in range(most + 2)])
+    assert results[:most] == [[float(n)] for n in range(most)]
+    for refused in results[most:]:
         assert isinstance(refused, Busy)
         assert (refused.status, refused.retry) == (429, True)
-        assert refused.message == "4096 requests wait already. Try again in a second."
+        assert refused.message == "256 requests wait already. Try again in a second."
     assert gathered(lambda: [ask(e, "later", ("red", 5.0))]) == [[5.0]]
 
 
@@ -274,3 +279,64 @@ def test_a_champion_that_cannot_be_loaded_is_no_generation(tmp_path: Path) -> No
     (tmp_path / "packages" / champion.package / "model.onnx").unlink()
     with pytest.raises(FileNotFoundError):
         generation(tmp_path, champion)
+
+
+def test_a_request_whose_time_is_over_is_told_and_never_asked(tmp_path: Path) -> None:
+    e = engine(tmp_path, variant(tmp_path, "m:1", seconds=0.02))
+
+    async def work() -> list[object]:
+        calls = [submitted(e, "first", read(e, ("red", 1.0)))]
+        first = asyncio.ensure_future(calls[0])
+        await asyncio.sleep(0)
+        late = submitted(e, "late", read(e, ("red", 2.0)), timeout_seconds=0.0)
+        patient = submitted(e, "patient", read(e, ("red", 3.0)), timeout_seconds=10)
+        return list(await asyncio.gather(first, late, patient, return_exceptions=True))
+
+    first, late, patient = asyncio.run(work())
+    assert isinstance(late, Expired)
+    assert late.status == 504
+    assert [answer.outputs for answer in (first, patient)] == [[1.0], [3.0]]  # type: ignore[attr-defined]
+    assert {row.id for row in logged(tmp_path)} == {"first", "patient"}
+    assert e.in_hand == 0
+
+
+def test_a_slow_model_leaves_the_server_free(tmp_path: Path) -> None:
+    e = engine(tmp_path, variant(tmp_path, "m:1", seconds=0.05))
+
+    async def work() -> float:
+        for n in range(8):
+            await ask(e, f"w{n}", ("red", 1.0))
+        answered = asyncio.ensure_future(ask(e, "slow", ("red", 1.0)))
+        longest = 0.0
+        while not answered.done():
+            started = time.perf_counter()
+            await asyncio.sleep(0.001)
+            longest = max(longest, time.perf_counter() - started)
+        return longest
+
+    assert asyncio.run(work()) < 0.04
+    assert e.generation.champion.pace > SLOW_SECONDS
+
+
+def test_the_same_key_goes_the_same_way_whatever_the_request(tmp_path: Path) -> None:
+    e = canary(tmp_path)
+    results = gathered(lambda: [submitted(e, f"r{n}", read(e, ("red", 1.0)), key=f"user-{n % 4}") for n in range(40)])
+    ways = {(n % 4, answer.served.variant.version) for n, answer in enumerate(results)}  # type: ignore[union-attr]
+    assert len(ways) == 4
+
+
+def test_what_is_asked_is_counted_in_the_bins_of_the_training_data(tmp_path: Path) -> None:
+    champion = variant(tmp_path, "m:1")
+    bins = {
+        "size": ColumnProfile(counts=[1, 1, 0], edges=[2.0]),
+        "colour": ColumnProfile(counts=[1, 1, 0], labels=["red", OTHER, MISSING]),
+    }
+    seen = Reference(rows=2, columns=bins, prediction=ColumnProfile(counts=[1, 1, 0], edges=[2.0]), parity=0.0)
+    (tmp_path / "packages" / champion.package / REFERENCE).write_bytes(to_json(seen))
+    e = engine(tmp_path, champion)
+    gathered(lambda: [ask(e, "a", ("red", 1.0), ("blue", 3.0)), ask(e, "b", ("red", 5.0))])
+    counted = e.counting.profiles()
+    assert counted["size"].counts == [1, 2, 0]
+    assert counted["colour"].counts == [2, 1, 0]
+    assert counted["prediction"].counts == [1, 2, 0]
+    assert "weight" not in counted

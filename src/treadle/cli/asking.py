@@ -26,7 +26,11 @@ def ask_rows(endpoint: Endpoint, file: Path, id_column: str) -> list[Answer]:
     rows = _rows(file, id_column)
     with httpx.Client(base_url=endpoint.urls[0], timeout=30) as client:
         described = client.get(f"/v2/models/{endpoint.name}").json()
-        kinds = {tensor["name"]: tensor["datatype"] for tensor in described["inputs"]}
+        kinds = {
+            column: tensor["datatype"]
+            for tensor in described["inputs"]
+            for column in tensor.get("parameters", {}).get("columns", [tensor["name"]])
+        }
         shown = track(rows, "asking", console=errors, transient=True, disable=not errors.is_terminal)
         return [_ask(client, row[id_column], _inputs(row, kinds, file)) for row in shown]
 

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from treadle.cli import daily, derived, governance, history, importing, processes
+from treadle.cli import daily, derived, governance, history, importing, processes, serving
 from treadle.cli.output import errors
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ processes.add_to(app)
 history.add_to(app)
 importing.add_to(app)
 governance.add_to(app)
+serving.add_to(app)
 derived.add_to(app)
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)

@@ -7,34 +7,45 @@ inference log. It follows the spec by itself, so it goes on while everything els
 import asyncio
 import errno
 import importlib.util
+import json
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from treadle.backends.runtime.onnx import OnnxRuntime
 from treadle.kernel import process
 from treadle.kernel.clock import Clock, ManualClock, SystemClock
 from treadle.kernel.entity import from_json, to_json
 from treadle.ports.target import EndpointSpec, Replica
+from treadle.serving.clouds import routes_of
 from treadle.serving.engine import Engine, Generation
 from treadle.serving.http import HttpServer
 from treadle.serving.inference_log import LogWriter
-from treadle.serving.server import ModelServer
+from treadle.serving.limits import Callers, read_callers
+from treadle.serving.server import ModelServer, Routes
 
 LOOK_SECONDS, RETRY_SECONDS = 0.02, 1.0
 DRAIN_SECONDS, BACKLOG = 9.0, 2048
 
 
+class Place(NamedTuple):
+    """An endpoint's folder, and which of its replicas answers from it here."""
+
+    folder: Path
+    replica: int
+
+
 class Follower:
     """Keeps a server's engine at the generation its folder asks for, and says so in ``replica-N.json``."""
 
-    def __init__(self, folder: Path, replica: int, port: int, server: ModelServer, clock: Clock) -> None:
-        self._folder, self._replica, self._port, self._server, self._clock = folder, replica, port, server, clock
-        self._log = LogWriter(folder / "log")
+    def __init__(self, place: Place, port: int, server: ModelServer, clock: Clock) -> None:
+        self._folder, self._replica = place
+        self._port, self._server, self._clock = port, server, clock
+        self._log = LogWriter(self._folder / "log")
         self._seen: tuple[int, int] | None = None
 
     async def follow(self) -> None:
@@ -75,21 +86,33 @@ class Follower:
         aside.replace(self._folder / f"replica-{self._replica}.json")
 
 
-async def serve(folder: Path, replica: int, port: int, clock: Clock) -> None:
-    """Serve until told to stop; requests in hand are finished first."""
-    app, stop, loop = ModelServer(folder.name), asyncio.Event(), asyncio.get_running_loop()
-    server, listener = HttpServer(app.handle), _listen(port)
+async def serve(
+    places: list[Place],
+    listener: socket.socket,
+    clock: Clock,
+    *,
+    routes: Routes | None = None,
+    callers: Callers | None = None,
+    meanwhile: Coroutine[Any, Any, None] | None = None,
+) -> None:
+    """Serve endpoints over one socket until told to stop, or until none is wanted; requests in hand are finished first."""
+    app = ModelServer(*(place.folder.name for place in places), routes=routes, callers=callers)
+    server, stop, loop = HttpServer(app.handle), asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     listening = await loop.create_server(server, sock=listener, backlog=BACKLOG)
-    sweeping = asyncio.create_task(server.sweep())
-    follower = asyncio.create_task(Follower(folder, replica, listener.getsockname()[1], app, clock).follow())
-    follower.add_done_callback(lambda _: stop.set())
+    port = listener.getsockname()[1]
+    following = [asyncio.ensure_future(Follower(place, port, app, clock).follow()) for place in places]
+    for task in following:
+        task.add_done_callback(lambda _: stop.set() if all(other.done() for other in following) else None)
+    others: list[asyncio.Future[None]] = [asyncio.ensure_future(server.sweep())]
+    if meanwhile is not None:
+        others.append(asyncio.ensure_future(meanwhile))
     await stop.wait()
     listening.close()
     await server.drain(DRAIN_SECONDS)
-    for task in (sweeping, follower):
-        task.cancel()
+    for work in (*following, *others):
+        work.cancel()
 
 
 def _listen(port: int) -> socket.socket:
@@ -107,13 +130,24 @@ def _listen(port: int) -> socket.socket:
 
 
 def main(arguments: list[str]) -> None:
-    folder, replica, port = Path(arguments[0]), int(arguments[1]), int(arguments[2])
-    process.hold(folder / f"replica-{replica}.lock", what=f"Replica {replica} of endpoint '{folder.name}'")
+    """``FOLDER REPLICA PORT``, or ``--shared ORDER`` for one of several processes that answer over one socket."""
     file = os.environ.get("TREADLE_CLOCK")
     clock: Clock = ManualClock(file=Path(file)) if file else SystemClock()
     fast = importlib.util.find_spec("uvloop") is not None
     run: Callable[..., Any] = importlib.import_module("uvloop").run if fast else asyncio.run
-    run(serve(folder, replica, port, clock))
+    if arguments[0] == "--shared":
+        run(_shared(json.loads(arguments[1]), clock))
+        return
+    folder, replica, port = Path(arguments[0]), int(arguments[1]), int(arguments[2])
+    process.hold(folder / f"replica-{replica}.lock", what=f"Replica {replica} of endpoint '{folder.name}'")
+    run(serve([Place(folder, replica)], _listen(port), clock))
+
+
+async def _shared(order: dict[str, Any], clock: Clock) -> None:
+    listener = socket.socket(fileno=order["socket"])
+    places = [Place(Path(folder), order["replica"]) for folder in order["folders"]]
+    callers = read_callers(Path(order["callers"])) if order["callers"] else None
+    await serve(places, listener, clock, routes=routes_of(os.environ), callers=callers)
 
 
 if __name__ == "__main__":

@@ -71,10 +71,10 @@ class Columns(Mapping[str, NDArray[Any]]):
 
 
 class Signature(Entity):
-    """What a model takes and gives. ``output`` is a probability of the positive class, one per class, or a value."""
+    """What a model takes and gives. ``output`` is a probability of the positive class, one per class, a value, or several."""
 
     inputs: list[Field]
-    output: Literal["probability", "probabilities", "value"]
+    output: Literal["probability", "probabilities", "value", "values"]
     classes: list[str] = []
 
 

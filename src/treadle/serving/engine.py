@@ -26,10 +26,11 @@ from treadle.ports.runtime import LoadedModel, Runtime, Signature, open_model
 from treadle.ports.target import EndpointSpec, Variant
 from treadle.serving.counting import Counting
 from treadle.serving.inference_log import LogBatch, LogWriter
+from treadle.serving.limits import ConcurrencyLimit
 from treadle.serving.rows import RowReader, Rows, Taker
 
 log = logging.getLogger(__name__)
-MAX_PENDING = 4096  # requests in hand; more are refused with 429
+MAX_PENDING = 4096  # what may wait for a shadow; more is dropped, and counted
 MAX_BATCH_ROWS = 1024
 SLOW_SECONDS = 0.002  # a model whose batches take longer runs in a thread, so that the server goes on reading
 _PACE = 0.2  # the newest batch's part in what a model's batches usually take
@@ -85,7 +86,7 @@ class Served:
     def failed(self, rows: int, reason: str) -> Outcome:
         """What it is when every row fails."""
         classes = len(self.signature.classes)
-        shape = (rows, classes) if self.signature.output == "probabilities" else (rows,)
+        shape = (rows, classes) if self.signature.output in ("probabilities", "values") else (rows,)
         return np.full(shape, np.nan, dtype=np.float32), dict.fromkeys(range(rows), reason)
 
 
@@ -175,7 +176,8 @@ class Engine:
 
     def __init__(self, generation: Generation, log: LogWriter, clock: Clock) -> None:
         self.counts: Counter[tuple[str, str, str]] = Counter()  # (version, role, outcome) → rows
-        self.in_hand = 0
+        self.in_hand, self.refused = 0, 0
+        self.limit = ConcurrencyLimit()
         self._log, self._clock = log, clock
         self._threads = ThreadPoolExecutor(thread_name_prefix="model")
         self.generation = generation
@@ -202,10 +204,12 @@ class Engine:
         """Have rows answered that the generation's reader has read, by whom ``key`` (or the request's id) leads to.
 
         ``done`` is called later, once, with the answer or with what stood in its way: ModelFailed when the model failed on
-        a row, Expired when the request's time was over before its turn. Raises Busy when too many are in hand.
+        a row, Expired when the request's time was over before its turn. Raises Busy when more are in hand than
+        the limit that the engine has found for itself.
         """
-        if self.in_hand >= MAX_PENDING:
-            raise Busy(f"{MAX_PENDING} requests wait already. Try again in a second.")
+        if self.in_hand >= self.limit.value:
+            self.refused += 1
+            raise Busy(f"{self.in_hand} requests wait already. Try again in a second.")
         generation = self._generation
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         lane = generation.route(key or request)
@@ -254,7 +258,7 @@ class Engine:
         except Exception as error:  # whatever it is, nobody waits for ever
             for call in batch:
                 self._tell(call, ModelFailed(f"The server failed on this request: {_reason(error)}"))
-        seconds = min(time.perf_counter() - started, 2 * lane.pace + SLOW_SECONDS / 4)  # one pause makes nobody slow
+        seconds = min(time.perf_counter() - started, 4 * lane.pace + SLOW_SECONDS)  # one pause makes nobody slow
         lane.pace += (seconds - lane.pace) * _PACE
         self._next(lane)
 
@@ -292,6 +296,8 @@ class Engine:
     def _tell(self, call: Call, result: "Answer | TreadleError") -> None:
         if call.done is None:  # a shadow's call has nobody who waits
             return
+        now = time.perf_counter_ns()
+        self.limit.sample((now - call.started) / 1e9, self.in_hand, now / 1e9)
         self.in_hand -= 1
         try:
             call.done(result)

@@ -104,7 +104,7 @@ def describe(signature: Signature) -> tuple[list[dict[str, Any]], list[dict[str,
     if len(inputs) > 1 and all(field.kind == "number" for field in signature.inputs):
         names = [field.name for field in signature.inputs]
         inputs = [{"name": MATRIX, "datatype": "FP32", "shape": [-1, len(names)], "parameters": {"columns": names}}]
-    width = [len(signature.classes)] if signature.output == "probabilities" else []
+    width = [len(signature.classes)] if signature.output in ("probabilities", "values") else []
     return inputs, [{"name": signature.output, "datatype": "FP32", "shape": [-1, *width]}]
 
 

@@ -1,7 +1,9 @@
 """What a model server is asked and how it answers: every contract a prediction may be asked by, over the same engines."""
 
 import logging
+import math
 import os
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -14,10 +16,17 @@ from treadle.kernel.errors import Invalid, NotFound, TreadleError, Unavailable
 from treadle.serving import open_inference
 from treadle.serving.engine import Answer, Engine
 from treadle.serving.http import BYTES, JSON, TEXT, Exchange
+from treadle.serving.limits import Callers, Limited
 from treadle.serving.metrics import exposition
 from treadle.serving.rows import Rows
 
-_JSON_KINDS = (b"", b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8")
+_JSON_KINDS = (
+    b"application/json",
+    b"",
+    b"application/json; charset=utf-8",
+    b"application/json;charset=utf-8",
+    b"application/x-www-form-urlencoded",  # what curl says of any --data
+)
 _CSV_KINDS = (b"text/csv", b"text/csv; charset=utf-8", b"text/csv;charset=utf-8")
 _LIVE = ("/", "/v2/health/live")
 _READY = ("/ping", "/health", "/v2/health/ready")
@@ -44,6 +53,7 @@ class Headers(NamedTuple):
 
 
 _NO_HEADERS = Headers("", b"", None, None, None)
+_AUTHORIZATION = b"authorization"
 
 
 class ModelServer:
@@ -52,11 +62,13 @@ class ModelServer:
     The first model is the one that paths without a model's name mean.
     """
 
-    def __init__(self, *names: str, routes: Routes = Routes()) -> None:  # noqa: B008 - it is frozen
+    def __init__(self, *names: str, routes: Routes | None = None, callers: Callers | None = None) -> None:
+        routes = routes or Routes()
         self.engines: dict[str, Engine | None] = dict.fromkeys(names)
         self._first = names[0]
         self._score = {"/invocations", *routes.score}
         self._health = {*_READY, *routes.health}
+        self._callers = callers
         self._version = version("treadle")
         self._prefix, self._numbers = os.urandom(6).hex(), count()
 
@@ -68,6 +80,9 @@ class ModelServer:
         """Answer a request, at once or when its batch is through."""
         try:
             if exchange.method == "POST":
+                if self._callers is not None:
+                    given = next((value for name, value in exchange.headers if name == _AUTHORIZATION), None)
+                    self._callers.admit(given, time.monotonic())
                 self._post(exchange)
             else:
                 self._look(exchange)
@@ -218,7 +233,9 @@ def _tell_ready(exchange: Exchange, told: dict[str, Any], ready: bool) -> None:
 
 
 def _fail(exchange: Exchange, error: TreadleError) -> None:
-    head = JSON + b"retry-after: 1\r\n" if error.retry else JSON
+    head = JSON
+    if error.retry:  # whole seconds, as the header knows no others
+        head += b"retry-after: %d\r\n" % max(1, math.ceil(error.after_seconds if isinstance(error, Limited) else 1))
     exchange.reply(error.status, _encode({"error": error.message}), head=head)
 
 

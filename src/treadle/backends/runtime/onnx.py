@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treadle.kernel.errors import Invalid, missing_extra
-from treadle.ports.runtime import Columns, Signature
+from treadle.ports.runtime import Columns, Field, Signature
 
 
 class OnnxModel:
@@ -40,18 +40,64 @@ class OnnxRuntime:
         self.url = url
 
     def load(self, file: Path, signature: Signature) -> OnnxModel:
-        try:
-            import onnxruntime
-        except ModuleNotFoundError as error:
-            raise missing_extra("serve", "Running an ONNX model") from error
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        try:
-            session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise Invalid(f"'{file.name}' is not a model that ONNX Runtime can load: {error}") from error
-        return OnnxModel(session, signature)
+        return OnnxModel(_session(file), signature)
+
+    def describe(self, file: Path) -> Signature:
+        """The signature of a graph that nobody has described: one input of numbers side by side, or one for each column.
+
+        Raises Invalid for a graph that takes or gives anything else.
+        """
+        session = _session(file)
+        inputs, outputs = session.get_inputs(), session.get_outputs()
+        shape = inputs[0].shape
+        if len(inputs) == 1 and inputs[0].type == "tensor(float)" and len(shape) == 2 and isinstance(shape[1], int):
+            names = [inputs[0].name] if shape[1] == 1 else [f"x{place}" for place in range(shape[1])]
+            fields = [Field(name=name, kind="number") for name in names]
+        else:
+            fields = [_field(given) for given in inputs]
+        kind, classes = _given(outputs)
+        return Signature(inputs=fields, output=kind, classes=classes)
+
+
+def _session(file: Path) -> Any:
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise missing_extra("serve", "Running an ONNX model") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise Invalid(f"'{file.name}' is not a model that ONNX Runtime can load: {error}") from error
+
+
+def _field(given: Any) -> Field:
+    kinds: dict[str, Any] = {"tensor(float)": "number", "tensor(string)": "text"}
+    if given.type not in kinds or given.shape[1:] not in ([], [1]):
+        shape = [size if isinstance(size, int) else "rows" for size in given.shape]
+        raise Invalid(
+            f"The graph's input '{given.name}' is {given.type} of shape {shape}. Taken are columns (float or string of shape "
+            "[rows, 1]) or one matrix of float [rows, columns]."
+        )
+    return Field(name=given.name, kind=kinds[given.type])
+
+
+def _given(outputs: list[Any]) -> tuple[Any, list[str]]:
+    """What a graph gives: classifiers give labels first, then a probability for each class."""
+    last = outputs[-1]
+    width = last.shape[1] if last.type == "tensor(float)" and len(last.shape) == 2 else 1
+    if last.type != "tensor(float)" or not isinstance(width, int):
+        raise Invalid(
+            f"The graph's output '{last.name}' is {last.type} of shape {last.shape}; wanted are floats [rows] or [rows, n]. "
+            "From scikit-learn, convert with zipmap=False."
+        )
+    if width == 1:
+        return "value", []
+    if len(outputs) == 2 and width == 2:
+        return "probability", ["0", "1"]
+    return "probabilities" if len(outputs) == 2 else "values", [str(place) for place in range(width)]
 
 
 def _takes_matrix(inputs: list[Any], signature: Signature) -> bool:

@@ -1,0 +1,211 @@
+"""Serving models by hand: from a registry, a folder or an ONNX file, in one server of one or several processes."""
+
+import asyncio
+import hashlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from treadle.backends.runtime.onnx import OnnxRuntime
+from treadle.kernel.clock import SystemClock
+from treadle.kernel.entity import from_json, to_json
+from treadle.kernel.errors import Invalid, NotFound, TreadleError
+from treadle.platform.model_server import Place, serve
+from treadle.platform.wiring import Services
+from treadle.ports.runtime import GRAPH, SIGNATURE
+from treadle.ports.target import EndpointSpec, Variant
+from treadle.ports.tree import fetch_tree
+from treadle.serving.clouds import routes_of
+from treadle.serving.limits import read_callers
+
+FOLLOW_SECONDS = 2.0
+SPEC = "spec.json"
+
+
+class Asked(NamedTuple):
+    """A model to be served, as somebody named it: what it is called here, and where it comes from."""
+
+    name: str
+    version: str
+    package: Path | str  # a folder, or the digest of one in the blob store
+
+
+def find(model: str, services: Callable[[], Services]) -> Asked:
+    """What a name means: a model folder, an ``.onnx`` file, or a version in the registry."""
+    path = Path(model)
+    if path.suffix == ".onnx" or "/" in model or path.is_dir():
+        return _in_files(path)
+    found = services().registry.resolve(ref=model)
+    if not found.package:
+        raise Invalid(
+            f"Version '{found.ref}' was registered from '{found.source}' without a package; nothing can serve it."
+        )
+    return Asked(found.model, found.ref, found.package)
+
+
+def place(asked: Asked, state: Path, services: Callable[[], Services]) -> Path:
+    """Put a model where a server follows it: a folder with its spec and its packages. A new version is a new generation."""
+    folder = state / asked.name
+    package = _package(asked, folder / "packages", services)
+    variant = Variant(version=asked.version, package=package)
+    file = folder / SPEC
+    before = from_json(file.read_bytes(), EndpointSpec) if file.exists() else None
+    if before is None or before.variants != [variant]:
+        generation = before.generation + 1 if before else 1
+        aside = file.with_suffix(f".{os.getpid()}")
+        aside.write_bytes(to_json(EndpointSpec(name=asked.name, generation=generation, variants=[variant])))
+        aside.replace(file)
+    return folder
+
+
+async def follow(models: list[str], state: Path, services: Callable[[], Services]) -> None:
+    """Look again and again which version an alias means; the server swaps to it between two batches."""
+    while True:
+        await asyncio.sleep(FOLLOW_SECONDS)
+        for model in models:
+            with suppress(TreadleError):  # the registry is away: what is served goes on being served
+                await asyncio.to_thread(lambda model=model: place(find(model, services), state, services))  # type: ignore[misc]
+
+
+def run(
+    models: list[str],
+    state: Path,
+    services: Callable[[], Services],
+    *,
+    host: str,
+    port: int,
+    workers: int,
+    callers: Path | None,
+    told: Callable[[list[Asked]], None],
+) -> None:
+    """Serve models until told to stop. One process answers by itself; several share one socket and are kept alive."""
+    asked = [find(model, services) for model in models]
+    twins = {one.name for one in asked if [other.name for other in asked].count(one.name) > 1}
+    if twins:
+        raise Invalid(f"Two of the models are called '{min(twins)}'. Serve them by two servers.")
+    folders = [place(one, state, services) for one in asked]
+    checked = read_callers(callers) if callers else None
+    listener = _listener(host, port)
+    told(asked)
+    aliases = [model for model in models if "@" in model]
+    if workers == 1:
+        places = [Place(folder, 0) for folder in folders]
+        other = follow(aliases, state, services) if aliases else None
+        asyncio.run(
+            serve(places, listener, SystemClock(), routes=routes_of(os.environ), callers=checked, meanwhile=other)
+        )
+        return
+    _run_workers(
+        folders, listener, workers, callers, aliases, lambda: asyncio.run(_follow_once(aliases, state, services))
+    )
+
+
+def _run_workers(
+    folders: list[Path],
+    listener: socket.socket,
+    workers: int,
+    callers: Path | None,
+    aliases: list[str],
+    look: Callable[[], None],
+) -> None:
+    """Keep several processes alive over one socket, so that no connection is lost when one of them ends."""
+    stopping: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: stopping.append(number))
+    order = {
+        "folders": [str(folder) for folder in folders],
+        "socket": listener.fileno(),
+        "callers": str(callers) if callers else None,
+    }
+    running: dict[int, tuple[subprocess.Popen[bytes], float]] = {}
+    look_at = time.monotonic() + FOLLOW_SECONDS
+    while not stopping:
+        for replica in range(workers):
+            child = running.get(replica)
+            if child is None or (child[0].poll() is not None and time.monotonic() - child[1] > 1.0):
+                running[replica] = (_worker(replica, order, listener), time.monotonic())
+        if aliases and time.monotonic() > look_at:
+            look()
+            look_at = time.monotonic() + FOLLOW_SECONDS
+        time.sleep(0.05)
+    for process, _ in running.values():
+        with suppress(ProcessLookupError):
+            process.terminate()
+    for process, _ in running.values():
+        process.wait()
+
+
+def _worker(replica: int, order: dict[str, object], listener: socket.socket) -> subprocess.Popen[bytes]:
+    command = [
+        sys.executable,
+        "-m",
+        "treadle.platform.model_server",
+        "--shared",
+        json.dumps({**order, "replica": replica}),
+    ]
+    return subprocess.Popen(command, pass_fds=[listener.fileno()])
+
+
+async def _follow_once(models: list[str], state: Path, services: Callable[[], Services]) -> None:
+    for model in models:
+        with suppress(TreadleError):
+            place(find(model, services), state, services)
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        raise Invalid(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --port.") from error
+    return listener
+
+
+def _in_files(path: Path) -> Asked:
+    if path.suffix == ".onnx" and path.is_file():
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        return Asked(path.stem, f"{path.stem}:{digest[:12]}", path)
+    if (path / GRAPH).is_file() and (path / SIGNATURE).is_file():
+        digest = hashlib.sha256((path / GRAPH).read_bytes()).hexdigest()
+        name = path.resolve().name
+        return Asked(name, f"{name}:{digest[:12]}", path)
+    if not path.exists():
+        raise NotFound(
+            f"There is no '{path}'. Name a model folder, an .onnx file, or a version: NAME:NUMBER or NAME@ALIAS."
+        )
+    raise Invalid(f"'{path}' is no model folder: '{GRAPH}' and '{SIGNATURE}' are wanted in it.")
+
+
+def _package(asked: Asked, packages: Path, services: Callable[[], Services]) -> str:
+    """The package's name under ``packages``, whole or not at all."""
+    name = asked.package if isinstance(asked.package, str) else asked.version.rpartition(":")[2]
+    folder = packages / name
+    if folder.exists():
+        return name
+    aside = packages / f".{name}.{os.getpid()}"
+    shutil.rmtree(aside, ignore_errors=True)
+    if isinstance(asked.package, str):
+        fetch_tree(services().blobs, asked.package, aside)
+    elif asked.package.is_file():
+        signature = OnnxRuntime().describe(asked.package)
+        aside.mkdir(parents=True)
+        shutil.copyfile(asked.package, aside / GRAPH)
+        (aside / SIGNATURE).write_bytes(to_json(signature))
+    else:
+        shutil.copytree(asked.package, aside)
+    try:
+        aside.rename(folder)
+    except OSError:  # another process was first
+        shutil.rmtree(aside)
+    return name

@@ -1,0 +1,194 @@
+"""Real clients and the clouds' start-up contracts, against ``treadle serve`` as a process of its own."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LinearRegression
+
+from tests import models
+from treadle.kernel.clock import EPOCH
+from treadle.serving.inference_log import InferenceLogs, LogRow
+
+ROOT = Path(__file__).parents[3]
+ROWS = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
+ANSWERS = [321.0, 654.0]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two model folders: one that weighs three numbers, one of text and numbers."""
+    root = tmp_path_factory.mktemp("models")
+    inputs = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 3)), columns=["a", "b", "c"])
+    weighed = LinearRegression().fit(inputs, inputs.to_numpy() @ [1, 10, 100])
+    return models.save(root / "numeric", weighed, inputs), models.save(root / "mixed", models.trees())
+
+
+@contextmanager
+def serving(
+    *arguments: str | Path, state: Path, workers: int = 1, environment: dict[str, str] | None = None
+) -> Iterator[str]:
+    """``treadle serve`` with these arguments; gives its URL once it is ready."""
+    port = free_port()
+    asked = ["--port", str(port)] if not environment else []
+    told = {name: value.format(port=port) for name, value in (environment or {}).items()}
+    command = [sys.executable, "-m", "treadle", "serve", *map(str, arguments), "--state", str(state), *asked]
+    process = subprocess.Popen([*command, "--workers", str(workers)], env=os.environ | told, stdout=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until_ready(url, process)
+        yield url
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        assert process.poll() is None, "the server ended"
+        try:
+            if httpx.get(f"{url}/ping").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.02)
+    raise AssertionError("the server was not ready within 60 s")
+
+
+def test_tritons_and_kserves_clients_are_served(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    python = ROOT / ".clients" / "serving" / "bin" / "python"
+    with serving(*folders, state=tmp_path) as url:
+        walk = [str(python), str(Path(__file__).with_name("walk.py")), url, "numeric", "mixed"]
+        done = subprocess.run(walk, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.strip() == "ok"
+
+
+def test_mlflows_scoring_client_is_served(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    python = ROOT / ".clients" / "mlflow3" / "bin" / "python"
+    code = (
+        "import sys, pandas as pd\n"
+        "from mlflow.pyfunc.scoring_server.client import ScoringServerClient\n"
+        "client = ScoringServerClient('127.0.0.1', int(sys.argv[1]))\n"
+        "client.wait_server_ready(timeout=20)\n"
+        "frame = pd.DataFrame([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], columns=['a', 'b', 'c'])\n"
+        "print([round(value, 3) for value in client.invoke(frame).get_predictions()[0]])\n"
+    )
+    with serving(folders[0], state=tmp_path) as url:
+        done = subprocess.run([str(python), "-c", code, url.rpartition(":")[2]], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout) == ANSWERS
+
+
+@pytest.mark.parametrize(
+    ("environment", "score", "health"),
+    [
+        ({"AIP_HTTP_PORT": "{port}", "AIP_PREDICT_ROUTE": "/v/predict", "AIP_HEALTH_ROUTE": "/v/ok", "PORT": "1"}, "/v/predict", "/v/ok"),
+        ({"SAGEMAKER_BIND_TO_PORT": "{port}"}, "/invocations", "/ping"),
+        ({"PORT": "{port}"}, "/v1/models/numeric:predict", "/v1/models/numeric"),
+        ({"PORT": "{port}", "AZUREML_MODEL_DIR": "/somewhere"}, "/score", "/"),
+    ],
+    ids=["vertex", "sagemaker", "cloud run", "azure"],
+)  # fmt: skip
+def test_a_clouds_contract_is_kept(
+    folders: tuple[Path, Path], tmp_path: Path, environment: dict[str, str], score: str, health: str
+) -> None:
+    with serving(folders[0], state=tmp_path, environment=environment) as url:
+        assert httpx.get(url + health).status_code == 200
+        told = httpx.post(url + score, json={"instances": ROWS, "parameters": {}} if "v" in score else {"inputs": ROWS})
+        assert told.json()["predictions"] == pytest.approx(ANSWERS, rel=1e-5)
+
+
+def test_workers_share_a_port_and_one_that_is_killed_costs_what_it_had_in_hand(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    with serving(folders[0], state=tmp_path, workers=2) as url:
+        wait_for(lambda: (tmp_path / "numeric" / "replica-1.json").exists())
+        pids = [json.loads((tmp_path / "numeric" / f"replica-{n}.json").read_text())["pid"] for n in range(2)]
+        answered, failed = [], 0
+        for number in range(300):
+            if number == 100:
+                os.kill(pids[0], signal.SIGKILL)
+            try:  # a connection for each, so that both are asked
+                answer = httpx.post(f"{url}/invocations", json={"inputs": ROWS}, headers={"x-request-id": f"r{number}"})
+                assert answer.status_code == 200
+                answered.append(f"r{number}")
+            except httpx.TransportError:
+                failed += 1
+        assert failed <= 1
+        wait_for(lambda: json.loads((tmp_path / "numeric" / "replica-0.json").read_text())["pid"] != pids[0])
+    logged = {row.id for row in logs(tmp_path)}
+    assert set(answered) <= logged
+
+
+def test_an_onnx_file_is_served_as_it_is(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    file = tmp_path / "bare.onnx"
+    file.write_bytes((folders[0] / "model.onnx").read_bytes())
+    with serving(file, state=tmp_path / "state") as url:
+        answer = httpx.post(f"{url}/invocations", json={"inputs": ROWS})
+        assert answer.json()["predictions"] == pytest.approx(ANSWERS, rel=1e-5)
+        assert httpx.get(f"{url}/v2/models/bare").json()["inputs"][0]["shape"] == [-1, 3]
+
+
+def test_callers_are_checked_and_held_to_their_rate(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    from hashlib import sha256
+
+    file = tmp_path / "callers.toml"
+    file.write_text(
+        f'[[caller]]\nname = "web"\nsha256 = "{sha256(b"secret").hexdigest()}"\nper_second = 0.01\nburst = 2\n'
+    )
+    with serving(folders[0], "--callers", file, state=tmp_path / "state") as url:
+        assert httpx.post(f"{url}/invocations", json={"inputs": ROWS}).status_code == 401
+        token = {"authorization": "Bearer secret"}
+        codes = [httpx.post(f"{url}/invocations", json={"inputs": ROWS}, headers=token) for _ in range(3)]
+        assert [answer.status_code for answer in codes] == [200, 200, 429]
+        assert 90 <= int(codes[2].headers["retry-after"]) <= 101
+        assert httpx.get(f"{url}/ping").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.onnx"], "There is no 'nowhere.onnx'"),
+        (["./nothing"], "There is no 'nothing'"),
+        (["."], "is no model folder"),
+        ([".", "--host", "0.0.0.0"], "would let anybody ask"),
+        ([".", "--callers", "no.toml"], "no model folder"),
+    ],
+)
+def test_what_cannot_be_served_is_told(tmp_path: Path, arguments: list[str], message: str) -> None:
+    command = [sys.executable, "-m", "treadle", "serve", *arguments, "--port", "0", "--state", str(tmp_path / "s")]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    )
+    assert done.returncode == 2
+    assert message in " ".join(done.stderr.split())
+
+
+def logs(state: Path) -> Iterator[LogRow]:
+    return InferenceLogs(state).read("numeric", EPOCH, EPOCH.replace(year=9000))
+
+
+def wait_for(condition: object) -> None:
+    until = time.monotonic() + 30
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < until
+        time.sleep(0.02)
