@@ -94,17 +94,23 @@ async def serve(
     routes: Routes | None = None,
     callers: Callers | None = None,
     meanwhile: Coroutine[Any, Any, None] | None = None,
+    shared: bool = False,
 ) -> None:
-    """Serve endpoints over one socket until told to stop, or until none is wanted; requests in hand are finished first."""
+    """Serve endpoints over one socket until told to stop, or until none is wanted; requests in hand are finished first.
+
+    Where others answer on a ``shared`` socket too, nothing is taken from it until the models are loaded.
+    """
     app = ModelServer(*(place.folder.name for place in places), routes=routes, callers=callers)
     server, stop, loop = HttpServer(app.handle), asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    listening = await loop.create_server(server, sock=listener, backlog=BACKLOG)
     port = listener.getsockname()[1]
     following = [asyncio.ensure_future(Follower(place, port, app, clock).follow()) for place in places]
     for task in following:
         task.add_done_callback(lambda _: stop.set() if all(other.done() for other in following) else None)
+    while shared and not app.ready and not stop.is_set():
+        await asyncio.sleep(LOOK_SECONDS)
+    listening = await loop.create_server(server, sock=listener, backlog=BACKLOG)
     others: list[asyncio.Future[None]] = [asyncio.ensure_future(server.sweep())]
     if meanwhile is not None:
         others.append(asyncio.ensure_future(meanwhile))
@@ -147,7 +153,7 @@ async def _shared(order: dict[str, Any], clock: Clock) -> None:
     listener = socket.socket(fileno=order["socket"])
     places = [Place(Path(folder), order["replica"]) for folder in order["folders"]]
     callers = read_callers(Path(order["callers"])) if order["callers"] else None
-    await serve(places, listener, clock, routes=routes_of(os.environ), callers=callers)
+    await serve(places, listener, clock, routes=routes_of(os.environ), callers=callers, shared=True)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,10 @@ class ConcurrencyLimit:
 
     def _adapt(self, short: float, seconds: float) -> None:
         weight = min(2 * seconds / _LONG_SECONDS, 0.1)
-        self._long = self._long + (short - self._long) * weight if self._long else short
+        told = (
+            min(short, 2 * self._long) if self._long else short
+        )  # a queue that was let grow is not what it usually takes
+        self._long += (told - self._long) * (weight if self._long else 1.0)
         if self._long > 2 * short:  # after an overload the long run comes down faster than it went up
             self._long *= 0.95
         if self._most_in_hand < self.value / 2:  # the limit limits nobody: nothing is learnt about it
