@@ -1,6 +1,9 @@
 """The gates do what their formulas promise, however often they are asked."""
 
 import math
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +14,14 @@ from scipy.special import betaln
 
 from tests.serving.scripted import batch_of
 from treadle.delivery import gates
-from treadle.delivery.gates import Tally
+from treadle.delivery.evidence import Losses, rate_bounds, share_log_e
+from treadle.delivery.gates import Latencies, Step, Tally
 from treadle.delivery.model import Decision, GateResult
 from treadle.scope.model import Requirement
 
 KAPPA, LIMIT = 4.0, 20.0
 P99 = Requirement(id="L", metric="latency_ms.p99", at_most=15)
+START, DAY = datetime(2026, 1, 1, tzinfo=UTC), timedelta(days=1)
 AUC = Requirement(id="R1", metric="roc_auc", at_least=0.7)
 shares = st.floats(0.01, 0.99)
 
@@ -36,14 +41,13 @@ def tally(role: str, answers: dict[str, float], into: Tally | None = None) -> Ta
 
 @given(st.integers(0, 300), st.integers(0, 300), shares)
 def test_the_e_value_is_the_formulas(k: int, others: int, share: float) -> None:
-    assert gates.log_e_value(k, k + others, share) == pytest.approx(direct(k, k + others, share), abs=1e-6)
+    assert share_log_e(k, k + others, share) == pytest.approx(direct(k, k + others, share), abs=1e-6)
 
 
 @given(st.integers(0, 40), shares)
 def test_the_e_value_is_one_on_average_when_both_fail_alike(n: int, share: float) -> None:
     mean = sum(
-        math.comb(n, k) * share**k * (1 - share) ** (n - k) * math.exp(gates.log_e_value(k, n, share))
-        for k in range(n + 1)
+        math.comb(n, k) * share**k * (1 - share) ** (n - k) * math.exp(share_log_e(k, n, share)) for k in range(n + 1)
     )
     assert mean == pytest.approx(1, abs=1e-6)
 
@@ -116,15 +120,120 @@ def test_the_gravest_decision_wins_with_its_reasons(decisions: list[Decision]) -
 def test_a_latency_bound_that_the_champion_keeps_must_be_kept(
     newcomer_ms: int, champion_ms: int, decision: Decision
 ) -> None:
-    found = gates.latency(P99, [newcomer_ms * 1000] * 50, [champion_ms * 1000] * 50)
+    mine, its = Latencies(), Latencies()
+    mine.add([newcomer_ms * 1000] * 50)
+    its.add([champion_ms * 1000] * 50)
+    found = gates.latency(P99, mine, its, step(share=0.5))
     assert found.decision == decision
-    assert f"latency_ms.p99 {newcomer_ms}.0 ms, the champion's {champion_ms}.0 ms" in found.reason
+    told = [float(number) for number in re.findall(r"([\d.]+) ms", found.reason)]
+    assert told == pytest.approx([newcomer_ms, champion_ms], rel=0.02)
+
+
+def step(**asked: Any) -> Step:
+    facts: dict[str, Any] = {"newcomer": "candidate", "share": 0.5, "started": START, "now": START, "min_labels": 20}
+    return Step(**{**facts, **asked})
+
+
+def decisions(asked: Step, seen: Tally) -> dict[str, tuple[str, str]]:
+    return {result.gate: (result.decision, result.reason) for result in gates.judge(asked, seen)}
 
 
 def test_few_labels_do_not_stop_a_step_and_that_is_said() -> None:
-    found = gates.quality(AUC, tally("candidate", {"a": 0.5}), {"a": 1.0}, 20)
-    assert found.decision == "promote"
-    assert found.reason == "1 labelled requests, fewer than the 20 that quality is judged on"
+    seen = tally("candidate", {"a": 0.5})
+    seen.learn({"a": 1.0}, "roc_auc")
+    assert decisions(step(requirements=[AUC]), seen)["quality"] == (
+        "promote",
+        "1 labelled requests, fewer than the 20 that quality is judged on",
+    )
+
+
+@pytest.mark.parametrize("policy", ["promote", "hold", "roll back"])
+def test_labels_are_waited_for_as_long_as_is_declared(policy: Any) -> None:
+    seen = tally("candidate", {"a": 0.5})
+    asked = {"requirements": [AUC], "labels_due": 2 * DAY, "patience": DAY, "without_labels": policy}
+    decision, reason = decisions(step(**asked, now=START + 2.9 * DAY), seen)["quality"]
+    assert decision == "not enough evidence"
+    assert "labels are due by 2026-01-03 00:00 and waited for until 2026-01-04 00:00" in reason
+    decision, reason = decisions(step(**asked, now=START + 3 * DAY), seen)["quality"]
+    assert (decision, "at 2026-01-04 00:00 and since" in reason) == (policy, True)
+
+
+def test_a_margin_is_kept_or_waited_for_with_a_time() -> None:
+    seen = Tally()
+    for role, count in (("champion", 900), ("candidate", 100)):
+        seen.add(batch_of(*[f"{role}{n}" for n in range(count)], role=role))
+    now = START + timedelta(hours=1)
+    decision, reason = decisions(step(error_margin=0.02, now=now), seen)["evidence"]
+    assert decision == "not enough evidence"
+    when = re.search(r"(\d+) at the present rate by (2026-01-01 \d\d:\d\d)", reason)
+    assert when is not None
+    needed = int(when[1])
+    for role in ("champion", "candidate"):
+        seen.add(batch_of(*[f"{role}-{n}" for n in range(needed)], role=role))
+    assert decisions(step(error_margin=0.02, now=now), seen)["evidence"][0] == "promote"
+    assert decisions(step(error_margin=0.001, now=now), seen)["evidence"][0] == "not enough evidence"
+
+
+@given(st.integers(0, 60), st.integers(1, 400), st.floats(0.001, 0.2))
+def test_rate_bounds_hold_what_was_seen_and_narrow(k: int, more: int, alpha: float) -> None:
+    n = k + more
+    low, high = rate_bounds(k, n, alpha)
+    assert 0 <= low <= k / n <= high <= 1
+    wide_low, wide_high = rate_bounds(k, n, alpha / 10)
+    assert wide_low <= low + 1e-9 and wide_high >= high - 1e-9
+    assert rate_bounds(10 * k, 10 * n, alpha)[1] <= high + 1e-9
+
+
+def test_rate_bounds_looked_at_always_are_rarely_wrong() -> None:
+    random, wrong = np.random.default_rng(0), 0
+    for _ in range(300):
+        failures = np.cumsum(random.random(1000) < 0.03)
+        looks = [rate_bounds(int(failures[n - 1]), n, 0.05) for n in range(10, 1000, 15)]
+        wrong += any(low > 0.03 for low, _ in looks) or any(high < 0.03 for _, high in looks)
+    assert wrong / 300 <= 0.1  # 5 % on each side
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_bets_on_losses_rarely_win_when_both_lose_alike_and_often_when_not(share: float) -> None:
+    random = np.random.default_rng(3)
+
+    def won(worse: float) -> float:
+        rounds = 0
+        for _ in range(100):
+            newcomers = random.random(5000) < share
+            bets = Losses(share)
+            losses = np.minimum(random.beta(2, 8, 5000) + worse * newcomers, 1.0)
+            for start in range(0, 5000, 250):
+                bets.add(newcomers[start : start + 250], losses[start : start + 250])
+                if bets.log_e >= math.log(20):
+                    rounds += 1
+                    break
+        return rounds / 100
+
+    assert won(0.0) <= 0.05
+    assert won(0.05) >= 0.95
+
+
+@given(st.lists(st.integers(1, 10**7), min_size=1, max_size=60), st.floats(0.01, 0.99))
+def test_latencies_are_counted_to_two_percent(micros: list[int], part: float) -> None:
+    seen = Latencies()
+    seen.add(micros)
+    exact = float(np.quantile(micros, part, method="inverted_cdf")) / 1000
+    assert seen.quantile(part) == pytest.approx(exact, rel=0.021)
+    assert len(seen) == len(micros)
+    limit = 50.0
+    assert sum(m > 51_000 for m in micros) <= seen.above(limit) <= sum(m > 49_000 for m in micros)
+
+
+def test_a_tally_of_more_answers_than_it_keeps_keeps_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gates, "MOST_ANSWERS", 100)
+    seen = Tally()
+    for start in range(0, 1000, 50):
+        for role in ("champion", "shadow"):
+            seen.add(batch_of(*[f"r{n}" for n in range(start, start + 50)], role=role))
+    assert 20 < len(seen.answers["champion"]) <= 100
+    assert seen.answers["champion"].keys() == seen.answers["shadow"].keys()
+    assert seen.rows["shadow"] == 1000
 
 
 def labelled(count: int, seed: int = 0) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
@@ -137,36 +246,38 @@ def labelled(count: int, seed: int = 0) -> tuple[dict[str, float], dict[str, flo
 
 def test_a_candidate_that_clearly_misses_its_requirement_is_rolled_back() -> None:
     labels, good, poor = labelled(300)
-    assert gates.quality(AUC, tally("candidate", poor), labels, 100).decision == "roll back"
-    assert gates.quality(AUC, tally("candidate", good), labels, 100).decision == "promote"
+    assert gates.quality(AUC, tally("candidate", poor), labels).decision == "roll back"
+    assert gates.quality(AUC, tally("candidate", good), labels).decision == "promote"
 
 
 def test_labels_of_one_class_only_are_no_reason_to_roll_back() -> None:
     scores = {f"r{n}": n / 200 for n in range(200)}
-    found = gates.quality(AUC, tally("candidate", scores), dict.fromkeys(scores, 0.0), 100)
+    found = gates.quality(AUC, tally("candidate", scores), dict.fromkeys(scores, 0.0))
     assert found.decision != "roll back"
     both = tally("champion", scores, tally("shadow", scores))
-    assert gates.paired_quality("roc_auc", both, dict.fromkeys(scores, 0.0), 100).decision != "roll back"
+    assert gates.paired_quality("roc_auc", both, dict.fromkeys(scores, 0.0)).decision != "roll back"
 
 
 def test_a_shadow_is_compared_on_the_requests_that_both_answered() -> None:
     labels, good, poor = labelled(300)
     worse = tally("champion", good, tally("shadow", poor))
     better = tally("champion", poor, tally("shadow", good))
-    assert gates.paired_quality("roc_auc", worse, labels, 100).decision == "roll back"
-    assert gates.paired_quality("roc_auc", better, labels, 100).decision == "promote"
+    assert gates.paired_quality("roc_auc", worse, labels).decision == "roll back"
+    assert gates.paired_quality("roc_auc", better, labels).decision == "promote"
     apart = tally("champion", good, tally("shadow", {f"other {id}": score for id, score in poor.items()}))
-    assert "0 labelled requests" in gates.paired_quality("roc_auc", apart, labels, 100).reason
+    apart.learn(labels, "roc_auc")
+    decision, reason = decisions(step(newcomer="shadow", requirements=[AUC]), apart)["quality"]
+    assert (decision, reason.startswith("0 labelled requests")) == ("promote", True)
 
 
 def test_lower_is_better_for_losses() -> None:
     labels, good, poor = labelled(300)
     worse = tally("champion", good, tally("shadow", poor))
-    assert gates.paired_quality("brier", worse, labels, 100).decision == "roll back"
+    assert gates.paired_quality("brier", worse, labels).decision == "roll back"
     bound = Requirement(id="B", metric="brier", at_most=0.2)
-    assert gates.quality(bound, tally("candidate", poor), labels, 100).decision == "roll back"
+    assert gates.quality(bound, tally("candidate", poor), labels).decision == "roll back"
     assert (
-        gates.quality(bound, tally("candidate", {k: min(1.0, v) for k, v in good.items()}), labels, 100).decision
+        gates.quality(bound, tally("candidate", {k: min(1.0, v) for k, v in good.items()}), labels).decision
         == "promote"
     )
 
@@ -175,6 +286,6 @@ def test_a_tally_counts_rows_errors_and_answers_by_role() -> None:
     seen = tally("candidate", {"a": 1.0, "b": 0.0})
     seen.add(batch_of("c", role="candidate", error="broke"))
     seen.add(batch_of("d", role="champion"))
-    assert (seen.rows("candidate"), seen.rows("champion"), seen.rows("shadow")) == (3, 1, 0)
+    assert seen.rows == {"candidate": 3, "champion": 1, "shadow": 0}
     assert seen.errors == {"champion": 0, "candidate": 1, "shadow": 0}
     assert seen.answers["candidate"] == {"a": 1.0, "b": 0.0}

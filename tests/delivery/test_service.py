@@ -1,6 +1,7 @@
 """Rollouts from the first version to the last, over a target that exists in memory and a clock that is moved."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,7 @@ def test_a_step_waits_for_its_requests_and_says_how_many_it_saw(open_home: Open)
     assert "49 of 50 wanted requests seen" in rollout.reason
     assert {gate.gate: gate.decision for gate in rollout.gates} == {
         "errors": "promote",
+        "losses": "promote",
         "evidence": "not enough evidence",
     }
 
@@ -176,7 +178,7 @@ def test_a_slow_candidate_is_rolled_back(open_home: Open) -> None:
     desk.wait()
     rollout = desk.platform.delivery.rollout(id=id)
     assert rollout.state == "rolled back"
-    assert "latency_ms.p99 50.0 ms, the champion's 5.0 ms (latency_ms.p99 ≤ 15)" in rollout.reason
+    assert "latency_ms.p99 50.1 ms, the champion's 5.0 ms (latency_ms.p99 ≤ 15)" in rollout.reason
 
 
 def test_an_aborted_rollout_leaves_the_champion_alone(open_home: Open) -> None:
@@ -349,3 +351,125 @@ def test_a_removed_endpoint_is_gone_and_the_removal_is_on_record(open_home: Open
     with pytest.raises(NotFound, match="There is no endpoint 'p'"):
         desk.platform.delivery.endpoint(name="p")
     assert {e.subject for e in desk.events()[before:]} == {"endpoint:p"}
+
+
+def test_a_paused_rollout_stays_and_goes_on_when_it_is_resumed(open_home: Open) -> None:
+    desk, id = under_way(open_home, steps=["10%", "50%", "100%"])
+    with acting("bob"):
+        assert desk.platform.delivery.pause(endpoint="p", reason="a holiday").state == "paused"
+    desk.answer("candidate", 500)
+    assert desk.wait(days=3) == 0
+    assert variants(desk)["candidate"] == ("p:2", 0.1)
+    with pytest.raises(Conflict, match="only one that is running can be paused"):
+        desk.platform.delivery.pause(endpoint="p", reason="again")
+    desk.platform.delivery.resume(endpoint="p", reason="back at work")
+    desk.wait()
+    assert desk.platform.delivery.rollout(id=id).step == "50%"
+    assert [(e.type, e.actor, e.body["reason"]) for e in desk.events("RolloutPaused")] == [
+        ("RolloutPaused", "bob", "a holiday")
+    ]
+
+
+def test_a_paused_rollout_that_fails_is_rolled_back(open_home: Open) -> None:
+    desk, id = under_way(open_home)
+    desk.platform.delivery.pause(endpoint="p", reason="lunch")
+    desk.answer("candidate", 50, error="broke")
+    desk.wait()
+    assert desk.platform.delivery.rollout(id=id).state == "rolled back"
+
+
+def test_a_person_may_promote_what_its_gates_still_wait_for(open_home: Open) -> None:
+    desk, id = under_way(open_home)
+    with acting("bob"):
+        assert desk.platform.delivery.promote(endpoint="p", reason="it mends an outage").state == "promoted"
+    assert variants(desk) == {"champion": ("p:2", 1.0)}
+    event = desk.events("RolloutPromoted")[-1]
+    assert (event.actor, event.body["reason"]) == ("bob", "it mends an outage")
+    with pytest.raises(Conflict, match="no rollout under way"):
+        desk.platform.delivery.promote(endpoint="p", reason="again")
+    assert desk.platform.delivery.rollout(id=id).ended_at is not None
+
+
+def test_what_waits_for_an_approval_cannot_be_promoted_past_it(open_home: Open) -> None:
+    desk = open_desk(open_home, approve=["production"])
+    desk.platform.delivery.deploy(version=desk.register().ref)
+    with pytest.raises(Conflict, match="waits for an approval"):
+        desk.platform.delivery.promote(endpoint="p", reason="hurry")
+
+
+def test_nothing_is_released_in_a_freeze_and_what_fails_still_rolls_back(open_home: Open) -> None:
+    desk = open_desk(open_home)
+    desk.live()
+    desk.declare(steps=["10%", "50%", "100%"], freeze=["1997-05-19 to 1997-05-20"])
+    id = desk.platform.delivery.deploy(version=desk.register().ref).id
+    assert desk.platform.delivery.rollout(id=id).state == "waiting"
+    desk.wait(days=2)
+    assert desk.platform.delivery.rollout(id=id).step == "10%"
+    desk.declare(steps=["10%", "50%", "100%"], freeze=["1997-05-21 to 1997-05-22"])
+    desk.answer("candidate")
+    desk.wait()
+    rollout = desk.platform.delivery.rollout(id=id)
+    assert (rollout.step, "frozen until 1997-05-23 00:00" in rollout.reason) == ("10%", True)
+    desk.answer("candidate", 40, error="broke")
+    desk.wait()
+    assert desk.platform.delivery.rollout(id=id).state == "rolled back"
+
+
+def test_whoever_deploys_cannot_approve_where_two_people_are_wanted(open_home: Open) -> None:
+    desk = open_desk(open_home, approve=["production"], two_people=True)
+    with acting("alice"):
+        rollout = desk.platform.delivery.deploy(version=desk.register().ref)
+        desk.platform.registry.approve(model="p", number=1)
+    desk.wait()
+    assert desk.platform.delivery.rollout(id=rollout.id).state == "waiting"
+    with acting("bob"):
+        second = desk.platform.delivery.deploy(version="p:1")
+    desk.wait()
+    assert desk.platform.delivery.rollout(id=second.id).state == "promoted"
+
+
+def test_a_step_waits_for_late_labels_and_judges_by_them(open_home: Open) -> None:
+    desk, id = under_way(open_home, label_delay="2d", wait_for_labels="1d", min_labels=100, min_requests=100)
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 2, 600)
+    ids = desk.answer("candidate", 600, score=lambda _: random.random())
+    desk.answer("champion", 1800)
+    desk.wait(days=1)
+    rollout = desk.platform.delivery.rollout(id=id)
+    assert rollout.state == "running"
+    assert "0 labelled requests" in rollout.reason
+    assert "labels are due by 1997-05-21 00:00 and waited for until 1997-05-22 00:00" in rollout.reason
+    desk.label({id: float(value) for id, value in zip(ids, truth, strict=True)})
+    desk.wait()
+    rollout = desk.platform.delivery.rollout(id=id)
+    assert (rollout.state, "on 600 labelled requests" in rollout.reason) == ("rolled back", True)
+
+
+def test_a_candidate_whose_answers_are_further_from_the_truth_is_found_as_labels_come(open_home: Open) -> None:
+    desk, id = under_way(
+        open_home, step="50%", requirements=[Requirement(id="B", metric="brier", at_most=0.9)], hold="30d"
+    )
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 2, 120)
+    for _ in range(10):
+        its = desk.answer("champion", 120, score=lambda n: 0.1 + 0.8 * truth[n])
+        mine = desk.answer("candidate", 120, score=lambda n: 0.4 + 0.2 * truth[n])
+        desk.label({id: float(truth[n]) for ids in (its, mine) for n, id in enumerate(ids)})
+        desk.wait(hours=1)
+    rollout = desk.platform.delivery.rollout(id=id)
+    assert rollout.state == "rolled back"
+    assert "a mean loss of 0.16" in rollout.reason
+
+
+def test_a_step_with_a_margin_says_when_it_will_know(open_home: Open) -> None:
+    desk, id = under_way(open_home, error_margin="2%")
+    desk.clock.advance(timedelta(hours=1))
+    desk.answer("candidate", 100)
+    desk.answer("champion", 900)
+    desk.wait()
+    rollout = desk.platform.delivery.rollout(id=id)
+    assert (rollout.state, "at the present rate by" in rollout.reason) == ("running", True)
+    desk.answer("candidate", 2000)
+    desk.answer("champion", 18000)
+    desk.wait()
+    assert desk.platform.delivery.rollout(id=id).state == "promoted"

@@ -1,5 +1,6 @@
 """Dataset versions: recorded by the digest of their content, fetched back by it."""
 
+from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import select
@@ -77,6 +78,14 @@ class Data:
             if rows:
                 self._events.append(transaction, LabelsAdded(project=project, labels=len(rows)))
         return len(rows)
+
+    def labels_since(self, project: str, moment: datetime) -> dict[str, float]:
+        """The labels that came at a moment or later, in the order in which they came."""
+        wanted = select(label_table.c.request, label_table.c.value)
+        wanted = wanted.where(label_table.c.project == project, label_table.c.at >= moment)
+        with self._database.read() as connection:
+            rows = connection.execute(wanted.order_by(label_table.c.at, label_table.c.request))
+            return {request: value for request, value in rows}  # noqa: C416
 
     def labels_of(self, project: str, requests: list[str]) -> dict[str, float]:
         """The labels that are known of some requests."""

@@ -1,4 +1,4 @@
-from sqlalchemy import BigInteger, Column, Float, Integer, String, Table
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, String, Table
 
 from treadle.ports.database import Instant, metadata
 
@@ -20,4 +20,5 @@ labels = Table(
     Column("request", String(220), primary_key=True),
     Column("value", Float, nullable=False),
     Column("at", Instant, nullable=False),
+    Index("labels_by_time", "project", "at"),
 )

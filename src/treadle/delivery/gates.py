@@ -1,39 +1,146 @@
 """The gates of a rollout's step. Each looks at what the step has shown so far and gives one of four decisions."""
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from statistics import NormalDist
+from typing import Any, Literal
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
+from treadle.delivery.evidence import Losses, rate_bounds, share_log_e
 from treadle.delivery.model import Decision, GateResult
-from treadle.evaluation.metrics import METRICS, difference, estimate
+from treadle.evaluation.metrics import METRICS, Estimate, difference, estimate
 from treadle.scope.model import Requirement
 from treadle.serving.inference_log import LogBatch
 
-ALPHA = 0.05
-_KAPPA = 4.0
+ALPHA = 0.05  # how often a newcomer that is as good as the champion is rolled back, over all steps and gates
+MOST_ANSWERS = 200_000  # of one role are kept to be joined with labels; of more, a sample by request id
 _SEVERITY: tuple[Decision, ...] = ("roll back", "not enough evidence", "hold", "promote")
+_ROLES = ("champion", "candidate", "shadow")
+_BIN = math.log(1.02)  # latencies are kept to 2 %
+_REGRESSION = ("mae", "rmse", "r2")
+
+
+class Latencies:
+    """How long answers took, counted in bins of 2 %: quantiles and shares of any number of them."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(1200, dtype=np.int64)  # up to e^(1200 · 0.0198) µs: days
+
+    def add(self, micros: list[int]) -> None:
+        bins = np.log(np.maximum(np.array(micros, dtype=np.float64), 1.0)) / _BIN
+        self._counts += np.bincount(np.minimum(bins.astype(np.int64), 1199), minlength=1200)
+
+    def __len__(self) -> int:
+        return int(self._counts.sum())
+
+    def quantile(self, part: float) -> float:
+        """Milliseconds that this part of the answers did not exceed."""
+        if not len(self):
+            return 0.0
+        place = int(np.searchsorted(np.cumsum(self._counts), part * len(self)))
+        return math.exp((place + 0.5) * _BIN) / 1000
+
+    def above(self, milliseconds: float) -> int:
+        """How many took longer, to 2 %."""
+        return int(self._counts[max(0, math.ceil(math.log(max(milliseconds * 1000, 1.0)) / _BIN)) :].sum())
 
 
 class Tally:
-    """What one step of a rollout has shown so far: rows by role, kept as a log tail feeds them."""
+    """What one step of a rollout has shown so far, kept as a log tail feeds it."""
 
-    def __init__(self) -> None:
-        self.answers: dict[str, dict[str, float]] = {"champion": {}, "candidate": {}, "shadow": {}}
-        self.errors = {"champion": 0, "candidate": 0, "shadow": 0}
-        self.micros: dict[str, list[int]] = {"champion": [], "candidate": [], "shadow": []}
+    def __init__(self, share: float = 0.5) -> None:
+        self.answers: dict[str, dict[str, float]] = {role: {} for role in _ROLES}
+        self.rows = dict.fromkeys(_ROLES, 0)
+        self.errors = dict.fromkeys(_ROLES, 0)
+        self.latencies = {role: Latencies() for role in _ROLES}
+        self.losses = Losses(share)
+        self.labels: dict[str, float] = {}
+        self._unmatched: set[str] = set()  # labelled, and not seen to be answered yet
+        self._kept = 1 << 32  # answers whose request's hash is below this are kept
 
     def add(self, batch: LogBatch) -> None:
         role, failed = batch.facts.role, batch.facts.errors
-        self.micros[role] += batch.row_micros
+        self.rows[role] += len(batch)
         self.errors[role] += len(failed)
+        self.latencies[role].add(batch.row_micros)
         if batch.outputs.ndim == 1:
             answered = zip(batch.row_ids, batch.outputs.tolist(), strict=True)
-            self.answers[role].update(a for place, a in enumerate(answered) if place not in failed)
+            kept = (a for place, a in enumerate(answered) if place not in failed and self._keeps(a[0]))
+            self.answers[role].update(kept)
+            if len(self.answers[role]) > MOST_ANSWERS:
+                self._thin()
 
-    def rows(self, role: str) -> int:
-        return len(self.micros[role])
+    def learn(self, labels: Mapping[str, float], metric: str) -> None:
+        """Take labels that have come, and bet on those of requests that went to the candidate or to the champion."""
+        new = [id for id in labels if id not in self.labels and self._keeps(id)]
+        self.labels.update((id, labels[id]) for id in new)
+        mine, its = self.answers["candidate"], self.answers["champion"]
+        ids = [id for id in (*sorted(self._unmatched), *new) if (id in mine) is not (id in its)]
+        self._unmatched = (self._unmatched | set(new)) - set(ids)
+        if not ids:
+            return
+        truth = np.array([self.labels[id] for id in ids])
+        answers = np.array([mine[id] if id in mine else its[id] for id in ids])
+        self.losses.add(np.array([id in mine for id in ids]), _losses(truth, answers, metric))
+
+    def _keeps(self, request: str) -> bool:
+        return self._kept == 1 << 32 or crc32(request.encode()) < self._kept
+
+    def _thin(self) -> None:
+        self._kept //= 2
+        self.answers = {
+            role: {id: value for id, value in answers.items() if self._keeps(id)}
+            for role, answers in self.answers.items()
+        }
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step asks of its newcomer. ``share`` is its part of the requests; ½ for a shadow, which sees them all too."""
+
+    newcomer: Literal["candidate", "shadow"]
+    share: float
+    started: datetime
+    now: datetime
+    hold: timedelta = timedelta()
+    min_requests: int = 0
+    error_margin: float | None = None
+    requirements: list[Requirement] = field(default_factory=list)
+    min_labels: int = 100
+    labels_due: timedelta | None = None  # from the step's start; None where labels are not waited for
+    patience: timedelta = timedelta()
+    without_labels: Literal["promote", "hold", "roll back"] = "hold"
+    steps: int = 1  # of the rollout in which something can be rolled back
+
+    @property
+    def alpha(self) -> float:
+        """What each gate of this step may be wrong with, so that all of the rollout's together stay within ALPHA."""
+        gates = 2 + len([r for r in self.requirements if _of_latency(r)]) + len(measurable(self.requirements))
+        return ALPHA / (gates * max(self.steps, 1))
+
+
+def judge(step: Step, tally: Tally) -> list[GateResult]:
+    """What every gate says now."""
+    mine = step.newcomer
+    results = [errors(tally.errors[mine], tally.errors["champion"], step.share, step.alpha)]
+    for requirement in step.requirements:
+        if _of_latency(requirement):
+            results.append(latency(requirement, tally.latencies[mine], tally.latencies["champion"], step))
+    wanted = measurable(step.requirements)
+    if wanted and mine == "candidate":
+        results.append(losses(tally.losses, step))
+    results.append(evidence(step, tally))
+    if step.now - step.started < step.hold:
+        until = step.started + step.hold
+        results.append(GateResult(gate="hold", decision="hold", reason=f"the step lasts until {until:%Y-%m-%d %H:%M}"))
+    elif wanted and decide(results).decision == "promote":
+        results += _quality(step, tally, wanted)
+    return results
 
 
 def decide(results: list[GateResult]) -> GateResult:
@@ -45,68 +152,87 @@ def decide(results: list[GateResult]) -> GateResult:
     return GateResult(gate="all", decision="promote", reason="nothing stands against it")
 
 
-def evidence(seen: int, wanted: int) -> GateResult:
-    """Whether the newcomer has seen enough requests to be judged at all."""
-    decision: Decision = "promote" if seen >= wanted else "not enough evidence"
-    return GateResult(gate="evidence", decision=decision, reason=f"{seen} of {wanted} wanted requests seen")
+def evidence(step: Step, tally: Tally) -> GateResult:
+    """Whether the newcomer has shown enough to be judged at all, and when it will have."""
+    seen, mine = tally.rows[step.newcomer], step.newcomer
+    if seen < step.min_requests:
+        reason = f"{seen} of {step.min_requests} wanted requests seen{_when(step, seen, step.min_requests)}"
+        return GateResult(gate="evidence", decision="not enough evidence", reason=reason)
+    if step.error_margin is None:
+        return GateResult(
+            gate="evidence", decision="promote", reason=f"{seen} of {step.min_requests} wanted requests seen"
+        )
+    worst = _worst(tally.errors[mine], seen, tally.errors["champion"], tally.rows["champion"])
+    reason = f"after {seen} requests it may fail {max(worst, 0.0):.2%} more often than the champion ({step.error_margin:.2%} is tolerated)"
+    if worst <= step.error_margin:
+        return GateResult(gate="evidence", decision="promote", reason=reason)
+    needed = _needed(tally, mine, step.error_margin)
+    when = _when(step, seen, needed) if needed else "; at the present rates more requests will not show less"
+    return GateResult(gate="evidence", decision="not enough evidence", reason=reason + when)
 
 
-def errors(newcomer: int, others: int, share: float) -> GateResult:
+def errors(newcomer: int, others: int, share: float, alpha: float = ALPHA) -> GateResult:
     """Whether the newcomer fails more often, valid however often it is asked.
 
-    Under equality each error is the newcomer's with probability ``share`` (its part of the requests). The e-value is the
-    Beta-Binomial mixture B(a+k, b+n-k) / B(a, b) over share^k (1-share)^(n-k) with a = κ·share, b = κ·(1-share); by
-    Ville's inequality it exceeds 1/alpha with probability alpha at most (Grünwald, de Heide and Koolen 2024).
+    Under equality each error is the newcomer's with probability ``share`` (its part of the requests).
     """
     total = newcomer + others
-    log_e = log_e_value(newcomer, total, share)
-    e = math.exp(min(log_e, 700.0))
+    log_e = share_log_e(newcomer, total, share)
     worse = total > 0 and newcomer / total > share
-    decision: Decision = "roll back" if worse and log_e >= -math.log(ALPHA) else "promote"
-    part = f"{newcomer} of {total} errors with {share:.0%} of the requests (e-value {e:.3g}, limit {1 / ALPHA:g})"
+    decision: Decision = "roll back" if worse and log_e >= -math.log(alpha) else "promote"
+    part = f"{newcomer} of {total} errors with {share:.0%} of the requests ({_e_value(log_e, alpha)})"
     return GateResult(gate="errors", decision=decision, reason=part)
 
 
-def log_e_value(k: int, n: int, share: float) -> float:
-    a, b = _KAPPA * share, _KAPPA * (1 - share)
-    evidence = _log_beta(a + k, b + n - k) - _log_beta(a, b)
-    return evidence - k * math.log(share) - (n - k) * math.log1p(-share)
+def latency(requirement: Requirement, mine: Latencies, its: Latencies, step: Step) -> GateResult:
+    """Whether the newcomer misses a latency bound more often than the champion, or misses it by twice as much.
 
-
-def latency(requirement: Requirement, newcomer: list[int], champion: list[int]) -> GateResult:
-    """Whether the newcomer misses a latency bound that the champion keeps, or that it misses by twice as much."""
+    What is too slow is counted as errors are: under equality each slow answer is the newcomer's with probability ``share``.
+    """
+    assert requirement.at_most is not None
     quantile = float(requirement.metric.rpartition("p")[2]) / 100
-    mine, its = (float(np.quantile(m, quantile)) / 1000 if m else 0.0 for m in (newcomer, champion))
-    missed = not requirement.met_by(mine) and (requirement.met_by(its) or mine > 2 * its)
-    reason = f"{requirement.metric} {mine:.1f} ms, the champion's {its:.1f} ms ({requirement.bound})"
+    took, takes = mine.quantile(quantile), its.quantile(quantile)
+    slow = max(requirement.at_most, 2 * takes if takes > requirement.at_most else 0.0)
+    mine_slow, all_slow = mine.above(slow), mine.above(slow) + its.above(slow)
+    log_e = share_log_e(mine_slow, all_slow, step.share)
+    missed = took > slow and all_slow and mine_slow / all_slow > step.share and log_e >= -math.log(step.alpha)
+    reason = f"{requirement.metric} {took:.1f} ms, the champion's {takes:.1f} ms ({requirement.bound})"
     return GateResult(gate=requirement.id, decision="roll back" if missed else "promote", reason=reason)
 
 
-def paired_quality(metric: str, tally: Tally, labels: dict[str, float], min_labels: int) -> GateResult:
+def losses(seen: Losses, step: Step) -> GateResult:
+    """Whether the candidate's labelled answers are further from the truth than the champion's, looked at as labels come."""
+    worse = seen.log_e >= -math.log(step.alpha) and seen.mean(True) > seen.mean(False)
+    if not seen.counts[1]:
+        return GateResult(gate="losses", decision="promote", reason="none of its answers is labelled yet")
+    part = (
+        f"a mean loss of {seen.mean(True):.4f} on {seen.counts[1]} labelled requests, the champion's "
+        f"{seen.mean(False):.4f} on {seen.counts[0]} ({_e_value(seen.log_e, step.alpha)})"
+    )
+    return GateResult(gate="losses", decision="roll back" if worse else "promote", reason=part)
+
+
+def paired_quality(metric: str, tally: Tally, labels: dict[str, float], alpha: float = ALPHA) -> GateResult:
     """Shadow and champion on the same labelled requests: is the shadow clearly worse?"""
     both = [r for r, _ in labels.items() if r in tally.answers["shadow"] and r in tally.answers["champion"]]
-    if len(both) < min_labels:
-        return _few(len(both), min_labels)
     truth, shadow = _arrays(labels, both), _arrays(tally.answers["shadow"], both)
     found = difference(metric, truth, shadow, _arrays(tally.answers["champion"], both))
     if not math.isfinite(found.value):
         return _unmeasurable(metric, len(both))
-    worse = found.high < 0
     reason = (
         f"{metric} better by {found.value:.4f} [{found.low:.4f}, {found.high:.4f}] on {len(both)} labelled requests"
     )
+    worse = _edges(found, alpha)[1] < 0
     return GateResult(gate="quality", decision="roll back" if worse else "promote", reason=reason)
 
 
-def quality(requirement: Requirement, tally: Tally, labels: dict[str, float], min_labels: int) -> GateResult:
+def quality(requirement: Requirement, tally: Tally, labels: dict[str, float], alpha: float = ALPHA) -> GateResult:
     """The candidate's own labelled requests: does it clearly miss the requirement?"""
     mine = [request for request in labels if request in tally.answers["candidate"]]
-    if len(mine) < min_labels:
-        return _few(len(mine), min_labels)
     found = estimate(requirement.metric, _arrays(labels, mine), _arrays(tally.answers["candidate"], mine))
     if not math.isfinite(found.value):
         return _unmeasurable(requirement.metric, len(mine))
-    missed = not (requirement.met_by(found.low) or requirement.met_by(found.high))
+    missed = not any(requirement.met_by(edge) for edge in _edges(found, alpha))
     reason = (
         f"{requirement.metric} {found.value:.4f} [{found.low:.4f}, {found.high:.4f}] on {len(mine)} labelled requests"
     )
@@ -118,10 +244,32 @@ def measurable(requirements: list[Requirement]) -> list[Requirement]:
     return [requirement for requirement in requirements if requirement.metric in METRICS]
 
 
-def _few(labelled: int, wanted: int) -> GateResult:
-    """Labels come late; a step does not wait for them, and says what it went without."""
-    reason = f"{labelled} labelled requests, fewer than the {wanted} that quality is judged on"
-    return GateResult(gate="quality", decision="promote", reason=reason)
+def _quality(step: Step, tally: Tally, wanted: list[Requirement]) -> list[GateResult]:
+    """Quality, judged once: when enough labels have come, or when they have been waited for long enough."""
+    answered, known = tally.answers[step.newcomer], tally.labels
+    if step.newcomer == "shadow":
+        answered = {id: value for id, value in answered.items() if id in tally.answers["champion"]}
+    labelled = len([id for id in known if id in answered])
+    if labelled < step.min_labels:
+        return [_few(step, labelled)]
+    if step.newcomer == "shadow":
+        return [paired_quality(wanted[0].metric, tally, known, step.alpha)]
+    return [quality(requirement, tally, known, step.alpha) for requirement in wanted]
+
+
+def _few(step: Step, labelled: int) -> GateResult:
+    """Labels come late. A step waits for them where that is declared; else it says what it went without."""
+    reason = f"{labelled} labelled requests, fewer than the {step.min_labels} that quality is judged on"
+    if step.labels_due is None:
+        return GateResult(gate="quality", decision="promote", reason=reason)
+    due = step.started + step.labels_due
+    until = due + step.patience
+    if step.now < until:
+        reason += f"; labels are due by {due:%Y-%m-%d %H:%M} and waited for until {until:%Y-%m-%d %H:%M}"
+        return GateResult(gate="quality", decision="not enough evidence", reason=reason)
+    return GateResult(
+        gate="quality", decision=step.without_labels, reason=f"{reason}, at {until:%Y-%m-%d %H:%M} and since"
+    )
 
 
 def _unmeasurable(metric: str, labelled: int) -> GateResult:
@@ -129,9 +277,50 @@ def _unmeasurable(metric: str, labelled: int) -> GateResult:
     return GateResult(gate="quality", decision="promote", reason=reason)
 
 
-def _arrays(values: dict[str, float], keys: list[str]) -> NDArray[Any]:
+def _losses(truth: NDArray[Any], answers: NDArray[Any], metric: str) -> NDArray[np.float64]:
+    """How far each answer is from its truth, from 0 to 1: the squared error of a probability, a share of the answer's size."""
+    off = np.abs(answers - truth)
+    if metric in _REGRESSION:
+        return np.asarray(off / (off + np.abs(truth) + 1e-9))
+    return np.asarray(np.minimum(off, 1.0) ** 2)
+
+
+def _edges(found: Estimate, alpha: float) -> tuple[float, float]:
+    """Where a measured value's one-sided limits lie at ``alpha``, from its 95 % interval."""
+    wider = NormalDist().inv_cdf(1 - alpha) / NormalDist().inv_cdf(0.975)
+    return found.value - wider * (found.value - found.low), found.value + wider * (found.high - found.value)
+
+
+def _worst(k: int, n: int, others: int, other_rows: int) -> float:
+    """How much more often the newcomer may fail than the champion: its highest rate less the champion's lowest."""
+    return rate_bounds(k, n, ALPHA / 2)[1] - rate_bounds(others, other_rows, ALPHA / 2)[0]
+
+
+def _needed(tally: Tally, newcomer: str, margin: float) -> int | None:
+    """Requests of the newcomer after which the margin is shown, should both go on failing as they do; None if never."""
+    k, n = tally.errors[newcomer], tally.rows[newcomer]
+    others, other_rows = tally.errors["champion"], tally.rows["champion"]
+    for times in (1.25**power for power in range(1, 40)):
+        if _worst(int(k * times), int(n * times), int(others * times), int(other_rows * times)) <= margin:
+            return int(n * times)
+    return None
+
+
+def _when(step: Step, seen: int, wanted: int) -> str:
+    """When as many requests will have come, at the rate of this step so far."""
+    passed = step.now - step.started
+    if not seen or not passed:
+        return ""
+    return f"; {wanted} at the present rate by {step.started + passed * (wanted / seen):%Y-%m-%d %H:%M}"
+
+
+def _e_value(log_e: float, alpha: float) -> str:
+    return f"e-value {math.exp(min(log_e, 700.0)):.3g}, limit {1 / alpha:.3g}"
+
+
+def _of_latency(requirement: Requirement) -> bool:
+    return requirement.metric.startswith("latency_ms.p")
+
+
+def _arrays(values: Mapping[str, float], keys: list[str]) -> NDArray[Any]:
     return np.array([values[key] for key in keys])
-
-
-def _log_beta(a: float, b: float) -> float:
-    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)

@@ -4,7 +4,7 @@ from typing import Literal
 from treadle.kernel.entity import Entity
 from treadle.kernel.event import Event
 
-RolloutState = Literal["waiting", "running", "promoted", "rolled back", "aborted"]
+RolloutState = Literal["waiting", "running", "paused", "promoted", "rolled back", "aborted"]
 Decision = Literal["promote", "hold", "roll back", "not enough evidence"]
 
 
@@ -116,4 +116,14 @@ class RolloutRolledBack(_RolloutEvent):
 
 
 class RolloutAborted(_RolloutEvent):
+    reason: str
+
+
+class RolloutPaused(_RolloutEvent):
+    step: str
+    reason: str
+
+
+class RolloutResumed(_RolloutEvent):
+    step: str
     reason: str

@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -18,7 +18,9 @@ from treadle.delivery.model import (
     Rollout,
     RolloutAborted,
     RolloutAdvanced,
+    RolloutPaused,
     RolloutPromoted,
+    RolloutResumed,
     RolloutRolledBack,
     RolloutStarted,
     RolloutState,
@@ -36,12 +38,14 @@ from treadle.ports.target import EndpointSpec, Target, Variant
 from treadle.registry.model import CHAMPION
 from treadle.registry.service import NAME, Registry
 from treadle.scope.file import check_steps, share
-from treadle.scope.model import ProjectSpec, duration
+from treadle.scope.freeze import Freeze
+from treadle.scope.model import ProjectSpec, RolloutPolicy, duration
 from treadle.scope.service import Scope
 from treadle.serving.inference_log import InferenceLogs, LogTail
 
 log = logging.getLogger(__name__)
-ACTIVE: tuple[RolloutState, ...] = ("waiting", "running")
+LABELS_OVERLAP = timedelta(minutes=1)  # a label may be written a moment after the time it bears
+ACTIVE: tuple[RolloutState, ...] = ("waiting", "running", "paused")
 
 
 class Delivery:
@@ -61,6 +65,7 @@ class Delivery:
         self._database, self._events, self._clock = database, events, clock
         self._scope, self._data, self._registry = scope, data, registry
         self._target, self._logs = target, logs
+        self._learnt: dict[str, datetime] = {}  # rollout → up to when labels have been taken
         self._tallies: dict[tuple[str, str, int], tuple[LogTail, gates.Tally]] = {}
 
     def holds(self, model: str, number: int) -> str | None:
@@ -143,6 +148,28 @@ class Delivery:
         if active is None:
             raise Conflict(f"Endpoint '{endpoint}' has no rollout under way.")
         self._end(active, "aborted", RolloutAborted(**_about(active), reason=reason), reason, by=current_act().actor)
+        self._reconcile(endpoint)
+        return self.rollout(id=active.id)
+
+    @command()
+    def pause(self, *, endpoint: str, reason: str) -> Rollout:
+        """Keep the endpoint's rollout at its step until it is resumed. What fails is still rolled back."""
+        return self._set_state(endpoint, "running", "paused", RolloutPaused, reason)
+
+    @command()
+    def resume(self, *, endpoint: str, reason: str) -> Rollout:
+        """Let a paused rollout go on."""
+        return self._set_state(endpoint, "paused", "running", RolloutResumed, reason)
+
+    @command()
+    def promote(self, *, endpoint: str, reason: str) -> Rollout:
+        """Give the endpoint's rollout all requests now, whatever its gates still wait for."""
+        active = self._active(endpoint)
+        if active is None or active.state == "waiting":
+            what = "waits for an approval" if active else "has no rollout under way"
+            raise Conflict(f"Endpoint '{endpoint}' {what}, so nothing can be promoted.")
+        event = RolloutPromoted(**_about(active), reason=reason, previous=active.previous)
+        self._end(active, "promoted", event, reason, by=current_act().actor)
         self._reconcile(endpoint)
         return self.rollout(id=active.id)
 
@@ -255,6 +282,8 @@ class Delivery:
             return 0
         results = self._judge(rollout)
         verdict = gates.decide(results)
+        if rollout.state == "paused" and verdict.decision != "roll back":
+            return 0
         if verdict.decision == "roll back":
             event = RolloutRolledBack(**_about(rollout), step=rollout.step, reason=verdict.reason)
             return self._end(rollout, "rolled back", event, verdict.reason, results)
@@ -270,10 +299,45 @@ class Delivery:
     def _leave_to_start(self, rollout: Rollout) -> str | None:
         """Why a waiting rollout may start now, or None while it may not."""
         version = self._registry.get(model=rollout.model, number=rollout.number)
-        if version.approval is not None and self._registry.verify_approval(model=rollout.model, number=rollout.number):
-            return f"approved by {version.approval.by}"
         policy = self._scope.project(name=version.project).spec.rollout
+        if self._frozen(policy) is not None:
+            return None
+        approval = version.approval
+        other = approval is not None and not (policy.two_people and approval.by == rollout.actor)
+        if approval and other and self._registry.verify_approval(model=rollout.model, number=rollout.number):
+            return f"approved by {approval.by}"
         return None if policy.approve else "no approval is asked for"
+
+    def _frozen(self, policy: RolloutPolicy) -> GateResult | None:
+        """That nothing is released now, if so."""
+        now = self._clock.now()
+        ends = [end for text in policy.freeze if (end := Freeze.read(text).until(now)) is not None]
+        if not ends:
+            return None
+        reason = f"releases are frozen until {max(ends):%Y-%m-%d %H:%M}"
+        return GateResult(gate="freeze", decision="hold", reason=reason)
+
+    def _set_state(
+        self,
+        endpoint: str,
+        before: RolloutState,
+        after: RolloutState,
+        event: type[RolloutPaused | RolloutResumed],
+        reason: str,
+    ) -> Rollout:
+        active = self._active(endpoint)
+        if active is None or active.state != before:
+            what = f"is {active.state}" if active else "has no rollout under way"
+            raise Conflict(
+                f"Endpoint '{endpoint}': its rollout {what}; only one that is {before} can be {after}."
+                if active
+                else f"Endpoint '{endpoint}' {what}."
+            )
+        still = (rollouts.c.id == active.id) & (rollouts.c.state == before)
+        with self._database.write() as transaction:
+            if transaction.execute(rollouts.update().where(still).values(state=after, reason=reason)).rowcount:
+                self._events.append(transaction, event(**_about(active), step=active.step, reason=reason))
+        return self.rollout(id=active.id)
 
     def _enter(self, rollout: Rollout, position: int, reason: str, results: list[GateResult] | None = None) -> int:
         """Begin a step; a step of all requests is the promotion."""
@@ -315,40 +379,43 @@ class Delivery:
 
     def _judge(self, rollout: Rollout) -> list[GateResult]:
         """All gates over what the current step has shown."""
-        spec = self._spec(rollout)
-        tally = self._tally(rollout)
-        newcomer = "shadow" if rollout.step == "shadow" else "candidate"
-        part = 0.5 if newcomer == "shadow" else share(rollout.step)
-        results = [gates.errors(tally.errors[newcomer], tally.errors["champion"], part)]
-        results.append(gates.evidence(tally.rows(newcomer), rollout.min_requests))
-        held = self._clock.now() - rollout.step_started_at >= timedelta(seconds=rollout.hold_seconds)
-        if not held:
-            until = rollout.step_started_at + timedelta(seconds=rollout.hold_seconds)
-            results.append(
-                GateResult(gate="hold", decision="hold", reason=f"the step lasts until {until:%Y-%m-%d %H:%M}")
-            )
-        if held and results[1].decision == "promote":
-            results += self._judge_closely(spec, tally, rollout, newcomer)
-        return results
-
-    def _judge_closely(
-        self, spec: ProjectSpec, tally: gates.Tally, rollout: Rollout, newcomer: str
-    ) -> list[GateResult]:
-        """The gates that a step is asked once it could be passed: latency and quality."""
-        latencies = [r for r in spec.requirement if r.metric.startswith("latency_ms.p")]
-        results = [gates.latency(r, tally.micros[newcomer], tally.micros["champion"]) for r in latencies]
-        labels = self._data.labels_of(self.endpoint(name=rollout.endpoint).project, list(tally.answers[newcomer]))
+        spec, tally = self._spec(rollout), self._tally(rollout)
+        policy, shadow = spec.rollout, rollout.step == "shadow"
         wanted = gates.measurable(spec.requirement)
-        if newcomer == "shadow":
-            return results + [
-                gates.paired_quality(r.metric, tally, labels, spec.monitoring.min_labels) for r in wanted[:1]
-            ]
-        return results + [gates.quality(r, tally, labels, spec.monitoring.min_labels) for r in wanted]
+        if wanted:
+            learnt = self._learnt.get(rollout.id, rollout.step_started_at)
+            tally.learn(
+                self._data.labels_since(spec.project.name, max(learnt - LABELS_OVERLAP, rollout.step_started_at)),
+                wanted[0].metric,
+            )
+            self._learnt[rollout.id] = self._clock.now()
+        hold = timedelta(seconds=rollout.hold_seconds)
+        waits = bool(policy.wait_for_labels and spec.labelled)
+        delay = duration(spec.labelled.label_delay) if spec.labelled else timedelta()
+        step = gates.Step(
+            newcomer="shadow" if shadow else "candidate",
+            share=0.5 if shadow else share(rollout.step),
+            started=rollout.step_started_at,
+            now=self._clock.now(),
+            hold=hold,
+            min_requests=rollout.min_requests,
+            error_margin=share(policy.error_margin) if policy.error_margin else None,
+            requirements=spec.requirement,
+            min_labels=spec.monitoring.min_labels,
+            labels_due=hold + delay if waits else None,
+            patience=duration(policy.wait_for_labels) if waits else timedelta(),
+            without_labels=policy.without_labels,
+            steps=len([name for name in rollout.steps if share(name) < 1]),
+        )
+        frozen = self._frozen(policy)
+        return gates.judge(step, tally) + ([frozen] if frozen else [])
 
     def _tally(self, rollout: Rollout) -> gates.Tally:
         key = (rollout.endpoint, rollout.id, rollout.position)
         if key not in self._tallies:
-            self._tallies[key] = (self._logs.tail(rollout.endpoint, rollout.step_started_at), gates.Tally())
+            part = 0.5 if rollout.step == "shadow" else share(rollout.step)
+            self._tallies[key] = (self._logs.tail(rollout.endpoint, rollout.step_started_at), gates.Tally(part))
+            self._learnt.pop(rollout.id, None)
         tail, tally = self._tallies[key]
         generation = self._generation(rollout.endpoint)
         for batch in tail.batches():
@@ -373,7 +440,7 @@ class Delivery:
             return None
         variants = [self._variant(row["model"], row["champion"], "champion", 1.0)]
         active = self._active(name)
-        if active is not None and active.state == "running":
+        if active is not None and active.state in ("running", "paused"):
             part = share(active.step)
             variants = [self._variant(row["model"], row["champion"], "champion", 1.0 - part)]
             role = "shadow" if active.step == "shadow" else "candidate"
@@ -407,7 +474,7 @@ class Delivery:
         active = (rollouts.c.endpoint == name) & rollouts.c.state.in_(ACTIVE)
         for row in transaction.execute(select(rollouts).where(active)).mappings().all():
             found = _rollout(row)
-            if found.state == "running":
+            if found.state != "waiting":
                 raise Conflict(
                     f"Endpoint '{name}' is at step '{found.step}' of rolling out {found.version}. "
                     f"Wait for it, or: treadle rollback {name}"

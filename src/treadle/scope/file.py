@@ -10,6 +10,7 @@ from typing import Any
 from treadle.kernel.entity import from_plain
 from treadle.kernel.errors import Invalid, NotFound, did_you_mean
 from treadle.scope import cron
+from treadle.scope.freeze import Freeze
 from treadle.scope.model import FROM_LABELS, FROM_PRODUCTION, TRIGGERS, DataSource, ProjectSpec, duration
 
 FILE = "treadle.toml"
@@ -88,6 +89,12 @@ def check(spec: ProjectSpec) -> None:
     _check_durations(spec)
     _check_numbers(spec)
     check_steps(spec.rollout.steps, "rollout.steps")
+    if spec.rollout.error_margin:
+        share(spec.rollout.error_margin, "rollout.error_margin")
+    if spec.rollout.two_people and not spec.rollout.approve:
+        raise Invalid("Field 'rollout.two_people': nothing is to be approved. Declare: approve = [\"production\"]")
+    for place, text in enumerate(spec.rollout.freeze):
+        Freeze.read(text, f"rollout.freeze[{place}]")
     for place, trigger in enumerate(spec.retrain.when):
         _check_trigger(trigger, f"retrain.when[{place}]")
 
@@ -142,6 +149,7 @@ def share(step: str, field: str = "step") -> float:
 def _check_durations(spec: ProjectSpec) -> None:
     fields = {
         "rollout.hold": spec.rollout.hold,
+        **({"rollout.wait_for_labels": spec.rollout.wait_for_labels} if spec.rollout.wait_for_labels else {}),
         "retrain.cooldown": spec.retrain.cooldown,
         "monitoring.window": spec.monitoring.window,
         "pipeline.step_timeout": spec.pipeline.step_timeout,

@@ -84,13 +84,24 @@ class PipelineFile(Entity):
 
 
 class RolloutPolicy(Entity):
-    """``[rollout]``: ``shadow`` and shares of traffic in order; ``hold`` is how long each step lasts at least."""
+    """``[rollout]``: ``shadow`` and shares of traffic in order; ``hold`` is how long each step lasts at least.
+
+    ``error_margin`` (such as ``1%``): a step is passed only when the newcomer is shown to fail at most this much more often.
+    ``wait_for_labels``: how long after they are due the labels that quality is judged on are waited for; ``without_labels``
+    is what happens then. ``two_people``: who approves is not who deploys. ``freeze``: when no step is taken, such as
+    ``Fri 15:00 to Mon 08:00`` or ``2026-12-20 to 2027-01-03``, in UTC.
+    """
 
     steps: list[str] = msgspec.field(default_factory=lambda: ["shadow", "10%", "50%", "100%"])
     hold: str = "0s"
     min_requests: int = 50
+    error_margin: str = ""
+    wait_for_labels: str = ""
+    without_labels: Literal["promote", "hold", "roll back"] = "hold"
     replicas: int = 1
     approve: list[Literal["production"]] = []
+    two_people: bool = False
+    freeze: list[str] = []
     automatic: bool = True
 
 

@@ -151,6 +151,7 @@ def upgrade() -> None:
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("project", "request"),
     )
+    op.create_index("labels_by_time", "labels", ["project", "at"], unique=False)
     op.create_table(
         "logged_models",
         sa.Column("id", sa.String(length=64), nullable=False),
