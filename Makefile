@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 BIN := .venv/bin
 SOURCES := src tests benchmarks
 
-.PHONY: demo test bench bench-tracking format clean .venv .clients .peers
+.PHONY: demo test bench bench-rollouts bench-tracking format clean .venv .clients .peers
 
 demo: .venv ## a year of flights in a good minute
 	rm -rf treadle-demo
@@ -20,6 +20,9 @@ test: .venv .clients ## everything that CI checks
 bench: .venv ## one JSON line per benchmark, each beside a peer or the bare limit
 	$(BIN)/python benchmarks/bench_start.py
 	$(BIN)/python benchmarks/bench_serving.py
+
+bench-rollouts: .venv ## how often the gates are wrong, in 10,000 simulated rollouts: minutes
+	$(BIN)/python benchmarks/sim_rollouts.py
 
 bench-tracking: .venv .peers ## tracking beside the real MLflow server
 	$(BIN)/python benchmarks/bench_tracking.py
