@@ -50,7 +50,7 @@ def rollout(world: World, seed: int) -> Ended:
         for tick in range(TICKS):
             mine = int(random.binomial(ROWS, share))
             candidates += mine
-            labels = {}
+            labels: dict[str, float] = {}
             for role, count, place in (("champion", ROWS - mine, 0), ("candidate", mine, 1)):
                 failed = int(random.binomial(count, world.fails[place]))
                 tally.rows[role] += count
