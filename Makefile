@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 BIN := .venv/bin
 SOURCES := src tests benchmarks
 
-.PHONY: demo test bench bench-rollouts bench-tracking format clean .venv .clients .peers
+.PHONY: demo test bench bench-rollouts bench-serving bench-tracking format clean .venv .clients .peers .peers-serving
 
 demo: .venv ## a year of flights in a good minute
 	rm -rf treadle-demo
@@ -17,8 +17,10 @@ test: .venv .clients ## everything that CI checks
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
-bench: .venv ## one JSON line per benchmark, each beside a peer or the bare limit
+bench: .venv ## the quick ones, one JSON line each
 	$(BIN)/python benchmarks/bench_start.py
+
+bench-serving: .venv .peers-serving ## a model server beside the bare limit and other servers: a quarter of an hour; wants wrk
 	$(BIN)/python benchmarks/bench_serving.py
 
 bench-rollouts: .venv ## how often the gates are wrong, in 10,000 simulated rollouts: minutes
@@ -28,6 +30,12 @@ bench-tracking: .venv .peers ## tracking beside the real MLflow server
 	$(BIN)/python benchmarks/bench_tracking.py
 
 .peers: .peers/ready
+.peers-serving: .peers-serving/ready
+
+.peers-serving/ready: benchmarks/serving_peers.txt
+	$(PYTHON) -m venv .peers-serving
+	.peers-serving/bin/pip install -qq --disable-pip-version-check --requirement $<
+	touch $@
 
 .peers/ready: benchmarks/peers.txt
 	$(PYTHON) -m venv .peers
