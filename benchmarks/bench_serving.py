@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -234,28 +235,37 @@ def model_alone(work: Work) -> float:
     return float(subprocess.run(pinned(0, command), capture_output=True, text=True, check=True).stdout)
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @contextmanager
 def serving(server: str, work: Work) -> Iterator[str]:
     """A server, started for the purpose on the first core."""
-    port = 18000 + os.getpid() % 1000
+    port = free_port()
     command = {
         "treadle": [sys.executable, "-m", "treadle.platform.model_server", str(work.folder), "0", str(port)],
         "bare": [sys.executable, str(HERE / "bare_server.py"), str(work.package), str(port)],
     }.get(server, [str(PEERS_PYTHON), str(HERE / "serving_peer.py"), server, str(work.model), str(port)])
     with (work.folder.parent / f"{server}.out").open("wb") as out:
         process = subprocess.Popen(
-            command if server == "ray" else pinned(0, command), stdout=out, stderr=out, start_new_session=True
+            command if server == "ray" else pinned(0, command),
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},  # more threads than cores would only slow scikit-learn down
         )
     url = f"http://127.0.0.1:{port}"
     try:
         wait(url + PATHS.get(server, "/invocations"), work.body)
         yield url
     finally:
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
         os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+        for member in psutil.wait_procs(family, timeout=20)[1]:
+            member.kill()
         shutil.rmtree(work.folder / "log", ignore_errors=True)
 
 

@@ -54,7 +54,7 @@ def ray(model: str, port: int) -> None:
     from ray import serve
     from starlette.requests import Request
 
-    @serve.deployment
+    @serve.deployment(max_ongoing_requests=100, logging_config={"enable_access_log": False})
     class Trees:
         def __init__(self) -> None:
             self.estimator = joblib.load(model)
