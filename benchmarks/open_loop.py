@@ -32,7 +32,7 @@ class Line(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.seen += data
         head, end, body = self.seen.partition(b"\r\n\r\n")
-        if not end or len(body) < int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0]):
+        if not end or len(body) < int(head.partition(b"\r\ncontent-length: ")[2].partition(b"\r\n")[0]):
             return
         if head.startswith(b"HTTP/1.1 200"):
             self.took.append(time.perf_counter() - self.due)

@@ -4,6 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lightgbm import LGBMClassifier, LGBMRegressor
+from sklearn.compose import make_column_transformer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OrdinalEncoder
+from xgboost import XGBClassifier, XGBRegressor
 
 from tests import models
 from treadle.backends.exporter.sklearn import SklearnExporter
@@ -48,6 +53,55 @@ class TestRegression(_SklearnSuite):
     def trained(self) -> tuple[Any, Any, Any]:
         inputs = models.rows()[["size", "weight"]]
         return models.line(), inputs, models.line().predict(inputs)
+
+
+class TestLightGbm(_SklearnSuite):
+    backend = "LightGBM → onnx"
+
+    @pytest.fixture
+    def trained(self) -> tuple[Any, Any, Any]:
+        inputs, truth = models.rows()[["size", "weight"]], models.rows()["y"]
+        made = LGBMClassifier(n_estimators=20, verbose=-1).fit(inputs, truth)
+        return made, inputs, np.asarray(made.predict_proba(inputs))[:, 1]
+
+
+class TestLightGbmBehindColumns(_SklearnSuite):
+    backend = "LightGBM behind columns → onnx"
+
+    @pytest.fixture
+    def trained(self) -> tuple[Any, Any, Any]:
+        inputs = models.rows()[models.INPUTS]
+        encode = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+        columns = make_column_transformer((encode, ["colour"]), ("passthrough", ["size", "weight"]))
+        made = make_pipeline(columns, LGBMRegressor(n_estimators=20, verbose=-1)).fit(inputs, models.rows()["size"] * 3)
+        return made, inputs, made.predict(inputs)
+
+
+class TestXGBoost(_SklearnSuite):
+    backend = "XGBoost → onnx"
+
+    @pytest.fixture
+    def trained(self) -> tuple[Any, Any, Any]:
+        inputs, truth = models.rows()[["size", "weight"]], models.rows()["y"]
+        made = XGBClassifier(n_estimators=20, n_jobs=1).fit(inputs, truth)
+        return made, inputs, made.predict_proba(inputs)[:, 1]
+
+
+class TestXGBoostRegression(_SklearnSuite):
+    backend = "XGBoost → onnx, regression"
+
+    @pytest.fixture
+    def trained(self) -> tuple[Any, Any, Any]:
+        inputs = models.rows()[["size", "weight"]]
+        made = XGBRegressor(n_estimators=20, n_jobs=1).fit(inputs, models.rows()["size"] * 3)
+        return made, inputs, made.predict(inputs)
+
+
+def test_packaging_a_booster_leaves_it_as_it_was() -> None:
+    inputs = models.rows()[["size", "weight"]]
+    made = XGBClassifier(n_estimators=5, n_jobs=1).fit(inputs, models.rows()["y"])
+    SklearnExporter().export(made, SklearnExporter().describe(made, inputs))
+    assert made.get_booster().feature_names == ["size", "weight"]
 
 
 def test_an_estimator_that_cannot_be_converted_is_named() -> None:

@@ -100,7 +100,7 @@ async def submitted(engine: Engine, request: str, rows: Rows, **options: Any) ->
 
 async def ask(engine: Engine, request: str, *rows: tuple[str, float]) -> list[Any]:
     """Send rows on the way that the request's id leads."""
-    return (await submitted(engine, request, read(engine, *rows))).outputs
+    return list((await submitted(engine, request, read(engine, *rows))).outputs.tolist())
 
 
 def gathered(calls: Callable[[], list[Awaitable[T]]]) -> list[T | BaseException]:

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -295,7 +297,7 @@ def test_a_request_whose_time_is_over_is_told_and_never_asked(tmp_path: Path) ->
     first, late, patient = asyncio.run(work())
     assert isinstance(late, Expired)
     assert late.status == 504
-    assert [answer.outputs for answer in (first, patient)] == [[1.0], [3.0]]  # type: ignore[attr-defined]
+    assert [answer.outputs.tolist() for answer in (first, patient)] == [[1.0], [3.0]]  # type: ignore[attr-defined]
     assert {row.id for row in logged(tmp_path)} == {"first", "patient"}
     assert e.in_hand == 0
 
@@ -340,3 +342,34 @@ def test_what_is_asked_is_counted_in_the_bins_of_the_training_data(tmp_path: Pat
     assert counted["colour"].counts == [2, 1, 0]
     assert counted["prediction"].counts == [1, 2, 0]
     assert "weight" not in counted
+
+
+def test_where_it_is_declared_answers_go_out_unlogged_and_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    e = engine(tmp_path, variant(tmp_path, "m:1"), log=FullDisk(tmp_path / "log"))
+    e.generation.without_log = "serve"
+    assert gathered(lambda: [ask(e, f"r{n}", ("red", float(n))) for n in range(3)]) == [[0.0], [1.0], [2.0]]
+    assert e.counts["m:1", "champion", "unlogged"] == 3
+    assert "answers go out unlogged" in caplog.text
+
+
+def test_the_declared_part_of_the_requests_is_kept_whole(tmp_path: Path) -> None:
+    e = engine(tmp_path, variant(tmp_path, "m:1"))
+    e.generation.log_share = 0.3
+    names = [f"9f3a61c2b04d-{n}" for n in range(1000)]
+
+    def asked(part: list[str]) -> list[Awaitable[list[float]]]:
+        return [ask(e, name, ("red", float(n)), ("blue", n + 0.5)) for n, name in enumerate(part)]
+
+    for start in range(0, 1000, 100):
+        part = names[start : start + 100]
+        gathered(partial(asked, part))
+    kept = logged(tmp_path)
+    ids_kept = {row.id for row in kept}
+    assert 500 <= len(kept) <= 700
+    assert all((f"{name}#1" in ids_kept) is (name in ids_kept) for name in names)
+    for row in kept:
+        name, _, second = row.id.partition("#")
+        assert row.output == row.inputs["size"] == names.index(name) % 100 + (0.5 if second else 0.0)
+    assert e.counts["m:1", "champion", "answered"] == 2000

@@ -1,11 +1,11 @@
-"""The verb that serves models by hand: serve."""
+"""The verbs that ask models by hand: serve, predict."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from treadle.cli.output import Home, Token, Url, console, home_of, open_services
+from treadle.cli.output import Home, Json, Token, Url, console, home_of, open_services, print_json, progress_bar
 
 if TYPE_CHECKING:
     from treadle.platform.serving import Asked
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 def add_to(app: typer.Typer) -> None:
     app.command()(serve)
+    app.command()(predict)
 
 
 def serve(
@@ -62,3 +63,31 @@ def serve(
         callers=callers,
         told=told,
     )
+
+
+def predict(
+    model: Annotated[str, typer.Argument(help="NAME@ALIAS, NAME:NUMBER, a model folder, or an .onnx file.")],
+    source: Annotated[Path, typer.Argument(help="A Parquet file with a column for each of the model's inputs.")],
+    to: Annotated[Path, typer.Argument(help="The Parquet file to write: all columns, and what the model says.")],
+    rows_at_once: Annotated[int, typer.Option(min=1, help="Rows that are scored and kept together.")] = 65_536,
+    home: Home = None,
+    url: Url = None,
+    token: Token = None,
+    json: Json = False,
+) -> None:
+    """Score a Parquet file. A run that was stopped goes on where it was; each row is there once, in its order."""
+    from functools import cache
+
+    from treadle.platform import serving
+    from treadle.serving.batch import score_file
+
+    services = cache(lambda: open_services(home, url, token))
+    served = serving.open_served(serving.find(model, services), home_of(home) / "serving", services)
+    with progress_bar(json) as progress:
+        found = score_file(served, source, to, rows_at_once=rows_at_once, progress=progress)
+    if json:
+        print_json(found)
+        return
+    again = f", {found.resumed:,} of them from before" if found.resumed else ""
+    failed = f" {found.failed:,} rows failed; column 'prediction_error' says why." if found.failed else ""
+    console.print(f"{found.rows:,} rows scored by {found.version}{again}: {found.file}.{failed}")

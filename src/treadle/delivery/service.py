@@ -445,8 +445,15 @@ class Delivery:
             variants = [self._variant(row["model"], row["champion"], "champion", 1.0 - part)]
             role = "shadow" if active.step == "shadow" else "candidate"
             variants.append(self._variant(active.model, active.number, role, part))
-        replicas = self._scope.project(name=row["project"]).spec.rollout.replicas
-        return EndpointSpec(name=name, generation=row["generation"], variants=variants, replicas=replicas)
+        spec = self._scope.project(name=row["project"]).spec
+        return EndpointSpec(
+            name=name,
+            generation=row["generation"],
+            variants=variants,
+            replicas=spec.rollout.replicas,
+            log_share=share(spec.serving.log) if len(variants) == 1 else 1.0,  # gates judge by every request
+            without_log=spec.serving.without_log,
+        )
 
     def _variant(self, model: str, number: int, role: Any, weight: float) -> Variant:
         version = self._registry.get(model=model, number=number)

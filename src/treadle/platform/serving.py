@@ -21,10 +21,11 @@ from treadle.kernel.entity import from_json, to_json
 from treadle.kernel.errors import Invalid, NotFound, TreadleError
 from treadle.platform.model_server import Place, serve
 from treadle.platform.wiring import Services
-from treadle.ports.runtime import GRAPH, SIGNATURE
+from treadle.ports.runtime import GRAPH, SIGNATURE, open_model
 from treadle.ports.target import EndpointSpec, Variant
 from treadle.ports.tree import fetch_tree
 from treadle.serving.clouds import routes_of
+from treadle.serving.engine import Served
 from treadle.serving.limits import read_callers
 
 FOLLOW_SECONDS = 2.0
@@ -65,6 +66,14 @@ def place(asked: Asked, state: Path, services: Callable[[], Services]) -> Path:
         aside.write_bytes(to_json(EndpointSpec(name=asked.name, generation=generation, variants=[variant])))
         aside.replace(file)
     return folder
+
+
+def open_served(asked: Asked, state: Path, services: Callable[[], Services]) -> Served:
+    """A model in memory, to be asked without a server."""
+    folder = state / asked.name / "packages"
+    package = _package(asked, folder, services)
+    signature, model = open_model(folder / package, OnnxRuntime())
+    return Served(Variant(version=asked.version, package=package), 1, signature, model)
 
 
 async def follow(models: list[str], state: Path, services: Callable[[], Services]) -> None:

@@ -19,12 +19,17 @@ class Variant(Entity):
 
 
 class EndpointSpec(Entity):
-    """What an endpoint should be. ``generation`` grows with every change, so that what is observed can be compared."""
+    """What an endpoint should be. ``generation`` grows with every change, so that what is observed can be compared.
+
+    ``log_share`` is the part of the requests whose predictions are kept; ``without_log`` what happens when they cannot be.
+    """
 
     name: str
     generation: int
     variants: list[Variant]
     replicas: int = 1
+    log_share: float = 1.0
+    without_log: Literal["refuse", "serve"] = "refuse"
 
 
 class Replica(Entity):

@@ -89,6 +89,7 @@ def check(spec: ProjectSpec) -> None:
     _check_durations(spec)
     _check_numbers(spec)
     check_steps(spec.rollout.steps, "rollout.steps")
+    share(spec.serving.log, "serving.log")
     if spec.rollout.error_margin:
         share(spec.rollout.error_margin, "rollout.error_margin")
     if spec.rollout.two_people and not spec.rollout.approve:

@@ -105,6 +105,16 @@ class RolloutPolicy(Entity):
     automatic: bool = True
 
 
+class ServingPolicy(Entity):
+    """``[serving]``: ``log`` is the part of the requests whose predictions are kept, while no rollout needs them all.
+
+    ``without_log`` says what happens while the log cannot be written, as on a full disk: ``refuse`` to answer, or ``serve`` unlogged.
+    """
+
+    log: str = "100%"
+    without_log: Literal["refuse", "serve"] = "refuse"
+
+
 class RetrainPolicy(Entity):
     """``[retrain]``: what starts a training, and the brakes on it."""
 
@@ -141,6 +151,7 @@ class ProjectSpec(Entity):
     requirement: list[Requirement] = []
     pipeline: PipelineFile = PipelineFile()
     rollout: RolloutPolicy = RolloutPolicy()
+    serving: ServingPolicy = ServingPolicy()
     retrain: RetrainPolicy = RetrainPolicy()
     monitoring: MonitoringPolicy = MonitoringPolicy()
 

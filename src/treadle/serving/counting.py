@@ -7,7 +7,8 @@ from treadle.data.profile import ColumnProfile, Reference
 from treadle.ports.runtime import Layout
 from treadle.serving.rows import Rows
 
-COUNT_ROWS = 512  # rows are counted this many at a time
+COUNT_ROWS = 512  # rows are counted about this many at a time
+MOST_ROWS = 128  # of one batch; of a larger one, as many evenly spaced rows stand for it
 PREDICTION = "prediction"
 
 
@@ -16,7 +17,8 @@ class Counting:
 
     def __init__(self, reference: Reference | None) -> None:
         self._reference = reference
-        self._counts: dict[str, ColumnProfile] = {}
+        self._texts: dict[str, ColumnProfile] = {}
+        self._bins: Bins | None = None
         self._pending: list[tuple[Rows, NDArray[np.float32]]] = []
         self._layout = Layout([])
         self._rows = 0
@@ -25,9 +27,12 @@ class Counting:
         """Count rows, at once or together with the next ones."""
         if self._reference is None:
             return
-        if layout is not self._layout:
-            self._count()
-            self._layout = layout
+        if self._bins is None:  # one generation has one layout
+            bins = {name: self._reference.columns.get(name) for name in layout.numbers}
+            self._layout, self._bins = layout, Bins([*bins.values(), self._reference.prediction])
+        if len(rows) > MOST_ROWS:
+            spaced = slice(None, None, -(-len(rows) // MOST_ROWS))
+            rows, outputs = rows.part(spaced), outputs[spaced]
         self._pending.append((rows, outputs))
         self._rows += len(rows)
         if self._rows >= COUNT_ROWS:
@@ -36,24 +41,53 @@ class Counting:
     def profiles(self) -> dict[str, ColumnProfile]:
         """Counts by column, and those of the answers as ``prediction``."""
         self._count()
-        return self._counts
+        if self._bins is None:
+            return {}
+        counted = dict(zip([*self._layout.numbers, PREDICTION], self._bins.profiles(), strict=True))
+        return self._texts | {name: profile for name, profile in counted.items() if profile is not None}
 
     def _count(self) -> None:
         pending, self._pending, self._rows = self._pending, [], 0
-        if self._reference is None or not pending:
+        if self._reference is None or self._bins is None or not pending:
             return
-        numbers = np.concatenate([rows.numbers for rows, _ in pending])
-        texts = np.concatenate([rows.texts for rows, _ in pending])
         outputs = np.concatenate([outputs for _, outputs in pending])
-        for place, name in enumerate(self._layout.numbers):
-            self._merge(name, self._reference.columns.get(name), numbers[:, place])
-        for place, name in enumerate(self._layout.texts):
-            self._merge(name, self._reference.columns.get(name), texts[:, place])
         scores = outputs if outputs.ndim == 1 else outputs.max(axis=1)
-        self._merge(PREDICTION, self._reference.prediction, scores)
+        numbers = np.concatenate([rows.numbers for rows, _ in pending])
+        self._bins.count(np.column_stack([numbers, scores]))
+        for place, name in enumerate(self._layout.texts):
+            bins = self._reference.columns.get(name)
+            if bins is not None and not bins.edges:
+                counted = bins.count(np.concatenate([rows.texts[:, place] for rows, _ in pending]))
+                self._texts[name] = self._texts[name].merge(counted) if name in self._texts else counted
 
-    def _merge(self, name: str, bins: ColumnProfile | None, values: NDArray[np.float64]) -> None:
-        if bins is None or bool(bins.edges) != (values.dtype != object):
-            return
-        counted = bins.count(values)
-        self._counts[name] = self._counts[name].merge(counted) if name in self._counts else counted
+
+class Bins:
+    """Counts of several numeric columns at once. A column without a profile (None, or one of text) is not counted."""
+
+    def __init__(self, profiles: list[ColumnProfile | None]) -> None:
+        self._profiles = profiles
+        most = max((len(profile.edges) for profile in profiles if profile), default=0)
+        self._edges = np.full((most, len(profiles)), np.inf)
+        for place, profile in enumerate(profiles):
+            if profile is not None:
+                self._edges[: len(profile.edges), place] = profile.edges
+        self._size = most + 2  # the bins between and beyond the edges, and what is missing
+        self._offsets = np.arange(len(profiles)) * self._size
+        self._counts = np.zeros(len(profiles) * self._size, dtype=np.int64)
+
+    def count(self, numbers: NDArray[np.float64]) -> None:
+        """Count rows (rows, columns); NaN is missing."""
+        bins = np.zeros(numbers.shape, dtype=np.int64)
+        for edges in self._edges:
+            bins += numbers >= edges
+        bins[np.isnan(numbers)] = self._size - 1
+        self._counts += np.bincount((bins + self._offsets).ravel(), minlength=len(self._counts))
+
+    def profiles(self) -> list[ColumnProfile | None]:
+        made: list[ColumnProfile | None] = []
+        for profile, counts in zip(self._profiles, self._counts.reshape(-1, self._size).tolist(), strict=True):
+            if profile is None or not profile.edges or not sum(counts):
+                made.append(None)
+                continue
+            made.append(ColumnProfile(counts=[*counts[: len(profile.edges) + 1], counts[-1]], edges=profile.edges))
+        return made

@@ -32,7 +32,7 @@ from treadle.serving.rows import RowReader, Rows, Taker
 log = logging.getLogger(__name__)
 MAX_PENDING = 4096  # what may wait for a shadow; more is dropped, and counted
 MAX_BATCH_ROWS = 1024
-SLOW_SECONDS = 0.002  # a model whose batches take longer runs in a thread, so that the server goes on reading
+SLOW_SECONDS = 0.005  # a model whose batches take longer runs in a thread, so that the server goes on reading
 _PACE = 0.2  # the newest batch's part in what a model's batches usually take
 
 Outcome = tuple[NDArray[np.float32], dict[int, str]]
@@ -111,7 +111,7 @@ class Call:
 class Answer(NamedTuple):
     """The outputs of a request's rows, and who gave them."""
 
-    outputs: list[Any]
+    outputs: NDArray[np.float32]
     served: Served
 
 
@@ -149,7 +149,7 @@ class Generation:
     """
 
     def __init__(self, spec: EndpointSpec, folder: Callable[[str], Path], runtime: Runtime) -> None:
-        self.number = spec.generation
+        self.number, self.log_share, self.without_log = spec.generation, spec.log_share, spec.without_log
         champion = next(variant for variant in spec.variants if variant.role == "champion")
         first = _load(champion, spec.generation, folder, runtime)
         others = [_load_or_excuse(v, first, folder, runtime) for v in spec.variants if v is not champion]
@@ -178,7 +178,7 @@ class Engine:
         self.counts: Counter[tuple[str, str, str]] = Counter()  # (version, role, outcome) → rows
         self.in_hand, self.refused = 0, 0
         self.limit = ConcurrencyLimit()
-        self._log, self._clock = log, clock
+        self._log, self._clock, self._said_unlogged = log, clock, -60.0
         self._threads = ThreadPoolExecutor(thread_name_prefix="model")
         self.generation = generation
 
@@ -273,17 +273,23 @@ class Engine:
         try:
             self._record(lane, batch, rows, outputs, errors)
         except OSError as error:
-            for call in batch:
-                self._tell(call, Unavailable(f"The inference log cannot be written ({error}), so nothing is answered."))
-            return
+            if batch[0].generation.without_log == "refuse":
+                for call in batch:
+                    self._tell(
+                        call, Unavailable(f"The inference log cannot be written ({error}), so nothing is answered.")
+                    )
+                return
+            self._say_unlogged(error)
+            self.counts[served.variant.version, served.variant.role, "unlogged"] += len(rows)
+        self._count(lane, rows, outputs, errors)
         if served.variant.role == "shadow":
             return
-        values, place = outputs.tolist(), 0
+        place = 0
         for call in batch:
             end = place + len(call.rows)
             failed = next((errors[row] for row in range(place, end) if row in errors), None) if errors else None
             if failed is None:
-                self._tell(call, Answer(values[place:end], served))
+                self._tell(call, Answer(outputs[place:end], served))
             elif served.variant.role == "candidate":  # a bad candidate is found out without costing an answer
                 call.lane = call.generation.champion
                 self._join(call.lane, call)
@@ -316,6 +322,23 @@ class Engine:
     def _record(
         self, lane: Lane, batch: list[Call], rows: Rows, outputs: NDArray[np.float32], errors: dict[int, str]
     ) -> None:
+        if batch[0].generation.log_share >= 1:
+            self._keep(lane, batch, rows, outputs, errors)
+        else:
+            self._keep_some(lane, batch, rows, outputs, errors)
+
+    def _count(self, lane: Lane, rows: Rows, outputs: NDArray[np.float32], errors: dict[int, str]) -> None:
+        variant = lane.served.variant
+        if variant.role == "champion":
+            self.counting.add(lane.layout, rows, outputs)
+        self.counts[variant.version, variant.role, "answered"] += len(rows) - len(errors)
+        if errors:
+            self.counts[variant.version, variant.role, "failed"] += len(errors)
+
+    def _keep(
+        self, lane: Lane, batch: list[Call], rows: Rows, outputs: NDArray[np.float32], errors: dict[int, str]
+    ) -> None:
+        """Write a batch to the inference log."""
         now, variant = time.perf_counter_ns(), lane.served.variant
         self._log.append(
             LogBatch.of(
@@ -332,11 +355,27 @@ class Engine:
                 errors=errors,
             )
         )
-        if variant.role == "champion":
-            self.counting.add(lane.layout, rows, outputs)
-        self.counts[variant.version, variant.role, "answered"] += len(rows) - len(errors)
-        if errors:
-            self.counts[variant.version, variant.role, "failed"] += len(errors)
+
+    def _keep_some(
+        self, lane: Lane, batch: list[Call], rows: Rows, outputs: NDArray[np.float32], errors: dict[int, str]
+    ) -> None:
+        """Write the declared part of a batch: whole requests, chosen by their ids."""
+        most, kept, places, start = batch[0].generation.log_share * 0x1_0000_0000, list[Call](), list[int](), 0
+        for call in batch:
+            if crc32(b"log " + call.id.encode()) < most:
+                kept.append(call)
+                places += range(start, start + len(call.rows))
+            start += len(call.rows)
+        if kept:
+            some = Rows(rows.numbers[places], rows.texts[places])
+            failed = {new: errors[old] for new, old in enumerate(places) if old in errors}
+            self._keep(lane, kept, some, outputs[places], failed)
+
+    def _say_unlogged(self, error: OSError) -> None:
+        """Tell the server's own log, at most once a minute."""
+        if time.monotonic() - self._said_unlogged > 60:
+            self._said_unlogged = time.monotonic()
+            log.error("the inference log cannot be written (%s): answers go out unlogged, as is declared", error)
 
 
 def _load(variant: Variant, generation: int, folder: Callable[[str], Path], runtime: Runtime) -> Served:

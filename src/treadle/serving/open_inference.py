@@ -1,7 +1,6 @@
 """The Open Inference Protocol V2: tensors as JSON, or as raw little-endian bytes after it (the binary extension)."""
 
 import struct
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -80,10 +79,9 @@ def read(reader: RowReader, content: bytes, header: bytes | None) -> Asked:
 
 
 def answer(
-    model: str, version: str, id: str, signature: Signature, outputs: Sequence[Any], *, binary: bool
+    model: str, version: str, id: str, signature: Signature, values: NDArray[np.float32], *, binary: bool
 ) -> tuple[bytes, int | None]:
     """The body of an answer, and the length of its JSON where bytes follow."""
-    values = np.array(outputs, dtype=np.float32)
     tensor: dict[str, Any] = {"name": signature.output, "shape": list(values.shape), "datatype": "FP32"}
     told = {"model_name": model, "model_version": version, "id": id, "outputs": [tensor]}
     if binary:

@@ -201,14 +201,15 @@ def _submit(
     engine: Engine, request: str, rows: Rows, headers: Headers, done: Callable[[Answer | TreadleError], None]
 ) -> None:
     if not len(rows):
-        return done(Answer([], engine.generation.champion.served))
+        served = engine.generation.champion.served
+        return done(Answer(served.failed(0, "")[0], served))
     return engine.submit(request, rows, done, key=headers.key, timeout_seconds=headers.timeout_seconds)
 
 
 def _tell_scores(exchange: Exchange, request: str, result: Answer | TreadleError) -> None:
     if isinstance(result, TreadleError):
         return _fail(exchange, result)
-    return exchange.reply(200, _encode({"predictions": result.outputs}), head=_head(JSON, request, result))
+    return exchange.reply(200, _encode({"predictions": result.outputs.tolist()}), head=_head(JSON, request, result))
 
 
 def _tell_tensors(exchange: Exchange, request: str, model: str, binary: bool, result: Answer | TreadleError) -> None:

@@ -1,5 +1,7 @@
 """Turns scikit-learn estimators into ONNX graphs with one input per column."""
 
+import copy
+import importlib
 from typing import Any
 
 import numpy as np
@@ -7,9 +9,11 @@ import numpy as np
 from treadle.kernel.errors import Invalid, missing_extra
 from treadle.ports.runtime import Field, Signature
 
+_OPSETS = {"": 17, "ai.onnx.ml": 3}  # what all converters, and all of today's runtimes, know
+
 
 class SklearnExporter:
-    """Through skl2onnx. Numbers become float32 inputs and text becomes string inputs, each of shape (rows, 1).
+    """Through skl2onnx, and onnxmltools for LightGBM and XGBoost. Numbers become float32 inputs and text becomes string inputs, each of shape (rows, 1).
 
     An estimator that takes numbers by their places, as any does that begins with no ColumnTransformer, becomes a graph
     with one input of shape (rows, numbers): it is run in a fraction of the time.
@@ -43,12 +47,58 @@ class SklearnExporter:
             inputs = [("numbers", FloatTensorType([None, len(signature.inputs)]))]
         options = {"zipmap": False} if signature.classes else None
         try:
-            taken = estimator if whole else _by_column(estimator, signature)
-            graph = to_onnx(taken, initial_types=inputs, options=options)
+            taken = _with_boosters(estimator)
+            taken = taken if whole else _by_column(taken, signature)
+            graph = to_onnx(taken, initial_types=inputs, options=options, target_opset=_OPSETS)
         except Exception as error:
             name = type(estimator).__name__
             raise Invalid(f"{name} cannot be packaged as ONNX: {str(error).splitlines()[0][:300]}") from error
         return bytes(graph.SerializeToString())
+
+
+def _with_boosters(estimator: Any) -> Any:
+    """The estimator, ready to be converted when LightGBM's or XGBoost's models are in it."""
+    steps = [step for _, step in getattr(estimator, "steps", [("", estimator)])]
+    used = {type(step).__module__.partition(".")[0] for step in steps} & {"lightgbm", "xgboost"}
+    if not used:
+        return estimator
+    try:
+        import onnxmltools  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise missing_extra("boosting", f"Packaging a model of {' and '.join(sorted(used))}") from error
+    for library in used:
+        _register(library)
+    made = copy.deepcopy(estimator)
+    for step in [step for _, step in getattr(made, "steps", [("", made)])]:
+        if type(step).__module__.startswith("xgboost"):
+            step.get_booster().feature_names = None  # its converter knows no names but f0, f1, …
+    return made
+
+
+def _register(library: str) -> None:
+    """Tell skl2onnx how a library's estimators are converted."""
+    from skl2onnx import update_registered_converter
+    from skl2onnx.common.shape_calculator import (
+        calculate_linear_classifier_output_shapes,
+        calculate_linear_regressor_output_shapes,
+    )
+
+    shapes = {
+        "Classifier": calculate_linear_classifier_output_shapes,
+        "Regressor": calculate_linear_regressor_output_shapes,
+    }
+    package = importlib.import_module(library)
+    if library == "lightgbm":
+        from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm as convert
+
+        names = {"Classifier": ("LGBMClassifier", "LightGbm"), "Regressor": ("LGBMRegressor", "LightGbm")}
+    else:
+        from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost as convert
+
+        names = {"Classifier": ("XGBClassifier", "XGBoost"), "Regressor": ("XGBRegressor", "XGBoost")}
+    for kind, (name, prefix) in names.items():
+        options = {"nocl": [True, False], "zipmap": [True, False, "columns"]} if kind == "Classifier" else None
+        update_registered_converter(getattr(package, name), f"{prefix}{name}", shapes[kind], convert, options=options)
 
 
 def _by_name(estimator: Any) -> bool:

@@ -1,0 +1,214 @@
+"""Scoring a Parquet file: streamed, resumable, every row once and in its order."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
+
+from treadle.data.frames import plain, quoted
+from treadle.kernel import process
+from treadle.kernel.entity import Entity, from_json, to_json
+from treadle.kernel.errors import Invalid, NotFound
+from treadle.ports.runtime import Field
+from treadle.serving.engine import Served
+from treadle.serving.rows import RowReader, Taker
+
+ROWS_AT_ONCE = 65_536
+ERROR = "prediction_error"
+MANIFEST, LOCK = "manifest.json", "lock"
+_READ = 10_000  # rows of one reader's call
+
+
+class Scored(Entity):
+    """What scoring a file came to. ``resumed`` rows were there from an earlier run that was stopped."""
+
+    rows: int
+    failed: int
+    resumed: int
+    version: str
+    file: str
+
+
+class Manifest(Entity):
+    """What the parts of a file were made of: they are used again only for exactly that."""
+
+    source: str
+    bytes: int
+    modified: int
+    version: str
+    rows_at_once: int
+
+
+def score_file(
+    served: Served,
+    source: Path,
+    to: Path,
+    *,
+    rows_at_once: int = ROWS_AT_ONCE,
+    progress: Callable[[str, int, int], None] = lambda *_: None,
+) -> Scored:
+    """Write a Parquet file's rows with what a model says of each: ``prediction`` (or one column for each class).
+
+    A row on which the model fails has nulls there, and the reason in ``prediction_error``. Parts are kept beside the result,
+    whole or not at all, so that a run which was stopped goes on where it was; the result appears when it is whole.
+    """
+    if not source.is_file():
+        raise NotFound(f"There is no file '{source}'.")
+    parts = to.with_name(f".{to.name}.parts")
+    parts.mkdir(parents=True, exist_ok=True)
+    held = process.hold(parts / LOCK, what=f"The scoring of '{to}'")
+    try:
+        with duckdb.connect() as connection:
+            connection.execute("SET preserve_insertion_order = true")
+            rows, columns = _look(connection, source)
+            _check_columns(served, source, columns)
+            stat = source.stat()
+            _begin(
+                parts,
+                Manifest(
+                    source=str(source.resolve()),
+                    bytes=stat.st_size,
+                    modified=stat.st_mtime_ns,
+                    version=served.variant.version,
+                    rows_at_once=rows_at_once,
+                ),
+            )
+            failed, resumed = _score_parts(connection, served, source, parts, rows, rows_at_once, progress)
+            _together(connection, parts, to, max(1, -(-rows // rows_at_once)))
+    finally:
+        process.release(held)
+    shutil.rmtree(parts)
+    return Scored(rows=rows, failed=failed, resumed=resumed, version=served.variant.version, file=str(to))
+
+
+def _look(connection: Any, source: Path) -> tuple[int, list[str]]:
+    try:
+        told = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(source)]).fetchall()
+        (rows,) = connection.execute("SELECT count(*) FROM read_parquet(?)", [str(source)]).fetchone()
+    except duckdb.Error as error:
+        raise Invalid(f"'{source}' cannot be read as Parquet: {str(error).splitlines()[0]}") from error
+    return rows, [name for name, *_ in told]
+
+
+def _check_columns(served: Served, source: Path, columns: list[str]) -> None:
+    wanted = [field.name for field in served.signature.inputs]
+    absent = [name for name in wanted if name not in columns]
+    if absent:
+        raise Invalid(
+            f"'{source}' has no column '{absent[0]}', which the model takes. It has: {', '.join(columns[:20])}."
+        )
+    twin = next((name for name in (*_names(served), ERROR) if name in columns), None)
+    if twin is not None:
+        raise Invalid(f"'{source}' has a column '{twin}' already, which the result would have too. Rename it.")
+
+
+def _begin(parts: Path, manifest: Manifest) -> None:
+    """Keep the parts that are there when they are of the same making; else begin anew."""
+    file = parts / MANIFEST
+    if file.exists() and from_json(file.read_bytes(), Manifest) == manifest:
+        return
+    for part in parts.glob("*.parquet*"):
+        part.unlink()
+    file.write_bytes(to_json(manifest))
+
+
+def _score_parts(
+    connection: Any,
+    served: Served,
+    source: Path,
+    parts: Path,
+    rows: int,
+    rows_at_once: int,
+    progress: Callable[[str, int, int], None],
+) -> tuple[int, int]:
+    """Score what is not scored yet. Returns the rows that failed, and those that were there."""
+    reader = RowReader(served.signature)
+    take = Taker(reader, served.signature.inputs)
+    failed = resumed = 0
+    for number, start in enumerate(range(0, max(rows, 1), rows_at_once)):
+        part, end = parts / f"{number:08}.parquet", min(start + rows_at_once, rows)
+        if part.exists():
+            resumed += end - start
+            (here,) = connection.execute(f"SELECT count({quoted(ERROR)}) FROM read_parquet(?)", [str(part)]).fetchone()
+            failed += here
+        else:
+            failed += _score_part(connection, served, reader, take, source, part, start, end)
+        progress("rows", end, rows)
+    return failed, resumed
+
+
+def _score_part(
+    connection: Any, served: Served, reader: RowReader, take: Taker, source: Path, part: Path, start: int, end: int
+) -> int:
+    names = ", ".join(quoted(field.name) for field in served.signature.inputs)
+    between = "file_row_number >= ? AND file_row_number < ?"
+    wanted = f"SELECT {names} FROM read_parquet(?, file_row_number = true) WHERE {between} ORDER BY file_row_number"
+    found = connection.execute(wanted, [str(source), start, end]).fetchnumpy()
+    columns = {field.name: _column(field, found[field.name], source) for field in served.signature.inputs}
+    outputs, errors = _predict(served, reader, take, columns, end - start)
+    values: dict[str, Any] = {"treadle_row": np.arange(start, end)}
+    matrix = outputs.reshape(end - start, len(_names(served))).astype(np.float64)
+    for place, name in enumerate(_names(served)):
+        values[name] = matrix[:, place]
+    values[ERROR] = np.array([errors.get(row, "") for row in range(end - start)], dtype=object)
+    connection.execute("CREATE OR REPLACE TEMP TABLE scored AS SELECT * FROM values")
+    given = ", ".join(
+        f"CASE WHEN {quoted(ERROR)} = '' THEN {quoted(name)} END AS {quoted(name)}" for name in _names(served)
+    )
+    aside = part.with_suffix(".parquet.new")
+    connection.execute(
+        f"COPY (SELECT i.* EXCLUDE (file_row_number), {given}, nullif({quoted(ERROR)}, '') AS {quoted(ERROR)} "
+        f"FROM read_parquet('{_literal(source)}', file_row_number = true) i JOIN scored ON treadle_row = file_row_number "
+        f"WHERE file_row_number >= {start} AND file_row_number < {end} ORDER BY file_row_number) "
+        f"TO '{_literal(aside)}' (FORMAT parquet, COMPRESSION zstd)"
+    )
+    aside.replace(part)
+    return len(errors)
+
+
+def _predict(
+    served: Served, reader: RowReader, take: Taker, columns: dict[str, NDArray[Any]], rows: int
+) -> tuple[NDArray[np.float32], dict[int, str]]:
+    outputs: list[NDArray[np.float32]] = []
+    errors: dict[int, str] = {}
+    for start in range(0, rows, _READ):
+        some = {name: values[start : start + _READ] for name, values in columns.items()}
+        given, failed = served.predict(reader.columns(some), take)
+        outputs.append(given)
+        errors |= {start + place: reason for place, reason in failed.items()}
+    return np.concatenate(outputs) if outputs else served.failed(0, "")[0], errors
+
+
+def _column(field: Field, values: Any, source: Path) -> NDArray[Any]:
+    column = plain(values)
+    if (column.dtype != object) is (field.kind == "number"):
+        return column
+    if field.kind == "text":  # numbers that stand for categories
+        return np.array([None if value != value else f"{value:g}" for value in column.tolist()], dtype=object)
+    if all(value is None for value in column.tolist()):
+        return np.full(len(column), np.nan)
+    raise Invalid(f"'{source}': the model takes numbers in column '{field.name}', and there is text in it.")
+
+
+def _names(served: Served) -> list[str]:
+    """The columns of the result."""
+    if served.signature.output in ("probabilities", "values"):
+        return [f"prediction_{name}" for name in served.signature.classes]
+    return ["prediction"]
+
+
+def _together(connection: Any, parts: Path, to: Path, count: int) -> None:
+    files = [f"'{_literal(parts / f'{number:08}.parquet')}'" for number in range(count)]
+    aside = parts / "result.parquet.new"
+    connection.execute(
+        f"COPY (SELECT * FROM read_parquet([{', '.join(files)}])) TO '{_literal(aside)}' (FORMAT parquet, COMPRESSION zstd)"
+    )
+    aside.replace(to)
+
+
+def _literal(path: Path) -> str:
+    return str(path).replace("'", "''")
