@@ -268,3 +268,31 @@ def test_a_metric_that_is_not_there_is_named(open_home: Open) -> None:
     day(desk, 10)
     with pytest.raises(Invalid, match=r"There is no metric 'roc_au'\. Did you mean 'roc_auc'"):
         desk.platform.monitoring.performance(endpoint="p", since=start, until=desk.clock.now(), metric="roc_au")
+
+
+def test_days_that_are_over_are_files_in_the_blob_store_and_come_back_from_there(open_home: Open) -> None:
+    desk = watched(open_home, window="1d")
+    for _ in range(4):
+        desk.answer("champion", 150)
+        desk.wait(days=1)
+        desk.platform.monitoring.reconcile()
+    found = desk.platform.monitoring.log_files(endpoint="p")
+    assert [(file.day, file.rows) for file in found] == [("1997-05-21", 150), ("1997-05-20", 150), ("1997-05-19", 150)]
+    logs = desk.platform.settings.folder / "endpoints" / "p" / "log"
+    (logs / f"{found[0].day}.parquet").unlink()
+    now = desk.clock.now()
+    measured = desk.platform.monitoring.performance(endpoint="p", since=now - timedelta(days=9), until=now)
+    assert measured.rows == 600
+    assert (logs / f"{found[0].day}.parquet").read_bytes() == desk.platform.blobs.get(found[0].digest)
+
+
+def test_a_day_that_a_rollout_looks_at_is_left_as_it_is(open_home: Open) -> None:
+    desk = watched(open_home, steps=["10%", "100%"], min_requests=1000)
+    desk.platform.delivery.deploy(version=desk.register().ref)
+    desk.wait()
+    for _ in range(3):
+        desk.answer("candidate", 150)
+        desk.wait(days=1)
+        desk.platform.monitoring.reconcile()
+    assert desk.platform.monitoring.log_files(endpoint="p") == []
+    assert "450 of 1000 wanted requests seen" in desk.platform.delivery.rollouts(endpoint="p", limit=1)[0].reason

@@ -7,6 +7,7 @@ import textwrap
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -223,3 +224,79 @@ def test_a_batch_is_read_as_it_was_written(
     assert [row.output for row in found] == [
         None if place in errors else output for place, output in enumerate(written.outputs.tolist())
     ]
+
+
+def mixed(day: int, text: str = "a") -> list[LogBatch]:
+    """Batches of two roles, one of them of another layout, with errors and gaps."""
+    at = to_micros(NOON + day * DAY)
+    rows = Rows(np.array([[1.5, np.nan], [2.5, 3.0]]), np.array([[text], [None]], dtype=object))
+    one = LogBatch.of(
+        ids=[f"{text}{day}"], counts=[2], micros=[7], at=at, version="m:1", role="champion", generation=1, layout=Layout(FIELDS),
+        rows=rows, outputs=np.array([0.25, np.nan], dtype=np.float32), errors={1: "broke"},
+    )  # fmt: skip
+    return [one, batch_of(f"{text}{day}", role="shadow", at=at + 5, version="m:2", inputs={"other": [4.0]})]
+
+
+def seen(rows: object) -> list[object]:
+    """Rows in one order, without the nulls of columns that others have."""
+    found = sorted(rows, key=lambda row: (row.at, row.id, row.role))  # type: ignore[call-overload]
+    return [
+        (
+            r.id,
+            r.at,
+            r.version,
+            r.role,
+            r.generation,
+            r.micros,
+            r.output,
+            r.error,
+            {k: v for k, v in r.inputs.items() if v is not None},
+        )
+        for r in found
+    ]
+
+
+def test_days_become_parquet_files_and_read_the_same(tmp_path: Path) -> None:
+    logs, writer = InferenceLogs(tmp_path), LogWriter(tmp_path / "e" / "log")
+    for day in range(3):
+        for batch in mixed(day):
+            writer.append(batch)
+    before = seen(logs.read("e", EPOCH, NOON + 9 * DAY))
+    made = [(day, rows) for day, _, rows in logs.rotate("e", (NOON + 2 * DAY).date())]
+    assert made == [("2024-02-28", 3), ("2024-02-29", 3)]
+    assert sorted(path.name for path in (tmp_path / "e" / "log").iterdir()) == [
+        "2024-02-28.parquet",
+        "2024-02-29.parquet",
+        "2024-03-01",
+    ]
+    assert seen(logs.read("e", EPOCH, NOON + 9 * DAY)) == before
+    assert seen(logs.read("e", NOON, NOON + timedelta(microseconds=5))) == before[:2]
+    assert list(logs.rotate("e", (NOON + 2 * DAY).date())) == []
+    table = duckdb.read_parquet(str(tmp_path / "e" / "log" / "2024-02-28.parquet")).df()
+    assert list(table.columns) == [
+        "request", "asked_at", "version", "role", "generation", "micros", "error", "prediction", "input_other", "input_size", "input_weight",
+        "input_colour",
+    ]  # fmt: skip
+    assert table["asked_at"].dt.strftime("%Y-%m-%d %H:%M").tolist() == ["2024-02-28 12:00"] * 3
+
+
+@pytest.mark.parametrize("stop", ["after the file is written", "when its records are half gone"])
+def test_a_rotation_that_is_stopped_loses_and_doubles_nothing(tmp_path: Path, stop: str) -> None:
+    logs, folder = InferenceLogs(tmp_path), tmp_path / "e" / "log"
+    for text in ("a", "b"):
+        writer = LogWriter(folder)
+        for batch in mixed(0, text):
+            writer.append(batch)
+    before = seen(logs.read("e", EPOCH, NOON + DAY))
+    rotation = logs.rotate("e", (NOON + DAY).date())
+    next(rotation)
+    del rotation
+    if stop != "after the file is written":
+        sorted((folder / "2024-02-28").iterdir())[0].unlink()
+    assert seen(logs.read("e", EPOCH, NOON + DAY)) == before
+    LogWriter(folder).append(batch_of("late", at=to_micros(NOON) + 9))
+    with_late = seen(logs.read("e", EPOCH, NOON + DAY))
+    assert len(with_late) == len(before) + 1
+    assert [rows for _, _, rows in logs.rotate("e", (NOON + DAY).date())] == [len(before) + 1]
+    assert seen(logs.read("e", EPOCH, NOON + DAY)) == with_late
+    assert not (folder / "2024-02-28").exists()

@@ -25,6 +25,16 @@ class Measure(Entity):
     high: float
 
 
+class LogFile(Entity):
+    """A day of an endpoint's inference log as one Parquet file in the blob store."""
+
+    endpoint: str
+    day: str
+    digest: str
+    rows: int
+    bytes: int
+
+
 class Window(Entity):
     """What an endpoint showed between two moments. ``measures`` come once the labels of the window are due."""
 

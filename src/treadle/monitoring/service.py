@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from sqlalchemy import select
 from treadle.data.profile import REFERENCE, Reference
 from treadle.data.service import Data
 from treadle.delivery.model import Endpoint
-from treadle.delivery.service import Delivery
+from treadle.delivery.service import ACTIVE, Delivery
 from treadle.evaluation.metrics import METRICS, estimate
 from treadle.evaluation.metrics import metric as named
 from treadle.events.service import Events
@@ -27,13 +27,14 @@ from treadle.monitoring.model import (
     ColumnDrift,
     DriftFound,
     LabelsMissing,
+    LogFile,
     Measure,
     ModelStale,
     Performance,
     RequirementMissed,
     Window,
 )
-from treadle.monitoring.tables import windows
+from treadle.monitoring.tables import log_files, windows
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, load
 from treadle.ports.tree import fetch_tree
@@ -41,8 +42,9 @@ from treadle.registry.model import ModelVersion
 from treadle.registry.service import Registry
 from treadle.scope.model import ProjectSpec, Requirement, duration
 from treadle.scope.service import Scope
-from treadle.serving.inference_log import InferenceLogs, LogBatch
+from treadle.serving.inference_log import DAY_SUFFIX, InferenceLogs, LogBatch
 
+GRACE = timedelta(hours=1)  # after which no server writes to the day before any more
 MIN_ROWS = 100  # a window with fewer answers is measured, but says nothing about drift
 
 
@@ -65,6 +67,8 @@ class Monitoring:
         self._database, self._events, self._clock, self._blobs = database, events, clock, blobs
         self._scope, self._data, self._registry, self._delivery = scope, data, registry, delivery
         self._logs, self._cache = logs, cache
+        self._rotated: dict[str, date] = {}  # endpoint → the date before which nothing is left to rotate
+        logs.restore = self._restore
 
     @query()
     def windows(self, *, endpoint: str, limit: int = 100) -> list[Window]:
@@ -91,6 +95,13 @@ class Monitoring:
             labelled=len(labels),
         )
 
+    @query()
+    def log_files(self, *, endpoint: str, limit: int = 100) -> list[LogFile]:
+        """The days of an endpoint's inference log that are Parquet files by now, newest first. Fetch one by its digest."""
+        wanted = select(log_files).where(log_files.c.endpoint == endpoint).order_by(log_files.c.day.desc()).limit(limit)
+        with self._database.read() as connection:
+            return [load(LogFile, row) for row in connection.execute(wanted).mappings()]
+
     def reconcile(self) -> int:
         """Measure every window that has ended, and complete every one whose labels are due. Returns how many."""
         done = 0
@@ -98,7 +109,40 @@ class Monitoring:
             if endpoint.champion is not None:
                 spec = self._scope.project(name=endpoint.project).spec
                 done += self._measure_ended(endpoint, spec) + self._complete_due(endpoint, spec)
+            self._rotate(endpoint)
         return done
+
+    def _rotate(self, endpoint: Endpoint) -> None:
+        """Make the days that are over into files: those that no server writes to, and no rollout's step looks at."""
+        active = [
+            r.step_started_at for state in ACTIVE for r in self._delivery.rollouts(endpoint=endpoint.name, state=state)
+        ]
+        before = min([self._clock.now() - GRACE, *active]).date()
+        if self._rotated.get(endpoint.name) == before:
+            return
+        for day, file, rows in self._logs.rotate(endpoint.name, before):
+            self._keep(endpoint.name, day, file, rows)
+        self._rotated[endpoint.name] = before
+
+    def _keep(self, endpoint: str, day: str, file: Path, rows: int) -> None:
+        """Put a day's file into the blob store, in place of one that was made of it before."""
+        here = {"endpoint": endpoint, "day": day}
+        values = {**here, "digest": self._blobs.put(file), "rows": rows, "bytes": file.stat().st_size}
+        with self._database.write() as transaction:
+            transaction.execute(log_files.delete().where(log_files.c.endpoint == endpoint, log_files.c.day == day))
+            transaction.execute(log_files.insert().values(values))
+
+    def _restore(self, endpoint: str, first: date, last: date) -> None:
+        """Bring back days that are in the blob store and not on this disk."""
+        between = log_files.c.day.between(first.isoformat(), last.isoformat())
+        with self._database.read() as connection:
+            wanted = select(log_files.c.day, log_files.c.digest).where(log_files.c.endpoint == endpoint, between)
+            kept = connection.execute(wanted).all()
+        for day, digest in kept:
+            file = self._logs.folder(endpoint) / f"{day}{DAY_SUFFIX}"
+            if not file.exists():
+                file.parent.mkdir(parents=True, exist_ok=True)
+                self._blobs.fetch(digest, file)
 
     def _measure_ended(self, endpoint: Endpoint, spec: ProjectSpec) -> int:
         length = duration(spec.monitoring.window)

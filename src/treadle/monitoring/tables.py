@@ -1,6 +1,16 @@
-from sqlalchemy import Column, Float, Integer, String, Table, Text
+from sqlalchemy import BigInteger, Column, Float, Integer, String, Table, Text
 
 from treadle.ports.database import Instant, metadata
+
+log_files = Table(
+    "log_files",
+    metadata,
+    Column("endpoint", String(200), primary_key=True),
+    Column("day", String(10), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+)
 
 windows = Table(
     "windows",

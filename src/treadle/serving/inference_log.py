@@ -5,9 +5,10 @@ matrices. A batch costs one write, and is read back as it was written: by column
 """
 
 import os
+import shutil
 import struct
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -20,7 +21,7 @@ from treadle.kernel.clock import from_micros, to_micros
 from treadle.ports.runtime import Layout
 from treadle.serving.rows import Rows
 
-SUFFIX = ".log"
+SUFFIX, DAY_SUFFIX = ".log", ".parquet"
 _MAGIC = b"\xf7TRL"
 _HEAD = struct.Struct("<4sIII")  # magic, bytes of the facts, bytes of the matrices, checksum of both
 
@@ -66,10 +67,11 @@ class LogBatch:
     ``outputs`` is float32 (rows,) or (rows, classes); what it holds for a row in ``errors`` (row → reason) means nothing.
     """
 
-    __slots__ = ("facts", "numbers", "outputs")
+    __slots__ = ("facts", "moments", "numbers", "outputs")
 
     def __init__(self, facts: Facts, numbers: NDArray[Any], outputs: NDArray[np.float32]) -> None:
         self.facts, self.numbers, self.outputs = facts, numbers, outputs
+        self.moments: NDArray[np.int64] | None = None  # of each row, where they are not all ``facts.at``
 
     @classmethod
     def of(
@@ -119,6 +121,10 @@ class LogBatch:
             return self.facts.micros
         return [m for m, count in zip(self.facts.micros, self.facts.counts, strict=True) for _ in range(count)]
 
+    @property
+    def row_moments(self) -> NDArray[np.int64]:
+        return np.full(len(self), self.facts.at, dtype=np.int64) if self.moments is None else self.moments
+
     def column(self, name: str) -> NDArray[Any] | None:
         """An input column (rows,): numbers with NaN for null, or objects with None; None where there is no such column."""
         numbers, texts = self.facts.columns
@@ -134,6 +140,7 @@ class LogBatch:
         facts, outputs = self.facts, self.outputs.tolist()
         names, text_names = facts.columns
         numbers = [[None if value != value else value for value in row] for row in self.numbers.tolist()]
+        moments = self.row_moments.tolist()
         for place, (id, micros) in enumerate(zip(self.row_ids, self.row_micros, strict=True)):
             inputs: dict[str, Any] = dict(zip(names, numbers[place], strict=True))
             if text_names:
@@ -141,7 +148,7 @@ class LogBatch:
             error = facts.errors.get(place)
             yield LogRow(
                 id=id,
-                at=facts.at,
+                at=moments[place],
                 version=facts.version,
                 role=facts.role,
                 generation=facts.generation,
@@ -229,16 +236,52 @@ class LogTail:
 
 
 class InferenceLogs:
-    """The inference logs of all endpoints, under ``ROOT/ENDPOINT/log``."""
+    """The inference logs of all endpoints, under ``ROOT/ENDPOINT/log``: a folder of records for a day, later one Parquet file.
+
+    ``restore`` is asked to bring the files of days (first, last) back that are kept elsewhere.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self.restore: Callable[[str, date, date], None] = lambda *_: None
+
+    def folder(self, endpoint: str) -> Path:
+        return self._root / endpoint / "log"
 
     def batches(self, endpoint: str, since: datetime, until: datetime) -> Iterator[LogBatch]:
-        """All batches with ``since`` ≤ at < ``until``, file by file."""
+        """All batches with ``since`` ≤ at < ``until``, day by day."""
+        from treadle.serving.log_files import read_day, sources_of
+
         first, last = to_micros(since), to_micros(until)
-        for file in _files(self._root / endpoint / "log", since, until):
-            yield from (batch for batch, _ in _records(file.read_bytes()) if first <= batch.facts.at < last)
+        if first >= last:
+            return
+        self.restore(endpoint, from_micros(first).date(), from_micros(last - 1).date())
+        taken: set[str] = set()
+        for day in _days(self.folder(endpoint), since, until, DAY_SUFFIX):
+            yield from read_day(day, first, last)
+            if day.with_suffix("").is_dir():  # its records are being made into it, or some came late
+                taken |= set(sources_of(day))
+        for file in _files(self.folder(endpoint), since, until):
+            if file.name not in taken:
+                yield from (batch for batch, _ in _records(file.read_bytes()) if first <= batch.facts.at < last)
+
+    def rotate(self, endpoint: str, before: date) -> Iterator[tuple[str, Path, int]]:
+        """Make days before a date into one Parquet file each. Gives each day with its file and rows; then its records go.
+
+        Nobody may write to those days any more, and no tail read them. It may be stopped anywhere, and done again.
+        """
+        from treadle.serving.log_files import read_day, sources_of, write_day
+
+        folders = [path for path in self.folder(endpoint).glob("*") if path.is_dir() and path.name < before.isoformat()]
+        for day in sorted(folders):
+            file = day.with_name(f"{day.name}{DAY_SUFFIX}")
+            taken = sources_of(file) if file.exists() else []
+            new = [log for log in sorted(day.glob(f"*{SUFFIX}")) if log.name not in taken]
+            content = list(read_day(file, 0, 1 << 62)) if taken else []
+            content += [batch for log in new for batch, _ in _records(log.read_bytes())]
+            rows = write_day(content, [*taken, *(log.name for log in new)], file)
+            yield day.name, file, rows
+            shutil.rmtree(day)
 
     def read(self, endpoint: str, since: datetime, until: datetime) -> Iterator[LogRow]:
         """All rows with ``since`` ≤ at < ``until``, file by file."""
@@ -286,7 +329,12 @@ def _batch(facts: Facts, content: bytes, start: int, end: int) -> LogBatch:
 
 
 def _files(folder: Path, since: datetime, until: datetime | None) -> list[Path]:
+    return [file for day in _days(folder, since, until) for file in sorted(day.glob(f"*{SUFFIX}"))]
+
+
+def _days(folder: Path, since: datetime, until: datetime | None, suffix: str = "") -> list[Path]:
+    """Files or folders that are named for a day of a period."""
     first = since.astimezone(UTC).date().isoformat()
     last = ((until or datetime.max.replace(tzinfo=UTC) - timedelta(days=1)).astimezone(UTC)).date().isoformat()
-    days = [day for day in sorted(folder.glob("*")) if first <= day.name <= last]
-    return [file for day in days for file in sorted(day.glob(f"*{SUFFIX}"))]
+    days = [path for path in sorted(folder.glob(f"*{suffix}")) if path.suffix == suffix]
+    return [path for path in days if first <= path.name.removesuffix(suffix) <= last]

@@ -153,6 +153,15 @@ def upgrade() -> None:
     )
     op.create_index("labels_by_time", "labels", ["project", "at"], unique=False)
     op.create_table(
+        "log_files",
+        sa.Column("endpoint", sa.String(length=200), nullable=False),
+        sa.Column("day", sa.String(length=10), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("rows", sa.BigInteger(), nullable=False),
+        sa.Column("bytes", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("endpoint", "day"),
+    )
+    op.create_table(
         "logged_models",
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("experiment", sa.Integer(), nullable=False),
