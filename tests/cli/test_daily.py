@@ -115,3 +115,9 @@ def test_every_argument_of_an_operation_is_read_by_its_type(shop: Path) -> None:
     assert said.startswith("Field 'limit': ")
     assert "looks like JSON but is not" in complaint(shop, "tracking", "log", "--run", "r", "--metrics", "[{]")
     assert "Unknown field" in complaint(shop, "tracking", "log", "--run", "r", "--metrics", '[{"kee": 1}]')
+
+
+def test_a_rollout_is_taken_in_hand_with_a_reason(shop: Path) -> None:
+    assert "has had no rollout" in treadle(shop, "rollout", "show", "nothing").stdout
+    assert "has no rollout under way" in complaint(shop, "rollout", "pause", "nothing", "--reason", "a holiday")
+    assert treadle(shop, "rollout", "promote", "nothing").returncode == 2, "a reason is asked for"

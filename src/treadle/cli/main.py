@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from treadle.cli import daily, derived, governance, history, importing, processes, serving
+from treadle.cli import daily, derived, governance, history, importing, processes, rollouts, serving
 from treadle.cli.output import errors
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ history.add_to(app)
 importing.add_to(app)
 governance.add_to(app)
 serving.add_to(app)
+rollouts.add_to(app)
 derived.add_to(app)
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)

@@ -121,7 +121,7 @@ def test_workers_share_a_port_and_one_that_is_killed_costs_what_it_had_in_hand(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     with serving(folders[0], state=tmp_path, workers=2) as url:
-        wait_for(lambda: (tmp_path / "numeric" / "replica-1.json").exists())
+        wait_for(lambda: all((tmp_path / "numeric" / f"replica-{n}.json").exists() for n in range(2)))
         pids = [json.loads((tmp_path / "numeric" / f"replica-{n}.json").read_text())["pid"] for n in range(2)]
         answered, failed = [], 0
         for number in range(300):
