@@ -60,7 +60,8 @@ class Tally:
         self.latencies = {role: Latencies() for role in _ROLES}
         self.losses = Losses(share)
         self.labels: dict[str, float] = {}
-        self._unmatched: set[str] = set()  # labelled, and not seen to be answered yet
+        self._unmatched: dict[str, None] = {}  # labelled, and not seen to be answered yet, in the order of their labels
+        self._rows_when_matched = 0
         self._kept = 1 << 32  # answers whose request's hash is below this are kept
 
     def add(self, batch: LogBatch) -> None:
@@ -79,9 +80,15 @@ class Tally:
         """Take labels that have come, and bet on those of requests that went to the candidate or to the champion."""
         new = [id for id in labels if id not in self.labels and self._keeps(id)]
         self.labels.update((id, labels[id]) for id in new)
+        self._unmatched.update(dict.fromkeys(new))
+        rows = sum(self.rows.values())
+        if not new and rows == self._rows_when_matched:
+            return
+        self._rows_when_matched = rows
         mine, its = self.answers["candidate"], self.answers["champion"]
-        ids = [id for id in (*sorted(self._unmatched), *new) if (id in mine) is not (id in its)]
-        self._unmatched = (self._unmatched | set(new)) - set(ids)
+        ids = [id for id in self._unmatched if (id in mine) is not (id in its)]
+        for id in ids:
+            del self._unmatched[id]
         if not ids:
             return
         truth = np.array([self.labels[id] for id in ids])
@@ -319,7 +326,7 @@ def _e_value(log_e: float, alpha: float) -> str:
 
 
 def _of_latency(requirement: Requirement) -> bool:
-    return requirement.metric.startswith("latency_ms.p")
+    return requirement.metric.startswith("latency_ms.p") and requirement.at_most is not None
 
 
 def _arrays(values: Mapping[str, float], keys: list[str]) -> NDArray[Any]:

@@ -19,6 +19,7 @@ MAX_HEAD_BYTES = 64 << 10
 MAX_PIPELINED = 32  # requests of one connection that may wait for their answers
 IDLE_SECONDS = 75.0  # how long a connection may be silent between two requests
 STALL_SECONDS = 30.0  # … and in the middle of one
+LAST_SECONDS = 0.1  # what may still be on its way when a server is told to stop
 DROP_SECONDS = 2.0  # how long the rest of a refused request is read and dropped
 JSON, TEXT, BYTES = (
     b"content-type: application/json\r\n",
@@ -177,8 +178,11 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
 
     def drain(self) -> None:
-        """Answer what was asked, then close."""
+        """Answer what was asked and what is on its way, then close."""
         self.closing = True
+        asyncio.get_running_loop().call_later(LAST_SECONDS, self._close_if_idle)
+
+    def _close_if_idle(self) -> None:
         if not self._open and not self._reading:
             self._transport.close()
 

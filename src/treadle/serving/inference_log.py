@@ -281,7 +281,7 @@ class InferenceLogs:
             content += [batch for log in new for batch, _ in _records(log.read_bytes())]
             rows = write_day(content, [*taken, *(log.name for log in new)], file)
             yield day.name, file, rows
-            shutil.rmtree(day)
+            shutil.rmtree(day, ignore_errors=True)
 
     def read(self, endpoint: str, since: datetime, until: datetime) -> Iterator[LogRow]:
         """All rows with ``since`` ≤ at < ``until``, file by file."""

@@ -1,5 +1,6 @@
 """Days of the inference log as Parquet: what anybody can read, one row for each row of a prediction."""
 
+import os
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -54,7 +55,7 @@ def write_day(batches: list[LogBatch], sources: list[str], file: Path) -> int:
                 for name in columns
             )
             connection.execute(f"INSERT INTO day BY NAME SELECT {named} FROM columns")
-        aside = file.with_suffix(f"{DAY_SUFFIX}.new")
+        aside = file.with_suffix(f"{DAY_SUFFIX}.{os.getpid()}.new")
         literal = str(aside).replace("'", "''")
         told = f"KV_METADATA {{sources: '{' '.join(sources)}'}}"
         connection.execute(f"COPY day TO '{literal}' (FORMAT parquet, COMPRESSION zstd, {told})")
