@@ -121,3 +121,7 @@ def test_a_rollout_is_taken_in_hand_with_a_reason(shop: Path) -> None:
     assert "has had no rollout" in treadle(shop, "rollout", "show", "nothing").stdout
     assert "has no rollout under way" in complaint(shop, "rollout", "pause", "nothing", "--reason", "a holiday")
     assert treadle(shop, "rollout", "promote", "nothing").returncode == 2, "a reason is asked for"
+
+
+def test_an_endpoint_that_is_not_there_is_not_rendered(shop: Path) -> None:
+    assert "There is no endpoint 'nothing'" in complaint(shop, "render", "nothing", "--image", "registry/shop:{number}")

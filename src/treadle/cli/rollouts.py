@@ -1,4 +1,4 @@
-"""The verbs for a rollout that is under way: rollout show, pause, resume, promote, abort."""
+"""The verbs for a rollout that is under way (rollout show, pause, resume, promote, abort), and for the cluster it may go to: render."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +16,40 @@ rollout = typer.Typer(no_args_is_help=True, help="Look at an endpoint's rollout,
 
 def add_to(app: typer.Typer) -> None:
     app.add_typer(rollout, name="rollout")
+    app.command()(render)
+
+
+def render(
+    endpoint: Endpoint,
+    image: Annotated[str, typer.Option(help="A version's image, with {model} and {number} in it.")],
+    namespace: Annotated[str, typer.Option(help="The namespace of all objects.")] = "default",
+    gateway: Annotated[str, typer.Option(help="The Gateway whose route weighs variants and mirrors to shadows.")] = "",
+    most_replicas: Annotated[int, typer.Option(help="The autoscaler's most. Default: four times the least.")] = 0,
+    kserve: Annotated[bool, typer.Option("--kserve", help="One KServe InferenceService instead.")] = False,
+    home: Home = None,
+    url: Url = None,
+    token: Token = None,
+    json: Json = False,
+) -> None:
+    """Print an endpoint as Kubernetes manifests, as its rollout stands now: treadle render NAME … | kubectl apply -f -"""
+    import sys
+
+    from treadle.delivery import manifests
+    from treadle.kernel.errors import missing_extra
+
+    spec = open_services(home, url, token).delivery.spec(endpoint=endpoint)
+    if kserve:
+        found = manifests.render_kserve(spec, image, namespace=namespace)
+    else:
+        found = manifests.render(spec, image, namespace=namespace, gateway=gateway, most_replicas=most_replicas)
+    if json:
+        print_json(found)
+        return
+    try:
+        import yaml
+    except ModuleNotFoundError as error:
+        raise missing_extra("kubernetes", "Writing YAML") from error
+    sys.stdout.write(yaml.safe_dump_all(found, sort_keys=False))
 
 
 @rollout.command()

@@ -229,6 +229,15 @@ class Delivery:
             return [self._observed(row) for row in connection.execute(wanted).mappings().all()]
 
     @query()
+    def spec(self, *, endpoint: str) -> EndpointSpec:
+        """What an endpoint should be now: its variants with their parts of the requests, and its replicas."""
+        self.endpoint(name=endpoint)
+        wanted = self._wanted(endpoint)
+        if wanted is None:
+            raise Conflict(f"Endpoint '{endpoint}' has no champion yet: its first version waits for an approval.")
+        return wanted
+
+    @query()
     def rollout(self, *, id: str) -> Rollout:
         """One rollout."""
         with self._database.read() as connection:
