@@ -135,12 +135,17 @@ def _listen(port: int) -> socket.socket:
     return listener
 
 
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Run a server to its end, on the fastest event loop there is."""
+    fast = importlib.util.find_spec("uvloop") is not None
+    loop: Callable[..., None] = importlib.import_module("uvloop").run if fast else asyncio.run
+    loop(work)
+
+
 def main(arguments: list[str]) -> None:
     """``FOLDER REPLICA PORT``, or ``--shared ORDER`` for one of several processes that answer over one socket."""
     file = os.environ.get("TREADLE_CLOCK")
     clock: Clock = ManualClock(file=Path(file)) if file else SystemClock()
-    fast = importlib.util.find_spec("uvloop") is not None
-    run: Callable[..., Any] = importlib.import_module("uvloop").run if fast else asyncio.run
     if arguments[0] == "--shared":
         run(_shared(json.loads(arguments[1]), clock))
         return

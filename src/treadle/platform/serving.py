@@ -19,6 +19,7 @@ from treadle.backends.runtime.onnx import OnnxRuntime
 from treadle.kernel.clock import SystemClock
 from treadle.kernel.entity import from_json, to_json
 from treadle.kernel.errors import Invalid, NotFound, TreadleError
+from treadle.platform import model_server
 from treadle.platform.model_server import Place, serve
 from treadle.platform.wiring import Services
 from treadle.ports.runtime import GRAPH, SIGNATURE, open_model
@@ -109,9 +110,8 @@ def run(
     if workers == 1:
         places = [Place(folder, 0) for folder in folders]
         other = follow(aliases, state, services) if aliases else None
-        asyncio.run(
-            serve(places, listener, SystemClock(), routes=routes_of(os.environ), callers=checked, meanwhile=other)
-        )
+        work = serve(places, listener, SystemClock(), routes=routes_of(os.environ), callers=checked, meanwhile=other)
+        model_server.run(work)
         return
     _run_workers(
         folders, listener, workers, callers, aliases, lambda: asyncio.run(_follow_once(aliases, state, services))
