@@ -52,7 +52,8 @@ class Counting:
             return
         outputs = np.concatenate([outputs for _, outputs in pending])
         scores = outputs if outputs.ndim == 1 else outputs.max(axis=1)
-        numbers = np.concatenate([rows.numbers for rows, _ in pending])
+        with np.errstate(invalid="ignore"):  # a NaN of any kind is a missing number
+            numbers = np.concatenate([rows.numbers for rows, _ in pending])
         self._bins.count(np.column_stack([numbers, scores]))
         for place, name in enumerate(self._layout.texts):
             bins = self._reference.columns.get(name)

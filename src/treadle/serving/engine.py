@@ -398,7 +398,8 @@ def _together(batch: list[Call]) -> Rows:
     first = batch[0].rows
     if len(batch) == 1:
         return first
-    numbers = np.concatenate([call.rows.numbers for call in batch])
+    with np.errstate(invalid="ignore"):  # a NaN of any kind is a missing number
+        numbers = np.concatenate([call.rows.numbers for call in batch])
     if not first.texts.shape[1]:
         return Rows(numbers, np.empty((len(numbers), 0), dtype=object))
     return Rows(numbers, np.concatenate([call.rows.texts for call in batch]))

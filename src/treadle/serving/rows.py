@@ -227,7 +227,7 @@ class Taker:
         texts = rows.texts if self._texts is None else rows.texts[:, self._texts]
         if texts.size and (holes := texts == None).any():  # noqa: E711 - element by element
             texts = np.where(holes, "", texts)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             return Columns(self._layout, numbers.astype(np.float32, copy=False), texts)
 
 

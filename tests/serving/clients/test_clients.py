@@ -164,6 +164,20 @@ def test_callers_are_checked_and_held_to_their_rate(folders: tuple[Path, Path], 
         assert httpx.get(f"{url}/ping").status_code == 200
 
 
+def test_broken_requests_are_answered_as_such_and_leave_the_server_well(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Ten seconds of it; ``benchmarks/fuzz_server.py`` takes any number."""
+    with serving(folders[0], state=tmp_path) as url:
+        pid = json.loads((tmp_path / "numeric" / "replica-0.json").read_text())["pid"]
+        fuzz = [sys.executable, str(ROOT / "benchmarks" / "fuzz_server.py"), url, str(pid), "numeric", "10"]
+        done = subprocess.run(fuzz, capture_output=True, text=True, timeout=100)
+    told = json.loads(done.stdout)
+    assert done.returncode == 0, told
+    assert told["answered"]["200"] > 50
+    assert told["answered"]["400"] > 50
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
