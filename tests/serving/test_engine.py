@@ -25,7 +25,7 @@ from tests.serving.scripted import (
 )
 from treadle.data.profile import MISSING, OTHER, REFERENCE, ColumnProfile, Reference
 from treadle.kernel.entity import to_json
-from treadle.kernel.errors import Busy, Unavailable
+from treadle.kernel.errors import Busy, Invalid, Unavailable
 from treadle.ports.runtime import Field
 from treadle.serving.engine import MAX_BATCH_ROWS, SLOW_SECONDS, Engine, Expired, Generation, ModelFailed
 from treadle.serving.inference_log import LogBatch, LogWriter
@@ -373,3 +373,15 @@ def test_the_declared_part_of_the_requests_is_kept_whole(tmp_path: Path) -> None
         name, _, second = row.id.partition("#")
         assert row.output == row.inputs["size"] == names.index(name) % 100 + (0.5 if second else 0.0)
     assert e.counts["m:1", "champion", "answered"] == 2000
+
+
+@pytest.mark.parametrize(("size", "what"), [(None, "is missing"), (1e35, "is 1e+35")])
+def test_a_row_without_a_number_that_the_model_needs_is_its_senders_fault(
+    tmp_path: Path, size: float | None, what: str
+) -> None:
+    e = engine(tmp_path, variant(tmp_path, "m:1"))
+    colour = "red" if size is None else "nan"
+    good, bad = gathered(lambda: [ask(e, "good", ("red", 1.0)), ask(e, "bad", ("red", 2.0), (colour, size))])  # type: ignore[arg-type]
+    assert good == [1.0]
+    assert isinstance(bad, Invalid)
+    assert bad.message.startswith(f"Field 'size' of row 1 {what}, and the model cannot answer with that")

@@ -22,7 +22,7 @@ from treadle.data.profile import REFERENCE, Reference
 from treadle.kernel.clock import Clock, to_micros
 from treadle.kernel.entity import from_json
 from treadle.kernel.errors import Busy, Invalid, TreadleError, Unavailable
-from treadle.ports.runtime import LoadedModel, Runtime, Signature, open_model
+from treadle.ports.runtime import Layout, LoadedModel, Runtime, Signature, open_model
 from treadle.ports.target import EndpointSpec, Variant
 from treadle.serving.counting import Counting
 from treadle.serving.inference_log import LogBatch, LogWriter
@@ -32,6 +32,7 @@ from treadle.serving.rows import RowReader, Rows, Taker
 log = logging.getLogger(__name__)
 MAX_PENDING = 4096  # what may wait for a shadow; more is dropped, and counted
 MAX_BATCH_ROWS = 1024
+LARGEST_NUMBER = 1e30  # beyond it, sums of squares are no float32 any more
 SLOW_SECONDS = 0.005  # a model whose batches take longer runs in a thread, so that the server goes on reading
 _PACE = 0.2  # the newest batch's part in what a model's batches usually take
 
@@ -287,14 +288,14 @@ class Engine:
         place = 0
         for call in batch:
             end = place + len(call.rows)
-            failed = next((errors[row] for row in range(place, end) if row in errors), None) if errors else None
+            failed = next((row for row in range(place, end) if row in errors), None) if errors else None
             if failed is None:
                 self._tell(call, Answer(outputs[place:end], served))
             elif served.variant.role == "candidate":  # a bad candidate is found out without costing an answer
                 call.lane = call.generation.champion
                 self._join(call.lane, call)
             else:
-                self._tell(call, ModelFailed(f"The model failed on this request: {failed}"))
+                self._tell(call, _failure(lane.layout, call.rows, failed - place, errors[failed]))
             place = end
         if batch[0].generation.shadows:
             self._mirror([call for call in batch if call.lane is lane])
@@ -392,6 +393,16 @@ def _load_or_excuse(variant: Variant, champion: Served, folder: Callable[[str], 
     except Exception as error:
         trouble = f"the model could not be loaded: {_reason(error)}"
         return Served(variant, champion.generation, champion.signature, None, trouble)
+
+
+def _failure(layout: Layout, rows: Rows, row: int, reason: str) -> TreadleError:
+    """Whose fault it is that a row was not answered: its sender's, where a number is missing or beyond what models take."""
+    odd = np.flatnonzero(~(np.abs(rows.numbers[row]) < LARGEST_NUMBER))
+    if not len(odd):
+        return ModelFailed(f"The model failed on this request: {reason}")
+    name, missing = layout.numbers[odd[0]], bool(np.isnan(rows.numbers[row, odd[0]]))
+    what = "is missing" if missing else f"is {rows.numbers[row, odd[0]]:.3g}"
+    return Invalid(f"Field '{name}' of row {row} {what}, and the model cannot answer with that: {reason}")
 
 
 def _together(batch: list[Call]) -> Rows:
