@@ -115,7 +115,7 @@ def test_no_prediction_knew_its_label(result: dict[str, Any], home: Path) -> Non
     from sqlalchemy import select
 
     from treadle.data.tables import labels
-    from treadle.serving.inference_log import InferenceLogs
+    from treadle.serving.log_files import InferenceLogs
 
     with embedded(home) as platform:
         assert isinstance(platform.events, Events)

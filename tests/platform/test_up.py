@@ -23,7 +23,7 @@ from treadle.kernel.process import holder
 from treadle.platform.remote import Remote, connect
 from treadle.platform.wiring import Services
 from treadle.scope.file import read
-from treadle.serving.inference_log import InferenceLogs
+from treadle.serving.log_files import InferenceLogs
 from treadle.testing.executor import gone
 from treadle.tracking.model import Metric
 

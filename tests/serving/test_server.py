@@ -20,7 +20,7 @@ from treadle.kernel.clock import EPOCH
 from treadle.kernel.entity import to_json
 from treadle.ports.target import EndpointSpec, Variant
 from treadle.serving.http import HttpServer
-from treadle.serving.inference_log import InferenceLogs
+from treadle.serving.log_files import InferenceLogs
 from treadle.serving.server import ModelServer
 
 ROW = {"colour": "red", "size": 1.5, "weight": 0.0}

@@ -41,7 +41,8 @@ from treadle.scope.file import check_steps, share
 from treadle.scope.freeze import Freeze
 from treadle.scope.model import ProjectSpec, RolloutPolicy, duration
 from treadle.scope.service import Scope
-from treadle.serving.inference_log import InferenceLogs, LogTail
+from treadle.serving.inference_log import LogTail
+from treadle.serving.log_files import InferenceLogs
 
 log = logging.getLogger(__name__)
 LABELS_OVERLAP = timedelta(minutes=1)  # a label may be written a moment after the time it bears

@@ -42,7 +42,8 @@ from treadle.registry.model import ModelVersion
 from treadle.registry.service import Registry
 from treadle.scope.model import ProjectSpec, Requirement, duration
 from treadle.scope.service import Scope
-from treadle.serving.inference_log import DAY_SUFFIX, InferenceLogs, LogBatch
+from treadle.serving.inference_log import LogBatch
+from treadle.serving.log_files import DAY_SUFFIX, InferenceLogs
 
 GRACE = timedelta(hours=1)  # after which no server writes to the day before any more
 MIN_ROWS = 100  # a window with fewer answers is measured, but says nothing about drift

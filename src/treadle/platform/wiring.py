@@ -27,7 +27,7 @@ from treadle.registry.lineage import Lineage
 from treadle.registry.service import Registry
 from treadle.registry.webhooks import Webhooks
 from treadle.scope.service import Scope
-from treadle.serving.inference_log import InferenceLogs
+from treadle.serving.log_files import InferenceLogs
 from treadle.tracking.logged_models import LoggedModels
 from treadle.tracking.service import Tracking
 from treadle.tracking.traces import Traces

@@ -5,10 +5,9 @@ matrices. A batch costs one write, and is read back as it was written: by column
 """
 
 import os
-import shutil
 import struct
-from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -21,7 +20,7 @@ from treadle.kernel.clock import from_micros, to_micros
 from treadle.ports.runtime import Layout
 from treadle.serving.rows import Rows
 
-SUFFIX, DAY_SUFFIX = ".log", ".parquet"
+SUFFIX = ".log"
 _MAGIC = b"\xf7TRL"
 _HEAD = struct.Struct("<4sIII")  # magic, bytes of the facts, bytes of the matrices, checksum of both
 
@@ -219,13 +218,13 @@ class LogTail:
 
     def batches(self) -> Iterator[LogBatch]:
         since = to_micros(self._since)
-        for file in _files(self._folder, self._since, None):
+        for file in files(self._folder, self._since, None):
             offset = self._offsets.get(file, 0)
             with file.open("rb") as handle:
                 handle.seek(offset)
                 content = handle.read()
             place = 0
-            for batch, place in _records(content):  # noqa: B007 - where the last whole record ended
+            for batch, place in records(content):  # noqa: B007 - where the last whole record ended
                 if batch.facts.at >= since:
                     yield batch
             self._offsets[file] = offset + place
@@ -235,64 +234,7 @@ class LogTail:
             yield from batch.rows()
 
 
-class InferenceLogs:
-    """The inference logs of all endpoints, under ``ROOT/ENDPOINT/log``: a folder of records for a day, later one Parquet file.
-
-    ``restore`` is asked to bring the files of days (first, last) back that are kept elsewhere.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self.restore: Callable[[str, date, date], None] = lambda *_: None
-
-    def folder(self, endpoint: str) -> Path:
-        return self._root / endpoint / "log"
-
-    def batches(self, endpoint: str, since: datetime, until: datetime) -> Iterator[LogBatch]:
-        """All batches with ``since`` ≤ at < ``until``, day by day."""
-        from treadle.serving.log_files import read_day, sources_of
-
-        first, last = to_micros(since), to_micros(until)
-        if first >= last:
-            return
-        self.restore(endpoint, from_micros(first).date(), from_micros(last - 1).date())
-        taken: set[str] = set()
-        for day in _days(self.folder(endpoint), since, until, DAY_SUFFIX):
-            yield from read_day(day, first, last)
-            if day.with_suffix("").is_dir():  # its records are being made into it, or some came late
-                taken |= set(sources_of(day))
-        for file in _files(self.folder(endpoint), since, until):
-            if file.name not in taken:
-                yield from (batch for batch, _ in _records(file.read_bytes()) if first <= batch.facts.at < last)
-
-    def rotate(self, endpoint: str, before: date) -> Iterator[tuple[str, Path, int]]:
-        """Make days before a date into one Parquet file each. Gives each day with its file and rows; then its records go.
-
-        Nobody may write to those days any more, and no tail read them. It may be stopped anywhere, and done again.
-        """
-        from treadle.serving.log_files import read_day, sources_of, write_day
-
-        folders = [path for path in self.folder(endpoint).glob("*") if path.is_dir() and path.name < before.isoformat()]
-        for day in sorted(folders):
-            file = day.with_name(f"{day.name}{DAY_SUFFIX}")
-            taken = sources_of(file) if file.exists() else []
-            new = [log for log in sorted(day.glob(f"*{SUFFIX}")) if log.name not in taken]
-            content = list(read_day(file, 0, 1 << 62)) if taken else []
-            content += [batch for log in new for batch, _ in _records(log.read_bytes())]
-            rows = write_day(content, [*taken, *(log.name for log in new)], file)
-            yield day.name, file, rows
-            shutil.rmtree(day, ignore_errors=True)
-
-    def read(self, endpoint: str, since: datetime, until: datetime) -> Iterator[LogRow]:
-        """All rows with ``since`` ≤ at < ``until``, file by file."""
-        for batch in self.batches(endpoint, since, until):
-            yield from batch.rows()
-
-    def tail(self, endpoint: str, since: datetime) -> LogTail:
-        return LogTail(self._root / endpoint / "log", since)
-
-
-def _records(content: bytes) -> Iterator[tuple[LogBatch, int]]:
+def records(content: bytes) -> Iterator[tuple[LogBatch, int]]:
     """Whole records with the place where each ends. What lies between them is no record and is passed over."""
     place = content.find(_MAGIC)
     while place >= 0:
@@ -328,11 +270,11 @@ def _batch(facts: Facts, content: bytes, start: int, end: int) -> LogBatch:
     return LogBatch(facts, numbers, outputs.reshape(rows, facts.width) if facts.width else outputs)
 
 
-def _files(folder: Path, since: datetime, until: datetime | None) -> list[Path]:
-    return [file for day in _days(folder, since, until) for file in sorted(day.glob(f"*{SUFFIX}"))]
+def files(folder: Path, since: datetime, until: datetime | None) -> list[Path]:
+    return [file for day in days(folder, since, until) for file in sorted(day.glob(f"*{SUFFIX}"))]
 
 
-def _days(folder: Path, since: datetime, until: datetime | None, suffix: str = "") -> list[Path]:
+def days(folder: Path, since: datetime, until: datetime | None, suffix: str = "") -> list[Path]:
     """Files or folders that are named for a day of a period."""
     first = since.astimezone(UTC).date().isoformat()
     last = ((until or datetime.max.replace(tzinfo=UTC) - timedelta(days=1)).astimezone(UTC)).date().isoformat()

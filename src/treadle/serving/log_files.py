@@ -1,7 +1,9 @@
-"""Days of the inference log as Parquet: what anybody can read, one row for each row of a prediction."""
+"""The inference logs of all endpoints, read by period; days that are over as Parquet, which anybody can read."""
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import date, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,69 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treadle.data.frames import plain, quoted
+from treadle.kernel.clock import from_micros, to_micros
 from treadle.ports.runtime import Field, Layout
-from treadle.serving.inference_log import DAY_SUFFIX, LogBatch
+from treadle.serving.inference_log import SUFFIX, LogBatch, LogRow, LogTail, days, files, records
 from treadle.serving.rows import Rows
 
+DAY_SUFFIX = ".parquet"
 ROWS_AT_ONCE = 100_000
 INPUT = "input_"  # before the name of each input's column
 _ABOUT = ("request", "asked_at", "version", "role", "generation", "micros", "error")
 _COLUMNS = "request VARCHAR, asked_at TIMESTAMP, version VARCHAR, role VARCHAR, generation BIGINT, micros BIGINT, error VARCHAR"
+
+
+class InferenceLogs:
+    """The inference logs of all endpoints, under ``ROOT/ENDPOINT/log``: a folder of records for a day, later one Parquet file.
+
+    ``restore`` is asked to bring the files of days (first, last) back that are kept elsewhere.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.restore: Callable[[str, date, date], None] = lambda *_: None
+
+    def folder(self, endpoint: str) -> Path:
+        return self._root / endpoint / "log"
+
+    def batches(self, endpoint: str, since: datetime, until: datetime) -> Iterator[LogBatch]:
+        """All batches with ``since`` ≤ at < ``until``, day by day."""
+        first, last = to_micros(since), to_micros(until)
+        if first >= last:
+            return
+        self.restore(endpoint, from_micros(first).date(), from_micros(last - 1).date())
+        taken: set[str] = set()
+        for day in days(self.folder(endpoint), since, until, DAY_SUFFIX):
+            yield from read_day(day, first, last)
+            if day.with_suffix("").is_dir():  # its records are being made into it, or some came late
+                taken |= set(sources_of(day))
+        for file in files(self.folder(endpoint), since, until):
+            if file.name not in taken:
+                yield from (batch for batch, _ in records(file.read_bytes()) if first <= batch.facts.at < last)
+
+    def rotate(self, endpoint: str, before: date) -> Iterator[tuple[str, Path, int]]:
+        """Make days before a date into one Parquet file each. Gives each day with its file and rows; then its records go.
+
+        Nobody may write to those days any more, and no tail read them. It may be stopped anywhere, and done again.
+        """
+        folders = [path for path in self.folder(endpoint).glob("*") if path.is_dir() and path.name < before.isoformat()]
+        for day in sorted(folders):
+            file = day.with_name(f"{day.name}{DAY_SUFFIX}")
+            taken = sources_of(file) if file.exists() else []
+            new = [log for log in sorted(day.glob(f"*{SUFFIX}")) if log.name not in taken]
+            content = list(read_day(file, 0, 1 << 62)) if taken else []
+            content += [batch for log in new for batch, _ in records(log.read_bytes())]
+            rows = write_day(content, [*taken, *(log.name for log in new)], file)
+            yield day.name, file, rows
+            shutil.rmtree(day, ignore_errors=True)
+
+    def read(self, endpoint: str, since: datetime, until: datetime) -> Iterator[LogRow]:
+        """All rows with ``since`` ≤ at < ``until``, file by file."""
+        for batch in self.batches(endpoint, since, until):
+            yield from batch.rows()
+
+    def tail(self, endpoint: str, since: datetime) -> LogTail:
+        return LogTail(self._root / endpoint / "log", since)
 
 
 def write_day(batches: list[LogBatch], sources: list[str], file: Path) -> int:

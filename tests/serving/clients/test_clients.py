@@ -19,7 +19,8 @@ from sklearn.linear_model import LinearRegression
 
 from tests import models
 from treadle.kernel.clock import EPOCH
-from treadle.serving.inference_log import InferenceLogs, LogRow
+from treadle.serving.inference_log import LogRow
+from treadle.serving.log_files import InferenceLogs
 
 ROOT = Path(__file__).parents[3]
 ROWS = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
