@@ -201,6 +201,23 @@ def test_the_wheel_says_what_waits_for_whom(wheel: Wheel) -> None:
     assert [endpoint.champion for endpoint in found.endpoints] == [1]
 
 
+def test_a_version_waits_while_another_ones_rollout_is_paused(wheel: Wheel) -> None:
+    wheel.declare(steps=["10%", "100%"])
+    for name in ("a", "b"):
+        wheel.version(name)
+        wheel.loop.react()
+        wheel.platform.delivery.reconcile()
+    wheel.platform.delivery.pause(endpoint="p", reason="a holiday")
+    wheel.version("c")
+    wheel.loop.react()
+    newest = wheel.loop.decisions()[0]
+    assert (newest.outcome, newest.reason) == (
+        "braked",
+        "another rollout is under way; p:3 follows when that has ended",
+    )
+    assert wheel.loop.wheel(project="p").waiting == ["p:2 is paused at step '10%' of p: treadle rollout resume p"]
+
+
 def test_the_wheel_shows_its_newest_decisions_first(wheel: Wheel) -> None:
     first, second = wheel.drifts(), wheel.drifts()
     assert wheel.loop.wheel(project="p").decisions == [second, first]

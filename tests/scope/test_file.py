@@ -91,6 +91,14 @@ WRONG = {
         GOOD + '[rollout]\nsteps = ["10"]  # HERE',
         "'10' is neither 'shadow' nor a share such as '10%'",
     ),
+    "an error margin that is no share": (
+        GOOD + '[rollout]\nerror_margin = "shadow"  # HERE',
+        "Field 'rollout.error_margin': 'shadow' is not a share such as '10%'",
+    ),
+    "a log that is no share": (
+        GOOD + '[serving]\nlog = "shadow"  # HERE',
+        "Field 'serving.log': 'shadow' is not a share such as '10%'",
+    ),
     "a share of nothing": (GOOD + '[rollout]\nsteps = ["0%"]  # HERE', "'0%' is not between 0% and 100%"),
     "a share of more than all": (GOOD + '[rollout]\nsteps = ["101%"]  # HERE', "'101%' is not between 0% and 100%"),
     "a table in one line": (GOOD + "\n[project.x]  # HERE", "Unknown field 'project.x'"),

@@ -37,7 +37,7 @@ from treadle.ports.database import Database, load
 from treadle.ports.target import EndpointSpec, Target, Variant
 from treadle.registry.model import CHAMPION
 from treadle.registry.service import NAME, Registry
-from treadle.scope.file import check_steps, share
+from treadle.scope.file import check_steps, percentage, share
 from treadle.scope.freeze import Freeze
 from treadle.scope.model import ProjectSpec, RolloutPolicy, duration
 from treadle.scope.service import Scope
@@ -46,7 +46,8 @@ from treadle.serving.log_files import InferenceLogs
 
 log = logging.getLogger(__name__)
 LABELS_OVERLAP = timedelta(minutes=1)  # a label may be written a moment after the time it bears
-ACTIVE: tuple[RolloutState, ...] = ("waiting", "running", "paused")
+UNDER_WAY: tuple[RolloutState, ...] = ("running", "paused")
+ACTIVE: tuple[RolloutState, ...] = ("waiting", *UNDER_WAY)
 
 
 class Delivery:
@@ -409,7 +410,7 @@ class Delivery:
             now=self._clock.now(),
             hold=hold,
             min_requests=rollout.min_requests,
-            error_margin=share(policy.error_margin) if policy.error_margin else None,
+            error_margin=percentage(policy.error_margin) if policy.error_margin else None,
             requirements=spec.requirement,
             min_labels=spec.monitoring.min_labels,
             labels_due=hold + delay if waits else None,
@@ -450,7 +451,7 @@ class Delivery:
             return None
         variants = [self._variant(row["model"], row["champion"], "champion", 1.0)]
         active = self._active(name)
-        if active is not None and active.state in ("running", "paused"):
+        if active is not None and active.state in UNDER_WAY:
             part = share(active.step)
             variants = [self._variant(row["model"], row["champion"], "champion", 1.0 - part)]
             role = "shadow" if active.step == "shadow" else "candidate"
@@ -461,7 +462,7 @@ class Delivery:
             generation=row["generation"],
             variants=variants,
             replicas=spec.rollout.replicas,
-            log_share=share(spec.serving.log) if len(variants) == 1 else 1.0,  # gates judge by every request
+            log_share=percentage(spec.serving.log) if len(variants) == 1 else 1.0,  # gates judge by every request
             without_log=spec.serving.without_log,
         )
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 
 from treadle.delivery.model import RolloutAborted, RolloutPromoted, RolloutRolledBack
-from treadle.delivery.service import ACTIVE, Delivery
+from treadle.delivery.service import ACTIVE, UNDER_WAY, Delivery
 from treadle.evaluation.model import VerdictGiven
 from treadle.evaluation.service import Evaluation
 from treadle.events.model import EventRecord
@@ -202,7 +202,7 @@ class Loop:
             return "nothing to do", "rollouts are not automatic here; deploy it with: treadle deploy " + version.ref
         if self._has_caused(record, "RolloutStarted"):
             return "nothing to do", "it is being rolled out already"
-        if self._delivery.rollouts(endpoint=version.model, state="running", limit=1):
+        if any(self._delivery.rollouts(endpoint=version.model, state=state, limit=1) for state in UNDER_WAY):
             return "braked", f"another rollout is under way; {version.ref} follows when that has ended"
         rollout = self._delivery.deploy(version=version.ref)
         return "acted", f"began rollout {rollout.id} of {version.ref}"
@@ -277,6 +277,9 @@ class Loop:
                 waits.append(f"{rollout.version} waits for an approver: treadle approve {rollout.version}")
             for rollout in self._delivery.rollouts(endpoint=endpoint.name, state="running"):
                 waits.append(f"{rollout.version} is at step '{rollout.step}' of {endpoint.name}: {rollout.reason}")
+            for rollout in self._delivery.rollouts(endpoint=endpoint.name, state="paused"):
+                resume = f"treadle rollout resume {endpoint.name}"
+                waits.append(f"{rollout.version} is paused at step '{rollout.step}' of {endpoint.name}: {resume}")
         for training in self._training.find(project=project, state="running"):
             waits.append(f"training {training.run} waits for its pipeline {training.pipeline}")
         return waits

@@ -77,13 +77,18 @@ def open_served(asked: Asked, state: Path, services: Callable[[], Services]) -> 
     return Served(Variant(version=asked.version, package=package), 1, signature, model)
 
 
+def look_again(models: list[str], state: Path, services: Callable[[], Services]) -> None:
+    """Look which versions aliases mean now; the servers swap to them between two batches."""
+    for model in models:
+        with suppress(TreadleError):  # the registry is away: what is served goes on being served
+            place(find(model, services), state, services)
+
+
 async def follow(models: list[str], state: Path, services: Callable[[], Services]) -> None:
-    """Look again and again which version an alias means; the server swaps to it between two batches."""
+    """Look again and again."""
     while True:
         await asyncio.sleep(FOLLOW_SECONDS)
-        for model in models:
-            with suppress(TreadleError):  # the registry is away: what is served goes on being served
-                await asyncio.to_thread(lambda model=model: place(find(model, services), state, services))  # type: ignore[misc]
+        await asyncio.to_thread(look_again, models, state, services)
 
 
 def run(
@@ -113,9 +118,7 @@ def run(
         work = serve(places, listener, SystemClock(), routes=routes_of(os.environ), callers=checked, meanwhile=other)
         model_server.run(work)
         return
-    _run_workers(
-        folders, listener, workers, callers, aliases, lambda: asyncio.run(_follow_once(aliases, state, services))
-    )
+    _run_workers(folders, listener, workers, callers, lambda: look_again(aliases, state, services))
 
 
 def _run_workers(
@@ -123,7 +126,6 @@ def _run_workers(
     listener: socket.socket,
     workers: int,
     callers: Path | None,
-    aliases: list[str],
     look: Callable[[], None],
 ) -> None:
     """Keep several processes alive over one socket, so that no connection is lost when one of them ends."""
@@ -142,7 +144,7 @@ def _run_workers(
             child = running.get(replica)
             if child is None or (child[0].poll() is not None and time.monotonic() - child[1] > 1.0):
                 running[replica] = (_worker(replica, order, listener), time.monotonic())
-        if aliases and time.monotonic() > look_at:
+        if time.monotonic() > look_at:
             look()
             look_at = time.monotonic() + FOLLOW_SECONDS
         time.sleep(0.05)
@@ -162,12 +164,6 @@ def _worker(replica: int, order: dict[str, object], listener: socket.socket) -> 
         json.dumps({**order, "replica": replica}),
     ]
     return subprocess.Popen(command, pass_fds=[listener.fileno()])
-
-
-async def _follow_once(models: list[str], state: Path, services: Callable[[], Services]) -> None:
-    for model in models:
-        with suppress(TreadleError):
-            place(find(model, services), state, services)
 
 
 def _listener(host: str, port: int) -> socket.socket:

@@ -89,9 +89,9 @@ def check(spec: ProjectSpec) -> None:
     _check_durations(spec)
     _check_numbers(spec)
     check_steps(spec.rollout.steps, "rollout.steps")
-    share(spec.serving.log, "serving.log")
+    percentage(spec.serving.log, "serving.log")
     if spec.rollout.error_margin:
-        share(spec.rollout.error_margin, "rollout.error_margin")
+        percentage(spec.rollout.error_margin, "rollout.error_margin")
     if spec.rollout.two_people and not spec.rollout.approve:
         raise Invalid("Field 'rollout.two_people': nothing is to be approved. Declare: approve = [\"production\"]")
     for place, text in enumerate(spec.rollout.freeze):
@@ -139,11 +139,16 @@ def share(step: str, field: str = "step") -> float:
     """The share of traffic a rollout step stands for: '10%' → 0.1, 'shadow' → 0."""
     if step == "shadow":
         return 0.0
-    if not re.fullmatch(r"\d+(\.\d+)?%", step):
-        raise Invalid(f"Field '{field}': '{step}' is neither 'shadow' nor a share such as '10%'.")
-    part = float(step[:-1]) / 100
+    return percentage(step, field, what="neither 'shadow' nor")
+
+
+def percentage(text: str, field: str = "share", *, what: str = "not") -> float:
+    """A part of a whole: '10%' → 0.1."""
+    if not re.fullmatch(r"\d+(\.\d+)?%", text):
+        raise Invalid(f"Field '{field}': '{text}' is {what} a share such as '10%'.")
+    part = float(text[:-1]) / 100
     if not 0 < part <= 1:
-        raise Invalid(f"Field '{field}': '{step}' is not between 0% and 100%.")
+        raise Invalid(f"Field '{field}': '{text}' is not between 0% and 100%.")
     return part
 
 
