@@ -1,4 +1,4 @@
-"""The verbs that ask models by hand: serve, predict."""
+"""The verbs that put models to use by hand: serve, predict, build."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,23 +14,32 @@ if TYPE_CHECKING:
 def add_to(app: typer.Typer) -> None:
     app.command()(serve)
     app.command()(predict)
+    app.command()(build)
 
 
 def serve(
     models: Annotated[
-        list[str], typer.Argument(help="NAME@ALIAS, NAME:NUMBER, a model folder, or an .onnx file; one or several.")
+        list[str],
+        typer.Argument(
+            envvar="TREADLE_SERVE", help="NAME@ALIAS, NAME:NUMBER, a model folder, or an .onnx file; one or several."
+        ),
     ],
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="The port to listen on. Default: $AIP_HTTP_PORT, $PORT, 8080.")
     ] = None,
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(envvar="TREADLE_SERVE_HOST", help="The address to listen on.")] = "127.0.0.1",
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that answer on the one port.")] = 1,
     callers: Annotated[
         Path | None, typer.Option(help="A TOML file of [[caller]] tables: who may ask, and how often.")
     ] = None,
-    open: Annotated[bool, typer.Option("--open", help="Answer anybody on --host, without callers.")] = False,
+    open: Annotated[
+        bool, typer.Option("--open", envvar="TREADLE_SERVE_OPEN", help="Answer anybody on --host, without callers.")
+    ] = False,
     state: Annotated[
-        Path | None, typer.Option(help="Where packages and the inference log are kept. Default: HOME/serving.")
+        Path | None,
+        typer.Option(
+            envvar="TREADLE_SERVE_STATE", help="Where packages and the inference log are kept. Default: HOME/serving."
+        ),
     ] = None,
     home: Home = None,
     url: Url = None,
@@ -91,3 +100,34 @@ def predict(
     again = f", {found.resumed:,} of them from before" if found.resumed else ""
     failed = f" {found.failed:,} rows failed; column 'prediction_error' says why." if found.failed else ""
     console.print(f"{found.rows:,} rows scored by {found.version}{again}: {found.file}.{failed}")
+
+
+def build(
+    model: Annotated[str, typer.Argument(help="NAME@ALIAS, NAME:NUMBER, a model folder, or an .onnx file.")],
+    to: Annotated[Path | None, typer.Option(help="The archive to write. Default: NAME-NUMBER.oci.tar.")] = None,
+    tag: Annotated[
+        str | None, typer.Option(help="The image's name, as in 'registry/churn:3'. Default: NAME:NUMBER.")
+    ] = None,
+    load: Annotated[str, typer.Option(metavar="ENGINE", help="Then load it into docker, podman or nerdctl.")] = "",
+    home: Home = None,
+    url: Url = None,
+    token: Token = None,
+    json: Json = False,
+) -> None:
+    """Make a container image of a model's server: non-root, no shell, a bill of materials inside. No engine is needed."""
+    from functools import cache
+
+    from treadle.platform import serving
+
+    with progress_bar(json) as progress:
+        found = serving.build(model, cache(lambda: open_services(home, url, token)), to=to, tag=tag, told=progress)
+    if load:
+        serving.load(found, load)
+    if json:
+        print_json(found)
+        return
+    console.print(f"[bold]{found.tag}[/] ({found.bytes / 1e6:.0f} MB) is in {found.file}: {found.digest}")
+    if not load:
+        console.print(
+            f"podman load -i {found.file}   or with --load docker; then: run --read-only -p 8080:8080 {found.tag}"
+        )

@@ -95,7 +95,7 @@ def _container(variant: Variant, image: str) -> Manifest:
     return {
         "name": "model",
         "image": image.format(model=model, number=number),
-        "args": ["serve", "/opt/ml/model", "--host", "0.0.0.0", "--open", "--state", STATE],
+        "args": ["serve"],  # the model, the address and the state's place are the image's own
         "env": [{"name": "PORT", "value": str(PORT)}],
         "ports": [{"name": PORT_NAME, "containerPort": PORT}],
         "startupProbe": {"httpGet": {"path": READY, "port": PORT_NAME}, "periodSeconds": 1, "failureThreshold": 60},

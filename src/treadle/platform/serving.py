@@ -1,14 +1,15 @@
 """Serving models by hand: from a registry, a folder or an ONNX file, in one server of one or several processes."""
 
 import asyncio
-import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,15 +17,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from treadle.backends.runtime.onnx import OnnxRuntime
+from treadle.delivery.oci import Image
 from treadle.kernel.clock import SystemClock
 from treadle.kernel.entity import from_json, to_json
 from treadle.kernel.errors import Invalid, NotFound, TreadleError
 from treadle.platform import model_server
+from treadle.platform.image import write
 from treadle.platform.model_server import Place, serve
 from treadle.platform.wiring import Services
 from treadle.ports.runtime import GRAPH, SIGNATURE, open_model
 from treadle.ports.target import EndpointSpec, Variant
-from treadle.ports.tree import fetch_tree
+from treadle.ports.tree import fetch_tree, made_whole, tree_digest
+from treadle.registry.service import NAME
 from treadle.serving.clouds import routes_of
 from treadle.serving.engine import Served
 from treadle.serving.limits import read_callers
@@ -34,16 +38,22 @@ SPEC = "spec.json"
 
 
 class Asked(NamedTuple):
-    """A model to be served, as somebody named it: what it is called here, and where it comes from."""
+    """A model to be served, as somebody named it: what it is called here, its content's digest, and where that comes from."""
 
     name: str
     version: str
-    package: Path | str  # a folder, or the digest of one in the blob store
+    package: str
+    files: Path | None = None  # None: the package is in the blob store
 
 
 def find(model: str, services: Callable[[], Services]) -> Asked:
-    """What a name means: a model folder, an ``.onnx`` file, or a version in the registry."""
-    path = Path(model)
+    """What a name means: a model folder, an ``.onnx`` file, one of these under a name (``churn:3=FOLDER``), or a version in the registry."""
+    named, equals, place = model.partition("=")
+    path = Path(place if equals else model)
+    if equals:
+        if not re.fullmatch(f"({NAME})(:[0-9]+)?", named):
+            raise Invalid(f"'{named}' cannot name what '{place}' holds. Wanted is a name, or NAME:NUMBER.")
+        return _in_files(path)._replace(name=named.partition(":")[0], version=named)
     if path.suffix == ".onnx" or "/" in model or path.is_dir():
         return _in_files(path)
     found = services().registry.resolve(ref=model)
@@ -57,8 +67,8 @@ def find(model: str, services: Callable[[], Services]) -> Asked:
 def place(asked: Asked, state: Path, services: Callable[[], Services]) -> Path:
     """Put a model where a server follows it: a folder with its spec and its packages. A new version is a new generation."""
     folder = state / asked.name
-    package = _package(asked, folder / "packages", services)
-    variant = Variant(version=asked.version, package=package)
+    put(asked, folder / "packages" / asked.package, services)
+    variant = Variant(version=asked.version, package=asked.package)
     file = folder / SPEC
     before = from_json(file.read_bytes(), EndpointSpec) if file.exists() else None
     if before is None or before.variants != [variant]:
@@ -71,10 +81,39 @@ def place(asked: Asked, state: Path, services: Callable[[], Services]) -> Path:
 
 def open_served(asked: Asked, state: Path, services: Callable[[], Services]) -> Served:
     """A model in memory, to be asked without a server."""
-    folder = state / asked.name / "packages"
-    package = _package(asked, folder, services)
-    signature, model = open_model(folder / package, OnnxRuntime())
-    return Served(Variant(version=asked.version, package=package), 1, signature, model)
+    folder = state / asked.name / "packages" / asked.package
+    put(asked, folder, services)
+    signature, model = open_model(folder, OnnxRuntime())
+    return Served(Variant(version=asked.version, package=asked.package), 1, signature, model)
+
+
+def build(
+    model: str,
+    services: Callable[[], Services],
+    *,
+    to: Path | None = None,
+    tag: str | None = None,
+    told: Callable[[str, int, int], None],
+) -> Image:
+    """Write the container image of a model's server; ``NAME-NUMBER.oci.tar`` here, tagged ``NAME:NUMBER``, if not said otherwise."""
+    asked = find(model, services)
+    number = asked.version.partition(":")[2] or asked.package[:12]
+    with tempfile.TemporaryDirectory() as aside:
+        folder = Path(aside, "model")
+        put(asked, folder, services)
+        file = to or Path(f"{asked.name}-{number}.oci.tar")
+        return write(asked.name, f"{asked.name}:{number}", folder, file, tag or f"{asked.name.lower()}:{number}", told)
+
+
+def load(image: Image, engine: str) -> None:
+    """Hand an image to a container engine. Raises Invalid, with what the engine said, when it does not take it."""
+    try:
+        done = subprocess.run([engine, "load", "--input", image.file], capture_output=True, text=True)
+    except FileNotFoundError as error:
+        raise Invalid(f"There is no '{engine}' here. The image is in {image.file}.") from error
+    if done.returncode:
+        said = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
+        raise Invalid(f"{engine} did not take {image.file}: {said[0]}")
 
 
 def look_again(models: list[str], state: Path, services: Callable[[], Services]) -> None:
@@ -178,13 +217,10 @@ def _listener(host: str, port: int) -> socket.socket:
 
 
 def _in_files(path: Path) -> Asked:
-    if path.suffix == ".onnx" and path.is_file():
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        return Asked(path.stem, f"{path.stem}:{digest[:12]}", path)
-    if (path / GRAPH).is_file() and (path / SIGNATURE).is_file():
-        digest = hashlib.sha256((path / GRAPH).read_bytes()).hexdigest()
-        name = path.resolve().name
-        return Asked(name, f"{name}:{digest[:12]}", path)
+    bare = path.suffix == ".onnx" and path.is_file()
+    if bare or ((path / GRAPH).is_file() and (path / SIGNATURE).is_file()):
+        name, digest = path.stem if bare else path.resolve().name, tree_digest(path)
+        return Asked(name, f"{name}:{digest[:12]}", digest, path)
     if not path.exists():
         raise NotFound(
             f"There is no '{path}'. Name a model folder, an .onnx file, or a version: NAME:NUMBER or NAME@ALIAS."
@@ -192,25 +228,17 @@ def _in_files(path: Path) -> Asked:
     raise Invalid(f"'{path}' is no model folder: '{GRAPH}' and '{SIGNATURE}' are wanted in it.")
 
 
-def _package(asked: Asked, packages: Path, services: Callable[[], Services]) -> str:
-    """The package's name under ``packages``, whole or not at all."""
-    name = asked.package if isinstance(asked.package, str) else asked.version.rpartition(":")[2]
-    folder = packages / name
+def put(asked: Asked, folder: Path, services: Callable[[], Services]) -> None:
+    """Make a model's folder be there, whole."""
     if folder.exists():
-        return name
-    aside = packages / f".{name}.{os.getpid()}"
-    shutil.rmtree(aside, ignore_errors=True)
-    if isinstance(asked.package, str):
-        fetch_tree(services().blobs, asked.package, aside)
-    elif asked.package.is_file():
-        signature = OnnxRuntime().describe(asked.package)
-        aside.mkdir(parents=True)
-        shutil.copyfile(asked.package, aside / GRAPH)
-        (aside / SIGNATURE).write_bytes(to_json(signature))
-    else:
-        shutil.copytree(asked.package, aside)
-    try:
-        aside.rename(folder)
-    except OSError:  # another process was first
-        shutil.rmtree(aside)
-    return name
+        return
+    with made_whole(folder) as aside:
+        if asked.files is None:
+            fetch_tree(services().blobs, asked.package, aside)
+        elif asked.files.is_file():
+            signature = OnnxRuntime().describe(asked.files)
+            aside.mkdir()
+            shutil.copyfile(asked.files, aside / GRAPH)
+            (aside / SIGNATURE).write_bytes(to_json(signature))
+        else:
+            shutil.copytree(asked.files, aside)

@@ -1,6 +1,10 @@
 """A folder as one content-addressed value: a manifest blob that names a blob for every file."""
 
+import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import cast
 
@@ -92,6 +96,22 @@ def fetch_tree(blobs: Blobs, digest: str, to: Path, *, over: bool = False) -> Pa
             path.parent.mkdir(parents=True, exist_ok=True)
             blobs.fetch(file.digest, path)
     return to
+
+
+@contextmanager
+def made_whole(folder: Path) -> Iterator[Path]:
+    """A path to make a folder at; when that is done it appears as ``folder``, whole, unless somebody else was first."""
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield aside
+        aside.rename(folder)
+    except OSError:
+        if not folder.exists():
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _inside(name: str) -> PurePosixPath:

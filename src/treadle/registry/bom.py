@@ -116,10 +116,17 @@ def _packages(facts: Facts) -> list[dict[str, Any]]:
         return []
     found = []
     for name, version in facts.environment.packages.items():
-        purl = f"pkg:pypi/{re.sub(r'[-_.]+', '-', name).lower()}@{quote(version, safe='')}"
-        one = {"type": "library", "bom-ref": purl, "name": name, "version": version}
-        found.append(one if name in facts.environment.from_folders else {**one, "purl": purl})
+        one = library(name, version)
+        if name in facts.environment.from_folders:
+            del one["purl"]
+        found.append(one)
     return found
+
+
+def library(name: str, version: str) -> dict[str, Any]:
+    """A Python package as a component, under its package URL."""
+    purl = f"pkg:pypi/{re.sub(r'[-_.]+', '-', name).lower()}@{quote(version, safe='')}"
+    return {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
 
 
 def _known(facts: dict[str, Any]) -> dict[str, Any]:

@@ -1,20 +1,25 @@
-"""Real clients and the clouds' start-up contracts, against ``treadle serve`` as a process of its own."""
+"""Real clients and the clouds' start-up contracts, against ``treadle serve`` as a process, and as the image it builds, run by podman."""
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
+from tempfile import mkdtemp
 
 import httpx
 import numpy as np
 import pandas as pd
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from sklearn.linear_model import LinearRegression
 
 from tests import models
@@ -55,6 +60,58 @@ def serving(
         assert process.wait(timeout=30) == 0
 
 
+Start = Callable[..., AbstractContextManager[str]]
+# A container's limits may not exceed those of who starts it; the engine's own defaults do in some places.
+LIMITS = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
+
+
+@pytest.fixture(scope="module")
+def podman(folders: tuple[Path, Path]) -> Iterator[list[str]]:
+    """podman with the image of the numeric model in a store of its own."""
+    if shutil.which("podman") is None or shutil.which("runc") is None or os.getuid() != 0:
+        pytest.skip("podman, runc and root are wanted to run the image")
+    root = Path(mkdtemp(prefix="podman-"))  # pytest's own folders are longer than the 50 characters it allows
+    places = [f"--{name}={root / name}" for name in ("root", "runroot", "tmpdir")]
+    command = ["podman", *places, "--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--runtime=runc"]
+    archive = root / "numeric.tar"
+    built = [sys.executable, "-m", "treadle", "build", f"numeric:1={folders[0]}", "--to", str(archive)]
+    subprocess.run(built, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*command, "load", "--input", str(archive)], check=True, capture_output=True)
+    yield command
+    subprocess.run([*command, "rm", "--all", "--force"], check=True, capture_output=True)
+    shutil.rmtree(root, ignore_errors=True)
+
+
+@contextmanager
+def contained(
+    podman: list[str], *arguments: str | Path, state: Path, environment: dict[str, str] | None = None
+) -> Iterator[str]:
+    """The same server in a container with a root that is read-only, no capabilities, and folders mounted where they are."""
+    port = free_port()
+    told = {name: value.format(port=port) for name, value in (environment or {"PORT": "{port}"}).items()}
+    state.mkdir(parents=True, exist_ok=True)
+    os.chown(state, 65532, 65532)
+    mounts = [f"--volume={path}:{path}:ro" for path in arguments if isinstance(path, Path)]
+    safe = ["--network=host", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", *LIMITS]
+    run = [*podman, "run", "--rm", *safe, *mounts, f"--volume={state}:/var/lib/treadle"]
+    run += [f"--env={name}={value}" for name, value in told.items()]
+    given = ["serve", *map(str, arguments)] if arguments else []  # the image's own model
+    process = subprocess.Popen([*run, "numeric:1", *given], stdout=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until_ready(url, process)
+        yield url
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0
+
+
+@pytest.fixture(params=["process", "image"])
+def start(request: pytest.FixtureRequest) -> Start:
+    """``serving``, or the same in a container."""
+    return serving if request.param == "process" else partial(contained, request.getfixturevalue("podman"))
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -74,16 +131,16 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
     raise AssertionError("the server was not ready within 60 s")
 
 
-def test_tritons_and_kserves_clients_are_served(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_tritons_and_kserves_clients_are_served(start: Start, folders: tuple[Path, Path], tmp_path: Path) -> None:
     python = ROOT / ".clients" / "serving" / "bin" / "python"
-    with serving(*folders, state=tmp_path) as url:
+    with start(*folders, state=tmp_path / "state") as url:
         walk = [str(python), str(Path(__file__).with_name("walk.py")), url, "numeric", "mixed"]
         done = subprocess.run(walk, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.strip() == "ok"
 
 
-def test_mlflows_scoring_client_is_served(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_mlflows_scoring_client_is_served(start: Start, folders: tuple[Path, Path], tmp_path: Path) -> None:
     python = ROOT / ".clients" / "mlflow3" / "bin" / "python"
     code = (
         "import sys, pandas as pd\n"
@@ -93,7 +150,7 @@ def test_mlflows_scoring_client_is_served(folders: tuple[Path, Path], tmp_path: 
         "frame = pd.DataFrame([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], columns=['a', 'b', 'c'])\n"
         "print([round(value, 3) for value in client.invoke(frame).get_predictions()[0]])\n"
     )
-    with serving(folders[0], state=tmp_path) as url:
+    with start(folders[0], state=tmp_path / "state") as url:
         done = subprocess.run([str(python), "-c", code, url.rpartition(":")[2]], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout) == ANSWERS
@@ -110,9 +167,9 @@ def test_mlflows_scoring_client_is_served(folders: tuple[Path, Path], tmp_path: 
     ids=["vertex", "sagemaker", "cloud run", "azure"],
 )  # fmt: skip
 def test_a_clouds_contract_is_kept(
-    folders: tuple[Path, Path], tmp_path: Path, environment: dict[str, str], score: str, health: str
+    start: Start, folders: tuple[Path, Path], tmp_path: Path, environment: dict[str, str], score: str, health: str
 ) -> None:
-    with serving(folders[0], state=tmp_path, environment=environment) as url:
+    with start(folders[0], state=tmp_path / "state", environment=environment) as url:
         assert httpx.get(url + health).status_code == 200
         told = httpx.post(url + score, json={"instances": ROWS, "parameters": {}} if "v" in score else {"inputs": ROWS})
         assert told.json()["predictions"] == pytest.approx(ANSWERS, rel=1e-5)
@@ -138,6 +195,22 @@ def test_workers_share_a_port_and_one_that_is_killed_costs_what_it_had_in_hand(
         wait_for(lambda: json.loads((tmp_path / "numeric" / "replica-0.json").read_text())["pid"] != pids[0])
     logged = {row.id for row in logs(tmp_path)}
     assert set(answered) <= logged
+
+
+def test_the_image_serves_its_own_model_and_says_what_is_in_it(podman: list[str], tmp_path: Path) -> None:
+    with contained(podman, state=tmp_path / "state") as url:
+        answer = httpx.post(f"{url}/invocations", json={"inputs": ROWS})
+        assert answer.json()["predictions"] == pytest.approx(ANSWERS, rel=1e-5)
+        assert answer.headers["x-treadle-version"] == "numeric:1"
+    read = "import sys; sys.stdout.write(open('/opt/treadle/sbom.cdx.json').read())"
+    look = [*podman, "run", "--rm", "--network=none", *LIMITS, "--entrypoint", "python3", "numeric:1", "-c", read]
+    bill = json.loads(subprocess.run(look, check=True, capture_output=True, text=True).stdout)
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(bill)) is None
+    assert {"onnxruntime", "numpy", "treadle", "CPython", "/opt/ml/model/model.onnx"} <= {
+        c["name"] for c in bill["components"]
+    }
+    inspected = subprocess.run([*podman, "inspect", "numeric:1"], check=True, capture_output=True, text=True)
+    assert json.loads(inspected.stdout)[0]["Config"]["User"] == "65532:65532"
 
 
 def test_an_onnx_file_is_served_as_it_is(folders: tuple[Path, Path], tmp_path: Path) -> None:

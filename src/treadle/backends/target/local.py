@@ -1,7 +1,6 @@
 """Endpoints as processes of this machine: a folder each, kept alive by whoever tends the target."""
 
 import os
-import shutil
 import socket
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ from treadle.kernel.errors import Invalid
 from treadle.kernel.process import Kept, holder
 from treadle.ports.blobs import Blobs
 from treadle.ports.target import EndpointSpec, EndpointStatus, Replica
-from treadle.ports.tree import fetch_tree
+from treadle.ports.tree import fetch_tree, made_whole
 
 
 class LocalProcesses:
@@ -32,7 +31,10 @@ class LocalProcesses:
         if not spec.name or "/" in spec.name or spec.name.startswith("."):
             raise Invalid(f"'{spec.name}' cannot name an endpoint.")
         for variant in spec.variants:
-            self._fetch(folder / "packages" / variant.package, variant.package)
+            package = folder / "packages" / variant.package
+            if not package.exists():
+                with made_whole(package) as aside:
+                    fetch_tree(self._blobs, variant.package, aside)
         ports = self._ports(folder)
         ports += [_free_port() for _ in range(spec.replicas - len(ports))]
         _write(folder / "ports.json", to_json(ports))
@@ -102,17 +104,6 @@ class LocalProcesses:
     def _ports(self, folder: Path) -> list[int]:
         file = folder / "ports.json"
         return from_json(file.read_bytes(), list[int]) if file.exists() else []
-
-    def _fetch(self, folder: Path, package: str) -> None:
-        """The package's files, whole or not at all."""
-        if folder.exists():
-            return
-        aside = folder.with_name(f".{package}.{os.getpid()}")
-        fetch_tree(self._blobs, package, aside)
-        if folder.exists():
-            shutil.rmtree(aside)
-        else:
-            aside.rename(folder)
 
 
 def _write(file: Path, content: bytes) -> None:
