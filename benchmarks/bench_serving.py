@@ -34,6 +34,7 @@ from treadle.backends.exporter.sklearn import SklearnExporter
 from treadle.backends.runtime.onnx import OnnxRuntime
 from treadle.kernel.entity import to_json
 from treadle.ports.target import EndpointSpec, Variant
+from treadle.serving.order import Order
 from treadle.training.package import Model
 
 CONNECTIONS, SECONDS, ROUNDS, COLUMNS, BATCH = 32, 4, 5, 20, 1000
@@ -244,9 +245,14 @@ def free_port() -> int:
 @contextmanager
 def serving(server: str, work: Work) -> Iterator[str]:
     """A server, started for the purpose on the first core."""
-    port = free_port()
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    if server != "treadle":
+        listener.close()
+    order = Order(folders=[str(work.folder)], replica=0, socket=max(listener.fileno(), 0))
     command = {
-        "treadle": [sys.executable, "-m", "treadle.platform.model_server", str(work.folder), "0", str(port)],
+        "treadle": [sys.executable, "-m", "treadle.platform.model_server", to_json(order).decode()],
         "bare": [sys.executable, str(HERE / "bare_server.py"), str(work.package), str(port)],
     }.get(server, [str(PEERS_PYTHON), str(HERE / "serving_peer.py"), server, str(work.model), str(port)])
     with (work.folder.parent / f"{server}.out").open("wb") as out:
@@ -255,6 +261,7 @@ def serving(server: str, work: Work) -> Iterator[str]:
             stdout=out,
             stderr=out,
             start_new_session=True,
+            pass_fds=[order.socket] if server == "treadle" else [],
             env=os.environ | {"OMP_NUM_THREADS": "1"},  # more threads than cores would only slow scikit-learn down
         )
     url = f"http://127.0.0.1:{port}"

@@ -2,7 +2,9 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -64,7 +66,31 @@ class TestLocalProcesses(TargetSuite):
         after = until_ready(successor, "e").replicas[0]
         assert after.pid == before.pid
 
-    def test_every_replica_has_an_address_of_its_own(self, target: Target, package: str) -> None:
+    def test_the_socket_passes_to_the_next_keeper(
+        self, target: Target, make: Callable[[], Target], package: str
+    ) -> None:
+        target.apply(self.spec(package))
+        before = until_ready(target, "e")
+        successor = make()
         target.apply(self.spec(package, replicas=2))
-        status = until_ready(target, "e")
-        assert len({replica.url for replica in status.replicas}) == 2
+        after = until_ready(successor, "e")
+        assert {replica.url for replica in after.replicas} == {before.replicas[0].url}
+        assert len({replica.pid for replica in after.replicas}) == 2
+
+    def test_requests_to_none_are_held_and_wake_one(self, target: Target, package: str) -> None:
+        target.apply(self.spec(package))
+        url = until_ready(target, "e").replicas[0].url
+        target.apply(self.spec(package, replicas=0))
+        while (status := target.observe("e")) is None or status.replicas:
+            target.tend()
+            time.sleep(0.02)
+        row = {"colour": "red", "size": 1.0, "weight": 0.0}
+        with ThreadPoolExecutor() as threads:
+            asked = [
+                threads.submit(httpx.post, f"{url}/invocations", json={"dataframe_records": [row]}, timeout=30)
+                for _ in range(5)
+            ]
+            while not all(one.done() for one in asked):
+                target.tend()
+                time.sleep(0.02)
+        assert [one.result().status_code for one in asked] == [200] * 5

@@ -21,6 +21,7 @@ from treadle.kernel.entity import to_json
 from treadle.ports.target import EndpointSpec, Variant
 from treadle.serving.http import HttpServer
 from treadle.serving.log_files import InferenceLogs
+from treadle.serving.order import Order
 from treadle.serving.server import ModelServer
 
 ROW = {"colour": "red", "size": 1.5, "weight": 0.0}
@@ -205,12 +206,14 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Pat
     models.save(folder / "packages" / "trees", models.trees())
     spec = EndpointSpec(name="real", generation=1, variants=[Variant(version="m:1", package="trees")])
     (folder / "spec.json").write_bytes(to_json(spec))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "treadle.platform.model_server", str(folder), "0", str(port)]
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    port = listener.getsockname()[1]
+    order = Order(folders=[str(folder)], replica=0, socket=listener.fileno())
+    command = [sys.executable, "-m", "treadle.platform.model_server", to_json(order).decode()]
     environment = {name: value for name, value in os.environ.items() if name != "TREADLE_CLOCK"}
-    with subprocess.Popen(command, env=environment) as running:
+    with listener, subprocess.Popen(command, env=environment, pass_fds=[listener.fileno()]) as running:
         until = time.monotonic() + 30
         while not (folder / "replica-0.json").exists() and time.monotonic() < until:
             time.sleep(0.02)

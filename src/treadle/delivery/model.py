@@ -59,9 +59,30 @@ class Endpoint(Entity):
     ready: bool
 
 
+class ExpectedLoad(Entity):
+    """What an hour is expected to bring: requests in hand in its busier minutes, and the replicas that takes."""
+
+    hour: datetime
+    concurrency: float
+    replicas: int
+
+
 class EndpointCreated(Event):
     endpoint: str
     model: str
+
+    @property
+    def subject(self) -> str:
+        return f"endpoint:{self.endpoint}"
+
+
+class EndpointScaled(Event):
+    """That an endpoint should have more replicas, or fewer."""
+
+    endpoint: str
+    before: int
+    replicas: int
+    reason: str
 
     @property
     def subject(self) -> str:

@@ -10,10 +10,13 @@ from sqlalchemy import Connection, select
 
 from treadle.data.service import Data
 from treadle.delivery import gates
+from treadle.delivery.autoscaling import TICK, WEEKS, Autoscaler, Forecast, Scale, replicas_for
 from treadle.delivery.model import (
     Endpoint,
     EndpointCreated,
     EndpointRemoved,
+    EndpointScaled,
+    ExpectedLoad,
     GateResult,
     Rollout,
     RolloutAborted,
@@ -27,7 +30,7 @@ from treadle.delivery.model import (
 )
 from treadle.delivery.tables import endpoints, rollouts
 from treadle.events.service import Events
-from treadle.kernel.clock import Clock
+from treadle.kernel.clock import EPOCH, Clock
 from treadle.kernel.entity import from_json, to_text
 from treadle.kernel.errors import Conflict, Invalid, NotFound, TreadleError, did_you_mean
 from treadle.kernel.event import Event, acting, current_act
@@ -39,7 +42,7 @@ from treadle.registry.model import CHAMPION
 from treadle.registry.service import NAME, Registry
 from treadle.scope.file import check_steps, percentage, share
 from treadle.scope.freeze import Freeze
-from treadle.scope.model import ProjectSpec, RolloutPolicy, duration
+from treadle.scope.model import ProjectSpec, RolloutPolicy, ServingPolicy, duration
 from treadle.scope.service import Scope
 from treadle.serving.inference_log import LogTail
 from treadle.serving.log_files import InferenceLogs
@@ -68,6 +71,9 @@ class Delivery:
         self._scope, self._data, self._registry = scope, data, registry
         self._target, self._logs = target, logs
         self._learnt: dict[str, datetime] = {}  # rollout → up to when labels have been taken
+        self._scaled: dict[str, datetime] = {}  # endpoint → when its replicas were last counted
+        self._autoscalers: dict[str, Autoscaler] = {}
+        self._forecasts: dict[str, tuple[datetime, Forecast]] = {}
         self._tallies: dict[tuple[str, str, int], tuple[LogTail, gates.Tally]] = {}
 
     def holds(self, model: str, number: int) -> str | None:
@@ -282,7 +288,7 @@ class Delivery:
             key: t for key, t in self._tallies.items() if key[0] != name or (active and key[1] == active.id)
         }
         moved = self._advance(active) if active is not None else 0
-        return moved + self._converge(name) + self._follow_alias(name)
+        return moved + self._scale(name) + self._converge(name) + self._follow_alias(name)
 
     def _advance(self, rollout: Rollout) -> int:
         if rollout.state == "waiting":
@@ -434,6 +440,69 @@ class Delivery:
                 tally.add(batch)
         return tally
 
+    def _scale(self, name: str) -> int:
+        """Look how many replicas there should be, every few seconds, and say so where that is not what was wanted."""
+        now = self._clock.now()
+        if now - self._scaled.get(name, EPOCH) < TICK:
+            return 0
+        self._scaled[name] = now
+        row, status = self._row(name), self._target.observe(name)
+        if row is None or status is None:
+            return 0
+        policy = self._scope.project(name=row["project"]).spec.serving
+        before = _replicas(row, policy)
+        wanted, reason = before, ""
+        if policy.scales:
+            found = self._autoscaler(name, policy).look(now, status.replicas, self._expected(name, policy))
+            wanted, reason = found.replicas, found.reason
+        if wanted != row["replicas"] and policy.scales:
+            with self._database.write() as transaction:
+                transaction.execute(endpoints.update().where(endpoints.c.name == name).values(replicas=wanted))
+                scaled = EndpointScaled(endpoint=name, before=before, replicas=wanted, reason=reason)
+                if wanted != before:
+                    self._events.append(transaction, scaled)
+        spec = self._wanted(name)
+        if spec is None or status.wanted == spec.replicas or status.generation != spec.generation:
+            return 0
+        self._target.apply(spec)
+        return 1
+
+    def _autoscaler(self, name: str, policy: ServingPolicy) -> Autoscaler:
+        scale = Scale(policy.replicas, policy.most_replicas, policy.concurrency)
+        known = self._autoscalers.get(name)
+        if known is None or known.scale != scale:
+            known = self._autoscalers[name] = Autoscaler(scale, self._clock.now())
+        return known
+
+    def _expected(self, name: str, policy: ServingPolicy) -> float:
+        """Requests in hand to expect soon, by what earlier weeks brought; what they brought is looked up once an hour."""
+        if not policy.forecast:
+            return 0.0
+        now = self._clock.now()
+        hour, forecast = self._forecasts.get(name, (EPOCH, None))
+        if forecast is None or now - hour >= timedelta(hours=1):
+            hour = now.replace(minute=0, second=0, microsecond=0)
+            forecast = Forecast(self._logs.load(name, hour - timedelta(weeks=WEEKS), hour))
+            self._forecasts[name] = (hour, forecast)
+        return forecast.soon(now)
+
+    @query()
+    def forecast(self, *, endpoint: str, hours: int = 24) -> list[ExpectedLoad]:
+        """The load to expect in the coming hours, by what the same hours brought in the weeks before, and the replicas it takes."""
+        row = self._row(endpoint)
+        if row is None:
+            raise NotFound(f"There is no endpoint '{endpoint}'.")
+        policy = self._scope.project(name=row["project"]).spec.serving
+        now = self._clock.now().replace(minute=0, second=0, microsecond=0)
+        found = Forecast(self._logs.load(endpoint, now - timedelta(weeks=WEEKS), now))
+        moments = [now + timedelta(hours=place) for place in range(hours)]
+        return [
+            ExpectedLoad(
+                hour=at, concurrency=load, replicas=max(replicas_for(load, policy.concurrency), policy.replicas)
+            )
+            for at, load in ((moment, found.at(moment)) for moment in moments)
+        ]
+
     def _converge(self, name: str) -> int:
         """Make the target what the records say. Repeats what a crash left undone."""
         status = self._target.observe(name)
@@ -461,7 +530,7 @@ class Delivery:
             name=name,
             generation=row["generation"],
             variants=variants,
-            replicas=spec.rollout.replicas,
+            replicas=_replicas(row, spec.serving),
             log_share=percentage(spec.serving.log) if len(variants) == 1 else 1.0,  # gates judge by every request
             without_log=spec.serving.without_log,
         )
@@ -544,9 +613,17 @@ class Delivery:
 
     def _observed(self, row: Mapping[Any, Any]) -> Endpoint:
         status = self._target.observe(row["name"])
-        urls = [replica.url for replica in status.replicas if replica.ready] if status else []
+        urls = list(dict.fromkeys(replica.url for replica in status.replicas if replica.ready)) if status else []
         ready = bool(status and status.ready and status.generation == row["generation"])
         return load(Endpoint, row, urls=urls, ready=ready)
+
+
+def _replicas(row: Mapping[Any, Any], policy: ServingPolicy) -> int:
+    """How many replicas an endpoint should have: as many as were last found to be needed, within what is declared now."""
+    if not policy.scales:
+        return policy.replicas
+    last = row["replicas"]
+    return min(max(policy.replicas if last is None else last, policy.replicas), policy.most_replicas)
 
 
 def _about(rollout: Rollout) -> dict[str, Any]:

@@ -10,6 +10,7 @@ endpoints = Table(
     Column("model", String(200), nullable=False),
     Column("champion", Integer),
     Column("generation", Integer, nullable=False),
+    Column("replicas", Integer),
     Column("created_at", Instant, nullable=False),
 )
 

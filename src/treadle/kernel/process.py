@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -82,8 +82,17 @@ class Kept:
     """
 
     def __init__(
-        self, name: str, arguments: list[str], *, lock: Path, log: Path, environment: Callable[[], dict[str, str]]
+        self,
+        name: str,
+        arguments: list[str],
+        *,
+        lock: Path,
+        log: Path,
+        environment: Callable[[], dict[str, str]],
+        passed: Sequence[int] = (),
     ) -> None:
+        self._passed = passed  # open files that it inherits
+        self._leaving = 0.0
         self.name, self._arguments, self._lock, self._log, self._environment = name, arguments, lock, log, environment
         self._child: subprocess.Popen[bytes] | None = None
         self._wait, self._not_before, self._started = _FIRST_WAIT, 0.0, 0.0
@@ -126,6 +135,19 @@ class Kept:
             self._child.wait()
             self._child = None
 
+    def leave(self, grace_seconds: float = 10.0) -> None:
+        """Ask it to end. ``left`` then says whether it has."""
+        self._leaving = time.monotonic() + grace_seconds
+        if (pid := self.pid) is not None:
+            self._signal(pid, signal.SIGTERM)
+
+    def left(self) -> bool:
+        """Whether it has ended; once its grace is over, by force."""
+        pid = self.pid
+        if pid is not None and time.monotonic() > self._leaving:
+            self._signal(pid, signal.SIGKILL)
+        return pid is None
+
     def _start(self) -> None:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as output:
@@ -136,6 +158,7 @@ class Kept:
                 stderr=subprocess.STDOUT,
                 env=os.environ | self._environment(),
                 start_new_session=True,
+                pass_fds=self._passed,
             )
         self._started = time.monotonic()
         self.starts += 1

@@ -1,17 +1,16 @@
-"""The process that serves one endpoint: ``python -m treadle.platform.model_server FOLDER REPLICA``.
+"""The process that serves endpoints: ``python -m treadle.platform.model_server ORDER``.
 
-The folder is all it knows: ``spec.json`` says what to serve, ``packages/`` holds the models, ``log/`` takes the
+An endpoint's folder is all it knows: ``spec.json`` says what to serve, ``packages/`` holds the models, ``log/`` takes the
 inference log. It follows the spec by itself, so it goes on while everything else is down.
 """
 
 import asyncio
-import errno
 import importlib.util
-import json
 import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,15 +19,18 @@ from treadle.backends.runtime.onnx import OnnxRuntime
 from treadle.kernel import process
 from treadle.kernel.clock import Clock, ManualClock, SystemClock
 from treadle.kernel.entity import from_json, to_json
+from treadle.kernel.listening import offer, offer_file
 from treadle.ports.target import EndpointSpec, Replica
 from treadle.serving.clouds import routes_of
 from treadle.serving.engine import Engine, Generation
 from treadle.serving.http import HttpServer
 from treadle.serving.inference_log import LogWriter
 from treadle.serving.limits import Callers, read_callers
+from treadle.serving.order import Order
 from treadle.serving.server import ModelServer, Routes
 
-LOOK_SECONDS, RETRY_SECONDS = 0.02, 1.0
+LOOK_SECONDS, RETRY_SECONDS, SAY_SECONDS = 0.02, 1.0, 1.0
+HOLD_SECONDS = 30.0  # how long requests wait for a model that is being loaded before they are told so
 DRAIN_SECONDS, BACKLOG = 9.0, 2048
 
 
@@ -47,10 +49,12 @@ class Follower:
         self._port, self._server, self._clock = port, server, clock
         self._log = LogWriter(self._folder / "log")
         self._seen: tuple[int, int] | None = None
+        self._generation, self._said_at, self._said = 0, 0.0, -1
 
     async def follow(self) -> None:
         """Follow the spec until it is removed: what nobody wants any more ends by itself."""
         while True:
+            self._say_again()
             try:
                 stat = (self._folder / "spec.json").stat()
             except FileNotFoundError:
@@ -63,6 +67,8 @@ class Follower:
     async def _load(self) -> bool:
         """Load in a thread, so that the old generation answers meanwhile; then swap between two batches."""
         spec = from_json((self._folder / "spec.json").read_bytes(), EndpointSpec)
+        if spec.generation == self._generation:
+            return True  # only the number of replicas is another
         try:
             generation = await asyncio.to_thread(
                 Generation, spec, lambda digest: self._folder / "packages" / digest, OnnxRuntime()
@@ -75,12 +81,39 @@ class Follower:
             self._server.engines[self._folder.name] = Engine(generation, self._log, self._clock)
         else:
             engine.generation = generation
-        self._say(spec.generation)
+        self._generation = spec.generation
+        self._say()
         return True
 
-    def _say(self, generation: int) -> None:
-        url = f"http://127.0.0.1:{self._port}"
-        state = Replica(url=url, pid=os.getpid(), generation=generation, ready=True)
+    def leave(self) -> None:
+        """Be seen no longer."""
+        (self._folder / f"replica-{self._replica}.json").unlink(missing_ok=True)
+        self._generation = 0
+
+    def _say_again(self) -> None:
+        """Tell the load from time to time, while there is any."""
+        engine = self._server.engines[self._folder.name]
+        now = time.monotonic()
+        if (
+            self._generation
+            and engine is not None
+            and engine.answered != self._said
+            and now > self._said_at + SAY_SECONDS
+        ):
+            self._say()
+
+    def _say(self) -> None:
+        engine = self._server.engines[self._folder.name]
+        assert engine is not None
+        self._said_at, self._said = time.monotonic(), engine.answered
+        state = Replica(
+            url=f"http://127.0.0.1:{self._port}",
+            pid=os.getpid(),
+            generation=self._generation,
+            ready=True,
+            requests=engine.answered,
+            busy_seconds=engine.busy_nanos / 1e9,
+        )
         aside = self._folder / f".replica-{self._replica}.{os.getpid()}"
         aside.write_bytes(to_json(state))
         aside.replace(self._folder / f"replica-{self._replica}.json")
@@ -105,34 +138,24 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     port = listener.getsockname()[1]
-    following = [asyncio.ensure_future(Follower(place, port, app, clock).follow()) for place in places]
+    followers = [Follower(place, port, app, clock) for place in places]
+    following = [asyncio.ensure_future(follower.follow()) for follower in followers]
     for task in following:
         task.add_done_callback(lambda _: stop.set() if all(other.done() for other in following) else None)
-    while shared and not app.ready and not stop.is_set():
+    accept_at = loop.time() + HOLD_SECONDS
+    while shared and not app.ready and not stop.is_set() and loop.time() < accept_at:
         await asyncio.sleep(LOOK_SECONDS)
     listening = await loop.create_server(server, sock=listener, backlog=BACKLOG)
     others: list[asyncio.Future[None]] = [asyncio.ensure_future(server.sweep())]
     if meanwhile is not None:
         others.append(asyncio.ensure_future(meanwhile))
     await stop.wait()
+    for follower in followers:
+        follower.leave()
     listening.close()
     await server.drain(DRAIN_SECONDS)
     for work in (*following, *others):
         work.cancel()
-
-
-def _listen(port: int) -> socket.socket:
-    """A socket on the endpoint's own port; on any other when somebody else has taken that one."""
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(("127.0.0.1", port))
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise
-        print(f"port {port} is taken by another program; choosing another", flush=True)
-        listener.bind(("127.0.0.1", 0))
-    return listener
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
@@ -142,24 +165,26 @@ def run(work: Coroutine[Any, Any, None]) -> None:
     loop(work)
 
 
-def main(arguments: list[str]) -> None:
-    """``FOLDER REPLICA PORT``, or ``--shared ORDER`` for one of several processes that answer over one socket."""
+def main(order: Order) -> None:
+    """Serve what was ordered, until told to stop or until it is wanted no longer."""
     file = os.environ.get("TREADLE_CLOCK")
     clock: Clock = ManualClock(file=Path(file)) if file else SystemClock()
-    if arguments[0] == "--shared":
-        run(_shared(json.loads(arguments[1]), clock))
-        return
-    folder, replica, port = Path(arguments[0]), int(arguments[1]), int(arguments[2])
-    process.hold(folder / f"replica-{replica}.lock", what=f"Replica {replica} of endpoint '{folder.name}'")
-    run(serve([Place(folder, replica)], _listen(port), clock))
+    if order.kept:
+        for folder in map(Path, order.folders):
+            lock = folder / f"replica-{order.replica}.lock"
+            process.hold(lock, what=f"Replica {order.replica} of endpoint '{folder.name}'")
+    run(_serve(order, clock))
 
 
-async def _shared(order: dict[str, Any], clock: Clock) -> None:
-    listener = socket.socket(fileno=order["socket"])
-    places = [Place(Path(folder), order["replica"]) for folder in order["folders"]]
-    callers = read_callers(Path(order["callers"])) if order["callers"] else None
+async def _serve(order: Order, clock: Clock) -> None:
+    listener = socket.socket(fileno=order.socket)
+    places = [Place(Path(folder), order.replica) for folder in order.folders]
+    callers = read_callers(Path(order.callers)) if order.callers else None
+    if order.kept:
+        for place in places:
+            offer(listener, offer_file(place.folder, place.replica))
     await serve(places, listener, clock, routes=routes_of(os.environ), callers=callers, shared=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(from_json(sys.argv[1].encode(), Order))

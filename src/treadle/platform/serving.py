@@ -1,7 +1,6 @@
 """Serving models by hand: from a registry, a folder or an ONNX file, in one server of one or several processes."""
 
 import asyncio
-import json
 import os
 import re
 import shutil
@@ -32,6 +31,7 @@ from treadle.registry.service import NAME
 from treadle.serving.clouds import routes_of
 from treadle.serving.engine import Served
 from treadle.serving.limits import read_callers
+from treadle.serving.order import Order
 
 FOLLOW_SECONDS = 2.0
 SPEC = "spec.json"
@@ -171,18 +171,15 @@ def _run_workers(
     stopping: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: stopping.append(number))
-    order = {
-        "folders": [str(folder) for folder in folders],
-        "socket": listener.fileno(),
-        "callers": str(callers) if callers else None,
-    }
+    named, told = [str(folder) for folder in folders], str(callers) if callers else None
+    orders = [Order(folders=named, replica=number, socket=listener.fileno(), callers=told) for number in range(workers)]
     running: dict[int, tuple[subprocess.Popen[bytes], float]] = {}
     look_at = time.monotonic() + FOLLOW_SECONDS
     while not stopping:
-        for replica in range(workers):
+        for replica, order in enumerate(orders):
             child = running.get(replica)
             if child is None or (child[0].poll() is not None and time.monotonic() - child[1] > 1.0):
-                running[replica] = (_worker(replica, order, listener), time.monotonic())
+                running[replica] = (_worker(order), time.monotonic())
         if time.monotonic() > look_at:
             look()
             look_at = time.monotonic() + FOLLOW_SECONDS
@@ -194,15 +191,9 @@ def _run_workers(
         process.wait()
 
 
-def _worker(replica: int, order: dict[str, object], listener: socket.socket) -> subprocess.Popen[bytes]:
-    command = [
-        sys.executable,
-        "-m",
-        "treadle.platform.model_server",
-        "--shared",
-        json.dumps({**order, "replica": replica}),
-    ]
-    return subprocess.Popen(command, pass_fds=[listener.fileno()])
+def _worker(order: Order) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "treadle.platform.model_server", to_json(order).decode()]
+    return subprocess.Popen(command, pass_fds=[order.socket])
 
 
 def _listener(host: str, port: int) -> socket.socket:

@@ -33,12 +33,18 @@ class EndpointSpec(Entity):
 
 
 class Replica(Entity):
-    """One process that answers for an endpoint, as last seen."""
+    """One process that answers for an endpoint, as last seen.
+
+    ``requests`` is how many it has answered, ``busy_seconds`` what they took together: how much this grows in a second is
+    how many requests it has in hand.
+    """
 
     url: str
     pid: int
     generation: int
     ready: bool
+    requests: int = 0
+    busy_seconds: float = 0.0
 
 
 class EndpointStatus(Entity):
@@ -60,7 +66,8 @@ class Target(Protocol):
     """Makes endpoints real and keeps them so.
 
     - ``apply`` states what is wanted; it may repeat, and returns before it is true. Packages are digests of trees in
-      the blob store. No request fails because of a change from one generation to the next.
+      the blob store. No request fails because of a change from one generation to the next, nor because the number of
+      replicas changes, which is no new generation. An endpoint of 0 replicas holds its requests until one is there.
     - ``observe`` tells what is, without waiting; None for an endpoint nobody applied.
     - ``remove`` ends an endpoint; it may repeat.
     - ``tend`` does what must be done from time to time to keep endpoints real, such as restarting what died. One process

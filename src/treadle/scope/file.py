@@ -110,7 +110,8 @@ def _check_inside(path: str, field: str) -> None:
 def _check_numbers(spec: ProjectSpec) -> None:
     least = {
         "rollout.min_requests": (spec.rollout.min_requests, 0),
-        "rollout.replicas": (spec.rollout.replicas, 1),
+        "serving.replicas": (spec.serving.replicas, 0 if spec.serving.scales else 1),
+        "serving.most_replicas": (spec.serving.most_replicas, spec.serving.replicas if spec.serving.scales else 0),
         "retrain.budget_per_month": (spec.retrain.budget_per_month, 0),
         "retrain.max_depth": (spec.retrain.max_depth, 0),
         "monitoring.min_labels": (spec.monitoring.min_labels, 2),
@@ -118,6 +119,8 @@ def _check_numbers(spec: ProjectSpec) -> None:
     for field, (value, bound) in least.items():
         if value < bound:
             raise Invalid(f"Field '{field}': {value} is less than {bound}.")
+    if not spec.serving.concurrency > 0 or not math.isfinite(spec.serving.concurrency):
+        raise Invalid(f"Field 'serving.concurrency': {spec.serving.concurrency:g} is no positive number.")
     for name, parameter in spec.pipeline.parameters.items():
         if isinstance(parameter, float) and not math.isfinite(parameter):
             raise Invalid(f"Field 'pipeline.parameters.{name}': {parameter} is no finite number.")

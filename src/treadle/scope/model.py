@@ -98,7 +98,6 @@ class RolloutPolicy(Entity):
     error_margin: str = ""
     wait_for_labels: str = ""
     without_labels: Literal["promote", "hold", "roll back"] = "hold"
-    replicas: int = 1
     approve: list[Literal["production"]] = []
     two_people: bool = False
     freeze: list[str] = []
@@ -109,10 +108,20 @@ class ServingPolicy(Entity):
     """``[serving]``: ``log`` is the part of the requests whose predictions are kept, while no rollout needs them all.
 
     ``without_log`` says what happens while the log cannot be written, as on a full disk: ``refuse`` to answer, or ``serve`` unlogged.
+    With ``most_replicas`` there are from ``replicas`` (0 as well) to as many, one for every ``concurrency`` requests in hand, and with
+    ``forecast`` they are there before the load that the same hour brought in the weeks before.
     """
 
     log: str = "100%"
     without_log: Literal["refuse", "serve"] = "refuse"
+    replicas: int = 1
+    most_replicas: int = 0
+    concurrency: float = 8.0
+    forecast: bool = True
+
+    @property
+    def scales(self) -> bool:
+        return self.most_replicas > 0
 
 
 class RetrainPolicy(Entity):

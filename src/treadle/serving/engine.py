@@ -178,6 +178,7 @@ class Engine:
     def __init__(self, generation: Generation, log: LogWriter, clock: Clock) -> None:
         self.counts: Counter[tuple[str, str, str]] = Counter()  # (version, role, outcome) → rows
         self.in_hand, self.refused = 0, 0
+        self.answered, self.busy_nanos = 0, 0  # requests, and what they took together
         self.limit = ConcurrencyLimit()
         self._log, self._clock, self._said_unlogged = log, clock, -60.0
         self._threads = ThreadPoolExecutor(thread_name_prefix="model")
@@ -306,6 +307,8 @@ class Engine:
         now = time.perf_counter_ns()
         self.limit.sample((now - call.started) / 1e9, self.in_hand, now / 1e9)
         self.in_hand -= 1
+        self.answered += 1
+        self.busy_nanos += now - call.started
         try:
             call.done(result)
         except Exception:  # one caller's trouble is not the others'

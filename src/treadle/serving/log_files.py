@@ -74,6 +74,34 @@ class InferenceLogs:
         for batch in self.batches(endpoint, since, until):
             yield from batch.rows()
 
+    def load(self, endpoint: str, since: datetime, until: datetime) -> list[tuple[datetime, float]]:
+        """The hours with any requests, and how many were in hand in each's busier minutes (95 of 100 had fewer)."""
+        spent: dict[int, float] = {}  # minute → request-seconds
+        first, last = to_micros(since), to_micros(until)
+        rotated = {day.stem for day in days(self.folder(endpoint), since, until, DAY_SUFFIX)}
+        for file in [self.folder(endpoint) / f"{day}{DAY_SUFFIX}" for day in sorted(rotated)]:
+            with duckdb.connect() as connection:
+                wanted = (
+                    "SELECT epoch_us(asked_at) // 60_000_000 AS minute, sum(micros) / 1e6 FROM read_parquet(?) WHERE role != 'shadow' "
+                    "AND request NOT LIKE '%#%' AND epoch_us(asked_at) >= ? AND epoch_us(asked_at) < ? GROUP BY minute"
+                )
+                for minute, seconds in connection.execute(wanted, [str(file), first, last]).fetchall():
+                    spent[minute] = spent.get(minute, 0.0) + seconds
+        for log in files(self.folder(endpoint), since, until):
+            if log.parent.name in rotated:
+                continue
+            for batch, _ in records(log.read_bytes()):
+                if first <= batch.facts.at < last and batch.facts.role != "shadow":
+                    minute = batch.facts.at // 60_000_000
+                    spent[minute] = spent.get(minute, 0.0) + sum(batch.facts.micros) / 1e6
+        hours: dict[int, list[float]] = {}
+        for minute, seconds in spent.items():
+            hours.setdefault(minute // 60, []).append(seconds / 60)
+        return [
+            (from_micros(hour * 3_600_000_000), float(np.quantile([*loads, *[0.0] * (60 - len(loads))], 0.95)))
+            for hour, loads in sorted(hours.items())
+        ]
+
     def tail(self, endpoint: str, since: datetime) -> LogTail:
         return LogTail(self._root / endpoint / "log", since)
 

@@ -16,6 +16,13 @@ def exposition(engines: Mapping[str, Engine | None]) -> str:
             lines.append(f"treadle_predictions_total{labels} {rows}")
     lines.append("# TYPE treadle_requests_in_hand gauge")
     lines += [f"treadle_requests_in_hand{_labels(endpoint=n)} {engine.in_hand}" for n, engine in running.items()]
+    lines.append("# TYPE treadle_requests_total counter")
+    lines += [f"treadle_requests_total{_labels(endpoint=n)} {engine.answered}" for n, engine in running.items()]
+    lines.append("# TYPE treadle_request_seconds_total counter")
+    lines += [
+        f"treadle_request_seconds_total{_labels(endpoint=n)} {engine.busy_nanos / 1e9:.6f}"
+        for n, engine in running.items()
+    ]
     lines.append("# TYPE treadle_concurrency_limit gauge")
     lines += [
         f"treadle_concurrency_limit{_labels(endpoint=n)} {engine.limit.value:.1f}" for n, engine in running.items()

@@ -56,6 +56,19 @@ class TargetSuite(Suite):
         assert second.generation == 2
         assert [r.url for r in second.replicas] == [r.url for r in first.replicas]
 
+    def test_replicas_come_and_go_within_a_generation(self, target: Target, package: str) -> None:
+        target.apply(self.spec(package))
+        before = until_ready(target, "e")
+        target.apply(self.spec(package, replicas=2))
+        more = until_ready(target, "e")
+        assert (more.wanted, len(more.replicas), more.generation) == (2, 2, 1)
+        assert {replica.url for replica in more.replicas} == {before.replicas[0].url}
+        target.apply(self.spec(package))
+        until = time.monotonic() + PATIENCE_SECONDS
+        while len(until_ready(target, "e").replicas) > 1 and time.monotonic() < until:
+            time.sleep(0.02)
+        assert until_ready(target, "e").replicas == before.replicas
+
     def test_applying_the_same_again_changes_nothing(self, target: Target, package: str) -> None:
         target.apply(self.spec(package))
         before = until_ready(target, "e")

@@ -1,23 +1,35 @@
-"""Endpoints as processes of this machine: a folder each, kept alive by whoever tends the target."""
+"""Endpoints as processes of this machine: a folder each, kept alive by whoever tends the target.
 
+All replicas of an endpoint answer on one socket, which its keeper holds too: what comes while none is there waits for the
+next, and a new keeper takes the socket over from any that runs.
+"""
+
+import errno
 import os
+import select
 import socket
 import sys
+import time
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from treadle.kernel.entity import from_json, to_json
 from treadle.kernel.errors import Invalid
+from treadle.kernel.listening import offer_file, taken
 from treadle.kernel.process import Kept, holder
 from treadle.ports.blobs import Blobs
 from treadle.ports.target import EndpointSpec, EndpointStatus, Replica
 from treadle.ports.tree import fetch_tree, made_whole
+from treadle.serving.order import Order
+
+WAKE_SECONDS = 90.0  # how long a replica stays that a request has woken, unless it is wanted by then
+BACKLOG = 2048
 
 
 class LocalProcesses:
     """``local:///FOLDER``: ``FOLDER/NAME/spec.json`` is what is wanted; model servers follow it by themselves.
 
-    Ports are chosen when an endpoint is first applied and stay the same from then on.
+    An endpoint's port is chosen when it is first tended and stays the same from then on.
     """
 
     def __init__(self, url: str, blobs: Blobs, environment: dict[str, str]) -> None:
@@ -25,6 +37,9 @@ class LocalProcesses:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._blobs, self._environment = blobs, environment
         self._kept: dict[tuple[str, int], Kept] = {}
+        self._leaving: list[Kept] = []
+        self._listeners: dict[str, socket.socket] = {}
+        self._woken: dict[str, float] = {}
 
     def apply(self, spec: EndpointSpec) -> None:
         folder = self._folder / spec.name
@@ -35,54 +50,103 @@ class LocalProcesses:
             if not package.exists():
                 with made_whole(package) as aside:
                     fetch_tree(self._blobs, variant.package, aside)
-        ports = self._ports(folder)
-        ports += [_free_port() for _ in range(spec.replicas - len(ports))]
-        _write(folder / "ports.json", to_json(ports))
         _write(folder / "spec.json", to_json(spec))
 
     def observe(self, name: str) -> EndpointStatus | None:
         spec = self._spec(name)
         if spec is None:
             return None
-        seen = [self._replica(name, number) for number in range(spec.replicas)]
+        files = sorted((self._folder / name).glob("replica-*.lock"))
+        seen = [self._replica(name, int(file.stem.rpartition("-")[2])) for file in files]
         there = [replica for replica in seen if replica is not None]
         return EndpointStatus(name=name, generation=spec.generation, wanted=spec.replicas, replicas=there)
 
     def remove(self, name: str) -> None:
         (self._folder / name / "spec.json").unlink(missing_ok=True)
         for key in [key for key in self._kept if key[0] == name]:
-            self._kept.pop(key).stop()
+            self._leave(key)
 
     def endpoints(self) -> list[str]:
         return sorted(path.parent.name for path in self._folder.glob("*/spec.json"))
 
     def tend(self) -> None:
         """Start what should run and does not; stop what should not run."""
-        wanted: set[tuple[str, int]] = set()
-        for name in self.endpoints():
-            spec = self._spec(name)
-            wanted |= {(name, number) for number in range(spec.replicas)} if spec else set()
+        names = self.endpoints()
+        wanted = {(name, number) for name in names for number in range(self._replicas(name))}
         for key in wanted - self._kept.keys():
-            self._kept[key] = self._keep(*key)
+            if (listener := self._listener(key[0])) is not None:
+                self._kept[key] = self._keep(*key, listener)
         for key in self._kept.keys() - wanted:
-            self._kept.pop(key).stop()
+            self._leave(key)
         for kept in self._kept.values():
             kept.tend()
+        self._leaving = [kept for kept in self._leaving if not kept.left()]
+        for name in self._listeners.keys() - set(names):
+            self._listeners.pop(name).close()
 
     def close(self) -> None:
-        for kept in self._kept.values():
-            kept.stop()
-        self._kept.clear()
+        for key in list(self._kept):
+            self._leave(key)
+        while self._leaving:
+            self._leaving = [kept for kept in self._leaving if not kept.left()]
+            time.sleep(0.01)
+        for listener in self._listeners.values():
+            listener.close()
+        self._listeners.clear()
 
-    def _keep(self, name: str, number: int) -> Kept:
+    def _leave(self, key: tuple[str, int]) -> None:
+        kept = self._kept.pop(key)
+        kept.leave()
+        self._leaving.append(kept)
+
+    def _replicas(self, name: str) -> int:
+        """How many should run: as many as are wanted, and one where a request waits and none is."""
+        spec = self._spec(name)
+        if spec is None or spec.replicas:
+            self._woken.pop(name, None)
+            return spec.replicas if spec else 0
+        listener, now = self._listener(name), time.monotonic()
+        if name not in self._woken and listener is not None and select.select([listener], [], [], 0)[0]:
+            self._woken[name] = now
+        return int(now - self._woken.get(name, -WAKE_SECONDS) < WAKE_SECONDS)
+
+    def _listener(self, name: str) -> socket.socket | None:
+        """The endpoint's socket; None while one who has it does not give it."""
+        if name not in self._listeners:
+            folder = self._folder / name
+            numbers = [int(file.stem.rpartition("-")[2]) for file in folder.glob("replica-*.lock") if holder(file)]
+            given = next((found for number in numbers if (found := taken(offer_file(folder, number)))), None)
+            if given is None and numbers:
+                return None
+            self._listeners[name] = given or self._bound(folder)
+        return self._listeners[name]
+
+    def _bound(self, folder: Path) -> socket.socket:
+        """A socket on the endpoint's own port; on any other when somebody else has taken that one."""
+        file = folder / "port.json"
+        port = from_json(file.read_bytes(), int) if file.exists() else 0
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            listener.bind(("127.0.0.1", 0))
+        listener.listen(BACKLOG)
+        _write(file, to_json(listener.getsockname()[1]))
+        return listener
+
+    def _keep(self, name: str, number: int, listener: socket.socket) -> Kept:
         folder = self._folder / name
-        port = self._ports(folder)[number]
+        order = Order(folders=[str(folder)], replica=number, socket=listener.fileno(), kept=True)
         return Kept(
             f"{name}/{number}",
-            [sys.executable, "-m", "treadle.platform.model_server", str(folder), str(number), str(port)],
+            [sys.executable, "-m", "treadle.platform.model_server", to_json(order).decode()],
             lock=folder / f"replica-{number}.lock",
             log=folder / f"replica-{number}.log",
             environment=lambda: self._environment,
+            passed=[listener.fileno()],
         )
 
     def _replica(self, name: str, number: int) -> Replica | None:
@@ -101,19 +165,9 @@ class LocalProcesses:
         except FileNotFoundError:
             return None
 
-    def _ports(self, folder: Path) -> list[int]:
-        file = folder / "ports.json"
-        return from_json(file.read_bytes(), list[int]) if file.exists() else []
-
 
 def _write(file: Path, content: bytes) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     aside = file.with_name(f".{file.name}.{os.getpid()}")
     aside.write_bytes(content)
     aside.replace(file)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -51,6 +51,7 @@ def upgrade() -> None:
         sa.Column("model", sa.String(length=200), nullable=False),
         sa.Column("champion", sa.Integer(), nullable=True),
         sa.Column("generation", sa.Integer(), nullable=False),
+        sa.Column("replicas", sa.Integer(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
