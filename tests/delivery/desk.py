@@ -31,6 +31,18 @@ AUC = Requirement(id="R1", metric="roc_auc", at_least=0.6)
 START = timedelta(days=10_000)
 
 
+def register(platform: Embedded, project: str, package: str | None = None) -> ModelVersion:
+    """A version from a verdict that is written straight into its table: nothing is trained."""
+    verdict = f"verdict_{uuid4().hex[:20]}"
+    package = package or platform.blobs.put(verdict.encode())
+    row: dict[str, Any] = {"id": verdict, "run": f"run of {verdict[-4:]}", "project": project, "package": package}
+    row |= {"holdout": "none", "job": "none", "state": "given", "outcome": "passed", "reason": "", "rows": 0}
+    row |= {"findings": to_text([]), "at": platform.clock.now(), "actor": "tests"}
+    with platform.database.write() as transaction:
+        transaction.execute(evaluations.insert().values(row))
+    return platform.registry.register(verdict=verdict)
+
+
 class Desk:
     """Acts on a platform as people and clients would."""
 
@@ -54,15 +66,7 @@ class Desk:
         self.platform.scope.declare(spec=spec, folder="/somewhere")
 
     def register(self, package: str | None = None) -> ModelVersion:
-        """A version from a verdict that is written straight into its table: nothing is trained."""
-        verdict = f"verdict_{uuid4().hex[:20]}"
-        package = package or self.platform.blobs.put(verdict.encode())
-        row: dict[str, Any] = {"id": verdict, "run": f"run of {verdict[-4:]}", "project": self.name, "package": package}
-        row |= {"holdout": "none", "job": "none", "state": "given", "outcome": "passed", "reason": "", "rows": 0}
-        row |= {"findings": to_text([]), "at": self.clock.now(), "actor": "tests"}
-        with self.platform.database.write() as transaction:
-            transaction.execute(evaluations.insert().values(row))
-        return self.platform.registry.register(verdict=verdict)
+        return register(self.platform, self.name, package)
 
     def live(self) -> ModelVersion:
         """A first version, deployed."""

@@ -18,6 +18,7 @@ ZERO_GRACE = timedelta(seconds=30)
 USED = 0.7  # of what a replica is good for, so that there is room until the next one is ready
 PANIC_AT = 2.0  # times what is there
 MOST_DOWN = 2  # at most halved in one tick
+TOLERANCE = 1.1  # a replica goes only when the others would do for so many times the load
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ class Autoscaler:
             self._panic_most = max(self._panic_most, urgent, usual, ready)
             wanted, reason = self._panic_most, f"{panic:.1f} requests in hand over {PANIC.seconds} s"
         else:
-            wanted = max(usual, len(there) // MOST_DOWN)
+            eased = replicas_for(stable * TOLERANCE, self.scale.concurrency)
+            wanted = max(min(eased, max(usual, len(there))), len(there) // MOST_DOWN)
             reason = f"{stable:.1f} requests in hand over {STABLE.seconds} s"
             if not usual and now - max(self._busy_at, self._started) < STABLE + ZERO_GRACE:
                 wanted = max(wanted, min(1, len(there)))  # the last one stays a while
@@ -83,7 +85,7 @@ class Autoscaler:
         busy = sum(seconds - min(self._seen.get(pid, 0.0), seconds) for pid, seconds in spent.items())
         if now > self._looked:
             self._samples.append((self._looked, now, busy))
-        if busy > 0:
+        if busy > 0 or (spent and not self._seen):  # a request has woken one
             self._busy_at = now
         self._seen, self._looked = dict(spent), now
         while self._samples and self._samples[0][1] <= now - STABLE:
