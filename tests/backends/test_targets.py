@@ -28,7 +28,7 @@ class TestMemory(TargetSuite):
 
     @pytest.fixture
     def make(self, blobs: Blobs) -> Callable[[], Target]:
-        only: Target = backend("target", "memory:", blobs, {})
+        only: Target = backend("target", "memory:", blobs, Path(), {})
         return lambda: only
 
     @pytest.fixture
@@ -41,7 +41,7 @@ class TestLocalProcesses(TargetSuite):
 
     @pytest.fixture
     def make(self, blobs: Blobs, tmp_path: Path) -> Callable[[], Target]:
-        return lambda: backend("target", f"local://{tmp_path / 'endpoints'}", blobs, {})
+        return lambda: backend("target", "local:", blobs, tmp_path / "endpoints", {})
 
     @pytest.fixture
     def package(self, blobs: Blobs, tmp_path: Path) -> str:

@@ -21,13 +21,16 @@ def up(
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 5000,
     database: Annotated[str, typer.Option(help="Where records live, such as postgresql://… (default: SQLite).")] = "",
     blobs: Annotated[str, typer.Option(help="Where bytes live, such as s3://… (default: the home's disk).")] = "",
+    target: Annotated[
+        str, typer.Option(help="Where models are served, such as kubernetes://… (default: processes of this machine).")
+    ] = "",
 ) -> None:
     """Run everything: server, worker and model servers. Ends with Ctrl-C."""
     from treadle.platform.settings import settings_for
     from treadle.platform.supervisor import Address, Supervisor
     from treadle.platform.wiring import Embedded
 
-    settings = settings_for(home_of(home), database=database, blobs=blobs)
+    settings = settings_for(home_of(home), database=database, blobs=blobs, target=target)
     address = Address(host, port)
     supervisor = Supervisor(settings, address)
     supervisor.check_port()

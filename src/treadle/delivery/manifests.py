@@ -4,11 +4,12 @@ from typing import Any
 
 from treadle.kernel.errors import Invalid
 from treadle.ports.target import EndpointSpec, Variant
+from treadle.serving.log_access import LOG_TOKEN
 
 PORT, PORT_NAME, STATE = 8080, "http", "/var/lib/treadle"
 READY, LIVE = "/ping", "/"
 _USER = 65532
-_NAME, _VERSION, _ROLE = "app.kubernetes.io/name", "treadle/version", "treadle/role"
+NAME, VERSION, ROLE = "app.kubernetes.io/name", "treadle/version", "treadle/role"
 
 Manifest = dict[str, Any]
 
@@ -27,16 +28,34 @@ def render(
         )
     if len(spec.variants) > 1 and not gateway:
         raise Invalid(f"Endpoint '{spec.name}' is rolling a version out; a --gateway is needed to weigh its variants.")
+    found = workload(spec, image)
+    champion = next(variant for variant in spec.variants if variant.role == "champion")
+    found += [_scaler(spec, champion, most_replicas), *switches(spec, gateway)]
+    return [placed(manifest, namespace) for manifest in found]
+
+
+def workload(spec: EndpointSpec, image: str, *, log_secret: str = "") -> list[Manifest]:
+    """What runs: for each variant a Deployment and a Service, and what keeps them safe.
+
+    With a ``log_secret`` (the name of a Secret that holds a ``token``) the inference log may be read by who has the token.
+    """
     found: list[Manifest] = []
     for variant in spec.variants:
-        found += [_deployment(spec, variant, image), _service(spec, variant)]
+        found += [_deployment(spec, variant, image, log_secret), _service(spec, variant)]
+    return [*found, _budget(spec), _network(spec)]
+
+
+def switches(spec: EndpointSpec, gateway: str) -> list[Manifest]:
+    """What decides who gets the requests: the endpoint's own Service, which is the champion's, and with a gateway a route."""
     champion = next(variant for variant in spec.variants if variant.role == "champion")
-    found += [_scaler(spec, champion, most_replicas), _budget(spec), _network(spec)]
-    if gateway:
-        found.append(_route(spec, gateway))
-    for manifest in found:
-        manifest["metadata"]["namespace"] = namespace
-    return found
+    service = _service(spec, champion)
+    service["metadata"] = {"name": spec.name, "labels": {NAME: spec.name}}
+    return [service, _route(spec, gateway)] if gateway else [service]
+
+
+def placed(manifest: Manifest, namespace: str) -> Manifest:
+    manifest["metadata"]["namespace"] = namespace
+    return manifest
 
 
 def render_kserve(spec: EndpointSpec, image: str, *, namespace: str = "default") -> list[Manifest]:
@@ -51,7 +70,7 @@ def render_kserve(spec: EndpointSpec, image: str, *, namespace: str = "default")
     }
     if newest.role == "candidate":
         predictor["canaryTrafficPercent"] = round(newest.weight * 100)
-    metadata = {"name": spec.name, "namespace": namespace, "labels": {_NAME: spec.name}}
+    metadata = {"name": spec.name, "namespace": namespace, "labels": {NAME: spec.name}}
     return [
         {
             "apiVersion": "serving.kserve.io/v1beta1",
@@ -62,11 +81,11 @@ def render_kserve(spec: EndpointSpec, image: str, *, namespace: str = "default")
     ]
 
 
-def _deployment(spec: EndpointSpec, variant: Variant, image: str) -> Manifest:
-    labels = {**_selector(spec, variant), _ROLE: variant.role}
+def _deployment(spec: EndpointSpec, variant: Variant, image: str, log_secret: str = "") -> Manifest:
+    labels = {**_selector(spec, variant), ROLE: variant.role}
     pod = {
         "automountServiceAccountToken": False,
-        "terminationGracePeriodSeconds": 15,
+        "terminationGracePeriodSeconds": 20,
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": _USER,
@@ -74,15 +93,15 @@ def _deployment(spec: EndpointSpec, variant: Variant, image: str) -> Manifest:
             "fsGroup": _USER,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(variant, image)],
+        "containers": [_container(variant, image, log_secret)],
         "volumes": _volumes(),
     }
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": _named(spec, variant), "labels": labels},
+        "metadata": {"name": name_of(spec, variant), "labels": labels},
         "spec": {
-            "replicas": _replicas(spec, variant),
+            "replicas": replicas_of(spec, variant),
             "selector": {"matchLabels": _selector(spec, variant)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
             "template": {"metadata": {"labels": labels}, "spec": pod},
@@ -90,13 +109,18 @@ def _deployment(spec: EndpointSpec, variant: Variant, image: str) -> Manifest:
     }
 
 
-def _container(variant: Variant, image: str) -> Manifest:
+def _container(variant: Variant, image: str, log_secret: str = "") -> Manifest:
+    token = {"secretKeyRef": {"name": log_secret, "key": "token"}}
     model, _, number = variant.version.partition(":")
     return {
         "name": "model",
         "image": image.format(model=model, number=number),
         "args": ["serve"],  # the model, the address and the state's place are the image's own
-        "env": [{"name": "PORT", "value": str(PORT)}],
+        "env": [
+            {"name": "PORT", "value": str(PORT)},
+            *([{"name": LOG_TOKEN, "valueFrom": token}] if log_secret else []),
+        ],
+        "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},  # until nobody sends anything here any more
         "ports": [{"name": PORT_NAME, "containerPort": PORT}],
         "startupProbe": {"httpGet": {"path": READY, "port": PORT_NAME}, "periodSeconds": 1, "failureThreshold": 60},
         "readinessProbe": {"httpGet": {"path": READY, "port": PORT_NAME}, "periodSeconds": 2},
@@ -119,7 +143,7 @@ def _service(spec: EndpointSpec, variant: Variant) -> Manifest:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": _named(spec, variant), "labels": _selector(spec, variant)},
+        "metadata": {"name": name_of(spec, variant), "labels": _selector(spec, variant)},
         "spec": {
             "selector": _selector(spec, variant),
             "ports": [{"name": PORT_NAME, "port": 80, "targetPort": PORT_NAME}],
@@ -132,9 +156,9 @@ def _scaler(spec: EndpointSpec, champion: Variant, most: int) -> Manifest:
     return {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
-        "metadata": {"name": _named(spec, champion), "labels": {_NAME: spec.name}},
+        "metadata": {"name": name_of(spec, champion), "labels": {NAME: spec.name}},
         "spec": {
-            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": _named(spec, champion)},
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name_of(spec, champion)},
             "minReplicas": spec.replicas,
             "maxReplicas": max(most or 4 * spec.replicas, spec.replicas),
             "metrics": [cpu],
@@ -147,8 +171,8 @@ def _budget(spec: EndpointSpec) -> Manifest:
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
-        "metadata": {"name": spec.name, "labels": {_NAME: spec.name}},
-        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {_NAME: spec.name}}},
+        "metadata": {"name": spec.name, "labels": {NAME: spec.name}},
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {NAME: spec.name}}},
     }
 
 
@@ -157,9 +181,9 @@ def _network(spec: EndpointSpec) -> Manifest:
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": {"name": spec.name, "labels": {_NAME: spec.name}},
+        "metadata": {"name": spec.name, "labels": {NAME: spec.name}},
         "spec": {
-            "podSelector": {"matchLabels": {_NAME: spec.name}},
+            "podSelector": {"matchLabels": {NAME: spec.name}},
             "policyTypes": ["Ingress", "Egress"],
             "ingress": [{"ports": [{"port": PORT_NAME}]}],
         },
@@ -172,13 +196,13 @@ def _route(spec: EndpointSpec, gateway: str) -> Manifest:
     weights = [round(variant.weight * 10_000) for variant in answering]
     weights[0] += 10_000 - sum(weights)
     backends = [
-        {"name": _named(spec, variant), "port": 80, "weight": weight}
+        {"name": name_of(spec, variant), "port": 80, "weight": weight}
         for variant, weight in zip(answering, weights, strict=True)
     ]
     rule: Manifest = {"matches": [{"path": {"type": "PathPrefix", "value": f"/{spec.name}"}}], "backendRefs": backends}
     rewrite = {"type": "URLRewrite", "urlRewrite": {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}}}
     mirrors = [
-        {"type": "RequestMirror", "requestMirror": {"backendRef": {"name": _named(spec, variant), "port": 80}}}
+        {"type": "RequestMirror", "requestMirror": {"backendRef": {"name": name_of(spec, variant), "port": 80}}}
         for variant in spec.variants
         if variant.role == "shadow"
     ]
@@ -186,20 +210,21 @@ def _route(spec: EndpointSpec, gateway: str) -> Manifest:
     return {
         "apiVersion": "gateway.networking.k8s.io/v1",
         "kind": "HTTPRoute",
-        "metadata": {"name": spec.name, "labels": {_NAME: spec.name}},
+        "metadata": {"name": spec.name, "labels": {NAME: spec.name}},
         "spec": {"parentRefs": [{"name": gateway}], "rules": [rule]},
     }
 
 
-def _replicas(spec: EndpointSpec, variant: Variant) -> int:
+def replicas_of(spec: EndpointSpec, variant: Variant) -> int:
     """As many as its part of the requests needs; a shadow sees them all."""
     part = 1.0 if variant.role == "shadow" else variant.weight
     return max(1, -(-round(spec.replicas * part * 100) // 100))
 
 
 def _selector(spec: EndpointSpec, variant: Variant) -> dict[str, str]:
-    return {_NAME: spec.name, _VERSION: variant.version.rpartition(":")[2]}
+    return {NAME: spec.name, VERSION: variant.version.rpartition(":")[2]}
 
 
-def _named(spec: EndpointSpec, variant: Variant) -> str:
+def name_of(spec: EndpointSpec, variant: Variant) -> str:
+    """What a variant's Deployment and Service are called."""
     return f"{spec.name}-{variant.version.rpartition(':')[2]}"

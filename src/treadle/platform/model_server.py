@@ -26,6 +26,7 @@ from treadle.serving.engine import Engine, Generation
 from treadle.serving.http import HttpServer
 from treadle.serving.inference_log import LogWriter
 from treadle.serving.limits import Callers, read_callers
+from treadle.serving.log_access import LOG_TOKEN, LogAccess
 from treadle.serving.order import Order
 from treadle.serving.server import ModelServer, Routes
 
@@ -133,7 +134,8 @@ async def serve(
 
     Where others answer on a ``shared`` socket too, nothing is taken from it until the models are loaded.
     """
-    app = ModelServer(*(place.folder.name for place in places), routes=routes, callers=callers)
+    access = LogAccess(places[0].folder / "log", os.environ.get(LOG_TOKEN, ""))
+    app = ModelServer(*(place.folder.name for place in places), routes=routes, callers=callers, log=access)
     server, stop, loop = HttpServer(app.handle), asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)

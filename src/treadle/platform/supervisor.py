@@ -46,7 +46,7 @@ class Supervisor:
         self._environment: Callable[[], dict[str, str]] = lambda: environment
         blobs = backend("blobs", settings.blobs or f"file://{settings.folder / 'blobs'}")
         clock = {key: value for key, value in environment.items() if key == "TREADLE_CLOCK"}
-        self._target = backend("target", settings.target or f"local://{settings.folder / 'endpoints'}", blobs, clock)
+        self._target = backend("target", settings.target or "local:", blobs, settings.folder / "endpoints", clock)
         self._kept = [
             self._keep("server", ["treadle.cli.server", address.host, str(address.port)]),
             self._keep("worker", ["treadle.platform.worker"]),

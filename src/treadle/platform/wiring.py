@@ -97,7 +97,7 @@ class Embedded(Services):
         self.blobs = backend("blobs", settings.blobs or f"file://{home / 'blobs'}")
         self.executor = backend("executor", settings.executor or f"forkserver://{home / 'jobs'}")
         clock = {key: value for key, value in settings.environment().items() if key == "TREADLE_CLOCK"}
-        self.target = backend("target", settings.target or f"local://{home / 'endpoints'}", self.blobs, clock)
+        self.target = backend("target", settings.target or "local:", self.blobs, home / "endpoints", clock)
         runtime, exporter = backend("runtime", "onnx:"), backend("exporter", "sklearn:")
         logs = InferenceLogs(home / "endpoints")
         self.events = Events(self.database, self.clock)

@@ -4,6 +4,8 @@ from typing import Literal, Protocol
 
 from treadle.kernel.entity import Entity
 
+Role = Literal["champion", "candidate", "shadow"]
+
 
 class Variant(Entity):
     """One model version inside an endpoint, and its part in the traffic.
@@ -14,7 +16,7 @@ class Variant(Entity):
 
     version: str
     package: str
-    role: Literal["champion", "candidate", "shadow"] = "champion"
+    role: Role = "champion"
     weight: float = 1.0
 
 
@@ -73,6 +75,7 @@ class Target(Protocol):
     - ``tend`` does what must be done from time to time to keep endpoints real, such as restarting what died. One process
       at a time tends a target; a target with a controller of its own needs none and does nothing.
     - What was applied survives this process: another instance over the same place sees it.
+    - What an endpoint's replicas log is brought to ``FOLDER/NAME/log`` on this machine, FOLDER being what the target is made with.
     """
 
     def apply(self, spec: EndpointSpec) -> None: ...

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from treadle.kernel.errors import Invalid, NotFound, TreadleError, Unavailable
-from treadle.serving import open_inference
+from treadle.serving import log_access, open_inference
 from treadle.serving.engine import Answer, Engine
 from treadle.serving.http import BYTES, JSON, TEXT, Exchange
 from treadle.serving.limits import Callers, Limited
+from treadle.serving.log_access import LogAccess
 from treadle.serving.metrics import exposition
 from treadle.serving.rows import Rows
 
@@ -62,13 +63,19 @@ class ModelServer:
     The first model is the one that paths without a model's name mean.
     """
 
-    def __init__(self, *names: str, routes: Routes | None = None, callers: Callers | None = None) -> None:
+    def __init__(
+        self,
+        *names: str,
+        routes: Routes | None = None,
+        callers: Callers | None = None,
+        log: LogAccess | None = None,
+    ) -> None:
         routes = routes or Routes()
         self.engines: dict[str, Engine | None] = dict.fromkeys(names)
         self._first = names[0]
         self._score = {"/invocations", *routes.score}
         self._health = {*_READY, *routes.health}
-        self._callers = callers
+        self._callers, self._log = callers, log
         self._version = version("treadle")
         self._prefix, self._numbers = os.urandom(6).hex(), count()
 
@@ -147,12 +154,26 @@ class ModelServer:
             if not self.ready:
                 raise self._loading(self._first)
             return exchange.reply(200, exposition(self.engines).encode(), head=TEXT)
+        if path.startswith(log_access.PATH) and self._log is not None:
+            return self._read_log(self._log, exchange)
         if path.startswith("/v1/models/"):
             name = path.removeprefix("/v1/models/")
             return _tell_ready(exchange, {"name": name}, self._known(name) is not None)
         if path.startswith("/v2/models/"):
             return self._look_at_model(exchange)
         raise NotFound(f"There is no {path[:80]} here.")
+
+    def _read_log(self, access: LogAccess, exchange: Exchange) -> None:
+        """The log's files, or one file's bytes from a place on."""
+        headers = dict(exchange.headers)
+        access.check(headers.get(log_access.TOKEN_HEADER))
+        path = exchange.path.removeprefix(log_access.PATH).strip("/")
+        if not path:
+            return exchange.reply(200, _encode(access.files()))
+        start = headers.get(log_access.FROM_HEADER, b"0")
+        if not start.isdigit():
+            raise Invalid("The header X-Treadle-Log-From is no place in a file.")
+        return exchange.reply(200, access.read(path, int(start)), head=BYTES)
 
     def _look_at_model(self, exchange: Exchange) -> None:
         name, *rest = exchange.path.removeprefix("/v2/models/").split("/")

@@ -11,7 +11,6 @@ import socket
 import sys
 import time
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from treadle.kernel.entity import from_json, to_json
 from treadle.kernel.errors import Invalid
@@ -27,13 +26,13 @@ BACKLOG = 2048
 
 
 class LocalProcesses:
-    """``local:///FOLDER``: ``FOLDER/NAME/spec.json`` is what is wanted; model servers follow it by themselves.
+    """``local:``: ``FOLDER/NAME/spec.json`` is what is wanted; model servers follow it by themselves.
 
     An endpoint's port is chosen when it is first tended and stays the same from then on.
     """
 
-    def __init__(self, url: str, blobs: Blobs, environment: dict[str, str]) -> None:
-        self._folder = Path(unquote(urlsplit(url).path))
+    def __init__(self, url: str, blobs: Blobs, folder: Path, environment: dict[str, str]) -> None:
+        self.url, self._folder = url, folder
         self._folder.mkdir(parents=True, exist_ok=True)
         self._blobs, self._environment = blobs, environment
         self._kept: dict[tuple[str, int], Kept] = {}

@@ -1,5 +1,7 @@
 """Endpoints that exist only in this process, at once what they should be: for tests and simulations."""
 
+from pathlib import Path
+
 from treadle.ports.blobs import Blobs
 from treadle.ports.target import EndpointSpec, EndpointStatus, Replica
 
@@ -7,8 +9,8 @@ from treadle.ports.target import EndpointSpec, EndpointStatus, Replica
 class Memory:
     """``memory:``"""
 
-    def __init__(self, url: str, blobs: Blobs, environment: dict[str, str]) -> None:
-        self.url, self._blobs, self._environment = url, blobs, environment
+    def __init__(self, url: str, blobs: Blobs, folder: Path, environment: dict[str, str]) -> None:
+        self.url, self._blobs, self._folder, self._environment = url, blobs, folder, environment
         self.specs: dict[str, EndpointSpec] = {}
 
     def apply(self, spec: EndpointSpec) -> None:
