@@ -1,4 +1,4 @@
-"""The verbs that put models to use by hand: serve, predict, build."""
+"""The verbs that put models to use by hand: package, serve, predict, build."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,9 +12,47 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
+    app.command()(package)
     app.command()(serve)
     app.command()(predict)
     app.command()(build)
+
+
+def package(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="An MLflow folder, a SavedModel, FILE.py:Class, or an .onnx, .keras, .pt2, .skops, .json, .ubj, .txt or .pkl file."
+        ),
+    ],
+    to: Annotated[Path, typer.Option(help="The model folder to make.")],
+    example: Annotated[
+        Path | None,
+        typer.Option(help="Parquet or CSV: rows as the model takes them, to compare on and to know drift by."),
+    ] = None,
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", help="What an output is the probability of, in order; once for each.")
+    ] = None,
+    files: Annotated[Path | None, typer.Option(help="The folder that a Python class loads.")] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run code that the source holds: a pickle, a Python class.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Make a model folder from a saved model, for serve, predict and build. ONNX wherever it can be, checked on real rows."""
+    from treadle.platform import packaging
+
+    with progress_bar(json) as progress:
+        progress("packaging", 0, 1)
+        found = packaging.package(source, to, example=example, trusted=trust, files=files, classes=tuple(classes or ()))
+    if json:
+        print_json(found)
+        return
+    compared = "" if found.parity is None else f"; differs from the original by at most {found.parity:.2g}"
+    console.print(
+        f"[bold]{found.folder}[/]: {found.inputs} inputs, gives {found.output}, run by {found.runtime}{compared}."
+    )
+    console.print(f"treadle serve {found.folder}")
 
 
 def serve(
@@ -29,6 +67,9 @@ def serve(
     ] = None,
     host: Annotated[str, typer.Option(envvar="TREADLE_SERVE_HOST", help="The address to listen on.")] = "127.0.0.1",
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that answer on the one port.")] = 1,
+    trust: Annotated[
+        list[str] | None, typer.Option(help="A model's name whose Python code may run here; may be repeated.")
+    ] = None,
     callers: Annotated[
         Path | None, typer.Option(help="A TOML file of [[caller]] tables: who may ask, and how often.")
     ] = None,
@@ -51,11 +92,14 @@ def serve(
 
     from treadle.kernel.errors import Invalid
     from treadle.platform import serving
+    from treadle.platform.runtimes import TRUST
     from treadle.serving.clouds import port_of
 
     if host not in ("127.0.0.1", "localhost", "::1") and callers is None and not open:
         raise Invalid(f"--host {host} would let anybody ask. Name who may with --callers, or say --open.")
     wanted = port_of(os.environ) if port is None else port
+    if trust:
+        os.environ[TRUST] = ",".join([*trust, *filter(None, [os.environ.get(TRUST)])])
 
     def told(asked: "list[Asked]") -> None:
         for one in asked:

@@ -20,8 +20,9 @@ from uuid import NAMESPACE_URL, uuid5
 
 import treadle
 from treadle.delivery.oci import Entry, Image, ImageConfig, Layer, write_archive
-from treadle.kernel.entity import to_json
+from treadle.kernel.entity import from_json, to_json
 from treadle.kernel.errors import Invalid, missing_extra
+from treadle.ports.runtime import SIGNATURE, Signature
 from treadle.registry.bom import library
 
 PORT, USER, STATE, MODEL = 8080, 65532, "/var/lib/treadle", "opt/ml/model"
@@ -88,7 +89,12 @@ def write(name: str, version: str, model: Path, to: Path, tag: str, told: Callab
 
 
 def _content(version: str, model: Path) -> Content:
-    distributions = list(_distributions("treadle", ["serve"]))
+    runtime = from_json((model / SIGNATURE).read_bytes(), Signature).runtime
+    if runtime == "python":
+        raise Invalid(
+            f"'{version}' is Python code, and what it needs is not known. Package it as ONNX, or build its image by hand."
+        )
+    distributions = list(_distributions("treadle", ["serve"] if runtime == "onnx" else ["train"]))
     ours = next(one for one in distributions if _named(one) == "treadle")
     system, libraries = _interpreter()
     packages, shared = [], set[Path]()

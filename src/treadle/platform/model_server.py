@@ -15,11 +15,11 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from treadle.backends.runtime.onnx import OnnxRuntime
 from treadle.kernel import process
 from treadle.kernel.clock import Clock, ManualClock, SystemClock
 from treadle.kernel.entity import from_json, to_json
 from treadle.kernel.listening import offer, offer_file
+from treadle.platform.runtimes import Runtimes, trusted
 from treadle.ports.target import EndpointSpec, Replica
 from treadle.serving.clouds import routes_of
 from treadle.serving.engine import Engine, Generation
@@ -49,6 +49,7 @@ class Follower:
         self._folder, self._replica = place
         self._port, self._server, self._clock = port, server, clock
         self._log = LogWriter(self._folder / "log")
+        self._runtime = Runtimes(trusted=trusted(self._folder.name))
         self._seen: tuple[int, int] | None = None
         self._generation, self._said_at, self._said = 0, 0.0, -1
 
@@ -72,7 +73,7 @@ class Follower:
             return True  # only the number of replicas is another
         try:
             generation = await asyncio.to_thread(
-                Generation, spec, lambda digest: self._folder / "packages" / digest, OnnxRuntime()
+                Generation, spec, lambda digest: self._folder / "packages" / digest, self._runtime
             )
         except Exception as error:
             print(f"generation {spec.generation} cannot be loaded: {error}", flush=True)

@@ -23,6 +23,7 @@ from treadle.kernel.errors import Invalid, NotFound, TreadleError
 from treadle.platform import model_server
 from treadle.platform.image import write
 from treadle.platform.model_server import Place, serve
+from treadle.platform.runtimes import Runtimes, trusted
 from treadle.platform.wiring import Services
 from treadle.ports.runtime import GRAPH, SIGNATURE, open_model
 from treadle.ports.target import EndpointSpec, Variant
@@ -83,7 +84,7 @@ def open_served(asked: Asked, state: Path, services: Callable[[], Services]) -> 
     """A model in memory, to be asked without a server."""
     folder = state / asked.name / "packages" / asked.package
     put(asked, folder, services)
-    signature, model = open_model(folder, OnnxRuntime())
+    signature, model = open_model(folder, Runtimes(trusted=trusted(asked.name)))
     return Served(Variant(version=asked.version, package=asked.package), 1, signature, model)
 
 
@@ -209,14 +210,16 @@ def _listener(host: str, port: int) -> socket.socket:
 
 def _in_files(path: Path) -> Asked:
     bare = path.suffix == ".onnx" and path.is_file()
-    if bare or ((path / GRAPH).is_file() and (path / SIGNATURE).is_file()):
+    if bare or (path / SIGNATURE).is_file():
         name, digest = path.stem if bare else path.resolve().name, tree_digest(path)
         return Asked(name, f"{name}:{digest[:12]}", digest, path)
     if not path.exists():
         raise NotFound(
             f"There is no '{path}'. Name a model folder, an .onnx file, or a version: NAME:NUMBER or NAME@ALIAS."
         )
-    raise Invalid(f"'{path}' is no model folder: '{GRAPH}' and '{SIGNATURE}' are wanted in it.")
+    raise Invalid(
+        f"'{path}' is no model folder: there is no '{SIGNATURE}' in it. Make one with: treadle package {path}"
+    )
 
 
 def put(asked: Asked, folder: Path, services: Callable[[], Services]) -> None:

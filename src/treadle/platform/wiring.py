@@ -20,6 +20,7 @@ from treadle.kernel.event import acting
 from treadle.loop.service import Loop
 from treadle.monitoring.service import Monitoring
 from treadle.pipelines.service import STEP_JOB, Pipelines
+from treadle.platform.runtimes import Exporters, Runtimes
 from treadle.platform.settings import Settings, backend
 from treadle.ports.blobs import Blobs
 from treadle.ports.executor import Launch
@@ -98,7 +99,7 @@ class Embedded(Services):
         self.executor = backend("executor", settings.executor or f"forkserver://{home / 'jobs'}")
         clock = {key: value for key, value in settings.environment().items() if key == "TREADLE_CLOCK"}
         self.target = backend("target", settings.target or "local:", self.blobs, home / "endpoints", clock)
-        runtime, exporter = backend("runtime", "onnx:"), backend("exporter", "sklearn:")
+        runtime, exporter = Runtimes(), Exporters()
         logs = InferenceLogs(home / "endpoints")
         self.events = Events(self.database, self.clock)
         base = (self.database, self.events)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from treadle.kernel.entity import Entity, from_json
 
 GRAPH, SIGNATURE = "model.onnx", "signature.json"
+FILES = {"onnx": GRAPH, "skops": "model.skops", "python": "code"}
+"""What a runtime loads, by its name in the model folder."""
 
 
 class Field(Entity):
@@ -71,11 +73,20 @@ class Columns(Mapping[str, NDArray[Any]]):
 
 
 class Signature(Entity):
-    """What a model takes and gives. ``output`` is a probability of the positive class, one per class, a value, or several."""
+    """What a model takes and gives. ``output`` is a probability of the positive class, one per class, a value, or several.
+
+    ``runtime`` names what runs it.
+    """
 
     inputs: list[Field]
     output: Literal["probability", "probabilities", "value", "values"]
     classes: list[str] = []
+    runtime: str = "onnx"
+
+    @property
+    def file(self) -> str:
+        """The model's place in its folder."""
+        return FILES.get(self.runtime, GRAPH)
 
 
 class LoadedModel(Protocol):
@@ -85,20 +96,32 @@ class LoadedModel(Protocol):
 
 
 class Runtime(Protocol):
-    """Loads a model file with its signature. Loading executes no code from the file."""
+    """Loads a model file with its signature. Loading executes no code from the file, but of a model that is trusted by name."""
 
     def load(self, file: Path, signature: Signature) -> LoadedModel: ...
 
 
 def open_model(folder: Path, runtime: "Runtime") -> tuple[Signature, LoadedModel]:
-    """Open a model folder: every one holds a graph and its signature under these names."""
+    """Open a model folder: every one holds a signature, and what that names."""
     signature = from_json((folder / SIGNATURE).read_bytes(), Signature)
-    return signature, runtime.load(folder / GRAPH, signature)
+    return signature, runtime.load(folder / signature.file, signature)
+
+
+class Exported(NamedTuple):
+    """The content of a model's file, and the signature with the runtime that it is for."""
+
+    content: bytes
+    signature: Signature
 
 
 class Exporter(Protocol):
-    """Turns a trained estimator into a model file. Raises Invalid when it cannot, saying which part stands in the way."""
+    """Turns a trained estimator into a model file. Raises Invalid when it cannot, saying which part stands in the way.
 
-    def export(self, estimator: Any, signature: Signature) -> bytes: ...
+    ``describe`` reads the signature from an example frame, ``answer`` asks the estimator itself: (rows,) or (rows, outputs).
+    """
 
     def describe(self, estimator: Any, example: Any) -> Signature: ...
+
+    def export(self, estimator: Any, signature: Signature) -> Exported: ...
+
+    def answer(self, estimator: Any, signature: Signature, inputs: Any) -> NDArray[Any]: ...

@@ -33,12 +33,14 @@ class RuntimeSuite(Suite):
     ) -> None:
         estimator, inputs, expected = trained
         signature = exporter.describe(estimator, inputs)
-        (tmp_path / GRAPH).write_bytes(exporter.export(estimator, signature))
+        content, signature = exporter.export(estimator, signature)
+        (tmp_path / signature.file).write_bytes(content)
         table = {
             field.name: np.asarray(inputs[field.name], dtype=np.float64 if field.kind == "number" else object)
             for field in signature.inputs
         }
-        answers = runtime.load(tmp_path / GRAPH, signature).predict(Columns.of(signature.inputs, table))
+        answers = runtime.load(tmp_path / signature.file, signature).predict(Columns.of(signature.inputs, table))
+        np.testing.assert_allclose(exporter.answer(estimator, signature, inputs), expected, atol=1e-6)
         assert answers.shape == expected.shape
         np.testing.assert_allclose(answers, expected, atol=1e-4)
 

@@ -1,5 +1,6 @@
-"""A model folder: an ONNX graph, its signature, and the profile of what it was trained on. No pickle."""
+"""A model folder: a graph (ONNX wherever it can be), its signature, and the profile of what it was trained on. No pickle."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,10 @@ from numpy.typing import NDArray
 
 from treadle.data.frames import plain
 from treadle.data.profile import REFERENCE, Reference, reference_profile
-from treadle.kernel.entity import from_json, to_json
+from treadle.kernel.entity import from_json, replace, to_json
 from treadle.kernel.errors import Invalid
 from treadle.pipelines.output import Packaged
-from treadle.ports.runtime import GRAPH, SIGNATURE, Columns, Exporter, Runtime, Signature, open_model
+from treadle.ports.runtime import SIGNATURE, Columns, Exporter, Runtime, open_model
 
 PARITY_TOLERANCE = 1e-3
 PARITY_ROWS = 512
@@ -21,25 +22,34 @@ PROFILE_ROWS = 20_000  # of a larger training table, every k-th row is profiled
 class Model(Packaged):
     """A trained estimator with the rows it was trained on, ready to be packaged.
 
-    ``estimator`` is a fitted scikit-learn estimator or pipeline; ``inputs`` the frame of input columns it was fitted on.
+    ``estimator`` is a fitted scikit-learn estimator or pipeline (LightGBM's and XGBoost's among them), or a PyTorch or Keras
+    module that takes the columns side by side (rows, columns); ``inputs`` the frame of input columns it was fitted on.
+    ``classes`` names what a module's outputs are probabilities of; scikit-learn's classifiers know that themselves.
     Packaging converts it to ONNX and compares both on real rows; it refuses when they differ by more than ``tolerance``
     (on the output; relative to its largest size where that is above 1).
     """
 
-    def __init__(self, estimator: Any, inputs: Any, *, tolerance: float = PARITY_TOLERANCE) -> None:
-        self.estimator, self.inputs, self.tolerance = estimator, inputs, tolerance
+    def __init__(
+        self, estimator: Any, inputs: Any, *, classes: Sequence[str] = (), tolerance: float = PARITY_TOLERANCE
+    ) -> None:
+        self.estimator, self.inputs, self.classes, self.tolerance = estimator, inputs, list(classes), tolerance
 
     def save(self, folder: Path, exporter: Exporter, runtime: Runtime) -> None:
         signature = exporter.describe(self.estimator, self.inputs)
+        if self.classes:
+            output = "probability" if len(self.classes) == 2 else "probabilities"
+            signature = replace(signature, classes=self.classes, output=output)
         for field in signature.inputs:
             if not field.name.isprintable() or set(field.name) & set('"\\'):
                 raise Invalid(f"The column name {field.name!r} cannot be served as JSON. Rename the column.")
-        (folder / GRAPH).write_bytes(exporter.export(self.estimator, signature))
+        content, signature = exporter.export(self.estimator, signature)
+        (folder / signature.file).write_bytes(content)
         (folder / SIGNATURE).write_bytes(to_json(signature))
         sample = self.inputs[:: max(1, len(self.inputs) // PROFILE_ROWS)]
         table = {field.name: plain(sample[field.name]) for field in signature.inputs}
-        predictions = runtime.load(folder / GRAPH, signature).predict(Columns.of(signature.inputs, table))
-        parity = self._parity(signature, sample, predictions)
+        predictions = runtime.load(folder / signature.file, signature).predict(Columns.of(signature.inputs, table))
+        rows = sample[:PARITY_ROWS]
+        parity = self._parity(exporter.answer(self.estimator, signature, rows), predictions)
         reference = Reference(
             rows=len(predictions),
             columns={name: reference_profile(values) for name, values in table.items()},
@@ -48,11 +58,12 @@ class Model(Packaged):
         )
         (folder / REFERENCE).write_bytes(to_json(reference))
 
-    def _parity(self, signature: Signature, sample: Any, packaged: NDArray[np.float32]) -> float:
-        rows = sample[:PARITY_ROWS]
-        method = self.estimator.predict if signature.output == "value" else self.estimator.predict_proba
-        original = np.asarray(method(rows))
-        original = original[:, 1] if signature.output == "probability" else original
+    def _parity(self, original: NDArray[Any], packaged: NDArray[np.float32]) -> float:
+        if original.shape[1:] != packaged.shape[1:]:
+            raise Invalid(
+                f"The packaged model gives {list(packaged.shape[1:])} numbers for a row, the trained one "
+                f"{list(original.shape[1:])}. Nothing was packaged."
+            )
         worst = float(np.max(np.abs(original - packaged[: len(original)]))) if len(original) else 0.0
         scale = max(1.0, float(np.max(np.abs(original)))) if len(original) else 1.0
         if not worst <= self.tolerance * scale:

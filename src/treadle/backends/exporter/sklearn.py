@@ -1,13 +1,15 @@
-"""Turns scikit-learn estimators into ONNX graphs with one input per column."""
+"""Turns scikit-learn estimators into ONNX graphs with one input per column; those that have no graph, into skops files."""
 
 import copy
 import importlib
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from treadle.kernel.entity import replace
 from treadle.kernel.errors import Invalid, missing_extra
-from treadle.ports.runtime import Field, Signature
+from treadle.ports.runtime import Exported, Field, Signature
 
 _OPSETS = {"": 17, "ai.onnx.ml": 3}  # what all converters, and all of today's runtimes, know
 
@@ -16,7 +18,8 @@ class SklearnExporter:
     """Through skl2onnx, and onnxmltools for LightGBM and XGBoost. Numbers become float32 inputs and text becomes string inputs, each of shape (rows, 1).
 
     An estimator that takes numbers by their places, as any does that begins with no ColumnTransformer, becomes a graph
-    with one input of shape (rows, numbers): it is run in a fraction of the time.
+    with one input of shape (rows, numbers): it is run in a fraction of the time. What no converter knows is kept as a skops
+    file, which holds data and names of types that are safe to make, and no code; it is run by scikit-learn.
     """
 
     def __init__(self, url: str = "sklearn:") -> None:
@@ -34,7 +37,18 @@ class SklearnExporter:
             return Signature(inputs=inputs, output="value")
         return Signature(inputs=inputs, output="probability" if len(classes) == 2 else "probabilities", classes=classes)
 
-    def export(self, estimator: Any, signature: Signature) -> bytes:
+    def export(self, estimator: Any, signature: Signature) -> Exported:
+        try:
+            return Exported(self._graph(estimator, signature), signature)
+        except Invalid as error:
+            return Exported(_skops(estimator, error), replace(signature, runtime="skops"))
+
+    def answer(self, estimator: Any, signature: Signature, inputs: Any) -> NDArray[Any]:
+        method = estimator.predict if signature.output in ("value", "values") else estimator.predict_proba
+        original = np.asarray(method(inputs))
+        return original[:, 1] if signature.output == "probability" else original
+
+    def _graph(self, estimator: Any, signature: Signature) -> bytes:
         try:
             from skl2onnx import to_onnx
             from skl2onnx.common.data_types import FloatTensorType, StringTensorType
@@ -54,6 +68,24 @@ class SklearnExporter:
             name = type(estimator).__name__
             raise Invalid(f"{name} cannot be packaged as ONNX: {str(error).splitlines()[0][:300]}") from error
         return bytes(graph.SerializeToString())
+
+
+def _skops(estimator: Any, error: Invalid) -> bytes:
+    """The estimator as a skops file. Raises what stood in the way of a graph where this is no way either."""
+    try:
+        import skops.io
+    except ModuleNotFoundError:
+        raise Invalid(f"{error.message} With 'skops' installed it could be kept as it is.") from error
+    try:
+        content = bytes(skops.io.dumps(estimator))
+        strange = skops.io.get_untrusted_types(data=content)
+    except Exception as other:
+        raise error from other
+    if strange:
+        raise Invalid(
+            f"{error.message} It cannot be kept as it is either: it holds {', '.join(strange)}, which is code."
+        ) from error
+    return content
 
 
 def _with_boosters(estimator: Any) -> Any:

@@ -27,7 +27,7 @@ class OnnxModel:
             feed = {name: columns[column].reshape(-1, 1) for name, column in self._inputs}
         answer = self._session.run(self._output, feed)[0]
         if self._signature.output == "probability":
-            return np.ascontiguousarray(answer[:, 1])
+            return np.ascontiguousarray(answer[:, -1]) if answer.ndim == 2 else np.asarray(answer)
         if self._signature.output == "value":
             return np.asarray(answer, dtype=np.float32).reshape(-1)
         return np.asarray(answer)

@@ -1,0 +1,153 @@
+"""Makes model folders of models that are there already: ``treadle package``."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from treadle.backends.runtime.onnx import OnnxRuntime
+from treadle.backends.runtime.python import ENTRY, FILES_FOLDER, MODULE, PythonModel, made
+from treadle.data import frames
+from treadle.data.frames import plain
+from treadle.data.profile import REFERENCE, Reference, reference_profile
+from treadle.exchange.model_folders import Found, read
+from treadle.kernel.entity import Entity, from_json, replace, to_json
+from treadle.kernel.errors import Conflict, Invalid
+from treadle.platform.runtimes import Exporters, Runtimes
+from treadle.ports.runtime import GRAPH, SIGNATURE, Columns, Field, Signature, open_model
+from treadle.ports.tree import made_whole, tree_digest
+from treadle.training.package import Model, score
+
+_ROWS = 20_000
+
+
+class Packed(Entity):
+    """A model folder that was made. ``parity`` is the largest difference to the original on the example's rows."""
+
+    folder: str
+    digest: str
+    runtime: str
+    inputs: int
+    output: str
+    parity: float | None = None
+
+
+def package(
+    source: str,
+    to: Path,
+    *,
+    example: Path | None = None,
+    trusted: bool = False,
+    files: Path | None = None,
+    classes: tuple[str, ...] = (),
+) -> Packed:
+    """Make a model folder at ``to`` from what another tool has saved.
+
+    ``example`` is a Parquet or CSV file of rows as the model takes them: what it answers is compared on them, and their profile is
+    what drift is measured against. Raises Invalid where a model cannot be packaged, Conflict where there is something at ``to``.
+    """
+    if to.exists():
+        raise Conflict(f"There is something at '{to}' already. Name another --to.")
+    found = read(source, trusted=trusted, files=files)
+    rows = _rows(example) if example else found.example
+    with made_whole(to) as aside:
+        aside.mkdir(parents=True)
+        if found.graph is not None:
+            (aside / GRAPH).write_bytes(found.graph)
+            signature = _described(aside / GRAPH, found.signature, rows, classes)
+            (aside / SIGNATURE).write_bytes(to_json(signature))
+            _profile(aside, rows)
+        elif found.code is not None:
+            _write_code(aside, found, _wanted(rows, source))
+        else:
+            Model(found.estimator, _wanted(rows, source), classes=classes).save(aside, Exporters(), Runtimes())
+    signature = from_json((to / SIGNATURE).read_bytes(), Signature)
+    reference = from_json((to / REFERENCE).read_bytes(), Reference) if (to / REFERENCE).exists() else None
+    return Packed(
+        folder=str(to),
+        digest=tree_digest(to),
+        runtime=signature.runtime,
+        inputs=len(signature.inputs),
+        output=signature.output,
+        parity=reference.parity if reference and found.estimator is not None else None,
+    )
+
+
+def _rows(file: Path) -> Any:
+    import pandas as pd
+
+    return pd.read_csv(file) if file.suffix == ".csv" else frames.read(file, pd.DataFrame)
+
+
+def _wanted(rows: Any, source: str) -> Any:
+    if rows is None or not len(rows):
+        raise Invalid(
+            f"'{source}' says nothing of its columns. Give some rows as it takes them: --example rows.parquet"
+        )
+    return rows
+
+
+def _described(graph: Path, known: Signature | None, rows: Any, classes: tuple[str, ...]) -> Signature:
+    """A graph's signature: the names that its maker or the example gives, the output as the graph has it."""
+    signature = OnnxRuntime().describe(graph)
+    if known is not None and len(known.inputs) == len(signature.inputs):
+        signature = replace(signature, inputs=known.inputs)
+    elif rows is not None and len(rows.columns) == len(signature.inputs):
+        kinds = [field.kind for field in signature.inputs]
+        named = [Field(name=str(name), kind=kind) for name, kind in zip(rows.columns, kinds, strict=True)]
+        signature = replace(signature, inputs=named)
+    if classes:
+        signature = replace(
+            signature, classes=list(classes), output="probability" if len(classes) == 2 else "probabilities"
+        )
+    return signature
+
+
+def _profile(folder: Path, rows: Any) -> None:
+    """What a graph answers on the example's rows, profiled; drift is measured against that."""
+    if rows is None or not len(rows):
+        return
+    signature, model = open_model(folder, Runtimes())
+    sample = rows[:: max(1, len(rows) // _ROWS)]
+    absent = [field.name for field in signature.inputs if field.name not in sample.columns]
+    if absent:
+        raise Invalid(f"The example has no column '{absent[0]}', which the model takes.")
+    _write_reference(folder, signature, model, sample)
+
+
+def _write_reference(folder: Path, signature: Signature, model: Any, sample: Any) -> None:
+    table = {field.name: plain(sample[field.name]) for field in signature.inputs}
+    answers = model.predict(Columns.of(signature.inputs, table))
+    reference = Reference(
+        rows=len(answers),
+        columns={name: reference_profile(values) for name, values in table.items()},
+        prediction=reference_profile(score(answers).astype(np.float64)),
+        parity=0.0,
+    )
+    (folder / REFERENCE).write_bytes(to_json(reference))
+
+
+def _write_code(folder: Path, found: Found, rows: Any) -> None:
+    """A Python class with its files; what it takes and gives is read from asking it."""
+    assert found.code is not None
+    text, entry, files = found.code
+    code = folder / "code"
+    code.mkdir()
+    (code / MODULE).write_text(text, encoding="utf-8")
+    (code / ENTRY).write_text(entry)
+    if files is not None:
+        shutil.copytree(files, code / FILES_FOLDER)
+    kinds = {str(name): "number" if np.asarray(rows[name]).dtype.kind in "fiub" else "text" for name in rows.columns}
+    fields: list[Any] = [Field(name=name, kind=kind) for name, kind in kinds.items()]  # type: ignore[arg-type]
+    instance = made(code)
+    try:
+        given = np.asarray(instance.predict(rows), dtype=np.float32)
+    except Exception as error:
+        raise Invalid(f"'{entry}' could not answer the example's rows: {type(error).__name__}: {error}") from error
+    if len(given) != len(rows):
+        raise Invalid(f"'{entry}' gave {len(given)} answers to the example's {len(rows)} rows.")
+    wide = given.ndim == 2 and given.shape[1] > 1
+    signature = Signature(inputs=fields, output="values" if wide else "value", runtime="python")
+    (folder / SIGNATURE).write_bytes(to_json(signature))
+    _write_reference(folder, signature, PythonModel(instance, signature), rows[:: max(1, len(rows) // _ROWS)])
