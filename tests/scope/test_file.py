@@ -89,7 +89,7 @@ WRONG = {
     "a schedule": (GOOD + '[retrain]\nwhen = ["drift", "0 24 * * *"]  # HERE', "The hour '24' is outside 0 to 23."),
     "a rollout step": (
         GOOD + '[rollout]\nsteps = ["10"]  # HERE',
-        "'10' is neither 'shadow' nor a share such as '10%'",
+        "'10' is neither 'shadow' nor 'ab' nor 'bandit' nor a share such as '10%'",
     ),
     "an error margin that is no share": (
         GOOD + '[rollout]\nerror_margin = "shadow"  # HERE',
@@ -135,7 +135,7 @@ def test_a_project_needs_a_table_of_its_own() -> None:
 
 def test_the_smallest_project_has_defaults() -> None:
     spec = parse('[project]\nname = "p"')
-    assert spec.rollout.steps == ["shadow", "10%", "50%", "100%"]
+    assert spec.rollout.way == ["shadow", "10%", "50%", "100%"]
     assert spec.retrain.cooldown == "1d"
     assert spec.labelled is None
 

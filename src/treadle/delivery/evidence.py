@@ -43,6 +43,19 @@ def rate_bounds(k: int, n: int, alpha: float) -> tuple[float, float]:
     return low, high
 
 
+def at_least(log_e: float, alpha: float) -> bool:
+    """Whether an e-value's logarithm is what happens with probability ``alpha`` at most."""
+    return log_e >= -math.log(alpha)
+
+
+def cdf_radius(n: int, alpha: float) -> float:
+    """How far a distribution function seen on ``n`` draws is off at most, at whatever n one looks.
+
+    Howard and Ramdas 2022, theorem 2, with A = 0.85.
+    """
+    return min(1.0, 0.85 * math.sqrt((math.log(math.log(math.e * n)) + 0.8 * math.log(1612 / alpha)) / n)) if n else 1.0
+
+
 class Losses:
     """Whether a newcomer loses more than the champion, on requests that were given to one of them by chance.
 

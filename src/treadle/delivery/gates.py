@@ -11,7 +11,9 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from treadle.delivery.evidence import Losses, rate_bounds, share_log_e
+from treadle.delivery import experiments
+from treadle.delivery.evidence import Losses, at_least, cdf_radius, rate_bounds, share_log_e
+from treadle.delivery.experiments import Experiment, Rewards
 from treadle.delivery.model import Decision, GateResult
 from treadle.evaluation.metrics import METRICS, Estimate, difference, estimate
 from treadle.scope.model import Requirement
@@ -23,6 +25,7 @@ _SEVERITY: tuple[Decision, ...] = ("roll back", "not enough evidence", "hold", "
 _ROLES = ("champion", "candidate", "shadow")
 _BIN = math.log(1.02)  # latencies are kept to 2 %
 _REGRESSION = ("mae", "rmse", "r2")
+_SCALE, _WIDTH, _HALF = 1e-3, 0.02, 1600  # predictions are kept in bins of 2 % of their size
 
 
 class Latencies:
@@ -50,6 +53,29 @@ class Latencies:
         return int(self._counts[max(0, math.ceil(math.log(max(milliseconds * 1000, 1.0)) / _BIN)) :].sum())
 
 
+class Spread:
+    """How predictions are spread, counted in bins: numbers by their size, classes by the likeliest."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(2 * _HALF + 1, dtype=np.int64)
+
+    def add(self, outputs: NDArray[np.float32]) -> None:
+        if outputs.ndim == 2:
+            bins = outputs.argmax(axis=1) + _HALF
+        else:
+            sizes = np.arcsinh(outputs.astype(np.float64) / _SCALE) / _WIDTH
+            bins = np.clip(np.rint(np.nan_to_num(sizes)), -_HALF, _HALF).astype(np.int64) + _HALF
+        self._counts += np.bincount(bins, minlength=2 * _HALF + 1)
+
+    def __len__(self) -> int:
+        return int(self._counts.sum())
+
+    def distance(self, other: "Spread") -> float:
+        """Kolmogorov and Smirnov's: the largest difference of the distribution functions."""
+        mine, its = (np.cumsum(one._counts) / max(1, len(one)) for one in (self, other))
+        return float(np.max(np.abs(mine - its)))
+
+
 class Tally:
     """What one step of a rollout has shown so far, kept as a log tail feeds it."""
 
@@ -58,7 +84,10 @@ class Tally:
         self.rows = dict.fromkeys(_ROLES, 0)
         self.errors = dict.fromkeys(_ROLES, 0)
         self.latencies = {role: Latencies() for role in _ROLES}
-        self.losses = Losses(share)
+        self.spreads = {role: Spread() for role in _ROLES}
+        self.losses, self.rewards = Losses(share), Rewards(share)
+        self.pairs = self.disagreements = 0  # mirrored requests that both answered, and how many of them differently
+        self._alone: dict[str, float] = {}  # a shadow's answers whose champion's is not seen yet
         self.labels: dict[str, float] = {}
         self._unmatched: dict[str, None] = {}  # labelled, and not seen to be answered yet, in the order of their labels
         self._rows_when_matched = 0
@@ -69,15 +98,34 @@ class Tally:
         self.rows[role] += len(batch)
         self.errors[role] += len(failed)
         self.latencies[role].add(batch.row_micros)
+        well = [place for place in range(len(batch)) if place not in failed] if failed else slice(None)
+        self.spreads[role].add(batch.outputs[well])
         if batch.outputs.ndim == 1:
             answered = zip(batch.row_ids, batch.outputs.tolist(), strict=True)
             kept = (a for place, a in enumerate(answered) if place not in failed and self._keeps(a[0]))
             self.answers[role].update(kept)
+            self._pair(role, batch)
             if len(self.answers[role]) > MOST_ANSWERS:
                 self._thin()
 
-    def learn(self, labels: Mapping[str, float], metric: str) -> None:
-        """Take labels that have come, and bet on those of requests that went to the candidate or to the champion."""
+    def _pair(self, role: str, batch: LogBatch) -> None:
+        """Compare what a shadow says with what was answered."""
+        if role == "shadow":
+            self._alone.update((id, self.answers[role][id]) for id in batch.row_ids if id in self.answers[role])
+        if not self._alone or role == "candidate":
+            return
+        its = self.answers["champion"]
+        for id in [
+            id for id in (self._alone if role == "shadow" else batch.row_ids) if id in its and id in self._alone
+        ]:
+            self.pairs += 1
+            self.disagreements += _disagree(self._alone.pop(id), its[id])
+
+    def learn(self, labels: Mapping[str, float], metric: str | None) -> None:
+        """Take labels that have come, and bet on those of requests that went to the candidate or to the champion.
+
+        They are the truth that ``metric`` is about; without one they are rewards.
+        """
         new = [id for id in labels if id not in self.labels and self._keeps(id)]
         self.labels.update((id, labels[id]) for id in new)
         self._unmatched.update(dict.fromkeys(new))
@@ -93,7 +141,11 @@ class Tally:
             return
         truth = np.array([self.labels[id] for id in ids])
         answers = np.array([mine[id] if id in mine else its[id] for id in ids])
-        self.losses.add(np.array([id in mine for id in ids]), _losses(truth, answers, metric))
+        newcomers = np.array([id in mine for id in ids])
+        if metric is None:
+            self.rewards.add(newcomers, truth)
+        else:
+            self.losses.add(newcomers, _losses(truth, answers, metric))
 
     def _keeps(self, request: str) -> bool:
         return self._kept == 1 << 32 or crc32(request.encode()) < self._kept
@@ -123,21 +175,35 @@ class Step:
     patience: timedelta = timedelta()
     without_labels: Literal["promote", "hold", "roll back"] = "hold"
     steps: int = 1  # of the rollout in which something can be rolled back
+    most_shift: float | None = None
+    most_disagreement: float | None = None
+    experiment: Experiment | None = None
 
     @property
     def alpha(self) -> float:
         """What each gate of this step may be wrong with, so that all of the rollout's together stay within ALPHA."""
-        gates = 2 + len([r for r in self.requirements if _of_latency(r)]) + len(measurable(self.requirements))
+        gates = 2 + sum(one is not None for one in (self.most_shift, self.most_disagreement, self.experiment))
+        gates += len([r for r in self.requirements if _of_latency(r)]) + len(measurable(self.requirements))
         return ALPHA / (gates * max(self.steps, 1))
 
 
 def judge(step: Step, tally: Tally) -> list[GateResult]:
     """What every gate says now."""
     mine = step.newcomer
-    results = [errors(tally.errors[mine], tally.errors["champion"], step.share, step.alpha)]
+    if step.experiment is not None and step.experiment.kind == "bandit":
+        results = [error_rates(step, tally)]  # its share changes
+    else:
+        results = [errors(tally.errors[mine], tally.errors["champion"], step.share, step.alpha)]
+    if step.most_shift is not None:
+        results.append(shift(step, tally, step.most_shift))
+    if step.most_disagreement is not None and mine == "shadow":
+        results.append(disagreement(step, tally, step.most_disagreement))
     for requirement in step.requirements:
         if _of_latency(requirement):
             results.append(latency(requirement, tally.latencies[mine], tally.latencies["champion"], step))
+    if step.experiment is not None:
+        now, kind = step.now, step.experiment
+        return [*results, evidence(step, tally), experiments.judge(kind, tally.rewards, step.started, now, step.alpha)]
     wanted = measurable(step.requirements)
     if wanted and mine == "candidate":
         results.append(losses(tally.losses, step))
@@ -191,6 +257,31 @@ def errors(newcomer: int, others: int, share: float, alpha: float = ALPHA) -> Ga
     return GateResult(gate="errors", decision=decision, reason=part)
 
 
+def error_rates(step: Step, tally: Tally) -> GateResult:
+    """Whether the newcomer fails more often, whatever its share of the requests was at which time."""
+    mine, its = (
+        rate_bounds(tally.errors[role], tally.rows[role], step.alpha / 2) for role in (step.newcomer, "champion")
+    )
+    part = f"it fails {mine[0]:.2%} to {mine[1]:.2%} of its requests, the champion {its[0]:.2%} to {its[1]:.2%}"
+    return GateResult(gate="errors", decision="roll back" if mine[0] > its[1] else "promote", reason=part)
+
+
+def shift(step: Step, tally: Tally, most: float) -> GateResult:
+    """Whether the newcomer's predictions are spread otherwise than the champion's, by more than is allowed for sure."""
+    mine, its = tally.spreads[step.newcomer], tally.spreads["champion"]
+    found = mine.distance(its) if len(mine) and len(its) else 0.0
+    off = cdf_radius(len(mine), step.alpha / 2) + cdf_radius(len(its), step.alpha / 2)
+    reason = f"predictions are shifted by {found:.1%}, {max(found - off, 0.0):.1%} at least ({most:.0%} is allowed)"
+    return GateResult(gate="shift", decision="roll back" if found - off > most else "promote", reason=reason)
+
+
+def disagreement(step: Step, tally: Tally, most: float) -> GateResult:
+    """Whether the shadow decides otherwise than the champion on the same requests more often than is allowed."""
+    low, high = rate_bounds(tally.disagreements, tally.pairs, step.alpha)
+    reason = f"{tally.disagreements} of {tally.pairs} mirrored requests answered differently: {low:.1%} to {high:.1%} ({most:.0%} are allowed)"
+    return GateResult(gate="disagreement", decision="roll back" if low > most else "promote", reason=reason)
+
+
 def latency(requirement: Requirement, mine: Latencies, its: Latencies, step: Step) -> GateResult:
     """Whether the newcomer misses a latency bound more often than the champion, or misses it by twice as much.
 
@@ -209,7 +300,7 @@ def latency(requirement: Requirement, mine: Latencies, its: Latencies, step: Ste
 
 def losses(seen: Losses, step: Step) -> GateResult:
     """Whether the candidate's labelled answers are further from the truth than the champion's, looked at as labels come."""
-    worse = seen.log_e >= -math.log(step.alpha) and seen.mean(True) > seen.mean(False)
+    worse = at_least(seen.log_e, step.alpha) and seen.mean(True) > seen.mean(False)
     if not seen.counts[1]:
         return GateResult(gate="losses", decision="promote", reason="none of its answers is labelled yet")
     part = (
@@ -282,6 +373,13 @@ def _few(step: Step, labelled: int) -> GateResult:
 def _unmeasurable(metric: str, labelled: int) -> GateResult:
     reason = f"{metric} cannot be computed on the {labelled} labelled requests there are"
     return GateResult(gate="quality", decision="promote", reason=reason)
+
+
+def _disagree(mine: float, its: float) -> bool:
+    """Two probabilities on different sides of a half; two other numbers more than a tenth apart."""
+    if 0 <= mine <= 1 and 0 <= its <= 1:
+        return (mine >= 0.5) is not (its >= 0.5)
+    return abs(mine - its) > 0.1 * max(abs(mine), abs(its))
 
 
 def _losses(truth: NDArray[Any], answers: NDArray[Any], metric: str) -> NDArray[np.float64]:

@@ -17,7 +17,10 @@ class GateResult(Entity):
 
 
 class Rollout(Entity):
-    """A version on its way into an endpoint. ``position`` is the index of the current step; -1 while it waits."""
+    """A version on its way into an endpoint. ``position`` is the index of the current step; -1 while it waits.
+
+    ``part`` is its share of the requests where that is not its step's: a bandit's.
+    """
 
     id: str
     endpoint: str
@@ -36,6 +39,7 @@ class Rollout(Entity):
     ended_at: datetime | None
     actor: str
     cause: int | None
+    part: float | None
 
     @property
     def version(self) -> str:

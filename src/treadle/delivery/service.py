@@ -9,8 +9,9 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from treadle.data.service import Data
-from treadle.delivery import gates
+from treadle.delivery import experiments, gates
 from treadle.delivery.autoscaling import TICK, WEEKS, Autoscaler, Forecast, Scale, replicas_for
+from treadle.delivery.experiments import Experiment
 from treadle.delivery.model import (
     Endpoint,
     EndpointCreated,
@@ -40,7 +41,7 @@ from treadle.ports.database import Database, load
 from treadle.ports.target import EndpointSpec, Target, Variant
 from treadle.registry.model import CHAMPION
 from treadle.registry.service import NAME, Registry
-from treadle.scope.file import check_steps, percentage, share
+from treadle.scope.file import check_steps, experiment, percentage, share
 from treadle.scope.freeze import Freeze
 from treadle.scope.model import ProjectSpec, RolloutPolicy, ServingPolicy, duration
 from treadle.scope.service import Scope
@@ -122,7 +123,7 @@ class Delivery:
         with self._database.write() as transaction:
             current = self._ensure_endpoint(transaction, name, found.project, found.model)
             self._refuse_second(transaction, name)
-            wanted = steps or policy.steps
+            wanted = steps or policy.way
             rollout = Rollout(
                 id=new_id("rollout"),
                 endpoint=name,
@@ -141,6 +142,7 @@ class Delivery:
                 ended_at=None,
                 actor=current_act().actor,
                 cause=None,
+                part=None,
             )
             cause = self._events.append(transaction, RolloutStarted(**_about(rollout), steps=rollout.steps))
             row = {f: getattr(rollout, f) for f in rollout.__struct_fields__}
@@ -306,12 +308,26 @@ class Delivery:
             return self._end(rollout, "rolled back", event, verdict.reason, results)
         if verdict.decision == "promote":
             return self._enter(rollout, rollout.position + 1, _summary(results), results)
+        if rollout.step == "bandit" and rollout.state == "running":
+            self._follow_rewards(rollout)
         if results != rollout.gates:
             with self._database.write() as transaction:
                 values = {"gates": to_text(results), "reason": verdict.reason}
                 still = (rollouts.c.id == rollout.id) & rollouts.c.state.in_(ACTIVE)
                 transaction.execute(rollouts.update().where(still).values(values))
         return 0
+
+    def _follow_rewards(self, rollout: Rollout) -> None:
+        """Give a bandit's candidate the share that its rewards so far call for."""
+        _, tally = self._tallies[rollout.endpoint, rollout.id, rollout.position]
+        wanted = tally.rewards.share() if all(tally.rewards.counts) else share(rollout.step)
+        current = share(rollout.step) if rollout.part is None else rollout.part
+        if abs(wanted - current) < experiments.SHIFT:
+            return
+        still = (rollouts.c.id == rollout.id) & (rollouts.c.state == "running")
+        with self._database.write() as transaction:
+            if transaction.execute(rollouts.update().where(still).values(part=wanted)).rowcount:
+                self._bump(transaction, rollout.endpoint)
 
     def _leave_to_start(self, rollout: Rollout) -> str | None:
         """Why a waiting rollout may start now, or None while it may not."""
@@ -365,7 +381,7 @@ class Delivery:
         still = (rollouts.c.id == rollout.id) & (rollouts.c.position == rollout.position) & rollouts.c.state.in_(ACTIVE)
         with self._database.write() as transaction, acting(rollout.actor, cause=rollout.cause):
             values = {"state": "running", "position": position, "reason": reason, "gates": to_text(results or [])}
-            values["step_started_at"] = self._clock.now()
+            values |= {"step_started_at": self._clock.now(), "part": None}
             if transaction.execute(rollouts.update().where(still).values(values)).rowcount:
                 self._bump(transaction, rollout.endpoint)
                 self._events.append(transaction, RolloutAdvanced(**_about(rollout), step=step, reason=reason))
@@ -397,13 +413,13 @@ class Delivery:
     def _judge(self, rollout: Rollout) -> list[GateResult]:
         """All gates over what the current step has shown."""
         spec, tally = self._spec(rollout), self._tally(rollout)
-        policy, shadow = spec.rollout, rollout.step == "shadow"
+        policy, shadow, kind = spec.rollout, rollout.step == "shadow", experiment(rollout.step)
         wanted = gates.measurable(spec.requirement)
-        if wanted:
+        if wanted or kind:
             learnt = self._learnt.get(rollout.id, rollout.step_started_at)
             tally.learn(
                 self._data.labels_since(spec.project.name, max(learnt - LABELS_OVERLAP, rollout.step_started_at)),
-                wanted[0].metric,
+                None if kind else wanted[0].metric,
             )
             self._learnt[rollout.id] = self._clock.now()
         hold = timedelta(seconds=rollout.hold_seconds)
@@ -423,6 +439,9 @@ class Delivery:
             patience=duration(policy.wait_for_labels) if waits else timedelta(),
             without_labels=policy.without_labels,
             steps=len([name for name in rollout.steps if share(name) < 1]),
+            most_shift=percentage(policy.most_shift) if policy.most_shift else None,
+            most_disagreement=percentage(policy.most_disagreement) if policy.most_disagreement else None,
+            experiment=Experiment(kind, duration(policy.experiment), spec.monitoring.min_labels) if kind else None,
         )
         frozen = self._frozen(policy)
         return gates.judge(step, tally) + ([frozen] if frozen else [])
@@ -435,8 +454,8 @@ class Delivery:
             self._learnt.pop(rollout.id, None)
         tail, tally = self._tallies[key]
         generation = self._generation(rollout.endpoint)
-        for batch in tail.batches():
-            if batch.facts.generation == generation:
+        for batch in tail.batches():  # a bandit's shares make generations of one step
+            if batch.facts.generation == generation or rollout.step == "bandit":
                 tally.add(batch)
         return tally
 
@@ -521,7 +540,7 @@ class Delivery:
         variants = [self._variant(row["model"], row["champion"], "champion", 1.0)]
         active = self._active(name)
         if active is not None and active.state in UNDER_WAY:
-            part = share(active.step)
+            part = share(active.step) if active.part is None else active.part
             variants = [self._variant(row["model"], row["champion"], "champion", 1.0 - part)]
             role = "shadow" if active.step == "shadow" else "candidate"
             variants.append(self._variant(active.model, active.number, role, part))

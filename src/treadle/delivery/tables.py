@@ -34,5 +34,6 @@ rollouts = Table(
     Column("ended_at", Instant),
     Column("actor", String(200), nullable=False),
     Column("cause", BigInteger),
+    Column("part", Float),
     Index("rollouts_by_state", "state"),
 )

@@ -5,7 +5,7 @@ import re
 import tomllib
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from treadle.kernel.entity import from_plain
 from treadle.kernel.errors import Invalid, NotFound, did_you_mean
@@ -88,7 +88,7 @@ def check(spec: ProjectSpec) -> None:
     _check_inside(spec.pipeline.file, "pipeline.file")
     _check_durations(spec)
     _check_numbers(spec)
-    check_steps(spec.rollout.steps, "rollout.steps")
+    check_steps(spec.rollout.way, "rollout.steps")
     percentage(spec.serving.log, "serving.log")
     if spec.rollout.error_margin:
         percentage(spec.rollout.error_margin, "rollout.error_margin")
@@ -139,10 +139,18 @@ def check_steps(steps: list[str], field: str) -> None:
 
 
 def share(step: str, field: str = "step") -> float:
-    """The share of traffic a rollout step stands for: '10%' → 0.1, 'shadow' → 0."""
+    """The share of traffic a rollout step stands for: '10%' → 0.1, 'shadow' → 0, an experiment's where it begins."""
     if step == "shadow":
         return 0.0
-    return percentage(step, field, what="neither 'shadow' nor")
+    if step in ("ab", "bandit"):
+        return 0.5
+    return percentage(step.removeprefix("ab "), field, what="neither 'shadow' nor 'ab' nor 'bandit' nor")
+
+
+def experiment(step: str) -> Literal["ab", "bandit"] | None:
+    """Which kind of experiment a step is, if any."""
+    kind = step.partition(" ")[0]
+    return "ab" if kind == "ab" else "bandit" if kind == "bandit" else None
 
 
 def percentage(text: str, field: str = "share", *, what: str = "not") -> float:
@@ -158,6 +166,7 @@ def percentage(text: str, field: str = "share", *, what: str = "not") -> float:
 def _check_durations(spec: ProjectSpec) -> None:
     fields = {
         "rollout.hold": spec.rollout.hold,
+        "rollout.experiment": spec.rollout.experiment,
         **({"rollout.wait_for_labels": spec.rollout.wait_for_labels} if spec.rollout.wait_for_labels else {}),
         "retrain.cooldown": spec.retrain.cooldown,
         "monitoring.window": spec.monitoring.window,

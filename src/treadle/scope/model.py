@@ -4,8 +4,6 @@ import re
 from datetime import datetime, timedelta
 from typing import Literal
 
-import msgspec
-
 from treadle.kernel.entity import Entity
 from treadle.kernel.errors import Invalid
 from treadle.kernel.event import Event
@@ -86,22 +84,44 @@ class PipelineFile(Entity):
 class RolloutPolicy(Entity):
     """``[rollout]``: ``shadow`` and shares of traffic in order; ``hold`` is how long each step lasts at least.
 
-    ``error_margin`` (such as ``1%``): a step is passed only when the newcomer is shown to fail at most this much more often.
+    Steps may also be ``ab`` (or ``ab 30%``) and ``bandit``: the labels are rewards then, and who is worth more is promoted; an experiment
+    that has shown nothing within ``experiment`` ends with the champion. ``strategy`` names usual steps instead of them.
+    ``most_shift`` is how far predictions may be spread otherwise than the champion's (Kolmogorov-Smirnov), ``most_disagreement`` how many
+    mirrored requests a shadow may answer differently; both are off unless declared. ``error_margin`` (such as ``1%``): a step is passed only when the newcomer is shown to fail at most this much more often.
     ``wait_for_labels``: how long after they are due the labels that quality is judged on are waited for; ``without_labels``
     is what happens then. ``two_people``: who approves is not who deploys. ``freeze``: when no step is taken, such as
     ``Fri 15:00 to Mon 08:00`` or ``2026-12-20 to 2027-01-03``, in UTC.
     """
 
-    steps: list[str] = msgspec.field(default_factory=lambda: ["shadow", "10%", "50%", "100%"])
+    strategy: Literal["canary", "rolling", "blue/green", "shadow", "ab", "bandit"] = "canary"
+    steps: list[str] = []
     hold: str = "0s"
     min_requests: int = 50
     error_margin: str = ""
+    most_shift: str = ""
+    most_disagreement: str = ""
+    experiment: str = "14d"
     wait_for_labels: str = ""
     without_labels: Literal["promote", "hold", "roll back"] = "hold"
     approve: list[Literal["production"]] = []
     two_people: bool = False
     freeze: list[str] = []
     automatic: bool = True
+
+    @property
+    def way(self) -> list[str]:
+        """The steps that a rollout goes."""
+        return self.steps or STRATEGIES[self.strategy]
+
+
+STRATEGIES = {
+    "canary": ["shadow", "10%", "50%", "100%"],
+    "rolling": ["25%", "50%", "75%", "100%"],
+    "blue/green": ["100%"],
+    "shadow": ["shadow", "100%"],
+    "ab": ["ab", "100%"],
+    "bandit": ["bandit", "100%"],
+}
 
 
 class ServingPolicy(Entity):

@@ -308,6 +308,7 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.BigInteger(), nullable=True),
         sa.Column("actor", sa.String(length=200), nullable=False),
         sa.Column("cause", sa.BigInteger(), nullable=True),
+        sa.Column("part", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("rollouts_by_state", "rollouts", ["state"], unique=False)
