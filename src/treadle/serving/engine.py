@@ -25,6 +25,7 @@ from treadle.kernel.errors import Busy, Invalid, TreadleError, Unavailable
 from treadle.ports.runtime import Layout, LoadedModel, Runtime, Signature, open_model
 from treadle.ports.target import EndpointSpec, Variant
 from treadle.serving.counting import Counting
+from treadle.serving.explaining import Explanation, explain
 from treadle.serving.inference_log import LogBatch, LogWriter
 from treadle.serving.limits import ConcurrencyLimit
 from treadle.serving.rows import RowReader, Rows, Taker
@@ -32,6 +33,7 @@ from treadle.serving.rows import RowReader, Rows, Taker
 log = logging.getLogger(__name__)
 MAX_PENDING = 4096  # what may wait for a shadow; more is dropped, and counted
 MAX_BATCH_ROWS = 1024
+MOST_EXPLAINING = 8
 LARGEST_NUMBER = 1e30  # beyond it, sums of squares are no float32 any more
 SLOW_SECONDS = 0.005  # a model whose batches take longer runs in a thread, so that the server goes on reading
 _PACE = 0.2  # the newest batch's part in what a model's batches usually take
@@ -83,6 +85,12 @@ class Served:
             errors |= {place + half: reason for place, reason in more_errors.items()}
             return np.concatenate([outputs, more_outputs]), errors
         return answers, {} if np.isfinite(answers.sum()) else _not_finite(answers)
+
+    def explain(self, rows: Rows, take: Taker) -> list[Explanation]:
+        """Why the model answers rows as it does."""
+        if self._model is None:
+            raise Unavailable(self._trouble)
+        return explain(self._model, take(rows), self.reference, self.signature.classes)
 
     def failed(self, rows: int, reason: str) -> Outcome:
         """What it is when every row fails."""
@@ -182,6 +190,7 @@ class Engine:
         self.limit = ConcurrencyLimit()
         self._log, self._clock, self._said_unlogged = log, clock, -60.0
         self._threads = ThreadPoolExecutor(thread_name_prefix="model")
+        self._explainers, self._explaining = ThreadPoolExecutor(1, thread_name_prefix="explaining"), 0
         self.generation = generation
 
     @property
@@ -217,6 +226,28 @@ class Engine:
         lane = generation.route(key or request)
         self.in_hand += 1
         self._join(lane, Call(request, rows, generation, lane, done, deadline))
+
+    def explain(self, rows: Rows, done: "Callable[[list[Explanation] | TreadleError], None]") -> None:
+        """Have the champion's answers explained, beside the predictions and a few at a time. Raises Busy when too many wait."""
+        if self._explaining >= MOST_EXPLAINING:
+            raise Busy(f"{self._explaining} requests wait to be explained already. Try again in a second.")
+        self._explaining += 1
+        lane = self._generation.champion
+
+        def tell(work: "asyncio.Future[list[Explanation]]") -> None:
+            self._explaining -= 1
+            error = work.exception()
+            if error is None:
+                return done(work.result())
+            return done(
+                error
+                if isinstance(error, TreadleError)
+                else ModelFailed(f"It could not be explained: {_reason(error)}")
+            )
+
+        asyncio.get_running_loop().run_in_executor(
+            self._explainers, lane.served.explain, rows, lane.take
+        ).add_done_callback(tell)
 
     def _join(self, lane: Lane, call: Call) -> None:
         lane.waiting.append(call)
@@ -424,5 +455,5 @@ def _not_finite(answers: NDArray[Any]) -> dict[int, str]:
     return dict.fromkeys(np.flatnonzero(~finite).tolist(), "its answer is not a finite number")
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).splitlines()[0][:200]}" if str(error) else type(error).__name__

@@ -15,6 +15,7 @@ import msgspec
 from treadle.kernel.errors import Invalid, NotFound, TreadleError, Unavailable
 from treadle.serving import log_access, open_inference
 from treadle.serving.engine import Answer, Engine
+from treadle.serving.explaining import Explanation
 from treadle.serving.http import BYTES, JSON, TEXT, Exchange
 from treadle.serving.limits import Callers, Limited
 from treadle.serving.log_access import LogAccess
@@ -109,6 +110,8 @@ class ModelServer:
             model, _, verb = path.removeprefix("/v1/models/").rpartition(":")
             if verb == "predict":
                 return self._scored(model, exchange)
+            if verb == "explain":
+                return self._explained(model, exchange)
         raise self._nothing("POST", path)
 
     def _scored(self, model: str, exchange: Exchange) -> None:
@@ -125,6 +128,12 @@ class ModelServer:
             return exchange.reply(415, _encode({"error": f"Content type '{kind}' is not taken."}))
         request = headers.id or _printable(given) or f"{self._prefix}-{next(self._numbers)}"
         return _submit(engine, request, rows, headers, partial(_tell_scores, exchange, request))
+
+    def _explained(self, model: str, exchange: Exchange) -> None:
+        """KServe's way to ask why: the same body as for predictions."""
+        engine = self._engine(model)
+        rows, _ = engine.generation.reader.scoring(exchange.body)
+        engine.explain(rows, partial(_tell_explanations, exchange))
 
     def _infer(self, exchange: Exchange) -> None:
         model, *rest = exchange.path.removeprefix("/v2/models/").removesuffix("/infer").split("/")
@@ -231,6 +240,12 @@ def _tell_scores(exchange: Exchange, request: str, result: Answer | TreadleError
     if isinstance(result, TreadleError):
         return _fail(exchange, result)
     return exchange.reply(200, _encode({"predictions": result.outputs.tolist()}), head=_head(JSON, request, result))
+
+
+def _tell_explanations(exchange: Exchange, result: list[Explanation] | TreadleError) -> None:
+    if isinstance(result, TreadleError):
+        return _fail(exchange, result)
+    return exchange.reply(200, _encode({"explanations": result}))
 
 
 def _tell_tensors(exchange: Exchange, request: str, model: str, binary: bool, result: Answer | TreadleError) -> None:
