@@ -57,13 +57,14 @@ format: .venv
 	touch $@
 
 # The real clients that tests work with, each in an environment of its own: MLflow's walk its protocol, W&B's writes runs to import,
-# and Triton's and KServe's ask the model server.
-CLIENTS := .clients/mlflow2/ready .clients/mlflow3/ready .clients/serving/ready .clients/wandb/ready
+# Triton's and KServe's ask the model server, and schemathesis tries whatever the OpenAPI document allows.
+CLIENTS := .clients/mlflow2/ready .clients/mlflow3/ready .clients/openapi/ready .clients/serving/ready .clients/wandb/ready
 
 .clients: $(CLIENTS)
 
 .clients/mlflow2/ready: tests/http/mlflow_clients/mlflow2.txt
 .clients/mlflow3/ready: tests/http/mlflow_clients/mlflow3.txt
+.clients/openapi/ready: tests/http/openapi_client.txt
 .clients/serving/ready: tests/serving/clients/serving.txt
 .clients/wandb/ready: tests/exchange/wandb.txt
 

@@ -10,8 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.delivery.desk import Desk, open_desk
 from treadle.delivery.autoscaling import LEAD, TICK, Autoscaler, Forecast, Scale
+from treadle.platform.wiring import Embedded
 from treadle.ports.target import Replica
+from treadle.scope.model import About, ProjectSpec, RolloutPolicy, ServingPolicy
 
 START = datetime(2026, 3, 2, tzinfo=UTC)  # a Monday
 READY_SECONDS = 4.0
@@ -126,3 +129,37 @@ def test_an_hour_nobody_knows_is_like_the_same_hour_of_other_days() -> None:
     forecast = Forecast([(START + timedelta(hours=9), 12.0)])
     assert forecast.at(START + timedelta(days=3, hours=9)) == 12.0
     assert forecast.at(START + timedelta(days=3, hours=10)) == 0.0
+
+
+def test_the_log_tells_the_load_of_its_hours(open_home: Callable[..., Embedded]) -> None:
+    desk = open_desk(open_home, requirements=[])
+    desk.live()
+    for _ in range(30):  # half an hour of two requests in hand: each minute 120 that take a second
+        desk.answer("champion", 120, micros=1_000_000)
+        desk.clock.advance(timedelta(minutes=1))
+    desk.clock.advance(timedelta(days=7) - timedelta(minutes=30))
+    (now, *_) = desk.platform.delivery.forecast(endpoint="p", hours=2)
+    assert now.concurrency == pytest.approx(2.0)
+    assert now.per_second == pytest.approx(2.0)
+    assert now.replicas == 1
+
+
+def test_an_endpoint_is_scaled_by_what_its_replicas_say(open_home: Callable[..., Embedded]) -> None:
+    platform = open_home("home", target="memory:", manual_clock=True)
+    desk = Desk(platform)
+    rollout, serving = RolloutPolicy(steps=["100%"]), ServingPolicy(replicas=1, most_replicas=5, concurrency=10)
+    spec = ProjectSpec(project=About(name="p"), rollout=rollout, serving=serving)
+    platform.scope.declare(spec=spec, folder="/somewhere")
+    desk.live()
+    target = platform.target
+    for _ in range(60):
+        target.busy_seconds += 2 * 20.0
+        desk.wait(seconds=2)
+    status = target.observe("p")
+    assert status is not None and status.wanted == math.ceil(20 / 7)
+    scaled = desk.events("EndpointScaled")
+    assert scaled and "requests in hand" in scaled[0].body["reason"]
+    for _ in range(120):
+        desk.wait(seconds=2)
+    assert target.specs["p"].replicas == 1
+    assert target.specs["p"].generation == status.generation, "no new generation, so no rollout begins again"

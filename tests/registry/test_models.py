@@ -6,8 +6,10 @@ import httpx
 import pytest
 
 from tests.platform.test_platforms import served
+from treadle.kernel.clock import EPOCH
 from treadle.kernel.errors import Conflict, Forbidden, Invalid, NotFound
 from treadle.platform.wiring import Embedded
+from treadle.registry.model import PastVersion
 from treadle.registry.service import Registry
 
 
@@ -99,3 +101,32 @@ def test_stages_archive_others_when_asked(registry: Registry) -> None:
 def test_a_name_that_would_read_as_a_path_is_refused(registry: Registry, name: str) -> None:
     with pytest.raises(Invalid, match="Invalid model name"):
         registry.create_model(name=name)
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers", "pointing", "message"),
+    [
+        ("", [], {}, "Invalid model name"),
+        ("a/b", [1], {}, "Invalid model name"),
+        ("m", [1, 1], {}, "number 1 is there twice"),
+        ("m", [0], {}, "number 0"),
+        ("m", [2**40], {}, "is no version's number"),
+        ("m", [1], {"best": 2}, "points at version 2"),
+    ],
+)
+def test_a_history_that_cannot_be_is_refused(
+    registry: Registry, name: str, numbers: list[int], pointing: dict[str, int], message: str
+) -> None:
+    versions = [PastVersion(number=n, source="s", run="", created_at=EPOCH, updated_at=EPOCH) for n in numbers]
+    with pytest.raises(Invalid, match=message):
+        registry.add_history(name=name, description="", tags={}, pointing=pointing, versions=versions)
+
+
+def test_a_history_that_is_taken_in_again_leaves_aliases_where_they_are(registry: Registry) -> None:
+    one = PastVersion(number=1, source="s", run="", created_at=EPOCH, updated_at=EPOCH)
+
+    def taken(versions: list[PastVersion], pointing: dict[str, int]) -> int:
+        return registry.add_history(name="m", description="", tags={}, pointing=pointing, versions=versions)
+
+    assert [taken([], {}), taken([one], {"best": 1}), taken([one], {"best": 1})] == [0, 1, 0]
+    assert registry.resolve(ref="m@best").number == 1

@@ -1,11 +1,22 @@
-"""The verbs that put models to use by hand: package, serve, predict, build."""
+"""The verbs that put models to use by hand: package, serve, predict, build, capacity."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from treadle.cli.output import Home, Json, Token, Url, console, home_of, open_services, print_json, progress_bar
+from treadle.cli.output import (
+    Home,
+    Json,
+    Token,
+    Url,
+    console,
+    home_of,
+    open_services,
+    print_json,
+    print_table,
+    progress_bar,
+)
 
 if TYPE_CHECKING:
     from treadle.platform.serving import Asked
@@ -16,6 +27,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(serve)
     app.command()(predict)
     app.command()(build)
+    app.command()(capacity)
 
 
 def package(
@@ -174,4 +186,53 @@ def build(
     if not load:
         console.print(
             f"podman load -i {found.file}   or with --load docker; then: run --read-only -p 8080:8080 {found.tag}"
+        )
+
+
+def capacity(
+    model: Annotated[str, typer.Argument(help="NAME@ALIAS, NAME:NUMBER, a model folder, or an .onnx file.")],
+    p99: Annotated[float, typer.Option(help="Milliseconds within which 99 of 100 requests must be answered.")] = 50.0,
+    rate: Annotated[float | None, typer.Option(help="Requests a second to plan for.")] = None,
+    endpoint: Annotated[
+        str, typer.Option(help="Plan for the most that this endpoint may expect in the coming week.")
+    ] = "",
+    price: Annotated[float | None, typer.Option(help="What a replica costs in an hour.")] = None,
+    home: Home = None,
+    url: Url = None,
+    token: Token = None,
+    json: Json = False,
+) -> None:
+    """Measure what one replica takes within a bound, and say how many replicas a load needs. Half a minute of full load."""
+    from functools import cache
+
+    from treadle.platform import serving
+    from treadle.platform.capacity import plan
+
+    services = cache(lambda: open_services(home, url, token))
+    if endpoint and rate is None:
+        rate = max(hour.per_second for hour in services().delivery.forecast(endpoint=endpoint, hours=168))
+    with progress_bar(json) as progress:
+        found = plan(serving.find(model, services), services, p99_ms=p99, load=rate, price=price, told=progress)
+    if json:
+        print_json(found)
+        return
+    columns = ["offered/s", "answered/s", "p50 ms", "p99 ms", "within"]
+    rows = [
+        [
+            f"{p.offered_per_second:,.0f}",
+            f"{p.answered_per_second:,.0f}",
+            f"{p.p50_ms:.2f}",
+            f"{p.p99_ms:.2f}",
+            "yes" if p.within else "too much",
+        ]
+        for p in found.curve
+    ]
+    print_table(found.version, columns, rows)
+    console.print(
+        f"One replica takes [bold]{found.per_replica:,.0f}[/] requests/s with a p99 within {p99:g} ms, on this machine."
+    )
+    if found.replicas is not None:
+        cost = f", {found.monthly_cost:,.0f} a month" if found.monthly_cost is not None else ""
+        console.print(
+            f"{found.load:,.0f} requests/s need [bold]{found.replicas}[/] replicas, each used to four fifths{cost}."
         )

@@ -64,10 +64,11 @@ class Endpoint(Entity):
 
 
 class ExpectedLoad(Entity):
-    """What an hour is expected to bring: requests in hand in its busier minutes, and the replicas that takes."""
+    """What an hour is expected to bring in its busier minutes: requests in hand, requests a second, and the replicas that takes."""
 
     hour: datetime
     concurrency: float
+    per_second: float
     replicas: int
 
 

@@ -501,7 +501,8 @@ class Delivery:
         hour, forecast = self._forecasts.get(name, (EPOCH, None))
         if forecast is None or now - hour >= timedelta(hours=1):
             hour = now.replace(minute=0, second=0, microsecond=0)
-            forecast = Forecast(self._logs.load(name, hour - timedelta(weeks=WEEKS), hour))
+            seen = self._logs.load(name, hour - timedelta(weeks=WEEKS), hour)
+            forecast = Forecast((one.hour, one.concurrency) for one in seen)
             self._forecasts[name] = (hour, forecast)
         return forecast.soon(now)
 
@@ -513,11 +514,16 @@ class Delivery:
             raise NotFound(f"There is no endpoint '{endpoint}'.")
         policy = self._scope.project(name=row["project"]).spec.serving
         now = self._clock.now().replace(minute=0, second=0, microsecond=0)
-        found = Forecast(self._logs.load(endpoint, now - timedelta(weeks=WEEKS), now))
+        seen = self._logs.load(endpoint, now - timedelta(weeks=WEEKS), now)
+        found = Forecast((one.hour, one.concurrency) for one in seen)
+        rates = Forecast((one.hour, one.per_second) for one in seen)
         moments = [now + timedelta(hours=place) for place in range(hours)]
         return [
             ExpectedLoad(
-                hour=at, concurrency=load, replicas=max(replicas_for(load, policy.concurrency), policy.replicas)
+                hour=at,
+                concurrency=load,
+                per_second=rates.at(at),
+                replicas=max(replicas_for(load, policy.concurrency), policy.replicas),
             )
             for at, load in ((moment, found.at(moment)) for moment in moments)
         ]

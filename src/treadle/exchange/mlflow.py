@@ -271,7 +271,9 @@ class _Import:
                 name=model["name"],
                 description=model["description"] or "",
                 tags=tags.get(model["name"], {}),
-                pointing=pointing.get(model["name"], {}),
+                pointing={
+                    a: n for a, n in pointing.get(model["name"], {}).items() if n in {r["version"] for r in rows}
+                },
                 versions=[_version(row, about.get((row["name"], row["version"]), {})) for row in rows],
             )
             self._tally.counts["models"] += 1

@@ -140,7 +140,9 @@ def _model(taking: Taking, registry: Registry, folder: Path) -> None:
         description=str(meta.get("description") or ""),
         tags=taking.texts(_texts(folder / "tags")),
         pointing={
-            alias: int(number) for alias, number in _texts(folder / "aliases").items() if number.strip().isdecimal()
+            alias: int(number)
+            for alias, number in _texts(folder / "aliases").items()
+            if number.strip().isdecimal() and int(number) in {version.number for version in versions}
         },
         versions=sorted(versions, key=lambda version: version.number),
     )

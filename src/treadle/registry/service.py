@@ -108,8 +108,7 @@ class Registry:
         self, *, name: str, project: str = "", description: str = "", tags: dict[str, str] | None = None
     ) -> RegisteredModel:
         """Make a name for versions to come, in a project of the same name if none is given."""
-        if not re.fullmatch(MODEL_NAME, name) or not name.strip():
-            raise Invalid(f"Invalid model name: '{name}'. Use 1 to 200 characters without '/', ':' and '@'.")
+        _check_name(name)
         with self._database.write() as transaction:
             if transaction.scalar(select(models.c.name).where(models.c.name == name)) is not None:
                 raise Conflict(f"Registered Model (name={name}) already exists.")
@@ -145,6 +144,12 @@ class Registry:
         versions: list[PastVersion],
     ) -> int:
         """Take in a model with its versions and aliases from elsewhere; what is here already is left alone. Returns how many versions came."""
+        _check_name(name)
+        numbers = [version.number for version in versions]
+        if (
+            strange := next((n for n in numbers if not 0 < n <= LAST_NUMBER or numbers.count(n) > 1), None)
+        ) is not None:
+            raise Invalid(f"Field 'versions': number {strange} is there twice, or is no version's number.")
         with self._database.write() as transaction:
             here = models.c.name == name
             if transaction.scalar(select(models.c.name).where(here)) is None:
@@ -162,8 +167,11 @@ class Registry:
                 self._events.append(transaction, event)
             last = transaction.scalar(select(func.max(_versions.c.number)).where(_versions.c.model == name)) or 0
             transaction.execute(update(models).where(here).values(last_number=last))
+            pointed = set(transaction.scalars(select(aliases.c.alias).where(aliases.c.model == name)))
             for alias, number in pointing.items():
-                if not known:
+                if number not in known and number not in numbers:
+                    raise Invalid(f"Field 'pointing': alias '{alias}' points at version {number}, which is not there.")
+                if not known and alias not in pointed:
                     transaction.execute(aliases.insert().values(model=name, alias=alias, number=number))
         return len(new)
 
@@ -447,6 +455,11 @@ class Registry:
 
     def _sign(self, facts: Mapping[str, Any]) -> str:
         return hmac.new(self._key, to_json(dict(facts)), "sha256").hexdigest()
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(MODEL_NAME, name) or not name.strip():
+        raise Invalid(f"Invalid model name: '{name}'. Use 1 to 200 characters without '/', ':' and '@'.")
 
 
 def _known(connection: Connection, model: str, *, alias: bool = False) -> str:

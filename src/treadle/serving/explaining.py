@@ -48,9 +48,9 @@ def _explain(model: LoadedModel, row: Columns, answer: Any, reference: Reference
     names, random = list(row), np.random.default_rng(0)  # the same row gives the same explanation
     orders = [random.permutation(len(names)) for _ in range(ORDERS // 2)]
     orders += [order[::-1] for order in orders]
-    drawn = _drawn(row, reference, len(orders), random)
+    strangers = drawn(row, reference, len(orders), random)
     chosen = int(np.argmax(answer)) if np.ndim(answer) else None
-    rows = _told_one_by_one(row, drawn, orders, names)
+    rows = _told_one_by_one(row, strangers, orders, names)
     parts = [model.predict(rows.part(slice(start, start + _AT_ONCE))) for start in range(0, rows.rows, _AT_ONCE)]
     given = np.concatenate(parts).astype(np.float64)
     scores = (given if chosen is None else given[:, chosen]).reshape(len(orders), len(names) + 1)
@@ -79,7 +79,7 @@ def _told_one_by_one(row: Columns, drawn: Columns, orders: list[NDArray[Any]], n
     return Columns(row.layout, numbers, texts)
 
 
-def _drawn(row: Columns, reference: Reference, count: int, random: np.random.Generator) -> Columns:
+def drawn(row: Columns, reference: Reference, count: int, random: np.random.Generator) -> Columns:
     """Rows as training saw them, column by column."""
     numbers = np.empty((count, len(row.layout.numbers)), dtype=np.float32)
     texts = np.empty((count, len(row.layout.texts)), dtype=object)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import numpy as np
@@ -23,6 +23,14 @@ ROWS_AT_ONCE = 100_000
 INPUT = "input_"  # before the name of each input's column
 _ABOUT = ("request", "asked_at", "version", "role", "generation", "micros", "error")
 _COLUMNS = "request VARCHAR, asked_at TIMESTAMP, version VARCHAR, role VARCHAR, generation BIGINT, micros BIGINT, error VARCHAR"
+
+
+class HourlyLoad(NamedTuple):
+    """Requests in hand, and requests a second, in an hour's busier minutes: 57 of 60 had fewer."""
+
+    hour: datetime
+    concurrency: float
+    per_second: float
 
 
 class InferenceLogs:
@@ -74,32 +82,42 @@ class InferenceLogs:
         for batch in self.batches(endpoint, since, until):
             yield from batch.rows()
 
-    def load(self, endpoint: str, since: datetime, until: datetime) -> list[tuple[datetime, float]]:
-        """The hours with any requests, and how many were in hand in each's busier minutes (95 of 100 had fewer)."""
-        spent: dict[int, float] = {}  # minute → request-seconds
+    def load(self, endpoint: str, since: datetime, until: datetime) -> list["HourlyLoad"]:
+        """The load of the hours with any requests."""
+        spent: dict[int, tuple[float, int]] = {}  # minute → request-seconds, requests
+
+        def add(minute: int, seconds: float, requests: int) -> None:
+            before = spent.get(minute, (0.0, 0))
+            spent[minute] = before[0] + seconds, before[1] + requests
+
         first, last = to_micros(since), to_micros(until)
         rotated = {day.stem for day in days(self.folder(endpoint), since, until, DAY_SUFFIX)}
         for file in [self.folder(endpoint) / f"{day}{DAY_SUFFIX}" for day in sorted(rotated)]:
             with duckdb.connect() as connection:
                 wanted = (
-                    "SELECT epoch_us(asked_at) // 60_000_000 AS minute, sum(micros) / 1e6 FROM read_parquet(?) WHERE role != 'shadow' "
+                    "SELECT epoch_us(asked_at) // 60_000_000 AS minute, sum(micros) / 1e6, count(*) FROM read_parquet(?) WHERE role != 'shadow' "
                     "AND request NOT LIKE '%#%' AND epoch_us(asked_at) >= ? AND epoch_us(asked_at) < ? GROUP BY minute"
                 )
-                for minute, seconds in connection.execute(wanted, [str(file), first, last]).fetchall():
-                    spent[minute] = spent.get(minute, 0.0) + seconds
+                for found in connection.execute(wanted, [str(file), first, last]).fetchall():
+                    add(*found)
         for log in files(self.folder(endpoint), since, until):
             if log.parent.name in rotated:
                 continue
             for batch, _ in records(log.read_bytes()):
                 if first <= batch.facts.at < last and batch.facts.role != "shadow":
-                    minute = batch.facts.at // 60_000_000
-                    spent[minute] = spent.get(minute, 0.0) + sum(batch.facts.micros) / 1e6
-        hours: dict[int, list[float]] = {}
-        for minute, seconds in spent.items():
-            hours.setdefault(minute // 60, []).append(seconds / 60)
+                    add(batch.facts.at // 60_000_000, sum(batch.facts.micros) / 1e6, len(batch.facts.ids))
+        hours: dict[int, list[tuple[float, int]]] = {}
+        for minute, found in spent.items():
+            hours.setdefault(minute // 60, []).append(found)
+
+        def busier(values: list[float]) -> float:
+            return float(np.quantile([*values, *[0.0] * (60 - len(values))], 0.95)) / 60
+
         return [
-            (from_micros(hour * 3_600_000_000), float(np.quantile([*loads, *[0.0] * (60 - len(loads))], 0.95)))
-            for hour, loads in sorted(hours.items())
+            HourlyLoad(
+                from_micros(hour * 3_600_000_000), busier([s for s, _ in minutes]), busier([n for _, n in minutes])
+            )
+            for hour, minutes in sorted(hours.items())
         ]
 
     def tail(self, endpoint: str, since: datetime) -> LogTail:
