@@ -21,6 +21,7 @@ from treadle.kernel.entity import from_json, to_json
 from treadle.kernel.listening import offer, offer_file
 from treadle.platform.runtimes import Runtimes, trusted
 from treadle.ports.target import EndpointSpec, Replica
+from treadle.serving import lambdas
 from treadle.serving.clouds import routes_of
 from treadle.serving.engine import Engine, Generation
 from treadle.serving.http import HttpServer
@@ -150,6 +151,8 @@ async def serve(
         await asyncio.sleep(LOOK_SECONDS)
     listening = await loop.create_server(server, sock=listener, backlog=BACKLOG)
     others: list[asyncio.Future[None]] = [asyncio.ensure_future(server.sweep())]
+    if events := os.environ.get(lambdas.VARIABLE):
+        others.append(asyncio.ensure_future(_on_lambda(app, events)))
     if meanwhile is not None:
         others.append(asyncio.ensure_future(meanwhile))
     await stop.wait()
@@ -159,6 +162,13 @@ async def serve(
     await server.drain(DRAIN_SECONDS)
     for work in (*following, *others):
         work.cancel()
+
+
+async def _on_lambda(app: ModelServer, events: str) -> None:
+    """Answer Lambda's events once the models are there."""
+    while not app.ready:
+        await asyncio.sleep(LOOK_SECONDS)
+    await lambdas.answer_events(app, events)
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:

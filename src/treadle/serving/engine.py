@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ from treadle.data.profile import REFERENCE, Reference
 from treadle.kernel.clock import Clock, to_micros
 from treadle.kernel.entity import from_json
 from treadle.kernel.errors import Busy, Invalid, TreadleError, Unavailable
-from treadle.ports.runtime import Layout, LoadedModel, Runtime, Signature, open_model
+from treadle.ports.runtime import Columns, Layout, LoadedModel, Runtime, Signature, open_model
 from treadle.ports.target import EndpointSpec, Variant
 from treadle.serving.counting import Counting
 from treadle.serving.explaining import Explanation, explain
@@ -416,9 +417,19 @@ class Engine:
 def _load(variant: Variant, generation: int, folder: Callable[[str], Path], runtime: Runtime) -> Served:
     place = folder(variant.package)
     signature, model = open_model(place, runtime)
+    _warm(signature, model)
     reference = place / REFERENCE
     seen = from_json(reference.read_bytes(), Reference) if reference.exists() else None
     return Served(variant, generation, signature, model, reference=seen)
+
+
+def _warm(signature: Signature, model: LoadedModel) -> None:
+    """Ask once before anybody waits: the first answers of a runtime take many times as long as later ones."""
+    layout = Layout(signature.inputs)
+    for rows in (1, 64):
+        numbers = np.zeros((rows, len(layout.numbers)), dtype=np.float32)
+        with suppress(Exception):  # a model may well refuse zeros
+            model.predict(Columns(layout, numbers, np.full((rows, len(layout.texts)), "", dtype=object)))
 
 
 def _load_or_excuse(variant: Variant, champion: Served, folder: Callable[[str], Path], runtime: Runtime) -> Served:

@@ -1,5 +1,6 @@
 """Models run by ONNX Runtime."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ from numpy.typing import NDArray
 
 from treadle.kernel.errors import Invalid, missing_extra
 from treadle.ports.runtime import Columns, Field, Signature
+
+CPU = "CPUExecutionProvider"
 
 
 class OnnxModel:
@@ -68,9 +71,27 @@ def _session(file: Path) -> Any:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     try:
-        return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            str(file), options, providers=_providers(onnxruntime.get_available_providers())
+        )
+    except Invalid:
+        raise
     except Exception as error:
         raise Invalid(f"'{file.name}' is not a model that ONNX Runtime can load: {error}") from error
+
+
+def _providers(there: list[str]) -> list[str]:
+    """What runs the graph: a GPU where ONNX Runtime was built for one, unless ``TREADLE_PROVIDERS`` names others (TensorRT, say).
+
+    What a provider does not know falls to the next; the processor knows all.
+    """
+    asked = os.environ.get("TREADLE_PROVIDERS", "CUDA").replace(" ", "").split(",")
+    wanted = [name if name.endswith("ExecutionProvider") else f"{name}ExecutionProvider" for name in asked if name]
+    if "TREADLE_PROVIDERS" in os.environ and (absent := [name for name in wanted if name not in there]):
+        raise Invalid(
+            f"TREADLE_PROVIDERS names {absent[0]}, which this ONNX Runtime has not. It has {', '.join(there)}."
+        )
+    return [*(name for name in wanted if name in there and name != CPU), CPU]
 
 
 def _field(given: Any) -> Field:

@@ -1,0 +1,90 @@
+"""AWS Lambda's contract: a function asks for its next event, answers it, and asks again (the runtime API of 2018-06-01).
+
+An event is an HTTP request, as function URLs and API Gateway send them (payloads 1.0 and 2.0), or a scoring body by itself.
+"""
+
+import asyncio
+import base64
+import json
+from typing import Any
+
+import httpx
+
+from treadle.kernel.errors import Invalid
+from treadle.serving.http import Exchange
+from treadle.serving.server import ModelServer
+
+VARIABLE = "AWS_LAMBDA_RUNTIME_API"
+_NEXT, _ANSWER = "/2018-06-01/runtime/invocation/next", "/2018-06-01/runtime/invocation/{}/response"
+_ID = "lambda-runtime-aws-request-id"
+
+
+class _Reply:
+    """Takes an exchange's answer where a connection would send it."""
+
+    closing = False
+
+    def __init__(self) -> None:
+        self.exchange: Exchange | None = None
+        self.data = asyncio.get_running_loop().create_future()
+
+    def flush(self) -> None:
+        assert self.exchange is not None
+        if not self.data.done():
+            self.data.set_result(self.exchange.ready())
+
+
+async def answer_events(server: ModelServer, api: str) -> None:
+    """Answer events for as long as Lambda keeps the function."""
+    async with httpx.AsyncClient(base_url=f"http://{api}", timeout=None) as client:
+        while True:
+            event = await client.get(_NEXT)
+            answer = await _answered(server, event.content, event.headers.get(_ID, ""))
+            await client.post(_ANSWER.format(event.headers[_ID]), json=answer)
+
+
+async def _answered(server: ModelServer, event: bytes, request: str) -> Any:
+    try:
+        method, path, headers, body, is_http = _request(event)
+    except Invalid as error:
+        return {"error": error.message}
+    reply: Any = _Reply()
+    reply.exchange = Exchange(reply, method, path, [(b"x-request-id", request.encode()), *headers], body, True)
+    server.handle(reply.exchange)
+    head, _, content = bytes(await reply.data).partition(b"\r\n\r\n")
+    if not is_http:
+        return json.loads(content)
+    status, *lines = head.decode("latin-1").split("\r\n")
+    given = dict(line.split(": ", 1) for line in lines)
+    try:
+        return {
+            "statusCode": int(status.split()[1]),
+            "headers": given,
+            "body": content.decode(),
+            "isBase64Encoded": False,
+        }
+    except UnicodeDecodeError:
+        packed = base64.b64encode(content).decode()
+        return {"statusCode": int(status.split()[1]), "headers": given, "body": packed, "isBase64Encoded": True}
+
+
+def _request(event: bytes) -> tuple[str, str, list[tuple[bytes, bytes]], bytes, bool]:
+    """An event as a request: its method, path, headers and body, and whether the answer is HTTP's too."""
+    try:
+        found = json.loads(event)
+    except ValueError as error:
+        raise Invalid(f"The event is no JSON: {error}.") from error
+    if not isinstance(found, dict):
+        raise Invalid("The event is no object.")
+    context = found.get("requestContext")
+    http = context.get("http", {}) if isinstance(context, dict) else {}
+    method, path = http.get("method") or found.get("httpMethod"), found.get("rawPath") or found.get("path")
+    if not isinstance(method, str) or not isinstance(path, str):
+        return "POST", "/invocations", [], event, False
+    text, given = found.get("body") or "", found.get("headers") or {}
+    try:
+        body = base64.b64decode(text, validate=True) if found.get("isBase64Encoded") else text.encode()
+        headers = [(name.lower().encode("latin-1"), str(value).encode("latin-1")) for name, value in given.items()]
+    except (ValueError, AttributeError) as error:
+        raise Invalid(f"The event's body or headers cannot be read: {error}.") from error
+    return method.upper(), path, headers, body, True
