@@ -19,7 +19,7 @@ from treadle.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from treadle.platform.serving import Asked
+    from treadle.platform.placing import Asked
 
 
 def add_to(app: typer.Typer) -> None:
@@ -69,11 +69,15 @@ def package(
 
 def serve(
     models: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             envvar="TREADLE_SERVE", help="NAME@ALIAS, NAME:NUMBER, a model folder, or an .onnx file; one or several."
         ),
-    ],
+    ] = None,
+    repository: Annotated[
+        Path | None,
+        typer.Option(help="A folder of model folders: all are served, and /v2/repository loads and unloads them."),
+    ] = None,
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="The port to listen on. Default: $AIP_HTTP_PORT, $PORT, 8080.")
     ] = None,
@@ -119,13 +123,14 @@ def serve(
         console.print("POST /invocations, /v1/models/NAME:predict or /v2/models/NAME/infer; stop with Ctrl-C.")
 
     serving.run(
-        models,
+        models or [],
         state or home_of(home) / "serving",
         cache(lambda: open_services(home, url, token)),
         host=host,
         port=wanted,
         workers=workers,
         callers=callers,
+        repository=repository,
         told=told,
     )
 

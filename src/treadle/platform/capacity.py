@@ -20,7 +20,7 @@ import numpy as np
 from treadle.data.profile import REFERENCE, Reference
 from treadle.kernel.entity import Entity, from_json, to_json
 from treadle.kernel.errors import Unavailable
-from treadle.platform.serving import Asked, put
+from treadle.platform.placing import Asked, put
 from treadle.platform.wiring import Services
 from treadle.ports.runtime import SIGNATURE, Columns, Layout, Signature
 from treadle.ports.target import EndpointSpec, Variant
@@ -69,7 +69,7 @@ def plan(
     """Measure one replica's saturation curve on loopback, and plan for ``load`` requests a second at ``price`` an hour each."""
     with tempfile.TemporaryDirectory() as aside:
         folder = Path(aside) / asked.name
-        put(asked, folder / "packages" / asked.package, services)
+        put(asked, folder / "packages" / asked.package, lambda: services().blobs)
         variants = [Variant(version=asked.version, package=asked.package)]
         (folder / "spec.json").write_bytes(to_json(EndpointSpec(name=asked.name, generation=1, variants=variants)))
         request = request_of(

@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from treadle.kernel import process
 from treadle.kernel.clock import Clock, ManualClock, SystemClock
 from treadle.kernel.entity import from_json, to_json
 from treadle.kernel.listening import offer, offer_file
+from treadle.platform.placing import Repository
 from treadle.platform.runtimes import Runtimes, trusted
 from treadle.ports.target import EndpointSpec, Replica
 from treadle.serving import lambdas
@@ -31,7 +32,7 @@ from treadle.serving.log_access import LOG_TOKEN, LogAccess
 from treadle.serving.order import Order
 from treadle.serving.server import ModelServer, Routes
 
-LOOK_SECONDS, RETRY_SECONDS, SAY_SECONDS = 0.02, 1.0, 1.0
+LOOK_SECONDS, RETRY_SECONDS, SAY_SECONDS, WATCH_SECONDS = 0.02, 1.0, 1.0, 0.1
 HOLD_SECONDS = 30.0  # how long requests wait for a model that is being loaded before they are told so
 DRAIN_SECONDS, BACKLOG = 9.0, 2048
 
@@ -131,21 +132,37 @@ async def serve(
     callers: Callers | None = None,
     meanwhile: Coroutine[Any, Any, None] | None = None,
     shared: bool = False,
+    repository: Repository | None = None,
 ) -> None:
     """Serve endpoints over one socket until told to stop, or until none is wanted; requests in hand are finished first.
 
     Where others answer on a ``shared`` socket too, nothing is taken from it until the models are loaded.
     """
     access = LogAccess(places[0].folder / "log", os.environ.get(LOG_TOKEN, ""))
-    app = ModelServer(*(place.folder.name for place in places), routes=routes, callers=callers, log=access)
+    app = ModelServer(
+        *(place.folder.name for place in places), routes=routes, callers=callers, log=access, repository=repository
+    )
     server, stop, loop = HttpServer(app.handle), asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     port = listener.getsockname()[1]
-    followers = [Follower(place, port, app, clock) for place in places]
-    following = [asyncio.ensure_future(follower.follow()) for follower in followers]
-    for task in following:
-        task.add_done_callback(lambda _: stop.set() if all(other.done() for other in following) else None)
+    following: dict[str, tuple[Follower, asyncio.Future[None]]] = {}
+
+    def begin(place: Place) -> None:
+        follower, name = Follower(place, port, app, clock), place.folder.name
+
+        def ended(_: asyncio.Future[None]) -> None:
+            del following[name]
+            app.engines.pop(name, None)
+            if not following and repository is None:
+                stop.set()
+
+        task = asyncio.ensure_future(follower.follow())
+        following[name] = follower, task
+        task.add_done_callback(ended)
+
+    for place in places:
+        begin(place)
     accept_at = loop.time() + HOLD_SECONDS
     while shared and not app.ready and not stop.is_set() and loop.time() < accept_at:
         await asyncio.sleep(LOOK_SECONDS)
@@ -153,15 +170,32 @@ async def serve(
     others: list[asyncio.Future[None]] = [asyncio.ensure_future(server.sweep())]
     if events := os.environ.get(lambdas.VARIABLE):
         others.append(asyncio.ensure_future(_on_lambda(app, events)))
+    if repository is not None:
+        others.append(asyncio.ensure_future(_watch(repository, places[0].replica, app, following, begin)))
     if meanwhile is not None:
         others.append(asyncio.ensure_future(meanwhile))
     await stop.wait()
-    for follower in followers:
+    for follower, _ in following.values():
         follower.leave()
     listening.close()
     await server.drain(DRAIN_SECONDS)
-    for work in (*following, *others):
+    for work in (*(task for _, task in following.values()), *others):
         work.cancel()
+
+
+async def _watch(
+    repository: Repository,
+    replica: int,
+    app: ModelServer,
+    following: Mapping[str, object],
+    begin: Callable[[Place], None],
+) -> None:
+    """Begin to serve what somebody has loaded, in this process or in another."""
+    while True:
+        for name in set(repository.loaded()) - following.keys():
+            app.engines[name] = None
+            begin(Place(repository.state / name, replica))
+        await asyncio.sleep(WATCH_SECONDS)
 
 
 async def _on_lambda(app: ModelServer, events: str) -> None:
@@ -196,7 +230,9 @@ async def _serve(order: Order, clock: Clock) -> None:
     if order.kept:
         for place in places:
             offer(listener, offer_file(place.folder, place.replica))
-    await serve(places, listener, clock, routes=routes_of(os.environ), callers=callers, shared=True)
+    repository = Repository(Path(order.repository), Path(order.state)) if order.repository else None
+    routes = routes_of(os.environ)
+    await serve(places, listener, clock, routes=routes, callers=callers, shared=True, repository=repository)
 
 
 if __name__ == "__main__":

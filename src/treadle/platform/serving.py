@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,21 +12,19 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
-from treadle.backends.runtime.onnx import OnnxRuntime
 from treadle.delivery.oci import Image
 from treadle.kernel.clock import SystemClock
-from treadle.kernel.entity import from_json, to_json
-from treadle.kernel.errors import Invalid, NotFound, TreadleError
+from treadle.kernel.entity import replace, to_json
+from treadle.kernel.errors import Invalid, TreadleError
 from treadle.platform import model_server
 from treadle.platform.image import write
 from treadle.platform.model_server import Place, serve
+from treadle.platform.placing import Asked, Repository, in_files, place, put
 from treadle.platform.runtimes import Runtimes, trusted
 from treadle.platform.wiring import Services
-from treadle.ports.runtime import GRAPH, SIGNATURE, open_model
-from treadle.ports.target import EndpointSpec, Variant
-from treadle.ports.tree import fetch_tree, made_whole, tree_digest
+from treadle.ports.runtime import open_model
+from treadle.ports.target import Variant
 from treadle.registry.service import NAME
 from treadle.serving.clouds import routes_of
 from treadle.serving.engine import Served
@@ -35,16 +32,6 @@ from treadle.serving.limits import read_callers
 from treadle.serving.order import Order
 
 FOLLOW_SECONDS = 2.0
-SPEC = "spec.json"
-
-
-class Asked(NamedTuple):
-    """A model to be served, as somebody named it: what it is called here, its content's digest, and where that comes from."""
-
-    name: str
-    version: str
-    package: str
-    files: Path | None = None  # None: the package is in the blob store
 
 
 def find(model: str, services: Callable[[], Services]) -> Asked:
@@ -54,9 +41,9 @@ def find(model: str, services: Callable[[], Services]) -> Asked:
     if equals:
         if not re.fullmatch(f"({NAME})(:[0-9]+)?", named):
             raise Invalid(f"'{named}' cannot name what '{place}' holds. Wanted is a name, or NAME:NUMBER.")
-        return _in_files(path)._replace(name=named.partition(":")[0], version=named)
+        return in_files(path)._replace(name=named.partition(":")[0], version=named)
     if path.suffix == ".onnx" or "/" in model or path.is_dir():
-        return _in_files(path)
+        return in_files(path)
     found = services().registry.resolve(ref=model)
     if not found.package:
         raise Invalid(
@@ -65,25 +52,10 @@ def find(model: str, services: Callable[[], Services]) -> Asked:
     return Asked(found.model, found.ref, found.package)
 
 
-def place(asked: Asked, state: Path, services: Callable[[], Services]) -> Path:
-    """Put a model where a server follows it: a folder with its spec and its packages. A new version is a new generation."""
-    folder = state / asked.name
-    put(asked, folder / "packages" / asked.package, services)
-    variant = Variant(version=asked.version, package=asked.package)
-    file = folder / SPEC
-    before = from_json(file.read_bytes(), EndpointSpec) if file.exists() else None
-    if before is None or before.variants != [variant]:
-        generation = before.generation + 1 if before else 1
-        aside = file.with_suffix(f".{os.getpid()}")
-        aside.write_bytes(to_json(EndpointSpec(name=asked.name, generation=generation, variants=[variant])))
-        aside.replace(file)
-    return folder
-
-
 def open_served(asked: Asked, state: Path, services: Callable[[], Services]) -> Served:
     """A model in memory, to be asked without a server."""
     folder = state / asked.name / "packages" / asked.package
-    put(asked, folder, services)
+    put(asked, folder, lambda: services().blobs)
     signature, model = open_model(folder, Runtimes(trusted=trusted(asked.name)))
     return Served(Variant(version=asked.version, package=asked.package), 1, signature, model)
 
@@ -101,7 +73,7 @@ def build(
     number = asked.version.partition(":")[2] or asked.package[:12]
     with tempfile.TemporaryDirectory() as aside:
         folder = Path(aside, "model")
-        put(asked, folder, services)
+        put(asked, folder, lambda: services().blobs)
         file = to or Path(f"{asked.name}-{number}.oci.tar")
         return write(asked.name, f"{asked.name}:{number}", folder, file, tag or f"{asked.name.lower()}:{number}", told)
 
@@ -121,7 +93,7 @@ def look_again(models: list[str], state: Path, services: Callable[[], Services])
     """Look which versions aliases mean now; the servers swap to them between two batches."""
     for model in models:
         with suppress(TreadleError):  # the registry is away: what is served goes on being served
-            place(find(model, services), state, services)
+            place(find(model, services), state, lambda: services().blobs)
 
 
 async def follow(models: list[str], state: Path, services: Callable[[], Services]) -> None:
@@ -140,14 +112,22 @@ def run(
     port: int,
     workers: int,
     callers: Path | None,
+    repository: Path | None = None,
     told: Callable[[list[Asked]], None],
 ) -> None:
-    """Serve models until told to stop. One process answers by itself; several share one socket and are kept alive."""
+    """Serve models until told to stop. One process answers by itself; several share one socket and are kept alive.
+
+    With a ``repository`` its models are served too, and may be loaded and unloaded while the server runs.
+    """
     asked = [find(model, services) for model in models]
+    kept = Repository(repository, state) if repository else None
+    asked += [in_files(kept.folder / name) for name in kept.names()] if kept else []
+    if not asked:
+        raise Invalid("There is no model to serve. Name some, or a --repository with model folders in it.")
     twins = {one.name for one in asked if [other.name for other in asked].count(one.name) > 1}
     if twins:
         raise Invalid(f"Two of the models are called '{min(twins)}'. Serve them by two servers.")
-    folders = [place(one, state, services) for one in asked]
+    folders = [place(one, state, lambda: services().blobs) for one in asked]
     checked = read_callers(callers) if callers else None
     listener = _listener(host, port)
     told(asked)
@@ -155,25 +135,24 @@ def run(
     if workers == 1:
         places = [Place(folder, 0) for folder in folders]
         other = follow(aliases, state, services) if aliases else None
-        work = serve(places, listener, SystemClock(), routes=routes_of(os.environ), callers=checked, meanwhile=other)
+        routes = routes_of(os.environ)
+        clock = SystemClock()
+        work = serve(places, listener, clock, routes=routes, callers=checked, meanwhile=other, repository=kept)
         model_server.run(work)
         return
-    _run_workers(folders, listener, workers, callers, lambda: look_again(aliases, state, services))
+    named, who = [str(folder) for folder in folders], str(callers) if callers else None
+    first = Order(folders=named, replica=0, socket=listener.fileno(), callers=who)
+    if kept:
+        first = replace(first, repository=str(kept.folder), state=str(state))
+    orders = [replace(first, replica=number) for number in range(workers)]
+    _run_workers(orders, lambda: look_again(aliases, state, services))
 
 
-def _run_workers(
-    folders: list[Path],
-    listener: socket.socket,
-    workers: int,
-    callers: Path | None,
-    look: Callable[[], None],
-) -> None:
+def _run_workers(orders: list[Order], look: Callable[[], None]) -> None:
     """Keep several processes alive over one socket, so that no connection is lost when one of them ends."""
     stopping: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: stopping.append(number))
-    named, told = [str(folder) for folder in folders], str(callers) if callers else None
-    orders = [Order(folders=named, replica=number, socket=listener.fileno(), callers=told) for number in range(workers)]
     running: dict[int, tuple[subprocess.Popen[bytes], float]] = {}
     look_at = time.monotonic() + FOLLOW_SECONDS
     while not stopping:
@@ -206,33 +185,3 @@ def _listener(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise Invalid(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --port.") from error
     return listener
-
-
-def _in_files(path: Path) -> Asked:
-    bare = path.suffix == ".onnx" and path.is_file()
-    if bare or (path / SIGNATURE).is_file():
-        name, digest = path.stem if bare else path.resolve().name, tree_digest(path)
-        return Asked(name, f"{name}:{digest[:12]}", digest, path)
-    if not path.exists():
-        raise NotFound(
-            f"There is no '{path}'. Name a model folder, an .onnx file, or a version: NAME:NUMBER or NAME@ALIAS."
-        )
-    raise Invalid(
-        f"'{path}' is no model folder: there is no '{SIGNATURE}' in it. Make one with: treadle package {path}"
-    )
-
-
-def put(asked: Asked, folder: Path, services: Callable[[], Services]) -> None:
-    """Make a model's folder be there, whole."""
-    if folder.exists():
-        return
-    with made_whole(folder) as aside:
-        if asked.files is None:
-            fetch_tree(services().blobs, asked.package, aside)
-        elif asked.files.is_file():
-            signature = OnnxRuntime().describe(asked.files)
-            aside.mkdir()
-            shutil.copyfile(asked.files, aside / GRAPH)
-            (aside / SIGNATURE).write_bytes(to_json(signature))
-        else:
-            shutil.copytree(asked.files, aside)

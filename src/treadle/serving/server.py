@@ -1,5 +1,6 @@
 """What a model server is asked and how it answers: every contract a prediction may be asked by, over the same engines."""
 
+import asyncio
 import logging
 import math
 import os
@@ -8,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -30,6 +31,7 @@ _JSON_KINDS = (
     b"application/x-www-form-urlencoded",  # what curl says of any --data
 )
 _CSV_KINDS = (b"text/csv", b"text/csv; charset=utf-8", b"text/csv;charset=utf-8")
+LOAD_SECONDS = 60.0
 _LIVE = ("/", "/v2/health/live")
 _READY = ("/ping", "/health", "/v2/health/ready")
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
@@ -42,6 +44,16 @@ class Routes(NamedTuple):
 
     score: tuple[str, ...] = ()
     health: tuple[str, ...] = ()
+
+
+class Loading(Protocol):
+    """Models that may be loaded and unloaded. Both raise NotFound for one that is not there, and repeat without harm."""
+
+    def names(self) -> list[str]: ...
+
+    def load(self, name: str) -> None: ...
+
+    def unload(self, name: str) -> None: ...
 
 
 class Headers(NamedTuple):
@@ -70,13 +82,15 @@ class ModelServer:
         routes: Routes | None = None,
         callers: Callers | None = None,
         log: LogAccess | None = None,
+        repository: "Loading | None" = None,
     ) -> None:
         routes = routes or Routes()
         self.engines: dict[str, Engine | None] = dict.fromkeys(names)
         self._first = names[0]
+        self._changing: set[asyncio.Future[None]] = set()
         self._score = {"/invocations", *routes.score}
         self._health = {*_READY, *routes.health}
-        self._callers, self._log = callers, log
+        self._callers, self._log, self._repository = callers, log, repository
         self._version = version("treadle")
         self._prefix, self._numbers = os.urandom(6).hex(), count()
 
@@ -112,7 +126,45 @@ class ModelServer:
                 return self._scored(model, exchange)
             if verb == "explain":
                 return self._explained(model, exchange)
+        if path.startswith("/v2/repository/") and self._repository is not None:
+            return self._change(self._repository, exchange)
         raise self._nothing("POST", path)
+
+    def _change(self, repository: "Loading", exchange: Exchange) -> None:
+        """Triton's way to see which models there are, and to load and unload them."""
+        if exchange.path == "/v2/repository/index":
+            return exchange.reply(200, _encode([self._known_as(name) for name in repository.names()]))
+        name, _, verb = exchange.path.removeprefix("/v2/repository/models/").rpartition("/")
+        if verb not in ("load", "unload") or not name:
+            raise self._nothing("POST", exchange.path)
+        work = asyncio.ensure_future(self._changed(repository, exchange, name, verb))
+        self._changing.add(work)
+        work.add_done_callback(self._changing.discard)
+        return None
+
+    async def _changed(self, repository: "Loading", exchange: Exchange, name: str, verb: str) -> None:
+        try:
+            await asyncio.to_thread(repository.load if verb == "load" else repository.unload, name)
+            until = time.monotonic() + LOAD_SECONDS
+            while (self.engines.get(name) is not None) is not (verb == "load") and time.monotonic() < until:
+                await asyncio.sleep(0.02)
+            if (self.engines.get(name) is not None) is not (verb == "load"):
+                raise Unavailable(
+                    f"Model '{name}' could not be {verb}ed within {LOAD_SECONDS:.0f} s. The server's log says more."
+                )
+            exchange.reply(200, b"{}")
+        except TreadleError as error:
+            _fail(exchange, error)
+        except Exception:
+            log.exception("%s of '%s' failed", verb, name)
+            exchange.reply(500, _encode({"error": "The server failed on this request. Its log says more."}))
+
+    def _known_as(self, name: str) -> dict[str, str]:
+        engine = self.engines.get(name)
+        if engine is None:
+            return {"name": name, "state": "UNAVAILABLE", "reason": "loading" if name in self.engines else "unloaded"}
+        version = engine.generation.champion.served.variant.version.rpartition(":")[2]
+        return {"name": name, "version": version, "state": "READY", "reason": ""}
 
     def _scored(self, model: str, exchange: Exchange) -> None:
         """Rows in, predictions out: MLflow's, SageMaker's, KServe's first, Vertex AI's and Azure ML's way to ask."""
@@ -153,7 +205,11 @@ class ModelServer:
         if path in self._health:
             return _tell_ready(exchange, {}, self.ready)
         if path == "/v2":
-            told = {"name": "treadle", "version": self._version, "extensions": ["binary_tensor_data"]}
+            told = {
+                "name": "treadle",
+                "version": self._version,
+                "extensions": ["binary_tensor_data", *(["model_repository"] if self._repository else [])],
+            }
             return exchange.reply(200, _encode(told))
         if path == "/version":
             return exchange.reply(200, self._version.encode(), head=TEXT)

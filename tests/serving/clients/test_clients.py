@@ -175,6 +175,38 @@ def test_a_clouds_contract_is_kept(
         assert told.json()["predictions"] == pytest.approx(ANSWERS, rel=1e-5)
 
 
+TRITON = """
+import sys
+import tritonclient.http as triton
+client = triton.InferenceServerClient(sys.argv[1].removeprefix("http://"))
+states = lambda: {one["name"]: one["state"] for one in client.get_model_repository_index()}
+assert states() == {"mixed": "READY", "numeric": "READY"}, states()
+client.unload_model("mixed")
+assert states() == {"mixed": "UNAVAILABLE", "numeric": "READY"}, states()
+try:
+    client.is_model_ready("mixed")
+except triton.InferenceServerException:
+    pass
+client.load_model("mixed")
+assert client.is_model_ready("mixed") and states()["mixed"] == "READY"
+try:
+    client.load_model("nothing")
+    raise SystemExit("a model that is not there was loaded")
+except triton.InferenceServerException as error:
+    assert "There is no model 'nothing' in the repository" in str(error), error
+print("ok")
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_tritons_client_loads_and_unloads_models(folders: tuple[Path, Path], tmp_path: Path, workers: int) -> None:
+    python = ROOT / ".clients" / "serving" / "bin" / "python"
+    with serving("--repository", folders[0].parent, state=tmp_path, workers=workers) as url:
+        for _ in range(workers):
+            done = subprocess.run([str(python), "-c", TRITON, url], capture_output=True, text=True)
+            assert (done.returncode, done.stdout.strip()) == (0, "ok"), done.stderr[-2000:]
+
+
 def test_workers_share_a_port_and_one_that_is_killed_costs_what_it_had_in_hand(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
