@@ -84,6 +84,7 @@ class TestLocalProcesses(TargetSuite):
         while (status := target.observe("e")) is None or status.replicas:
             target.tend()
             time.sleep(0.02)
+        assert status.address == url
         row = {"colour": "red", "size": 1.0, "weight": 0.0}
         with ThreadPoolExecutor() as threads:
             asked = [

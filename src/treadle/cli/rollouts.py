@@ -98,8 +98,9 @@ def _tell(found: "Rollout", json: bool) -> None:
     if json:
         print_json(found)
         return
+    part = f" ({found.part:.0%} of the requests)" if found.part is not None else ""
     console.print(
-        f"[bold]{found.version}[/] on '{found.endpoint}' is {found.state} at {found.step}: {found.reason or '—'}"
+        f"[bold]{found.version}[/] on '{found.endpoint}' is {found.state} at {found.step}{part}: {found.reason or '—'}"
     )
     if found.gates:
         print_table("Gates", ["gate", "decision", "because"], [[g.gate, g.decision, g.reason] for g in found.gates])

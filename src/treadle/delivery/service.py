@@ -10,7 +10,6 @@ from sqlalchemy import Connection, select
 
 from treadle.data.service import Data
 from treadle.delivery import experiments, gates
-from treadle.delivery.autoscaling import TICK, WEEKS, Autoscaler, Forecast, Scale, replicas_for
 from treadle.delivery.experiments import Experiment
 from treadle.delivery.model import (
     Endpoint,
@@ -29,9 +28,10 @@ from treadle.delivery.model import (
     RolloutStarted,
     RolloutState,
 )
+from treadle.delivery.scaling import Scaling
 from treadle.delivery.tables import endpoints, rollouts
 from treadle.events.service import Events
-from treadle.kernel.clock import EPOCH, Clock
+from treadle.kernel.clock import Clock
 from treadle.kernel.entity import from_json, to_text
 from treadle.kernel.errors import Conflict, Invalid, NotFound, TreadleError, did_you_mean
 from treadle.kernel.event import Event, acting, current_act
@@ -50,6 +50,7 @@ from treadle.serving.log_files import InferenceLogs
 
 log = logging.getLogger(__name__)
 LABELS_OVERLAP = timedelta(minutes=1)  # a label may be written a moment after the time it bears
+MOST_HOURS = 24 * 28  # that a forecast goes
 UNDER_WAY: tuple[RolloutState, ...] = ("running", "paused")
 ACTIVE: tuple[RolloutState, ...] = ("waiting", *UNDER_WAY)
 
@@ -72,9 +73,7 @@ class Delivery:
         self._scope, self._data, self._registry = scope, data, registry
         self._target, self._logs = target, logs
         self._learnt: dict[str, datetime] = {}  # rollout → up to when labels have been taken
-        self._scaled: dict[str, datetime] = {}  # endpoint → when its replicas were last counted
-        self._autoscalers: dict[str, Autoscaler] = {}
-        self._forecasts: dict[str, tuple[datetime, Forecast]] = {}
+        self._scaling = Scaling(clock, logs)
         self._tallies: dict[tuple[str, str, int], tuple[LogTail, gates.Tally]] = {}
 
     def holds(self, model: str, number: int) -> str | None:
@@ -246,6 +245,14 @@ class Delivery:
         if wanted is None:
             raise Conflict(f"Endpoint '{endpoint}' has no champion yet: its first version waits for an approval.")
         return wanted
+
+    @query()
+    def forecast(self, *, endpoint: str, hours: int = 24) -> list[ExpectedLoad]:
+        """The load to expect in the coming hours, by what the same hours brought in the weeks before, and the replicas it takes."""
+        if not 0 < hours <= MOST_HOURS:
+            raise Invalid(f"Field 'hours': {hours} is not between 1 and {MOST_HOURS}.")
+        policy = self._scope.project(name=self.endpoint(name=endpoint).project).spec.serving
+        return self._scaling.expected(endpoint, policy, hours)
 
     @query()
     def rollout(self, *, id: str) -> Rollout:
@@ -460,73 +467,24 @@ class Delivery:
         return tally
 
     def _scale(self, name: str) -> int:
-        """Look how many replicas there should be, every few seconds, and say so where that is not what was wanted."""
-        now = self._clock.now()
-        if now - self._scaled.get(name, EPOCH) < TICK:
-            return 0
-        self._scaled[name] = now
+        """Look from time to time how many replicas there should be, and say so where that is not what was wanted."""
         row, status = self._row(name), self._target.observe(name)
-        if row is None or status is None:
+        if row is None or status is None or not self._scaling.due(name):
             return 0
         policy = self._scope.project(name=row["project"]).spec.serving
-        before = _replicas(row, policy)
-        wanted, reason = before, ""
         if policy.scales:
-            found = self._autoscaler(name, policy).look(now, status.replicas, self._expected(name, policy))
-            wanted, reason = found.replicas, found.reason
-        if wanted != row["replicas"] and policy.scales:
-            with self._database.write() as transaction:
-                transaction.execute(endpoints.update().where(endpoints.c.name == name).values(replicas=wanted))
-                scaled = EndpointScaled(endpoint=name, before=before, replicas=wanted, reason=reason)
-                if wanted != before:
-                    self._events.append(transaction, scaled)
+            before, found = _replicas(row, policy), self._scaling.look(name, policy, status.replicas)
+            if found.replicas != before:
+                with self._database.write() as transaction:
+                    here = endpoints.c.name == name
+                    transaction.execute(endpoints.update().where(here).values(replicas=found.replicas))
+                    event = EndpointScaled(endpoint=name, before=before, replicas=found.replicas, reason=found.reason)
+                    self._events.append(transaction, event)
         spec = self._wanted(name)
         if spec is None or status.wanted == spec.replicas or status.generation != spec.generation:
             return 0
         self._target.apply(spec)
         return 1
-
-    def _autoscaler(self, name: str, policy: ServingPolicy) -> Autoscaler:
-        scale = Scale(policy.replicas, policy.most_replicas, policy.concurrency)
-        known = self._autoscalers.get(name)
-        if known is None or known.scale != scale:
-            known = self._autoscalers[name] = Autoscaler(scale, self._clock.now())
-        return known
-
-    def _expected(self, name: str, policy: ServingPolicy) -> float:
-        """Requests in hand to expect soon, by what earlier weeks brought; what they brought is looked up once an hour."""
-        if not policy.forecast:
-            return 0.0
-        now = self._clock.now()
-        hour, forecast = self._forecasts.get(name, (EPOCH, None))
-        if forecast is None or now - hour >= timedelta(hours=1):
-            hour = now.replace(minute=0, second=0, microsecond=0)
-            seen = self._logs.load(name, hour - timedelta(weeks=WEEKS), hour)
-            forecast = Forecast((one.hour, one.concurrency) for one in seen)
-            self._forecasts[name] = (hour, forecast)
-        return forecast.soon(now)
-
-    @query()
-    def forecast(self, *, endpoint: str, hours: int = 24) -> list[ExpectedLoad]:
-        """The load to expect in the coming hours, by what the same hours brought in the weeks before, and the replicas it takes."""
-        row = self._row(endpoint)
-        if row is None:
-            raise NotFound(f"There is no endpoint '{endpoint}'.")
-        policy = self._scope.project(name=row["project"]).spec.serving
-        now = self._clock.now().replace(minute=0, second=0, microsecond=0)
-        seen = self._logs.load(endpoint, now - timedelta(weeks=WEEKS), now)
-        found = Forecast((one.hour, one.concurrency) for one in seen)
-        rates = Forecast((one.hour, one.per_second) for one in seen)
-        moments = [now + timedelta(hours=place) for place in range(hours)]
-        return [
-            ExpectedLoad(
-                hour=at,
-                concurrency=load,
-                per_second=rates.at(at),
-                replicas=max(replicas_for(load, policy.concurrency), policy.replicas),
-            )
-            for at, load in ((moment, found.at(moment)) for moment in moments)
-        ]
 
     def _converge(self, name: str) -> int:
         """Make the target what the records say. Repeats what a crash left undone."""
@@ -639,6 +597,8 @@ class Delivery:
     def _observed(self, row: Mapping[Any, Any]) -> Endpoint:
         status = self._target.observe(row["name"])
         urls = list(dict.fromkeys(replica.url for replica in status.replicas if replica.ready)) if status else []
+        if status and not urls and not status.wanted and status.address:
+            urls = [status.address]  # it sleeps, and a request wakes it
         ready = bool(status and status.ready and status.generation == row["generation"])
         return load(Endpoint, row, urls=urls, ready=ready)
 

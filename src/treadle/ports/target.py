@@ -50,12 +50,16 @@ class Replica(Entity):
 
 
 class EndpointStatus(Entity):
-    """What an endpoint is: the replicas that are there, of those that are ``wanted``, and the generation they should serve."""
+    """What an endpoint is: the replicas that are there, of those that are ``wanted``, and the generation they should serve.
+
+    ``address`` is where requests are held while there are none, if anywhere.
+    """
 
     name: str
     generation: int
     wanted: int
     replicas: list[Replica]
+    address: str = ""
 
     @property
     def ready(self) -> bool:

@@ -23,6 +23,7 @@ from treadle.serving.order import Order
 
 WAKE_SECONDS = 90.0  # how long a replica stays that a request has woken, unless it is wanted by then
 BACKLOG = 2048
+PORT = "port.json"
 
 
 class LocalProcesses:
@@ -58,7 +59,14 @@ class LocalProcesses:
         files = sorted((self._folder / name).glob("replica-*.lock"))
         seen = [self._replica(name, int(file.stem.rpartition("-")[2])) for file in files]
         there = [replica for replica in seen if replica is not None]
-        return EndpointStatus(name=name, generation=spec.generation, wanted=spec.replicas, replicas=there)
+        port = self._port(self._folder / name)
+        return EndpointStatus(
+            name=name,
+            generation=spec.generation,
+            wanted=spec.replicas,
+            replicas=there,
+            address=f"http://127.0.0.1:{port}" if port else "",
+        )
 
     def remove(self, name: str) -> None:
         (self._folder / name / "spec.json").unlink(missing_ok=True)
@@ -122,8 +130,7 @@ class LocalProcesses:
 
     def _bound(self, folder: Path) -> socket.socket:
         """A socket on the endpoint's own port; on any other when somebody else has taken that one."""
-        file = folder / "port.json"
-        port = from_json(file.read_bytes(), int) if file.exists() else 0
+        port = self._port(folder)
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -133,8 +140,13 @@ class LocalProcesses:
                 raise
             listener.bind(("127.0.0.1", 0))
         listener.listen(BACKLOG)
-        _write(file, to_json(listener.getsockname()[1]))
+        _write(folder / PORT, to_json(listener.getsockname()[1]))
         return listener
+
+    def _port(self, folder: Path) -> int:
+        """The endpoint's port; 0 before it has one."""
+        file = folder / PORT
+        return from_json(file.read_bytes(), int) if file.exists() else 0
 
     def _keep(self, name: str, number: int, listener: socket.socket) -> Kept:
         folder = self._folder / name
