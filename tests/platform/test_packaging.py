@@ -201,6 +201,17 @@ def test_what_is_no_model_is_told_in_one_sentence(
     assert not (tmp_path / "m").exists()
 
 
+def test_what_needs_no_packaging_or_has_no_rows_is_told(tmp_path: Path, example: Path) -> None:
+    made = models.save(tmp_path / "made", models.line(), models.rows()[NUMBERS])
+    with pytest.raises(Invalid, match="is a model folder already"):
+        package(str(made), tmp_path / "m")
+    with pytest.raises(NotFound, match="example rows"):
+        package(str(made / "model.onnx"), tmp_path / "m", example=tmp_path / "none.csv")
+    example.write_bytes(b"no parquet")
+    with pytest.raises(Invalid, match="no rows that can be read"):
+        package(str(made / "model.onnx"), tmp_path / "m", example=example)
+
+
 def test_nothing_is_written_over(tmp_path: Path) -> None:
     (tmp_path / "m").mkdir()
     with pytest.raises(Conflict):

@@ -27,8 +27,8 @@ Url = Annotated[str | None, typer.Option("--url", envvar="TREADLE_URL", help="A 
 Token = Annotated[str | None, typer.Option("--token", envvar="TREADLE_TOKEN", help="The token for the server.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+console = Console(highlight=False, emoji=False)
+errors = Console(stderr=True, highlight=False, emoji=False)
 
 
 def home_of(home: Path | None) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from treadle.kernel.errors import Invalid, NotFound, missing_extra
-from treadle.ports.runtime import Field, Signature
+from treadle.ports.runtime import SIGNATURE, Field, Signature
 
 _PICKLES = (".pkl", ".pickle", ".joblib")
 _KINDS = {
@@ -54,6 +54,8 @@ def read(source: str, *, trusted: bool = False, files: Path | None = None) -> Fo
             return _mlflow(path, trusted)
         if (path / "saved_model.pb").is_file():
             return Found(graph=_saved_model(path))
+        if (path / SIGNATURE).is_file():
+            raise Invalid(f"'{path}' is a model folder already: treadle serve {path}")
         raise Invalid(f"'{path}' is no model: there is neither 'MLmodel' nor 'saved_model.pb' in it.")
     return _file(path, trusted)
 

@@ -13,7 +13,7 @@ from treadle.data.frames import plain
 from treadle.data.profile import REFERENCE, Reference, reference_profile
 from treadle.exchange.model_folders import Found, read
 from treadle.kernel.entity import Entity, from_json, replace, to_json
-from treadle.kernel.errors import Conflict, Invalid
+from treadle.kernel.errors import Conflict, Invalid, NotFound
 from treadle.platform.runtimes import Exporters, Runtimes
 from treadle.ports.runtime import GRAPH, SIGNATURE, Columns, Field, Signature, open_model
 from treadle.ports.tree import made_whole, tree_digest
@@ -77,7 +77,12 @@ def package(
 def _rows(file: Path) -> Any:
     import pandas as pd
 
-    return pd.read_csv(file) if file.suffix == ".csv" else frames.read(file, pd.DataFrame)
+    try:
+        return pd.read_csv(file) if file.suffix == ".csv" else frames.read(file, pd.DataFrame)
+    except Exception as error:
+        if not file.is_file():
+            raise NotFound(f"There is no file '{file}' to take example rows from.") from error
+        raise Invalid(f"'{file}' holds no rows that can be read: {str(error).splitlines()[0][:300]}") from error
 
 
 def _wanted(rows: Any, source: str) -> Any:
