@@ -1,6 +1,7 @@
 """``treadle package``: what other tools have saved is served, and answers as it did there."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -58,8 +59,8 @@ def test_a_pytorch_program(tmp_path: Path, example: Path) -> None:
         np.testing.assert_allclose(answers(tmp_path / "m"), module(rows).numpy(), atol=1e-5)
 
 
-def test_a_keras_file(tmp_path: Path, example: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KERAS_BACKEND", "torch")
+def test_a_keras_file(tmp_path: Path, example: Path) -> None:
+    os.environ.setdefault("KERAS_BACKEND", "torch")
     import keras
 
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(4, "relu"), keras.layers.Dense(1)])

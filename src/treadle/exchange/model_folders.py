@@ -1,5 +1,9 @@
 """Takes over models that other tools have saved: what each format holds, read without running code from it unless that is trusted."""
 
+import importlib
+import importlib.util
+import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -141,8 +145,6 @@ def _mlflow(folder: Path, trusted: bool) -> Found:
 
 def _mlflow_signature(about: dict[str, Any]) -> Signature | None:
     """The columns that an MLflow signature names; None where it names tensors or nothing."""
-    import json
-
     written = (about.get("signature") or {}).get("inputs")
     columns = json.loads(written) if written else []
     if not columns or any(column.get("type") not in _KINDS or "name" not in column for column in columns):
@@ -153,8 +155,6 @@ def _mlflow_signature(about: dict[str, Any]) -> Signature | None:
 
 def _mlflow_example(folder: Path, about: dict[str, Any]) -> Any:
     """The rows that an MLflow model was saved with, as a frame."""
-    import json
-
     named = (about.get("saved_input_example_info") or {}).get("artifact_path")
     if not named or not (folder / named).is_file():
         return None
@@ -193,27 +193,23 @@ def _saved_model(folder: Path) -> bytes:
 
 
 def _keras(path: Path) -> Any:
-    import importlib
-
+    """On the backend that Keras is set to; on the one that is here where it is not."""
+    there = [name for name in ("tensorflow", "torch", "jax") if importlib.util.find_spec(name)]
+    if there:
+        os.environ.setdefault("KERAS_BACKEND", there[0])
     return importlib.import_module("keras.saving").load_model(path)
 
 
 def _torch(path: Path) -> Any:
     """A program that torch.export has saved: a graph, and no code of anybody's."""
-    import importlib
-
     return importlib.import_module("torch.export").load(path).module()
 
 
 def _torch_pickle(path: Path) -> Any:
-    import importlib
-
     return importlib.import_module("torch").load(path, weights_only=False, map_location="cpu")
 
 
 def _skops(path: Path) -> Any:
-    import importlib
-
     io = importlib.import_module("skops.io")
     strange = io.get_untrusted_types(file=path)
     if strange:
@@ -226,7 +222,7 @@ def _xgboost(path: Path) -> Any:
     import xgboost
 
     booster = xgboost.Booster(model_file=str(path))
-    objective = str(__import__("json").loads(booster.save_config())["learner"]["objective"]["name"])
+    objective = str(json.loads(booster.save_config())["learner"]["objective"]["name"])
     made = xgboost.XGBClassifier() if objective.startswith(("binary:", "multi:")) else xgboost.XGBRegressor()
     made.load_model(path)
     return made
@@ -254,8 +250,6 @@ def _lightgbm(path: Path) -> Any:
 
 
 def _unpickled(path: Path) -> Any:
-    import importlib
-
     try:
         return importlib.import_module("joblib").load(path)
     except ModuleNotFoundError as error:
