@@ -106,9 +106,8 @@ def _content(version: str, model: Path) -> Content:
         shared |= {entry.content for entry in files if isinstance(entry.content, Path) and _is_shared(entry.content)}
     libraries |= _needed(shared)
     system += [_library(path) for path in sorted(libraries)]
-    told_of = [
-        Entry(f"{_PACKAGES}/{ours.name}.dist-info/METADATA", f"Name: treadle\nVersion: {ours.version}\n".encode())
-    ]
+    known = {name: ours.read_text(name) for name in ("METADATA", "entry_points.txt")}  # an editable install has no more
+    told_of = [Entry(f"{_PACKAGES}/treadle.dist-info/{name}", text.encode()) for name, text in known.items() if text]
     source = Path(treadle.__file__).parent
     paths = [path for path in source.rglob("*") if path.is_file() and not _left_out(path.relative_to(source))]
     server = [Entry(f"{_PACKAGES}/treadle/{path.relative_to(source).as_posix()}", path) for path in paths]

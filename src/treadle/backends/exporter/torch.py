@@ -66,16 +66,22 @@ def _asked(estimator: Any, frame: Any) -> NDArray[Any]:
         return np.asarray(estimator(numbers))
     import torch
 
-    estimator.eval()
+    _evaluating(estimator)
     with torch.no_grad():
         return np.asarray(estimator(torch.from_numpy(numbers)).detach().cpu().numpy())
+
+
+def _evaluating(estimator: Any) -> None:
+    """Without dropout and the like; what torch.export has saved is as it was exported, and cannot be changed."""
+    with contextlib.suppress(NotImplementedError):
+        estimator.eval()
 
 
 def _torch_graph(estimator: Any, columns: int) -> bytes:
     import onnxscript  # noqa: F401 - what torch writes graphs with
     import torch
 
-    estimator.eval()
+    _evaluating(estimator)
     with _quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made = torch.onnx.export(
