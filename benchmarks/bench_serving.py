@@ -300,7 +300,7 @@ def is_server(process: psutil.Process, work: Work) -> bool:
         command = process.cmdline()
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return False
-    return str(work.folder) in command and "taskset" not in command[0]
+    return any(str(work.folder) in part for part in command) and "taskset" not in command[0]
 
 
 def pinned(core: int, command: list[str]) -> list[str]:

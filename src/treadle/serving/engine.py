@@ -219,14 +219,18 @@ class Engine:
         a row, Expired when the request's time was over before its turn. Raises Busy when more are in hand than
         the limit that the engine has found for itself.
         """
-        if self.in_hand >= self.limit.value:
-            self.refused += 1
-            raise Busy(f"{self.in_hand} requests wait already. Try again in a second.")
+        self.check_room()
         generation = self._generation
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         lane = generation.route(key or request)
         self.in_hand += 1
         self._join(lane, Call(request, rows, generation, lane, done, deadline))
+
+    def check_room(self) -> None:
+        """Raise Busy when as many requests are in hand as may be; asked before a request is read, it costs next to nothing."""
+        if self.in_hand >= self.limit.value:
+            self.refused += 1
+            raise Busy(f"{self.in_hand} requests wait already. Try again in a second.")
 
     def explain(self, rows: Rows, done: "Callable[[list[Explanation] | TreadleError], None]") -> None:
         """Have the champion's answers explained, beside the predictions and a few at a time. Raises Busy when too many wait."""

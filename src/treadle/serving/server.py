@@ -168,9 +168,9 @@ class ModelServer:
 
     def _scored(self, model: str, exchange: Exchange) -> None:
         """Rows in, predictions out: MLflow's, SageMaker's, KServe's first, Vertex AI's and Azure ML's way to ask."""
-        headers = _headers(exchange)
         engine = self._engine(model)
-        reader = engine.generation.reader
+        engine.check_room()
+        headers, reader = _headers(exchange), engine.generation.reader
         if headers.kind in _JSON_KINDS:
             rows, given = reader.scoring(exchange.body)
         elif headers.kind in _CSV_KINDS:
@@ -191,6 +191,7 @@ class ModelServer:
         model, *rest = exchange.path.removeprefix("/v2/models/").removesuffix("/infer").split("/")
         engine = self._engine(model)
         self._check_version(engine, rest)
+        engine.check_room()
         headers = _headers(exchange)
         asked = open_inference.read(engine.generation.reader, exchange.body, headers.inference)
         request = headers.id or _printable(asked.id) or f"{self._prefix}-{next(self._numbers)}"
