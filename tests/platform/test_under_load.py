@@ -22,7 +22,7 @@ from treadle.platform.wiring import Embedded, Services
 from treadle.scope.model import About, ProjectSpec, RolloutPolicy, ServingPolicy
 from treadle.serving.log_files import InferenceLogs
 
-CONNECTIONS = 16
+CONNECTIONS, MOST_SECONDS = 16, 200
 SCRIPT = """
 local number, failed = 0, 0
 wrk.method = "POST"
@@ -57,7 +57,7 @@ def test_no_change_costs_an_answer(home: Path, versions: list[str], tmp_path: Pa
             eventually(there, what)
             time.sleep(0.5)
 
-        with load(served, seconds=30, folder=tmp_path) as told:
+        with load(served, seconds=15, folder=tmp_path) as told:
             services.delivery.deploy(version=versions[1], steps=["50%", "100%"], hold="1s")
             settled("a canary is promoted", version=versions[1])
             before = time.monotonic()
@@ -101,16 +101,20 @@ class Told:
 
 @contextmanager
 def load(url: str, *, seconds: int, folder: Path) -> Iterator[Told]:
-    """Full load on an endpoint while the block runs, which must end before it does."""
+    """Full load on an endpoint while the block runs, and for some seconds at least."""
     script = folder / "load.lua"
     script.write_text(SCRIPT)
-    about = ["-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "10s", "-s", str(script)]
+    about = ["-t1", f"-c{CONNECTIONS}", f"-d{MOST_SECONDS}s", "--timeout", "10s", "-s", str(script)]
     with subprocess.Popen(["wrk", *about, f"{url}/invocations"], stdout=subprocess.PIPE, text=True) as running:
+        started, told = time.monotonic(), Told()
         time.sleep(1)
-        told = Told()
-        yield told
-        assert running.poll() is None, "the load ended before all was done"
-        said, _ = running.communicate(timeout=seconds + 30)
+        try:
+            yield told
+            time.sleep(max(0.0, started + seconds - time.monotonic()))
+            assert running.poll() is None, "the load ended before all was done"
+        finally:
+            running.send_signal(signal.SIGINT)  # it stops, and tells what it has seen
+        said, _ = running.communicate(timeout=30)
 
     def number(pattern: str) -> int:
         found = re.search(pattern, said)
