@@ -4,6 +4,7 @@ A change goes in three steps, so that it costs no request: what is new runs firs
 endpoint's Service move to it; what nobody is sent to any more goes a while later.
 """
 
+import base64
 import json
 import logging
 import secrets
@@ -351,8 +352,6 @@ def _client(context: str, server: str) -> Any:
 
 
 def _decoded(secret: dict[str, Any]) -> str:
-    import base64
-
     plain = secret.get("stringData", {}).get("token")
     return plain or base64.b64decode(secret["data"]["token"]).decode()
 
