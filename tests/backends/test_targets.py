@@ -65,6 +65,7 @@ class TestLocalProcesses(TargetSuite):
         successor = make()
         after = until_ready(successor, "e").replicas[0]
         assert after.pid == before.pid
+        successor.close()
 
     def test_the_socket_passes_to_the_next_keeper(
         self, target: Target, make: Callable[[], Target], package: str
@@ -76,6 +77,7 @@ class TestLocalProcesses(TargetSuite):
         after = until_ready(successor, "e")
         assert {replica.url for replica in after.replicas} == {before.replicas[0].url}
         assert len({replica.pid for replica in after.replicas}) == 2
+        successor.close()
 
     def test_requests_to_none_are_held_and_wake_one(self, target: Target, package: str) -> None:
         target.apply(self.spec(package))

@@ -72,6 +72,7 @@ def test_no_change_costs_an_answer(home: Path, versions: list[str], tmp_path: Pa
             settled("another version is loaded into the running process", version=versions[1])
             for name in ("supervisor", "server", "worker"):
                 os.kill(held(home / "run" / f"{name}.lock"), signal.SIGKILL)
+    os.kill(held(home / "endpoints" / "p" / "replica-0.lock"), signal.SIGTERM)  # nobody is left who would end it
     assert told.errors == told.failed == 0, told
     assert told.answered > 1000
     assert 0 <= logged(home) - told.answered <= CONNECTIONS, told  # the last may have been on their way
