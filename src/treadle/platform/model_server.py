@@ -22,8 +22,7 @@ from treadle.kernel.listening import offer, offer_file
 from treadle.platform.placing import Repository
 from treadle.platform.runtimes import Runtimes, trusted
 from treadle.ports.target import EndpointSpec, Replica
-from treadle.serving import lambdas
-from treadle.serving.clouds import routes_of
+from treadle.serving.clouds import LAMBDA, routes_of
 from treadle.serving.engine import Engine, Generation
 from treadle.serving.http import HttpServer
 from treadle.serving.inference_log import LogWriter
@@ -168,7 +167,7 @@ async def serve(
         await asyncio.sleep(LOOK_SECONDS)
     listening = await loop.create_server(server, sock=listener, backlog=BACKLOG)
     others: list[asyncio.Future[None]] = [asyncio.ensure_future(server.sweep())]
-    if events := os.environ.get(lambdas.VARIABLE):
+    if events := os.environ.get(LAMBDA):
         others.append(asyncio.ensure_future(_on_lambda(app, events)))
     if repository is not None:
         others.append(asyncio.ensure_future(_watch(repository, places[0].replica, app, following, begin)))
@@ -200,9 +199,11 @@ async def _watch(
 
 async def _on_lambda(app: ModelServer, events: str) -> None:
     """Answer Lambda's events once the models are there."""
+    from treadle.serving.lambdas import answer_events  # its HTTP client costs every other server's start 50 ms
+
     while not app.ready:
         await asyncio.sleep(LOOK_SECONDS)
-    await lambdas.answer_events(app, events)
+    await answer_events(app, events)
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:

@@ -6,6 +6,7 @@ from treadle.kernel.errors import Invalid
 from treadle.serving.server import Routes
 
 DEFAULT_PORT = 8080
+LAMBDA = "AWS_LAMBDA_RUNTIME_API"  # where AWS Lambda hands out its events; unset elsewhere
 
 
 def port_of(environment: Mapping[str, str]) -> int:

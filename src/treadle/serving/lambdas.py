@@ -14,7 +14,6 @@ from treadle.kernel.errors import Invalid
 from treadle.serving.http import Exchange
 from treadle.serving.server import ModelServer
 
-VARIABLE = "AWS_LAMBDA_RUNTIME_API"
 _NEXT, _ANSWER = "/2018-06-01/runtime/invocation/next", "/2018-06-01/runtime/invocation/{}/response"
 _ID = "lambda-runtime-aws-request-id"
 
