@@ -65,12 +65,18 @@ class Cluster(KubernetesEmulator):
         self.models, self.folder = models, folder
         self.pods: dict[tuple[str, str], list[Pod]] = {}  # (namespace, deployment) → its pods
         self.calls: list[str] = []
+        self.lacks: set[resource] = set()  # kinds that this cluster does not know
+        self.lies: bytes = b""  # what pods say of their logs' files, if not the truth
 
     async def _handle(self, request: Request) -> aiohttp.web.StreamResponse:
         if request.subresource and request.subresource.startswith("proxy"):
             return await self._proxied(request)
         self.calls.append(f"{request.method} {request.resource}")
         if request.resource is not None and str(request.method).upper().endswith("PATCH") and request.name:
+            if request.resource in self.lacks:
+                return aiohttp.web.json_response(
+                    {"message": "the server could not find the requested resource"}, status=404
+                )
             return self._applied(request)
         selector = request.params.get("labelSelector")
         if request.resource is not None and request.name is None and selector is not None:
@@ -112,6 +118,8 @@ class Cluster(KubernetesEmulator):
         if pod is None:
             return aiohttp.web.json_response({"message": f"pods '{name}' not found"}, status=404)
         path = "/" + (request.subresource or "").removeprefix("proxy").lstrip("/")
+        if self.lies and path == "/log":
+            return aiohttp.web.Response(body=self.lies)
         headers = {name: value for name, value in request.headers.items() if name.lower().startswith("x-treadle")}
         try:
             async with aiohttp.ClientSession() as session, session.get(pod.url + path, headers=headers) as answer:

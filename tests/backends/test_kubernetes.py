@@ -167,6 +167,21 @@ def test_what_was_gathered_survives_a_restart_and_is_not_gathered_twice(walk: Wa
     assert sorted(rows) == sorted(f"r{n}" for n in range(1, walk.asked + 1))
 
 
+def test_a_pod_that_lies_of_its_logs_writes_nowhere(walk: Walk, caplog: pytest.LogCaptureFixture) -> None:
+    walk.cluster.lies = b'[{"path":"../../../../stolen.log","bytes":9}]'
+    walk.live(1)
+    walk.until(lambda: "which is no name of one" in caplog.text, "it is told")
+    home = walk.platform.settings.folder
+    assert not [*home.parent.rglob("*stolen*")]
+
+
+def test_a_cluster_without_gateways_says_so(walk: Walk, caplog: pytest.LogCaptureFixture) -> None:
+    walk.cluster.lacks.add(ROUTES)
+    walk.delivery.deploy(version="p:1", steps=["100%"])
+    walk.until(lambda: "takes no HTTPRoute in namespace 'default'" in caplog.text, "it is told")
+    assert not walk.delivery.endpoint(name="p").ready
+
+
 def test_a_cluster_that_is_away_is_told_and_costs_nothing(tmp_path: Path) -> None:
     target: Target = backend("target", url_of("http://127.0.0.1:9"), None, tmp_path, {})
     target.tend()

@@ -7,6 +7,7 @@ endpoint's Service move to it; what nobody is sent to any more goes a while late
 import base64
 import json
 import logging
+import re
 import secrets
 import struct
 import time
@@ -20,7 +21,7 @@ from zlib import crc32
 from treadle.delivery import manifests
 from treadle.delivery.manifests import NAME, VERSION, Manifest, name_of, replicas_of
 from treadle.kernel.entity import Entity, from_json, replace, to_json
-from treadle.kernel.errors import Invalid, TreadleError, Unavailable, missing_extra
+from treadle.kernel.errors import Corrupt, Invalid, TreadleError, Unavailable, missing_extra
 from treadle.ports.blobs import Blobs
 from treadle.ports.target import EndpointSpec, EndpointStatus, Replica, Role, Variant
 from treadle.serving import log_access
@@ -28,7 +29,7 @@ from treadle.serving.inference_log import records
 from treadle.serving.log_access import LogFile
 
 MANAGER, MANAGED, ENDPOINT = "treadle", "app.kubernetes.io/managed-by", "treadle/endpoint"
-LOOK_SECONDS, KEEP_SECONDS, FRESH_SECONDS = 1.0, 30.0, 0.5
+LOOK_SECONDS, KEEP_SECONDS, FRESH_SECONDS = 1.0, 30.0, 2.0
 TIMEOUT_SECONDS = 10.0
 _GENERATION = "treadle/generation"
 _PATHS = {
@@ -44,6 +45,7 @@ _PATHS = {
 _OURS = ("HTTPRoute", "Service", "Deployment", "PodDisruptionBudget", "NetworkPolicy", "Secret", "ConfigMap")
 _MARK = struct.Struct("<4sQI")  # magic, where the source was read to, checksum
 _MARK_MAGIC = b"\xf7TRB"
+_LOG_PATH = re.compile(r"\d{4}-\d\d-\d\d/[\w-]+\.log")  # what a pod says is not trusted to stay in its folder
 log = logging.getLogger(__name__)
 
 
@@ -126,11 +128,16 @@ class Kubernetes:
             return
         self._look_at = time.monotonic() + LOOK_SECONDS
         try:
-            for name in self.endpoints():
-                self._step(name)
-                self._gather(name)
+            names = self.endpoints()
         except TreadleError as error:  # the cluster is away: what runs goes on running
             log.warning("%s", error.message)
+            return
+        for name in names:
+            try:
+                self._step(name)
+                self._gather(name)
+            except TreadleError as error:  # one endpoint's trouble stops no other
+                log.warning("endpoint '%s': %s", name, error.message)
 
     def close(self) -> None:
         self._api.close()
@@ -227,6 +234,10 @@ class Kubernetes:
         for pod in self._list("Pod", {NAME: name}):
             told = self._ask(pod, log_access.PATH, token)
             for file in from_json(told, list[LogFile]) if told else []:
+                if not _LOG_PATH.fullmatch(file.path):
+                    raise Corrupt(
+                        f"Pod '{pod['metadata']['name']}' tells of the log file '{file.path[:80]}', which is no name of one."
+                    )
                 to = self._folder / name / "log" / file.path
                 to = to.with_name(f"{pod['metadata']['uid']}-{to.name}")
                 if file.bytes > self._read.setdefault(to, _read_to(to)):
@@ -280,7 +291,11 @@ class Kubernetes:
         query = [("fieldManager", MANAGER), ("force", "true")]
         path = f"{self._path(manifest['kind'])}/{manifest['metadata']['name']}"
         kind = {"Content-Type": "application/apply-patch+yaml"}
-        self._call("PATCH", path, query=query, headers=kind, body=manifest)
+        if self._call("PATCH", path, query=query, headers=kind, body=manifest) is None:
+            raise Invalid(
+                f"The cluster takes no {manifest['kind']} in namespace '{self._namespace}': the namespace or the kind "
+                f"({manifest['apiVersion']}) is not there."
+            )
 
     def _delete(self, kind: str, name: str) -> None:
         self._call("DELETE", f"{self._path(kind)}/{name}", query=[("propagationPolicy", "Background")])
