@@ -184,6 +184,7 @@ def test_a_declared_shift_ends_a_rollout(open_home: Open) -> None:
 @pytest.mark.parametrize("steps", STRATEGIES.values())
 def test_every_strategy_is_a_way_that_may_be_gone(steps: list[str]) -> None:
     check_steps(steps, "steps")
+    assert share(steps[-1]) == 1
 
 
 @pytest.mark.parametrize(

@@ -252,7 +252,7 @@ def errors(newcomer: int, others: int, share: float, alpha: float = ALPHA) -> Ga
     total = newcomer + others
     log_e = share_log_e(newcomer, total, share)
     worse = total > 0 and newcomer / total > share
-    decision: Decision = "roll back" if worse and log_e >= -math.log(alpha) else "promote"
+    decision: Decision = "roll back" if worse and at_least(log_e, alpha) else "promote"
     part = f"{newcomer} of {total} errors with {share:.0%} of the requests ({_e_value(log_e, alpha)})"
     return GateResult(gate="errors", decision=decision, reason=part)
 
@@ -293,7 +293,7 @@ def latency(requirement: Requirement, mine: Latencies, its: Latencies, step: Ste
     slow = max(requirement.at_most, 2 * takes if takes > requirement.at_most else 0.0)
     mine_slow, all_slow = mine.above(slow), mine.above(slow) + its.above(slow)
     log_e = share_log_e(mine_slow, all_slow, step.share)
-    missed = took > slow and all_slow and mine_slow / all_slow > step.share and log_e >= -math.log(step.alpha)
+    missed = took > slow and all_slow and mine_slow / all_slow > step.share and at_least(log_e, step.alpha)
     reason = f"{requirement.metric} {took:.1f} ms, the champion's {takes:.1f} ms ({requirement.bound})"
     return GateResult(gate=requirement.id, decision="roll back" if missed else "promote", reason=reason)
 

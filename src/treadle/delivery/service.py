@@ -468,8 +468,10 @@ class Delivery:
 
     def _scale(self, name: str) -> int:
         """Look from time to time how many replicas there should be, and say so where that is not what was wanted."""
+        if not self._scaling.due(name):
+            return 0
         row, status = self._row(name), self._target.observe(name)
-        if row is None or status is None or not self._scaling.due(name):
+        if row is None or status is None:
             return 0
         policy = self._scope.project(name=row["project"]).spec.serving
         if policy.scales:

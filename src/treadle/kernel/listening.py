@@ -3,7 +3,8 @@
 import asyncio
 import os
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _PATIENCE_SECONDS = 1.0
@@ -17,7 +18,7 @@ def offer_file(folder: Path, number: int) -> Path:
 def offer(listener: socket.socket, file: Path) -> None:
     """Hand a listening socket to whoever connects to a file, for as long as the event loop runs. Only the file's owner may."""
     file.unlink(missing_ok=True)
-    with _folder(file) as name:
+    with _short_name(file) as name:
         offered = socket.socket(socket.AF_UNIX)
         offered.bind(name)
     file.chmod(0o600)
@@ -38,7 +39,7 @@ def taken(file: Path) -> socket.socket | None:
     with socket.socket(socket.AF_UNIX) as asking:
         asking.settimeout(_PATIENCE_SECONDS)
         try:
-            with _folder(file) as name:
+            with _short_name(file) as name:
                 asking.connect(name)
             _, given, _, _ = socket.recv_fds(asking, 1, 1)
         except OSError:
@@ -46,18 +47,14 @@ def taken(file: Path) -> socket.socket | None:
     return socket.socket(fileno=given[0]) if given else None
 
 
-class _folder:
+@contextmanager
+def _short_name(file: Path) -> Iterator[str]:
     """A name for a file by way of its open folder: a socket's own may have a hundred characters only."""
-
-    def __init__(self, file: Path) -> None:
-        self._file, self._open = file, -1
-
-    def __enter__(self) -> str:
-        if len(os.fsencode(self._file)) < 100 or not Path("/proc/self/fd").exists():
-            return str(self._file)
-        self._open = os.open(self._file.parent, os.O_RDONLY)
-        return f"/proc/self/fd/{self._open}/{self._file.name}"
-
-    def __exit__(self, *_: object) -> None:
-        if self._open >= 0:
-            os.close(self._open)
+    if len(os.fsencode(file)) < 100 or not Path("/proc/self/fd").exists():
+        yield str(file)
+        return
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        yield f"/proc/self/fd/{folder}/{file.name}"
+    finally:
+        os.close(folder)

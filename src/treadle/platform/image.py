@@ -94,13 +94,10 @@ def _content(version: str, model: Path) -> Content:
         raise Invalid(
             f"'{version}' is Python code, and what it needs is not known. Package it as ONNX, or build its image by hand."
         )
-    distributions = list(_distributions("treadle", ["serve"] if runtime == "onnx" else ["train"]))
-    ours = next(one for one in distributions if _named(one) == "treadle")
+    ours, *others = _distributions("treadle", ["serve"] if runtime == "onnx" else ["train"])
     system, libraries = _interpreter()
     packages, shared = [], set[Path]()
-    for one in distributions:
-        if one is ours:
-            continue
+    for one in others:
         files = list(_files(one))
         packages += files
         shared |= {entry.content for entry in files if isinstance(entry.content, Path) and _is_shared(entry.content)}
@@ -114,11 +111,11 @@ def _content(version: str, model: Path) -> Content:
     weights = [Entry(f"{MODEL}/{p.relative_to(model).as_posix()}", p) for p in model.rglob("*") if p.is_file()]
     layers = [
         Layer(f"Python {sys.version.split()[0]} and its libraries", _compiled(system)),
-        Layer(f"{len(distributions) - 1} packages", _compiled(packages)),
+        Layer(f"{len(others)} packages", _compiled(packages)),
         Layer(f"Treadle {ours.version}", [*_compiled(server), *told_of]),
         Layer(f"model {version}", weights),
     ]
-    components = [library(_named(one), one.version) for one in distributions]
+    components = [library(one.metadata["Name"], one.version) for one in (ours, *others)]
     components += [
         _file(f"/{entry.path}", entry.content)
         for entry in system
@@ -132,7 +129,7 @@ def _content(version: str, model: Path) -> Content:
 
 
 def _distributions(name: str, extras: Iterable[str]) -> Iterator[Distribution]:
-    """A distribution and all it requires here, each once."""
+    """A distribution, and then all that it requires here, each once."""
     try:
         from packaging.requirements import Requirement
         from packaging.utils import canonicalize_name
@@ -157,10 +154,6 @@ def _distributions(name: str, extras: Iterable[str]) -> Iterator[Distribution]:
             requirement = Requirement(text)
             if requirement.marker is None or requirement.marker.evaluate({"extra": wanted[1]}):
                 waiting += [(canonicalize_name(requirement.name), extra) for extra in ["", *requirement.extras]]
-
-
-def _named(distribution: Distribution) -> str:
-    return re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower()
 
 
 def _files(distribution: Distribution) -> Iterator[Entry]:

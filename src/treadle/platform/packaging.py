@@ -10,14 +10,14 @@ from treadle.backends.runtime.onnx import OnnxRuntime
 from treadle.backends.runtime.python import ENTRY, FILES_FOLDER, MODULE, PythonModel, made
 from treadle.data import frames
 from treadle.data.frames import plain
-from treadle.data.profile import REFERENCE, Reference, reference_profile
+from treadle.data.profile import REFERENCE, Reference
 from treadle.exchange.model_folders import Found, read
 from treadle.kernel.entity import Entity, from_json, replace, to_json
 from treadle.kernel.errors import Conflict, Invalid, NotFound
 from treadle.platform.runtimes import Exporters, Runtimes
 from treadle.ports.runtime import GRAPH, SIGNATURE, Columns, Field, Signature, open_model
 from treadle.ports.tree import made_whole, tree_digest
-from treadle.training.package import Model, score
+from treadle.training.package import Model, write_reference
 
 _ROWS = 20_000
 
@@ -118,19 +118,12 @@ def _profile(folder: Path, rows: Any) -> None:
     absent = [field.name for field in signature.inputs if field.name not in sample.columns]
     if absent:
         raise Invalid(f"The example has no column '{absent[0]}', which the model takes.")
-    _write_reference(folder, signature, model, sample)
+    _write_profile(folder, signature, model, sample)
 
 
-def _write_reference(folder: Path, signature: Signature, model: Any, sample: Any) -> None:
+def _write_profile(folder: Path, signature: Signature, model: Any, sample: Any) -> None:
     table = {field.name: plain(sample[field.name]) for field in signature.inputs}
-    answers = model.predict(Columns.of(signature.inputs, table))
-    reference = Reference(
-        rows=len(answers),
-        columns={name: reference_profile(values) for name, values in table.items()},
-        prediction=reference_profile(score(answers).astype(np.float64)),
-        parity=0.0,
-    )
-    (folder / REFERENCE).write_bytes(to_json(reference))
+    write_reference(folder, table, model.predict(Columns.of(signature.inputs, table)), parity=0.0)
 
 
 def _write_code(folder: Path, found: Found, rows: Any) -> None:
@@ -155,4 +148,4 @@ def _write_code(folder: Path, found: Found, rows: Any) -> None:
     wide = given.ndim == 2 and given.shape[1] > 1
     signature = Signature(inputs=fields, output="values" if wide else "value", runtime="python")
     (folder / SIGNATURE).write_bytes(to_json(signature))
-    _write_reference(folder, signature, PythonModel(instance, signature), rows[:: max(1, len(rows) // _ROWS)])
+    _write_profile(folder, signature, PythonModel(instance, signature), rows[:: max(1, len(rows) // _ROWS)])

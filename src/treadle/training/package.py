@@ -50,13 +50,7 @@ class Model(Packaged):
         predictions = runtime.load(folder / signature.file, signature).predict(Columns.of(signature.inputs, table))
         rows = sample[:PARITY_ROWS]
         parity = self._parity(exporter.answer(self.estimator, signature, rows), predictions)
-        reference = Reference(
-            rows=len(predictions),
-            columns={name: reference_profile(values) for name, values in table.items()},
-            prediction=reference_profile(score(predictions).astype(np.float64)),
-            parity=parity,
-        )
-        (folder / REFERENCE).write_bytes(to_json(reference))
+        write_reference(folder, table, predictions, parity)
 
     def _parity(self, original: NDArray[Any], packaged: NDArray[np.float32]) -> float:
         if original.shape[1:] != packaged.shape[1:]:
@@ -72,6 +66,19 @@ class Model(Packaged):
                 f"than the tolerance of {self.tolerance * scale:g}. Nothing was packaged."
             )
         return worst
+
+
+def write_reference(
+    folder: Path, table: dict[str, NDArray[Any]], predictions: NDArray[np.float32], parity: float
+) -> None:
+    """Keep in a model folder what rows looked like and what the model said of them."""
+    reference = Reference(
+        rows=len(predictions),
+        columns={name: reference_profile(values) for name, values in table.items()},
+        prediction=reference_profile(score(predictions).astype(np.float64)),
+        parity=parity,
+    )
+    (folder / REFERENCE).write_bytes(to_json(reference))
 
 
 class Package:

@@ -42,6 +42,18 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @contextmanager
+def running(process: "subprocess.Popen[bytes]", port: int) -> Iterator[str]:
+    """A started server's URL once it is ready; in the end it is told to stop, and must end well."""
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until_ready(url, process)
+        yield url
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0
+
+
+@contextmanager
 def serving(
     *arguments: str | Path, state: Path, workers: int = 1, environment: dict[str, str] | None = None
 ) -> Iterator[str]:
@@ -51,13 +63,8 @@ def serving(
     told = {name: value.format(port=port) for name, value in (environment or {}).items()}
     command = [sys.executable, "-m", "treadle", "serve", *map(str, arguments), "--state", str(state), *asked]
     process = subprocess.Popen([*command, "--workers", str(workers)], env=os.environ | told, stdout=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_until_ready(url, process)
+    with running(process, port) as url:
         yield url
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 0
 
 
 Start = Callable[..., AbstractContextManager[str]]
@@ -97,13 +104,8 @@ def contained(
     run += [f"--env={name}={value}" for name, value in told.items()]
     given = ["serve", *map(str, arguments)] if arguments else []  # the image's own model
     process = subprocess.Popen([*run, "numeric:1", *given], stdout=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_until_ready(url, process)
+    with running(process, port) as url:
         yield url
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 0
 
 
 @pytest.fixture(params=["process", "image"])
