@@ -75,7 +75,7 @@ class Walk:
         assert isinstance(platform.clock, SystemClock)
         rollout = RolloutPolicy(steps=["shadow", "25%", "100%"], min_requests=40, automatic=False)
         spec = ProjectSpec(project=About(name="p"), rollout=rollout)
-        platform.scope.declare(spec=spec, folder="/somewhere")
+        platform.scope.declare(spec=spec)
         self.versions = [register(platform, "p", platform.blobs.put(f"version {n}".encode())).ref for n in (1, 2, 3)]
         self.asked, self.codes = 0, set[int]()
 

@@ -139,7 +139,7 @@ def test_a_syntax_error_in_the_pipeline_is_told_with_its_line(project: Path) -> 
 
 
 def test_a_server_that_does_not_answer_is_told(tmp_path: Path) -> None:
-    said = complaint(tmp_path, "scope", "declare", "--url", "http://127.0.0.1:9", "--spec", "{}", "--folder", "x")
+    said = complaint(tmp_path, "scope", "declare", "--url", "http://127.0.0.1:9", "--spec", "{}")
     assert "project" in said
     said = complaint(tmp_path, "jobs", "cancel", "--url", "http://127.0.0.1:9", "--job", "x")
     assert said.startswith("The server http://127.0.0.1:9 does not answer: ")

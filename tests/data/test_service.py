@@ -19,7 +19,7 @@ from treadle.scope.model import About, DataSource, ProjectSpec
 def platform(open_home: Callable[..., Embedded]) -> Embedded:
     home = open_home(target="memory:", manual_clock=True)
     for name in ("p", "q"):
-        home.scope.declare(spec=ProjectSpec(project=About(name=name)), folder="/somewhere")
+        home.scope.declare_in(spec=ProjectSpec(project=About(name=name)), folder="/somewhere")
     return home
 
 
@@ -32,7 +32,7 @@ def folder(platform: Embedded, tmp_path: Path) -> Path:
     (made / "many" / "1.csv").write_text("a\n1\n")
     (made / "many" / "deep" / "2.csv").write_text("a\n2\n")
     sources = {"rows": DataSource(source="rows.csv", label="y"), "many": DataSource(source="many")}
-    platform.scope.declare(spec=ProjectSpec(project=About(name="p"), data=sources), folder=str(made))
+    platform.scope.declare_in(spec=ProjectSpec(project=About(name="p"), data=sources), folder=str(made))
     return made
 
 

@@ -63,7 +63,7 @@ class Desk:
             monitoring=MonitoringPolicy(window=window, min_labels=min_labels),
             retrain=retrain or RetrainPolicy(),
         )
-        self.platform.scope.declare(spec=spec, folder="/somewhere")
+        self.platform.scope.declare(spec=spec)
 
     def register(self, package: str | None = None) -> ModelVersion:
         return register(self.platform, self.name, package)

@@ -149,7 +149,7 @@ def test_an_endpoint_is_scaled_by_what_its_replicas_say(open_home: Callable[...,
     desk = Desk(platform)
     rollout, serving = RolloutPolicy(steps=["100%"]), ServingPolicy(replicas=1, most_replicas=5, concurrency=10)
     spec = ProjectSpec(project=About(name="p"), rollout=rollout, serving=serving)
-    platform.scope.declare(spec=spec, folder="/somewhere")
+    platform.scope.declare(spec=spec)
     desk.live()
     target = platform.target
     for _ in range(60):

@@ -38,7 +38,7 @@ def test_a_project_cannot_ship_under_anothers_name(open_home: Open, tmp_path: Pa
     desk = open_desk(open_home)
     desk.live()
     lax = ProjectSpec(project=About(name="lax"))
-    desk.platform.scope.declare(spec=lax, folder=str(tmp_path))
+    desk.platform.scope.declare_in(spec=lax, folder=str(tmp_path))
     desk.name = "lax"
     with pytest.raises(Conflict, match="Endpoint 'p' belongs to project 'p', not 'lax'"):
         desk.platform.delivery.deploy(version=desk.register().ref, endpoint="p")

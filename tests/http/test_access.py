@@ -92,7 +92,7 @@ def test_a_revoked_token_is_shut_out_at_once(client: httpx.Client, home: Embedde
 
 
 def test_events_carry_the_callers_name(client: httpx.Client, home: Embedded, secrets: dict[Role, str]) -> None:
-    arguments = {"spec": {"project": {"name": "p"}}, "folder": "/x"}
+    arguments = {"spec": {"project": {"name": "p"}}}
     client.post("/api/v1/scope/declare", json=arguments, headers=bearer(secrets["editor"])).raise_for_status()
     assert home.events.history(type="ProjectDeclared")[0].actor == "the editor"
 

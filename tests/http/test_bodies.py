@@ -75,7 +75,7 @@ def test_a_body_that_is_too_large_is_refused_without_reading_on(home: Embedded) 
 
 def declare(home: Embedded, name: str) -> None:
     with acting("ada"):
-        home.scope.declare(spec=ProjectSpec(project=About(name=name)), folder="/x")
+        home.scope.declare(spec=ProjectSpec(project=About(name=name)))
 
 
 def read_events(client: httpx.Client, count: int, path: str, **headers: str) -> list[dict[str, str]]:

@@ -22,7 +22,7 @@ def test_the_pages_for_people_and_health_answer(client: httpx.Client) -> None:
         answer = client.get(path)
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/html")
-    client.post(DECLARE, json={"spec": SPEC, "folder": "/x"}).raise_for_status()
+    client.post(DECLARE, json={"spec": SPEC}).raise_for_status()
     assert "churn" in client.get("/").text
 
 
@@ -82,17 +82,17 @@ def test_a_wrong_command_is_refused_by_its_field(client: httpx.Client, body: byt
 def test_a_wrong_project_is_refused_by_its_nested_field(
     client: httpx.Client, spec: dict[str, Any], message: str
 ) -> None:
-    assert message in refusal(client.post(DECLARE, json={"spec": spec, "folder": "/x"}), 400)
+    assert message in refusal(client.post(DECLARE, json={"spec": spec}), 400)
 
 
 def test_no_project_that_was_accepted_breaks_the_page(client: httpx.Client) -> None:
     boundless = {"project": {"name": "p"}, "requirement": [{"id": "R1", "metric": "f1"}]}
-    client.post(DECLARE, json={"spec": boundless, "folder": "/x"})
+    client.post(DECLARE, json={"spec": boundless})
     assert client.get("/").status_code == 200
 
 
 def test_what_is_not_there_is_named(client: httpx.Client) -> None:
-    client.post(DECLARE, json={"spec": SPEC, "folder": "/x"}).raise_for_status()
+    client.post(DECLARE, json={"spec": SPEC}).raise_for_status()
     assert "Did you mean 'churn'?" in refusal(client.get("/api/v1/scope/project?name=chrun"), 404)
     assert "There is no job 'x'" in refusal(client.post(CANCEL, json={"job": "x"}), 404)
     assert "no report" in refusal(client.get("/report"), 404)

@@ -22,7 +22,7 @@ def write(folder: Path, pipeline: str, **files: str) -> Path:
 def declare(platform: Embedded, folder: Path, *, name: str = "p", **parts: Any) -> None:
     """Declare a project without data (unless given), with one requirement."""
     parts.setdefault("requirement", [Requirement(id="R1", metric="roc_auc", at_least=0.6)])
-    platform.scope.declare(spec=ProjectSpec(project=About(name=name), **parts), folder=str(folder))
+    platform.scope.declare_in(spec=ProjectSpec(project=About(name=name), **parts), folder=str(folder))
 
 
 def labelled(source: str = "rows.csv", label: str = "y") -> dict[str, DataSource]:
@@ -34,8 +34,9 @@ def defaults(**parameters: str | int | float | bool) -> PipelineFile:
 
 
 def start(platform: Embedded, folder: Path, datasets: dict[str, str] | None = None, **parameters: Any) -> PipelineRun:
+    code = platform.pipelines.keep_code(folder, "pipeline.py")
     return platform.pipelines.start(
-        project="p", folder=str(folder), file="pipeline.py", datasets=datasets or {}, parameters=parameters
+        project="p", code=code, file="pipeline.py", datasets=datasets or {}, parameters=parameters
     )
 
 

@@ -155,7 +155,7 @@ def declare(services: Services, *, replicas: int) -> None:
         rollout=RolloutPolicy(steps=["100%"], automatic=False),
         serving=ServingPolicy(replicas=replicas),
     )
-    services.scope.declare(spec=spec, folder="/somewhere")
+    services.scope.declare(spec=spec)
 
 
 def held(lock: Path) -> int:

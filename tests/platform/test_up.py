@@ -21,7 +21,8 @@ from treadle.kernel.clock import SystemClock
 from treadle.kernel.errors import TreadleError
 from treadle.kernel.process import holder
 from treadle.platform.remote import Remote, connect
-from treadle.platform.wiring import Services
+from treadle.platform.settings import settings_for
+from treadle.platform.wiring import Embedded, Services
 from treadle.scope.file import read
 from treadle.serving.log_files import InferenceLogs
 from treadle.testing.executor import gone
@@ -167,8 +168,9 @@ class Asker(threading.Thread):
                 self.answered.append(f"r{number}")
 
 
-def declare(services: Services, home: Path) -> None:
-    services.scope.declare(spec=read(home.parent), folder=str(home.parent))
+def declare(home: Path) -> None:
+    with Embedded(settings_for(home)) as platform:
+        platform.scope.declare_in(spec=read(home.parent), folder=str(home.parent))
 
 
 def settled(services: Services, run: str) -> bool:
@@ -242,7 +244,7 @@ def test_any_process_may_be_killed_and_nothing_acknowledged_is_lost(
 
 def _first_deployment(services: Remote, home: Path) -> str:
     """Train, judge, register and deploy the first version; gives the URL of its endpoint."""
-    declare(services, home)
+    declare(home)
     services.training.start(project="p")
     eventually(lambda: any(e.ready for e in services.delivery.endpoints()), "the endpoint is ready")
     return services.delivery.endpoint(name="p").urls[0]

@@ -21,20 +21,20 @@ def home(open_home: Callable[..., Embedded]) -> Embedded:
 
 
 def test_a_changed_file_is_declared_again(home: Embedded) -> None:
-    home.scope.declare(spec=SPEC, folder="/a")
-    home.scope.declare(spec=replace(SPEC, requirement=[]), folder="/a")
+    home.scope.declare_in(spec=SPEC, folder="/a")
+    home.scope.declare_in(spec=replace(SPEC, requirement=[]), folder="/a")
     assert home.scope.project(name="churn").spec.requirement == []
     assert [record.type for record in home.events.history()] == ["ProjectDeclared"] * 2
 
 
 def test_a_project_that_moved_is_declared_again(home: Embedded) -> None:
-    home.scope.declare(spec=SPEC, folder="/a")
-    assert home.scope.declare(spec=SPEC, folder="/b").folder == "/b"
+    home.scope.declare_in(spec=SPEC, folder="/a")
+    assert home.scope.declare_in(spec=SPEC, folder="/b").folder == "/b"
 
 
 def test_projects_are_listed_by_name(home: Embedded) -> None:
     for name in ("b", "a"):
-        home.scope.declare(spec=replace(SPEC, project=About(name=name)), folder="/a")
+        home.scope.declare_in(spec=replace(SPEC, project=About(name=name)), folder="/a")
     assert [project.name for project in home.scope.projects()] == ["a", "b"]
 
 
@@ -51,6 +51,6 @@ def test_projects_are_listed_by_name(home: Embedded) -> None:
 )
 def test_what_a_file_may_not_say_cannot_be_declared(home: Embedded, spec: ProjectSpec) -> None:
     with pytest.raises(Invalid):
-        home.scope.declare(spec=spec, folder="/a")
+        home.scope.declare_in(spec=spec, folder="/a")
     assert home.scope.projects() == []
     assert home.events.history() == []

@@ -29,7 +29,7 @@ FLAGS = [
 
 def test_the_wheel_page_shows_every_project(open_home: Callable[..., Embedded]) -> None:
     home = open_home()
-    home.scope.declare(spec=SPEC, folder="/somewhere")
+    home.scope.declare(spec=SPEC)
     with served(home) as url:
         page = httpx.get(url).text
     assert "a problem" in page

@@ -89,7 +89,7 @@ def run(
     place = home_of(home)
     act_as(person())
     with embedded(place) as platform:
-        platform.scope.declare(spec=spec, folder=str(folder))
+        platform.scope.declare_in(spec=spec, folder=str(folder))
         training = platform.training.start(project=spec.project.name, name=name, parameters=_parameters(parameter))
         worker = platform.worker("treadle run") if _alone(place) else None
 

@@ -1,7 +1,6 @@
 """Dataset versions: recorded by the digest of their content, fetched back by it."""
 
 from datetime import datetime
-from pathlib import Path
 
 from sqlalchemy import select
 
@@ -47,8 +46,9 @@ class Data:
     def snapshot(self, *, project: str) -> list[DatasetVersion]:
         """Take every dataset that the project's file names as it is now, from the folder the project lies in."""
         found = self._scope.project(name=project)
+        folder = self._scope.folder(name=project)
         return [
-            self.add(project=project, name=name, digest=put_tree(self._blobs, Path(found.folder, source.source)))
+            self.add(project=project, name=name, digest=put_tree(self._blobs, folder / source.source))
             for name, source in found.spec.data.items()
         ]
 

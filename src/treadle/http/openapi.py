@@ -47,7 +47,7 @@ def _entry(stage: str, operation: Operation, given: dict[str, Any], result: dict
         "operationId": f"{stage}.{operation.name}",
         "tags": [stage],
         "summary": operation.doc.partition("\n")[0],
-        "description": f"{operation.doc}\n\nNeeds the role {operation.role}.",
+        "description": f"{operation.doc}\n\nNeeds the role {operation.role}{' in every project' if operation.everywhere else ''}.",
         "responses": {
             "200": {"description": "The result.", "content": {"application/json": {"schema": result}}},
             "default": {

@@ -46,7 +46,7 @@ def _route(platform: Embedded, rights: Rights, stage: str, operation: Operation)
 
     async def endpoint(request: Request) -> Response:
         caller = await run_in_threadpool(caller_of, platform, request)
-        if not caller.may_somewhere(operation.role):
+        if operation.everywhere or not caller.may_somewhere(operation.role):
             demand(caller, operation.role)
         arguments = await _arguments(request, operation)
         whole = await run_in_threadpool(rights.demand, caller, operation.role, about_of(operation, arguments), stage)

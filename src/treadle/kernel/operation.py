@@ -21,8 +21,10 @@ ROLES: tuple[Role, ...] = ("viewer", "editor", "approver", "admin")  # each may 
 class Operation:
     """What a marked method says of itself: the only place where the operation is described."""
 
-    def __init__(self, function: Callable[..., Any], kind: Literal["command", "query"], role: Role) -> None:
-        self.function, self.kind, self.role = function, kind, role
+    def __init__(
+        self, function: Callable[..., Any], kind: Literal["command", "query"], role: Role, everywhere: bool
+    ) -> None:
+        self.function, self.kind, self.role, self.everywhere = function, kind, role, everywhere
         self.name = function.__name__
         self.doc = inspect.getdoc(function) or ""
 
@@ -53,19 +55,19 @@ class Operation:
         return {name: getattr(struct, name) for name in struct.__struct_fields__}
 
 
-def command(*, role: Role = "editor") -> Callable[[F], F]:
-    """Mark a method that changes something."""
-    return _mark("command", role)
+def command(*, role: Role = "editor", everywhere: bool = False) -> Callable[[F], F]:
+    """Mark a method that changes something. ``everywhere``: the role in one project is not enough, whatever is named."""
+    return _mark("command", role, everywhere)
 
 
-def query(*, role: Role = "viewer") -> Callable[[F], F]:
-    """Mark a method that only looks."""
-    return _mark("query", role)
+def query(*, role: Role = "viewer", everywhere: bool = False) -> Callable[[F], F]:
+    """Mark a method that only looks. ``everywhere``: the role in one project is not enough, whatever is named."""
+    return _mark("query", role, everywhere)
 
 
-def _mark(kind: Literal["command", "query"], role: Role) -> Callable[[F], F]:
+def _mark(kind: Literal["command", "query"], role: Role, everywhere: bool) -> Callable[[F], F]:
     def decorate(function: F) -> F:
-        function.__operation__ = Operation(function, kind, role)  # type: ignore[attr-defined]
+        function.__operation__ = Operation(function, kind, role, everywhere)  # type: ignore[attr-defined]
         return function
 
     return decorate

@@ -21,7 +21,7 @@ from treadle.kernel.ids import new_id
 from treadle.kernel.operation import command, query
 from treadle.pipelines import output
 from treadle.pipelines.model import PipelineEnded, PipelineRun, PipelineStarted, PipelineState, StepResult, StepRun
-from treadle.pipelines.step import StepPlan, load_steps, plan, read_steps
+from treadle.pipelines.step import StepPlan, load_steps, parse_steps, plan, read_steps
 from treadle.pipelines.tables import pipeline_steps, pipelines, step_cache
 from treadle.ports.blobs import Blobs, digest_of
 from treadle.ports.database import Database, load
@@ -50,32 +50,40 @@ class Pipelines:
         self._blobs, self._jobs, self._cache = blobs, jobs, cache
         self._exporter, self._runtime = exporter, runtime
 
-    @command()
+    @command(role="admin", everywhere=True)
     def start(
-        self, *, project: str, folder: str, file: str, datasets: dict[str, str], parameters: dict[str, Any]
+        self, *, project: str, code: str, file: str, datasets: dict[str, str], parameters: dict[str, Any]
     ) -> PipelineRun:
-        """Start a run of the steps in ``file`` over dataset versions given by digest. The folder's code is kept."""
-        pipeline = self.prepare(project, folder, file, datasets, parameters)
+        """Start a run of the steps in a file of a stored tree of code, over dataset versions; trees are given by digest.
+
+        The code runs with the server's own rights, so nobody may bring it who has not all of them.
+        """
+        pipeline = self.prepare(project, code, file, datasets, parameters)
         with self._database.write() as transaction:
             self.begin(transaction, pipeline)
         return self.get(pipeline=pipeline.id)
 
+    def keep_code(self, folder: Path, file: str) -> str:
+        """Store a folder's Python files, once ``file`` among them is known to hold steps. Returns their digest."""
+        read_steps(folder / file)
+        return put_tree(self._blobs, folder, pattern="**/*.py")
+
     def prepare(
         self,
         project: str,
-        folder: str,
+        code: str,
         file: str,
         datasets: dict[str, str],
         parameters: dict[str, Any],
         step_timeout_seconds: float = 3600.0,
     ) -> PipelineRun:
-        """A run that can begin: its steps are in order, its parameters checked, its code stored."""
-        steps = plan(read_steps(Path(folder, file)), given={*datasets, *parameters})
+        """A run that can begin: its steps are in order, its parameters checked. ``code`` is a stored tree."""
+        steps = plan(self._steps_of(code, file), given={*datasets, *parameters})
         _check_parameters(steps, parameters)
         return PipelineRun(
             id=new_id("pipe"),
             project=project,
-            code=put_tree(self._blobs, Path(folder), pattern="**/*.py"),
+            code=code,
             file=file,
             datasets=datasets,
             parameters=parameters,
@@ -150,6 +158,12 @@ class Pipelines:
     def output_bytes(self, step: StepRun) -> int:
         """How large a finished step's output is."""
         return read_tree(self._blobs, step.output).bytes if step.output else 0
+
+    def _steps_of(self, code: str, file: str) -> list[StepPlan]:
+        kept = read_tree(self._blobs, code).files
+        if file not in kept:
+            raise NotFound(f"There is no pipeline file '{file}' in code {code[:12]}.{did_you_mean(file, kept)}")
+        return parse_steps(self._blobs.get(kept[file].digest), file)
 
     def _arguments(self, pipeline: PipelineRun, function: Any) -> dict[str, Any]:
         hints = _hints(function)

@@ -59,12 +59,20 @@ def load_steps(file: Path) -> dict[str, Callable[..., Any]]:
 def read_steps(file: Path) -> list[StepPlan]:
     """Find the steps of a pipeline file by reading it, without running any of it."""
     try:
-        tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
+        return parse_steps(file.read_bytes(), str(file))
     except FileNotFoundError as error:
         raise NotFound(f"There is no pipeline file '{file}'. Name it in treadle.toml under [pipeline] file.") from error
+    except OSError as error:  # a folder, no permission
+        raise Invalid(f"The pipeline file '{file}' cannot be read: {error}.") from error
+
+
+def parse_steps(content: bytes, file: str) -> list[StepPlan]:
+    """Find the steps in a pipeline file's content, without running any of it; ``file`` is what errors call it."""
+    try:
+        tree = ast.parse(content.decode("utf-8"), file)
     except SyntaxError as error:
         raise Invalid(f"{file}, line {error.lineno}: {error.msg}.") from error
-    except (ValueError, OSError) as error:  # not UTF-8, a null byte, a folder, no permission
+    except (ValueError, RecursionError, MemoryError) as error:  # not UTF-8, a null byte, nested without end
         raise Invalid(f"The pipeline file '{file}' cannot be read: {error}.") from error
     functions = (node for node in tree.body if isinstance(node, ast.FunctionDef))
     found = [StepPlan(name=f.name, needs=_needs(f.args)) for f in functions if any(map(_is_step, f.decorator_list))]

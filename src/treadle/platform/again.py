@@ -51,7 +51,7 @@ def again(recipe: Recipe) -> Outcome:
     with Embedded(settings) as platform:
         pipeline = platform.pipelines.start(
             project=recipe.project,
-            folder=recipe.code,
+            code=platform.pipelines.keep_code(Path(recipe.code), recipe.file),
             file=recipe.file,
             datasets=recipe.datasets,
             parameters=recipe.parameters,

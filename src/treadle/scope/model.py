@@ -191,7 +191,7 @@ class ProjectSpec(Entity):
 
 
 class Project(Entity):
-    """A project as it was last declared: its file, its digest, and the folder it lies in on the machine that runs it."""
+    """A project as it was last declared: its file, its digest, and the folder it lies in on the machine that runs it (or nothing)."""
 
     name: str
     spec: ProjectSpec

@@ -1,6 +1,7 @@
 """Projects and their requirements, as last declared."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
@@ -8,7 +9,7 @@ from sqlalchemy import select
 from treadle.events.service import Events
 from treadle.kernel.clock import Clock
 from treadle.kernel.entity import from_json, to_json, to_text
-from treadle.kernel.errors import NotFound, did_you_mean
+from treadle.kernel.errors import Conflict, Forbidden, NotFound, did_you_mean
 from treadle.kernel.operation import command, query
 from treadle.ports.blobs import digest_of
 from treadle.ports.database import Database, load
@@ -24,12 +25,36 @@ class Scope:
         self._database, self._events, self._clock = database, events, clock
 
     @command()
-    def declare(self, *, spec: ProjectSpec, folder: str) -> Project:
+    def declare(self, *, spec: ProjectSpec) -> Project:
         """Take a project's file as it is now. Declaring the same again changes nothing."""
+        return self._declare(spec, None)
+
+    def declare_in(self, *, spec: ProjectSpec, folder: str) -> Project:
+        """Take a project's file and the folder on this machine that its data and code are taken from.
+
+        No operation: code in the folder is run, and its files are read, so no request may name one.
+        """
+        return self._declare(spec, folder)
+
+    def folder(self, *, name: str) -> Path:
+        """The folder of a project's data and code. Raises Conflict when it was declared without one."""
+        folder = self.project(name=name).folder
+        if not folder:
+            raise Conflict(
+                f"Project '{name}' has no folder on this machine, so there are no data and code to take. "
+                f"Put it there and call 'treadle run' in it."
+            )
+        return Path(folder)
+
+    def _declare(self, spec: ProjectSpec, folder: str | None) -> Project:
         check(spec)
         name, digest = spec.project.name, digest_of(to_json(spec))
         with self._database.write() as transaction:
             row = transaction.execute(select(projects).where(projects.c.name == name)).mappings().one_or_none()
+            if folder is None and row is not None:
+                _check_sources(spec, _project(row))
+            if folder is None:
+                folder = row["folder"] if row is not None else ""
             if row is not None and row["digest"] == digest and row["folder"] == folder:
                 return _project(row)
             values = {"spec": to_text(spec), "folder": folder, "digest": digest, "declared_at": self._clock.now()}
@@ -56,6 +81,20 @@ class Scope:
         """All projects by name."""
         with self._database.read() as connection:
             return [_project(row) for row in connection.execute(select(projects).order_by(projects.c.name)).mappings()]
+
+
+def _check_sources(spec: ProjectSpec, declared: Project) -> None:
+    """Which files of a project's folder are read and run is said where the folder is: it holds more than its project's own."""
+    known = {source.source for source in declared.spec.data.values()} | {declared.spec.pipeline.file}
+    for field, path in [
+        *((f"data.{name}.source", source.source) for name, source in spec.data.items()),
+        ("pipeline.file", spec.pipeline.file),
+    ]:
+        if declared.folder and path not in known:
+            raise Forbidden(
+                f"Field '{field}': '{path}' is a file of the machine that runs project '{declared.name}'. "
+                f"Change it in treadle.toml there, and call 'treadle run'."
+            )
 
 
 def _project(row: Mapping[Any, Any]) -> Project:

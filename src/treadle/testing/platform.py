@@ -39,13 +39,13 @@ class PlatformSuite(Suite):
                 assert callable(getattr(getattr(services, stage), name)), f"{stage}.{name}"
 
     def test_a_project_is_declared_once(self, services: Services) -> None:
-        first = services.scope.declare(spec=SPEC, folder="/somewhere")
-        assert services.scope.declare(spec=SPEC, folder="/somewhere") == first
+        first = services.scope.declare(spec=SPEC)
+        assert services.scope.declare(spec=SPEC) == first
         assert services.scope.project(name="p").spec == SPEC
         assert len(services.events.history(type="ProjectDeclared")) == 1
 
     def test_near_misses_are_named(self, services: Services) -> None:
-        services.scope.declare(spec=SPEC, folder="/somewhere")
+        services.scope.declare(spec=SPEC)
         with pytest.raises(NotFound, match=r"There is no project 'q' here\. Known: p"):
             services.scope.project(name="q")
         with pytest.raises(NotFound, match="no job 'job_x'"):
@@ -103,7 +103,7 @@ class PlatformSuite(Suite):
             services.monitoring.performance(endpoint="p", since=EPOCH, until=EPOCH)
 
     def test_events_name_their_actor_and_can_be_asked_why(self, services: Services) -> None:
-        services.scope.declare(spec=SPEC, folder="/somewhere")
+        services.scope.declare(spec=SPEC)
         (record,) = services.events.why(subject="p").events
         assert record.type == "ProjectDeclared"
         assert record.actor
@@ -113,7 +113,7 @@ class PlatformSuite(Suite):
             services.events.why(subject="pp")
 
     def test_the_wheel_shows_what_is_not_there_yet(self, services: Services) -> None:
-        services.scope.declare(spec=SPEC, folder="/somewhere")
+        services.scope.declare(spec=SPEC)
         wheel = services.loop.wheel(project="p")
         assert wheel.champion is None
         assert wheel.requirements[0].met is None

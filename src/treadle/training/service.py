@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
@@ -40,12 +39,13 @@ class TrainingService:
     @command()
     def start(self, *, project: str, name: str = "", parameters: dict[str, Any] | None = None) -> Training:
         """Take the project's data and code as they are now and train a candidate on them."""
-        found = self._scope.project(name=project)
+        found, folder = self._scope.project(name=project), self._scope.folder(name=project)
         given = {**found.spec.pipeline.parameters, **(parameters or {})}
         datasets = {version.name: version.digest for version in self._data.snapshot(project=project)}
         policy = found.spec.pipeline
         seconds = duration(policy.step_timeout).total_seconds()
-        pipeline = self._pipelines.prepare(project, found.folder, policy.file, datasets, given, seconds)
+        code = self._pipelines.keep_code(folder, policy.file)
+        pipeline = self._pipelines.prepare(project, code, policy.file, datasets, given, seconds)
         params = {key: str(value) for key, value in given.items()}
         with self._database.write() as transaction:
             self._pipelines.begin(transaction, pipeline)
@@ -56,7 +56,7 @@ class TrainingService:
             row |= {"parameters": to_text(given), "actor": current_act().actor}
             transaction.execute(trainings.insert().values(**row, cause=cause))
         try:
-            told = capture(given.get("seed"), root=Path(found.folder), command=[])
+            told = capture(given.get("seed"), root=folder, command=[])
             self._tracking.keep_source(run=run, environment=told, code=pipeline.code)
             self._tracking.use_data(run=run, datasets=[_used(name, digest) for name, digest in datasets.items()])
         except TreadleError as error:  # the training has begun, and is what was asked for

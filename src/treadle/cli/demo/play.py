@@ -110,7 +110,7 @@ class Play:
         for day in _days(date(2013, 1, 1), FIRST - timedelta(days=1)):
             year.release(day, self._project)
         with acting("ops-ml"):
-            self.platform.scope.declare(spec=read(self._project), folder=str(self._project))
+            self.platform.scope.declare_in(spec=read(self._project), folder=str(self._project))
             self.platform.training.start(project=PROJECT, name="January")
         self._turn()
         with acting("ops-ml"):
