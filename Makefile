@@ -66,7 +66,7 @@ CLIENTS := .clients/mlflow2/ready .clients/mlflow3/ready .clients/openapi/ready 
 .clients/mlflow3/ready: tests/http/mlflow_clients/mlflow3.txt
 .clients/openapi/ready: tests/http/openapi_client.txt
 .clients/serving/ready: tests/serving/clients/serving.txt
-.clients/wandb/ready: tests/exchange/wandb.txt
+.clients/wandb/ready: tests/interop/wandb.txt
 
 $(CLIENTS): .clients/%/ready:
 	@echo "Making .clients/$* with a real client: about half a minute."

@@ -21,7 +21,10 @@ def application(package: Path) -> Any:
         if scope["method"] == "POST":
             rows = np.array(decode(message["body"])["instances"], dtype=np.float32)
             content = encode({"predictions": session.run(given, {taken: rows})[0][:, 1].tolist()})
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(content)).encode()),
+        ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 

@@ -40,7 +40,13 @@ from treadle.training.package import Model
 CONNECTIONS, SECONDS, ROUNDS, COLUMNS, BATCH = 32, 4, 5, 20, 1000
 HERE = Path(__file__).parent
 PEERS_PYTHON = HERE.parent / ".peers-serving" / "bin" / "python"
-PATHS = {"fastapi": "/predict", "litserve": "/predict", "bentoml": "/predict", "ray": "/", "mlflow": "/invocations"}
+PATHS = {
+    "fastapi": "/predict",
+    "litserve": "/predict",
+    "bentoml": "/predict",
+    "ray": "/",
+    "mlflow": "/invocations",
+}
 
 
 class Work(NamedTuple):
@@ -97,7 +103,8 @@ def one_connection(work: Work, peers: list[str]) -> None:
     """How long a request of one row takes when nobody else asks."""
     figures = {
         server: statistics.median(
-            measured(server, work, 1).p50_ms for _ in range(3 if server in ("treadle", "bare") else 1)
+            measured(server, work, 1).p50_ms
+            for _ in range(3 if server in ("treadle", "bare") else 1)
         )
         for server in ("treadle", "bare", *peers)
     }
@@ -158,7 +165,12 @@ def cold_start(work: Work) -> None:
             (server,) = [p for p in psutil.process_iter() if is_server(p, work)]
             memory = server.memory_info().rss / 2**20
     size = sum(file.stat().st_size for file in work.package.iterdir()) / 2**20
-    say("cold start", seconds=round(statistics.median(took), 2), memory_mib=round(memory), model_mib=round(size, 1))
+    say(
+        "cold start",
+        seconds=round(statistics.median(took), 2),
+        memory_mib=round(memory),
+        model_mib=round(size, 1),
+    )
 
 
 def prepare(folder: Path) -> Work:
@@ -232,8 +244,16 @@ def model_alone(work: Work) -> float:
         "while time.perf_counter() - t < 3: s.run([s.get_outputs()[-1].name], {s.get_inputs()[0].name: x}); n += 1\n"
         "print(n / (time.perf_counter() - t))\n"
     )
-    command = [sys.executable, "-c", code, str(work.package / "model.onnx"), str(work.folder.parent / "rows.bin")]
-    return float(subprocess.run(pinned(0, command), capture_output=True, text=True, check=True).stdout)
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        str(work.package / "model.onnx"),
+        str(work.folder.parent / "rows.bin"),
+    ]
+    return float(
+        subprocess.run(pinned(0, command), capture_output=True, text=True, check=True).stdout
+    )
 
 
 def free_port() -> int:
@@ -254,7 +274,10 @@ def serving(server: str, work: Work) -> Iterator[str]:
     command = {
         "treadle": [sys.executable, "-m", "treadle.platform.model_server", to_json(order).decode()],
         "bare": [sys.executable, str(HERE / "bare_server.py"), str(work.package), str(port)],
-    }.get(server, [str(PEERS_PYTHON), str(HERE / "serving_peer.py"), server, str(work.model), str(port)])
+    }.get(
+        server,
+        [str(PEERS_PYTHON), str(HERE / "serving_peer.py"), server, str(work.model), str(port)],
+    )
     with (work.folder.parent / f"{server}.out").open("wb") as out:
         process = subprocess.Popen(
             command if server == "ray" else pinned(0, command),
@@ -262,14 +285,18 @@ def serving(server: str, work: Work) -> Iterator[str]:
             stderr=out,
             start_new_session=True,
             pass_fds=[order.socket] if server == "treadle" else [],
-            env=os.environ | {"OMP_NUM_THREADS": "1"},  # more threads than cores would only slow scikit-learn down
+            env=os.environ
+            | {"OMP_NUM_THREADS": "1"},  # more threads than cores would only slow scikit-learn down
         )
     url = f"http://127.0.0.1:{port}"
     try:
         wait(url + PATHS.get(server, "/invocations"), work.body)
         yield url
     finally:
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        family = [
+            psutil.Process(process.pid),
+            *psutil.Process(process.pid).children(recursive=True),
+        ]
         os.killpg(process.pid, signal.SIGTERM)
         for member in psutil.wait_procs(family, timeout=20)[1]:
             member.kill()
@@ -277,7 +304,9 @@ def serving(server: str, work: Work) -> Iterator[str]:
 
 
 def ask(url: str, path: str, body: str) -> None:
-    answer = httpx.post(url + path, content=body, headers={"content-type": "application/json"}, timeout=30)
+    answer = httpx.post(
+        url + path, content=body, headers={"content-type": "application/json"}, timeout=30
+    )
     assert answer.status_code == 200, answer.text
 
 
@@ -287,7 +316,9 @@ def wait(url: str, body: str | None = None) -> None:
     while time.monotonic() < until:
         try:
             told = {"content-type": "application/json"}
-            if (httpx.get(url) if body is None else httpx.post(url, content=body, headers=told)).status_code == 200:
+            if (
+                httpx.get(url) if body is None else httpx.post(url, content=body, headers=told)
+            ).status_code == 200:
                 return
         except httpx.TransportError:
             pass

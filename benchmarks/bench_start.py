@@ -21,9 +21,22 @@ def main() -> None:
             started = time.perf_counter()
             subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True)
             seconds[name].append(time.perf_counter() - started)
-    millis = {f"{name}_ms": round(statistics.median(times) * 1e3, 1) for name, times in seconds.items()}
-    ratio = statistics.median(h / p for h, p in zip(seconds["treadle_help"], seconds["python"], strict=True))
-    print(json.dumps({"benchmark": "start", **millis, "help_over_bare_python": round(ratio, 2), "rounds": ROUNDS}))
+    millis = {
+        f"{name}_ms": round(statistics.median(times) * 1e3, 1) for name, times in seconds.items()
+    }
+    ratio = statistics.median(
+        h / p for h, p in zip(seconds["treadle_help"], seconds["python"], strict=True)
+    )
+    print(
+        json.dumps(
+            {
+                "benchmark": "start",
+                **millis,
+                "help_over_bare_python": round(ratio, 2),
+                "rounds": ROUNDS,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

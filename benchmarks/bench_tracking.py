@@ -48,7 +48,10 @@ def main() -> None:
 
 
 def say(benchmark: str, treadle: float, unit: str, **more: object) -> None:
-    print(json.dumps({"benchmark": benchmark, "treadle": round(treadle, 2), "unit": unit, **more}), flush=True)
+    print(
+        json.dumps({"benchmark": benchmark, "treadle": round(treadle, 2), "unit": unit, **more}),
+        flush=True,
+    )
 
 
 def recorders(folder: Path) -> None:
@@ -59,7 +62,12 @@ def recorders(folder: Path) -> None:
             here = folder / f"{library}-loop{number}"
             here.mkdir()
             python = sys.executable if library == "treadle" else str(PEER)
-            command = [python, str(Path(__file__).with_name("recorder_load.py")), library, str(here)]
+            command = [
+                python,
+                str(Path(__file__).with_name("recorder_load.py")),
+                library,
+                str(here),
+            ]
             out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             counts.append(json.loads(out.strip().splitlines()[-1]))
     for name, about, unit in (
@@ -72,7 +80,13 @@ def recorders(folder: Path) -> None:
         for peer, values in peers.items():
             each = [max(a, b) / min(a, b) for a, b in zip(ours, values, strict=True)]
             more[f"ratio_{peer}"] = round(statistics.median(each), 1)
-        say(about, statistics.median(ours), unit, **more, **({"target": 3} if unit == "microseconds" else {}))
+        say(
+            about,
+            statistics.median(ours),
+            unit,
+            **more,
+            **({"target": 3} if unit == "microseconds" else {}),
+        )
 
 
 def over_http(folder: Path) -> None:
@@ -81,14 +95,18 @@ def over_http(folder: Path) -> None:
     for number in range(ROUNDS):
         for server, counts in figures.items():
             with served(server, folder / f"{server}{number}", 18_500 + number) as url:
-                counts.append({"raw": raw(url, folder), "raw_batch": raw_batches(url), **through_client(url)})
+                counts.append(
+                    {"raw": raw(url, folder), "raw_batch": raw_batches(url), **through_client(url)}
+                )
     for name, about, target in (
         ("raw", "log_metric over raw HTTP, durable requests", 15_000),
         ("log_metric", "log_metric through the MLflow client, calls", 300),
         ("raw_batch", "log_batch of 1,000 over raw HTTP, one connection, points", 200_000),
         ("log_batch", "log_batch of 1,000 through the MLflow client, points", 200_000),
     ):
-        ours, theirs = ([figure[name] for figure in figures[server]] for server in ("treadle", "mlflow"))
+        ours, theirs = (
+            [figure[name] for figure in figures[server]] for server in ("treadle", "mlflow")
+        )
         ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
         say(
             about,
@@ -117,7 +135,11 @@ def served(server: str, folder: Path, port: int) -> Iterator[str]:
     theirs += ["--host", listen[0], "--port", listen[1], "--disable-security-middleware"]
     command = ours if server == "treadle" else theirs
     process = subprocess.Popen(
-        pinned(0, command), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        pinned(0, command),
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
         wait(f"http://127.0.0.1:{port}/health")
@@ -129,15 +151,21 @@ def served(server: str, folder: Path, port: int) -> Iterator[str]:
 
 def raw(url: str, folder: Path) -> float:
     """Requests per second from many connections, each of them one point."""
-    made = httpx.post(f"{url}/api/2.0/mlflow/runs/create", json={"experiment_id": "0"}, timeout=60).json()
+    made = httpx.post(
+        f"{url}/api/2.0/mlflow/runs/create", json={"experiment_id": "0"}, timeout=60
+    ).json()
     run = made["run"]["info"]["run_id"]
     address = f"{url}/api/2.0/mlflow/runs/log-metric"
     if shutil.which("wrk") is None:
         body = folder / "body.json"
-        body.write_text(json.dumps({"run_id": run, "key": "loss", "value": 1.5, "timestamp": 1, "step": 1}))
+        body.write_text(
+            json.dumps({"run_id": run, "key": "loss", "value": 1.5, "timestamp": 1, "step": 1})
+        )
         client = str(Path(__file__).with_name("http_load.py"))
         command = [sys.executable, client, address, str(body), str(CONNECTIONS), str(SECONDS)]
-        return float(subprocess.run(pinned(1, command), capture_output=True, text=True, check=True).stdout)
+        return float(
+            subprocess.run(pinned(1, command), capture_output=True, text=True, check=True).stdout
+        )
     script = folder / "post.lua"
     script.write_text(
         "wrk.method = 'POST'\nwrk.headers['content-type'] = 'application/json'\nlocal i = 0\n"
@@ -145,7 +173,17 @@ def raw(url: str, folder: Path) -> float:
         f'\'{{"run_id":"{run}","key":"loss","value":%d.5,"timestamp":%d,"step":%d}}\', i, i, i)) end\n'
         "done = function(s, l, r) io.write(string.format('%d %d %d\\n', s.requests, s.duration, s.errors.status)) end"
     )
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--timeout", "30s", "-s", str(script), address]
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{CONNECTIONS}",
+        f"-d{SECONDS}s",
+        "--timeout",
+        "30s",
+        "-s",
+        str(script),
+        address,
+    ]
     out = subprocess.run(pinned(1, command), capture_output=True, text=True, check=True).stdout
     requests, micros, _ = map(int, out.strip().splitlines()[-1].split())
     return requests / micros * 1e6
@@ -155,7 +193,9 @@ def raw_batches(url: str) -> float:
     """Points per second from one connection, a thousand in each request: what is left when the client costs nothing."""
     with httpx.Client(base_url=url, timeout=60) as client:
         made = client.post("/api/2.0/mlflow/runs/create", json={"experiment_id": "0"}).json()
-        metrics = [{"key": f"k{n % 10}", "value": n / 7, "timestamp": 1, "step": n} for n in range(1000)]
+        metrics = [
+            {"key": f"k{n % 10}", "value": n / 7, "timestamp": 1, "step": n} for n in range(1000)
+        ]
         body = {"run_id": made["run"]["info"]["run_id"], "metrics": metrics}
         count, started = 0, time.perf_counter()
         while time.perf_counter() - started < SECONDS:
@@ -187,14 +227,21 @@ def curve(count: int) -> Points:
     """A noisy loss with a step about every 10 ms."""
     random = np.random.default_rng(0)
     at = 1_763_600_000_000_000 + np.cumsum(random.integers(9_000, 11_000, count))
-    return Points(np.arange(count), None, at, 2 / (1 + np.arange(count) / 500) + random.normal(0, 0.05, count))
+    return Points(
+        np.arange(count), None, at, 2 / (1 + np.arange(count) / 500) + random.normal(0, 0.05, count)
+    )
 
 
 def bulk(tracking: Tracking) -> None:
     """Packed pieces into SQLite, each batch a durable commit."""
     run, piece = tracking.start_run(experiment="bulk").id, pack_arrays(curve(20_000))
     taken = seconds(lambda: tracking.write(batches=[Batch(run=run, points={"loss": piece})]))
-    say("native batches of 20,000 points into SQLite", 20_000 / taken, "points per second", target=1_000_000)
+    say(
+        "native batches of 20,000 points into SQLite",
+        20_000 / taken,
+        "points per second",
+        target=1_000_000,
+    )
 
 
 def charts(tracking: Tracking) -> None:
@@ -239,7 +286,8 @@ def size(tracking: Tracking, file: Path) -> None:
 def used(file: Path) -> int:
     with sqlite3.connect(file) as connection:
         pages, free, page = (
-            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+            connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "freelist_count", "page_size")
         )
     return int((pages - free) * page)
 
@@ -249,15 +297,24 @@ def searches(tracking: Tracking) -> None:
     random = np.random.default_rng(0)
     experiment = tracking.create_experiment(name="many").id
     for start in range(0, RUNS, 1000):
-        tracking.add_history(source="benchmark", runs=[past(experiment, start + n, random) for n in range(1000)])
+        tracking.add_history(
+            source="benchmark", runs=[past(experiment, start + n, random) for n in range(1000)]
+        )
     for about, filter, order in (
         ("filtered", "metrics.m0 < 0.5 AND params.p0 = '7'", []),
         ("filtered, half of all match", "metrics.m0 < 0.5", []),
         ("filtered by a pattern", "tags.t0 LIKE 'a%' OR NOT metrics.m1 < 0.9", []),
         ("sorted by a metric", "", ["metrics.m0 DESC"]),
     ):
-        taken = seconds(lambda f=filter, o=order: tracking.search(experiments=[experiment], filter=f, order=o))  # type: ignore[misc]
-        say(f"page of 100 out of 100,000 runs, {about}", taken * 1e3, "ms", target=30 if order else 20)
+        taken = seconds(
+            lambda f=filter, o=order: tracking.search(experiments=[experiment], filter=f, order=o)  # type: ignore[misc]
+        )
+        say(
+            f"page of 100 out of 100,000 runs, {about}",
+            taken * 1e3,
+            "ms",
+            target=30 if order else 20,
+        )
 
 
 def past(experiment: int, number: int, random: np.random.Generator) -> PastRun:

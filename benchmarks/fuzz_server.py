@@ -53,8 +53,16 @@ def main(url: str, pid: int, model: str, seconds: float, seed: int) -> int:
     grown = (server.memory_info().rss - before) / 2**20
     body = json.dumps({"instances": [[0.5] * columns(url, model)]})
     well = httpx.post(f"{url}/v1/models/{model}:predict", content=body).status_code == 200
-    worst = {status for status in answered if (status.startswith("5") and status != "504") or status == "hang"}
-    told = {"sent": sum(answered.values()), "answered": dict(sorted(answered.items())), "grown_mib": round(grown, 1)}
+    worst = {
+        status
+        for status in answered
+        if (status.startswith("5") and status != "504") or status == "hang"
+    }
+    told = {
+        "sent": sum(answered.values()),
+        "answered": dict(sorted(answered.items())),
+        "grown_mib": round(grown, 1),
+    }
     print(json.dumps({**told, "slowest_seconds": round(slowest, 2), "well": well}))
     return int(bool(worst) or grown > GROWTH_MIB or not well)
 
@@ -67,21 +75,43 @@ def contracts(model: str) -> list[tuple[str, bytes, dict[str, str]]]:
     row = [0.5, -1.25, 3.0]
     tensor = {"name": "numbers", "shape": [1, 3], "datatype": "FP32"}
     raw = np.array(row, dtype="<f4").tobytes()
-    text = json.dumps({"id": "x", "inputs": [{**tensor, "parameters": {"binary_data_size": len(raw)}}]}).encode()
+    text = json.dumps(
+        {"id": "x", "inputs": [{**tensor, "parameters": {"binary_data_size": len(raw)}}]}
+    ).encode()
     return [
         ("/invocations", json.dumps({"instances": [row]}).encode(), {}),
-        ("/invocations", json.dumps({"dataframe_split": {"columns": ["a", "b", "c"], "data": [row]}}).encode(), {}),
+        (
+            "/invocations",
+            json.dumps({"dataframe_split": {"columns": ["a", "b", "c"], "data": [row]}}).encode(),
+            {},
+        ),
         ("/invocations", b"a,b,c\n0.5,-1.25,3\n", {"content-type": "text/csv"}),
-        (f"/v1/models/{model}:predict", json.dumps({"inputs": [row]}).encode(), {"x-request-timeout": "250m"}),
-        (f"/v2/models/{model}/infer", json.dumps({"inputs": [{**tensor, "data": row}]}).encode(), {}),
-        (f"/v2/models/{model}/infer", text + raw, {"inference-header-content-length": str(len(text))}),
+        (
+            f"/v1/models/{model}:predict",
+            json.dumps({"inputs": [row]}).encode(),
+            {"x-request-timeout": "250m"},
+        ),
+        (
+            f"/v2/models/{model}/infer",
+            json.dumps({"inputs": [{**tensor, "data": row}]}).encode(),
+            {},
+        ),
+        (
+            f"/v2/models/{model}/infer",
+            text + raw,
+            {"inference-header-content-length": str(len(text))},
+        ),
         (f"/v2/models/{model}/infer", raw, {"inference-header-content-length": "0"}),
     ]
 
 
 def request(path: str, body: bytes, headers: dict[str, str]) -> bytes:
-    head = f"POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {len(body)}\r\n"
-    return (head + "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "\r\n").encode() + body
+    head = (
+        f"POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {len(body)}\r\n"
+    )
+    return (
+        head + "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "\r\n"
+    ).encode() + body
 
 
 def broken(chance: random.Random, good: list[bytes]) -> bytes:
@@ -125,6 +155,10 @@ def asked(host: str, port: int, content: bytes, chance: random.Random) -> str:
 if __name__ == "__main__":
     sys.exit(
         main(
-            sys.argv[1], int(sys.argv[2]), sys.argv[3], float(sys.argv[4]), int(sys.argv[5]) if len(sys.argv) > 5 else 0
+            sys.argv[1],
+            int(sys.argv[2]),
+            sys.argv[3],
+            float(sys.argv[4]),
+            int(sys.argv[5]) if len(sys.argv) > 5 else 0,
         )
     )

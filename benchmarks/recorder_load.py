@@ -18,7 +18,14 @@ def measured(log: Callable[[int], object], finish: Callable[[], object], calls: 
     taken = time.perf_counter() - started
     finish()
     delivered = time.perf_counter() - started
-    print(json.dumps({"microseconds": taken / (calls - 1) * 1e6, "delivered_per_second": 2 * calls / delivered}))
+    print(
+        json.dumps(
+            {
+                "microseconds": taken / (calls - 1) * 1e6,
+                "delivered_per_second": 2 * calls / delivered,
+            }
+        )
+    )
 
 
 def main(library: str, folder: str) -> None:
@@ -34,13 +41,19 @@ def main(library: str, folder: str) -> None:
 
         os.environ["WANDB_SILENT"] = "true"
         theirs = wandb.init(project="bench", mode="offline", dir=folder)
-        measured(lambda step: theirs.log({"loss": 0.5, "acc": 0.25}, step=step), theirs.finish, calls)
+        measured(
+            lambda step: theirs.log({"loss": 0.5, "acc": 0.25}, step=step), theirs.finish, calls
+        )
     else:
         import mlflow
 
         mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
         mlflow.start_run()
-        measured(lambda step: mlflow.log_metrics({"loss": 0.5, "acc": 0.25}, step=step), mlflow.end_run, calls)
+        measured(
+            lambda step: mlflow.log_metrics({"loss": 0.5, "acc": 0.25}, step=step),
+            mlflow.end_run,
+            calls,
+        )
 
 
 if __name__ == "__main__":

@@ -44,7 +44,15 @@ def litserve(model: str, port: int) -> None:
 def bentoml(model: str, port: int) -> None:
     os.environ["BENCH_MODEL"] = model
     os.chdir(Path(__file__).parent)
-    command = [sys.executable, "-m", "bentoml", "serve", "serving_peer_bento:Trees", "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "bentoml",
+        "serve",
+        "serving_peer_bento:Trees",
+        "--port",
+        str(port),
+    ]
     os.execv(sys.executable, command)
 
 
@@ -74,9 +82,22 @@ def mlflow(model: str, port: int) -> None:
     folder = Path(model).with_suffix(".mlflow")
     if not folder.exists():
         mlflow.sklearn.save_model(
-            joblib.load(model), str(folder), pyfunc_predict_fn="predict_proba", serialization_format="cloudpickle"
+            joblib.load(model),
+            str(folder),
+            pyfunc_predict_fn="predict_proba",
+            serialization_format="cloudpickle",
         )
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(folder), "-p", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "models",
+        "serve",
+        "-m",
+        str(folder),
+        "-p",
+        str(port),
+    ]
     os.execv(sys.executable, [*command, "--env-manager", "local", "--workers", "1"])
 
 

@@ -17,11 +17,15 @@ from typing import NamedTuple
 import numpy as np
 
 from treadle.delivery import gates
-from treadle.delivery.gates import Step, Tally
+from treadle.delivery.gates import Step, StepStatistics
 from treadle.scope.model import Requirement
 
 STEPS = (0.1, 0.5)
-TICK, TICKS, ROWS = timedelta(minutes=5), 4000, 400  # requests of one tick, champion's and candidate's together
+TICK, TICKS, ROWS = (
+    timedelta(minutes=5),
+    4000,
+    400,
+)  # requests of one tick, champion's and candidate's together
 START = datetime(2026, 1, 1, tzinfo=UTC)
 BRIER = Requirement(id="Q", metric="brier", at_most=0.5)
 
@@ -45,7 +49,7 @@ def rollout(world: World, seed: int) -> Ended:
     """One rollout from its first step to its end."""
     random, candidates = np.random.default_rng(seed), 0
     for share in STEPS:
-        tally = Tally(share)
+        tally = StepStatistics(share)
         waiting: list[dict[str, float]] = []
         for tick in range(TICKS):
             mine = int(random.binomial(ROWS, share))
@@ -57,7 +61,9 @@ def rollout(world: World, seed: int) -> Ended:
                 tally.errors[role] += failed
                 if world.labelled:
                     truth = random.random(count) < 0.3
-                    answers = np.clip(0.25 + 0.3 * truth + world.spread[place] * random.normal(size=count), 0, 1)
+                    answers = np.clip(
+                        0.25 + 0.3 * truth + world.spread[place] * random.normal(size=count), 0, 1
+                    )
                     ids = [f"{role}{tick}-{n}" for n in range(count)]
                     tally.answers[role].update(zip(ids, answers.tolist(), strict=True))
                     labels.update(zip(ids, truth.astype(float).tolist(), strict=True))
@@ -86,7 +92,7 @@ def rollout(world: World, seed: int) -> Ended:
     return Ended("promoted", candidates)
 
 
-def _forget(tally: Tally, labels: dict[str, float]) -> None:
+def _forget(tally: StepStatistics, labels: dict[str, float]) -> None:
     """What is labelled has been bet on: its answers are not needed again."""
     for id in labels:
         tally.answers["champion"].pop(id, None)
@@ -115,14 +121,26 @@ WORLDS: dict[str, World] = {
     "equals, 1 % errors each": World((0.01, 0.01)),
     "a canary that fails two points more": World((0.01, 0.03)),
     "equals, labels six hours late": World((0.0, 0.0), labelled=True),
-    "a canary whose answers are further off, labels six hours late": World((0.0, 0.0), (0.3, 0.36), labelled=True),
+    "a canary whose answers are further off, labels six hours late": World(
+        (0.0, 0.0), (0.3, 0.36), labelled=True
+    ),
 }
 
 
 def main(rollouts: int, seed: int, say: Callable[[str], None] = print) -> None:
     for name, world in WORLDS.items():
-        say(json.dumps(told(name, many(world, rollouts if not world.labelled else max(rollouts // 5, 1), seed))))
+        say(
+            json.dumps(
+                told(
+                    name,
+                    many(world, rollouts if not world.labelled else max(rollouts // 5, 1), seed),
+                )
+            )
+        )
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000, int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    main(
+        int(sys.argv[1]) if len(sys.argv) > 1 else 10_000,
+        int(sys.argv[2]) if len(sys.argv) > 2 else 0,
+    )

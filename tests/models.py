@@ -27,7 +27,12 @@ def rows(count: int = 600, seed: int = 0) -> pd.DataFrame:
     size, weight = random.normal(size=count), random.normal(size=count)
     chance = 1 / (1 + np.exp(-(2 * size + (colour == "red") - 0.5)))
     return pd.DataFrame(
-        {"colour": colour, "size": size, "weight": weight, "y": (random.random(count) < chance).astype(int)}
+        {
+            "colour": colour,
+            "size": size,
+            "weight": weight,
+            "y": (random.random(count) < chance).astype(int),
+        }
     )
 
 
@@ -38,7 +43,9 @@ INPUTS = ["colour", "size", "weight"]
 def trees() -> Any:
     encode = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
     columns = make_column_transformer((encode, ["colour"]), ("passthrough", ["size", "weight"]))
-    return make_pipeline(columns, HistGradientBoostingClassifier(max_iter=20)).fit(rows()[INPUTS], rows()["y"])
+    return make_pipeline(columns, HistGradientBoostingClassifier(max_iter=20)).fit(
+        rows()[INPUTS], rows()["y"]
+    )
 
 
 @cache
@@ -52,7 +59,9 @@ def strict() -> Any:
 @cache
 def three_classes() -> Any:
     columns = make_column_transformer(("passthrough", ["size", "weight"]))
-    return make_pipeline(columns, LogisticRegression()).fit(rows()[["size", "weight"]], rows()["colour"])
+    return make_pipeline(columns, LogisticRegression()).fit(
+        rows()[["size", "weight"]], rows()["colour"]
+    )
 
 
 @cache
@@ -63,7 +72,9 @@ def line() -> Any:
 def save(folder: Path, estimator: Any, inputs: Any = None) -> Path:
     """A model folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    Model(estimator, rows()[INPUTS] if inputs is None else inputs).save(folder, SklearnExporter(), OnnxRuntime())
+    Model(estimator, rows()[INPUTS] if inputs is None else inputs).save(
+        folder, SklearnExporter(), OnnxRuntime()
+    )
     return folder
 
 

@@ -93,12 +93,18 @@ def test_revoking_tells_when_and_once(home: Embedded) -> None:
     assert token.revoked_at == home.clock.now() == token.created_at + timedelta(days=1)
     with pytest.raises(NotFound, match="There is no live token 'ci'"):
         home.access.revoke_token(name="ci")
-    assert [record.type for record in home.events.history()] == ["RoleGranted", "TokenCreated", "TokenRevoked"]
+    assert [record.type for record in home.events.history()] == [
+        "RoleGranted",
+        "TokenCreated",
+        "TokenRevoked",
+    ]
 
 
 def test_a_token_that_is_not_there_is_refused_with_the_near_miss(home: Embedded) -> None:
     home.access.create_token(name="laptop")
-    with pytest.raises(NotFound, match=r"There is no live token 'labtop'\. Did you mean 'laptop'\?"):
+    with pytest.raises(
+        NotFound, match=r"There is no live token 'labtop'\. Did you mean 'laptop'\?"
+    ):
         home.access.revoke_token(name="labtop")
 
 

@@ -33,10 +33,14 @@ ROUTES = resource("gateway.networking.k8s.io", "v1", "httproutes")
 class Pod:
     """One replica: a model server of its own."""
 
-    def __init__(self, deployment: dict[str, Any], models: dict[str, Path], folder: Path, token: str) -> None:
+    def __init__(
+        self, deployment: dict[str, Any], models: dict[str, Path], folder: Path, token: str
+    ) -> None:
         self.name = f"{deployment['metadata']['name']}-{uuid4().hex[:5]}"
         self.uid, self.labels = uuid4().hex, deployment["spec"]["template"]["metadata"]["labels"]
-        version = deployment["spec"]["template"]["spec"]["containers"][0]["image"].rpartition("/")[2]
+        version = deployment["spec"]["template"]["spec"]["containers"][0]["image"].rpartition("/")[
+            2
+        ]
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -72,7 +76,11 @@ class Cluster(KubernetesEmulator):
         if request.subresource and request.subresource.startswith("proxy"):
             return await self._proxied(request)
         self.calls.append(f"{request.method} {request.resource}")
-        if request.resource is not None and str(request.method).upper().endswith("PATCH") and request.name:
+        if (
+            request.resource is not None
+            and str(request.method).upper().endswith("PATCH")
+            and request.name
+        ):
             if request.resource in self.lacks:
                 return aiohttp.web.json_response(
                     {"message": "the server could not find the requested resource"}, status=404
@@ -81,14 +89,25 @@ class Cluster(KubernetesEmulator):
         selector = request.params.get("labelSelector")
         if request.resource is not None and request.name is None and selector is not None:
             wanted = dict(part.split("=", 1) for part in selector.split(","))
-            return aiohttp.web.json_response({"items": self.found(request.resource, request.namespace or "", wanted)})
+            return aiohttp.web.json_response(
+                {"items": self.found(request.resource, request.namespace or "", wanted)}
+            )
         return await super()._handle(request)
 
     def found(self, kind: resource, namespace: str, labels: dict[str, str]) -> list[dict[str, Any]]:
         if kind == PODS:
-            every = [pod.manifest(n) for (n, _), pods in self.pods.items() if n == namespace for pod in pods]
+            every = [
+                pod.manifest(n)
+                for (n, _), pods in self.pods.items()
+                if n == namespace
+                for pod in pods
+            ]
         else:
-            every = [o.raw for (k, n, _), o in self.objects.items() if k == kind and n == namespace and not o.deleted]
+            every = [
+                o.raw
+                for (k, n, _), o in self.objects.items()
+                if k == kind and n == namespace and not o.deleted
+            ]
         return [one for one in every if labels.items() <= one["metadata"].get("labels", {}).items()]
 
     def _applied(self, request: Request) -> aiohttp.web.StreamResponse:
@@ -120,9 +139,16 @@ class Cluster(KubernetesEmulator):
         path = "/" + (request.subresource or "").removeprefix("proxy").lstrip("/")
         if self.lies and path == "/log":
             return aiohttp.web.Response(body=self.lies)
-        headers = {name: value for name, value in request.headers.items() if name.lower().startswith("x-treadle")}
+        headers = {
+            name: value
+            for name, value in request.headers.items()
+            if name.lower().startswith("x-treadle")
+        }
         try:
-            async with aiohttp.ClientSession() as session, session.get(pod.url + path, headers=headers) as answer:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(pod.url + path, headers=headers) as answer,
+            ):
                 return aiohttp.web.Response(body=await answer.read(), status=answer.status)
         except aiohttp.ClientError as error:
             return aiohttp.web.json_response({"message": str(error)}, status=503)
@@ -135,14 +161,19 @@ class Cluster(KubernetesEmulator):
 
     def _look(self) -> None:
         there = {key: o for key, o in list(self.objects.items()) if not o.deleted}
-        wanted = {(n or "", name): o.raw for (kind, n, name), o in there.items() if kind == DEPLOYMENTS}
+        wanted = {
+            (n or "", name): o.raw for (kind, n, name), o in there.items() if kind == DEPLOYMENTS
+        }
         for key in list(self.pods):
             self._scale(key, wanted[key]["spec"]["replicas"] if key in wanted else 0)
         for key, deployment in wanted.items():
             self._make(key, deployment)
             pods = self.pods[key]
             ready = len([pod for pod in pods if pod.ready])
-            status = {"observedGeneration": deployment["metadata"]["generation"], "replicas": len(pods)}
+            status = {
+                "observedGeneration": deployment["metadata"]["generation"],
+                "replicas": len(pods),
+            }
             deployment["status"] = {**status, "readyReplicas": ready, "updatedReplicas": len(pods)}
             there[DEPLOYMENTS, key[0], key[1]].patch({"status": deployment["status"]})
         for (kind, _, _), route in there.items():
@@ -158,7 +189,9 @@ class Cluster(KubernetesEmulator):
         pods = self.pods.setdefault(key, [])
         while len(pods) < deployment["spec"]["replicas"]:
             container = deployment["spec"]["template"]["spec"]["containers"][0]
-            (secret,) = [e["valueFrom"]["secretKeyRef"]["name"] for e in container["env"] if "valueFrom" in e]
+            (secret,) = [
+                e["valueFrom"]["secretKeyRef"]["name"] for e in container["env"] if "valueFrom" in e
+            ]
             token = self.objects[SECRETS, key[0], secret].raw["stringData"]["token"]
             pods.append(Pod(deployment, self.models, self.folder, token))
         for pod in pods:
@@ -184,14 +217,20 @@ class Cluster(KubernetesEmulator):
         backends = rule["backendRefs"]
         (backend,) = random.choices(backends, [one["weight"] for one in backends])
         answer = httpx.post(f"{self._served(namespace, backend['name'])}/invocations", **request)
-        for mirror in [f["requestMirror"]["backendRef"] for f in rule["filters"] if f["type"] == "RequestMirror"]:
+        for mirror in [
+            f["requestMirror"]["backendRef"]
+            for f in rule["filters"]
+            if f["type"] == "RequestMirror"
+        ]:
             httpx.post(f"{self._served(namespace, mirror['name'])}/invocations", **request)
         return answer
 
     def _served(self, namespace: str, service: str) -> str:
         selector = self.objects[SERVICES, namespace, service].raw["spec"]["selector"]
         every = [pod for (n, _), pods in self.pods.items() if n == namespace for pod in pods]
-        return random.choice([pod.url for pod in every if pod.ready and selector.items() <= pod.labels.items()])
+        return random.choice(
+            [pod.url for pod in every if pod.ready and selector.items() <= pod.labels.items()]
+        )
 
 
 @contextmanager

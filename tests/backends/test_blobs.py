@@ -59,8 +59,12 @@ class TestS3(BlobsSuite):
         import boto3
 
         bucket = f"b{uuid4().hex}"
-        boto3.client("s3", endpoint_url=s3_endpoint, region_name="us-east-1").create_bucket(Bucket=bucket)
-        made: Blobs = backend("blobs", f"s3://{bucket}/some/prefix?endpoint={s3_endpoint}&region=us-east-1")
+        boto3.client("s3", endpoint_url=s3_endpoint, region_name="us-east-1").create_bucket(
+            Bucket=bucket
+        )
+        made: Blobs = backend(
+            "blobs", f"s3://{bucket}/some/prefix?endpoint={s3_endpoint}&region=us-east-1"
+        )
         return made
 
     def damage(self, blobs: Blobs, digest: str) -> None:

@@ -50,7 +50,9 @@ def _ours(name: str | None, kind: str, _: object) -> bool:
 
 
 def test_an_unknown_scheme_names_the_near_miss() -> None:
-    with pytest.raises(Invalid, match=r"No database backend handles 'postgres:' URLs. Did you mean 'postgresql'"):
+    with pytest.raises(
+        Invalid, match=r"No database backend handles 'postgres:' URLs. Did you mean 'postgresql'"
+    ):
         backend("database", "postgres://localhost/x")
 
 

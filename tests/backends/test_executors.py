@@ -15,7 +15,9 @@ class TestSubprocess(ExecutorSuite):
 class TestForkserver(ExecutorSuite):
     backend = scheme = "forkserver"
 
-    def test_forks_end_with_their_zygote_also_when_another_has_taken_its_place(self, executor: Executor) -> None:
+    def test_forks_end_with_their_zygote_also_when_another_has_taken_its_place(
+        self, executor: Executor
+    ) -> None:
         executor.start(self.launch("a.1", "abandoned"))
         fork = int(wait_for_log(executor, "a.1", lines=1)[0])
         zygote = int(Path(f"/proc/{fork}/stat").read_text().rpartition(")")[2].split()[1])

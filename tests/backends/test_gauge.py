@@ -14,7 +14,9 @@ from treadle.recording.system import Machine
 pynvml: Any = pytest.importorskip("pynvml")
 
 
-def test_a_machine_without_a_driver_is_watched_without_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_a_driver_is_watched_without_gpus(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def absent() -> None:
         raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
 
@@ -43,5 +45,11 @@ def test_each_gpu_tells_what_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(pynvml, name, answer)
     found = Machine(gauges()).read()
     assert found["system/gpu_1_utilization_percentage"] == 41
-    assert (found["system/gpu_0_memory_usage_megabytes"], found["system/gpu_0_memory_usage_percentage"]) == (2, 25)
-    assert found["system/gpu_0_temperature_celsius"] == 61 and "system/gpu_0_power_usage_watts" not in found
+    assert (
+        found["system/gpu_0_memory_usage_megabytes"],
+        found["system/gpu_0_memory_usage_percentage"],
+    ) == (2, 25)
+    assert (
+        found["system/gpu_0_temperature_celsius"] == 61
+        and "system/gpu_0_power_usage_watts" not in found
+    )

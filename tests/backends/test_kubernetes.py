@@ -61,7 +61,10 @@ class TestKubernetes(TargetSuite):
 
 @pytest.fixture
 def walk(open_home: Callable[..., Embedded], tmp_path: Path) -> Iterator["Walk"]:
-    good, strict = models.save(tmp_path / "good", models.trees()), models.save(tmp_path / "strict", models.strict())
+    good, strict = (
+        models.save(tmp_path / "good", models.trees()),
+        models.save(tmp_path / "strict", models.strict()),
+    )
     with running({"p:1": good, "p:2": good, "p:3": strict}, tmp_path) as (cluster, server):
         platform = open_home("home", target=url_of(server))
         yield Walk(platform, cluster)
@@ -76,7 +79,10 @@ class Walk:
         rollout = RolloutPolicy(steps=["shadow", "25%", "100%"], min_requests=40, automatic=False)
         spec = ProjectSpec(project=About(name="p"), rollout=rollout)
         platform.scope.declare(spec=spec)
-        self.versions = [register(platform, "p", platform.blobs.put(f"version {n}".encode())).ref for n in (1, 2, 3)]
+        self.versions = [
+            register(platform, "p", platform.blobs.put(f"version {n}".encode())).ref
+            for n in (1, 2, 3)
+        ]
         self.asked, self.codes = 0, set[int]()
 
     def until(self, condition: Callable[[], bool], what: str, *, colour: str | None = None) -> None:
@@ -84,7 +90,7 @@ class Walk:
         until = time.monotonic() + PATIENCE_SECONDS
         while not condition():
             assert time.monotonic() < until, f"not within {PATIENCE_SECONDS:.0f} s: {what}"
-            self.platform.turn()
+            self.platform.reconcile()
             self.platform.target.tend()
             for _ in range(10 if colour else 0):
                 self.asked += 1
@@ -123,7 +129,9 @@ def test_a_canary_walks_through_the_cluster(walk: Walk) -> None:
     assert f"shadow { ({'p-1': 10_000}) }" in steps
     assert f"25% { ({'p-1': 7_500, 'p-2': 2_500}) }" in steps
     assert walk.weights() == {"p-2": 10_000}
-    walk.until(lambda: set(walk.objects(DEPLOYMENTS)) == {"p-2"}, "the old version's Deployment ends")
+    walk.until(
+        lambda: set(walk.objects(DEPLOYMENTS)) == {"p-2"}, "the old version's Deployment ends"
+    )
     assert set(walk.objects(SERVICES)) == {"p", "p-2"}
     assert walk.objects(SERVICES)["p"]["spec"]["selector"]["treadle/version"] == "2"
     logged = list(logs_of(walk).read("p", started.created_at, walk.platform.clock.now()))
@@ -149,7 +157,9 @@ def test_a_canary_that_fails_is_rolled_back(walk: Walk) -> None:
     assert walk.codes == {200}
 
 
-def test_what_was_gathered_survives_a_restart_and_is_not_gathered_twice(walk: Walk, tmp_path: Path) -> None:
+def test_what_was_gathered_survives_a_restart_and_is_not_gathered_twice(
+    walk: Walk, tmp_path: Path
+) -> None:
     walk.live(1)
     walk.until(lambda: walk.asked >= 50, "clients ask", colour="red")
     folder = walk.platform.settings.folder / "endpoints"
@@ -157,7 +167,9 @@ def test_what_was_gathered_survives_a_restart_and_is_not_gathered_twice(walk: Wa
     for file in folder.glob("p/log/*/*.log"):  # a crash in the middle of an append
         with file.open("ab") as handle:
             handle.write(b"\xf7TRL half a record")
-    other: Target = backend("target", walk.platform.settings.target, walk.platform.blobs, folder, {})
+    other: Target = backend(
+        "target", walk.platform.settings.target, walk.platform.blobs, folder, {}
+    )
     until = time.monotonic() + PATIENCE_SECONDS
     while True:
         other.tend()
@@ -167,7 +179,9 @@ def test_what_was_gathered_survives_a_restart_and_is_not_gathered_twice(walk: Wa
     assert sorted(rows) == sorted(f"r{n}" for n in range(1, walk.asked + 1))
 
 
-def test_a_pod_that_lies_of_its_logs_writes_nowhere(walk: Walk, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_pod_that_lies_of_its_logs_writes_nowhere(
+    walk: Walk, caplog: pytest.LogCaptureFixture
+) -> None:
     walk.cluster.lies = b'[{"path":"../../../../stolen.log","bytes":9}]'
     walk.live(1)
     walk.until(lambda: "which is no name of one" in caplog.text, "it is told")

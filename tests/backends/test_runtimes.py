@@ -73,7 +73,9 @@ class TestLightGbmBehindColumns(_SklearnSuite):
         inputs = models.rows()[models.INPUTS]
         encode = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
         columns = make_column_transformer((encode, ["colour"]), ("passthrough", ["size", "weight"]))
-        made = make_pipeline(columns, LGBMRegressor(n_estimators=20, verbose=-1)).fit(inputs, models.rows()["size"] * 3)
+        made = make_pipeline(columns, LGBMRegressor(n_estimators=20, verbose=-1)).fit(
+            inputs, models.rows()["size"] * 3
+        )
         return made, inputs, made.predict(inputs)
 
 

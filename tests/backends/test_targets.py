@@ -47,7 +47,9 @@ class TestLocalProcesses(TargetSuite):
     def package(self, blobs: Blobs, tmp_path: Path) -> str:
         return models.package(blobs, tmp_path / "model", models.trees())
 
-    def test_a_killed_process_comes_back_at_the_same_address(self, target: Target, package: str) -> None:
+    def test_a_killed_process_comes_back_at_the_same_address(
+        self, target: Target, package: str
+    ) -> None:
         target.apply(self.spec(package))
         before = until_ready(target, "e").replicas[0]
         os.kill(before.pid, signal.SIGKILL)
@@ -59,7 +61,9 @@ class TestLocalProcesses(TargetSuite):
         answer = httpx.post(f"{after.url}/invocations", json={"dataframe_records": [row]})
         assert answer.status_code == 200
 
-    def test_another_keeper_adopts_what_runs(self, target: Target, make: Callable[[], Target], package: str) -> None:
+    def test_another_keeper_adopts_what_runs(
+        self, target: Target, make: Callable[[], Target], package: str
+    ) -> None:
         target.apply(self.spec(package))
         before = until_ready(target, "e").replicas[0]
         successor = make()
@@ -90,7 +94,9 @@ class TestLocalProcesses(TargetSuite):
         row = {"colour": "red", "size": 1.0, "weight": 0.0}
         with ThreadPoolExecutor() as threads:
             asked = [
-                threads.submit(httpx.post, f"{url}/invocations", json={"dataframe_records": [row]}, timeout=30)
+                threads.submit(
+                    httpx.post, f"{url}/invocations", json={"dataframe_records": [row]}, timeout=30
+                )
                 for _ in range(5)
             ]
             while not all(one.done() for one in asked):

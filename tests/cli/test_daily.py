@@ -42,7 +42,9 @@ def test_status_tells_of_every_project(shop: Path) -> None:
     (wheel,) = answer(shop, "status")
     assert wheel["project"] == "shop"
     assert wheel["verdict"]["outcome"] == "passed"
-    assert [requirement["id"] for requirement in wheel["requirements"]] == [r.id for r in read(shop).requirement]
+    assert [requirement["id"] for requirement in wheel["requirements"]] == [
+        r.id for r in read(shop).requirement
+    ]
     told = treadle(shop, "status")
     assert told.returncode == 0
     assert read(shop).requirement[0].bound in told.stdout
@@ -56,12 +58,19 @@ def test_a_version_is_signed_once_by_whoever_types(shop: Path) -> None:
     signed = answer(shop, "approve", "shop:1", "--comment", "read it")
     assert signed["approval"]["comment"] == "read it"
     assert answer(shop, "registry", "verify-approval", "--model", "shop", "--number", "1") is True
-    assert complaint(shop, "approve", "shop:1").startswith("Version 'shop:1' was approved already, by ")
+    assert complaint(shop, "approve", "shop:1").startswith(
+        "Version 'shop:1' was approved already, by "
+    )
 
 
 def test_why_leads_from_a_rollout_to_the_training_that_made_the_version(shop: Path) -> None:
     kinds = [record["type"] for record in answer(shop, "why", "endpoint:shop")["events"]]
-    assert kinds[-4:] == ["VersionRegistered", "VerdictGiven", "TrainingFinished", "TrainingStarted"]
+    assert kinds[-4:] == [
+        "VersionRegistered",
+        "VerdictGiven",
+        "TrainingFinished",
+        "TrainingStarted",
+    ]
     told = treadle(shop, "why", "endpoint:shop")
     assert told.returncode == 0
     assert told.stdout.startswith("Why endpoint:shop?")
@@ -100,11 +109,15 @@ def test_run_prints_one_value_when_asked_to(project: Path) -> None:
 
 
 def test_a_failed_training_is_one_sentence_with_the_way_to_its_log(project: Path) -> None:
-    (project / "pipeline.py").write_text("import treadle\n@treadle.step\ndef table(): raise ValueError('no rows')\n")
+    (project / "pipeline.py").write_text(
+        "import treadle\n@treadle.step\ndef table(): raise ValueError('no rows')\n"
+    )
     ended = treadle(project, "run", "--json")
     assert (ended.returncode, ended.stdout) == (2, "")
     (line,) = ended.stderr.splitlines()
-    assert line.startswith("treadle: The training failed. Step 'table' failed: ValueError: no rows (job job_")
+    assert line.startswith(
+        "treadle: The training failed. Step 'table' failed: ValueError: no rows (job job_"
+    )
     job = line.rpartition("treadle logs ")[2].rstrip(")")
     assert "raise ValueError('no rows')" in treadle(project, "logs", job).stdout
 
@@ -113,15 +126,23 @@ def test_every_argument_of_an_operation_is_read_by_its_type(shop: Path) -> None:
     assert len(answer(shop, "events", "history", "--limit", "2", "--newest-first", "true")) == 2
     said = complaint(shop, "events", "history", "--limit", "many")
     assert said.startswith("Field 'limit': ")
-    assert "looks like JSON but is not" in complaint(shop, "tracking", "log", "--run", "r", "--metrics", "[{]")
-    assert "Unknown field" in complaint(shop, "tracking", "log", "--run", "r", "--metrics", '[{"kee": 1}]')
+    assert "looks like JSON but is not" in complaint(
+        shop, "tracking", "log", "--run", "r", "--metrics", "[{]"
+    )
+    assert "Unknown field" in complaint(
+        shop, "tracking", "log", "--run", "r", "--metrics", '[{"kee": 1}]'
+    )
 
 
 def test_a_rollout_is_taken_in_hand_with_a_reason(shop: Path) -> None:
     assert "has had no rollout" in treadle(shop, "rollout", "show", "nothing").stdout
-    assert "has no rollout under way" in complaint(shop, "rollout", "pause", "nothing", "--reason", "a holiday")
+    assert "has no rollout under way" in complaint(
+        shop, "rollout", "pause", "nothing", "--reason", "a holiday"
+    )
     assert treadle(shop, "rollout", "promote", "nothing").returncode == 2, "a reason is asked for"
 
 
 def test_an_endpoint_that_is_not_there_is_not_rendered(shop: Path) -> None:
-    assert "There is no endpoint 'nothing'" in complaint(shop, "render", "nothing", "--image", "registry/shop:{number}")
+    assert "There is no endpoint 'nothing'" in complaint(
+        shop, "render", "nothing", "--image", "registry/shop:{number}"
+    )

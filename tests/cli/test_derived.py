@@ -13,7 +13,17 @@ from treadle.cli.main import app
 from treadle.kernel.operation import operations
 from treadle.platform.wiring import STAGES
 
-HEAVY = ("sqlalchemy", "numpy", "duckdb", "pandas", "onnxruntime", "sklearn", "alembic", "httpx", "uvicorn")
+HEAVY = (
+    "sqlalchemy",
+    "numpy",
+    "duckdb",
+    "pandas",
+    "onnxruntime",
+    "sklearn",
+    "alembic",
+    "httpx",
+    "uvicorn",
+)
 
 
 def group(stage: str) -> Any:
@@ -38,7 +48,9 @@ def test_every_operation_is_a_command_with_all_its_arguments(stage: str) -> None
         command = group(stage).get_command(None, name.replace("_", "-"))
         assert command is not None
         options = {option for parameter in command.params for option in parameter.opts}
-        wanted = {f"--{field.replace('_', '-')}" for field in operation.parameters.__struct_fields__}
+        wanted = {
+            f"--{field.replace('_', '-')}" for field in operation.parameters.__struct_fields__
+        }
         assert wanted | {"--home", "--url", "--token", "--json"} <= options
         assert (command.help or "").split() == operation.doc.split()
 
@@ -72,7 +84,9 @@ def test_nothing_heavy_is_loaded_to_begin_or_to_help(program: str) -> None:
 
 
 def test_help_shows_the_verbs_and_every_stage() -> None:
-    ended = subprocess.run([sys.executable, "-m", "treadle", "--help"], capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(
+        [sys.executable, "-m", "treadle", "--help"], capture_output=True, text=True, timeout=60
+    )
     assert ended.returncode == 0
     for word in ("init", "run", "status", "approve", "deploy", "why", *STAGES):
         assert f" {word} " in ended.stdout

@@ -11,10 +11,16 @@ from treadle.platform.start import embedded
 from treadle.scope.file import read
 
 
-@pytest.mark.parametrize("command", [["status"], ["why", "x"], ["approve", "x:1"], ["jobs", "find"], ["logs", "job_x"]])
-def test_a_home_that_is_not_there_is_named_with_the_way_to_make_one(tmp_path: Path, command: list[str]) -> None:
+@pytest.mark.parametrize(
+    "command", [["status"], ["why", "x"], ["approve", "x:1"], ["jobs", "find"], ["logs", "job_x"]]
+)
+def test_a_home_that_is_not_there_is_named_with_the_way_to_make_one(
+    tmp_path: Path, command: list[str]
+) -> None:
     said = complaint(tmp_path, *command)
-    assert said.startswith(f"There is no home at '{tmp_path}/.treadle'. Make one with 'treadle up' or 'treadle run'")
+    assert said.startswith(
+        f"There is no home at '{tmp_path}/.treadle'. Make one with 'treadle up' or 'treadle run'"
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -32,12 +38,18 @@ def test_broken_toml_is_told_with_its_line(project: Path) -> None:
 def test_an_unknown_field_is_told_with_its_line_and_the_near_miss(project: Path) -> None:
     (project / "treadle.toml").write_text('[project]\nname = "shop"\n\n[retrain]\ncooldwn = "1d"\n')
     said = complaint(project, "run")
-    assert said == f"{project}/treadle.toml, line 5: Unknown field 'retrain.cooldwn'. Did you mean 'cooldown'?"
+    assert (
+        said
+        == f"{project}/treadle.toml, line 5: Unknown field 'retrain.cooldwn'. Did you mean 'cooldown'?"
+    )
 
 
 def test_init_never_touches_a_folder_that_is_there(tmp_path: Path) -> None:
     (tmp_path / "shop").mkdir()
-    assert complaint(tmp_path, "init", "shop") == f"'{tmp_path}/shop' exists already. Choose another name."
+    assert (
+        complaint(tmp_path, "init", "shop")
+        == f"'{tmp_path}/shop' exists already. Choose another name."
+    )
     assert list((tmp_path / "shop").iterdir()) == []
 
 
@@ -50,17 +62,24 @@ def test_a_name_that_cannot_be_one_says_what_can(tmp_path: Path, name: str) -> N
 
 
 def test_an_unknown_version_is_told_with_the_near_miss(shop: Path) -> None:
-    assert complaint(shop, "approve", "shoop:1") == "There is no version 'shoop:1'. Did you mean 'shop'?"
+    assert (
+        complaint(shop, "approve", "shoop:1")
+        == "There is no version 'shoop:1'. Did you mean 'shop'?"
+    )
     assert complaint(shop, "deploy", "shoop@champion").endswith("Did you mean 'shop'?")
     assert complaint(shop, "deploy", "shop:one").endswith("Write NAME:NUMBER or NAME@ALIAS.")
 
 
 def test_a_number_that_no_version_can_have_is_not_there(shop: Path) -> None:
-    assert "There is no version 'shop:99999999999999999999'" in complaint(shop, "approve", "shop:99999999999999999999")
+    assert "There is no version 'shop:99999999999999999999'" in complaint(
+        shop, "approve", "shop:99999999999999999999"
+    )
 
 
 @pytest.mark.parametrize("given", ["seed", "", "=5"])
-def test_a_parameter_without_a_name_or_a_value_says_how_to_write_one(project: Path, given: str) -> None:
+def test_a_parameter_without_a_name_or_a_value_says_how_to_write_one(
+    project: Path, given: str
+) -> None:
     assert complaint(project, "run", "-p", given) == f"'{given}' is no parameter. Write NAME=VALUE."
 
 
@@ -82,8 +101,12 @@ def test_a_home_below_a_file_is_told(project: Path) -> None:
     assert "file" in complaint(project, "run", "--home", "file/home")
 
 
-@pytest.mark.parametrize("setting, value", [("database", "mysql://h/d"), ("blobs", "ftp://h/d"), ("executor", "x:")])
-def test_a_url_that_nobody_handles_is_told_with_those_that_are(tmp_path: Path, setting: str, value: str) -> None:
+@pytest.mark.parametrize(
+    "setting, value", [("database", "mysql://h/d"), ("blobs", "ftp://h/d"), ("executor", "x:")]
+)
+def test_a_url_that_nobody_handles_is_told_with_those_that_are(
+    tmp_path: Path, setting: str, value: str
+) -> None:
     home = tmp_path / ".treadle"
     home.mkdir()
     (home / "settings.json").write_text(f'{{"home": "{home}", "{setting}": "{value}"}}')
@@ -101,7 +124,9 @@ def test_a_url_that_was_refused_is_not_remembered(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["{", '{"home": 3}', '{"homer": "x"}'])
-def test_settings_that_cannot_be_read_are_told_with_their_file(tmp_path: Path, content: str) -> None:
+def test_settings_that_cannot_be_read_are_told_with_their_file(
+    tmp_path: Path, content: str
+) -> None:
     (tmp_path / ".treadle").mkdir()
     (tmp_path / ".treadle" / "settings.json").write_text(content)
     assert "settings.json" in complaint(tmp_path, "status")
@@ -120,7 +145,9 @@ def test_a_newer_database_says_to_upgrade(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
     (tmp_path / ".treadle").mkdir()
-    (tmp_path / ".treadle" / "treadle.db").write_bytes(b"no database at all, but long enough to look at" * 100)
+    (tmp_path / ".treadle" / "treadle.db").write_bytes(
+        b"no database at all, but long enough to look at" * 100
+    )
     assert "treadle.db" in complaint(tmp_path, "status")
 
 

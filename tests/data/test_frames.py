@@ -36,10 +36,17 @@ def back(frame: Any, file: Path) -> Any:
 
 
 def libraries() -> list[Any]:
-    return [TABLE, pa.Table.from_pandas(TABLE), duckdb.from_df(TABLE), duckdb.connect().from_df(TABLE)]
+    return [
+        TABLE,
+        pa.Table.from_pandas(TABLE),
+        duckdb.from_df(TABLE),
+        duckdb.connect().from_df(TABLE),
+    ]
 
 
-@pytest.mark.parametrize("frame", libraries(), ids=["pandas", "arrow", "duckdb", "duckdb of its own connection"])
+@pytest.mark.parametrize(
+    "frame", libraries(), ids=["pandas", "arrow", "duckdb", "duckdb of its own connection"]
+)
 def test_any_frame_comes_back_with_its_rows_in_order(frame: Any, file: Path) -> None:
     assert frames.is_frame(frame)
     found = back(frame, file)
@@ -79,14 +86,20 @@ def test_columns_are_plain_numbers_and_text_with_null_where_nothing_is(file: Pat
     frames.write(TABLE, file)
     found = frames.columns(file, ["text", "whole", "yes", "real"])
     assert found["text"].tolist() == ["a", None, ""]
-    for name, values in {"whole": [1, np.nan, 3], "yes": [1, np.nan, 0], "real": [0.5, np.nan, -2]}.items():
+    for name, values in {
+        "whole": [1, np.nan, 3],
+        "yes": [1, np.nan, 0],
+        "real": [0.5, np.nan, -2],
+    }.items():
         assert found[name].dtype == np.float64
         np.testing.assert_array_equal(found[name], values)
 
 
 def test_a_column_that_is_not_there_is_named_beside_those_that_are(file: Path) -> None:
     frames.write(TABLE, file)
-    with pytest.raises(Invalid, match=r"The table has no column 'txt'\. It has: whole, real, text, yes\."):
+    with pytest.raises(
+        Invalid, match=r"The table has no column 'txt'\. It has: whole, real, text, yes\."
+    ):
         frames.columns(file, ["text", "txt"])
 
 
@@ -103,12 +116,16 @@ def test_columns_that_differ_only_in_case_are_refused(file: Path) -> None:
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 def test_a_moment_reads_the_same_from_the_frame_and_from_its_file(file: Path, unit: str) -> None:
-    moments = pd.Series(pd.to_datetime(["2024-01-01 10:00:00", None, "2024-01-02 00:00:00"])).astype(
-        f"datetime64[{unit}]"
-    )
+    moments = pd.Series(
+        pd.to_datetime(["2024-01-01 10:00:00", None, "2024-01-02 00:00:00"])
+    ).astype(f"datetime64[{unit}]")
     frames.write(pd.DataFrame({"at": moments}), file)
     assert frames.plain(moments).tolist() == ["2024-01-01 10:00:00", None, "2024-01-02 00:00:00"]
-    assert frames.columns(file, ["at"])["at"].tolist() == ["2024-01-01 10:00:00", None, "2024-01-02 00:00:00"]
+    assert frames.columns(file, ["at"])["at"].tolist() == [
+        "2024-01-01 10:00:00",
+        None,
+        "2024-01-02 00:00:00",
+    ]
     back_again = frames.read(file)["at"]
     assert [None if pd.isna(at) else str(at) for at in back_again] == [
         "2024-01-01 10:00:00",
@@ -127,7 +144,9 @@ def test_a_moment_reads_the_same_from_the_frame_and_from_its_file(file: Path, un
         ("boolean", [True, None], [1.0, np.nan]),
     ],
 )
-def test_pandas_missing_values_of_every_kind_become_plain(kind: str, values: list[Any], wanted: list[Any]) -> None:
+def test_pandas_missing_values_of_every_kind_become_plain(
+    kind: str, values: list[Any], wanted: list[Any]
+) -> None:
     numeric = isinstance(wanted[0], float)
     found = frames.plain(pd.Series(values, dtype=kind))
     np.testing.assert_array_equal(found, np.array(wanted, dtype=np.float64 if numeric else object))
@@ -140,7 +159,9 @@ def test_decimals_are_numbers_and_dates_are_text(file: Path) -> None:
     assert found["day"].tolist()[0].startswith("2024-02-29")
 
 
-cells = st.none() | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=8)
+cells = st.none() | st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=8
+)
 
 
 @settings(max_examples=25, deadline=None)
@@ -150,7 +171,10 @@ def test_text_and_numbers_survive_the_round_trip(
 ) -> None:
     file = tmp_path_factory.mktemp("frames") / "table.parquet"
     texts, numbers = zip(*rows, strict=True)
-    frames.write(pa.table({"text": pa.array(texts, pa.string()), "number": pa.array(numbers, pa.float64())}), file)
+    frames.write(
+        pa.table({"text": pa.array(texts, pa.string()), "number": pa.array(numbers, pa.float64())}),
+        file,
+    )
     found = frames.columns(file, ["text", "number"])
     assert found["text"].tolist() == list(texts)
     np.testing.assert_array_equal(found["number"], np.array(numbers, dtype=float))

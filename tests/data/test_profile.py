@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from treadle.data.profile import CATEGORIES, MISSING, OTHER, RARE, profile
 
-numbers = st.lists(st.floats(width=32), max_size=60).map(lambda values: np.array(values, dtype=np.float64))
-texts = st.lists(st.none() | st.sampled_from(["", "a", "b", OTHER, MISSING]) | st.text(max_size=2), max_size=60).map(
-    lambda values: np.array(values, dtype=object)
+numbers = st.lists(st.floats(width=32), max_size=60).map(
+    lambda values: np.array(values, dtype=np.float64)
 )
+texts = st.lists(
+    st.none() | st.sampled_from(["", "a", "b", OTHER, MISSING]) | st.text(max_size=2), max_size=60
+).map(lambda values: np.array(values, dtype=object))
 columns = numbers | texts
 
 
@@ -54,7 +56,11 @@ def test_numbers_fall_evenly_into_quantile_bins() -> None:
 
 
 def test_the_commonest_categories_are_named_and_the_rest_are_other() -> None:
-    values = [f"c{n:02}" for n in range(CATEGORIES + 10) for _ in range(100 - n)] + [None, "", float("nan")]
+    values = [f"c{n:02}" for n in range(CATEGORIES + 10) for _ in range(100 - n)] + [
+        None,
+        "",
+        float("nan"),
+    ]
     found = profile(np.array(values, dtype=object))
     assert found.labels == [*(f"c{n:02}" for n in range(CATEGORIES)), OTHER, MISSING]
     assert found.counts[-2:] == [sum(100 - n for n in range(CATEGORIES, CATEGORIES + 10)), 3]
@@ -63,10 +69,17 @@ def test_the_commonest_categories_are_named_and_the_rest_are_other() -> None:
 def test_what_was_not_seen_in_training_is_other_or_missing() -> None:
     seen = profile(np.array(["a"] * RARE + ["b"] * RARE + ["rare"], dtype=object))
     found = seen.count(np.array(["a", "new", None, ""], dtype=object))
-    assert dict(zip(found.labels, found.counts, strict=True)) == {"a": 1, "b": 0, OTHER: 1, MISSING: 2}
+    assert dict(zip(found.labels, found.counts, strict=True)) == {
+        "a": 1,
+        "b": 0,
+        OTHER: 1,
+        MISSING: 2,
+    }
 
 
-@pytest.mark.parametrize("values", [np.array([np.nan, np.nan]), np.array([np.inf, -np.inf, np.nan]), np.empty(0)])
+@pytest.mark.parametrize(
+    "values", [np.array([np.nan, np.nan]), np.array([np.inf, -np.inf, np.nan]), np.empty(0)]
+)
 def test_a_column_without_finite_numbers_has_a_profile(values: NDArray[Any]) -> None:
     found = profile(values)
     assert found.counts[-1] == np.isnan(values).sum()
@@ -75,4 +88,7 @@ def test_a_column_without_finite_numbers_has_a_profile(values: NDArray[Any]) -> 
 
 def test_a_constant_column_keeps_other_values_apart() -> None:
     found = profile(np.full(100, 3.0))
-    assert found.count(np.array([2.0, 3.0, 4.0])).counts != found.count(np.array([3.0, 3.0, 3.0])).counts
+    assert (
+        found.count(np.array([2.0, 3.0, 4.0])).counts
+        != found.count(np.array([3.0, 3.0, 3.0])).counts
+    )

@@ -32,21 +32,29 @@ def folder(platform: Embedded, tmp_path: Path) -> Path:
     (made / "many" / "1.csv").write_text("a\n1\n")
     (made / "many" / "deep" / "2.csv").write_text("a\n2\n")
     sources = {"rows": DataSource(source="rows.csv", label="y"), "many": DataSource(source="many")}
-    platform.scope.declare_in(spec=ProjectSpec(project=About(name="p"), data=sources), folder=str(made))
+    platform.scope.declare_in(
+        spec=ProjectSpec(project=About(name="p"), data=sources), folder=str(made)
+    )
     return made
 
 
 def add(platform: Embedded, project: str = "p", **labels: float) -> int:
-    return platform.data.add_labels(project=project, labels=[Label(request=r, value=v) for r, v in labels.items()])
+    return platform.data.add_labels(
+        project=project, labels=[Label(request=r, value=v) for r, v in labels.items()]
+    )
 
 
-def test_a_snapshot_takes_files_and_folders(platform: Embedded, folder: Path, tmp_path: Path) -> None:
+def test_a_snapshot_takes_files_and_folders(
+    platform: Embedded, folder: Path, tmp_path: Path
+) -> None:
     taken = {version.name: version for version in platform.data.snapshot(project="p")}
     assert (taken["rows"].files, taken["rows"].bytes) == (1, 8)
     assert (taken["many"].files, taken["many"].bytes) == (2, 8)
     copy = fetch_tree(platform.blobs, taken["many"].digest, tmp_path / "copy")
     assert (copy / "deep" / "2.csv").read_text() == "a\n2\n"
-    assert (fetch_tree(platform.blobs, taken["rows"].digest, tmp_path / "file") / "rows.csv").exists()
+    assert (
+        fetch_tree(platform.blobs, taken["rows"].digest, tmp_path / "file") / "rows.csv"
+    ).exists()
     made = {event.makes[0] for event in platform.events.history(type="DatasetVersionAdded")}
     assert made == {f"data:{version.digest}" for version in taken.values()}
 
@@ -60,12 +68,16 @@ def test_equal_content_is_the_version_it_was(platform: Embedded, folder: Path) -
     assert len(platform.events.history(type="DatasetVersionAdded")) == 2
 
 
-def test_a_changed_file_makes_a_new_version_first_in_the_list(platform: Embedded, folder: Path) -> None:
+def test_a_changed_file_makes_a_new_version_first_in_the_list(
+    platform: Embedded, folder: Path
+) -> None:
     platform.data.snapshot(project="p")
     assert isinstance(platform.clock, ManualClock)
     platform.clock.advance(timedelta(hours=1))
     (folder / "rows.csv").write_text("a,y\n1,1\n")
-    changed = next(version for version in platform.data.snapshot(project="p") if version.name == "rows")
+    changed = next(
+        version for version in platform.data.snapshot(project="p") if version.name == "rows"
+    )
     assert platform.data.versions(project="p", name="rows")[0] == changed
     assert len(platform.data.versions(project="p", name="rows")) == 2
     assert len(platform.data.versions(project="p", name="many")) == 1

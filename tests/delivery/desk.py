@@ -35,8 +35,20 @@ def register(platform: Embedded, project: str, package: str | None = None) -> Mo
     """A version from a verdict that is written straight into its table: nothing is trained."""
     verdict = f"verdict_{uuid4().hex[:20]}"
     package = package or platform.blobs.put(verdict.encode())
-    row: dict[str, Any] = {"id": verdict, "run": f"run of {verdict[-4:]}", "project": project, "package": package}
-    row |= {"holdout": "none", "job": "none", "state": "given", "outcome": "passed", "reason": "", "rows": 0}
+    row: dict[str, Any] = {
+        "id": verdict,
+        "run": f"run of {verdict[-4:]}",
+        "project": project,
+        "package": package,
+    }
+    row |= {
+        "holdout": "none",
+        "job": "none",
+        "state": "given",
+        "outcome": "passed",
+        "reason": "",
+        "rows": 0,
+    }
     row |= {"findings": to_text([]), "at": platform.clock.now(), "actor": "tests"}
     with platform.database.write() as transaction:
         transaction.execute(evaluations.insert().values(row))
@@ -96,8 +108,12 @@ class Desk:
                 generation=generation,
                 layout=Layout(fields),
                 rows=Rows(
-                    np.array([columns[f.name] for f in fields if f.kind == "number"]).T.reshape(len(names), -1),
-                    np.array([columns[name] for name in texts], dtype=object).T.reshape(len(names), -1),
+                    np.array([columns[f.name] for f in fields if f.kind == "number"]).T.reshape(
+                        len(names), -1
+                    ),
+                    np.array([columns[name] for name in texts], dtype=object).T.reshape(
+                        len(names), -1
+                    ),
                 ),
                 outputs=np.array(scores, dtype=np.float32),
                 errors=dict.fromkeys(range(len(names)), error) if error is not None else {},

@@ -24,11 +24,20 @@ class Cluster:
     """Replicas that share a load evenly once they are ready."""
 
     def __init__(
-        self, scale: Scale, load: Callable[[float], float], expected: Callable[[datetime], float] | None = None
+        self,
+        scale: Scale,
+        load: Callable[[float], float],
+        expected: Callable[[datetime], float] | None = None,
     ):
-        self.autoscaler, self.load, self.expected = Autoscaler(scale, START), load, expected or (lambda _: 0.0)
+        self.autoscaler, self.load, self.expected = (
+            Autoscaler(scale, START),
+            load,
+            expected or (lambda _: 0.0),
+        )
         self.seconds, self.pids = 0.0, 0
-        self.there: list[tuple[int, float, list[float]]] = []  # process, when it is ready, what it has spent
+        self.there: list[
+            tuple[int, float, list[float]]
+        ] = []  # process, when it is ready, what it has spent
         self.counts: list[int] = []
         self.want(scale.least)
 
@@ -51,7 +60,9 @@ class Cluster:
             self.seconds += step
             now = START + timedelta(seconds=self.seconds)
             replicas = [
-                Replica(url="u", pid=pid, generation=1, ready=at <= self.seconds, busy_seconds=spent[0])
+                Replica(
+                    url="u", pid=pid, generation=1, ready=at <= self.seconds, busy_seconds=spent[0]
+                )
                 for pid, at, spent in self.there
             ]
             self.want(self.autoscaler.look(now, replicas, self.expected(now)).replicas)
@@ -76,7 +87,9 @@ def test_a_spike_is_met_within_seconds_and_let_go_slowly() -> None:
     assert cluster.run(150).counts[-1] == 1
 
 
-def test_nothing_to_do_ends_the_last_one_after_a_minute_and_a_half_and_one_request_brings_it_back() -> None:
+def test_nothing_to_do_ends_the_last_one_after_a_minute_and_a_half_and_one_request_brings_it_back() -> (
+    None
+):
     cluster = Cluster(Scale(0, 4, 8.0), lambda s: 1.0 if s < 20 or s > 400 else 0.0).run(80)
     assert cluster.counts[-1] == 1
     assert cluster.run(60).counts[-1] == 0
@@ -96,11 +109,18 @@ def test_a_noisy_load_does_not_make_it_thrash() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.floats(0, 500), min_size=1, max_size=8), st.integers(0, 3), st.integers(1, 12), st.floats(0.5, 50))
+@given(
+    st.lists(st.floats(0, 500), min_size=1, max_size=8),
+    st.integers(0, 3),
+    st.integers(1, 12),
+    st.floats(0.5, 50),
+)
 def test_it_stays_within_what_is_declared_and_never_more_than_halves(
     loads: list[float], least: int, more: int, concurrency: float
 ) -> None:
-    cluster = Cluster(Scale(least, least + more, concurrency), lambda s: loads[int(s / 40) % len(loads)]).run(320)
+    cluster = Cluster(
+        Scale(least, least + more, concurrency), lambda s: loads[int(s / 40) % len(loads)]
+    ).run(320)
     assert all(least <= count <= least + more for count in cluster.counts)
     for before, after in pairwise(cluster.counts):
         assert after >= before // 2
@@ -108,7 +128,9 @@ def test_it_stays_within_what_is_declared_and_never_more_than_halves(
 
 def test_replicas_are_there_before_the_peak_that_every_monday_brings() -> None:
     weeks = [(START - timedelta(weeks=week) + timedelta(hours=9), 42.0) for week in range(1, 5)]
-    forecast = Forecast([*weeks, *((START - timedelta(days=1) + timedelta(hours=h), 1.0) for h in range(24))])
+    forecast = Forecast(
+        [*weeks, *((START - timedelta(days=1) + timedelta(hours=h), 1.0) for h in range(24))]
+    )
     cluster = Cluster(Scale(1, 20, 10.0), lambda _: 1.0, forecast.soon)
     cluster.run(9 * 3600 - LEAD.total_seconds() - 60)
     assert cluster.counts[-1] == 1
@@ -147,7 +169,10 @@ def test_the_log_tells_the_load_of_its_hours(open_home: Callable[..., Embedded])
 def test_an_endpoint_is_scaled_by_what_its_replicas_say(open_home: Callable[..., Embedded]) -> None:
     platform = open_home("home", target="memory:", manual_clock=True)
     desk = Desk(platform)
-    rollout, serving = RolloutPolicy(steps=["100%"]), ServingPolicy(replicas=1, most_replicas=5, concurrency=10)
+    rollout, serving = (
+        RolloutPolicy(steps=["100%"]),
+        ServingPolicy(replicas=1, max_replicas=5, concurrency=10),
+    )
     spec = ProjectSpec(project=About(name="p"), rollout=rollout, serving=serving)
     platform.scope.declare(spec=spec)
     desk.live()
@@ -162,4 +187,6 @@ def test_an_endpoint_is_scaled_by_what_its_replicas_say(open_home: Callable[...,
     for _ in range(120):
         desk.wait(seconds=2)
     assert target.specs["p"].replicas == 1
-    assert target.specs["p"].generation == status.generation, "no new generation, so no rollout begins again"
+    assert target.specs["p"].generation == status.generation, (
+        "no new generation, so no rollout begins again"
+    )

@@ -12,7 +12,7 @@ from tests.serving.scripted import batch_of
 from treadle.delivery import gates
 from treadle.delivery.evidence import cdf_radius
 from treadle.delivery.experiments import LEAST_SHARE, Experiment, Rewards, judge
-from treadle.delivery.gates import Spread, Step, Tally
+from treadle.delivery.gates import Spread, Step, StepStatistics
 from treadle.kernel.errors import Invalid
 from treadle.platform.wiring import Embedded
 from treadle.scope.file import check_steps, experiment, share
@@ -23,7 +23,9 @@ START, DAY = datetime(2026, 1, 1, tzinfo=UTC), timedelta(days=1)
 AB = Experiment("ab", 14 * DAY, 50)
 
 
-def played(random: np.random.Generator, champion: float, candidate: float, requests: int, looks: int = 60) -> str:
+def played(
+    random: np.random.Generator, champion: float, candidate: float, requests: int, looks: int = 60
+) -> str:
     """What an A/B step decides, looked at again and again, when both are worth this much on average."""
     seen, share = Rewards(0.5), 0.5
     for _ in range(looks):
@@ -79,7 +81,10 @@ def ask(desk: Desk, role: str, ids: list[str], chance: float, random: np.random.
 
 
 def test_an_ab_step_promotes_the_version_that_is_worth_more(open_home: Open) -> None:
-    desk, random = open_desk(open_home, strategy="ab", requirements=[], min_labels=50), np.random.default_rng(1)
+    desk, random = (
+        open_desk(open_home, strategy="ab", requirements=[], min_labels=50),
+        np.random.default_rng(1),
+    )
     desk.live()
     started = desk.platform.delivery.deploy(version=desk.register().ref)
     specs = desk.platform.target.specs
@@ -95,8 +100,13 @@ def test_an_ab_step_promotes_the_version_that_is_worth_more(open_home: Open) -> 
     assert "mean reward" in found.reason
 
 
-def test_a_bandits_share_follows_its_rewards_and_the_better_one_is_promoted(open_home: Open) -> None:
-    desk, random = open_desk(open_home, strategy="bandit", requirements=[], min_labels=50), np.random.default_rng(1)
+def test_a_bandits_share_follows_its_rewards_and_the_better_one_is_promoted(
+    open_home: Open,
+) -> None:
+    desk, random = (
+        open_desk(open_home, strategy="bandit", requirements=[], min_labels=50),
+        np.random.default_rng(1),
+    )
     desk.live()
     started = desk.platform.delivery.deploy(version=desk.register().ref)
     parts = []
@@ -115,15 +125,17 @@ def test_a_bandits_share_follows_its_rewards_and_the_better_one_is_promoted(open
     assert desk.platform.delivery.endpoint(name="p").champion == 2
 
 
-def predicted(tally: Tally, role: str, values: NDArray[np.float64], start: int = 0) -> None:
+def predicted(
+    tally: StepStatistics, role: str, values: NDArray[np.float64], start: int = 0
+) -> None:
     ids = [f"r{start + n}" for n in range(len(values))]
     tally.add(batch_of(*ids, role=role, outputs=values.tolist()))
 
 
 def test_a_shift_that_is_allowed_is_never_taken_for_one_that_is_not() -> None:
-    random, step = np.random.default_rng(5), Step("candidate", 0.5, START, START, most_shift=0.1)
+    random, step = np.random.default_rng(5), Step("candidate", 0.5, START, START, max_shift=0.1)
     for _ in range(60):
-        tally = Tally()
+        tally = StepStatistics()
         for _ in range(20):
             predicted(tally, "candidate", random.normal(0.2, 1, 100))  # 8 % away
             predicted(tally, "champion", random.normal(0.0, 1, 100))
@@ -131,7 +143,7 @@ def test_a_shift_that_is_allowed_is_never_taken_for_one_that_is_not() -> None:
 
 
 def test_a_large_shift_is_rolled_back() -> None:
-    random, tally = np.random.default_rng(5), Tally()
+    random, tally = np.random.default_rng(5), StepStatistics()
     predicted(tally, "candidate", random.uniform(0.4, 1.0, 4000))
     predicted(tally, "champion", random.uniform(0.0, 0.6, 4000))
     told = gates.shift(Step("candidate", 0.5, START, START), tally, 0.2)
@@ -144,7 +156,10 @@ def test_the_radius_holds_at_every_size_at_once() -> None:
     for _ in range(200):
         draws = random.random(2000)
         sizes = np.unique(np.geomspace(10, 2000, 40).astype(int))
-        off = [np.max(np.abs(np.arange(1, n + 1) / n - np.sort(draws[:n]))) > cdf_radius(int(n), 0.05) for n in sizes]
+        off = [
+            np.max(np.abs(np.arange(1, n + 1) / n - np.sort(draws[:n]))) > cdf_radius(int(n), 0.05)
+            for n in sizes
+        ]
         missed += any(off)
     assert missed <= 10
 
@@ -159,7 +174,7 @@ def test_classes_are_spread_by_the_likeliest() -> None:
 
 @pytest.mark.parametrize("first", ["champion", "shadow"])
 def test_a_shadow_that_disagrees_too_often_is_rolled_back(first: str) -> None:
-    tally, other = Tally(), {"champion": "shadow", "shadow": "champion"}[first]
+    tally, other = StepStatistics(), {"champion": "shadow", "shadow": "champion"}[first]
     values = {"champion": np.full(400, 0.9), "shadow": np.where(np.arange(400) % 5 == 0, 0.1, 0.8)}
     predicted(tally, first, values[first])
     predicted(tally, other, values[other])
@@ -170,7 +185,7 @@ def test_a_shadow_that_disagrees_too_often_is_rolled_back(first: str) -> None:
 
 
 def test_a_declared_shift_ends_a_rollout(open_home: Open) -> None:
-    desk = open_desk(open_home, steps=["50%", "100%"], most_shift="20%", requirements=[])
+    desk = open_desk(open_home, steps=["50%", "100%"], max_shift="20%", requirements=[])
     desk.live()
     started = desk.platform.delivery.deploy(version=desk.register().ref)
     desk.answer("champion", 1000, score=lambda n: n / 1000)
@@ -188,7 +203,8 @@ def test_every_strategy_is_a_way_that_may_be_gone(steps: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "part", "kind"), [("ab", 0.5, "ab"), ("ab 30%", 0.3, "ab"), ("bandit", 0.5, "bandit"), ("10%", 0.1, None)]
+    ("step", "part", "kind"),
+    [("ab", 0.5, "ab"), ("ab 30%", 0.3, "ab"), ("bandit", 0.5, "bandit"), ("10%", 0.1, None)],
 )
 def test_steps_that_are_experiments(step: str, part: float, kind: str | None) -> None:
     assert (share(step), experiment(step)) == (part, kind)

@@ -15,7 +15,7 @@ from scipy.special import betaln
 from tests.serving.scripted import batch_of
 from treadle.delivery import gates
 from treadle.delivery.evidence import Losses, rate_bounds, share_log_e
-from treadle.delivery.gates import Latencies, Step, Tally
+from treadle.delivery.gates import Latencies, Step, StepStatistics
 from treadle.delivery.model import Decision, GateResult
 from treadle.scope.model import Requirement
 
@@ -29,11 +29,15 @@ shares = st.floats(0.01, 0.99)
 def direct(k: int, n: int, share: float) -> float:
     """The e-value's logarithm as the reference writes it."""
     a, b = KAPPA * share, KAPPA * (1 - share)
-    return float(betaln(a + k, b + n - k) - betaln(a, b) - k * np.log(share) - (n - k) * np.log(1 - share))
+    return float(
+        betaln(a + k, b + n - k) - betaln(a, b) - k * np.log(share) - (n - k) * np.log(1 - share)
+    )
 
 
-def tally(role: str, answers: dict[str, float], into: Tally | None = None) -> Tally:
-    into = into or Tally()
+def tally(
+    role: str, answers: dict[str, float], into: StepStatistics | None = None
+) -> StepStatistics:
+    into = into or StepStatistics()
     if answers:
         into.add(batch_of(*answers, role=role, outputs=list(answers.values())))
     return into
@@ -41,18 +45,23 @@ def tally(role: str, answers: dict[str, float], into: Tally | None = None) -> Ta
 
 @given(st.integers(0, 300), st.integers(0, 300), shares)
 def test_the_e_value_is_the_formulas(k: int, others: int, share: float) -> None:
-    assert share_log_e(k, k + others, share) == pytest.approx(direct(k, k + others, share), abs=1e-6)
+    assert share_log_e(k, k + others, share) == pytest.approx(
+        direct(k, k + others, share), abs=1e-6
+    )
 
 
 @given(st.integers(0, 40), shares)
 def test_the_e_value_is_one_on_average_when_both_fail_alike(n: int, share: float) -> None:
     mean = sum(
-        math.comb(n, k) * share**k * (1 - share) ** (n - k) * math.exp(share_log_e(k, n, share)) for k in range(n + 1)
+        math.comb(n, k) * share**k * (1 - share) ** (n - k) * math.exp(share_log_e(k, n, share))
+        for k in range(n + 1)
     )
     assert mean == pytest.approx(1, abs=1e-6)
 
 
-def looked_at_always(candidate: NDArray[np.bool_], failed: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
+def looked_at_always(
+    candidate: NDArray[np.bool_], failed: NDArray[np.bool_], share: float
+) -> NDArray[np.bool_]:
     """Which streams (rows) are ever rolled back, asked after every request (columns)."""
     total = np.cumsum(failed, axis=1)
     mine = np.cumsum(failed & candidate, axis=1)
@@ -60,12 +69,17 @@ def looked_at_always(candidate: NDArray[np.bool_], failed: NDArray[np.bool_], sh
         (k, n): gates.errors(k, n - k, share).decision == "roll back"
         for k, n in {(int(k), int(n)) for k, n in zip(mine.ravel(), total.ravel(), strict=True)}
     }
-    found = [[table[int(k), int(n)] for k, n in zip(*row, strict=True)] for row in zip(mine, total, strict=True)]
+    found = [
+        [table[int(k), int(n)] for k, n in zip(*row, strict=True)]
+        for row in zip(mine, total, strict=True)
+    ]
     return np.asarray(np.array(found).any(axis=1))
 
 
 @pytest.mark.parametrize(("share", "rate"), [(0.1, 0.02), (0.5, 0.1), (0.9, 0.3)])
-def test_equals_looked_at_after_every_request_are_rarely_rolled_back(share: float, rate: float) -> None:
+def test_equals_looked_at_after_every_request_are_rarely_rolled_back(
+    share: float, rate: float
+) -> None:
     random = np.random.default_rng(1)
     shape = (2000, 400)
     rolled = looked_at_always(random.random(shape) < share, random.random(shape) < rate, share)
@@ -88,18 +102,26 @@ def test_a_candidate_that_fails_less_is_never_rolled_back_for_errors() -> None:
 
 def test_no_errors_at_all_speak_for_nobody() -> None:
     assert gates.errors(0, 0, 0.1) == GateResult(
-        gate="errors", decision="promote", reason="0 of 0 errors with 10% of the requests (e-value 1, limit 20)"
+        gate="errors",
+        decision="promote",
+        reason="0 of 0 errors with 10% of the requests (e-value 1, limit 20)",
     )
 
 
 @pytest.mark.parametrize("failures", [300, 400, 200_000])
-def test_a_candidate_that_always_fails_is_rolled_back_however_many_requests_it_had(failures: int) -> None:
+def test_a_candidate_that_always_fails_is_rolled_back_however_many_requests_it_had(
+    failures: int,
+) -> None:
     assert gates.errors(failures, 10, 0.1).decision == "roll back"
 
 
-@given(st.lists(st.sampled_from(["promote", "hold", "roll back", "not enough evidence"]), max_size=6))
+@given(
+    st.lists(st.sampled_from(["promote", "hold", "roll back", "not enough evidence"]), max_size=6)
+)
 def test_the_gravest_decision_wins_with_its_reasons(decisions: list[Decision]) -> None:
-    results = [GateResult(gate=str(n), decision=d, reason=f"reason {n}") for n, d in enumerate(decisions)]
+    results = [
+        GateResult(gate=str(n), decision=d, reason=f"reason {n}") for n, d in enumerate(decisions)
+    ]
     verdict = gates.decide(results)
     order: list[Decision] = ["roll back", "not enough evidence", "hold", "promote"]
     wanted = min(decisions, key=order.index, default="promote")
@@ -130,11 +152,17 @@ def test_a_latency_bound_that_the_champion_keeps_must_be_kept(
 
 
 def step(**asked: Any) -> Step:
-    facts: dict[str, Any] = {"newcomer": "candidate", "share": 0.5, "started": START, "now": START, "min_labels": 20}
+    facts: dict[str, Any] = {
+        "newcomer": "candidate",
+        "share": 0.5,
+        "started": START,
+        "now": START,
+        "min_labels": 20,
+    }
     return Step(**{**facts, **asked})
 
 
-def decisions(asked: Step, seen: Tally) -> dict[str, tuple[str, str]]:
+def decisions(asked: Step, seen: StepStatistics) -> dict[str, tuple[str, str]]:
     return {result.gate: (result.decision, result.reason) for result in gates.judge(asked, seen)}
 
 
@@ -150,7 +178,12 @@ def test_few_labels_do_not_stop_a_step_and_that_is_said() -> None:
 @pytest.mark.parametrize("policy", ["promote", "hold", "roll back"])
 def test_labels_are_waited_for_as_long_as_is_declared(policy: Any) -> None:
     seen = tally("candidate", {"a": 0.5})
-    asked = {"requirements": [AUC], "labels_due": 2 * DAY, "patience": DAY, "without_labels": policy}
+    asked = {
+        "requirements": [AUC],
+        "labels_due": 2 * DAY,
+        "patience": DAY,
+        "without_labels": policy,
+    }
     decision, reason = decisions(step(**asked, now=START + 2.9 * DAY), seen)["quality"]
     assert decision == "not enough evidence"
     assert "labels are due by 2026-01-03 00:00 and waited for until 2026-01-04 00:00" in reason
@@ -159,7 +192,7 @@ def test_labels_are_waited_for_as_long_as_is_declared(policy: Any) -> None:
 
 
 def test_a_margin_is_kept_or_waited_for_with_a_time() -> None:
-    seen = Tally()
+    seen = StepStatistics()
     for role, count in (("champion", 900), ("candidate", 100)):
         seen.add(batch_of(*[f"{role}{n}" for n in range(count)], role=role))
     now = START + timedelta(hours=1)
@@ -171,7 +204,9 @@ def test_a_margin_is_kept_or_waited_for_with_a_time() -> None:
     for role in ("champion", "candidate"):
         seen.add(batch_of(*[f"{role}-{n}" for n in range(needed)], role=role))
     assert decisions(step(error_margin=0.02, now=now), seen)["evidence"][0] == "promote"
-    assert decisions(step(error_margin=0.001, now=now), seen)["evidence"][0] == "not enough evidence"
+    assert (
+        decisions(step(error_margin=0.001, now=now), seen)["evidence"][0] == "not enough evidence"
+    )
 
 
 @given(st.integers(0, 60), st.integers(1, 400), st.floats(0.001, 0.2))
@@ -227,7 +262,7 @@ def test_latencies_are_counted_to_two_percent(micros: list[int], part: float) ->
 
 def test_a_tally_of_more_answers_than_it_keeps_keeps_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gates, "MOST_ANSWERS", 100)
-    seen = Tally()
+    seen = StepStatistics()
     for start in range(0, 1000, 50):
         for role in ("champion", "shadow"):
             seen.add(batch_of(*[f"r{n}" for n in range(start, start + 50)], role=role))
@@ -236,7 +271,9 @@ def test_a_tally_of_more_answers_than_it_keeps_keeps_pairs(monkeypatch: pytest.M
     assert seen.rows["shadow"] == 1000
 
 
-def labelled(count: int, seed: int = 0) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+def labelled(
+    count: int, seed: int = 0
+) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
     """Labels, scores that know them, and scores that know nothing, by request."""
     random = np.random.default_rng(seed)
     labels = {f"r{n}": float(random.random() < 0.4) for n in range(count)}
@@ -264,7 +301,9 @@ def test_a_shadow_is_compared_on_the_requests_that_both_answered() -> None:
     better = tally("champion", poor, tally("shadow", good))
     assert gates.paired_quality("roc_auc", worse, labels).decision == "roll back"
     assert gates.paired_quality("roc_auc", better, labels).decision == "promote"
-    apart = tally("champion", good, tally("shadow", {f"other {id}": score for id, score in poor.items()}))
+    apart = tally(
+        "champion", good, tally("shadow", {f"other {id}": score for id, score in poor.items()})
+    )
     apart.learn(labels, "roc_auc")
     decision, reason = decisions(step(newcomer="shadow", requirements=[AUC]), apart)["quality"]
     assert (decision, reason.startswith("0 labelled requests")) == ("promote", True)
@@ -277,7 +316,9 @@ def test_lower_is_better_for_losses() -> None:
     bound = Requirement(id="B", metric="brier", at_most=0.2)
     assert gates.quality(bound, tally("candidate", poor), labels).decision == "roll back"
     assert (
-        gates.quality(bound, tally("candidate", {k: min(1.0, v) for k, v in good.items()}), labels).decision
+        gates.quality(
+            bound, tally("candidate", {k: min(1.0, v) for k, v in good.items()}), labels
+        ).decision
         == "promote"
     )
 

@@ -31,7 +31,12 @@ def spec(*others: Variant, replicas: int = 3) -> EndpointSpec:
 
 CANARY = Variant(version="churn:4", package="q", role="candidate", weight=0.01)
 SHADOW = Variant(version="churn:4", package="q", role="shadow", weight=0.0)
-WAYS = {"alone": spec(), "canary": spec(CANARY), "shadow": spec(SHADOW), "one replica": spec(replicas=1)}
+WAYS = {
+    "alone": spec(),
+    "canary": spec(CANARY),
+    "shadow": spec(SHADOW),
+    "one replica": spec(replicas=1),
+}
 
 
 def rendered(wanted: EndpointSpec) -> dict[tuple[str, str], Manifest]:
@@ -56,7 +61,9 @@ def test_the_three_newest_kubernetes_take_them(way: str) -> None:
     versions = newest_versions()
     assert len(versions) == 3
     for manifest in rendered(WAYS[way]).values():
-        if "gateway" not in manifest["apiVersion"]:  # a resource of its own, which core schemas do not know
+        if (
+            "gateway" not in manifest["apiVersion"]
+        ):  # a resource of its own, which core schemas do not know
             for version in versions:
                 kubernetes_validate.validate(manifest, version, strict=True)
 
@@ -89,13 +96,20 @@ def test_selectors_ports_and_names_fit_together(way: str) -> None:
             assert all(("Service", each["name"]) in found for each in backends)
             assert sum(each["weight"] for each in rule["backendRefs"]) == 10_000
         del name
-    (container,) = {tuple(port["name"] for c in pod["spec"]["containers"] for port in c["ports"]) for pod in pods}
+    (container,) = {
+        tuple(port["name"] for c in pod["spec"]["containers"] for port in c["ports"])
+        for pod in pods
+    }
     assert container == ("http",)
 
 
 def test_probes_ask_for_paths_that_the_server_has(tmp_path: Path) -> None:
     server = ModelServer("churn")
-    (pod,) = [one["spec"]["template"]["spec"] for (kind, _), one in rendered(spec()).items() if kind == "Deployment"]
+    (pod,) = [
+        one["spec"]["template"]["spec"]
+        for (kind, _), one in rendered(spec()).items()
+        if kind == "Deployment"
+    ]
     probes = {
         name: pod["containers"][0][name]["httpGet"]["path"]
         for name in ("startupProbe", "readinessProbe", "livenessProbe")
@@ -115,25 +129,36 @@ def test_a_pod_may_do_nothing_it_does_not_need() -> None:
         assert not pod["automountServiceAccountToken"]
         assert container["securityContext"]["readOnlyRootFilesystem"]
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-        assert {"/var/lib/treadle", "/tmp"} == {mount["mountPath"] for mount in container["volumeMounts"]}
+        assert {"/var/lib/treadle", "/tmp"} == {
+            mount["mountPath"] for mount in container["volumeMounts"]
+        }
 
 
 def test_weights_and_images_are_the_variants() -> None:
     found = rendered(spec(CANARY))
     backends = found["HTTPRoute", "churn"]["spec"]["rules"][0]["backendRefs"]
-    assert [(each["name"], each["weight"]) for each in backends] == [("churn-3", 9900), ("churn-4", 100)]
+    assert [(each["name"], each["weight"]) for each in backends] == [
+        ("churn-3", 9900),
+        ("churn-4", 100),
+    ]
     images = [
         found["Deployment", name]["spec"]["template"]["spec"]["containers"][0]["image"]
         for name in ("churn-3", "churn-4")
     ]
     assert images == ["registry.example/churn:3", "registry.example/churn:4"]
-    assert [found["Deployment", name]["spec"]["replicas"] for name in ("churn-3", "churn-4")] == [3, 1]
+    assert [found["Deployment", name]["spec"]["replicas"] for name in ("churn-3", "churn-4")] == [
+        3,
+        1,
+    ]
     assert rendered(spec(SHADOW))["Deployment", "churn-4"]["spec"]["replicas"] == 3
 
 
 def test_kserve_gets_the_canarys_share() -> None:
     (one,) = render_kserve(spec(CANARY), IMAGE)
-    assert (one["kind"], one["spec"]["predictor"]["canaryTrafficPercent"]) == ("InferenceService", 1)
+    assert (one["kind"], one["spec"]["predictor"]["canaryTrafficPercent"]) == (
+        "InferenceService",
+        1,
+    )
     assert "canaryTrafficPercent" not in render_kserve(spec(), IMAGE)[0]["spec"]["predictor"]
     with pytest.raises(Invalid, match="mirrors no requests"):
         render_kserve(spec(SHADOW), IMAGE)
@@ -141,7 +166,10 @@ def test_kserve_gets_the_canarys_share() -> None:
 
 @pytest.mark.parametrize(
     ("image", "gateway", "message"),
-    [("registry/churn", "front", "the same for every version"), (IMAGE, "", "a --gateway is needed")],
+    [
+        ("registry/churn", "front", "the same for every version"),
+        (IMAGE, "", "a --gateway is needed"),
+    ],
 )
 def test_what_cannot_be_rendered_is_told(image: str, gateway: str, message: str) -> None:
     with pytest.raises(Invalid, match=message):

@@ -26,7 +26,12 @@ CONFIG = ImageConfig(
 def layers(file: Path) -> list[Layer]:
     file.write_bytes(b"weights")
     first = Layer(
-        "tools", [Entry("bin/model", b"#!", mode=0o755), Entry("bin/m", link="model"), Entry("tmp", mode=0o1777)]
+        "tools",
+        [
+            Entry("bin/model", b"#!", mode=0o755),
+            Entry("bin/m", link="model"),
+            Entry("tmp", mode=0o1777),
+        ],
     )
     return [first, Layer("a model", [Entry("opt/model", file, owner=65532)])]
 
@@ -41,7 +46,11 @@ def write(to: Path) -> dict[str, bytes]:
 def test_every_content_is_there_under_its_digest_and_size(tmp_path: Path) -> None:
     files = write(tmp_path / "a.tar")
     assert json.loads(files["oci-layout"]) == {"imageLayoutVersion": "1.0.0"}
-    blobs = {name.rpartition("/")[2]: content for name, content in files.items() if name.startswith("blobs/")}
+    blobs = {
+        name.rpartition("/")[2]: content
+        for name, content in files.items()
+        if name.startswith("blobs/")
+    }
     assert all(hashlib.sha256(content).hexdigest() == digest for digest, content in blobs.items())
 
     def follow(descriptor: dict[str, Any]) -> bytes:
@@ -52,10 +61,18 @@ def test_every_content_is_there_under_its_digest_and_size(tmp_path: Path) -> Non
     manifest = json.loads(follow(json.loads(files["index.json"])["manifests"][0]))
     config = json.loads(follow(manifest["config"]))
     unpacked = [gzip.decompress(follow(layer)) for layer in manifest["layers"]]
-    assert config["rootfs"]["diff_ids"] == [f"sha256:{hashlib.sha256(one).hexdigest()}" for one in unpacked]
+    assert config["rootfs"]["diff_ids"] == [
+        f"sha256:{hashlib.sha256(one).hexdigest()}" for one in unpacked
+    ]
     assert config["config"]["User"] == "65532:65532"
-    with tarfile.open(fileobj=io.BytesIO(unpacked[0])) as tools, tarfile.open(fileobj=io.BytesIO(unpacked[1])) as model:
-        found = {m.name: (m.mode, m.uid, m.mtime, m.type) for m in [*tools.getmembers(), *model.getmembers()]}
+    with (
+        tarfile.open(fileobj=io.BytesIO(unpacked[0])) as tools,
+        tarfile.open(fileobj=io.BytesIO(unpacked[1])) as model,
+    ):
+        found = {
+            m.name: (m.mode, m.uid, m.mtime, m.type)
+            for m in [*tools.getmembers(), *model.getmembers()]
+        }
     assert found["bin/model"] == (0o755, 0, 0, tarfile.REGTYPE)
     assert found["bin/m"][3] == tarfile.SYMTYPE
     assert found["tmp"][0] == 0o1777

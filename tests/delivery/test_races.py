@@ -45,7 +45,9 @@ def test_a_project_cannot_ship_under_anothers_name(open_home: Open, tmp_path: Pa
 
 
 @pytest.mark.parametrize("steps", [["50%", "10%", "100%"], ["10%"], ["10%", "shadow", "100%"], []])
-def test_steps_that_do_not_lead_to_all_requests_are_refused(open_home: Open, steps: list[str]) -> None:
+def test_steps_that_do_not_lead_to_all_requests_are_refused(
+    open_home: Open, steps: list[str]
+) -> None:
     desk = open_desk(open_home)
     with pytest.raises(Invalid, match="Field 'steps"):
         desk.platform.delivery.deploy(version=desk.register().ref, steps=steps)

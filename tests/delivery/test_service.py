@@ -123,7 +123,9 @@ def test_errors_in_the_inference_log_roll_a_candidate_back(open_home: Open) -> N
     assert desk.platform.registry.resolve(ref="p@champion").number == 1
 
 
-def test_a_candidate_that_fails_hundreds_of_times_between_two_looks_is_rolled_back(open_home: Open) -> None:
+def test_a_candidate_that_fails_hundreds_of_times_between_two_looks_is_rolled_back(
+    open_home: Open,
+) -> None:
     desk, id = under_way(open_home)
     desk.answer("candidate", 500, error="ValueError: unknown colour")
     desk.wait()
@@ -219,7 +221,11 @@ def test_rolling_back_after_promotion_returns_to_the_version_before(open_home: O
     assert variants(desk) == {"champion": ("p:1", 1.0)}
     assert desk.platform.registry.resolve(ref="p@champion").number == 1
     (event,) = desk.events("RolloutRolledBack")
-    assert (event.actor, event.body["step"], event.body["reason"]) == ("bob", "after promotion", "complaints")
+    assert (event.actor, event.body["step"], event.body["reason"]) == (
+        "bob",
+        "after promotion",
+        "complaints",
+    )
     with pytest.raises(Conflict, match="none to go back to"):
         desk.platform.delivery.roll_back(endpoint="p", reason="again")
 
@@ -246,7 +252,8 @@ def test_a_second_rollout_is_refused_while_one_runs(open_home: Open) -> None:
     before = len(desk.events())
     third = desk.register()
     with pytest.raises(
-        Conflict, match=r"'p' is at step '10%' of rolling out p:2\. Wait for it, or: treadle rollback p"
+        Conflict,
+        match=r"'p' is at step '10%' of rolling out p:2\. Wait for it, or: treadle rollback p",
     ):
         desk.platform.delivery.deploy(version=third.ref)
     assert [e.type for e in desk.events()[before:]] == ["VersionRegistered"]
@@ -328,12 +335,20 @@ def test_a_deployment_that_makes_no_sense_leaves_nothing(
     with pytest.raises(Invalid, match=message):
         desk.platform.delivery.deploy(version=version.ref, **given)  # type: ignore[arg-type]
     assert desk.platform.delivery.endpoints() == []
-    assert [e.type for e in desk.events()] == ["ProjectDeclared", "ModelRegistered", "VersionRegistered"]
+    assert [e.type for e in desk.events()] == [
+        "ProjectDeclared",
+        "ModelRegistered",
+        "VersionRegistered",
+    ]
 
 
 @pytest.mark.parametrize("name", ["a/b", "../p", ".p"])
-def test_an_endpoint_that_cannot_be_is_refused_before_anything_is_written(open_home: Open, name: str) -> None:
-    desk = Desk(open_home(manual_clock=True))  # over real processes, which such a name would make impossible
+def test_an_endpoint_that_cannot_be_is_refused_before_anything_is_written(
+    open_home: Open, name: str
+) -> None:
+    desk = Desk(
+        open_home(manual_clock=True)
+    )  # over real processes, which such a name would make impossible
     desk.declare()
     version = desk.register()
     with pytest.raises(Invalid, match="cannot name an endpoint"):
@@ -381,7 +396,10 @@ def test_a_paused_rollout_that_fails_is_rolled_back(open_home: Open) -> None:
 def test_a_person_may_promote_what_its_gates_still_wait_for(open_home: Open) -> None:
     desk, id = under_way(open_home)
     with acting("bob"):
-        assert desk.platform.delivery.promote(endpoint="p", reason="it mends an outage").state == "promoted"
+        assert (
+            desk.platform.delivery.promote(endpoint="p", reason="it mends an outage").state
+            == "promoted"
+        )
     assert variants(desk) == {"champion": ("p:2", 1.0)}
     event = desk.events("RolloutPromoted")[-1]
     assert (event.actor, event.body["reason"]) == ("bob", "it mends an outage")
@@ -416,7 +434,7 @@ def test_nothing_is_released_in_a_freeze_and_what_fails_still_rolls_back(open_ho
 
 
 def test_whoever_deploys_cannot_approve_where_two_people_are_wanted(open_home: Open) -> None:
-    desk = open_desk(open_home, approve=["production"], two_people=True)
+    desk = open_desk(open_home, approve=["production"], four_eyes=True)
     with acting("alice"):
         rollout = desk.platform.delivery.deploy(version=desk.register().ref)
         desk.platform.registry.approve(model="p", number=1)
@@ -429,7 +447,9 @@ def test_whoever_deploys_cannot_approve_where_two_people_are_wanted(open_home: O
 
 
 def test_a_step_waits_for_late_labels_and_judges_by_them(open_home: Open) -> None:
-    desk, id = under_way(open_home, label_delay="2d", wait_for_labels="1d", min_labels=100, min_requests=100)
+    desk, id = under_way(
+        open_home, label_delay="2d", wait_for_labels="1d", min_labels=100, min_requests=100
+    )
     random = np.random.default_rng(0)
     truth = random.integers(0, 2, 600)
     ids = desk.answer("candidate", 600, score=lambda _: random.random())
@@ -438,16 +458,23 @@ def test_a_step_waits_for_late_labels_and_judges_by_them(open_home: Open) -> Non
     rollout = desk.platform.delivery.rollout(id=id)
     assert rollout.state == "running"
     assert "0 labelled requests" in rollout.reason
-    assert "labels are due by 1997-05-21 00:00 and waited for until 1997-05-22 00:00" in rollout.reason
+    assert (
+        "labels are due by 1997-05-21 00:00 and waited for until 1997-05-22 00:00" in rollout.reason
+    )
     desk.label({id: float(value) for id, value in zip(ids, truth, strict=True)})
     desk.wait()
     rollout = desk.platform.delivery.rollout(id=id)
     assert (rollout.state, "on 600 labelled requests" in rollout.reason) == ("rolled back", True)
 
 
-def test_a_candidate_whose_answers_are_further_from_the_truth_is_found_as_labels_come(open_home: Open) -> None:
+def test_a_candidate_whose_answers_are_further_from_the_truth_is_found_as_labels_come(
+    open_home: Open,
+) -> None:
     desk, id = under_way(
-        open_home, step="50%", requirements=[Requirement(id="B", metric="brier", at_most=0.9)], hold="30d"
+        open_home,
+        step="50%",
+        requirements=[Requirement(id="B", metric="brier", at_most=0.9)],
+        hold="30d",
     )
     random = np.random.default_rng(0)
     truth = random.integers(0, 2, 120)

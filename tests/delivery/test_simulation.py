@@ -15,6 +15,10 @@ import sim_rollouts
         ("a canary whose answers are further off, labels six hours late", 30, "rolled back", 0.95),
     ],
 )
-def test_the_gates_are_as_right_as_they_say(world: str, rollouts: int, state: str, at_least: float) -> None:
-    ended = Counter(sim_rollouts.rollout(sim_rollouts.WORLDS[world], seed).state for seed in range(rollouts))
+def test_the_gates_are_as_right_as_they_say(
+    world: str, rollouts: int, state: str, at_least: float
+) -> None:
+    ended = Counter(
+        sim_rollouts.rollout(sim_rollouts.WORLDS[world], seed).state for seed in range(rollouts)
+    )
     assert ended[state] / rollouts >= at_least, ended

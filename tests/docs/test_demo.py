@@ -70,10 +70,14 @@ def test_the_champion_is_made_again_and_a_changed_line_is_named(
     )  # trees that are grown by threads may differ in a last bit
     text = Path(demo.__file__).with_name("project").joinpath("pipeline.py").read_text()
     (tmp_path / "pipeline.py").write_text(text.replace("learning_rate=0.06", "learning_rate=0.6"))
-    line = next(number for number, line in enumerate(text.splitlines(), 1) if "learning_rate=0.06" in line)
+    line = next(
+        number for number, line in enumerate(text.splitlines(), 1) if "learning_rate=0.06" in line
+    )
     code, found = rerun("--code", str(tmp_path))
     assert (code, found["outcome"]) == (1, "different")
-    assert [(one["of"], one["key"]) for one in found["differences"]] == [("code", f"pipeline.py:{line}")]
+    assert [(one["of"], one["key"]) for one in found["differences"]] == [
+        ("code", f"pipeline.py:{line}")
+    ]
     assert "model" in found["other_outputs"]
 
 
@@ -82,17 +86,38 @@ def test_both_accidents_are_caught(result: dict[str, Any], home: Path) -> None:
     assert result["rollbacks"] >= 1
     with embedded(home) as platform:
         names = {run.id: run.name for run in platform.tracking.find(project="flight-delay")}
-        (wrong,) = [v for v in platform.evaluation.find(project="flight-delay") if names[v.run] == "wrong labels"]
-        (filled,) = [v for v in platform.evaluation.find(project="flight-delay") if names[v.run] == "filled gaps"]
+        (wrong,) = [
+            v
+            for v in platform.evaluation.find(project="flight-delay")
+            if names[v.run] == "wrong labels"
+        ]
+        (filled,) = [
+            v
+            for v in platform.evaluation.find(project="flight-delay")
+            if names[v.run] == "filled gaps"
+        ]
         assert wrong.outcome == "refused"
         assert filled.outcome == "passed"
         (rolled_back,) = platform.delivery.rollouts(state="rolled back")
-        assert platform.registry.get(model="flight-delay", number=rolled_back.number).run == filled.run
+        assert (
+            platform.registry.get(model="flight-delay", number=rolled_back.number).run == filled.run
+        )
         assert rolled_back.steps[rolled_back.position] == "20%"
 
 
-def test_why_walks_from_the_champion_to_what_caused_its_training(result: dict[str, Any], home: Path) -> None:
-    command = [sys.executable, "-m", "treadle", "why", "flight-delay@champion", "--home", str(home), "--json"]
+def test_why_walks_from_the_champion_to_what_caused_its_training(
+    result: dict[str, Any], home: Path
+) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "treadle",
+        "why",
+        "flight-delay@champion",
+        "--home",
+        str(home),
+        "--json",
+    ]
     thread = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     kinds = [record["type"] for record in thread["events"]]
     assert kinds[0] == "AliasMoved"
@@ -120,10 +145,16 @@ def test_no_prediction_knew_its_label(result: dict[str, Any], home: Path) -> Non
     with embedded(home) as platform:
         assert isinstance(platform.events, Events)
         with platform.database.read() as connection:
-            known_at = dict(connection.execute(select(labels.c.request, labels.c.at)).tuples().all())
+            known_at = dict(
+                connection.execute(select(labels.c.request, labels.c.at)).tuples().all()
+            )
         since, until = datetime(2013, 1, 1, tzinfo=UTC), datetime(2014, 1, 31, tzinfo=UTC)
         rows = list(InferenceLogs(home / "endpoints").read("flight-delay", since, until))
-        early = [row.id for row in rows if row.id in known_at and known_at[row.id].timestamp() * 1e6 < row.at]
+        early = [
+            row.id
+            for row in rows
+            if row.id in known_at and known_at[row.id].timestamp() * 1e6 < row.at
+        ]
         assert len(rows) > 50_000
         assert early == []
 

@@ -18,26 +18,39 @@ TIMEOUT_SECONDS = 240
 
 def blocks(page: Path) -> list[tuple[str, str]]:
     """The fenced blocks of a page: (language, text)."""
-    return re.findall(r"^```(\w+)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return re.findall(
+        r"^```(\w+)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
 
 
 def is_ours(page: Path) -> bool:
     return any(language in ("sh", "python") for language, _ in blocks(page))
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if is_ours(page)], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if is_ours(page)], ids=lambda page: page.name
+)
 def test_every_block_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     script = "set -euo pipefail\n"
     for number, (language, text) in enumerate(blocks(page)):
         script += f"echo '--- block {number} of {page.name}'\n"
         if language == "python":
-            (tmp_path / f"block{number}.py").write_text(text.replace("token=…", "token=None"), encoding="utf-8")
+            (tmp_path / f"block{number}.py").write_text(
+                text.replace("token=…", "token=None"), encoding="utf-8"
+            )
             script += f"cd {tmp_path} && python block{number}.py\n"
         elif language == "sh":
             script += "".join(runnable(line) for line in text.splitlines(keepends=True))
     try:
         ran = subprocess.run(
-            ["timeout", "--kill-after=5", str(TIMEOUT_SECONDS), "bash", "-c", script],  # ends by itself, whoever waits
+            [
+                "timeout",
+                "--kill-after=5",
+                str(TIMEOUT_SECONDS),
+                "bash",
+                "-c",
+                script,
+            ],  # ends by itself, whoever waits
             cwd=tmp_path,
             env=environment(),
             capture_output=True,
@@ -82,9 +95,18 @@ def test_every_link_between_pages_leads_somewhere(page: Path) -> None:
 def test_the_architecture_page_mirrors_the_import_contract() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("\n## ")[0]
     shown = re.findall(r"^\| `(\w+)/` \|", page, re.MULTILINE)
-    contract = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("layers = [")[2].partition("]")[0]
-    layers = [layer for layer in re.findall(r'"(\(?\w+\)?)"', contract) if not layer.startswith("(")]
-    assert shown == layers
-    assert {path.name for path in (ROOT / "src" / "treadle").iterdir() if (path / "__init__.py").exists()} == set(
-        layers
+    contract = (
+        (ROOT / "pyproject.toml")
+        .read_text(encoding="utf-8")
+        .partition("layers = [")[2]
+        .partition("]")[0]
     )
+    layers = [
+        layer for layer in re.findall(r'"(\(?\w+\)?)"', contract) if not layer.startswith("(")
+    ]
+    assert shown == layers
+    assert {
+        path.name
+        for path in (ROOT / "src" / "treadle").iterdir()
+        if (path / "__init__.py").exists()
+    } == set(layers)

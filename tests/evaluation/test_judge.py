@@ -112,7 +112,10 @@ def test_the_champion_is_compared_on_the_rows_that_it_answers() -> None:
     judged = judge([R1], truth, good, champion)
     assert judged.findings[-1].value == 0.0
     assert judged.outcome == "passed"
-    assert judge([Requirement(id="R1", metric="roc_auc", at_least=0.1)], truth, poor, champion).outcome == "refused"
+    assert (
+        judge([Requirement(id="R1", metric="roc_auc", at_least=0.1)], truth, poor, champion).outcome
+        == "refused"
+    )
 
 
 @pytest.mark.parametrize("requirement", [R1, R2])
@@ -123,7 +126,9 @@ def test_a_champion_that_answers_nothing_stands_in_nobodys_way(requirement: Requ
 
 def test_what_rows_cannot_show_is_left_to_production() -> None:
     truth, good, _ = rows()
-    assert outcomes(judge([FAST, R1], truth, good, good)) == dict.fromkeys(["answers", "R1", "champion"], "passed")
+    assert outcomes(judge([FAST, R1], truth, good, good)) == dict.fromkeys(
+        ["answers", "R1", "champion"], "passed"
+    )
 
 
 def test_every_finding_rests_on_a_number_inside_its_interval() -> None:

@@ -20,7 +20,9 @@ ORACLES: dict[str, Any] = {
     "log_loss": lambda truth, score: oracle.log_loss(truth, score, labels=[0, 1]),
     "brier": oracle.brier_score_loss,
     "accuracy": lambda truth, score: oracle.accuracy_score(truth, score >= 0.5),
-    "precision": lambda truth, score: oracle.precision_score(truth, score >= 0.5, zero_division=np.nan),
+    "precision": lambda truth, score: oracle.precision_score(
+        truth, score >= 0.5, zero_division=np.nan
+    ),
     "recall": lambda truth, score: oracle.recall_score(truth, score >= 0.5, zero_division=np.nan),
     "f1": lambda truth, score: oracle.f1_score(truth, score >= 0.5, zero_division=np.nan),
     "mae": oracle.mean_absolute_error,
@@ -41,12 +43,16 @@ def classified(draw: st.DrawFn) -> tuple[Array, Array]:
 
 
 numbers = st.integers(2, 40).flatmap(
-    lambda rows: st.tuples(*[npst.arrays(np.float64, rows, elements=st.floats(-1e3, 1e3, width=32))] * 2)
+    lambda rows: st.tuples(
+        *[npst.arrays(np.float64, rows, elements=st.floats(-1e3, 1e3, width=32))] * 2
+    )
 )
 
 
 def same(found: float, expected: float) -> bool:
-    return (math.isnan(found) and math.isnan(expected)) or found == pytest.approx(expected, rel=1e-6, abs=1e-9)
+    return (math.isnan(found) and math.isnan(expected)) or found == pytest.approx(
+        expected, rel=1e-6, abs=1e-9
+    )
 
 
 @pytest.mark.parametrize("name", OF_CLASSES)
@@ -75,7 +81,9 @@ def test_every_metric_has_an_oracle() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(drawn=classified())
-def test_the_area_is_the_chance_that_a_positive_outranks_a_negative(drawn: tuple[Array, Array]) -> None:
+def test_the_area_is_the_chance_that_a_positive_outranks_a_negative(
+    drawn: tuple[Array, Array],
+) -> None:
     truth, score = drawn
     assume(len(set(truth)) == 2)
     pairs = [(p, n) for p in score[truth == 1] for n in score[truth == 0]]
@@ -142,7 +150,9 @@ def test_intervals_cover_the_truth_about_nineteen_times_in_twenty(name: str) -> 
     assert 0.89 <= covered <= 0.99
 
 
-@pytest.mark.parametrize("name", ["roc_auc", "log_loss", "brier", "accuracy", "f1", "mae", "rmse", "r2"])
+@pytest.mark.parametrize(
+    "name", ["roc_auc", "log_loss", "brier", "accuracy", "f1", "mae", "rmse", "r2"]
+)
 def test_a_positive_difference_means_better_whichever_way_the_metric_runs(name: str) -> None:
     random = np.random.default_rng(3)
     truth, good = sample(random, 2000)

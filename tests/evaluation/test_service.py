@@ -34,15 +34,26 @@ def platform(open_home: Callable[..., Embedded]) -> Embedded:
     return open_home(target="memory:")
 
 
-def payload(platform: Embedded, folder: Path, table: pd.DataFrame, estimator: Any) -> dict[str, Any]:
+def payload(
+    platform: Embedded, folder: Path, table: pd.DataFrame, estimator: Any
+) -> dict[str, Any]:
     package = models.package(platform.blobs, folder / "model", estimator)
     holdout, _ = output.store(platform.blobs, table, SklearnExporter(), OnnxRuntime())
     return {"project": "p", "package": package, "champion": None, "holdout": holdout}
 
 
-def judged(platform: Embedded, folder: Path, table: pd.DataFrame, *, estimator: Any = None, label: str = "y") -> Judged:
+def judged(
+    platform: Embedded,
+    folder: Path,
+    table: pd.DataFrame,
+    *,
+    estimator: Any = None,
+    label: str = "y",
+) -> Judged:
     declare(platform, folder, data=labelled(label=label))
-    return platform.evaluation.execute(payload(platform, folder, table, estimator or models.trees()))
+    return platform.evaluation.execute(
+        payload(platform, folder, table, estimator or models.trees())
+    )
 
 
 def test_a_finished_training_is_judged_once_by_the_loop(platform: Embedded, tmp_path: Path) -> None:
@@ -76,17 +87,23 @@ def test_a_verdict_is_not_there_before_it_is_given(platform: Embedded, tmp_path:
 def test_a_training_without_a_model_cannot_be_judged(platform: Embedded, tmp_path: Path) -> None:
     declare(platform, write(tmp_path / "p", TRAINING))
     training = platform.training.start(project="p")
-    with pytest.raises(Conflict, match=f"Training '{training.run}' has no model to judge: it is running"):
+    with pytest.raises(
+        Conflict, match=f"Training '{training.run}' has no model to judge: it is running"
+    ):
         platform.evaluation.request(run=training.run)
 
 
-def test_what_could_not_be_judged_is_no_evidence_and_names_the_log(platform: Embedded, tmp_path: Path) -> None:
+def test_what_could_not_be_judged_is_no_evidence_and_names_the_log(
+    platform: Embedded, tmp_path: Path
+) -> None:
     declare(platform, write(tmp_path / "p", TRAINING, rows__csv="y\n1\n"), data=labelled(label="z"))
     platform.training.start(project="p")
     settle(platform)
     (verdict,) = platform.evaluation.find()
     assert verdict.outcome == "not enough evidence"
-    assert verdict.reason.startswith("It could not be judged: The table has no column 'z'. It has: colour, ")
+    assert verdict.reason.startswith(
+        "It could not be judged: The table has no column 'z'. It has: colour, "
+    )
     assert "treadle logs job_" in verdict.reason
 
 

@@ -56,9 +56,16 @@ def bake(log: Events, about: str, *, cause: int | None = None, **facts: Any) -> 
 def test_an_event_keeps_who_when_and_what(log: Events, clock: ManualClock) -> None:
     clock.advance(timedelta(days=365))
     with acting("ada"):
-        bake(log, "loaf:rye", took=["flour:2", "flour:1", "flour:2"], note={"grams": 500, "ä": None})
+        bake(
+            log, "loaf:rye", took=["flour:2", "flour:1", "flour:2"], note={"grams": 500, "ä": None}
+        )
     (record,) = log.history()
-    assert (record.number, record.type, record.subject, record.actor) == (1, "LoafBaked", "loaf:rye", "ada")
+    assert (record.number, record.type, record.subject, record.actor) == (
+        1,
+        "LoafBaked",
+        "loaf:rye",
+        "ada",
+    )
     assert (record.at, record.cause, record.depth) == (clock.now(), None, 0)
     assert (record.uses, record.makes) == (["flour:1", "flour:2"], [])
     event = record.event()
@@ -148,7 +155,8 @@ def test_what_was_made_twice_was_made_by_the_first(log: Events) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["alias", "version", "endpoint", "run", "pipeline", "job", "project", "dataset", "token"]
+    "kind",
+    ["alias", "version", "endpoint", "run", "pipeline", "job", "project", "dataset", "token"],
 )
 def test_why_takes_a_thing_by_its_plain_name(log: Events, kind: str) -> None:
     bake(log, f"{kind}:flight-delay:3")
@@ -174,7 +182,9 @@ def test_why_names_the_near_miss_and_says_when_nothing_is_known(log: Events) -> 
     with pytest.raises(NotFound, match=r"^Nothing is known about 'x'\.$"):
         log.why(subject="x")
     bake(log, "endpoint:flight-delay")
-    with pytest.raises(NotFound, match=r"Nothing is known about 'flight-dealy'\. Did you mean 'flight-delay'\?"):
+    with pytest.raises(
+        NotFound, match=r"Nothing is known about 'flight-dealy'\. Did you mean 'flight-delay'\?"
+    ):
         log.why(subject="flight-dealy")
 
 
@@ -231,8 +241,14 @@ plain = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.dictionaries(st.text(), plain, max_size=4), st.lists(st.text(max_size=20), max_size=4), st.text(max_size=20))
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.dictionaries(st.text(), plain, max_size=4),
+    st.lists(st.text(max_size=20), max_size=4),
+    st.text(max_size=20),
+)
 def test_the_chain_holds_whatever_an_event_says(
     log: Events, note: dict[str, Any], things: list[str], about: str
 ) -> None:
@@ -242,7 +258,9 @@ def test_the_chain_holds_whatever_an_event_says(
     assert (record.subject, record.uses) == (about, sorted(set(things)))
 
 
-def test_a_reader_starts_where_it_confirmed_and_others_are_not_moved(log: Events, database: SQLite) -> None:
+def test_a_reader_starts_where_it_confirmed_and_others_are_not_moved(
+    log: Events, database: SQLite
+) -> None:
     for number in range(1, 6):
         bake(log, f"loaf:{number}")
     for number in (2, 4):

@@ -30,17 +30,28 @@ def moment(hour: int | None) -> datetime | None:
 
 def frame(columns: dict[str, list[Any]]) -> pa.Table:
     kinds = {"at": pa.timestamp("us"), "known_at": pa.timestamp("us"), "name": pa.string()}
-    return pa.table({name: pa.array(values, kinds.get(name, pa.int64())) for name, values in columns.items()})
+    return pa.table(
+        {name: pa.array(values, kinds.get(name, pa.int64())) for name, values in columns.items()}
+    )
 
 
 def rows_frame(rows: list[Row]) -> pa.Table:
     names, places, times = ([row[part] for row in rows] for part in range(3))
-    return frame({"row": list(range(len(rows))), "name": names, "place": places, "at": [moment(t) for t in times]})  # type: ignore[arg-type]
+    return frame(
+        {
+            "row": list(range(len(rows))),
+            "name": names,
+            "place": places,
+            "at": [moment(t) for t in times],  # type: ignore[arg-type]
+        }
+    )
 
 
 def facts_frame(facts: list[Fact]) -> pa.Table:
     names, places, times, values = ([fact[part] for fact in facts] for part in range(4))
-    return frame({"name": names, "place": places, "known_at": [moment(t) for t in times], "value": values})  # type: ignore[arg-type]
+    return frame(
+        {"name": names, "place": places, "known_at": [moment(t) for t in times], "value": values}  # type: ignore[arg-type]
+    )
 
 
 def searched(row: Row, facts: list[Fact], within_hours: float | None) -> int | None:
@@ -50,14 +61,20 @@ def searched(row: Row, facts: list[Fact], within_hours: float | None) -> int | N
         return None
     then = [f for f in facts if f[0] == name and f[1] == place and f[2] is not None and f[2] <= at]
     newest = max(then, key=lambda fact: fact[2] or 0, default=None)
-    if newest is None or newest[2] is None or (within_hours is not None and at - newest[2] > within_hours):
+    if (
+        newest is None
+        or newest[2] is None
+        or (within_hours is not None and at - newest[2] > within_hours)
+    ):
         return None
     return newest[3]
 
 
 @settings(max_examples=60, deadline=None)
 @given(asked, known, st.none() | st.integers(0, 5))
-def test_every_row_gets_the_newest_fact_that_was_known(rows: list[Row], known: list[Any], within: int | None) -> None:
+def test_every_row_gets_the_newest_fact_that_was_known(
+    rows: list[Row], known: list[Any], within: int | None
+) -> None:
     facts: list[Fact] = [(*fact, number) for number, fact in enumerate(known)]
     found = join_as_of(
         rows_frame(rows),
@@ -74,12 +91,16 @@ def test_every_row_gets_the_newest_fact_that_was_known(rows: list[Row], known: l
 
 @settings(max_examples=40, deadline=None)
 @given(asked, known, known)
-def test_no_fact_from_the_future_changes_anything(rows: list[Row], past: list[Any], future: list[Any]) -> None:
+def test_no_fact_from_the_future_changes_anything(
+    rows: list[Row], past: list[Any], future: list[Any]
+) -> None:
     facts: list[Fact] = [(*fact, number) for number, fact in enumerate(past)]
     later: list[Fact] = [(name, place, 13 + (hour or 0), -1) for name, place, hour in future]
 
     def joined(facts: list[Fact]) -> dict[int, int | None]:
-        found = join_as_of(rows_frame(rows), facts_frame(facts), at="at", known_at="known_at", by=["name", "place"])
+        found = join_as_of(
+            rows_frame(rows), facts_frame(facts), at="at", known_at="known_at", by=["name", "place"]
+        )
         return dict(found.project('"row", "value"').fetchall())
 
     assert joined(facts + later) == joined(facts)
@@ -110,11 +131,15 @@ def test_frames_relations_and_parquet_files_give_the_same(tmp_path: Path) -> Non
 def test_a_fact_of_the_very_moment_counts_and_an_old_one_does_not() -> None:
     found = join_as_of(ROWS, FACTS, at="at", known_at="known_at", by=["id"], within_seconds=86_400)
     assert values(found) == [10, None]
-    edge = join_as_of(ROWS, FACTS, at="at", known_at="known_at", by=["id"], within_seconds=2 * 86_400)
+    edge = join_as_of(
+        ROWS, FACTS, at="at", known_at="known_at", by=["id"], within_seconds=2 * 86_400
+    )
     assert values(edge) == [10, 20]
 
 
-@pytest.mark.parametrize(("name", "message"), [("when", "no column 'when' to join on. There is: id, at")])
+@pytest.mark.parametrize(
+    ("name", "message"), [("when", "no column 'when' to join on. There is: id, at")]
+)
 def test_a_column_that_is_not_there_is_named(name: str, message: str) -> None:
     with pytest.raises(Invalid, match=message):
         join_as_of(ROWS, FACTS, at=name, known_at="known_at", by=["id"])
@@ -126,7 +151,9 @@ def test_a_column_that_is_not_there_is_named(name: str, message: str) -> None:
 
 def test_ids_beyond_a_floats_precision_stay_apart() -> None:
     big = 2**53
-    rows = duckdb.sql(f"SELECT {big + 1}::BIGINT AS id, TIMESTAMP '2024-01-02' AS at UNION ALL SELECT NULL, NULL")
+    rows = duckdb.sql(
+        f"SELECT {big + 1}::BIGINT AS id, TIMESTAMP '2024-01-02' AS at UNION ALL SELECT NULL, NULL"
+    )
     facts = duckdb.sql(
         f"SELECT {big}::BIGINT AS id, TIMESTAMP '2024-01-01' AS known_at, 'another' AS v UNION ALL SELECT NULL, NULL, 'x'"
     )

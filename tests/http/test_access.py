@@ -25,7 +25,9 @@ def test_without_tokens_nobody_is_asked(client: httpx.Client) -> None:
     assert client.get(FIND).status_code == 200
 
 
-def test_bearer_and_basic_are_taken_and_a_wrong_one_is_not(client: httpx.Client, secrets: dict[Role, str]) -> None:
+def test_bearer_and_basic_are_taken_and_a_wrong_one_is_not(
+    client: httpx.Client, secrets: dict[Role, str]
+) -> None:
     secret = secrets["viewer"]
     assert client.get(FIND, headers=bearer(secret)).status_code == 200
     assert client.get(FIND, headers={"Authorization": f"bearer  {secret}"}).status_code == 200
@@ -38,12 +40,17 @@ def test_bearer_and_basic_are_taken_and_a_wrong_one_is_not(client: httpx.Client,
         client.get(FIND, headers={"Authorization": f"Token {secret}"}),
         client.get(FIND, headers={"Authorization": secret}),
     ):
-        assert refusal(answer, 401) == "This server needs a valid token. Send it as 'Authorization: Bearer TOKEN'."
+        assert (
+            refusal(answer, 401)
+            == "This server needs a valid token. Send it as 'Authorization: Bearer TOKEN'."
+        )
         assert answer.headers["www-authenticate"] == 'Basic realm="treadle"'
         assert answer.json()["error"] == "Unauthenticated"
 
 
-def test_nothing_but_health_and_the_list_of_operations_is_open(client: httpx.Client, secrets: dict[Role, str]) -> None:
+def test_nothing_but_health_and_the_list_of_operations_is_open(
+    client: httpx.Client, secrets: dict[Role, str]
+) -> None:
     for path in ("/health", "/api", "/api/openapi.json"):
         assert client.get(path).status_code == 200
     paths = ["/", "/report", "/api/blobs", f"/api/blobs/{ABSENT}", f"/api/blobs/{ABSENT}/exists"]
@@ -54,14 +61,20 @@ def test_nothing_but_health_and_the_list_of_operations_is_open(client: httpx.Cli
         assert client.request(method, f"/api/blobs/{ABSENT}").status_code == 401
     for stage, kind in STAGES.items():
         for name, operation in operations(kind).items():
-            assert client.request(operation.method, f"/api/v1/{stage}/{name}").status_code == 401, f"{stage}.{name}"
+            assert client.request(operation.method, f"/api/v1/{stage}/{name}").status_code == 401, (
+                f"{stage}.{name}"
+            )
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_role_does_what_it_may_and_no_more(client: httpx.Client, secrets: dict[Role, str], role: Role) -> None:
+def test_a_role_does_what_it_may_and_no_more(
+    client: httpx.Client, secrets: dict[Role, str], role: Role
+) -> None:
     for stage, kind in STAGES.items():
         for name, operation in operations(kind).items():
-            nonsense = {"params": {"no such": 1}} if operation.kind == "query" else {"content": b"[]"}
+            nonsense = (
+                {"params": {"no such": 1}} if operation.kind == "query" else {"content": b"[]"}
+            )
             answer = client.request(
                 operation.method,
                 f"/api/v1/{stage}/{name}",
@@ -71,13 +84,13 @@ def test_a_role_does_what_it_may_and_no_more(client: httpx.Client, secrets: dict
             if ROLES.index(role) >= ROLES.index(operation.role):
                 refusal(answer, 400)
             else:
-                needed = (
-                    f"'the {role}' is {role} in every project; this needs the role {operation.role} in every project."
-                )
+                needed = f"'the {role}' is {role} in every project; this needs the role {operation.role} in every project."
                 assert refusal(answer, 403).startswith(needed)
 
 
-def test_blobs_are_read_stored_and_deleted_by_role(client: httpx.Client, secrets: dict[Role, str]) -> None:
+def test_blobs_are_read_stored_and_deleted_by_role(
+    client: httpx.Client, secrets: dict[Role, str]
+) -> None:
     path = f"/api/blobs/{ABSENT}"
     assert client.get(path, headers=bearer(secrets["viewer"])).status_code == 404
     assert client.put(path, headers=bearer(secrets["viewer"])).status_code == 403
@@ -86,14 +99,20 @@ def test_blobs_are_read_stored_and_deleted_by_role(client: httpx.Client, secrets
     assert client.delete(path, headers=bearer(secrets["admin"])).status_code == 200
 
 
-def test_a_revoked_token_is_shut_out_at_once(client: httpx.Client, home: Embedded, secrets: dict[Role, str]) -> None:
+def test_a_revoked_token_is_shut_out_at_once(
+    client: httpx.Client, home: Embedded, secrets: dict[Role, str]
+) -> None:
     home.access.revoke_token(name="the viewer")
     refusal(client.get(FIND, headers=bearer(secrets["viewer"])), 401)
 
 
-def test_events_carry_the_callers_name(client: httpx.Client, home: Embedded, secrets: dict[Role, str]) -> None:
+def test_events_carry_the_callers_name(
+    client: httpx.Client, home: Embedded, secrets: dict[Role, str]
+) -> None:
     arguments = {"spec": {"project": {"name": "p"}}}
-    client.post("/api/v1/scope/declare", json=arguments, headers=bearer(secrets["editor"])).raise_for_status()
+    client.post(
+        "/api/v1/scope/declare", json=arguments, headers=bearer(secrets["editor"])
+    ).raise_for_status()
     assert home.events.history(type="ProjectDeclared")[0].actor == "the editor"
 
 
@@ -111,22 +130,35 @@ FOREIGN = {
     "a page of another port": {"Origin": "http://127.0.0.1:1"},
     "a name that leads here": {"Host": "evil.example"},
     "a name like ours": {"Host": "127.0.0.1.evil.example"},
-    "a name that leads here, with an empty password": {"Host": "evil.example", "Authorization": "Basic Og=="},
+    "a name that leads here, with an empty password": {
+        "Host": "evil.example",
+        "Authorization": "Basic Og==",
+    },
     "a broken host": {"Host": "[::1"},
     "a broken origin": {"Origin": "http://["},
 }
 
 
 @pytest.mark.parametrize("headers", FOREIGN.values(), ids=FOREIGN)
-def test_without_tokens_no_foreign_page_is_served(client: httpx.Client, headers: dict[str, str]) -> None:
+def test_without_tokens_no_foreign_page_is_served(
+    client: httpx.Client, headers: dict[str, str]
+) -> None:
     assert "Only this server's own pages" in refusal(client.get(FIND, headers=headers), 403)
 
 
 def test_without_tokens_our_own_pages_are_served(client: httpx.Client, url: str) -> None:
     assert client.get(FIND, headers={"Origin": url}).status_code == 200
-    assert client.get(FIND, headers={"Host": "localhost:1", "Origin": "http://localhost:1"}).status_code == 200
+    assert (
+        client.get(
+            FIND, headers={"Host": "localhost:1", "Origin": "http://localhost:1"}
+        ).status_code
+        == 200
+    )
 
 
 def test_a_token_is_served_from_anywhere(client: httpx.Client, secrets: dict[Role, str]) -> None:
-    headers = bearer(secrets["viewer"]) | {"Host": "treadle.example", "Origin": "https://elsewhere.example"}
+    headers = bearer(secrets["viewer"]) | {
+        "Host": "treadle.example",
+        "Origin": "https://elsewhere.example",
+    }
     assert client.get(FIND, headers=headers).status_code == 200

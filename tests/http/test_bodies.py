@@ -29,14 +29,18 @@ def test_a_blob_is_stored_found_read_and_deleted(client: httpx.Client, home: Emb
     assert not home.blobs.has(digest)
 
 
-def test_a_body_of_another_digest_is_refused_and_not_stored(client: httpx.Client, home: Embedded) -> None:
+def test_a_body_of_another_digest_is_refused_and_not_stored(
+    client: httpx.Client, home: Embedded
+) -> None:
     for digest in (digest_of(b"other"), "0" * 64, "short", digest_of(b"content").upper()):
         message = refusal(client.put(f"/api/blobs/{digest}", content=b"content"), 400)
         assert message == f"The body is not blob {digest[:12]}: its content has another digest."
     assert list(home.blobs.digests()) == []
 
 
-@pytest.mark.parametrize("digest", ["x", "%2e%2e", "..%2f..%2fsigning.key", "z" * 64, "É" * 64, "F" * 64, "0" * 63])
+@pytest.mark.parametrize(
+    "digest", ["x", "%2e%2e", "..%2f..%2fsigning.key", "z" * 64, "É" * 64, "F" * 64, "0" * 63]
+)
 def test_what_is_no_digest_reaches_no_file(client: httpx.Client, digest: str) -> None:
     for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/exists")):
         answer = client.request(method, f"/api/blobs/{digest}{path}")
@@ -78,7 +82,9 @@ def declare(home: Embedded, name: str) -> None:
         home.scope.declare(spec=ProjectSpec(project=About(name=name)))
 
 
-def read_events(client: httpx.Client, count: int, path: str, **headers: str) -> list[dict[str, str]]:
+def read_events(
+    client: httpx.Client, count: int, path: str, **headers: str
+) -> list[dict[str, str]]:
     """The first events of the stream, as fields."""
     found: list[dict[str, str]] = [{}]
     with client.stream("GET", path, headers=headers) as answer:
@@ -94,12 +100,18 @@ def read_events(client: httpx.Client, count: int, path: str, **headers: str) -> 
     return found
 
 
-def test_the_stream_delivers_events_as_the_history_tells_them(client: httpx.Client, home: Embedded) -> None:
+def test_the_stream_delivers_events_as_the_history_tells_them(
+    client: httpx.Client, home: Embedded
+) -> None:
     for name in ("a", "b", "c"):
         declare(home, name)
     found = read_events(client, 3, "/api/v1/events/stream")
-    assert [(event["id"], event["event"]) for event in found] == [(str(n), "ProjectDeclared") for n in (1, 2, 3)]
-    assert [json.loads(event["data"]) for event in found] == client.get("/api/v1/events/history").json()
+    assert [(event["id"], event["event"]) for event in found] == [
+        (str(n), "ProjectDeclared") for n in (1, 2, 3)
+    ]
+    assert [json.loads(event["data"]) for event in found] == client.get(
+        "/api/v1/events/history"
+    ).json()
 
 
 def test_the_stream_goes_on_after_what_was_seen(client: httpx.Client, home: Embedded) -> None:
@@ -107,10 +119,14 @@ def test_the_stream_goes_on_after_what_was_seen(client: httpx.Client, home: Embe
         declare(home, name)
     assert read_events(client, 1, "/api/v1/events/stream?after=2")[0]["id"] == "3"
     again = {"last-event-id": "1"}
-    assert [event["id"] for event in read_events(client, 2, "/api/v1/events/stream?after=0", **again)] == ["2", "3"]
+    assert [
+        event["id"] for event in read_events(client, 2, "/api/v1/events/stream?after=0", **again)
+    ] == ["2", "3"]
 
 
-def test_the_stream_delivers_what_happens_while_it_is_open(client: httpx.Client, home: Embedded) -> None:
+def test_the_stream_delivers_what_happens_while_it_is_open(
+    client: httpx.Client, home: Embedded
+) -> None:
     with client.stream("GET", "/api/v1/events/stream") as answer:
         declare(home, "late")
         lines = answer.iter_lines()

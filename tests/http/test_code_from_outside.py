@@ -33,8 +33,12 @@ class Attacker:
         pipeline = "@treadle.step\ndef model():\n    return 1\n"
         self.folder = write(folder / "p", pipeline, rows__csv="y\n1\n")
         declare(home, self.folder, data=labelled())
-        secret = home.access.create_token(name="laptop", user="ada", role="editor", project="p").secret
-        self.client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {secret}"}, timeout=30)
+        secret = home.access.create_token(
+            name="laptop", user="ada", role="editor", project="p"
+        ).secret
+        self.client = httpx.Client(
+            base_url=url, headers={"Authorization": f"Bearer {secret}"}, timeout=30
+        )
 
     def put(self, content: bytes) -> str:
         digest = digest_of(content)
@@ -62,11 +66,15 @@ def test_an_editor_of_one_project_runs_no_code_as_the_server(attacker: Attacker)
     code = attacker.tree("pipeline.py", attacker.evil)
     unpacked = attacker.home.settings.folder / "cache" / code
     unpacked.mkdir(parents=True)
-    (unpacked / "pipeline.py").write_bytes(attacker.evil)  # as a dataset's files lie when a job has read them
+    (unpacked / "pipeline.py").write_bytes(
+        attacker.evil
+    )  # as a dataset's files lie when a job has read them
     given = {"project": "p", "file": "pipeline.py", "datasets": {}, "parameters": {}}
     refusal(attacker.post("pipelines/start", **given, code=code), 403)
     refusal(attacker.post("pipelines/start", **given, folder=str(unpacked)), 403)
-    refusal(attacker.post("scope/declare", spec={"project": {"name": "p"}}, folder=str(unpacked)), 400)
+    refusal(
+        attacker.post("scope/declare", spec={"project": {"name": "p"}}, folder=str(unpacked)), 400
+    )
     attacker.post("training/start", project="p").raise_for_status()
     settle(attacker.home)
     assert not attacker.marker.exists()
@@ -80,12 +88,16 @@ def test_an_admin_of_one_project_runs_none_either(attacker: Attacker) -> None:
 
 
 @pytest.mark.parametrize("path", ["../", "", "/"])
-def test_a_file_outside_the_code_is_none_of_its_steps(home: Embedded, tmp_path: Path, path: str) -> None:
+def test_a_file_outside_the_code_is_none_of_its_steps(
+    home: Embedded, tmp_path: Path, path: str
+) -> None:
     from treadle.kernel.errors import NotFound
 
     folder = write(tmp_path / "p", "@treadle.step\ndef model():\n    return 1\n")
     code = home.pipelines.keep_code(folder, "pipeline.py")
-    (tmp_path / "other.py").write_text("import treadle\n@treadle.step\ndef model():\n    return 2\n")
+    (tmp_path / "other.py").write_text(
+        "import treadle\n@treadle.step\ndef model():\n    return 2\n"
+    )
     outside = str(tmp_path / "other.py") if path == "/" else f"{path}other.py"
     with pytest.raises(NotFound, match="no pipeline file"):
         home.pipelines.start(project="p", code=code, file=outside, datasets={}, parameters={})
@@ -94,18 +106,27 @@ def test_a_file_outside_the_code_is_none_of_its_steps(home: Embedded, tmp_path: 
 def test_a_request_changes_no_path_that_the_server_reads(attacker: Attacker) -> None:
     attacker.home.access.grant(user="ada", role="editor")
     (attacker.folder / "private.csv").write_text("y\n1\n")
-    spec: dict[str, Any] = {"project": {"name": "p"}, "data": {"rows": {"source": "private.csv", "label": "y"}}}
-    assert "'private.csv' is a file of the machine" in refusal(attacker.post("scope/declare", spec=spec), 403)
+    spec: dict[str, Any] = {
+        "project": {"name": "p"},
+        "data": {"rows": {"source": "private.csv", "label": "y"}},
+    }
+    assert "'private.csv' is a file of the machine" in refusal(
+        attacker.post("scope/declare", spec=spec), 403
+    )
     spec["data"]["rows"]["source"] = "rows.csv"
     spec["pipeline"] = {"file": "other.py"}
-    assert "'other.py' is a file of the machine" in refusal(attacker.post("scope/declare", spec=spec), 403)
+    assert "'other.py' is a file of the machine" in refusal(
+        attacker.post("scope/declare", spec=spec), 403
+    )
     spec["pipeline"] = {"step_timeout": "5m"}
     declared = attacker.post("scope/declare", spec=spec)
     assert declared.json()["spec"]["pipeline"]["step_timeout"] == "5m"
     assert declared.json()["folder"] == str(attacker.folder)
 
 
-def test_a_project_that_only_a_request_declared_has_no_folder_to_train_in(home: Embedded, url: str) -> None:
+def test_a_project_that_only_a_request_declared_has_no_folder_to_train_in(
+    home: Embedded, url: str
+) -> None:
     with httpx.Client(base_url=url) as client:
         spec = {"project": {"name": "q"}, "data": {"etc": {"source": "etc", "label": "y"}}}
         client.post("/api/v1/scope/declare", json={"spec": spec}).raise_for_status()

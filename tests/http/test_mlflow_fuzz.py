@@ -47,7 +47,10 @@ VALUES = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["key", "value", "step", "timestamp", "dataset", "name", "digest", "model_id"]) | TEXT,
+            st.sampled_from(
+                ["key", "value", "step", "timestamp", "dataset", "name", "digest", "model_id"]
+            )
+            | TEXT,
             inner,
             max_size=4,
         )
@@ -73,14 +76,20 @@ def filled(value: Any, run: str) -> Any:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=400)
 @given(data=st.data())
-def test_no_request_makes_the_server_fail(client: httpx.Client, run: str, data: st.DataObject) -> None:
+def test_no_request_makes_the_server_fail(
+    client: httpx.Client, run: str, data: st.DataObject
+) -> None:
     method, path, fields = data.draw(st.sampled_from(CALLS))
     body = filled(data.draw(st.fixed_dictionaries({}, optional=dict.fromkeys(fields, VALUES))), run)
     if "run_id" in fields and data.draw(st.booleans()):
         body["run_id"] = run
     place = path.replace("{", "").replace("}", "")
     if method == "GET":
-        asked = {key: str(value) for key, value in body.items() if not isinstance(value, dict | list | None)}
+        asked = {
+            key: str(value)
+            for key, value in body.items()
+            if not isinstance(value, dict | list | None)
+        }
         answer = client.request(method, f"/api/2.0/mlflow/{place}", params=asked)
     else:
         answer = client.request(method, f"/api/2.0/mlflow/{place}", json=body)
@@ -92,7 +101,9 @@ def test_no_request_makes_the_server_fail(client: httpx.Client, run: str, data: 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(
     body=st.binary(max_size=60),
-    path=st.sampled_from([path for method, path, _ in CALLS if method == "POST" and "{" not in path]),
+    path=st.sampled_from(
+        [path for method, path, _ in CALLS if method == "POST" and "{" not in path]
+    ),
 )
 def test_a_body_that_is_no_json_is_refused(client: httpx.Client, body: bytes, path: str) -> None:
     answer = client.post(f"/api/2.0/mlflow/{path}", content=body)

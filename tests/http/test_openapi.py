@@ -12,9 +12,13 @@ from treadle.http.openapi import document
 from treadle.kernel.operation import Operation, operations
 from treadle.platform.wiring import STAGES, Embedded
 
-OPERATIONS = [(stage, operation) for stage, kind in STAGES.items() for operation in operations(kind).values()]
+OPERATIONS = [
+    (stage, operation) for stage, kind in STAGES.items() for operation in operations(kind).values()
+]
 each_operation = pytest.mark.parametrize(
-    ("stage", "operation"), OPERATIONS, ids=[f"{stage}.{operation.name}" for stage, operation in OPERATIONS]
+    ("stage", "operation"),
+    OPERATIONS,
+    ids=[f"{stage}.{operation.name}" for stage, operation in OPERATIONS],
 )
 
 
@@ -48,7 +52,9 @@ def test_there_is_one_entry_per_operation_and_no_other(openapi: dict[str, Any]) 
 
 
 @each_operation
-def test_an_entry_tells_all_about_its_operation(openapi: dict[str, Any], stage: str, operation: Operation) -> None:
+def test_an_entry_tells_all_about_its_operation(
+    openapi: dict[str, Any], stage: str, operation: Operation
+) -> None:
     path = openapi["paths"][f"/api/v1/{stage}/{operation.name}"]
     assert list(path) == [operation.method.lower()]
     entry = path[operation.method.lower()]
@@ -65,7 +71,9 @@ def test_an_entry_tells_all_about_its_operation(openapi: dict[str, Any], stage: 
 
 
 def test_every_operation_has_a_route_of_its_method(home: Embedded) -> None:
-    routes = {route.path: route.methods for route in application(home).routes if isinstance(route, Route)}
+    routes = {
+        route.path: route.methods for route in application(home).routes if isinstance(route, Route)
+    }
     for stage, operation in OPERATIONS:
         methods = routes[f"/api/v1/{stage}/{operation.name}"]
         assert methods is not None

@@ -16,10 +16,28 @@ def test_no_request_that_the_document_allows_makes_the_server_fail(tmp_path: Pat
     """Twenty seconds of it; ``TREADLE_FUZZ_SECONDS=600`` for ten minutes."""
     with up(tmp_path / "home") as url:
         token = connect(url).access.create_token(name="fuzz", role="admin").secret
-        command = [str(ROOT / ".clients" / "openapi" / "bin" / "schemathesis"), "run", f"{url}/api/openapi.json"]
-        command += ["-H", f"Authorization: Bearer {token}", "--exclude-path-regex", "revoke|access/take"]
-        command += ["-c", "not_a_server_error", "--max-time", str(SECONDS), "--phases", "examples,coverage,fuzzing"]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=SECONDS + 200)
+        command = [
+            str(ROOT / ".clients" / "openapi" / "bin" / "schemathesis"),
+            "run",
+            f"{url}/api/openapi.json",
+        ]
+        command += [
+            "-H",
+            f"Authorization: Bearer {token}",
+            "--exclude-path-regex",
+            "revoke|access/take",
+        ]
+        command += [
+            "-c",
+            "not_a_server_error",
+            "--max-time",
+            str(SECONDS),
+            "--phases",
+            "examples,coverage,fuzzing",
+        ]
+        done = subprocess.run(
+            command, capture_output=True, text=True, cwd=tmp_path, timeout=SECONDS + 200
+        )
     assert done.returncode == 0, done.stdout[-6000:]
     told = re.search(r"(\d+) generated", done.stdout)
     assert told is not None and int(told.group(1)) > 500, done.stdout[-2000:]

@@ -13,7 +13,10 @@ from treadle.platform.wiring import Embedded
 
 HISTORY, FIND, CANCEL = "/api/v1/events/history", "/api/v1/jobs/find", "/api/v1/jobs/cancel"
 DECLARE = "/api/v1/scope/declare"
-SPEC = {"project": {"name": "churn"}, "requirement": [{"id": "R1", "metric": "roc_auc", "at_least": 0.5}]}
+SPEC = {
+    "project": {"name": "churn"},
+    "requirement": [{"id": "R1", "metric": "roc_auc", "at_least": 0.5}],
+}
 
 
 def test_the_pages_for_people_and_health_answer(client: httpx.Client) -> None:
@@ -42,7 +45,9 @@ def test_the_pages_for_people_and_health_answer(client: httpx.Client) -> None:
         (f"{FIND}?limit=99999999999999999999", "limit"),
     ],
 )
-def test_a_wrong_question_is_refused_by_its_field(client: httpx.Client, path: str, message: str) -> None:
+def test_a_wrong_question_is_refused_by_its_field(
+    client: httpx.Client, path: str, message: str
+) -> None:
     assert message in refusal(client.get(path), 400)
 
 
@@ -62,7 +67,9 @@ def test_a_wrong_question_is_refused_by_its_field(client: httpx.Client, path: st
         (b"[" * 100_000, "nested"),
     ],
 )
-def test_a_wrong_command_is_refused_by_its_field(client: httpx.Client, body: bytes, message: str) -> None:
+def test_a_wrong_command_is_refused_by_its_field(
+    client: httpx.Client, body: bytes, message: str
+) -> None:
     assert message.lower() in refusal(client.post(CANCEL, content=body), 400).lower()
 
 
@@ -100,7 +107,12 @@ def test_what_is_not_there_is_named(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/nope", 404), ("GET", "/api/v1/jobs/nope", 404), ("POST", FIND, 405), ("GET", CANCEL, 405)],
+    [
+        ("GET", "/nope", 404),
+        ("GET", "/api/v1/jobs/nope", 404),
+        ("POST", FIND, 405),
+        ("GET", CANCEL, 405),
+    ],
 )
 def test_a_route_that_is_not_there_says_what_there_is(
     client: httpx.Client, method: str, path: str, status: int
@@ -124,6 +136,8 @@ def test_a_broken_authorization_is_refused_politely(client: httpx.Client, value:
     assert "not valid base64 of NAME:TOKEN" in refusal(answer, 401)
 
 
-@pytest.mark.parametrize("value", [b"Basic", b"Basic " + base64.b64encode(b"no colon"), b"Bearer", b"Digest x"])
+@pytest.mark.parametrize(
+    "value", [b"Basic", b"Basic " + base64.b64encode(b"no colon"), b"Bearer", b"Digest x"]
+)
 def test_an_authorization_without_a_secret_is_as_none(client: httpx.Client, value: bytes) -> None:
     assert client.get(FIND, headers={b"Authorization": value}).status_code == 200

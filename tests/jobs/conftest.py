@@ -47,10 +47,16 @@ def queue(database: Database, events: Events, clock: ManualClock, executor: Exec
 def add(database: Database, queue: Jobs) -> Add:
     """Queues a job, in a transaction of its own."""
 
-    def add_one(kind: str = "bake", *, max_attempts: int = 3, timeout_seconds: float = 60, **payload: object) -> str:
+    def add_one(
+        kind: str = "bake", *, max_attempts: int = 3, timeout_seconds: float = 60, **payload: object
+    ) -> str:
         with database.write() as transaction:
             return queue.enqueue(
-                transaction, kind=kind, payload=payload, max_attempts=max_attempts, timeout_seconds=timeout_seconds
+                transaction,
+                kind=kind,
+                payload=payload,
+                max_attempts=max_attempts,
+                timeout_seconds=timeout_seconds,
             )
 
     return add_one

@@ -50,7 +50,9 @@ def test_the_log_is_that_of_the_newest_attempt(queue: Jobs, executor: Executor, 
     queue.release(queue.get(job=job))
     again = leased(queue)
     assert queue.log(job=job).text == ""
-    executor.start(Launch(name=again.attempt_name, arguments=[sys.executable, "-S", "-c", "print('second')"]))
+    executor.start(
+        Launch(name=again.attempt_name, arguments=[sys.executable, "-S", "-c", "print('second')"])
+    )
     eventually(lambda: executor.poll(again.attempt_name) is not None, what="the process")
     assert queue.log(job=job).text == "second\n"
 
@@ -66,13 +68,17 @@ def test_a_job_that_is_set_aside_keeps_its_log(queue: Jobs, executor: Executor, 
 LONG = "import sys; sys.stdout.buffer.write(('x' + 'é' * 600_000 + 'end').encode())"
 
 
-def test_a_long_log_is_not_over_before_its_last_piece(queue: Jobs, executor: Executor, add: Add) -> None:
+def test_a_long_log_is_not_over_before_its_last_piece(
+    queue: Jobs, executor: Executor, add: Add
+) -> None:
     job = printed(queue, executor, add, LONG + " " * 10_000)
     queue.succeed(queue.get(job=job), None)
     assert whole(queue, job)[-1].text.endswith("end")
 
 
-def test_a_letter_of_two_bytes_survives_the_end_of_a_piece(queue: Jobs, executor: Executor, add: Add) -> None:
+def test_a_letter_of_two_bytes_survives_the_end_of_a_piece(
+    queue: Jobs, executor: Executor, add: Add
+) -> None:
     job = printed(queue, executor, add, LONG + " " * 10_000)
     first = queue.log(job=job)
     rest = queue.log(job=job, offset=first.next_offset)
@@ -80,8 +86,12 @@ def test_a_letter_of_two_bytes_survives_the_end_of_a_piece(queue: Jobs, executor
     assert len(first.text + rest.text) == 600_004
 
 
-def test_bytes_that_are_no_text_are_shown_as_such(queue: Jobs, executor: Executor, add: Add) -> None:
-    job = printed(queue, executor, add, "import sys; sys.stdout.buffer.write(b'\\xff!')" + " " * 10_000)
+def test_bytes_that_are_no_text_are_shown_as_such(
+    queue: Jobs, executor: Executor, add: Add
+) -> None:
+    job = printed(
+        queue, executor, add, "import sys; sys.stdout.buffer.write(b'\\xff!')" + " " * 10_000
+    )
     assert queue.log(job=job).text == "\ufffd!"
 
 
@@ -91,6 +101,8 @@ def test_a_place_before_the_beginning_is_refused(queue: Jobs, executor: Executor
         queue.log(job=job, offset=-1)
 
 
-def test_a_place_after_the_end_is_empty(queue: Jobs, executor: Executor, add: Add, tmp_path: Path) -> None:
+def test_a_place_after_the_end_is_empty(
+    queue: Jobs, executor: Executor, add: Add, tmp_path: Path
+) -> None:
     job = printed(queue, executor, add, "flour")
     assert queue.log(job=job, offset=99) == LogChunk(text="", next_offset=99, ended=False)

@@ -17,7 +17,11 @@ SECOND = timedelta(seconds=1)
 
 
 def ends(events: Events) -> list[JobEnded]:
-    return [event for record in events.history(type="JobEnded") if isinstance(event := record.event(), JobEnded)]
+    return [
+        event
+        for record in events.history(type="JobEnded")
+        if isinstance(event := record.event(), JobEnded)
+    ]
 
 
 def test_a_job_is_queued_with_the_change_that_needs_it_or_not_at_all(
@@ -38,7 +42,12 @@ def test_an_empty_queue_leases_nothing(queue: Jobs) -> None:
 def test_a_leased_job_is_not_leased_again(queue: Jobs, add: Add) -> None:
     add(flour="rye")
     job = leased(queue, "w1")
-    assert (job.state, job.attempt, job.worker, job.payload) == ("running", 1, "w1", {"flour": "rye"})
+    assert (job.state, job.attempt, job.worker, job.payload) == (
+        "running",
+        1,
+        "w1",
+        {"flour": "rye"},
+    )
     assert queue.lease("w2") is None
 
 
@@ -71,7 +80,12 @@ def test_a_result_ends_a_job_and_is_kept(queue: Jobs, add: Add, events: Events) 
     job = leased(queue)
     assert queue.succeed(job, {"loaves": [1, 2]})
     ended = queue.get(job=job.id)
-    assert (ended.state, ended.result, ended.error, ended.ended) == ("succeeded", {"loaves": [1, 2]}, None, True)
+    assert (ended.state, ended.result, ended.error, ended.ended) == (
+        "succeeded",
+        {"loaves": [1, 2]},
+        None,
+        True,
+    )
     assert [(event.state, event.attempts) for event in ends(events)] == [("succeeded", 1)]
     assert not queue.open()
 
@@ -117,7 +131,9 @@ def test_a_late_twin_can_neither_end_fail_keep_nor_release_the_job(
     assert len(ends(events)) == 1
 
 
-def test_a_twin_from_before_a_retry_is_late_too(queue: Jobs, add: Add, silence: Callable[[str], None]) -> None:
+def test_a_twin_from_before_a_retry_is_late_too(
+    queue: Jobs, add: Add, silence: Callable[[str], None]
+) -> None:
     add(max_attempts=1)
     late = leased(queue, "lost")
     silence(late.id)
@@ -136,7 +152,9 @@ def test_a_heartbeat_keeps_the_lease(queue: Jobs, add: Add, silence: Callable[[s
     assert queue.lease("another") is None
 
 
-def test_a_lease_does_not_run_out_because_a_manual_clock_jumps(queue: Jobs, add: Add, clock: ManualClock) -> None:
+def test_a_lease_does_not_run_out_because_a_manual_clock_jumps(
+    queue: Jobs, add: Add, clock: ManualClock
+) -> None:
     add()
     leased(queue)
     clock.advance(timedelta(days=365))
@@ -158,7 +176,9 @@ def test_failures_are_retried_with_doubled_waits_then_final(
     assert queue.fail(leased(queue), "burnt")
     ended = queue.get(job=name)
     assert (ended.state, ended.error, ended.attempt) == ("failed", "burnt", 4)
-    assert [(event.state, event.error, event.attempts) for event in ends(events)] == [("failed", "burnt", 4)]
+    assert [(event.state, event.error, event.attempts) for event in ends(events)] == [
+        ("failed", "burnt", 4)
+    ]
 
 
 def test_a_final_failure_is_not_retried(queue: Jobs, add: Add) -> None:
@@ -167,12 +187,17 @@ def test_a_final_failure_is_not_retried(queue: Jobs, add: Add) -> None:
     assert (queue.get(job=name).state, queue.get(job=name).attempt) == ("failed", 1)
 
 
-def test_a_job_that_kills_each_process_is_set_aside(queue: Jobs, add: Add, clock: ManualClock) -> None:
+def test_a_job_that_kills_each_process_is_set_aside(
+    queue: Jobs, add: Add, clock: ManualClock
+) -> None:
     name = add(max_attempts=2)
     for _ in range(2):
         queue.fail(leased(queue), "ended by signal 9", lethal=True)
         clock.advance(timedelta(hours=1))
-    assert (queue.get(job=name).state, queue.get(job=name).error) == ("set aside", "ended by signal 9")
+    assert (queue.get(job=name).state, queue.get(job=name).error) == (
+        "set aside",
+        "ended by signal 9",
+    )
 
 
 def test_a_job_that_kills_each_worker_is_set_aside_and_says_how_to_go_on(
@@ -191,7 +216,9 @@ def test_a_job_that_kills_each_worker_is_set_aside_and_says_how_to_go_on(
     assert [event.state for event in ends(events)] == ["set aside"]
 
 
-def test_setting_one_job_aside_does_not_hide_the_next(queue: Jobs, add: Add, silence: Callable[[str], None]) -> None:
+def test_setting_one_job_aside_does_not_hide_the_next(
+    queue: Jobs, add: Add, silence: Callable[[str], None]
+) -> None:
     deadly = add(max_attempts=1)
     leased(queue)
     silence(deadly)
@@ -223,7 +250,9 @@ def test_a_job_that_waits_for_its_next_attempt_is_cancelled_at_once(queue: Jobs,
     assert queue.cancel(job=name).state == "cancelled"
 
 
-def test_a_running_job_is_cancelled_when_its_worker_sees_it(queue: Jobs, add: Add, events: Events) -> None:
+def test_a_running_job_is_cancelled_when_its_worker_sees_it(
+    queue: Jobs, add: Add, events: Events
+) -> None:
     add()
     job = leased(queue)
     asked = queue.cancel(job=job.id)
@@ -254,11 +283,18 @@ def test_a_cancelled_job_is_not_started_again_when_its_worker_stops(queue: Jobs,
     assert queue.get(job=job.id).state == "cancelled"
 
 
-def test_an_ended_job_is_retried_with_all_its_attempts(queue: Jobs, add: Add, clock: ManualClock) -> None:
+def test_an_ended_job_is_retried_with_all_its_attempts(
+    queue: Jobs, add: Add, clock: ManualClock
+) -> None:
     name = add(max_attempts=2)
     queue.fail(leased(queue), "no flour", final=True)
     again = queue.retry(job=name)
-    assert (again.state, again.error, again.ended_at, again.cancel_requested) == ("queued", None, None, False)
+    assert (again.state, again.error, again.ended_at, again.cancel_requested) == (
+        "queued",
+        None,
+        None,
+        False,
+    )
     queue.fail(leased(queue), "once")
     clock.advance(timedelta(hours=1))
     queue.fail(leased(queue), "twice")
@@ -281,7 +317,9 @@ def test_only_what_failed_can_be_retried(queue: Jobs, add: Add, state: str) -> N
         job = leased(queue)
         if state == "succeeded":
             queue.succeed(job, None)
-    with pytest.raises(Conflict, match=f"Job '{name}' is {state}; only a failed, cancelled or set-aside job"):
+    with pytest.raises(
+        Conflict, match=f"Job '{name}' is {state}; only a failed, cancelled or set-aside job"
+    ):
         queue.retry(job=name)
 
 
@@ -296,5 +334,7 @@ def test_jobs_are_found_newest_first_and_by_state(queue: Jobs, add: Add) -> None
 
 def test_an_absent_job_says_how_to_find_one(queue: Jobs) -> None:
     for ask in (queue.get, queue.cancel, queue.retry, queue.log):
-        with pytest.raises(NotFound, match=r"There is no job 'job_x'\. List them with: treadle jobs find"):
+        with pytest.raises(
+            NotFound, match=r"There is no job 'job_x'\. List them with: treadle jobs find"
+        ):
             ask(job="job_x")

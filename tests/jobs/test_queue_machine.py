@@ -32,7 +32,12 @@ class Queue(RuleBasedStateMachine):
         self.database = SQLite(f"sqlite:///{folder / 'jobs.db'}")
         self.database.migrate()
         self.events = Events(self.database, self.clock)
-        self.queue = Jobs(self.database, self.events, self.clock, Subprocess(f"subprocess://{folder / 'executor'}"))
+        self.queue = Jobs(
+            self.database,
+            self.events,
+            self.clock,
+            Subprocess(f"subprocess://{folder / 'executor'}"),
+        )
         self.newest: dict[str, Job] = {}
         self.ended: dict[str, str] = {}
         self.names: list[str] = []
@@ -47,7 +52,9 @@ class Queue(RuleBasedStateMachine):
     @rule(attempts=st.integers(1, 3))
     def add(self, attempts: int) -> None:
         with self.database.write() as transaction:
-            self.names.append(self.queue.enqueue(transaction, kind="bake", payload={}, max_attempts=attempts))
+            self.names.append(
+                self.queue.enqueue(transaction, kind="bake", payload={}, max_attempts=attempts)
+            )
 
     @rule(target=leases)
     def lease(self) -> Any:
@@ -102,10 +109,15 @@ class Queue(RuleBasedStateMachine):
     @rule()
     def lose_all_workers(self) -> None:
         """Their leases run out; what has attempts left may be leased again."""
-        if any(job.cancel_requested or job.attempt >= job.max_attempts for job in self.queue.find(state="running")):
+        if any(
+            job.cancel_requested or job.attempt >= job.max_attempts
+            for job in self.queue.find(state="running")
+        ):
             return
         with self.database.write() as transaction:
-            transaction.execute(table.update().where(table.c.state == "running").values(leased_until=0.0))
+            transaction.execute(
+                table.update().where(table.c.state == "running").values(leased_until=0.0)
+            )
 
     @invariant()
     def states_are_as_expected(self) -> None:

@@ -38,16 +38,21 @@ def worker(queue: Jobs, executor: Executor) -> Iterator[Worker]:
 
 
 def settle(worker: Worker) -> None:
-    worker.turn()
-    eventually(lambda: worker.turn() + (not worker.busy), what="the job to be settled")
+    worker.reconcile()
+    eventually(lambda: worker.reconcile() + (not worker.busy), what="the job to be settled")
 
 
-def test_a_process_that_dies_without_a_word_is_tried_again_and_told_of(queue: Jobs, add: Add, worker: Worker) -> None:
+def test_a_process_that_dies_without_a_word_is_tried_again_and_told_of(
+    queue: Jobs, add: Add, worker: Worker
+) -> None:
     job = add("crash")
     settle(worker)
     found = queue.get(job=job)
     assert (found.state, found.attempt) == ("queued", 1)
-    assert found.error == "Its process exited with code 3 without a result. Its log says more: treadle logs"
+    assert (
+        found.error
+        == "Its process exited with code 3 without a result. Its log says more: treadle logs"
+    )
 
 
 def test_a_job_that_keeps_killing_its_process_is_set_aside_with_its_log(
@@ -64,16 +69,20 @@ def test_a_job_that_keeps_killing_its_process_is_set_aside_with_its_log(
     assert queue.log(job=job).text == "last words\n"
 
 
-def test_a_process_that_reported_by_itself_is_believed(queue: Jobs, add: Add, worker: Worker) -> None:
+def test_a_process_that_reported_by_itself_is_believed(
+    queue: Jobs, add: Add, worker: Worker
+) -> None:
     job = add("sleep")
-    worker.turn()
+    worker.reconcile()
     assert queue.succeed(queue.get(job=job), 42)
     worker._executor.cancel(f"{job}.1")
     settle(worker)
     assert (queue.get(job=job).state, queue.get(job=job).result) == ("succeeded", 42)
 
 
-def test_a_process_that_ends_well_without_a_result_has_not_succeeded(queue: Jobs, add: Add, worker: Worker) -> None:
+def test_a_process_that_ends_well_without_a_result_has_not_succeeded(
+    queue: Jobs, add: Add, worker: Worker
+) -> None:
     job = add("quiet", max_attempts=1)
     settle(worker)
     assert queue.get(job=job).state == "set aside"
@@ -92,45 +101,51 @@ def test_a_running_job_is_cancelled_within_a_heartbeat(
 ) -> None:
     monkeypatch.setattr("treadle.jobs.worker.LEASE_SECONDS", 0.1)
     job = add("sleep")
-    worker.turn()
+    worker.reconcile()
     eventually(lambda: queue.log(job=job).text, what="the process to say something")
     queue.cancel(job=job)
-    eventually(worker.turn, what="the cancel to be seen")
+    eventually(worker.reconcile, what="the cancel to be seen")
     assert queue.get(job=job).state == "cancelled"
     assert worker._executor.poll(f"{job}.1") not in (None, 0)
     assert queue.log(job=job).ended
 
 
 def test_a_worker_that_lost_its_lease_ends_its_process_and_leaves_the_twin_alone(
-    queue: Jobs, add: Add, worker: Worker, silence: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    queue: Jobs,
+    add: Add,
+    worker: Worker,
+    silence: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("treadle.jobs.worker.LEASE_SECONDS", 0.1)
     job = add("sleep")
-    worker.turn()
+    worker.reconcile()
     silence(job)
     twin = queue.lease("another")
     assert twin is not None
-    eventually(lambda: worker.turn() and not worker.busy, what="the lost lease to be seen")
+    eventually(lambda: worker.reconcile() and not worker.busy, what="the lost lease to be seen")
     assert queue.get(job=job) == twin
     assert worker._executor.poll(f"{job}.1") not in (None, 0)
 
 
-def test_a_worker_runs_no_more_jobs_than_it_has_slots(queue: Jobs, add: Add, worker: Worker) -> None:
+def test_a_worker_runs_no_more_jobs_than_it_has_slots(
+    queue: Jobs, add: Add, worker: Worker
+) -> None:
     for _ in range(4):
         add("sleep")
-    assert worker.turn() == 2
-    assert worker.turn() == 0
+    assert worker.reconcile() == 2
+    assert worker.reconcile() == 0
     assert (len(queue.find(state="running")), len(queue.find(state="queued"))) == (2, 2)
 
 
 def test_a_worker_that_stops_gives_its_jobs_back(queue: Jobs, add: Add, worker: Worker) -> None:
     job = add("sleep", max_attempts=1)
-    worker.turn()
+    worker.reconcile()
     worker.stop()
     assert not worker.busy
     assert queue.get(job=job).state == "queued"
     assert worker._executor.poll(f"{job}.1") is not None
-    worker.turn()
+    worker.reconcile()
     assert (queue.get(job=job).state, queue.get(job=job).attempt) == ("running", 2)
 
 
@@ -146,22 +161,29 @@ def test_a_failed_job_that_is_retried_runs_again(queue: Jobs, add: Add, worker: 
 def test_a_program_that_cannot_be_started_fails_its_job_not_the_worker(
     queue: Jobs, add: Add, executor: Subprocess
 ) -> None:
-    absent = Worker("w", queue, executor, lambda job: Launch(name=job.attempt_name, arguments=["/no/such/program"]))
+    absent = Worker(
+        "w",
+        queue,
+        executor,
+        lambda job: Launch(name=job.attempt_name, arguments=["/no/such/program"]),
+    )
     job = add("sleep", max_attempts=1)
-    absent.turn()
-    absent.turn()
+    absent.reconcile()
+    absent.reconcile()
     assert queue.get(job=job).ended
 
 
 def test_draining_ends_when_nothing_is_left(queue: Jobs, add: Add, worker: Worker) -> None:
     for _ in range(3):
         add("crash", max_attempts=1)
-    worker.drain(timeout_seconds=20, turn=lambda: 0)
+    worker.drain(timeout_seconds=20, reconcile=lambda: 0)
     assert len(queue.find(state="set aside")) == 3
     assert not queue.open()
 
 
-def test_the_process_of_a_job_reports_its_own_error(open_home: Callable[..., Embedded], tmp_path: Path) -> None:
+def test_the_process_of_a_job_reports_its_own_error(
+    open_home: Callable[..., Embedded], tmp_path: Path
+) -> None:
     home = open_home(executor=f"subprocess://{tmp_path / 'executor'}")
     with home.database.write() as transaction:
         job = home.jobs.enqueue(transaction, kind="fly", payload={})
@@ -188,10 +210,10 @@ def test_a_start_that_may_succeed_later_is_tried_again(
     executor = Recovering(f"subprocess://{tmp_path / 'recovering'}")
     worker = Worker("w", queue, executor, launch)
     job = add("crash", max_attempts=2)
-    worker.turn()
+    worker.reconcile()
     assert queue.get(job=job).state == "queued"
     clock.advance(timedelta(minutes=1))
-    worker.turn()
+    worker.reconcile()
     assert queue.get(job=job).state == "running"
     settle(worker)
     executor.close()

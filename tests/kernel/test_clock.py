@@ -37,7 +37,10 @@ def test_another_process_sees_and_moves_the_time(tmp_path: Path) -> None:
         "clock.advance(timedelta(days=3))"
     )
     seen = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "clock")], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, str(tmp_path / "clock")],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert seen.stdout.strip() == NOON.isoformat()
     assert clock.now() == NOON + timedelta(days=3)
@@ -63,7 +66,11 @@ def test_the_system_clock_is_aware_and_in_utc() -> None:
     assert SystemClock().now().utcoffset() == timedelta(0)
 
 
-@given(st.datetimes(min_value=datetime(1900, 1, 1), max_value=datetime(2200, 1, 1), timezones=st.just(UTC)))
+@given(
+    st.datetimes(
+        min_value=datetime(1900, 1, 1), max_value=datetime(2200, 1, 1), timezones=st.just(UTC)
+    )
+)
 def test_moments_survive_as_micros(moment: datetime) -> None:
     assert from_micros(to_micros(moment)) == moment
 

@@ -53,7 +53,10 @@ wheels = st.builds(
         ({**HUB, "spare": {"nmae": "x"}}, "Unknown field 'spare.nmae'. Did you mean 'name'?"),
         ({"hub": {}}, "Field 'hub.name' is missing."),
         ({}, "Field 'hub' is missing."),
-        ({**HUB, "spokes": [{"name": "a", "length": "long"}]}, "Field 'spokes[0].length': Expected `int`, got `str`."),
+        (
+            {**HUB, "spokes": [{"name": "a", "length": "long"}]},
+            "Field 'spokes[0].length': Expected `int`, got `str`.",
+        ),
         ({**HUB, "spokes": {}}, "Field 'spokes': Expected `array`, got `object`."),
         ({**HUB, "colour": "blue"}, "Field 'colour': there is no 'blue'. Known: green, red."),
         ([], "Expected `object`, got `array`."),
@@ -126,4 +129,6 @@ def test_an_entity_cannot_be_changed_only_replaced() -> None:
 def test_text_is_a_number_only_where_it_is_asked_for() -> None:
     with pytest.raises(Invalid, match="Field 'length': Expected `int`, got `str`"):
         from_plain({"name": "a", "length": "7"}, Spoke)
-    assert from_plain({"name": "a", "length": "7"}, Spoke, strict=False) == Spoke(name="a", length=7)
+    assert from_plain({"name": "a", "length": "7"}, Spoke, strict=False) == Spoke(
+        name="a", length=7
+    )

@@ -15,7 +15,11 @@ from treadle.kernel.errors import (
     missing_extra,
 )
 
-KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, TreadleError)]
+KINDS = [
+    kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, TreadleError)
+]
 
 
 def test_the_near_miss_is_named() -> None:
@@ -64,7 +68,12 @@ def test_only_what_may_pass_says_that_retrying_helps() -> None:
 
 
 def test_each_kind_has_its_status() -> None:
-    assert (NotFound.status, Conflict.status, Busy.status, Unavailable.status) == (404, 409, 429, 503)
+    assert (NotFound.status, Conflict.status, Busy.status, Unavailable.status) == (
+        404,
+        409,
+        429,
+        503,
+    )
 
 
 def test_a_missing_extra_says_how_to_install_it() -> None:

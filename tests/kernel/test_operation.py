@@ -49,7 +49,11 @@ def test_a_marked_method_is_called_as_any_other() -> None:
 
 
 def test_what_is_not_given_is_the_default() -> None:
-    assert BAKE.bind({"loaf": {"flour": "rye"}}) == {"loaf": Loaf(flour="rye"), "count": 1, "note": None}
+    assert BAKE.bind({"loaf": {"flour": "rye"}}) == {
+        "loaf": Loaf(flour="rye"),
+        "count": 1,
+        "note": None,
+    }
     assert SHELF.bind({}) == {"limit": 10, "warm": False}
 
 
@@ -58,7 +62,10 @@ def test_what_is_not_given_is_the_default() -> None:
     [
         ({}, "Field 'loaf' is missing."),
         ({"loaf": {"flour": "rye"}, "cuont": 2}, "Unknown field 'cuont'. Did you mean 'count'?"),
-        ({"loaf": {"flour": "rye", "gramms": 2}}, "Unknown field 'loaf.gramms'. Did you mean 'grams'?"),
+        (
+            {"loaf": {"flour": "rye", "gramms": 2}},
+            "Unknown field 'loaf.gramms'. Did you mean 'grams'?",
+        ),
         ({"loaf": {"flour": "rye"}, "count": "2"}, "Field 'count': Expected `int`, got `str`."),
         ({"loaf": {"flour": "rye"}, "count": True}, "Field 'count': Expected `int`, got `bool`."),
         ({"loaf": {"flour": "rye"}, "count": None}, "Field 'count': Expected `int`, got `null`."),

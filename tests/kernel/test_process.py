@@ -13,7 +13,7 @@ import pytest
 from tests.kernel.eventually import eventually
 from treadle.kernel import process
 from treadle.kernel.errors import Conflict
-from treadle.kernel.process import Kept, hold, holder
+from treadle.kernel.process import SupervisedProcess, hold, holder
 
 HOLDER = """
 import os, signal, sys, time
@@ -62,12 +62,16 @@ def start() -> Iterator[Callable[[list[str]], "subprocess.Popen[str]"]]:
 
 
 @pytest.fixture
-def keep(tmp_path: Path, lock: Path) -> Iterator[Callable[[list[str]], Kept]]:
-    made: list[Kept] = []
+def keep(tmp_path: Path, lock: Path) -> Iterator[Callable[[list[str]], SupervisedProcess]]:
+    made: list[SupervisedProcess] = []
 
-    def keep_one(arguments: list[str]) -> Kept:
+    def keep_one(arguments: list[str]) -> SupervisedProcess:
         log = tmp_path / "logs" / "wheel.log"
-        made.append(Kept("wheel", arguments, lock=lock, log=log, environment=lambda: {"COLOUR": "blue"}))
+        made.append(
+            SupervisedProcess(
+                "wheel", arguments, lock=lock, log=log, environment=lambda: {"COLOUR": "blue"}
+            )
+        )
         return made[-1]
 
     yield keep_one
@@ -98,7 +102,8 @@ def test_a_held_lock_is_refused_naming_the_holder(
     with pytest.raises(Conflict) as refused:
         hold(lock, what="The home '/h'")
     assert (
-        refused.value.message == f"The home '/h' is in use by another process (pid {child.pid}). Stop that one first."
+        refused.value.message
+        == f"The home '/h' is in use by another process (pid {child.pid}). Stop that one first."
     )
 
 
@@ -125,7 +130,7 @@ def test_asking_who_holds_a_lock_hinders_nobody_from_holding_it(
 
 
 def test_a_kept_process_is_started_once_with_its_environment_and_log(
-    tmp_path: Path, lock: Path, keep: Callable[[list[str]], Kept]
+    tmp_path: Path, lock: Path, keep: Callable[[list[str]], SupervisedProcess]
 ) -> None:
     kept = keep(run_holder(lock))
     assert kept.pid is None
@@ -137,7 +142,9 @@ def test_a_kept_process_is_started_once_with_its_environment_and_log(
     assert kept.starts == 1
 
 
-def test_a_killed_process_is_started_again(lock: Path, keep: Callable[[list[str]], Kept]) -> None:
+def test_a_killed_process_is_started_again(
+    lock: Path, keep: Callable[[list[str]], SupervisedProcess]
+) -> None:
     kept = keep(run_holder(lock))
     kept.tend()
     first = eventually(lambda: holder(lock), what="the first")
@@ -148,17 +155,25 @@ def test_a_killed_process_is_started_again(lock: Path, keep: Callable[[list[str]
     assert kept.starts == 2
 
 
-def test_a_process_that_dies_at_once_is_started_with_growing_waits(keep: Callable[[list[str]], Kept]) -> None:
+def test_a_process_that_dies_at_once_is_started_with_growing_waits(
+    keep: Callable[[list[str]], SupervisedProcess],
+) -> None:
     kept, starts = keep([sys.executable, "-S", "-c", "raise SystemExit(1)"]), list[float]()
     while len(starts) < 4:
         if eventually(kept.tend, what="another start"):
             starts.append(time.monotonic())
     waits = [later - earlier for earlier, later in pairwise(starts)]
-    assert [wait >= least for wait, least in zip(waits, (0.1, 0.2, 0.4), strict=True)] == [True, True, True]
+    assert [wait >= least for wait, least in zip(waits, (0.1, 0.2, 0.4), strict=True)] == [
+        True,
+        True,
+        True,
+    ]
 
 
 def test_what_somebody_else_started_is_adopted_not_doubled(
-    lock: Path, keep: Callable[[list[str]], Kept], start: Callable[[list[str]], "subprocess.Popen[str]"]
+    lock: Path,
+    keep: Callable[[list[str]], SupervisedProcess],
+    start: Callable[[list[str]], "subprocess.Popen[str]"],
 ) -> None:
     other = start(run_holder(lock))
     kept = keep(run_holder(lock))
@@ -170,7 +185,9 @@ def test_what_somebody_else_started_is_adopted_not_doubled(
     assert kept.pid not in (None, other.pid)
 
 
-def test_two_keepers_end_up_with_one_process(tmp_path: Path, lock: Path, keep: Callable[[list[str]], Kept]) -> None:
+def test_two_keepers_end_up_with_one_process(
+    tmp_path: Path, lock: Path, keep: Callable[[list[str]], SupervisedProcess]
+) -> None:
     one, other = keep(run_holder(lock)), keep(run_holder(lock))
     one.tend()
     other.tend()
@@ -184,7 +201,9 @@ def test_two_keepers_end_up_with_one_process(tmp_path: Path, lock: Path, keep: C
     assert logged(tmp_path).count("held by") == 1
 
 
-def test_stop_ends_the_process_and_lets_go_of_the_lock(lock: Path, keep: Callable[[list[str]], Kept]) -> None:
+def test_stop_ends_the_process_and_lets_go_of_the_lock(
+    lock: Path, keep: Callable[[list[str]], SupervisedProcess]
+) -> None:
     kept = keep(run_holder(lock))
     kept.tend()
     eventually(lambda: holder(lock), what="the process")
@@ -193,7 +212,9 @@ def test_stop_ends_the_process_and_lets_go_of_the_lock(lock: Path, keep: Callabl
     kept.stop()
 
 
-def test_a_process_that_will_not_end_is_killed(tmp_path: Path, lock: Path, keep: Callable[[list[str]], Kept]) -> None:
+def test_a_process_that_will_not_end_is_killed(
+    tmp_path: Path, lock: Path, keep: Callable[[list[str]], SupervisedProcess]
+) -> None:
     kept = keep(run_holder(lock, "deaf"))
     kept.tend()
     pid = eventually(lambda: holder(lock), what="the process")
@@ -205,7 +226,9 @@ def test_a_process_that_will_not_end_is_killed(tmp_path: Path, lock: Path, keep:
 
 
 def test_an_adopted_process_can_be_stopped(
-    lock: Path, keep: Callable[[list[str]], Kept], start: Callable[[list[str]], "subprocess.Popen[str]"]
+    lock: Path,
+    keep: Callable[[list[str]], SupervisedProcess],
+    start: Callable[[list[str]], "subprocess.Popen[str]"],
 ) -> None:
     other = start(run_holder(lock))
     keep(run_holder(lock)).stop()

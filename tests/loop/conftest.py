@@ -29,30 +29,61 @@ class Wheel:
         self.clock.set(START)
         self.declare()
 
-    def declare(self, *, approve: bool = False, name: str = "p", steps: list[str] | None = None, **policy: Any) -> None:
+    def declare(
+        self,
+        *,
+        approve: bool = False,
+        name: str = "p",
+        steps: list[str] | None = None,
+        **policy: Any,
+    ) -> None:
         policy = {"when": ["drift", "missed requirement"], "cooldown": "0s", **policy}
         rollout = RolloutPolicy(approve=["production"] if approve else [], steps=steps or ["100%"])
-        declare(self.platform, self._folder, name=name, retrain=RetrainPolicy(**policy), rollout=rollout)
+        declare(
+            self.platform, self._folder, name=name, retrain=RetrainPolicy(**policy), rollout=rollout
+        )
 
     def happens(self, event: Event, *, cause: int | None = None) -> int:
         with self.platform.database.write() as transaction, acting(cause=cause):
             return self.platform.events.append(transaction, event)
 
     def drift(self, endpoint: str = "p", *, project: str = "p") -> Event:
-        window: dict[str, Any] = {"endpoint": endpoint, "project": project, "version": "p:1", "start": self.clock.now()}
+        window: dict[str, Any] = {
+            "endpoint": endpoint,
+            "project": project,
+            "version": "p:1",
+            "start": self.clock.now(),
+        }
         return DriftFound(**window, columns=["x"], strongest="x", psi=0.4)
 
-    def drifts(self, endpoint: str = "p", *, project: str = "p", cause: int | None = None) -> LoopDecision:
+    def drifts(
+        self, endpoint: str = "p", *, project: str = "p", cause: int | None = None
+    ) -> LoopDecision:
         """Drift is found, and the loop decides about it."""
         return self.decided(self.drift(endpoint, project=project), cause=cause)
 
     def misses(self) -> LoopDecision:
-        window: dict[str, Any] = {"endpoint": "p", "project": "p", "version": "p:1", "start": self.clock.now()}
-        facts: dict[str, Any] = {"requirement": "R1", "metric": "roc_auc", "value": 0.5, "bound": "roc_auc ≥ 0.6"}
+        window: dict[str, Any] = {
+            "endpoint": "p",
+            "project": "p",
+            "version": "p:1",
+            "start": self.clock.now(),
+        }
+        facts: dict[str, Any] = {
+            "requirement": "R1",
+            "metric": "roc_auc",
+            "value": 0.5,
+            "bound": "roc_auc ≥ 0.6",
+        }
         return self.decided(RequirementMissed(**window, **facts))
 
     def ages(self) -> LoopDecision:
-        window: dict[str, Any] = {"endpoint": "p", "project": "p", "version": "p:1", "start": self.clock.now()}
+        window: dict[str, Any] = {
+            "endpoint": "p",
+            "project": "p",
+            "version": "p:1",
+            "start": self.clock.now(),
+        }
         return self.decided(ModelStale(**window, age_days=40.0))
 
     def decided(self, event: Event, *, cause: int | None = None) -> LoopDecision:
@@ -75,8 +106,19 @@ class Wheel:
 
     def verdict(self, name: str = "a", *, project: str = "p") -> str:
         """A verdict that passed."""
-        row = {"id": f"verdict_{name}", "run": f"run_{name}", "project": project, "package": name * 64}
-        row |= {"holdout": "h" * 64, "job": "job", "state": "given", "outcome": "passed", "actor": "test"}
+        row = {
+            "id": f"verdict_{name}",
+            "run": f"run_{name}",
+            "project": project,
+            "package": name * 64,
+        }
+        row |= {
+            "holdout": "h" * 64,
+            "job": "job",
+            "state": "given",
+            "outcome": "passed",
+            "actor": "test",
+        }
         with self.platform.database.write() as transaction:
             values = {"reason": "", "rows": 500, "findings": "[]", "at": self.clock.now()}
             transaction.execute(evaluations.insert().values(**row, **values))

@@ -23,7 +23,10 @@ def test_a_missed_requirement_and_an_old_model_start_trainings_too(wheel: Wheel)
 def test_a_trigger_that_is_not_declared_brakes(wheel: Wheel) -> None:
     wheel.declare(when=["missed requirement"])
     decision = wheel.drifts()
-    assert (decision.outcome, decision.reason) == ("braked", "'drift' is not among the declared triggers")
+    assert (decision.outcome, decision.reason) == (
+        "braked",
+        "'drift' is not among the declared triggers",
+    )
     wheel.declare(when=["drift"])
     assert wheel.misses().reason == "'missed requirement' is not among the declared triggers"
     assert wheel.trainings() == 0
@@ -94,7 +97,10 @@ def test_a_chain_of_causes_that_is_too_long_brakes(wheel: Wheel) -> None:
     cause = wheel.platform.events.last_number()
     shallow, deep = wheel.drifts(cause=cause), wheel.drifts(cause=wheel.drifts(cause=cause).event)
     assert shallow.outcome == "acted"
-    assert (deep.outcome, deep.reason) == ("braked", "the chain of causes is 2 long, the limit is 2")
+    assert (deep.outcome, deep.reason) == (
+        "braked",
+        "the chain of causes is 2 long, the limit is 2",
+    )
 
 
 @pytest.mark.parametrize("approve, steps", [(True, ["100%"]), (False, ["10%", "100%"])])
@@ -115,5 +121,7 @@ def test_an_endpoint_that_is_not_the_models_own_retrains_nothing(wheel: Wheel) -
     version = wheel.version()
     wheel.loop.react()
     wheel.platform.delivery.deploy(version=version, endpoint="frozen")
-    assert wheel.drifts("frozen").reason == "endpoint 'frozen' is not the one that is kept up to date"
+    assert (
+        wheel.drifts("frozen").reason == "endpoint 'frozen' is not the one that is kept up to date"
+    )
     assert wheel.drifts("p").outcome == "acted"

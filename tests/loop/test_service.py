@@ -38,10 +38,15 @@ def test_one_event_starts_one_training_however_often_it_is_seen(wheel: Wheel) ->
     assert wheel.trainings() == 1
     assert len(wheel.platform.pipelines.find()) == 1
     again = next(decision for decision in wheel.loop.decisions() if decision.event == event)
-    assert (again.outcome, again.reason) == ("nothing to do", "this event has started a training already")
+    assert (again.outcome, again.reason) == (
+        "nothing to do",
+        "this event has started a training already",
+    )
 
 
-def test_one_verdict_makes_one_version_and_one_rollout_however_often_it_is_seen(wheel: Wheel) -> None:
+def test_one_verdict_makes_one_version_and_one_rollout_however_often_it_is_seen(
+    wheel: Wheel,
+) -> None:
     decision = wheel.decided(judged(wheel, "passed"))
     assert decision.reason == "registered p:1"
     for _ in range(3):
@@ -91,7 +96,9 @@ def test_a_rule_that_fails_says_why_and_lets_the_next_event_through(wheel: Wheel
     assert wheel.drifts().outcome == "acted"
 
 
-def test_a_pipeline_that_cannot_be_read_fails_the_decision_and_not_the_loop(wheel: Wheel, tmp_path: Path) -> None:
+def test_a_pipeline_that_cannot_be_read_fails_the_decision_and_not_the_loop(
+    wheel: Wheel, tmp_path: Path
+) -> None:
     (tmp_path / "project" / "pipeline.py").write_bytes(b"# caf\xe9\n")
     assert wheel.drifts().outcome == "failed"
     assert wheel.loop.react() == 0
@@ -102,7 +109,9 @@ class Away(TrainingService):
 
     failures = 1
 
-    def start(self, *, project: str, name: str = "", parameters: dict[str, Any] | None = None) -> Training:
+    def start(
+        self, *, project: str, name: str = "", parameters: dict[str, Any] | None = None
+    ) -> Training:
         if self.failures:
             self.failures -= 1
             raise Unavailable("The store does not answer.")
@@ -114,7 +123,16 @@ def test_what_may_succeed_later_is_tried_again(wheel: Wheel) -> None:
     home = wheel.platform
     base = (home.database, home.events)
     training = Away(*base, home.scope, home.data, home.tracking, home.pipelines)
-    loop = Loop(*base, home.clock, home.scope, training, home.evaluation, home.registry, home.delivery, home.monitoring)
+    loop = Loop(
+        *base,
+        home.clock,
+        home.scope,
+        training,
+        home.evaluation,
+        home.registry,
+        home.delivery,
+        home.monitoring,
+    )
     wheel.loop = loop
     event = wheel.happens(wheel.drift())
     for _ in range(3):
@@ -138,7 +156,11 @@ def test_a_schedule_fires_once_when_its_moment_has_passed(wheel: Wheel) -> None:
         wheel.pass_time(minutes=7)
     (due,) = wheel.platform.events.history(type="ScheduleDue")
     (decision,) = wheel.loop.decisions()
-    assert (decision.event, decision.rule, decision.outcome) == (due.number, "retrain on schedule", "acted")
+    assert (decision.event, decision.rule, decision.outcome) == (
+        due.number,
+        "retrain on schedule",
+        "acted",
+    )
 
 
 def test_moments_that_were_slept_through_fire_once(wheel: Wheel) -> None:
@@ -156,7 +178,9 @@ def test_a_schedule_fires_every_day_at_its_moment(wheel: Wheel) -> None:
         wheel.loop.react()
         wheel.pass_time(hours=1)
     wheel.loop.react()
-    fired = [record.at.strftime("%a %H") for record in wheel.platform.events.history(type="ScheduleDue")]
+    fired = [
+        record.at.strftime("%a %H") for record in wheel.platform.events.history(type="ScheduleDue")
+    ]
     assert fired == ["Mon 03", "Tue 03", "Wed 03"]
 
 
@@ -176,8 +200,10 @@ def test_a_schedule_that_is_declared_now_does_not_fire_for_the_past(wheel: Wheel
 
 
 def test_a_wheel_that_has_not_turned_waits_for_nobody(wheel: Wheel) -> None:
-    found = wheel.loop.wheel(project="p")
-    assert (found.training, found.verdict, found.rollout, found.champion, found.window) == (None,) * 5
+    found = wheel.loop.status(project="p")
+    assert (found.training, found.verdict, found.rollout, found.champion, found.window) == (
+        None,
+    ) * 5
     assert (found.waiting, found.endpoints, found.decisions) == ([], [], [])
     assert [(status.id, status.met) for status in found.requirements] == [("R1", None)]
 
@@ -187,14 +213,14 @@ def test_the_wheel_says_what_waits_for_whom(wheel: Wheel) -> None:
     wheel.version()
     wheel.loop.react()
     training = wheel.platform.training.start(project="p")
-    assert wheel.loop.wheel(project="p").waiting == [
+    assert wheel.loop.status(project="p").waiting == [
         "p:1 waits for an approver: treadle approve p:1",
         f"training {training.run} waits for its pipeline {training.pipeline}",
     ]
     wheel.platform.registry.approve(model="p", number=1)
     wheel.platform.delivery.reconcile()
     wheel.end_trainings()
-    found = wheel.loop.wheel(project="p")
+    found = wheel.loop.status(project="p")
     assert found.waiting == []
     assert found.champion is not None
     assert found.champion.ref == "p:1"
@@ -215,24 +241,28 @@ def test_a_version_waits_while_another_ones_rollout_is_paused(wheel: Wheel) -> N
         "braked",
         "another rollout is under way; p:3 follows when that has ended",
     )
-    assert wheel.loop.wheel(project="p").waiting == ["p:2 is paused at step '10%' of p: treadle rollout resume p"]
+    assert wheel.loop.status(project="p").waiting == [
+        "p:2 is paused at step '10%' of p: treadle rollout resume p"
+    ]
 
 
 def test_the_wheel_shows_its_newest_decisions_first(wheel: Wheel) -> None:
     first, second = wheel.drifts(), wheel.drifts()
-    assert wheel.loop.wheel(project="p").decisions == [second, first]
+    assert wheel.loop.status(project="p").decisions == [second, first]
 
 
 def test_the_wheel_of_one_project_shows_nothing_of_anothers(wheel: Wheel) -> None:
     wheel.declare(name="q")
     decision = wheel.drifts()
-    assert wheel.loop.wheel(project="p").decisions == [decision]
-    other = wheel.loop.wheel(project="q")
+    assert wheel.loop.status(project="p").decisions == [decision]
+    other = wheel.loop.status(project="q")
     assert other.decisions == []
     assert [record.body["project"] for record in other.recent] == ["q"]
 
 
-def test_a_whole_turn_repeated_after_a_crash_judges_once(open_home: Callable[..., Embedded], tmp_path: Path) -> None:
+def test_a_whole_turn_repeated_after_a_crash_judges_once(
+    open_home: Callable[..., Embedded], tmp_path: Path
+) -> None:
     platform = open_home(target="memory:", manual_clock=True)
     declare(platform, write(tmp_path / "p", TRAINING, rows__csv="y\n1\n"), data=labelled())
     platform.training.start(project="p")
@@ -247,7 +277,9 @@ def test_a_whole_turn_repeated_after_a_crash_judges_once(open_home: Callable[...
 def test_an_event_that_cannot_be_read_is_told_and_stops_nobody(wheel: Wheel) -> None:
     poison = wheel.happens(wheel.drift())
     with wheel.platform.database.write() as transaction:
-        transaction.execute(events.update().where(events.c.number == poison).values(body='{"from": "another age"}'))
+        transaction.execute(
+            events.update().where(events.c.number == poison).values(body='{"from": "another age"}')
+        )
     after = wheel.drifts()
     assert after.outcome == "acted"
     (told,) = [decision for decision in wheel.loop.decisions() if decision.event == poison]
@@ -261,5 +293,7 @@ def test_one_stage_in_trouble_stops_no_other(wheel: Wheel, monkeypatch: pytest.M
 
     monkeypatch.setattr(wheel.platform.pipelines, "reconcile", broken)
     event = wheel.happens(wheel.drift())
-    wheel.platform.turn()
-    assert [decision.outcome for decision in wheel.loop.decisions() if decision.event == event] == ["acted"]
+    wheel.platform.reconcile()
+    assert [decision.outcome for decision in wheel.loop.decisions() if decision.event == event] == [
+        "acted"
+    ]

@@ -39,12 +39,16 @@ def normal(random: np.random.Generator, rows: int) -> NDArray[Any]:
     return random.normal(size=rows)
 
 
-def alarms(draw: Draw, reference: int, current: int, *, columns: int = 1, effect: float = 0.0) -> float:
+def alarms(
+    draw: Draw, reference: int, current: int, *, columns: int = 1, effect: float = 0.0
+) -> float:
     """The share of trials in which any column is called drifted although nothing moved."""
     random = np.random.default_rng(7)
     found = 0
     for _ in range(TRIALS // columns):
-        before = {str(column): reference_profile(draw(random, reference)) for column in range(columns)}
+        before = {
+            str(column): reference_profile(draw(random, reference)) for column in range(columns)
+        }
         now = {name: bins.count(draw(random, current)) for name, bins in before.items()}
         found += any(column.drifted for column in compare(before, now, effect=effect))
     return found / (TRIALS // columns)
@@ -52,10 +56,14 @@ def alarms(draw: Draw, reference: int, current: int, *, columns: int = 1, effect
 
 def highest(trials: int) -> float:
     """The largest rate that a nominal one shows in so many trials, up to one time in a thousand."""
-    return FALSE_DISCOVERY_RATE + 3.1 * float(np.sqrt(FALSE_DISCOVERY_RATE * (1 - FALSE_DISCOVERY_RATE) / trials))
+    return FALSE_DISCOVERY_RATE + 3.1 * float(
+        np.sqrt(FALSE_DISCOVERY_RATE * (1 - FALSE_DISCOVERY_RATE) / trials)
+    )
 
 
-@pytest.mark.parametrize(("reference", "current"), [(2000, 100), (2000, 500), (500, 500), (1000, 1000)])
+@pytest.mark.parametrize(
+    ("reference", "current"), [(2000, 100), (2000, 500), (500, 500), (1000, 1000)]
+)
 @pytest.mark.parametrize("draw", [normal, spike, holed, categories(2), categories(5), categories(20), rare_categories],
                          ids=["normal", "spike", "holed", "2", "5", "20", "rare"])  # fmt: skip
 def test_false_alarms_stay_under_the_nominal_rate(draw: Draw, reference: int, current: int) -> None:
@@ -72,9 +80,14 @@ def test_a_distribution_that_moved_is_found(current: int) -> None:
     random = np.random.default_rng(3)
     before = {name: profile(random.normal(size=2000)) for name in ("moved", "a", "b")}
     colours = profile(categories(4)(random, 2000))
-    now = {name: bins.count(random.normal(loc=name == "moved", size=current)) for name, bins in before.items()}
+    now = {
+        name: bins.count(random.normal(loc=name == "moved", size=current))
+        for name, bins in before.items()
+    }
     now["colour"] = colours.count(np.array(["c0", "c1", "new"] * current, dtype=object))
-    found = {column.column: column for column in compare(before | {"colour": colours}, now, effect=0.1)}
+    found = {
+        column.column: column for column in compare(before | {"colour": colours}, now, effect=0.1)
+    }
     assert {name for name, column in found.items() if column.drifted} == {"moved", "colour"}
     assert found["moved"].psi > 0.5
     assert found["moved"].p < 0.001
@@ -90,7 +103,9 @@ def test_a_column_that_goes_missing_is_found() -> None:
 def test_a_significant_move_of_no_effect_is_not_drift() -> None:
     random = np.random.default_rng(3)
     before = {"a": profile(random.normal(size=200_000))}
-    (found,) = compare(before, {"a": before["a"].count(random.normal(0.05, size=200_000))}, effect=0.1)
+    (found,) = compare(
+        before, {"a": before["a"].count(random.normal(0.05, size=200_000))}, effect=0.1
+    )
     assert found.p < 0.001
     assert not found.drifted
 
@@ -98,7 +113,9 @@ def test_a_significant_move_of_no_effect_is_not_drift() -> None:
 def test_columns_without_rows_or_reference_are_left_out() -> None:
     random = np.random.default_rng(3)
     bins = profile(random.normal(size=100))
-    assert compare({"a": bins, "b": bins}, {"a": bins.count(np.empty(0)), "c": bins}, effect=0.1) == []
+    assert (
+        compare({"a": bins, "b": bins}, {"a": bins.count(np.empty(0)), "c": bins}, effect=0.1) == []
+    )
 
 
 @pytest.mark.parametrize("degrees", [1, 2, 3, 5, 10, 20, 31])

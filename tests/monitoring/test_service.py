@@ -23,7 +23,10 @@ FOUND = ("DriftFound", "RequirementMissed", "LabelsMissing", "ModelStale")
 def inputs(count: int, seed: int, shift: float = 0.0) -> list[dict[str, Any]]:
     random = np.random.default_rng(seed)
     colours = random.choice(["red", "green", "blue"], count).tolist()
-    return [{"colour": c, "size": s} for c, s in zip(colours, random.normal(shift, size=count).tolist(), strict=True)]
+    return [
+        {"colour": c, "size": s}
+        for c, s in zip(colours, random.normal(shift, size=count).tolist(), strict=True)
+    ]
 
 
 def reference() -> bytes:
@@ -58,7 +61,11 @@ def day(
     random = np.random.default_rng(seed)
     even = random.random(count)
     ids = desk.answer(
-        "champion", count, inputs=inputs(count, seed, shift), score=score or (lambda n: float(even[n])), **more
+        "champion",
+        count,
+        inputs=inputs(count, seed, shift),
+        score=score or (lambda n: float(even[n])),
+        **more,
     )
     desk.clock.advance(timedelta(days=1))
     return ids
@@ -81,7 +88,12 @@ def test_a_quiet_day_is_measured_once_and_tells_nothing(open_home: Open) -> None
     assert desk.platform.monitoring.reconcile() == 0
     (window,) = desk.platform.monitoring.windows(endpoint="p")
     assert (window.start, window.end) == (start, start + timedelta(days=1))
-    assert (window.rows, window.errors, window.champion, window.state) == (300, 0, "p:1", "measured")
+    assert (window.rows, window.errors, window.champion, window.state) == (
+        300,
+        0,
+        "p:1",
+        "measured",
+    )
     assert window.latency_ms_p99 == 1.0
     assert {column.column for column in window.drift} == {"colour", "size", "prediction"}
     assert told(desk) == []
@@ -93,7 +105,12 @@ def test_days_that_were_slept_through_are_each_measured(open_home: Open) -> None
     day(desk, 20)
     desk.clock.advance(timedelta(days=2, hours=5))
     assert desk.platform.monitoring.reconcile() == 4
-    assert [window.rows for window in desk.platform.monitoring.windows(endpoint="p")] == [0, 0, 20, 10]
+    assert [window.rows for window in desk.platform.monitoring.windows(endpoint="p")] == [
+        0,
+        0,
+        20,
+        10,
+    ]
 
 
 def test_drift_is_found_and_names_the_strongest_column(open_home: Open) -> None:
@@ -151,7 +168,9 @@ def test_performance_is_joined_with_labels_when_they_are_due(open_home: Open) ->
     desk.clock.advance(timedelta(days=2))
     desk.label(dict(zip(ids, truth, strict=True)))
     desk.platform.monitoring.reconcile()
-    assert {window.state for window in desk.platform.monitoring.windows(endpoint="p")} == {"measured"}
+    assert {window.state for window in desk.platform.monitoring.windows(endpoint="p")} == {
+        "measured"
+    }
     desk.clock.advance(timedelta(days=1))
     desk.platform.monitoring.reconcile()
     first = desk.platform.monitoring.windows(endpoint="p")[-1]
@@ -173,7 +192,11 @@ def test_a_missed_requirement_is_told_once_with_its_number(open_home: Open) -> N
     for _ in range(3):
         desk.platform.monitoring.reconcile()
     (event,) = desk.events("RequirementMissed")
-    assert (event.body["requirement"], event.body["metric"], event.body["bound"]) == ("R1", "roc_auc", "roc_auc ≥ 0.6")
+    assert (event.body["requirement"], event.body["metric"], event.body["bound"]) == (
+        "R1",
+        "roc_auc",
+        "roc_auc ≥ 0.6",
+    )
     assert event.body["value"] == pytest.approx(newest(desk).measures[0].value, abs=1e-5)
     assert "requirement:p/R1" in event.uses
 
@@ -228,7 +251,10 @@ def test_another_process_goes_on_where_the_first_stopped(open_home: Open) -> Non
     assert second.platform.monitoring.reconcile() == 0
     day(second, shift=2.0, seed=6)
     second.platform.monitoring.reconcile()
-    assert [window.rows for window in second.platform.monitoring.windows(endpoint="p")] == [300, 300]
+    assert [window.rows for window in second.platform.monitoring.windows(endpoint="p")] == [
+        300,
+        300,
+    ]
     assert len(second.events("DriftFound")) == 2
 
 
@@ -243,14 +269,18 @@ def test_two_processes_measure_a_window_once(open_home: Open) -> None:
     assert sorted(told(desk)) == ["DriftFound", "RequirementMissed"]
 
 
-def test_a_request_that_a_candidate_failed_and_the_champion_answered_is_one_answer(open_home: Open) -> None:
+def test_a_request_that_a_candidate_failed_and_the_champion_answered_is_one_answer(
+    open_home: Open,
+) -> None:
     desk = watched(open_home)
     ids = [f"both{n}" for n in range(50)]
     desk.answer("candidate", 50, ids=ids, inputs=inputs(50, 3), error="ValueError: broke")
     desk.answer("champion", 50, ids=ids, inputs=inputs(50, 3))
     day(desk, 100)
     until = desk.clock.now()
-    whole = desk.platform.monitoring.performance(endpoint="p", since=until - timedelta(days=1), until=until)
+    whole = desk.platform.monitoring.performance(
+        endpoint="p", since=until - timedelta(days=1), until=until
+    )
     assert whole.rows == 150
 
 
@@ -267,23 +297,35 @@ def test_a_metric_that_is_not_there_is_named(open_home: Open) -> None:
     start = desk.clock.now()
     day(desk, 10)
     with pytest.raises(Invalid, match=r"There is no metric 'roc_au'\. Did you mean 'roc_auc'"):
-        desk.platform.monitoring.performance(endpoint="p", since=start, until=desk.clock.now(), metric="roc_au")
+        desk.platform.monitoring.performance(
+            endpoint="p", since=start, until=desk.clock.now(), metric="roc_au"
+        )
 
 
-def test_days_that_are_over_are_files_in_the_blob_store_and_come_back_from_there(open_home: Open) -> None:
+def test_days_that_are_over_are_files_in_the_blob_store_and_come_back_from_there(
+    open_home: Open,
+) -> None:
     desk = watched(open_home, window="1d")
     for _ in range(4):
         desk.answer("champion", 150)
         desk.wait(days=1)
         desk.platform.monitoring.reconcile()
     found = desk.platform.monitoring.log_files(endpoint="p")
-    assert [(file.day, file.rows) for file in found] == [("1997-05-21", 150), ("1997-05-20", 150), ("1997-05-19", 150)]
+    assert [(file.day, file.rows) for file in found] == [
+        ("1997-05-21", 150),
+        ("1997-05-20", 150),
+        ("1997-05-19", 150),
+    ]
     logs = desk.platform.settings.folder / "endpoints" / "p" / "log"
     (logs / f"{found[0].day}.parquet").unlink()
     now = desk.clock.now()
-    measured = desk.platform.monitoring.performance(endpoint="p", since=now - timedelta(days=9), until=now)
+    measured = desk.platform.monitoring.performance(
+        endpoint="p", since=now - timedelta(days=9), until=now
+    )
     assert measured.rows == 600
-    assert (logs / f"{found[0].day}.parquet").read_bytes() == desk.platform.blobs.get(found[0].digest)
+    assert (logs / f"{found[0].day}.parquet").read_bytes() == desk.platform.blobs.get(
+        found[0].digest
+    )
 
 
 def test_a_day_that_a_rollout_looks_at_is_left_as_it_is(open_home: Open) -> None:
@@ -295,4 +337,7 @@ def test_a_day_that_a_rollout_looks_at_is_left_as_it_is(open_home: Open) -> None
         desk.wait(days=1)
         desk.platform.monitoring.reconcile()
     assert desk.platform.monitoring.log_files(endpoint="p") == []
-    assert "450 of 1000 wanted requests seen" in desk.platform.delivery.rollouts(endpoint="p", limit=1)[0].reason
+    assert (
+        "450 of 1000 wanted requests seen"
+        in desk.platform.delivery.rollouts(endpoint="p", limit=1)[0].reason
+    )

@@ -22,7 +22,9 @@ def write(folder: Path, pipeline: str, **files: str) -> Path:
 def declare(platform: Embedded, folder: Path, *, name: str = "p", **parts: Any) -> None:
     """Declare a project without data (unless given), with one requirement."""
     parts.setdefault("requirement", [Requirement(id="R1", metric="roc_auc", at_least=0.6)])
-    platform.scope.declare_in(spec=ProjectSpec(project=About(name=name), **parts), folder=str(folder))
+    platform.scope.declare_in(
+        spec=ProjectSpec(project=About(name=name), **parts), folder=str(folder)
+    )
 
 
 def labelled(source: str = "rows.csv", label: str = "y") -> dict[str, DataSource]:
@@ -33,7 +35,9 @@ def defaults(**parameters: str | int | float | bool) -> PipelineFile:
     return PipelineFile(parameters=parameters)
 
 
-def start(platform: Embedded, folder: Path, datasets: dict[str, str] | None = None, **parameters: Any) -> PipelineRun:
+def start(
+    platform: Embedded, folder: Path, datasets: dict[str, str] | None = None, **parameters: Any
+) -> PipelineRun:
     code = platform.pipelines.keep_code(folder, "pipeline.py")
     return platform.pipelines.start(
         project="p", code=code, file="pipeline.py", datasets=datasets or {}, parameters=parameters
@@ -52,7 +56,7 @@ def do_one_job(platform: Embedded) -> bool:
 
 def settle(platform: Embedded) -> None:
     """Let everything that can happen now happen, without any process."""
-    while platform.turn() or do_one_job(platform):
+    while platform.reconcile() or do_one_job(platform):
         pass
 
 
@@ -61,9 +65,11 @@ def settled(platform: Embedded, pipeline: PipelineRun) -> PipelineRun:
     return platform.pipelines.get(pipeline=pipeline.id)
 
 
-def drained(platform: Embedded, pipeline: PipelineRun, *, timeout_seconds: float = 60) -> PipelineRun:
+def drained(
+    platform: Embedded, pipeline: PipelineRun, *, timeout_seconds: float = 60
+) -> PipelineRun:
     """The pipeline run after real processes have done its jobs."""
-    platform.worker("test").drain(timeout_seconds=timeout_seconds, turn=platform.turn)
+    platform.worker("test").drain(timeout_seconds=timeout_seconds, reconcile=platform.reconcile)
     return platform.pipelines.get(pipeline=pipeline.id)
 
 

@@ -37,7 +37,9 @@ json_values = st.recursive(
     | st.text(st.characters(exclude_categories=["Cs"])),
     lambda inner: (
         st.lists(inner, max_size=4)
-        | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), inner, max_size=4)
+        | st.dictionaries(
+            st.text(st.characters(exclude_categories=["Cs"]), max_size=8), inner, max_size=4
+        )
     ),
     max_leaves=12,
 )
@@ -45,25 +47,35 @@ json_values = st.recursive(
 
 @settings(max_examples=40, deadline=None)
 @given(value=json_values)
-def test_a_value_comes_back_as_it_was(blobs: Disk, tmp_path_factory: pytest.TempPathFactory, value: object) -> None:
+def test_a_value_comes_back_as_it_was(
+    blobs: Disk, tmp_path_factory: pytest.TempPathFactory, value: object
+) -> None:
     assert there_and_back(blobs, tmp_path_factory.mktemp("out"), value) == value
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {"auc": float("-inf")}])
-def test_a_number_that_json_cannot_hold_is_refused_and_not_turned_into_nothing(blobs: Disk, value: object) -> None:
+def test_a_number_that_json_cannot_hold_is_refused_and_not_turned_into_nothing(
+    blobs: Disk, value: object
+) -> None:
     with pytest.raises(Invalid, match="cannot be stored"):
         output.store(blobs, value, SklearnExporter(), OnnxRuntime())
 
 
-@pytest.mark.parametrize("value", [object(), np.zeros(2), pd.Series([1]), lambda: 1, {"deep": [object()]}])
+@pytest.mark.parametrize(
+    "value", [object(), np.zeros(2), pd.Series([1]), lambda: 1, {"deep": [object()]}]
+)
 def test_what_cannot_be_stored_is_named_with_what_can(blobs: Disk, value: object) -> None:
     name = type(value).__name__
-    with pytest.raises(Invalid, match=rf"returned a {name}, which cannot be stored\. Return a frame"):
+    with pytest.raises(
+        Invalid, match=rf"returned a {name}, which cannot be stored\. Return a frame"
+    ):
         output.store(blobs, value, SklearnExporter(), OnnxRuntime())
 
 
 def test_a_frame_comes_back_with_its_rows_in_order(blobs: Disk, tmp_path: Path) -> None:
-    frame = pd.DataFrame({"n": range(50_000), "t": ["é", None] * 25_000, "x": [0.5, np.nan] * 25_000})
+    frame = pd.DataFrame(
+        {"n": range(50_000), "t": ["é", None] * 25_000, "x": [0.5, np.nan] * 25_000}
+    )
     back = there_and_back(blobs, tmp_path, frame, pd.DataFrame)
     assert back["n"].tolist() == list(range(50_000))
     assert back["t"].isna().sum() == back["x"].isna().sum() == 25_000
@@ -77,7 +89,9 @@ def test_a_frame_can_be_asked_for_as_its_file(blobs: Disk, tmp_path: Path) -> No
 
 def test_equal_frames_are_one_tree(blobs: Disk) -> None:
     frames = (pd.DataFrame({"a": range(100)}) for _ in range(2))
-    assert len({output.store(blobs, frame, SklearnExporter(), OnnxRuntime()) for frame in frames}) == 1
+    assert (
+        len({output.store(blobs, frame, SklearnExporter(), OnnxRuntime()) for frame in frames}) == 1
+    )
 
 
 def test_a_package_that_fails_to_save_stores_nothing(tmp_path: Path) -> None:

@@ -35,16 +35,20 @@ def platform(open_home: Callable[..., Embedded], tmp_path: Path) -> Embedded:
     return open_home(target="memory:", executor=f"subprocess://{tmp_path / 'jobs'}")
 
 
-def until_it_prints(platform: Embedded, turn: Callable[[], int], pipeline: PipelineRun, step: str) -> str:
+def until_it_prints(
+    platform: Embedded, reconcile: Callable[[], int], pipeline: PipelineRun, step: str
+) -> str:
     """What a running step has printed, once it has printed a whole line."""
     until = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < until:
-        turn()
+        reconcile()
         found = platform.pipelines.get(pipeline=pipeline.id).step(step)
         if found and found.job and (text := platform.jobs.log(job=found.job).text).endswith("\n"):
             return text
         time.sleep(0.01)
-    raise AssertionError(f"step {step} printed nothing: {platform.pipelines.get(pipeline=pipeline.id)}")
+    raise AssertionError(
+        f"step {step} printed nothing: {platform.pipelines.get(pipeline=pipeline.id)}"
+    )
 
 
 @pytest.mark.parametrize("scheme", ["subprocess", "forkserver"])
@@ -80,7 +84,9 @@ def test_three_steps_run_and_the_second_time_they_come_from_the_cache(
     assert len(platform.jobs.find()) == jobs_so_far
 
 
-def test_a_step_that_raises_fails_the_run_with_its_message_and_its_log(platform: Embedded, tmp_path: Path) -> None:
+def test_a_step_that_raises_fails_the_run_with_its_message_and_its_log(
+    platform: Embedded, tmp_path: Path
+) -> None:
     folder = write(
         tmp_path / "p",
         """
@@ -97,7 +103,8 @@ def test_a_step_that_raises_fails_the_run_with_its_message_and_its_log(platform:
     assert pipeline.state == "failed"
     job = pipeline.steps[0].job or ""
     assert (
-        f"Step 'a' failed: ValueError: the rows are empty (job {job} failed; see: treadle logs {job})" == pipeline.error
+        f"Step 'a' failed: ValueError: the rows are empty (job {job} failed; see: treadle logs {job})"
+        == pipeline.error
     )
     log = platform.jobs.log(job=job)
     assert log.ended
@@ -108,11 +115,14 @@ def test_a_step_that_raises_fails_the_run_with_its_message_and_its_log(platform:
 
 
 def test_an_ended_job_that_is_queued_again_runs_again(platform: Embedded, tmp_path: Path) -> None:
-    pipeline = drained(platform, start(platform, write(tmp_path / "p", "@treadle.step\ndef a(): return object()\n")))
+    pipeline = drained(
+        platform,
+        start(platform, write(tmp_path / "p", "@treadle.step\ndef a(): return object()\n")),
+    )
     job = pipeline.steps[0].job or ""
     platform.jobs.retry(job=job)
     worker = platform.worker("test")
-    worker.drain(timeout_seconds=PATIENCE_SECONDS, turn=lambda: 0)
+    worker.drain(timeout_seconds=PATIENCE_SECONDS, reconcile=lambda: 0)
     again = platform.jobs.get(job=job)
     assert again.state == "failed"
     assert "cannot be stored" in str(again.error)
@@ -122,22 +132,32 @@ def test_cancelling_a_run_ends_the_process_of_its_step(platform: Embedded, tmp_p
     folder = write(tmp_path / "p", WAITS)
     pipeline = start(platform, folder, gate=str(tmp_path / "never"))
     worker = platform.worker("test")
-    pid = int(until_it_prints(platform, lambda: worker.turn() + platform.turn(), pipeline, "second").split()[-1])
+    pid = int(
+        until_it_prints(
+            platform, lambda: worker.reconcile() + platform.reconcile(), pipeline, "second"
+        ).split()[-1]
+    )
     platform.pipelines.cancel(pipeline=pipeline.id)
-    worker.drain(timeout_seconds=PATIENCE_SECONDS, turn=platform.turn)
+    worker.drain(timeout_seconds=PATIENCE_SECONDS, reconcile=platform.reconcile)
     assert gone([pid])
     cancelled = platform.pipelines.get(pipeline=pipeline.id)
     assert cancelled.state == "cancelled"
     assert platform.jobs.get(job=cancelled.steps[1].job or "").state == "cancelled"
 
 
-def test_a_run_survives_the_end_of_its_worker(open_home: Callable[..., Embedded], tmp_path: Path) -> None:
+def test_a_run_survives_the_end_of_its_worker(
+    open_home: Callable[..., Embedded], tmp_path: Path
+) -> None:
     settings = {"target": "memory:", "executor": f"subprocess://{tmp_path / 'jobs'}"}
     folder, gate = write(tmp_path / "p", WAITS), tmp_path / "gate"
     first = open_home(**settings)
     pipeline = start(first, folder, gate=str(gate))
     worker = first.worker("first")
-    pid = int(until_it_prints(first, lambda: worker.turn() + first.turn(), pipeline, "second").split()[-1])
+    pid = int(
+        until_it_prints(
+            first, lambda: worker.reconcile() + first.reconcile(), pipeline, "second"
+        ).split()[-1]
+    )
     first.close()  # as in a crash: nothing was given back
     assert gone([pid])
     gate.touch()

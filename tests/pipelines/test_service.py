@@ -42,7 +42,9 @@ def data(platform: Embedded, text: str) -> dict[str, str]:
     return {"source": put_files(platform.blobs, {"rows.txt": text.encode()})}
 
 
-def test_changed_data_is_made_again_and_only_what_depends_on_it(platform: Embedded, tmp_path: Path) -> None:
+def test_changed_data_is_made_again_and_only_what_depends_on_it(
+    platform: Embedded, tmp_path: Path
+) -> None:
     folder = write(tmp_path / "p", CHAIN)
     first = settled(platform, start(platform, folder, data(platform, "1 2")))
     assert made_again(first) == {"rows", "fixed", "total"}
@@ -54,10 +56,14 @@ def test_changed_data_is_made_again_and_only_what_depends_on_it(platform: Embedd
     assert value(platform, changed, "total") == 16
 
 
-def test_data_that_reads_the_same_spares_what_comes_after(platform: Embedded, tmp_path: Path) -> None:
+def test_data_that_reads_the_same_spares_what_comes_after(
+    platform: Embedded, tmp_path: Path
+) -> None:
     folder = write(tmp_path / "p", CHAIN)
     settled(platform, start(platform, folder, data(platform, "1 2")))
-    assert made_again(settled(platform, start(platform, folder, data(platform, "1  2\n")))) == {"rows"}
+    assert made_again(settled(platform, start(platform, folder, data(platform, "1  2\n")))) == {
+        "rows"
+    }
 
 
 def test_changed_code_is_made_again(platform: Embedded, tmp_path: Path) -> None:
@@ -78,7 +84,9 @@ def test_a_changed_helper_module_is_changed_code(platform: Embedded, tmp_path: P
     assert (made_again(first), made_again(second)) == ({"a"}, {"a"})
 
 
-def test_only_a_parameter_that_is_asked_for_makes_a_difference(platform: Embedded, tmp_path: Path) -> None:
+def test_only_a_parameter_that_is_asked_for_makes_a_difference(
+    platform: Embedded, tmp_path: Path
+) -> None:
     folder, source = write(tmp_path / "p", CHAIN), data(platform, "1")
     settled(platform, start(platform, folder, source))
     scaled = settled(platform, start(platform, folder, source, scale=2))
@@ -86,7 +94,9 @@ def test_only_a_parameter_that_is_asked_for_makes_a_difference(platform: Embedde
     assert value(platform, scaled, "total") == 22
 
 
-def test_a_home_inside_the_project_is_no_part_of_its_code(open_home: Callable[..., Embedded], tmp_path: Path) -> None:
+def test_a_home_inside_the_project_is_no_part_of_its_code(
+    open_home: Callable[..., Embedded], tmp_path: Path
+) -> None:
     """``.treadle`` beside ``pipeline.py`` is where homes are by default, and it holds copies of code."""
     folder = write(tmp_path / "p", "@treadle.step\ndef a(): return 1\n")
     platform = open_home("p/.treadle", target="memory:")
@@ -138,43 +148,64 @@ def test_a_file_that_another_process_is_still_fetching_does_not_make_a_dataset_a
 
 
 def test_a_step_may_import_its_own_modules_when_it_runs(platform: Embedded, tmp_path: Path) -> None:
-    pipeline = "@treadle.step\ndef a():\n    import helper_of_late\n    return helper_of_late.NUMBER\n"
+    pipeline = (
+        "@treadle.step\ndef a():\n    import helper_of_late\n    return helper_of_late.NUMBER\n"
+    )
     folder = write(tmp_path / "p", pipeline, helper_of_late__py="NUMBER = 7\n")
     assert value(platform, settled(platform, start(platform, folder)), "a") == 7
 
 
 @pytest.mark.parametrize("given", [3, 0.25, "text", True, "3", -(2**40), "ä→"])
-def test_a_parameter_arrives_as_it_was_given(platform: Embedded, tmp_path: Path, given: object) -> None:
+def test_a_parameter_arrives_as_it_was_given(
+    platform: Embedded, tmp_path: Path, given: object
+) -> None:
     folder = write(tmp_path / "p", "@treadle.step\ndef echo(x): return [type(x).__name__, x]\n")
     pipeline = settled(platform, start(platform, folder, x=given))
     assert value(platform, pipeline, "echo") == [type(given).__name__, given]
 
 
 @pytest.mark.parametrize("given", [float("nan"), float("inf")])
-def test_a_parameter_that_cannot_be_kept_is_refused_by_name(platform: Embedded, tmp_path: Path, given: float) -> None:
+def test_a_parameter_that_cannot_be_kept_is_refused_by_name(
+    platform: Embedded, tmp_path: Path, given: float
+) -> None:
     folder = write(tmp_path / "p", "@treadle.step\ndef echo(x): return repr(x)\n")
     with pytest.raises(Invalid, match="'x'"):
         start(platform, folder, x=given)
 
 
-def test_the_moment_and_the_seed_are_given_to_a_step_that_asks(platform: Embedded, tmp_path: Path) -> None:
-    folder = write(tmp_path / "p", "@treadle.step\ndef a(asof, seed): return [asof.isoformat(), seed]\n")
+def test_the_moment_and_the_seed_are_given_to_a_step_that_asks(
+    platform: Embedded, tmp_path: Path
+) -> None:
+    folder = write(
+        tmp_path / "p", "@treadle.step\ndef a(asof, seed): return [asof.isoformat(), seed]\n"
+    )
     pipeline = settled(platform, start(platform, folder))
     assert value(platform, pipeline, "a") == [pipeline.asof.isoformat(), 0]
     seeded = settled(platform, start(platform, folder, seed=5))
     assert value(platform, seeded, "a") == [seeded.asof.isoformat(), 5]
 
 
-def test_a_step_that_cannot_be_stored_fails_the_run_with_what_to_return(platform: Embedded, tmp_path: Path) -> None:
-    folder = write(tmp_path / "p", "@treadle.step\ndef a(): return object()\n@treadle.step\ndef b(a): return 1\n")
+def test_a_step_that_cannot_be_stored_fails_the_run_with_what_to_return(
+    platform: Embedded, tmp_path: Path
+) -> None:
+    folder = write(
+        tmp_path / "p",
+        "@treadle.step\ndef a(): return object()\n@treadle.step\ndef b(a): return 1\n",
+    )
     pipeline = settled(platform, start(platform, folder))
     assert pipeline.state == "failed"
-    assert "Step 'a' failed: A step returned a object, which cannot be stored. Return a frame" in str(pipeline.error)
+    assert (
+        "Step 'a' failed: A step returned a object, which cannot be stored. Return a frame"
+        in str(pipeline.error)
+    )
     assert [step.state for step in pipeline.steps] == ["failed", "waiting"]
 
 
 def test_a_failed_run_leaves_no_job_behind(platform: Embedded, tmp_path: Path) -> None:
-    folder = write(tmp_path / "p", "@treadle.step\ndef a(): return object()\n@treadle.step\ndef b(): return 1\n")
+    folder = write(
+        tmp_path / "p",
+        "@treadle.step\ndef a(): return object()\n@treadle.step\ndef b(): return 1\n",
+    )
     pipeline = start(platform, folder)
     platform.pipelines.reconcile()
     do_one_job(platform)
@@ -184,7 +215,10 @@ def test_a_failed_run_leaves_no_job_behind(platform: Embedded, tmp_path: Path) -
 
 
 def test_what_a_failed_run_made_is_not_made_again(platform: Embedded, tmp_path: Path) -> None:
-    folder = write(tmp_path / "p", "@treadle.step\ndef a(): return 1\n@treadle.step\ndef b(a, ok): return 2 // ok\n")
+    folder = write(
+        tmp_path / "p",
+        "@treadle.step\ndef a(): return 1\n@treadle.step\ndef b(a, ok): return 2 // ok\n",
+    )
     failed = settled(platform, start(platform, folder, ok=0))
     assert "ZeroDivisionError" in str(failed.error)
     assert made_again(settled(platform, start(platform, folder, ok=1))) == {"b"}
@@ -227,7 +261,9 @@ def test_a_run_goes_on_in_another_platform_over_the_same_home(
 
 
 def test_reconciling_again_changes_nothing(platform: Embedded, tmp_path: Path) -> None:
-    pipeline = settled(platform, start(platform, write(tmp_path / "p", "@treadle.step\ndef a(): return 1\n")))
+    pipeline = settled(
+        platform, start(platform, write(tmp_path / "p", "@treadle.step\ndef a(): return 1\n"))
+    )
     before = platform.events.last_number()
     settle(platform)
     assert platform.events.last_number() == before
@@ -242,5 +278,7 @@ def test_a_run_that_cannot_start_leaves_nothing(platform: Embedded, tmp_path: Pa
 
 
 def test_an_unknown_run_says_how_to_find_those_that_are_there(platform: Embedded) -> None:
-    with pytest.raises(NotFound, match=r"no pipeline run 'pipe_x'\. List them with: treadle pipelines find"):
+    with pytest.raises(
+        NotFound, match=r"no pipeline run 'pipe_x'\. List them with: treadle pipelines find"
+    ):
         platform.pipelines.get(pipeline="pipe_x")

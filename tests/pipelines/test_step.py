@@ -12,7 +12,9 @@ from treadle.pipelines.step import Need, StepPlan, load_steps, plan, read_steps
 
 def step(name: str, *needs: str, optional: tuple[str, ...] = ()) -> StepPlan:
     required = [Need(name=need, optional=False) for need in needs]
-    return StepPlan(name=name, needs=required + [Need(name=need, optional=True) for need in optional])
+    return StepPlan(
+        name=name, needs=required + [Need(name=need, optional=True) for need in optional]
+    )
 
 
 def file_of(folder: Path, text: str) -> Path:
@@ -38,7 +40,8 @@ def test_both_spellings_of_the_mark_are_found_and_nothing_else(tmp_path: Path) -
 
 def test_reading_finds_the_steps_that_importing_finds(tmp_path: Path) -> None:
     file = file_of(
-        tmp_path, "import treadle\n@treadle.step\ndef a(x): ...\ndef b(): ...\n@treadle.step\ndef c(): ...\n"
+        tmp_path,
+        "import treadle\n@treadle.step\ndef a(x): ...\ndef b(): ...\n@treadle.step\ndef c(): ...\n",
     )
     assert [found.name for found in read_steps(file)] == list(load_steps(file)) == ["a", "c"]
 
@@ -55,7 +58,9 @@ def test_a_parameter_with_a_default_is_optional_wherever_it_stands(tmp_path: Pat
 
 
 def test_a_file_that_is_not_there_is_named_with_the_place_that_names_it(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match=r"no pipeline file '.*absent\.py'.*treadle\.toml under \[pipeline\] file"):
+    with pytest.raises(
+        NotFound, match=r"no pipeline file '.*absent\.py'.*treadle\.toml under \[pipeline\] file"
+    ):
         read_steps(tmp_path / "absent.py")
 
 
@@ -82,7 +87,9 @@ def test_a_folder_is_no_pipeline_file(tmp_path: Path) -> None:
 
 
 def test_an_unknown_need_names_the_step_and_the_near_miss() -> None:
-    with pytest.raises(Invalid, match=r"Step 'model' needs 'tabel', which is no step.*Did you mean 'table'\?"):
+    with pytest.raises(
+        Invalid, match=r"Step 'model' needs 'tabel', which is no step.*Did you mean 'table'\?"
+    ):
         plan([step("table"), step("model", "tabel")], given=set())
 
 
@@ -91,7 +98,10 @@ def test_an_optional_need_may_be_unknown() -> None:
 
 
 def test_an_optional_need_that_is_a_step_is_waited_for() -> None:
-    assert [found.name for found in plan([step("b", optional=("a",)), step("a")], given=set())] == ["a", "b"]
+    assert [found.name for found in plan([step("b", optional=("a",)), step("a")], given=set())] == [
+        "a",
+        "b",
+    ]
 
 
 def test_datasets_parameters_and_built_ins_are_known() -> None:
@@ -99,7 +109,9 @@ def test_datasets_parameters_and_built_ins_are_known() -> None:
 
 
 def test_a_circle_is_told_step_by_step() -> None:
-    with pytest.raises(Invalid, match=r"need each other in a circle: \w+ → \w+ → \w+ → \w+\.") as caught:
+    with pytest.raises(
+        Invalid, match=r"need each other in a circle: \w+ → \w+ → \w+ → \w+\."
+    ) as caught:
         plan([step("a", "c"), step("b", "a"), step("c", "b"), step("d")], given=set())
     assert {"a", "b", "c"} <= set(str(caught.value).rpartition(": ")[2].rstrip(".").split(" → "))
 
@@ -133,7 +145,9 @@ def test_every_step_comes_once_and_after_all_it_needs(steps: list[StepPlan]) -> 
 
 
 @given(acyclic(), st.data())
-def test_closing_a_circle_in_any_graph_is_refused(steps: list[StepPlan], data: st.DataObject) -> None:
+def test_closing_a_circle_in_any_graph_is_refused(
+    steps: list[StepPlan], data: st.DataObject
+) -> None:
     needing = [each for each in steps if each.needs]
     if not needing:
         return

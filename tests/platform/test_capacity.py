@@ -22,7 +22,9 @@ def scripted(most: float, slow_from: float) -> list[capacity.Point]:
     return capacity._curve(measure, 20.0, lambda *_: None)
 
 
-@pytest.mark.parametrize(("most", "slow_from"), [(1000, 1e9), (1e9, 1000), (130, 1e9), (1e9, 66_000)])
+@pytest.mark.parametrize(
+    ("most", "slow_from"), [(1000, 1e9), (1e9, 1000), (130, 1e9), (1e9, 66_000)]
+)
 def test_the_edge_is_found_within_a_sixteenth(most: float, slow_from: float) -> None:
     edge = min(most / capacity.KEPT, slow_from)
     best = max(point.offered_per_second for point in scripted(most, slow_from) if point.within)
@@ -41,8 +43,12 @@ def test_a_real_server_is_measured_and_planned_for(tmp_path: Path) -> None:
         "from treadle.cli.main import main\nmain()\n"
     )
     script = tmp_path / "run.py"  # worker processes import the script again
-    script.write_text("if __name__ == '__main__':\n" + "".join(f"    {line}\n" for line in code.splitlines()))
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
+    script.write_text(
+        "if __name__ == '__main__':\n" + "".join(f"    {line}\n" for line in code.splitlines())
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["per_replica"] > 100

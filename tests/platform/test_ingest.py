@@ -29,7 +29,9 @@ def log_points(url: str, run: str, key: str, done: Event) -> None:
             ]
             while time.monotonic() < deadline:
                 try:
-                    answer = client.post("/api/2.0/mlflow/runs/log-batch", json={"run_id": run, "metrics": metrics})
+                    answer = client.post(
+                        "/api/2.0/mlflow/runs/log-batch", json={"run_id": run, "metrics": metrics}
+                    )
                     if answer.status_code == 200:
                         break
                 except httpx.TransportError:
@@ -45,14 +47,19 @@ def log_points(url: str, run: str, key: str, done: Event) -> None:
 def test_a_killed_server_loses_no_acknowledged_point_and_has_each_once(
     tmp_path: Path, database: str, request: pytest.FixtureRequest
 ) -> None:
-    given = ["--database", request.getfixturevalue("postgres_url")] if database == "postgresql" else []
+    given = (
+        ["--database", request.getfixturevalue("postgres_url")] if database == "postgresql" else []
+    )
     home = tmp_path / "home"
     with up(home, *given) as url:
         made = httpx.post(f"{url}/api/2.0/mlflow/runs/create", json={"experiment_id": "0"}).json()
         run = made["run"]["info"]["run_id"]
         spawn = multiprocessing.get_context("spawn")
         halfway = spawn.Event()
-        senders = [spawn.Process(target=log_points, args=(url, run, f"k{n}", halfway)) for n in range(PROCESSES)]
+        senders = [
+            spawn.Process(target=log_points, args=(url, run, f"k{n}", halfway))
+            for n in range(PROCESSES)
+        ]
         for sender in senders:
             sender.start()
         assert halfway.wait(2 * PATIENCE_SECONDS)
@@ -64,7 +71,9 @@ def test_a_killed_server_loses_no_acknowledged_point_and_has_each_once(
         assert [sender.exitcode for sender in senders] == [0] * PROCESSES
         for n in range(PROCESSES):
             found = httpx.get(
-                f"{url}/api/2.0/mlflow/metrics/get-history", params={"run_id": run, "metric_key": f"k{n}"}, timeout=60
+                f"{url}/api/2.0/mlflow/metrics/get-history",
+                params={"run_id": run, "metric_key": f"k{n}"},
+                timeout=60,
             ).json()["metrics"]
             steps = Counter(point["step"] for point in found)
             assert steps == Counter(range(POINTS_EACH))
@@ -91,4 +100,6 @@ def write_embedded(home: str, run: str, number: int) -> None:
 
     with embedded(home) as platform:
         for step in range(200):
-            platform.tracking.log(run=run, metrics=[Metric(key="loss", value=float(number), step=step)])
+            platform.tracking.log(
+                run=run, metrics=[Metric(key="loss", value=float(number), step=step)]
+            )

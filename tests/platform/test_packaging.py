@@ -50,9 +50,13 @@ def test_a_pytorch_program(tmp_path: Path, example: Path) -> None:
         torch.nn.Linear(2, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3), torch.nn.Softmax(1)
     ).eval()
     rows = torch.tensor(models.rows()[NUMBERS].to_numpy(np.float32))
-    program = torch.export.export(module, (rows[:4],), dynamic_shapes=({0: torch.export.Dim("rows")},))
+    program = torch.export.export(
+        module, (rows[:4],), dynamic_shapes=({0: torch.export.Dim("rows")},)
+    )
     torch.export.save(program, tmp_path / "module.pt2")
-    found = package(str(tmp_path / "module.pt2"), tmp_path / "m", example=example, classes=("a", "b", "c"))
+    found = package(
+        str(tmp_path / "module.pt2"), tmp_path / "m", example=example, classes=("a", "b", "c")
+    )
     assert (found.runtime, found.output) == ("onnx", "probabilities")
     assert found.parity is not None and found.parity < 1e-5
     with torch.no_grad():
@@ -63,7 +67,9 @@ def test_a_keras_file(tmp_path: Path, example: Path) -> None:
     os.environ.setdefault("KERAS_BACKEND", "torch")
     import keras
 
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(4, "relu"), keras.layers.Dense(1)])
+    model = keras.Sequential(
+        [keras.Input((2,)), keras.layers.Dense(4, "relu"), keras.layers.Dense(1)]
+    )
     model.save(tmp_path / "model.keras")
     found = package(str(tmp_path / "model.keras"), tmp_path / "m", example=example)
     assert (found.runtime, found.output) == ("onnx", "value")
@@ -80,11 +86,17 @@ def test_xgboosts_own_file(tmp_path: Path, example: Path, kind: str, suffix: str
         "three": rows["colour"].map({"red": 0, "green": 1, "blue": 2}),
         "regression": rows["size"] * 2,
     }[kind]
-    made = (XGBRegressor if kind == "regression" else XGBClassifier)(n_estimators=10).fit(rows[NUMBERS], target)
+    made = (XGBRegressor if kind == "regression" else XGBClassifier)(n_estimators=10).fit(
+        rows[NUMBERS], target
+    )
     made.save_model(tmp_path / f"model.{suffix}")
     package(str(tmp_path / f"model.{suffix}"), tmp_path / "m", example=example)
-    expected = np.asarray(made.predict(rows[NUMBERS]) if kind == "regression" else made.predict_proba(rows[NUMBERS]))
-    np.testing.assert_allclose(answers(tmp_path / "m"), expected[:, 1] if kind == "two" else expected, atol=1e-4)
+    expected = np.asarray(
+        made.predict(rows[NUMBERS]) if kind == "regression" else made.predict_proba(rows[NUMBERS])
+    )
+    np.testing.assert_allclose(
+        answers(tmp_path / "m"), expected[:, 1] if kind == "two" else expected, atol=1e-4
+    )
 
 
 def test_lightgbms_own_text(tmp_path: Path, example: Path) -> None:
@@ -96,7 +108,9 @@ def test_lightgbms_own_text(tmp_path: Path, example: Path) -> None:
     np.testing.assert_allclose(answers(tmp_path / "m"), expected[:, 1], atol=1e-4)
 
 
-def test_an_estimator_without_a_graph_is_kept_by_skops_and_needs_no_trust(tmp_path: Path, example: Path) -> None:
+def test_an_estimator_without_a_graph_is_kept_by_skops_and_needs_no_trust(
+    tmp_path: Path, example: Path
+) -> None:
     import skops.io
 
     rows = models.rows()
@@ -104,17 +118,27 @@ def test_an_estimator_without_a_graph_is_kept_by_skops_and_needs_no_trust(tmp_pa
     skops.io.dump(made, tmp_path / "model.skops")
     found = package(str(tmp_path / "model.skops"), tmp_path / "m", example=example)
     assert found.runtime == "skops"
-    np.testing.assert_allclose(answers(tmp_path / "m"), made.predict_proba(rows[NUMBERS])[:, 1], atol=1e-5)
+    np.testing.assert_allclose(
+        answers(tmp_path / "m"), made.predict_proba(rows[NUMBERS])[:, 1], atol=1e-5
+    )
 
 
-def test_a_pickle_is_read_only_when_trusted_and_is_a_graph_afterwards(tmp_path: Path, example: Path) -> None:
+def test_a_pickle_is_read_only_when_trusted_and_is_a_graph_afterwards(
+    tmp_path: Path, example: Path
+) -> None:
     import joblib
 
-    joblib.dump(KNeighborsRegressor().fit(models.rows()[NUMBERS], models.rows()["size"]), tmp_path / "model.pkl")
+    joblib.dump(
+        KNeighborsRegressor().fit(models.rows()[NUMBERS], models.rows()["size"]),
+        tmp_path / "model.pkl",
+    )
     with pytest.raises(Invalid, match=r"pickle, which runs what it holds.*--trust"):
         package(str(tmp_path / "model.pkl"), tmp_path / "m", example=example)
     assert not (tmp_path / "m").exists()
-    assert package(str(tmp_path / "model.pkl"), tmp_path / "m", example=example, trusted=True).runtime == "onnx"
+    assert (
+        package(str(tmp_path / "model.pkl"), tmp_path / "m", example=example, trusted=True).runtime
+        == "onnx"
+    )
 
 
 CLASS = """
@@ -129,7 +153,9 @@ class Scorer:
 """
 
 
-def test_a_python_class_is_served_only_where_it_is_trusted_by_name(tmp_path: Path, example: Path) -> None:
+def test_a_python_class_is_served_only_where_it_is_trusted_by_name(
+    tmp_path: Path, example: Path
+) -> None:
     (tmp_path / "scorer.py").write_text(CLASS)
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "factor.json").write_text("3")
@@ -171,7 +197,9 @@ def test_an_mlflow_model_folder_of_mlflows_own(tmp_path: Path, client: str, form
     assert (tmp_path / "m" / REFERENCE).is_file()
 
 
-def test_an_onnx_file_gets_its_columns_names_from_the_example(tmp_path: Path, example: Path) -> None:
+def test_an_onnx_file_gets_its_columns_names_from_the_example(
+    tmp_path: Path, example: Path
+) -> None:
     made = LinearRegression().fit(models.rows()[NUMBERS].to_numpy(), models.rows()["size"])
     graph = models.save(tmp_path / "saved", made, models.rows()[NUMBERS]) / "model.onnx"
     package(str(graph), tmp_path / "m", example=example)
@@ -193,7 +221,12 @@ def test_an_onnx_file_gets_its_columns_names_from_the_example(tmp_path: Path, ex
     ],
 )
 def test_what_is_no_model_is_told_in_one_sentence(
-    tmp_path: Path, example: Path, name: str, content: bytes | None, error: type[TreadleError], message: str
+    tmp_path: Path,
+    example: Path,
+    name: str,
+    content: bytes | None,
+    error: type[TreadleError],
+    message: str,
 ) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
@@ -220,12 +253,24 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
 
 
 def test_the_command_tells_what_it_made(tmp_path: Path, example: Path) -> None:
-    XGBRegressor(n_estimators=3).fit(models.rows()[NUMBERS], models.rows()["size"]).save_model(tmp_path / "model.ubj")
-    command = [sys.executable, "-m", "treadle", "package", str(tmp_path / "model.ubj"), "--to", str(tmp_path / "m")]
+    XGBRegressor(n_estimators=3).fit(models.rows()[NUMBERS], models.rows()["size"]).save_model(
+        tmp_path / "model.ubj"
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "treadle",
+        "package",
+        str(tmp_path / "model.ubj"),
+        "--to",
+        str(tmp_path / "m"),
+    ]
     lacking = subprocess.run(command, capture_output=True, text=True)
     assert lacking.returncode == 2
     assert "--example" in lacking.stderr
-    done = subprocess.run([*command, "--example", str(example), "--json"], capture_output=True, text=True)
+    done = subprocess.run(
+        [*command, "--example", str(example), "--json"], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["runtime"] == "onnx"
     assert pd.read_parquet(example).shape[1] == json.loads(done.stdout)["inputs"]

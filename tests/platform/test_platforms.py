@@ -20,7 +20,9 @@ from treadle.ui.pages import pages
 @contextmanager
 def served(platform: Embedded) -> Iterator[str]:
     """A real server over a platform; gives its URL."""
-    config = uvicorn.Config(application(platform, pages(platform)), port=0, log_level="warning", lifespan="off")
+    config = uvicorn.Config(
+        application(platform, pages(platform)), port=0, log_level="warning", lifespan="off"
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

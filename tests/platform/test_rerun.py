@@ -74,24 +74,32 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Embedded
 def ran(*arguments: str, cwd: Path, code: int = 0) -> str:
     command = [sys.executable, "-m", "treadle", *arguments]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, env=environment)
+    done = subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=120, env=environment
+    )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout
 
 
-def test_a_training_run_again_gives_equal_metrics_and_the_same_tables(trained: tuple[Embedded, Path, str]) -> None:
+def test_a_training_run_again_gives_equal_metrics_and_the_same_tables(
+    trained: tuple[Embedded, Path, str],
+) -> None:
     platform, _, run = trained
     found = Rerun(platform, run).done()
     assert (found.outcome, found.differences, found.notes) == ("equal", [], [])
     assert [(pair.key, pair.likeness) for pair in found.metrics] == [("roc_auc", "equal")]
     assert sorted([*found.identical_outputs, *found.other_outputs]) == ["holdout", "model", "table"]
-    assert {"holdout", "table"} <= set(found.identical_outputs)  # threads of a solver may add up in another order
+    assert {"holdout", "table"} <= set(
+        found.identical_outputs
+    )  # threads of a solver may add up in another order
     again = platform.tracking.get(run=found.again)
     assert (again.status, again.tags["treadle.rerun_of"]) == ("finished", run)
     assert len(platform.training.find()) == 1, "what is run again is no candidate"
 
 
-def test_the_line_that_was_changed_is_named(trained: tuple[Embedded, Path, str], tmp_path: Path) -> None:
+def test_the_line_that_was_changed_is_named(
+    trained: tuple[Embedded, Path, str], tmp_path: Path
+) -> None:
     platform, project, run = trained
     (tmp_path / "pipeline.py").write_text(PIPELINE.replace("C=strength", "C=strength / 1e4"))
     found = Rerun(platform, run, code=tmp_path).done()
@@ -123,7 +131,9 @@ def script(tmp_path: Path) -> Path:
 
 def recorded(script: Path, home: Path) -> str:
     command = [sys.executable, "train.py", str(home)]
-    return subprocess.run(command, cwd=script, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+    return subprocess.run(
+        command, cwd=script, capture_output=True, text=True, check=True, timeout=60
+    ).stdout.strip()
 
 
 def test_a_script_run_again_reads_the_data_it_read_then(script: Path, tmp_path: Path) -> None:
@@ -150,7 +160,9 @@ def test_a_run_of_a_server_is_run_again_from_here(script: Path, tmp_path: Path) 
         assert server.tracking.get(run=found.again).tags["treadle.rerun_of"] == run
 
 
-def test_a_command_that_fails_this_time_is_told_with_its_words(script: Path, tmp_path: Path) -> None:
+def test_a_command_that_fails_this_time_is_told_with_its_words(
+    script: Path, tmp_path: Path
+) -> None:
     run = recorded(script, tmp_path / "home")
     (script / "scale.py").write_text("raise ValueError('too small')\n")
     with embedded(tmp_path / "home") as platform:
@@ -163,12 +175,18 @@ def test_a_command_that_fails_this_time_is_told_with_its_words(script: Path, tmp
             Rerun(platform, bare)
 
 
-def test_a_run_from_a_console_says_that_it_cannot_be_run_again(script: Path, tmp_path: Path) -> None:
+def test_a_run_from_a_console_says_that_it_cannot_be_run_again(
+    script: Path, tmp_path: Path
+) -> None:
     home = tmp_path / "home"
-    lines = f"import treadle\nrun = treadle.run('e', home={str(home)!r})\nrun.finish()\nprint(run.id)\n"
+    lines = (
+        f"import treadle\nrun = treadle.run('e', home={str(home)!r})\nrun.finish()\nprint(run.id)\n"
+    )
     for command in (["git", "init", "-q"], ["git", "add", "-A"]):
         subprocess.run(command, cwd=script, check=True)
-    typed = subprocess.run([sys.executable, "-iq"], input=lines, cwd=script, capture_output=True, text=True, timeout=60)
+    typed = subprocess.run(
+        [sys.executable, "-iq"], input=lines, cwd=script, capture_output=True, text=True, timeout=60
+    )
     run = next(word for word in typed.stdout.split() if word.startswith("run_"))
     with embedded(home) as platform, pytest.raises(Conflict, match="came from a console"):
         Rerun(platform, run).done()
@@ -186,7 +204,9 @@ def note_packages(platform: Embedded, run: str, packages: dict[str, str]) -> Non
 def needed(name: str, found: dict[str, str]) -> dict[str, str]:
     """A package and all that it needs, as installed here."""
     for wanted in map(Requirement, requires(name) or ()):
-        if wanted.name not in found and (wanted.marker is None or wanted.marker.evaluate({"extra": ""})):
+        if wanted.name not in found and (
+            wanted.marker is None or wanted.marker.evaluate({"extra": ""})
+        ):
             with suppress(PackageNotFoundError):
                 found[wanted.name] = version(wanted.name)
                 needed(wanted.name, found)
@@ -215,7 +235,10 @@ def test_an_environment_is_rebuilt_from_its_pins(script: Path, tmp_path: Path) -
         assert found.outcome == "equal" and found.environment.startswith("rebuilt, since ")
         again = platform.tracking.environment(run=found.again)
         assert again is not None and again.packages["rich"] == "14.0.0"
-        assert set(map(canonicalize_name, again.packages)) <= {*map(canonicalize_name, pins), "setuptools"}
+        assert set(map(canonicalize_name, again.packages)) <= {
+            *map(canonicalize_name, pins),
+            "setuptools",
+        }
 
 
 def test_packages_that_differ_ask_for_a_rebuilt_environment(
@@ -228,7 +251,10 @@ def test_packages_that_differ_ask_for_a_rebuilt_environment(
         assert before is not None and changed_packages(before, capture(command=[])) == []
         other = {**before.packages, "numpy": "1.0.0"}
         content = to_json(
-            {"packages": other, **{k: getattr(before, k) for k in before.__struct_fields__ if k != "packages"}}
+            {
+                "packages": other,
+                **{k: getattr(before, k) for k in before.__struct_fields__ if k != "packages"},
+            }
         )
         digest = platform.blobs.put(content)
         platform.tracking.add_artifact(run=run, path=ENVIRONMENT, digest=digest, bytes=len(content))
@@ -236,4 +262,6 @@ def test_packages_that_differ_ask_for_a_rebuilt_environment(
             Rerun(platform, run).done()
         found = Rerun(platform, run, environment="this").done()
         assert found.outcome == "equal" and found.environment == "this one, as it is"
-        assert [(one.of, one.key, one.a) for one in found.differences] == [("environment", "package numpy", "1.0.0")]
+        assert [(one.of, one.key, one.a) for one in found.differences] == [
+            ("environment", "package numpy", "1.0.0")
+        ]

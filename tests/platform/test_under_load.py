@@ -72,16 +72,25 @@ def test_no_change_costs_an_answer(home: Path, versions: list[str], tmp_path: Pa
             settled("another version is loaded into the running process", version=versions[1])
             for name in ("supervisor", "server", "worker"):
                 os.kill(held(home / "run" / f"{name}.lock"), signal.SIGKILL)
-    os.kill(held(home / "endpoints" / "p" / "replica-0.lock"), signal.SIGTERM)  # nobody is left who would end it
+    os.kill(
+        held(home / "endpoints" / "p" / "replica-0.lock"), signal.SIGTERM
+    )  # nobody is left who would end it
     assert told.errors == told.failed == 0, told
     assert told.answered > 1000
-    assert 0 <= logged(home) - told.answered <= CONNECTIONS, told  # the last may have been on their way
+    assert 0 <= logged(home) - told.answered <= CONNECTIONS, (
+        told
+    )  # the last may have been on their way
 
 
-def test_a_killed_replica_costs_what_it_had_in_hand(home: Path, versions: list[str], tmp_path: Path) -> None:
+def test_a_killed_replica_costs_what_it_had_in_hand(
+    home: Path, versions: list[str], tmp_path: Path
+) -> None:
     with up(home) as url, endpoint(url, versions[0]) as (services, served):
         declare(services, replicas=2)
-        eventually(lambda: replicas_of(home) == 2 and services.delivery.endpoint(name="p").ready, "two replicas answer")
+        eventually(
+            lambda: replicas_of(home) == 2 and services.delivery.endpoint(name="p").ready,
+            "two replicas answer",
+        )
         with load(served, seconds=8, folder=tmp_path) as told:
             os.kill(held(home / "endpoints" / "p" / "replica-0.lock"), signal.SIGKILL)
             eventually(lambda: replicas_of(home) == 2, "it comes back")
@@ -106,7 +115,9 @@ def load(url: str, *, seconds: int, folder: Path) -> Iterator[Told]:
     script = folder / "load.lua"
     script.write_text(SCRIPT)
     about = ["-t1", f"-c{CONNECTIONS}", f"-d{MOST_SECONDS}s", "--timeout", "10s", "-s", str(script)]
-    with subprocess.Popen(["wrk", *about, f"{url}/invocations"], stdout=subprocess.PIPE, text=True) as running:
+    with subprocess.Popen(
+        ["wrk", *about, f"{url}/invocations"], stdout=subprocess.PIPE, text=True
+    ) as running:
         started, told = time.monotonic(), Told()
         time.sleep(1)
         try:
@@ -165,7 +176,13 @@ def held(lock: Path) -> int:
 
 
 def replicas_of(home: Path) -> int:
-    return len([file for file in (home / "endpoints" / "p").glob("replica-*.lock") if holder(file) is not None])
+    return len(
+        [
+            file
+            for file in (home / "endpoints" / "p").glob("replica-*.lock")
+            if holder(file) is not None
+        ]
+    )
 
 
 def logged(home: Path) -> int:

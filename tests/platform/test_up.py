@@ -89,7 +89,17 @@ def up(home: Path, *arguments: str, port: int = 0) -> Iterator[str]:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", port))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "treadle", "up", "--home", str(home), "--port", str(port), *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "treadle",
+        "up",
+        "--home",
+        str(home),
+        "--port",
+        str(port),
+        *arguments,
+    ]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
@@ -100,7 +110,9 @@ def up(home: Path, *arguments: str, port: int = 0) -> Iterator[str]:
         supervisor = holder(home / "run" / "supervisor.lock")
         if supervisor is not None:
             os.kill(supervisor, signal.SIGTERM)
-            eventually(lambda: holder(home / "run" / "supervisor.lock") is None, "the supervisor stops")
+            eventually(
+                lambda: holder(home / "run" / "supervisor.lock") is None, "the supervisor stops"
+            )
         process.kill()
         process.wait()
 
@@ -138,7 +150,9 @@ class Writer(threading.Thread):
         while not self.done.wait(0.01):
             step += 1
             try:
-                self.services.tracking.log(run=self.run_id, metrics=[Metric(key="x", value=float(step), step=step)])
+                self.services.tracking.log(
+                    run=self.run_id, metrics=[Metric(key="x", value=float(step), step=step)]
+                )
             except TreadleError:
                 continue
             self.acknowledged.append(step)
@@ -181,7 +195,9 @@ def test_it_is_ready_within_two_seconds_and_stops_with_nothing_left(home: Path) 
     started = time.monotonic()
     with up(home) as url:
         seconds = time.monotonic() - started
-        pids = [holder(home / "run" / f"{name}.lock") for name in ("server", "worker", "supervisor")]
+        pids = [
+            holder(home / "run" / f"{name}.lock") for name in ("server", "worker", "supervisor")
+        ]
         assert httpx.get(f"{url}/api/openapi.json").json()["info"]["title"] == "Treadle"
     assert gone([pid for pid in pids if pid])
     assert not list((home / "blobs").rglob(".*"))
@@ -191,7 +207,9 @@ def test_it_is_ready_within_two_seconds_and_stops_with_nothing_left(home: Path) 
 def test_one_process_at_a_time_has_a_home(home: Path) -> None:
     with up(home):
         second = subprocess.run(
-            [sys.executable, "-m", "treadle", "up", "--home", str(home), "--port", "1"], capture_output=True, text=True
+            [sys.executable, "-m", "treadle", "up", "--home", str(home), "--port", "1"],
+            capture_output=True,
+            text=True,
         )
         assert second.returncode == 2
         assert "is in use by another process" in second.stderr
@@ -208,11 +226,25 @@ def test_a_port_in_use_is_named(home: Path) -> None:
             text=True,
         )
     assert second.returncode == 2
-    assert f"Cannot listen on http://127.0.0.1:{port}: Address already in use. Choose another --port." in second.stderr
+    assert (
+        f"Cannot listen on http://127.0.0.1:{port}: Address already in use. Choose another --port."
+        in second.stderr
+    )
 
 
 def test_other_addresses_than_loopback_are_refused_without_a_token(home: Path) -> None:
-    command = [sys.executable, "-m", "treadle", "up", "--home", str(home), "--host", "0.0.0.0", "--port", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "treadle",
+        "up",
+        "--home",
+        str(home),
+        "--host",
+        "0.0.0.0",
+        "--port",
+        "0",
+    ]
     second = subprocess.run([*command[:-1], "5999"], capture_output=True, text=True)
     assert second.returncode == 2
     assert "would let anybody in" in second.stderr
@@ -222,17 +254,27 @@ def test_other_addresses_than_loopback_are_refused_without_a_token(home: Path) -
 def test_any_process_may_be_killed_and_nothing_acknowledged_is_lost(
     home: Path, database: str, request: pytest.FixtureRequest
 ) -> None:
-    arguments = ["--database", request.getfixturevalue("postgres_url")] if database == "postgresql" else []
+    arguments = (
+        ["--database", request.getfixturevalue("postgres_url")] if database == "postgresql" else []
+    )
     with up(home, *arguments) as url, connect(url) as services:
         asker, writer, runs = Asker(_first_deployment(services, home)), Writer(url), list[str]()
         asker.start()
         writer.start()
-        for turn, victim in enumerate(("server", "worker", "zygote", "replica", "supervisor"), start=1):
+        for turn, victim in enumerate(
+            ("server", "worker", "zygote", "replica", "supervisor"), start=1
+        ):
             runs.append(services.training.start(project="p", parameters={"turn": turn}).run)
             _kill(home, victim)
             count = len(writer.acknowledged), len(asker.answered)
-            eventually(lambda count=count: len(writer.acknowledged) > count[0] + 5, f"writes after the {victim} died")  # type: ignore[misc]
-            eventually(lambda count=count: len(asker.answered) > count[1] + 5, f"answers after the {victim} died")  # type: ignore[misc]
+            eventually(
+                lambda count=count: len(writer.acknowledged) > count[0] + 5,  # type: ignore[misc]
+                f"writes after the {victim} died",
+            )
+            eventually(
+                lambda count=count: len(asker.answered) > count[1] + 5,  # type: ignore[misc]
+                f"answers after the {victim} died",
+            )
         for run in runs:
             eventually(lambda run=run: settled(services, run), f"training {run} ends")  # type: ignore[misc]
         eventually(lambda: _idle(services), "every job ends")
@@ -270,13 +312,21 @@ def _kill(home: Path, victim: str) -> None:
 def _idle(services: Remote) -> bool:
     """No job is open, and every training has been judged, so that none will come."""
     judged = len(services.evaluation.find()) == len(services.training.find(state="succeeded"))
-    return judged and not services.jobs.find(state="queued") and not services.jobs.find(state="running")
+    return (
+        judged
+        and not services.jobs.find(state="queued")
+        and not services.jobs.find(state="running")
+    )
 
 
 def _check(services: Remote, home: Path, runs: list[str], writer: Writer, asker: Asker) -> None:
     assert [services.training.get(run=run).error for run in runs] == [None] * len(runs)
-    endings = Counter(record.subject for record in services.events.history(type="JobEnded", limit=10_000))
-    queued = Counter(record.subject for record in services.events.history(type="JobQueued", limit=10_000))
+    endings = Counter(
+        record.subject for record in services.events.history(type="JobEnded", limit=10_000)
+    )
+    queued = Counter(
+        record.subject for record in services.events.history(type="JobQueued", limit=10_000)
+    )
     assert endings == queued
     assert set(endings.values()) == {1}
     stored = Counter(point.step for point in services.tracking.history(run=writer.run_id, key="x"))
@@ -284,6 +334,8 @@ def _check(services: Remote, home: Path, runs: list[str], writer: Writer, asker:
     assert set(writer.acknowledged) <= set(stored)
     now = SystemClock().now()
     logs = InferenceLogs(home / "endpoints")
-    logged = Counter(row.id for row in logs.read("p", now - timedelta(days=1), now + timedelta(days=1)))
+    logged = Counter(
+        row.id for row in logs.read("p", now - timedelta(days=1), now + timedelta(days=1))
+    )
     assert set(asker.answered) <= set(logged)
     assert services.events.verify().intact

@@ -21,7 +21,7 @@ from treadle.platform.recording import sync
 from treadle.platform.start import embedded
 from treadle.ports.tree import read_tree
 from treadle.recording.recorder import Recording
-from treadle.recording.shipping import Shipping, spooled
+from treadle.recording.uploader import Uploader, spooled
 from treadle.tracking.environment import CHANGES, CODE, ENVIRONMENT, Environment
 
 NOBODY = "http://127.0.0.1:9"
@@ -51,7 +51,13 @@ def test_everything_that_can_be_logged_is_there_afterwards(tmp_path: Path) -> No
     (tmp_path / "plots" / "one.txt").write_text("one")
     home = tmp_path / "home"
     with treadle.run(
-        "exp", name="first", params={"optimizer": {"lr": 0.1}}, tags={"team": "a"}, notes="why", seed=3, home=home
+        "exp",
+        name="first",
+        params={"optimizer": {"lr": 0.1}},
+        tags={"team": "a"},
+        notes="why",
+        seed=3,
+        home=home,
     ) as run:
         drawn = np.random.rand()
         run.log(loss=1.0)
@@ -79,15 +85,25 @@ def test_everything_that_can_be_logged_is_there_afterwards(tmp_path: Path) -> No
     with embedded(home) as platform:
         tracking = platform.tracking
         found = tracking.get(run=run.id)
-        assert (found.name, found.status, found.params) == ("first", "finished", {"optimizer.lr": "0.1", "seed": "3"})
+        assert (found.name, found.status, found.params) == (
+            "first",
+            "finished",
+            {"optimizer.lr": "0.1", "seed": "3"},
+        )
         assert found.tags["team"] == "a" and found.tags["mlflow.note.content"] == "because"
-        assert [(point.step, point.value) for point in tracking.history(run=run.id, key="loss")] == [(0, 1.0), (1, 0.5)]
-        assert [(point.step, point.value) for point in tracking.history(run=run.id, key="curve")] == [
+        assert [
+            (point.step, point.value) for point in tracking.history(run=run.id, key="loss")
+        ] == [(0, 1.0), (1, 0.5)]
+        assert [
+            (point.step, point.value) for point in tracking.history(run=run.id, key="curve")
+        ] == [
             (0.5, 3),
             (1, 2),
             (1.5, 1),
         ]
-        assert [point.step for point in tracking.history(run=run.id, key="curve2")] == list(range(10))
+        assert [point.step for point in tracking.history(run=run.id, key="curve2")] == list(
+            range(10)
+        )
         assert found.metrics["val/loss"] != found.metrics["val/loss"]
         assert "system/cpu_utilization_percentage" in found.metrics
         paths = {artifact.path: artifact.digest for artifact in tracking.artifacts(run=run.id)}
@@ -102,18 +118,27 @@ def test_everything_that_can_be_logged_is_there_afterwards(tmp_path: Path) -> No
             "sound.wav",
         }
         assert set(paths) - {CODE, ENVIRONMENT, CHANGES} == names
-        assert platform.blobs.get(paths["table.json"]) == b'{"columns":["x","y"],"data":[[1,"a"],[2,null]]}'
+        assert (
+            platform.blobs.get(paths["table.json"])
+            == b'{"columns":["x","y"],"data":[[1,"a"],[2,null]]}'
+        )
         assert platform.blobs.get(paths["image.png"]).startswith(b"\x89PNG")
         (data,) = tracking.datasets(run=run.id)
         assert (data.name, data.digest, data.tags) == ("customers", digest, {"treadle.kept": "yes"})
         assert list(read_tree(platform.blobs, digest).files) == ["data.csv"]
         trial = tracking.get(run=inner.id)
-        assert (trial.name, trial.status, trial.tags["mlflow.parentRunId"]) == ("trial", "failed", run.id)
+        assert (trial.name, trial.status, trial.tags["mlflow.parentRunId"]) == (
+            "trial",
+            "failed",
+            run.id,
+        )
 
 
 def test_what_is_wrong_is_told_at_once_and_the_rest_goes_on(tmp_path: Path) -> None:
     with quietly(tmp_path / "home", params={"lr": 1}) as run:
-        with pytest.raises(Invalid, match="Metric 'loss' was not logged: 'much' at step 0 is no point"):
+        with pytest.raises(
+            Invalid, match="Metric 'loss' was not logged: 'much' at step 0 is no point"
+        ):
             run.log(loss="much", acc=0.5)  # type: ignore[arg-type]
         with pytest.raises(Conflict, match=r"Parameter 'lr' .* is '1' already"):
             run.log_params({"lr": 2})
@@ -130,21 +155,29 @@ def test_what_is_wrong_is_told_at_once_and_the_rest_goes_on(tmp_path: Path) -> N
         assert platform.tracking.get(run=run.id).metrics == {"loss": 1.0}
 
 
-@pytest.mark.parametrize(("error", "status"), [(ValueError("too hot"), "failed"), (KeyboardInterrupt(), "killed")])
+@pytest.mark.parametrize(
+    ("error", "status"), [(ValueError("too hot"), "failed"), (KeyboardInterrupt(), "killed")]
+)
 def test_a_run_ends_as_its_block_ends(tmp_path: Path, error: BaseException, status: str) -> None:
     with pytest.raises(type(error)), quietly(tmp_path / "home") as run:
         raise error
     with embedded(tmp_path / "home") as platform:
         assert platform.tracking.get(run=run.id).status == status
         (told,) = platform.tracking.artifacts(run=run.id)
-        assert told.path == "treadle/error.txt" and type(error).__name__ in platform.blobs.get(told.digest).decode()
+        assert (
+            told.path == "treadle/error.txt"
+            and type(error).__name__ in platform.blobs.get(told.digest).decode()
+        )
 
 
 def test_a_program_that_ends_without_a_word_ends_its_run(tmp_path: Path) -> None:
     script = "import sys, treadle\nrun = treadle.run('e', home=sys.argv[1], code=False)\nprint(run.id)\nrun.log(a=1)\n"
     for end, status in (("", "finished"), ("raise ValueError", "failed")):
         done = subprocess.run(
-            [sys.executable, "-c", script + end, str(tmp_path)], capture_output=True, text=True, timeout=60
+            [sys.executable, "-c", script + end, str(tmp_path)],
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         with embedded(tmp_path) as platform:
             found = platform.tracking.get(run=done.stdout.strip())
@@ -176,13 +209,24 @@ def test_an_absent_server_stops_nobody_and_sync_sends_what_is_left(tmp_path: Pat
     process = started(tmp_path / "home", NOBODY, 1_000)
     out, told = process.communicate(timeout=60)
     run = out.split()[0]
-    assert process.returncode == 0 and told.count(f"run {run} is not delivered completely") == 1, told
+    assert process.returncode == 0 and told.count(f"run {run} is not delivered completely") == 1, (
+        told
+    )
     assert "treadle sync" in told
     with up(tmp_path / "server") as url:
-        command = [sys.executable, "-m", "treadle.cli.main", "sync", "--home", str(tmp_path / "home")]
+        command = [
+            sys.executable,
+            "-m",
+            "treadle.cli.main",
+            "sync",
+            "--home",
+            str(tmp_path / "home"),
+        ]
         done = subprocess.run([*command, "--url", url], capture_output=True, text=True, timeout=60)
         assert done.stdout == f"{run} delivered: 1,000 points sent now.\n", done.stderr
-        again = subprocess.run([*command, "--url", url, "--json"], capture_output=True, text=True, timeout=60)
+        again = subprocess.run(
+            [*command, "--url", url, "--json"], capture_output=True, text=True, timeout=60
+        )
         assert json.loads(again.stdout) == []
         with treadle.connect(url) as server:
             found = server.tracking.get(run=run)
@@ -204,7 +248,9 @@ def test_a_server_that_goes_and_comes_back_has_everything_once(tmp_path: Path) -
         run.log(step=2_000, loss=2_000)
         run.finish()
         with treadle.connect(url) as server:
-            assert [point.step for point in server.tracking.history(run=run.id, key="loss")] == list(range(2_001))
+            assert [
+                point.step for point in server.tracking.history(run=run.id, key="loss")
+            ] == list(range(2_001))
             assert server.tracking.get(run=run.id).status == "finished"
 
 
@@ -243,17 +289,20 @@ def test_a_store_that_fails_at_random_has_everything_once(tmp_path: Path, seed: 
         root = tmp_path / "home" / "spool"
         for _ in range(300):
             (name,) = spooled(root)
-            shipping = Shipping(root, name)
+            uploader = Uploader(root, name)
             try:
-                while shipping.turn(Unsure(platform, dice)):
+                while uploader.send_next(Unsure(platform, dice)):
                     pass
                 break
             except Unavailable:
                 continue
             finally:
-                shipping.close()
+                uploader.close()
         assert spooled(root) == []
-        assert {one.key: one.points for one in platform.tracking.series(run=run.id)} == {"big": 100_000, "loss": 3_000}
+        assert {one.key: one.points for one in platform.tracking.series(run=run.id)} == {
+            "big": 100_000,
+            "loss": 3_000,
+        }
         assert platform.tracking.get(run=run.id).status == "finished"
         assert [file.path for file in platform.tracking.artifacts(run=run.id)] == ["x.txt"]
 
@@ -293,7 +342,14 @@ def test_other_processes_log_to_the_run(tmp_path: Path, method: str) -> None:
             assert worker.exitcode == 0
     with embedded(tmp_path) as platform:
         counts = {one.key: one.points for one in platform.tracking.series(run=run.id)}
-        assert counts == {"before": 1, "own": 500, "shared": 1_500, "worker0": 500, "worker1": 500, "worker2": 500}
+        assert counts == {
+            "before": 1,
+            "own": 500,
+            "shared": 1_500,
+            "worker0": 500,
+            "worker1": 500,
+            "worker2": 500,
+        }
         steps = [point.step for point in platform.tracking.history(run=run.id, key="worker1")]
         assert steps == list(range(500))
     assert list((tmp_path / "spool").iterdir()) == []
@@ -306,7 +362,9 @@ def test_a_run_that_is_taken_up_again_keeps_all_points(tmp_path: Path) -> None:
         again.log(step=1, loss=1)
         beside.log(step=2, loss=2)
     with embedded(tmp_path) as platform:
-        assert sorted(point.step for point in platform.tracking.history(run=run.id, key="loss")) == [0, 1, 2]
+        assert sorted(
+            point.step for point in platform.tracking.history(run=run.id, key="loss")
+        ) == [0, 1, 2]
     with pytest.raises(Invalid, match="is no id of a run"):
         quietly(tmp_path, id="../x")
 
@@ -341,13 +399,20 @@ def test_a_run_keeps_what_repeating_it_needs(tmp_path: Path) -> None:
     (project / "new.py").write_text("")
     (project / "secret.py").write_text("")
     done = subprocess.run(
-        [sys.executable, "train.py", str(home)], cwd=project, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "train.py", str(home)],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     with embedded(home) as platform:
         run = done.stdout.strip()
         kept = {file.path: file.digest for file in platform.tracking.artifacts(run=run)}
         found = from_json(platform.blobs.get(kept[ENVIRONMENT]), Environment)
-        assert found.command == ["train.py", str(home)] and found.changed and len(found.commit) == 40
+        assert (
+            found.command == ["train.py", str(home)] and found.changed and len(found.commit) == 40
+        )
         assert found.packages["numpy"] == np.__version__ and "treadle" in found.packages
         assert list(read_tree(platform.blobs, kept[CODE]).files) == ["lib.py", "new.py", "train.py"]
         assert "-RATE = 1\n+RATE = 2\n" in platform.blobs.get(kept[CHANGES]).decode()

@@ -14,12 +14,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from treadle.kernel.errors import Conflict, Invalid
-from treadle.recording.spool import RECORDS, WHOLE, Begin, End, KeptSeries, Line, Outbox, Writer, pack_whole
+from treadle.recording.spool import (
+    RECORDS,
+    WHOLE,
+    Begin,
+    End,
+    KeptSeries,
+    Line,
+    Outbox,
+    Writer,
+    pack_whole,
+)
 from treadle.tracking.segments import pack
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 STEPS = st.integers(-(2**63), 2**63 - 1) | st.floats(-(2.0**62), 2.0**62)
-ROWS = st.lists(st.tuples(st.sampled_from(["loss", "acc", "val/x"]), STEPS, st.floats()), max_size=30)
+ROWS = st.lists(
+    st.tuples(st.sampled_from(["loss", "acc", "val/x"]), STEPS, st.floats()), max_size=30
+)
 
 
 def drained(
@@ -28,10 +40,15 @@ def drained(
     """Every parcel, once by number; with ``fail``, sending is interrupted at random and begun again from the files."""
     parcels: dict[int, tuple[int, list[Line], dict[str, list[tuple[float, float]]]]] = {}
     while (parcel := box.next()) is not None:
-        rows = {key: [(step, value) for step, _, value in points.rows()] for key, points in parcel.points.items()}
+        rows = {
+            key: [(step, value) for step, _, value in points.rows()]
+            for key, points in parcel.points.items()
+        }
         found = (parcel.number, parcel.lines, rows)
         if parcel.number in parcels:
-            assert _bits(parcels[parcel.number][2]) == _bits(rows), "an attempt that is made again is the same one"
+            assert _bits(parcels[parcel.number][2]) == _bits(rows), (
+                "an attempt that is made again is the same one"
+            )
         parcels[parcel.number] = found
         if fail is not None and fail.random() < 0.5:
             box = Outbox(box.folder)
@@ -42,12 +59,17 @@ def drained(
 
 
 def _bits(rows: dict[str, list[tuple[float, float]]]) -> dict[str, list[tuple[float, bytes]]]:
-    return {key: [(step, struct.pack("<d", value)) for step, value in points] for key, points in rows.items()}
+    return {
+        key: [(step, struct.pack("<d", value)) for step, value in points]
+        for key, points in rows.items()
+    }
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(ROWS, max_size=4), st.integers(0, 1000))
-def test_all_points_arrive_in_order_and_once(portions: list[list[tuple[str, float, float]]], dice: int) -> None:
+def test_all_points_arrive_in_order_and_once(
+    portions: list[list[tuple[str, float, float]]], dice: int
+) -> None:
     import tempfile
 
     with tempfile.TemporaryDirectory() as name:
@@ -75,7 +97,9 @@ def test_all_points_arrive_in_order_and_once(portions: list[list[tuple[str, floa
         assert _bits(found) == _bits(expected)
 
 
-def test_a_record_that_is_not_whole_yet_holds_back_what_follows_it_until_its_writer_is_gone(tmp_path: Path) -> None:
+def test_a_record_that_is_not_whole_yet_holds_back_what_follows_it_until_its_writer_is_gone(
+    tmp_path: Path,
+) -> None:
     writer = Writer(tmp_path / "run_a")
     for place in range(5):
         taken = next(writer.places)
@@ -100,7 +124,9 @@ def test_files_of_points_go_as_they_are_sent(tmp_path: Path) -> None:
     for step in range(1, count):
         place = next(writer.places)
         try:
-            pack_whole(writer.pages[place >> 16], (place & (RECORDS - 1)) * 32, step, 0, step, 0, WHOLE)
+            pack_whole(
+                writer.pages[place >> 16], (place & (RECORDS - 1)) * 32, step, 0, step, 0, WHOLE
+            )
         except IndexError:
             writer.record(place, "loss", step, step, 0)
     box = Outbox(writer.folder)
@@ -146,8 +172,12 @@ def test_the_end_comes_last(tmp_path: Path) -> None:
     assert ends[-1] and not any(ends[:-1])
 
 
-@pytest.mark.parametrize(("value", "step"), [("x", 1), (None, 1), (1.0, "x"), (1.0, math.nan), (1.0, 2**63), ([1], 1)])
-def test_what_is_no_point_is_refused_and_leaves_nothing(tmp_path: Path, value: object, step: object) -> None:
+@pytest.mark.parametrize(
+    ("value", "step"), [("x", 1), (None, 1), (1.0, "x"), (1.0, math.nan), (1.0, 2**63), ([1], 1)]
+)
+def test_what_is_no_point_is_refused_and_leaves_nothing(
+    tmp_path: Path, value: object, step: object
+) -> None:
     writer = Writer(tmp_path / "run_a")
     with pytest.raises(Invalid, match="Metric 'loss' was not logged"):
         writer.record(next(writer.places), "loss", value, step, 0)

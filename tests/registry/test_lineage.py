@@ -75,17 +75,29 @@ def test_all_that_led_to_a_version_is_one_question(trained: Embedded) -> None:
     facts = trained.lineage.of(version="p:1")
     (data,) = facts.data
     assert (data.name, data.licence, data.owner, data.label) == ("rows", "CC0-1.0", "airport", "y")
-    assert facts.run is not None and facts.run.id == facts.version.run and "roc_auc" in facts.run.metrics
+    assert (
+        facts.run is not None
+        and facts.run.id == facts.version.run
+        and "roc_auc" in facts.run.metrics
+    )
     assert facts.code and facts.environment and "scikit-learn" in facts.environment.packages
     assert facts.approved and facts.verdict and facts.verdict.outcome == "passed"
     assert facts.signature and facts.task == "classification" and facts.endpoints == ["p"]
-    assert facts.limits[0] == "Requirement R2 (latency_ms.p99 ≤ 250) was not measured before deployment."
+    assert (
+        facts.limits[0]
+        == "Requirement R2 (latency_ms.p99 ≤ 250) was not measured before deployment."
+    )
 
 
 def test_the_descendants_of_a_dataset_are_one_question(trained: Embedded) -> None:
     digest = trained.lineage.of(version="p:1").data[0].digest
     (found,) = trained.lineage.seen(data=digest[:8])
-    assert (found.version, found.dataset, found.digest, found.endpoints) == ("p:1", "rows", digest, ["p"])
+    assert (found.version, found.dataset, found.digest, found.endpoints) == (
+        "p:1",
+        "rows",
+        digest,
+        ["p"],
+    )
     with pytest.raises(NotFound, match="No run has read"):
         trained.lineage.seen(data="f" * 64)
     for text in ("abc", "%%%%%%%%"):
@@ -93,7 +105,9 @@ def test_the_descendants_of_a_dataset_are_one_question(trained: Embedded) -> Non
             trained.lineage.seen(data=text)
 
 
-def test_the_deployed_come_first_and_the_deleted_are_still_told(open_home: Callable[..., Embedded]) -> None:
+def test_the_deployed_come_first_and_the_deleted_are_still_told(
+    open_home: Callable[..., Embedded],
+) -> None:
     platform = open_home(target="memory:")
     for name in ("a", "b", "c"):
         run = platform.tracking.start_run(experiment="e").id
@@ -119,7 +133,9 @@ def test_the_deployed_come_first_and_the_deleted_are_still_told(open_home: Calla
 def test_descendants_are_found_among_many_runs_at_once(
     request: pytest.FixtureRequest, open_home: Callable[..., Embedded], database: str
 ) -> None:
-    given = {"database": request.getfixturevalue("postgres_url")} if database == "postgresql" else {}
+    given = (
+        {"database": request.getfixturevalue("postgres_url")} if database == "postgresql" else {}
+    )
     platform = open_home(**given)
     experiment = platform.tracking.create_experiment(name="e").id
     from treadle.tracking.model import PastRun
@@ -159,7 +175,9 @@ def test_a_card_begins_with_front_matter_that_hubs_read(trained: Embedded) -> No
 
 
 @example({"a": 1e-06, "b": "\U0001f600"})
-@given(st.dictionaries(st.text(min_size=1, max_size=5).filter(str.isidentifier), VALUES, max_size=4))
+@given(
+    st.dictionaries(st.text(min_size=1, max_size=5).filter(str.isidentifier), VALUES, max_size=4)
+)
 def test_front_matter_is_read_back_as_it_was(value: dict[str, Any]) -> None:
     assert yaml.safe_load(card._yaml(value) or "{}") == value
 
@@ -171,7 +189,9 @@ class Tags(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.seen.append(tag)
-        assert not {name for name, _ in attrs} & {"src", "href"}, "a card needs nothing from elsewhere"
+        assert not {name for name, _ in attrs} & {"src", "href"}, (
+            "a card needs nothing from elsewhere"
+        )
 
 
 def test_a_card_as_a_page_holds_what_is_said_as_text(trained: Embedded) -> None:
@@ -201,14 +221,20 @@ def test_a_version_that_a_client_registered_has_a_card_that_says_what_is_not_kno
     platform.registry.create_model(name="m", description="a model")
     platform.registry.register_source(model="m", source="s3://m")
     text = platform.lineage.card(version="m:1")
-    assert "No verdict was given on this version." in text and "Which data it was trained on is not recorded." in text
+    assert (
+        "No verdict was given on this version." in text
+        and "Which data it was trained on is not recorded." in text
+    )
     found = platform.lineage.bom(version="m:1")
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(found)) is None
 
 
 def test_the_commands_write_files(trained: Embedded, tmp_path: Path) -> None:
     home = trained.settings.home
-    assert ran("card", "p:1", "--home", home, "--out", "card.html", cwd=tmp_path) == "Wrote 'card.html'.\n"
+    assert (
+        ran("card", "p:1", "--home", home, "--out", "card.html", cwd=tmp_path)
+        == "Wrote 'card.html'.\n"
+    )
     assert (tmp_path / "card.html").read_text().startswith("<!doctype html>")
     assert json.loads(ran("bom", "p:1", "--home", home, cwd=tmp_path))["bomFormat"] == "CycloneDX"
     digest = trained.lineage.of(version="p:1").data[0].digest

@@ -15,7 +15,11 @@ from treadle.registry.service import Registry
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def registry(request: pytest.FixtureRequest, open_home: Callable[..., Embedded]) -> Registry:
-    given = {"database": request.getfixturevalue("postgres_url")} if request.param == "postgresql" else {}
+    given = (
+        {"database": request.getfixturevalue("postgres_url")}
+        if request.param == "postgresql"
+        else {}
+    )
     return open_home(**given).registry
 
 
@@ -32,7 +36,9 @@ def test_a_model_is_renamed_with_all_that_belongs_to_it(registry: Registry) -> N
     registry.create_model(name="a", tags={"team": "desk"})
     registry.register_source(model="a", source="s3://1")
     registry.set_alias(model="a", alias="prod", number=1)
-    assert registry.change_model(name="a", new_name="b", tags={"team": None, "x": "y"}).tags == {"x": "y"}
+    assert registry.change_model(name="a", new_name="b", tags={"team": None, "x": "y"}).tags == {
+        "x": "y"
+    }
     assert registry.resolve(ref="b@prod").source == "s3://1"
     with pytest.raises(NotFound, match="no model 'a'"):
         registry.model(name="a")
@@ -52,26 +58,38 @@ def test_an_approved_version_does_not_change_any_more(registry: Registry) -> Non
         registry.change_model(name="a", new_name="b")
 
 
-def test_files_of_an_approved_version_do_not_change_any_more(open_home: Callable[..., Embedded]) -> None:
+def test_files_of_an_approved_version_do_not_change_any_more(
+    open_home: Callable[..., Embedded],
+) -> None:
     home = open_home()
     with served(home) as url:
         base = f"{url}/api/2.0/mlflow-artifacts/artifacts"
-        for root, facts in (("1/r1/artifacts", {"run": "r1"}), ("1/models/m-1/artifacts", {"logged_model": "m-1"})):
+        for root, facts in (
+            ("1/r1/artifacts", {"run": "r1"}),
+            ("1/models/m-1/artifacts", {"logged_model": "m-1"}),
+        ):
             assert httpx.put(f"{base}/{root}/model/data", content=b"first").status_code == 200
             name = root.replace("/", "-")
             home.registry.create_model(name=name)
-            home.registry.register_source(model=name, source=f"mlflow-artifacts:/{root}/model", **facts)  # type: ignore[arg-type]
+            home.registry.register_source(
+                model=name,
+                source=f"mlflow-artifacts:/{root}/model",
+                **facts,  # type: ignore[arg-type]
+            )
             home.registry.approve(model=name, number=1)
             for method in ("PUT", "DELETE"):
                 refused = httpx.request(method, f"{base}/{root}/model/data")
-                assert (refused.status_code, refused.json()["error_code"]) == (403, "PERMISSION_DENIED")
+                assert (refused.status_code, refused.json()["error_code"]) == (
+                    403,
+                    "PERMISSION_DENIED",
+                )
             assert httpx.get(f"{base}/{root}/model/data").content == b"first"
 
 
 def test_what_is_deployed_is_not_deleted(registry: Registry) -> None:
     registry.create_model(name="a")
     registry.register_source(model="a", source="s3://1")
-    registry.holders.append(lambda model, number: f"{model}:{number} is live on endpoint 'e'.")
+    registry.blockers.append(lambda model, number: f"{model}:{number} is live on endpoint 'e'.")
     with pytest.raises(Forbidden, match="cannot be deleted: a:1 is live"):
         registry.delete_version(model="a", number=1)
     with pytest.raises(Forbidden, match="cannot be deleted"):
@@ -91,7 +109,10 @@ def test_stages_archive_others_when_asked(registry: Registry) -> None:
         registry.register_source(model="a", source="s3://x")
     registry.set_stage(model="a", number=1, stage="Production")
     registry.set_stage(model="a", number=2, stage="Production", archive_others=True)
-    assert [(v.number, v.stage) for v in registry.search(filter="name = 'a'", order=["version_number ASC"])] == [
+    assert [
+        (v.number, v.stage)
+        for v in registry.search(filter="name = 'a'", order=["version_number ASC"])
+    ] == [
         (1, "Archived"),
         (2, "Production"),
     ]
@@ -117,16 +138,23 @@ def test_a_name_that_would_read_as_a_path_is_refused(registry: Registry, name: s
 def test_a_history_that_cannot_be_is_refused(
     registry: Registry, name: str, numbers: list[int], pointing: dict[str, int], message: str
 ) -> None:
-    versions = [PastVersion(number=n, source="s", run="", created_at=EPOCH, updated_at=EPOCH) for n in numbers]
+    versions = [
+        PastVersion(number=n, source="s", run="", created_at=EPOCH, updated_at=EPOCH)
+        for n in numbers
+    ]
     with pytest.raises(Invalid, match=message):
-        registry.add_history(name=name, description="", tags={}, pointing=pointing, versions=versions)
+        registry.add_history(
+            name=name, description="", tags={}, pointing=pointing, versions=versions
+        )
 
 
 def test_a_history_that_is_taken_in_again_leaves_aliases_where_they_are(registry: Registry) -> None:
     one = PastVersion(number=1, source="s", run="", created_at=EPOCH, updated_at=EPOCH)
 
     def taken(versions: list[PastVersion], pointing: dict[str, int]) -> int:
-        return registry.add_history(name="m", description="", tags={}, pointing=pointing, versions=versions)
+        return registry.add_history(
+            name="m", description="", tags={}, pointing=pointing, versions=versions
+        )
 
     assert [taken([], {}), taken([one], {"best": 1}), taken([one], {"best": 1})] == [0, 1, 0]
     assert registry.resolve(ref="m@best").number == 1

@@ -19,10 +19,23 @@ def platform(open_home: Callable[..., Embedded]) -> Embedded:
     return open_home(target="memory:")
 
 
-def verdict(platform: Embedded, name: str, *, outcome: str = "passed", project: str = "shop") -> str:
+def verdict(
+    platform: Embedded, name: str, *, outcome: str = "passed", project: str = "shop"
+) -> str:
     """A verdict that was given."""
-    row = {"id": f"verdict_{name}", "run": f"run_{name}", "project": project, "package": name[0] * 64}
-    row |= {"holdout": "h" * 64, "job": f"job_{name}", "state": "given", "outcome": outcome, "actor": "test"}
+    row = {
+        "id": f"verdict_{name}",
+        "run": f"run_{name}",
+        "project": project,
+        "package": name[0] * 64,
+    }
+    row |= {
+        "holdout": "h" * 64,
+        "job": f"job_{name}",
+        "state": "given",
+        "outcome": outcome,
+        "actor": "test",
+    }
     with platform.database.write() as transaction:
         values = {"reason": "because", "rows": 500, "findings": "[]", "at": platform.clock.now()}
         transaction.execute(evaluations.insert().values(**row, **values))
@@ -56,7 +69,9 @@ def test_registering_a_verdict_again_gives_the_version_it_made(platform: Embedde
 
 @pytest.mark.parametrize("outcome", ["refused", "not enough evidence"])
 def test_only_a_passed_verdict_makes_a_version(platform: Embedded, outcome: str) -> None:
-    with pytest.raises(Forbidden, match=f"Verdict 'verdict_a' is '{outcome}', so it makes no version: because"):
+    with pytest.raises(
+        Forbidden, match=f"Verdict 'verdict_a' is '{outcome}', so it makes no version: because"
+    ):
         platform.registry.register(verdict=verdict(platform, "a", outcome=outcome))
     assert platform.registry.find() == []
     assert platform.events.history() == []
@@ -83,7 +98,12 @@ def test_a_signature_names_who_gave_it_and_on_what(platform: Embedded) -> None:
     with acting("ann"):
         signed = platform.registry.approve(model="shop", number=1, comment="read it")
     assert signed.approval is not None
-    given = (signed.approval.by, signed.approval.comment, signed.approval.verdict, signed.approval.package)
+    given = (
+        signed.approval.by,
+        signed.approval.comment,
+        signed.approval.verdict,
+        signed.approval.package,
+    )
     assert given == ("ann", "read it", "verdict_a", "a" * 64)
     assert platform.registry.verify_approval(model="shop", number=1)
     (event,) = platform.events.history(type="VersionApproved")
@@ -106,13 +126,24 @@ def test_what_nobody_signed_does_not_verify(platform: Embedded) -> None:
 
 
 @pytest.mark.parametrize(
-    "column, value", [("by", "eve"), ("comment", "!"), ("verdict", "verdict_z"), ("package", "z" * 64), ("number", 2)]
+    "column, value",
+    [
+        ("by", "eve"),
+        ("comment", "!"),
+        ("verdict", "verdict_z"),
+        ("package", "z" * 64),
+        ("number", 2),
+    ],
 )
-def test_a_changed_signature_does_not_verify(platform: Embedded, column: str, value: object) -> None:
+def test_a_changed_signature_does_not_verify(
+    platform: Embedded, column: str, value: object
+) -> None:
     registered(platform, "a", "b")
     platform.registry.approve(model="shop", number=1, comment="fine")
     tamper(platform, approvals, **{column: value})
-    assert not platform.registry.verify_approval(model="shop", number=2 if column == "number" else 1)
+    assert not platform.registry.verify_approval(
+        model="shop", number=2 if column == "number" else 1
+    )
 
 
 @pytest.mark.parametrize("column, value", [("package", "z" * 64), ("verdict", "verdict_z")])
@@ -125,7 +156,9 @@ def test_a_version_that_was_changed_after_it_was_signed_does_not_verify(
     assert not platform.registry.verify_approval(model="shop", number=1)
 
 
-def test_the_signature_of_another_home_does_not_verify(platform: Embedded, open_home: Callable[..., Embedded]) -> None:
+def test_the_signature_of_another_home_does_not_verify(
+    platform: Embedded, open_home: Callable[..., Embedded]
+) -> None:
     registered(platform, "a")
     platform.registry.approve(model="shop", number=1)
     key = platform.settings.folder / ".signing.key"
@@ -151,7 +184,9 @@ def test_a_name_that_is_nearly_right_is_answered_with_the_right_one(platform: Em
     for ref in ("shopp", "shopp:1", "shopp@champion"):
         with pytest.raises(NotFound, match=r"Did you mean 'shop'\?"):
             platform.registry.resolve(ref=ref)
-    with pytest.raises(NotFound, match=r"Model 'shop' has no alias 'champoin'\. Did you mean 'champion'\?"):
+    with pytest.raises(
+        NotFound, match=r"Model 'shop' has no alias 'champoin'\. Did you mean 'champion'\?"
+    ):
         platform.registry.resolve(ref="shop@champoin")
 
 
@@ -176,9 +211,13 @@ def test_a_number_beyond_all_versions_is_not_there(platform: Embedded) -> None:
         platform.registry.resolve(ref=f"shop:{10**30}")
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(ref=st.text("shop:@1²٣ /\n'\"%", max_size=8))
-def test_whatever_is_asked_for_is_a_version_or_an_error_for_people(platform: Embedded, ref: str) -> None:
+def test_whatever_is_asked_for_is_a_version_or_an_error_for_people(
+    platform: Embedded, ref: str
+) -> None:
     try:
         platform.registry.resolve(ref=ref)
     except TreadleError as error:

@@ -28,7 +28,10 @@ def parts(draw: st.DrawFn, low: int, high: int) -> Field:
                 (f"{first}-{last}", {v for v in range(low, high + 1) if first <= v <= last}),
                 (f"*/{step}", {v for v in range(low, high + 1) if (v - low) % step == 0}),
                 (f"{first}/{step}", {v for v in range(first, high + 1) if (v - first) % step == 0}),
-                (f"{first}-{last}/{step}", {v for v in range(first, last + 1) if (v - first) % step == 0}),
+                (
+                    f"{first}-{last}/{step}",
+                    {v for v in range(first, last + 1) if (v - first) % step == 0},
+                ),
             ]
         )
     )
@@ -36,7 +39,10 @@ def parts(draw: st.DrawFn, low: int, high: int) -> Field:
 
 def fields(place: int) -> st.SearchStrategy[Field]:
     return st.lists(parts(*BOUNDS[place]), min_size=1, max_size=3).map(
-        lambda found: (",".join(text for text, _ in found), set[int]().union(*(values for _, values in found)))
+        lambda found: (
+            ",".join(text for text, _ in found),
+            set[int]().union(*(values for _, values in found)),
+        )
     )
 
 
@@ -82,7 +88,9 @@ def test_a_field_stands_for_its_values(found: list[Field]) -> None:
     MONDAY + timedelta(days=5),
     timedelta(days=1),
 )
-def test_it_is_due_when_one_of_the_minutes_matches(found: list[Field], after: datetime, span: timedelta) -> None:
+def test_it_is_due_when_one_of_the_minutes_matches(
+    found: list[Field], after: datetime, span: timedelta
+) -> None:
     minute = (after + timedelta(minutes=1)).replace(second=0, microsecond=0)
     expected = False
     while minute <= after + span and not expected:
@@ -114,10 +122,15 @@ def test_a_day_that_never_comes_is_never_due() -> None:
 
 
 def test_a_day_of_month_and_a_day_of_week_are_alternatives_as_in_cron() -> None:
-    saturday_13th, friday_19th = datetime(2024, 1, 13, tzinfo=UTC), datetime(2024, 1, 19, tzinfo=UTC)
+    saturday_13th, friday_19th = (
+        datetime(2024, 1, 13, tzinfo=UTC),
+        datetime(2024, 1, 19, tzinfo=UTC),
+    )
     for day in (saturday_13th, friday_19th):
         assert due("0 12 13 * 5", day, day + timedelta(days=1))
-    assert not due("0 12 13 * 5", saturday_13th + timedelta(days=1), saturday_13th + timedelta(days=2))
+    assert not due(
+        "0 12 13 * 5", saturday_13th + timedelta(days=1), saturday_13th + timedelta(days=2)
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ from treadle.scope.model import About, DataSource, ProjectSpec, Requirement
 
 R1 = Requirement(id="R1", metric="roc_auc", at_least=0.6)
 SPEC = ProjectSpec(
-    project=About(name="churn"), data={"rows": DataSource(source="rows.csv", label="y")}, requirement=[R1]
+    project=About(name="churn"),
+    data={"rows": DataSource(source="rows.csv", label="y")},
+    requirement=[R1],
 )
 
 

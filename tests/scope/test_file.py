@@ -24,12 +24,27 @@ at_least = 0.65
 
 # Each text has one mistake; HERE stands on the line that the error must point at.
 WRONG = {
-    "a bad name": ('[project]\nname = "No Spaces"  # HERE', "use lower-case letters, digits and hyphens"),
-    "an unknown table": (GOOD + '[rolout]  # HERE\nhold = "1d"', "Unknown field 'rolout'. Did you mean 'rollout'?"),
-    "an unknown key": (GOOD + '[rollout]\nhld = "1d"  # HERE', "Unknown field 'rollout.hld'. Did you mean 'hold'?"),
-    "an unknown key at the top": ('nmae = 1  # HERE\n[project]\nname = "p"', "Unknown field 'nmae'"),
+    "a bad name": (
+        '[project]\nname = "No Spaces"  # HERE',
+        "use lower-case letters, digits and hyphens",
+    ),
+    "an unknown table": (
+        GOOD + '[rolout]  # HERE\nhold = "1d"',
+        "Unknown field 'rolout'. Did you mean 'rollout'?",
+    ),
+    "an unknown key": (
+        GOOD + '[rollout]\nhld = "1d"  # HERE',
+        "Unknown field 'rollout.hld'. Did you mean 'hold'?",
+    ),
+    "an unknown key at the top": (
+        'nmae = 1  # HERE\n[project]\nname = "p"',
+        "Unknown field 'nmae'",
+    ),
     "a key missing": ('[project]  # HERE\nowner = "me"', "Field 'project.name' is missing."),
-    "a wrong type": ("[project]\nname = 1  # HERE", "Field 'project.name': Expected `str`, got `int`."),
+    "a wrong type": (
+        "[project]\nname = 1  # HERE",
+        "Field 'project.name': Expected `str`, got `int`.",
+    ),
     "a wrong choice": (
         '[project]\nname = "p"\nrisk = "huge"  # HERE',
         "Field 'project.risk': there is no 'huge'. Known: high, low, medium.",
@@ -68,25 +83,49 @@ WRONG = {
         GOOD.replace('label = "left"\n', "").replace("mers]", "mers]  # HERE"),
         "no dataset has a label",
     ),
-    "a dataset without source": ('[project]\nname = "p"\n[data.d]  # HERE\nlabel = "y"', "source' is missing"),
+    "a dataset without source": (
+        '[project]\nname = "p"\n[data.d]  # HERE\nlabel = "y"',
+        "source' is missing",
+    ),
     "an unknown key of a dataset": (
         '[project]\nname = "p"\n[data.a]\nsource = "s"\nlabel = "y"\n[data.b]\nsource = "s"\nlable = "y"  # HERE',
         "Did you mean 'label'?",
     ),
-    "a key with a bracket": ('[project]\nname = "p"\n"a]" = 1  # HERE', "Unknown field 'project.a]'"),
-    "a key with a quote": ('[project]\nname = "p"\n"a\'b" = 1  # HERE', "Unknown field 'project.a'b'"),
+    "a key with a bracket": (
+        '[project]\nname = "p"\n"a]" = 1  # HERE',
+        "Unknown field 'project.a]'",
+    ),
+    "a key with a quote": (
+        '[project]\nname = "p"\n"a\'b" = 1  # HERE',
+        "Unknown field 'project.a'b'",
+    ),
     "a quoted key": ('[project]\nname = "p"\n"risk" = "huge"  # HERE', "project.risk"),
     "a bad duration": (GOOD + '[rollout]\nhold = "soon"  # HERE', "'soon' is not a duration"),
-    "a duration beyond all time": (GOOD + '[rollout]\nhold = "99999999999999d"  # HERE', "rollout.hold"),
-    "a label delay": (GOOD.replace('"left"', '"left"\nlabel_delay = "1y" # HERE'), "data.customers.label_delay"),
+    "a duration beyond all time": (
+        GOOD + '[rollout]\nhold = "99999999999999d"  # HERE',
+        "rollout.hold",
+    ),
+    "a label delay": (
+        GOOD.replace('"left"', '"left"\nlabel_delay = "1y" # HERE'),
+        "data.customers.label_delay",
+    ),
     "a dataset with a name in quotes": (
         '[project]\nname = "p"\n[data."a b"]\nsource = "s"\nlabel = "y"\nlabel_delay = "1y"  # HERE',
         "'1y' is not a duration",
     ),
     "a trigger": (GOOD + '[retrain]\nwhen = ["drfit"]  # HERE', "Did you mean 'drift'?"),
-    "an age": (GOOD + '[retrain]\nwhen = ["older than a week"]  # HERE', "'a week' is not a duration"),
-    "an age beyond all time": (GOOD + '[retrain]\nwhen = ["older than 99999999999999d"]  # HERE', "retrain.when[0]"),
-    "a schedule": (GOOD + '[retrain]\nwhen = ["drift", "0 24 * * *"]  # HERE', "The hour '24' is outside 0 to 23."),
+    "an age": (
+        GOOD + '[retrain]\nwhen = ["older than a week"]  # HERE',
+        "'a week' is not a duration",
+    ),
+    "an age beyond all time": (
+        GOOD + '[retrain]\nwhen = ["older than 99999999999999d"]  # HERE',
+        "retrain.when[0]",
+    ),
+    "a schedule": (
+        GOOD + '[retrain]\nwhen = ["drift", "0 24 * * *"]  # HERE',
+        "The hour '24' is outside 0 to 23.",
+    ),
     "a rollout step": (
         GOOD + '[rollout]\nsteps = ["10"]  # HERE',
         "'10' is neither 'shadow' nor 'ab' nor 'bandit' nor a share such as '10%'",
@@ -99,17 +138,32 @@ WRONG = {
         GOOD + '[serving]\nlog = "shadow"  # HERE',
         "Field 'serving.log': 'shadow' is not a share such as '10%'",
     ),
-    "a share of nothing": (GOOD + '[rollout]\nsteps = ["0%"]  # HERE', "'0%' is not between 0% and 100%"),
-    "a share of more than all": (GOOD + '[rollout]\nsteps = ["101%"]  # HERE', "'101%' is not between 0% and 100%"),
+    "a share of nothing": (
+        GOOD + '[rollout]\nsteps = ["0%"]  # HERE',
+        "'0%' is not between 0% and 100%",
+    ),
+    "a share of more than all": (
+        GOOD + '[rollout]\nsteps = ["101%"]  # HERE',
+        "'101%' is not between 0% and 100%",
+    ),
     "a table in one line": (GOOD + "\n[project.x]  # HERE", "Unknown field 'project.x'"),
-    "an inline table": ('rollout = {hold = "x"}  # HERE\n[project]\nname = "p"', "'x' is not a duration"),
+    "an inline table": (
+        'rollout = {hold = "x"}  # HERE\n[project]\nname = "p"',
+        "'x' is not a duration",
+    ),
     "a dotted key": ('rollout.hold = "x"  # HERE\n[project]\nname = "p"', "'x' is not a duration"),
     "after text of many lines": (
         '[project]\nname = "p"\nrisk = "huge" # HERE\nproblem = """\nrisk = 1\n[rollout]\n"""',
         "project.risk",
     ),
-    "after a line separator": ('[project]\nname = "p" # \u2028 one line, for TOML\nnmae = 1  # HERE', "project.nmae"),
-    "with the line ends of Windows": ('[project]\r\nname = "p"\r\nnmae = 1  # HERE\r\n', "project.nmae"),
+    "after a line separator": (
+        '[project]\nname = "p" # \u2028 one line, for TOML\nnmae = 1  # HERE',
+        "project.nmae",
+    ),
+    "with the line ends of Windows": (
+        '[project]\r\nname = "p"\r\nnmae = 1  # HERE\r\n',
+        "project.nmae",
+    ),
 }
 
 
@@ -141,7 +195,9 @@ def test_the_smallest_project_has_defaults() -> None:
 
 
 def test_all_that_is_written_is_read() -> None:
-    spec = parse(GOOD + '[retrain]\nwhen = ["drift", "older than 30d", "older than 2w", "0 3 * * 1"]')
+    spec = parse(
+        GOOD + '[retrain]\nwhen = ["drift", "older than 30d", "older than 2w", "0 3 * * 1"]'
+    )
     assert spec.labelled == spec.data["customers"]
     assert spec.requirement[0].bound == "roc_auc ≥ 0.65"
     assert spec.requirement[0].met_by(0.65)
@@ -151,7 +207,9 @@ def test_all_that_is_written_is_read() -> None:
     assert spec.retrain.older_than.days == 14
 
 
-@pytest.mark.parametrize(("step", "expected"), [("shadow", 0.0), ("10%", 0.1), ("2.5%", 0.025), ("100%", 1.0)])
+@pytest.mark.parametrize(
+    ("step", "expected"), [("shadow", 0.0), ("10%", 0.1), ("2.5%", 0.025), ("100%", 1.0)]
+)
 def test_a_step_is_a_share_of_traffic(step: str, expected: float) -> None:
     assert share(step) == pytest.approx(expected)
 
@@ -176,7 +234,9 @@ def test_an_error_names_the_file(tmp_path: Path) -> None:
     (tmp_path / "treadle.toml").write_text("[project]\nnmae = 1")
     with pytest.raises(Invalid) as refused:
         read(tmp_path)
-    assert refused.value.message.startswith(f"{tmp_path / 'treadle.toml'}, line 2: Unknown field 'project.nmae'.")
+    assert refused.value.message.startswith(
+        f"{tmp_path / 'treadle.toml'}, line 2: Unknown field 'project.nmae'."
+    )
 
 
 def test_the_nearest_project_is_found_from_below(tmp_path: Path) -> None:

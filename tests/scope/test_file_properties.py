@@ -11,16 +11,61 @@ from treadle.kernel.errors import Invalid
 from treadle.scope.file import line_of, parse
 from treadle.scope.model import ProjectSpec, duration
 
-HEADERS = ["[project]", "[data.d]", "[data]", "[[requirement]]", "[pipeline]", "[pipeline.parameters]", "[rollout]"]
+HEADERS = [
+    "[project]",
+    "[data.d]",
+    "[data]",
+    "[[requirement]]",
+    "[pipeline]",
+    "[pipeline.parameters]",
+    "[rollout]",
+]
 HEADERS += ["[retrain]", "[monitoring]", "[data.'a.b']", "[strange]"]
-KEYS = ["name", "source", "label", "label_delay", "id", "metric", "at_least", "at_most", "file", "steps", "hold"]
-KEYS += ["when", "cooldown", "window", "min_labels", "effect", "risk", "approve", "'a]'", "a.b", '"["', "requirement"]
-VALUES = ['"p"', '"1d"', '"10%"', '["shadow", "100%"]', '["drift"]', '["0 3 * * 1"]', "1", "0.5", "true", "inf"]
+KEYS = [
+    "name",
+    "source",
+    "label",
+    "label_delay",
+    "id",
+    "metric",
+    "at_least",
+    "at_most",
+    "file",
+    "steps",
+    "hold",
+]
+KEYS += [
+    "when",
+    "cooldown",
+    "window",
+    "min_labels",
+    "effect",
+    "risk",
+    "approve",
+    "'a]'",
+    "a.b",
+    '"["',
+    "requirement",
+]
+VALUES = [
+    '"p"',
+    '"1d"',
+    '"10%"',
+    '["shadow", "100%"]',
+    '["drift"]',
+    '["0 3 * * 1"]',
+    "1",
+    "0.5",
+    "true",
+    "inf",
+]
 VALUES += ["{}", "[]", "[[]]", "{a = 1}", "2020-01-01", '""', '"low"', '["production"]']
 
 FIND = (Phase.explicit, Phase.generate)  # a loop without end is not made shorter by trying it again
 
-lines = st.sampled_from(HEADERS) | st.builds("{} = {}".format, st.sampled_from(KEYS), st.sampled_from(VALUES))
+lines = st.sampled_from(HEADERS) | st.builds(
+    "{} = {}".format, st.sampled_from(KEYS), st.sampled_from(VALUES)
+)
 texts = st.lists(lines, max_size=12).map("\n".join)
 
 

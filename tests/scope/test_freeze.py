@@ -10,7 +10,9 @@ from treadle.kernel.errors import Invalid
 from treadle.scope.freeze import Freeze
 
 WEEKEND = Freeze.read("Fri 15:00 to Mon 08:00")
-moments = st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)).map(lambda moment: moment.replace(tzinfo=UTC))
+moments = st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)).map(
+    lambda moment: moment.replace(tzinfo=UTC)
+)
 
 
 @given(moments)
@@ -25,7 +27,9 @@ def test_a_weekly_freeze_holds_on_the_hours_it_names(moment: datetime) -> None:
 
 
 @given(moments, st.integers(0, 167), st.integers(1, 167))
-def test_any_week_is_frozen_as_long_as_the_freeze_says(moment: datetime, start: int, hours: int) -> None:
+def test_any_week_is_frozen_as_long_as_the_freeze_says(
+    moment: datetime, start: int, hours: int
+) -> None:
     names = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
     first, last = ((hour // 24 % 7, hour % 24) for hour in (start, start + hours))
     freeze = Freeze.read(f"{names[first[0]]} {first[1]:02}:00 to {names[last[0]]} {last[1]:02}:00")
@@ -36,7 +40,9 @@ def test_any_week_is_frozen_as_long_as_the_freeze_says(moment: datetime, start: 
 def test_days_are_frozen_whole() -> None:
     freeze = Freeze.read("2026-12-20 to 2026-12-21")
     assert freeze.until(datetime(2026, 12, 19, 23, 59, tzinfo=UTC)) is None
-    assert freeze.until(datetime(2026, 12, 21, 23, 59, tzinfo=UTC)) == datetime(2026, 12, 22, tzinfo=UTC)
+    assert freeze.until(datetime(2026, 12, 21, 23, 59, tzinfo=UTC)) == datetime(
+        2026, 12, 22, tzinfo=UTC
+    )
     assert freeze.until(datetime(2026, 12, 22, tzinfo=UTC)) is None
 
 

@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 from treadle.kernel.clock import Clock, ManualClock
 from treadle.kernel.entity import to_json
 from treadle.kernel.errors import TreadleError
-from treadle.ports.runtime import GRAPH, SIGNATURE, Columns, Field, Layout, LoadedModel, Runtime, Signature
+from treadle.ports.runtime import (
+    GRAPH,
+    SIGNATURE,
+    Columns,
+    Field,
+    Layout,
+    LoadedModel,
+    Runtime,
+    Signature,
+)
 from treadle.ports.target import EndpointSpec, Variant
 from treadle.serving.engine import Answer, Engine, Generation
 from treadle.serving.inference_log import LogBatch, LogRow, LogTail, LogWriter
@@ -32,7 +41,9 @@ SIGNATURE_OF_THREE = Signature(inputs=FIELDS, output="probability")
 class ScriptedModel(LoadedModel):
     """Answers ``size`` plus ``adds``; breaks on the colours it ``breaks_on``, gives NaN for the colour 'nan'."""
 
-    def __init__(self, *, adds: float = 0.0, breaks_on: list[str] | None = None, seconds: float = 0.0) -> None:
+    def __init__(
+        self, *, adds: float = 0.0, breaks_on: list[str] | None = None, seconds: float = 0.0
+    ) -> None:
         self._adds, self._breaks_on, self._seconds = adds, set(breaks_on or []), seconds
 
     def predict(self, columns: Columns) -> NDArray[np.float32]:
@@ -58,12 +69,18 @@ def script(root: Path, version: str, *, inputs: list[Field] | None = None, **beh
     folder = root / "packages" / version.replace(":", "-")
     folder.mkdir(parents=True)
     (folder / GRAPH).write_text(json.dumps(behaviour))
-    (folder / SIGNATURE).write_bytes(to_json(Signature(inputs=inputs or FIELDS, output="probability")))
+    (folder / SIGNATURE).write_bytes(
+        to_json(Signature(inputs=inputs or FIELDS, output="probability"))
+    )
     return folder.name
 
 
-def variant(root: Path, version: str, role: Any = "champion", weight: float = 1.0, **behaviour: Any) -> Variant:
-    return Variant(version=version, package=script(root, version, **behaviour), role=role, weight=weight)
+def variant(
+    root: Path, version: str, role: Any = "champion", weight: float = 1.0, **behaviour: Any
+) -> Variant:
+    return Variant(
+        version=version, package=script(root, version, **behaviour), role=role, weight=weight
+    )
 
 
 def generation(root: Path, *variants: Variant, number: int = 1) -> Generation:
@@ -71,15 +88,21 @@ def generation(root: Path, *variants: Variant, number: int = 1) -> Generation:
     return Generation(spec, lambda digest: root / "packages" / digest, Scripted())
 
 
-def engine(root: Path, *variants: Variant, clock: Clock | None = None, log: LogWriter | None = None) -> Engine:
+def engine(
+    root: Path, *variants: Variant, clock: Clock | None = None, log: LogWriter | None = None
+) -> Engine:
     """An engine over scripted variants that logs under ``root/log``."""
-    return Engine(generation(root, *variants), log or LogWriter(root / "log"), clock or ManualClock())
+    return Engine(
+        generation(root, *variants), log or LogWriter(root / "log"), clock or ManualClock()
+    )
 
 
 def read(engine: Engine, *rows: tuple[str, float]) -> Rows:
     """Rows of (colour, size) as the champion's reader gives them."""
     reader = engine.generation.reader
-    return reader.scoring(json.dumps({"instances": [[colour, size, 0.0] for colour, size in rows]}).encode())[0]
+    return reader.scoring(
+        json.dumps({"instances": [[colour, size, 0.0] for colour, size in rows]}).encode()
+    )[0]
 
 
 async def submitted(engine: Engine, request: str, rows: Rows, **options: Any) -> Answer:
@@ -107,7 +130,9 @@ def gathered(calls: Callable[[], list[Awaitable[T]]]) -> list[T | BaseException]
     """Results or errors of calls made at the same moment, with what was left to do after them done too."""
 
     async def work() -> list[T | BaseException]:
-        results = await asyncio.wait_for(asyncio.gather(*calls(), return_exceptions=True), timeout=3)
+        results = await asyncio.wait_for(
+            asyncio.gather(*calls(), return_exceptions=True), timeout=3
+        )
         for _ in range(5):  # the shadows' turns come after the answers
             await asyncio.sleep(0)
         return results
@@ -134,7 +159,9 @@ def batch_of(*ids: str, at: int = 0, version: str = "m:1", role: str = "champion
         role=role,
         generation=generation,
         layout=Layout(fields),
-        rows=Rows(np.array([columns[f.name] for f in fields]).T, np.empty((len(ids), 0), dtype=object)),
+        rows=Rows(
+            np.array([columns[f.name] for f in fields]).T, np.empty((len(ids), 0), dtype=object)
+        ),
         outputs=np.array(outputs or [0.5] * len(ids), dtype=np.float32),
         errors=dict.fromkeys(range(len(ids)), error) if error is not None else {},
     )

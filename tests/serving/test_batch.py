@@ -89,7 +89,9 @@ def test_rows_on_which_the_model_fails_say_why_and_disturb_no_other(tmp_path: Pa
 
 
 def test_several_classes_have_a_column_each(tmp_path: Path) -> None:
-    folder = models.save(tmp_path / "three", models.three_classes(), models.rows()[["size", "weight"]])
+    folder = models.save(
+        tmp_path / "three", models.three_classes(), models.rows()[["size", "weight"]]
+    )
     source = parquet(tmp_path / "in.parquet", table(50))
     score_file(served(folder), source, tmp_path / "out.parquet")
     result = read(tmp_path / "out.parquet")
@@ -99,7 +101,17 @@ def test_several_classes_have_a_column_each(tmp_path: Path) -> None:
 
 def test_a_run_that_is_killed_goes_on_where_it_was(package: Path, tmp_path: Path) -> None:
     source, to = parquet(tmp_path / "in.parquet", table(40_000)), tmp_path / "out.parquet"
-    command = [sys.executable, "-m", "treadle", "predict", str(package), str(source), str(to), "--rows-at-once", "500"]
+    command = [
+        sys.executable,
+        "-m",
+        "treadle",
+        "predict",
+        str(package),
+        str(source),
+        str(to),
+        "--rows-at-once",
+        "500",
+    ]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     chance, parts, kills = random.Random(0), tmp_path / ".out.parquet.parts", 0
     for _ in range(3):
@@ -107,14 +119,19 @@ def test_a_run_that_is_killed_goes_on_where_it_was(package: Path, tmp_path: Path
             [*command, "--home", str(tmp_path / "home")], env=environment, stdout=subprocess.DEVNULL
         )
         before = len(list(parts.glob("*.parquet"))) if parts.exists() else 0
-        while process.poll() is None and (not parts.exists() or len(list(parts.glob("*.parquet"))) < before + 3):
+        while process.poll() is None and (
+            not parts.exists() or len(list(parts.glob("*.parquet"))) < before + 3
+        ):
             time.sleep(0.002)
         time.sleep(chance.random() * 0.05)
         process.send_signal(signal.SIGKILL)
         kills += process.wait() == -signal.SIGKILL
     assert kills
     done = subprocess.run(
-        [*command, "--json", "--home", str(tmp_path / "home")], env=environment, capture_output=True, check=True
+        [*command, "--json", "--home", str(tmp_path / "home")],
+        env=environment,
+        capture_output=True,
+        check=True,
     )
     told = json.loads(done.stdout)
     assert told["rows"] == 40_000
@@ -157,7 +174,9 @@ def test_what_cannot_be_scored_is_told(package: Path, tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="cannot be read as Parquet"):
         score_file(served(package), tmp_path / "text", to)
     with pytest.raises(Invalid, match="has no column 'colour'"):
-        score_file(served(package), parquet(tmp_path / "a.parquet", table(5).drop(columns="colour")), to)
+        score_file(
+            served(package), parquet(tmp_path / "a.parquet", table(5).drop(columns="colour")), to
+        )
     with pytest.raises(Invalid, match="column 'prediction' already"):
         score_file(served(package), parquet(tmp_path / "b.parquet", table(5, prediction=1.0)), to)
     with pytest.raises(Invalid, match="takes numbers in column 'size'"):

@@ -27,7 +27,14 @@ from treadle.data.profile import MISSING, OTHER, REFERENCE, ColumnProfile, Refer
 from treadle.kernel.entity import to_json
 from treadle.kernel.errors import Busy, Invalid, Unavailable
 from treadle.ports.runtime import Field
-from treadle.serving.engine import MAX_BATCH_ROWS, SLOW_SECONDS, Engine, Expired, Generation, ModelFailed
+from treadle.serving.engine import (
+    MAX_BATCH_ROWS,
+    SLOW_SECONDS,
+    Engine,
+    Expired,
+    Generation,
+    ModelFailed,
+)
 from treadle.serving.inference_log import LogBatch, LogWriter
 from treadle.serving.limits import INITIAL_LIMIT
 
@@ -60,13 +67,24 @@ def test_a_bad_row_does_not_disturb_the_others(tmp_path: Path) -> None:
     assert results[1].message == "The model failed on this request: ValueError: unknown colour bad"
     assert isinstance(results[2], ModelFailed)
     assert "not a finite number" in results[2].message
-    assert {row.id: row.error is None for row in logged(tmp_path)} == {"r0": True, "r1": False, "r2": False, "r3": True}
+    assert {row.id: row.error is None for row in logged(tmp_path)} == {
+        "r0": True,
+        "r1": False,
+        "r2": False,
+        "r3": True,
+    }
     assert e.counts["m:1", "champion", "answered"] == 2
     assert e.counts["m:1", "champion", "failed"] == 2
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.lists(st.sampled_from(["red", "bad", "nan"]), min_size=1, max_size=4), min_size=1, max_size=8))
+@given(
+    st.lists(
+        st.lists(st.sampled_from(["red", "bad", "nan"]), min_size=1, max_size=4),
+        min_size=1,
+        max_size=8,
+    )
+)
 def test_every_request_gets_its_own_outputs_and_log_rows(
     tmp_path_factory: pytest.TempPathFactory, requests: list[list[str]]
 ) -> None:
@@ -74,7 +92,10 @@ def test_every_request_gets_its_own_outputs_and_log_rows(
     e = engine(root, variant(root, "m:1", breaks_on=["bad"]))
     sizes = [[100.0 * r + n for n in range(len(colours))] for r, colours in enumerate(requests)]
     results = gathered(
-        lambda: [ask(e, f"r{r}", *zip(colours, sizes[r], strict=True)) for r, colours in enumerate(requests)]
+        lambda: [
+            ask(e, f"r{r}", *zip(colours, sizes[r], strict=True))
+            for r, colours in enumerate(requests)
+        ]
     )
     for r, (colours, result) in enumerate(zip(requests, results, strict=True)):
         assert isinstance(result, ModelFailed) if set(colours) != {"red"} else result == sizes[r]
@@ -113,7 +134,9 @@ def three_ways(root: Path) -> Generation:
     )
 
 
-@pytest.mark.parametrize("pattern", ["{}", "9f3a61c2b04d-{}", "user-{:08d}", "{:032x}", "2013-01-01T{}Z"])
+@pytest.mark.parametrize(
+    "pattern", ["{}", "9f3a61c2b04d-{}", "user-{:08d}", "{:032x}", "2013-01-01T{}Z"]
+)
 def test_requests_are_shared_out_by_weight(tmp_path: Path, pattern: str) -> None:
     shared = three_ways(tmp_path)
     versions = [shared.route(pattern.format(n)).served.variant.version for n in range(10_000)]
@@ -121,27 +144,49 @@ def test_requests_are_shared_out_by_weight(tmp_path: Path, pattern: str) -> None
     assert versions.count("m:3") == 0
 
 
-def test_the_same_request_goes_the_same_way_and_a_larger_share_keeps_whom_it_had(tmp_path: Path) -> None:
+def test_the_same_request_goes_the_same_way_and_a_larger_share_keeps_whom_it_had(
+    tmp_path: Path,
+) -> None:
     small = generation(
-        tmp_path / "a", variant(tmp_path / "a", "m:1", weight=0.9), variant(tmp_path / "a", "m:2", "candidate", 0.1)
+        tmp_path / "a",
+        variant(tmp_path / "a", "m:1", weight=0.9),
+        variant(tmp_path / "a", "m:2", "candidate", 0.1),
     )
     large = generation(
-        tmp_path / "b", variant(tmp_path / "b", "m:1", weight=0.5), variant(tmp_path / "b", "m:2", "candidate", 0.5)
+        tmp_path / "b",
+        variant(tmp_path / "b", "m:1", weight=0.5),
+        variant(tmp_path / "b", "m:2", "candidate", 0.5),
     )
-    first = {request for request in ids(2000) if small.route(request).served.variant.role == "candidate"}
-    assert first == {request for request in ids(2000) if small.route(request).served.variant.role == "candidate"}
-    assert first < {request for request in ids(2000) if large.route(request).served.variant.role == "candidate"}
+    first = {
+        request for request in ids(2000) if small.route(request).served.variant.role == "candidate"
+    }
+    assert first == {
+        request for request in ids(2000) if small.route(request).served.variant.role == "candidate"
+    }
+    assert first < {
+        request for request in ids(2000) if large.route(request).served.variant.role == "candidate"
+    }
 
 
 def canary(root: Path, **candidate: object) -> Engine:
     champion = variant(root, "m:1", weight=0.5)
-    return engine(root, champion, variant(root, "m:2", role="candidate", weight=0.5, adds=1000.0, **candidate))
+    return engine(
+        root, champion, variant(root, "m:2", role="candidate", weight=0.5, adds=1000.0, **candidate)
+    )
 
 
-def test_a_candidate_that_fails_is_answered_by_the_champion_and_its_failure_is_logged(tmp_path: Path) -> None:
+def test_a_candidate_that_fails_is_answered_by_the_champion_and_its_failure_is_logged(
+    tmp_path: Path,
+) -> None:
     e = canary(tmp_path, breaks_on=["bad"])
-    led = [request for request in ids(40) if e.generation.route(request).served.variant.role == "candidate"]
-    results = gathered(lambda: [ask(e, request, ("bad" if n % 2 else "red", 1.0)) for n, request in enumerate(led)])
+    led = [
+        request
+        for request in ids(40)
+        if e.generation.route(request).served.variant.role == "candidate"
+    ]
+    results = gathered(
+        lambda: [ask(e, request, ("bad" if n % 2 else "red", 1.0)) for n, request in enumerate(led)]
+    )
     assert results == [[1.0] if n % 2 else [1001.0] for n in range(len(led))]
     failed = {row.id for row in logged(tmp_path) if row.role == "candidate" and row.error}
     rescued = {row.id for row in logged(tmp_path) if row.role == "champion" and row.output == 1.0}
@@ -155,9 +200,15 @@ def test_a_request_that_both_fail_on_is_told_so(tmp_path: Path) -> None:
     assert all(isinstance(result, ModelFailed) for result in results)
 
 
-def test_a_candidate_with_fewer_inputs_that_fails_is_answered_by_the_champion(tmp_path: Path) -> None:
+def test_a_candidate_with_fewer_inputs_that_fails_is_answered_by_the_champion(
+    tmp_path: Path,
+) -> None:
     champion = variant(tmp_path, "m:1", weight=0.5)
-    e = engine(tmp_path, champion, variant(tmp_path, "m:2", "candidate", 0.5, inputs=[COLOUR, SIZE], breaks_on=["bad"]))
+    e = engine(
+        tmp_path,
+        champion,
+        variant(tmp_path, "m:2", "candidate", 0.5, inputs=[COLOUR, SIZE], breaks_on=["bad"]),
+    )
     request = next(r for r in ids(40) if e.generation.route(r).served.variant.role == "candidate")
     (result, other) = gathered(lambda: [ask(e, request, ("bad", 1.0)), ask(e, "x", ("red", 2.0))])
     assert result == [1.0]
@@ -172,7 +223,11 @@ def test_shadows_are_logged_and_never_answer(tmp_path: Path) -> None:
     results = gathered(lambda: [ask(e, "a", ("red", 1.0), ("red", 2.0)), ask(e, "b", ("bad", 3.0))])
     assert results == [[1.0, 2.0], [3.0]]
     mirrored = {row.id: (row.output, row.error) for row in logged(tmp_path) if row.role == "shadow"}
-    assert mirrored == {"a": (1001.0, None), "a#1": (1002.0, None), "b": (None, "ValueError: unknown colour bad")}
+    assert mirrored == {
+        "a": (1001.0, None),
+        "a#1": (1002.0, None),
+        "b": (None, "ValueError: unknown colour bad"),
+    }
 
 
 def test_a_shadow_that_needs_another_input_only_logs_that(tmp_path: Path) -> None:
@@ -218,10 +273,18 @@ def test_nothing_is_answered_that_cannot_be_logged(tmp_path: Path) -> None:
     assert gathered(lambda: [ask(e, "c", ("red", 3.0))]) == [[3.0]]
 
 
-def test_every_request_is_settled_when_the_disk_fills_between_a_candidate_and_its_rescue(tmp_path: Path) -> None:
+def test_every_request_is_settled_when_the_disk_fills_between_a_candidate_and_its_rescue(
+    tmp_path: Path,
+) -> None:
     champion, log = variant(tmp_path, "m:1", weight=0.5), FullDisk(tmp_path / "log", room=1)
-    e = engine(tmp_path, champion, variant(tmp_path, "m:2", "candidate", 0.5, breaks_on=["bad"]), log=log)
-    led = [request for request in ids(20) if e.generation.route(request).served.variant.role == "candidate"][:2]
+    e = engine(
+        tmp_path, champion, variant(tmp_path, "m:2", "candidate", 0.5, breaks_on=["bad"]), log=log
+    )
+    led = [
+        request
+        for request in ids(20)
+        if e.generation.route(request).served.variant.role == "candidate"
+    ][:2]
     good, bad = gathered(lambda: [ask(e, led[0], ("red", 1.0)), ask(e, led[1], ("bad", 1.0))])
     assert good == [1.0]
     assert isinstance(bad, Unavailable)
@@ -322,7 +385,11 @@ def test_a_slow_model_leaves_the_server_free(tmp_path: Path) -> None:
 
 def test_the_same_key_goes_the_same_way_whatever_the_request(tmp_path: Path) -> None:
     e = canary(tmp_path)
-    results = gathered(lambda: [submitted(e, f"r{n}", read(e, ("red", 1.0)), key=f"user-{n % 4}") for n in range(40)])
+    results = gathered(
+        lambda: [
+            submitted(e, f"r{n}", read(e, ("red", 1.0)), key=f"user-{n % 4}") for n in range(40)
+        ]
+    )
     ways = {(n % 4, answer.served.variant.version) for n, answer in enumerate(results)}  # type: ignore[union-attr]
     assert len(ways) == 4
 
@@ -333,7 +400,9 @@ def test_what_is_asked_is_counted_in_the_bins_of_the_training_data(tmp_path: Pat
         "size": ColumnProfile(counts=[1, 1, 0], edges=[2.0]),
         "colour": ColumnProfile(counts=[1, 1, 0], labels=["red", OTHER, MISSING]),
     }
-    seen = Reference(rows=2, columns=bins, prediction=ColumnProfile(counts=[1, 1, 0], edges=[2.0]), parity=0.0)
+    seen = Reference(
+        rows=2, columns=bins, prediction=ColumnProfile(counts=[1, 1, 0], edges=[2.0]), parity=0.0
+    )
     (tmp_path / "packages" / champion.package / REFERENCE).write_bytes(to_json(seen))
     e = engine(tmp_path, champion)
     gathered(lambda: [ask(e, "a", ("red", 1.0), ("blue", 3.0)), ask(e, "b", ("red", 5.0))])
@@ -349,7 +418,11 @@ def test_where_it_is_declared_answers_go_out_unlogged_and_are_counted(
 ) -> None:
     e = engine(tmp_path, variant(tmp_path, "m:1"), log=FullDisk(tmp_path / "log"))
     e.generation.without_log = "serve"
-    assert gathered(lambda: [ask(e, f"r{n}", ("red", float(n))) for n in range(3)]) == [[0.0], [1.0], [2.0]]
+    assert gathered(lambda: [ask(e, f"r{n}", ("red", float(n))) for n in range(3)]) == [
+        [0.0],
+        [1.0],
+        [2.0],
+    ]
     assert e.counts["m:1", "champion", "unlogged"] == 3
     assert "answers go out unlogged" in caplog.text
 
@@ -371,7 +444,9 @@ def test_the_declared_part_of_the_requests_is_kept_whole(tmp_path: Path) -> None
     assert all((f"{name}#1" in ids_kept) is (name in ids_kept) for name in names)
     for row in kept:
         name, _, second = row.id.partition("#")
-        assert row.output == row.inputs["size"] == names.index(name) % 100 + (0.5 if second else 0.0)
+        assert (
+            row.output == row.inputs["size"] == names.index(name) % 100 + (0.5 if second else 0.0)
+        )
     assert e.counts["m:1", "champion", "answered"] == 2000
 
 
@@ -381,7 +456,11 @@ def test_a_row_without_a_number_that_the_model_needs_is_its_senders_fault(
 ) -> None:
     e = engine(tmp_path, variant(tmp_path, "m:1"))
     colour = "red" if size is None else "nan"
-    good, bad = gathered(lambda: [ask(e, "good", ("red", 1.0)), ask(e, "bad", ("red", 2.0), (colour, size))])  # type: ignore[arg-type]
+    good, bad = gathered(
+        lambda: [ask(e, "good", ("red", 1.0)), ask(e, "bad", ("red", 2.0), (colour, size))]  # type: ignore[arg-type]
+    )
     assert good == [1.0]
     assert isinstance(bad, Invalid)
-    assert bad.message.startswith(f"Field 'size' of row 1 {what}, and the model cannot answer with that")
+    assert bad.message.startswith(
+        f"Field 'size' of row 1 {what}, and the model cannot answer with that"
+    )

@@ -29,12 +29,16 @@ def echo(exchange: Exchange) -> None:
         exchange.reply(200, told)
 
 
-def with_server(work: Callable[[HttpServer, int], Awaitable[T]], handle: Callable[[Exchange], None] = echo) -> T:
+def with_server(
+    work: Callable[[HttpServer, int], Awaitable[T]], handle: Callable[[Exchange], None] = echo
+) -> T:
     async def main() -> T:
         server = HttpServer(handle)
         listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
         async with listening:
-            return await asyncio.wait_for(work(server, listening.sockets[0].getsockname()[1]), timeout=20)
+            return await asyncio.wait_for(
+                work(server, listening.sockets[0].getsockname()[1]), timeout=20
+            )
 
     return asyncio.run(main())
 
@@ -80,7 +84,9 @@ def test_requests_are_read_however_they_are_cut(cuts: list[int]) -> None:
 
 
 def test_answers_come_in_the_order_of_the_questions() -> None:
-    asked = b"".join(LOOK.replace(b"/c", path) for path in (b"/later/0.05", b"/later/0.01", b"/now"))
+    asked = b"".join(
+        LOOK.replace(b"/c", path) for path in (b"/later/0.05", b"/later/0.01", b"/now")
+    )
     answer = with_server(lambda _, port: said(port, asked))
     assert [path for _, path, _ in bodies(answer)] == ["/later/0.05", "/later/0.01", "/now"]
 
@@ -100,15 +106,24 @@ def test_head_is_answered_without_a_body() -> None:
 
 def test_a_client_that_asks_first_is_told_to_go_on() -> None:
     head, body = ONE.split(b"\r\n\r\n")
-    answer = with_server(lambda _, port: said(port, head + b"\r\nexpect: 100-continue\r\n\r\n", body))
+    answer = with_server(
+        lambda _, port: said(port, head + b"\r\nexpect: 100-continue\r\n\r\n", body)
+    )
     assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK")
 
 
 @pytest.mark.parametrize(
-    "ending", [b"HTTP/1.1\r\nconnection: close", b"HTTP/1.0", b"HTTP/1.1\r\nconnection: upgrade\r\nupgrade: h2c"]
+    "ending",
+    [
+        b"HTTP/1.1\r\nconnection: close",
+        b"HTTP/1.0",
+        b"HTTP/1.1\r\nconnection: upgrade\r\nupgrade: h2c",
+    ],
 )
 def test_a_connection_that_is_not_to_be_kept_is_closed(ending: bytes) -> None:
-    answer = with_server(lambda _, port: said(port, b"GET /c " + ending + b"\r\nhost: x\r\n\r\n", end=False))
+    answer = with_server(
+        lambda _, port: said(port, b"GET /c " + ending + b"\r\nhost: x\r\n\r\n", end=False)
+    )
     assert b"connection: close" in answer
 
 
@@ -139,7 +154,11 @@ def test_what_is_no_request_is_refused_and_the_connection_closed(
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.binary(max_size=60) | st.sampled_from([ONE, CHUNKED, LOOK, b"\r\n", b"GET ", b"\r\n\r\n"]), max_size=6)
+    st.lists(
+        st.binary(max_size=60)
+        | st.sampled_from([ONE, CHUNKED, LOOK, b"\r\n", b"GET ", b"\r\n\r\n"]),
+        max_size=6,
+    )
 )
 def test_whatever_is_sent_the_server_goes_on(parts: list[bytes]) -> None:
     async def work(server: HttpServer, port: int) -> bytes:
@@ -163,7 +182,9 @@ def shorter() -> Iterator[None]:
 
 def test_silent_connections_are_closed_and_half_requests_are_told() -> None:
     async def work(server: HttpServer, port: int) -> tuple[bytes, bytes]:
-        asked = [asyncio.ensure_future(said(port, content, end=False)) for content in (b"", ONE[:-1])]
+        asked = [
+            asyncio.ensure_future(said(port, content, end=False)) for content in (b"", ONE[:-1])
+        ]
         await eventually(lambda: len(server.connections) == 2)
         for connection in list(server.connections):
             connection.expire(connection.heard + http.STALL_SECONDS + 1)

@@ -34,11 +34,18 @@ def ids(rows: object) -> list[str]:
 
 def test_the_clocks_day_names_the_folder(tmp_path: Path) -> None:
     writer = LogWriter(tmp_path)
-    for at in (NOON, NOON + DAY / 2 - timedelta(microseconds=1), NOON + DAY / 2, NOON + 2 * DAY, NOON):
+    for at in (
+        NOON,
+        NOON + DAY / 2 - timedelta(microseconds=1),
+        NOON + DAY / 2,
+        NOON + 2 * DAY,
+        NOON,
+    ):
         writer.append(row(at.isoformat(), at=at))
     writer.close()
     found = {
-        folder.name: sum(f.read_bytes().count(b"\xf7TRL") for f in folder.iterdir()) for folder in tmp_path.iterdir()
+        folder.name: sum(f.read_bytes().count(b"\xf7TRL") for f in folder.iterdir())
+        for folder in tmp_path.iterdir()
     }
     assert found == {"2024-02-28": 3, "2024-02-29": 1, "2024-03-01": 1}
 
@@ -57,7 +64,12 @@ def test_a_period_is_read_from_its_start_to_before_its_end(tmp_path: Path) -> No
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 72), st.integers(1, 3), st.booleans()), max_size=20))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.integers(0, 72), st.integers(1, 3), st.booleans()),
+        max_size=20,
+    )
+)
 def test_a_tail_reads_each_row_once(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, int, int, bool]]
 ) -> None:
@@ -88,7 +100,11 @@ def test_a_record_that_is_still_being_written_is_read_when_it_is_whole(
     tmp_path_factory: pytest.TempPathFactory, cut: int
 ) -> None:
     folder = tmp_path_factory.mktemp("log")
-    writer, tail, content = LogWriter(folder), LogTail(folder, EPOCH), b"".join(row("second").encoded())
+    writer, tail, content = (
+        LogWriter(folder),
+        LogTail(folder, EPOCH),
+        b"".join(row("second").encoded()),
+    )
     writer.append(row("first"))
     cut = min(cut, len(content) - 1)
     (file,) = folder.glob("*/*")
@@ -106,7 +122,9 @@ def test_a_record_that_is_still_being_written_is_read_when_it_is_whole(
     | st.integers(0, 60).map(lambda cut: b"".join(row("torn").encoded())[:cut])
     | st.just(b"\xf7TRL" * 99)
 )
-def test_a_torn_record_is_passed_over(tmp_path_factory: pytest.TempPathFactory, torn: bytes) -> None:
+def test_a_torn_record_is_passed_over(
+    tmp_path_factory: pytest.TempPathFactory, torn: bytes
+) -> None:
     folder = tmp_path_factory.mktemp("log") / "e" / "log"
     writer = LogWriter(folder)
     writer.append(row("before"))
@@ -139,7 +157,9 @@ def test_a_write_that_was_cut_short_is_told_and_spoils_no_later_row(tmp_path: Pa
         writer.append(row("last"))
         print("last")
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
+    )
     acknowledged = done.stdout.splitlines()
     assert "last" in acknowledged
     assert len(acknowledged) < 6
@@ -157,7 +177,9 @@ def test_killing_a_writer_loses_no_acknowledged_row(tmp_path: Path) -> None:
             writer.append(batch_of(*[f"{{number}}.{{part}}" for part in range(3)], at=number * 10**9))
             print(number, flush=True)
     """
-    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     acknowledged = [int(process.stdout.readline()) for _ in range(500)]
     process.send_signal(signal.SIGKILL)
@@ -194,7 +216,9 @@ def test_a_batch_is_read_as_it_was_written(
     data: st.DataObject,
 ) -> None:
     count = sum(size for _, size in calls)
-    number = st.none() | (st.floats(allow_nan=False) if wide else st.floats(allow_nan=False, width=32))
+    number = st.none() | (
+        st.floats(allow_nan=False) if wide else st.floats(allow_nan=False, width=32)
+    )
     text = st.none() | st.text(max_size=5)
     rows = data.draw(st.lists(st.tuples(text, number, number), min_size=count, max_size=count))
     errors = data.draw(st.dictionaries(st.integers(0, count - 1), st.text(max_size=9)))
@@ -218,9 +242,15 @@ def test_a_batch_is_read_as_it_was_written(
     LogWriter(folder).append(written)
     found = list(LogTail(folder, EPOCH).read())
     assert found == list(written.rows())
-    assert [row.inputs for row in found] == [{"size": b, "weight": c, "colour": a} for a, b, c in rows]
-    assert [row.id for row in found] == [f"{id}#{n}" if n else id for id, size in calls for n in range(size)]
-    assert [row.micros for row in found] == [7 * place for place, (_, size) in enumerate(calls) for _ in range(size)]
+    assert [row.inputs for row in found] == [
+        {"size": b, "weight": c, "colour": a} for a, b, c in rows
+    ]
+    assert [row.id for row in found] == [
+        f"{id}#{n}" if n else id for id, size in calls for n in range(size)
+    ]
+    assert [row.micros for row in found] == [
+        7 * place for place, (_, size) in enumerate(calls) for _ in range(size)
+    ]
     assert {place: row.error for place, row in enumerate(found) if row.error is not None} == errors
     assert [row.output for row in found] == [
         None if place in errors else output for place, output in enumerate(written.outputs.tolist())
@@ -235,7 +265,10 @@ def mixed(day: int, text: str = "a") -> list[LogBatch]:
         ids=[f"{text}{day}"], counts=[2], micros=[7], at=at, version="m:1", role="champion", generation=1, layout=Layout(FIELDS),
         rows=rows, outputs=np.array([0.25, np.nan], dtype=np.float32), errors={1: "broke"},
     )  # fmt: skip
-    return [one, batch_of(f"{text}{day}", role="shadow", at=at + 5, version="m:2", inputs={"other": [4.0]})]
+    return [
+        one,
+        batch_of(f"{text}{day}", role="shadow", at=at + 5, version="m:2", inputs={"other": [4.0]}),
+    ]
 
 
 def seen(rows: object) -> list[object]:

@@ -64,7 +64,11 @@ def function(folder: Path) -> Iterator[Runtime]:
     runtime = Runtime()
     threading.Thread(target=runtime.serve_forever, daemon=True).start()
     environment = {"AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{runtime.server_port}", "PORT": "{port}"}
-    with serving(models.save(folder / "trees", models.trees()), state=folder / "state", environment=environment):
+    with serving(
+        models.save(folder / "trees", models.trees()),
+        state=folder / "state",
+        environment=environment,
+    ):
         yield runtime
     runtime.shutdown()
 
@@ -106,7 +110,10 @@ def test_api_gateways_first_payload_is_answered(runtime: Runtime) -> None:
         (b"no json", None),
         (b"[1]", None),
         ({"wrong": 1}, None),
-        ({"httpMethod": "POST", "path": "/invocations", "body": "!", "isBase64Encoded": True}, None),
+        (
+            {"httpMethod": "POST", "path": "/invocations", "body": "!", "isBase64Encoded": True},
+            None,
+        ),
         ({"httpMethod": "POST", "path": "/invocations", "body": "{}"}, 400),
         ({"httpMethod": "POST", "path": "/nowhere"}, 404),
     ],

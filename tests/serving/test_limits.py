@@ -10,15 +10,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from treadle.kernel.errors import Busy, Invalid, NotFound, Unauthenticated
-from treadle.serving.limits import INITIAL_LIMIT, Caller, Callers, ConcurrencyLimit, Limited, read_callers
+from treadle.serving.limits import (
+    INITIAL_LIMIT,
+    Caller,
+    Callers,
+    ConcurrencyLimit,
+    Limited,
+    read_callers,
+)
 
 
 def callers(per_second: float = 10.0, burst: float = 1.0) -> Callers:
-    return Callers([Caller(name="web", sha256=sha256(b"secret").hexdigest(), per_second=per_second, burst=burst)])
+    return Callers(
+        [
+            Caller(
+                name="web", sha256=sha256(b"secret").hexdigest(), per_second=per_second, burst=burst
+            )
+        ]
+    )
 
 
-@given(st.floats(0.1, 1000), st.integers(1, 20), st.lists(st.floats(0, 2), min_size=1, max_size=100))
-def test_no_more_than_the_burst_and_the_rate_is_admitted(rate: float, burst: int, waits: list[float]) -> None:
+@given(
+    st.floats(0.1, 1000), st.integers(1, 20), st.lists(st.floats(0, 2), min_size=1, max_size=100)
+)
+def test_no_more_than_the_burst_and_the_rate_is_admitted(
+    rate: float, burst: int, waits: list[float]
+) -> None:
     checked, now, admitted = callers(rate, burst), 100.0, []
     for wait in waits:
         now += wait / rate
@@ -29,7 +46,9 @@ def test_no_more_than_the_burst_and_the_rate_is_admitted(rate: float, burst: int
             later = callers(rate, burst)
             for moment in admitted:
                 later.admit(b"Bearer secret", moment)
-            later.admit(b"Bearer secret", now + limited.after_seconds + 1e-6)  # what it promises is kept
+            later.admit(
+                b"Bearer secret", now + limited.after_seconds + 1e-6
+            )  # what it promises is kept
     for first in range(len(admitted)):
         for last in range(first, len(admitted)):
             assert last - first + 1 <= burst + rate * (admitted[last] - admitted[first]) + 1e-6
@@ -41,7 +60,9 @@ def test_a_caller_at_exactly_its_rate_is_never_refused() -> None:
         assert checked.admit(b"bearer secret", number / 10) == "web"
 
 
-@pytest.mark.parametrize("given", [None, b"", b"Bearer", b"Bearer other", b"Basic secret", b"secret"])
+@pytest.mark.parametrize(
+    "given", [None, b"", b"Bearer", b"Bearer other", b"Basic secret", b"secret"]
+)
 def test_whoever_is_not_known_is_refused(given: bytes | None) -> None:
     with pytest.raises(Unauthenticated, match="Authorization: Bearer TOKEN"):
         callers().admit(given, 0.0)
@@ -56,7 +77,9 @@ def test_whoever_is_not_known_is_refused(given: bytes | None) -> None:
         ("caller", "no TOML"),
     ],
 )
-def test_a_file_of_callers_that_cannot_be_is_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_a_file_of_callers_that_cannot_be_is_refused(
+    tmp_path: Path, text: str, message: str
+) -> None:
     (tmp_path / "callers.toml").write_text(text)
     with pytest.raises(Invalid, match=message):
         read_callers(tmp_path / "callers.toml")

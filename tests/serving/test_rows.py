@@ -13,7 +13,7 @@ from tests.serving.scripted import SIGNATURE_OF_THREE
 from treadle.kernel.errors import Invalid, TooLarge, TreadleError
 from treadle.ports.runtime import Field, Signature
 from treadle.serving import open_inference
-from treadle.serving.rows import MAX_ROWS, RowReader, Rows, Taker
+from treadle.serving.rows import MAX_ROWS, InputAdapter, RowReader, Rows
 
 reader = RowReader(SIGNATURE_OF_THREE)
 NAMES = ["colour", "size", "weight"]
@@ -22,11 +22,16 @@ Table = list[dict[str, Any]]
 
 number = st.none() | st.floats(allow_nan=False, allow_infinity=False, width=32)
 colour = st.none() | st.text(max_size=5).filter(lambda text: text != "")
-tables = st.lists(st.fixed_dictionaries({"colour": colour, "size": number, "weight": number}), min_size=1, max_size=5)
+tables = st.lists(
+    st.fixed_dictionaries({"colour": colour, "size": number, "weight": number}),
+    min_size=1,
+    max_size=5,
+)
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6) | st.sampled_from(NAMES), inner, max_size=4)
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(max_size=6) | st.sampled_from(NAMES), inner, max_size=4)
     ),
     max_leaves=12,
 )
@@ -37,7 +42,9 @@ def scoring(**body: Any) -> Table:
 
 
 def v2(*inputs: dict[str, Any], **more: Any) -> Table:
-    return plain(open_inference.read(reader, json.dumps({"inputs": inputs, **more}).encode(), None).rows)
+    return plain(
+        open_inference.read(reader, json.dumps({"inputs": inputs, **more}).encode(), None).rows
+    )
 
 
 def tensor(name: str, data: list[Any], **changes: Any) -> dict[str, Any]:
@@ -48,7 +55,9 @@ def tensor(name: str, data: list[Any], **changes: Any) -> dict[str, Any]:
 def plain(rows: Rows, by: RowReader = reader) -> Table:
     """Rows as objects, with None for what is missing."""
     names = [field.name for field in by.fields]
-    numbers = [[None if value != value else value for value in row] for row in rows.numbers.tolist()]
+    numbers = [
+        [None if value != value else value for value in row] for row in rows.numbers.tolist()
+    ]
     made = [
         dict(zip(by.layout.numbers, n, strict=True)) | dict(zip(by.layout.texts, t, strict=True))
         for n, t in zip(numbers, rows.texts.tolist(), strict=True)
@@ -79,12 +88,16 @@ def test_all_mlflow_forms_give_the_same_rows(table: Table) -> None:
 def test_open_inference_tensors_give_the_same_rows(table: Table) -> None:
     columns = columns_of(table)
     assert v2(*(tensor(name, columns[name]) for name in NAMES)) == table
-    nested = [tensor(name, [[value] for value in columns[name]], shape=[len(table), 1]) for name in NAMES]
+    nested = [
+        tensor(name, [[value] for value in columns[name]], shape=[len(table), 1]) for name in NAMES
+    ]
     assert v2(*nested) == table
 
 
 def test_split_columns_may_come_in_any_order() -> None:
-    assert scoring(dataframe_split={"columns": ["weight", "colour", "size"], "data": [[2, "red", 1]]}) == [RECORD]
+    assert scoring(
+        dataframe_split={"columns": ["weight", "colour", "size"], "data": [[2, "red", 1]]}
+    ) == [RECORD]
 
 
 def test_csv_gives_the_same_rows_and_empty_cells_are_null() -> None:
@@ -111,7 +124,7 @@ def test_the_body_id_is_given_back() -> None:
 
 def test_columns_are_what_a_model_takes() -> None:
     rows = reader.scoring(json.dumps({"instances": [["red", 1, None], [None, 2.5, 3]]}).encode())[0]
-    columns = Taker(reader, reader.signature.inputs)(rows)
+    columns = InputAdapter(reader, reader.signature.inputs)(rows)
     assert columns["colour"].tolist() == ["red", ""]
     assert columns["size"].dtype == columns["weight"].dtype == np.float32
     assert np.isnan(columns["weight"][0])
@@ -160,13 +173,19 @@ def test_a_malformed_request_is_told_what_is_wrong(body: dict[str, Any], message
         ([tensor(n, [v]) for n, v in RECORD.items()] + [tensor("size", [9])], "size.*(twice|once|more)"),
     ],
 )  # fmt: skip
-def test_malformed_tensors_are_told_what_is_wrong(inputs: list[dict[str, Any]], message: str) -> None:
+def test_malformed_tensors_are_told_what_is_wrong(
+    inputs: list[dict[str, Any]], message: str
+) -> None:
     with pytest.raises(Invalid, match=message):
         v2(*inputs)
 
 
 def test_a_boolean_tensor_is_taken_for_a_number() -> None:
-    tensors = [tensor("colour", ["red"]), tensor("size", [True], datatype="BOOL"), tensor("weight", [2])]
+    tensors = [
+        tensor("colour", ["red"]),
+        tensor("size", [True], datatype="BOOL"),
+        tensor("weight", [2]),
+    ]
     assert v2(*tensors) == [RECORD]
 
 
@@ -207,7 +226,11 @@ def test_too_many_rows_are_refused_with_the_limit() -> None:
     row = ["red", 1, 2]
     assert len(scoring(instances=[row] * MAX_ROWS)) == MAX_ROWS
     too_many = [RECORD] * (MAX_ROWS + 1)
-    for body in ({"instances": too_many}, {"dataframe_records": too_many}, {"inputs": columns_of(too_many)}):
+    for body in (
+        {"instances": too_many},
+        {"dataframe_records": too_many},
+        {"inputs": columns_of(too_many)},
+    ):
         with pytest.raises(TooLarge, match=r"10001 rows; at most 10000 are taken\. Send several"):
             scoring(**body)
     with pytest.raises(TooLarge):
@@ -251,7 +274,10 @@ def test_arbitrary_bytes_are_read_or_refused(content: bytes) -> None:
 
 @settings(max_examples=300)
 @given(
-    st.dictionaries(st.sampled_from(["dataframe_records", "dataframe_split", "instances", "inputs", "id"]), anything)
+    st.dictionaries(
+        st.sampled_from(["dataframe_records", "dataframe_split", "instances", "inputs", "id"]),
+        anything,
+    )
 )
 def test_arbitrary_json_is_read_or_refused(body: dict[str, Any]) -> None:
     only_treadle_errors(json.dumps(body).encode("utf-8", "surrogatepass"))
@@ -272,43 +298,57 @@ def test_arbitrary_csv_is_read_or_refused(text: str) -> None:
 
 def test_column_names_may_be_anything() -> None:
     odd = ["f1", "f0", "a b", "class", "é", ""]
-    made = RowReader(Signature(inputs=[Field(name=name, kind="number") for name in odd], output="value"))
+    made = RowReader(
+        Signature(inputs=[Field(name=name, kind="number") for name in odd], output="value")
+    )
     rows, _ = made.scoring(json.dumps({"instances": [list(range(len(odd)))]}).encode())
     assert plain(rows, made) == [{name: float(place) for place, name in enumerate(odd)}]
-    columns = Taker(made, made.signature.inputs)(rows)
+    columns = InputAdapter(made, made.signature.inputs)(rows)
     assert {name: column.tolist() for name, column in columns.items()} == {
         name: [float(place)] for place, name in enumerate(odd)
     }
 
 
 def test_one_reader_serves_variants_with_other_inputs() -> None:
-    height = Signature(inputs=[Field(name="height", kind="number"), Field(name="size", kind="number")], output="value")
+    height = Signature(
+        inputs=[Field(name="height", kind="number"), Field(name="size", kind="number")],
+        output="value",
+    )
     both = RowReader(SIGNATURE_OF_THREE, [height])
-    old, new = (both.scoring(json.dumps({"instances": [row]}).encode())[0] for row in (RECORD, RECORD | {"height": 3}))
+    old, new = (
+        both.scoring(json.dumps({"instances": [row]}).encode())[0]
+        for row in (RECORD, RECORD | {"height": 3})
+    )
     listed = both.scoring(json.dumps({"instances": [["red", 1, 2]]}).encode())[0]
-    taker = Taker(both, height.inputs)
+    taker = InputAdapter(both, height.inputs)
     assert taker(new)["height"].tolist() == [3.0]
-    assert list(Taker(both, SIGNATURE_OF_THREE.inputs)(old)) == ["size", "weight", "colour"]
+    assert list(InputAdapter(both, SIGNATURE_OF_THREE.inputs)(old)) == ["size", "weight", "colour"]
     assert taker.needs == old.lacks == listed.lacks == {"height"}
     assert not new.lacks
     with pytest.raises(Invalid, match="width"):
         both.scoring(json.dumps({"instances": [RECORD | {"width": 3}]}).encode())
 
 
-NUMERIC = RowReader(Signature(inputs=[Field(name=name, kind="number") for name in "abc"], output="value"))
+NUMERIC = RowReader(
+    Signature(inputs=[Field(name=name, kind="number") for name in "abc"], output="value")
+)
 
 
 def binary(reader: RowReader, *parts: tuple[dict[str, Any], bytes], **more: Any) -> Rows:
     """A request whose tensors are bytes after its JSON."""
     inputs = [{**told, "parameters": {"binary_data_size": len(raw)}} for told, raw in parts]
     text = json.dumps({"inputs": inputs, **more}).encode()
-    return open_inference.read(reader, text + b"".join(raw for _, raw in parts), str(len(text)).encode()).rows
+    return open_inference.read(
+        reader, text + b"".join(raw for _, raw in parts), str(len(text)).encode()
+    ).rows
 
 
 @given(st.lists(st.tuples(colour, number, number), min_size=1, max_size=5))
 def test_tensors_as_bytes_give_the_same_rows(table: list[tuple[Any, Any, Any]]) -> None:
     colours, sizes, weights = zip(*table, strict=True)
-    texts = b"".join(struct.pack("<I", len(t.encode())) + t.encode() for t in (c or "" for c in colours))
+    texts = b"".join(
+        struct.pack("<I", len(t.encode())) + t.encode() for t in (c or "" for c in colours)
+    )
     shape = {"shape": [len(table)]}
     rows = binary(
         reader,
@@ -323,7 +363,9 @@ def test_tensors_as_bytes_give_the_same_rows(table: list[tuple[Any, Any, Any]]) 
 @pytest.mark.parametrize("kind", sorted(open_inference.KINDS))
 def test_every_type_of_number_is_read_from_bytes(kind: str) -> None:
     values = np.array([[0, 1, 1], [1, 0, 1]]).astype(open_inference.KINDS[kind])
-    rows = binary(NUMERIC, ({"name": "numbers", "datatype": kind, "shape": [2, 3]}, values.tobytes()))
+    rows = binary(
+        NUMERIC, ({"name": "numbers", "datatype": kind, "shape": [2, 3]}, values.tobytes())
+    )
     assert rows.numbers.tolist() == [[0, 1, 1], [1, 0, 1]]
 
 
@@ -342,13 +384,19 @@ def test_a_body_may_be_one_raw_tensor() -> None:
         ({"shape": [1, 2], "datatype": "FP32"}, b"\0" * 8, "takes"),
         ({"shape": [2, 3, 1], "datatype": "FP32"}, b"\0" * 24, "shape"),
         ({"shape": [-1, -3], "datatype": "FP32"}, b"\0" * 12, "no tensor can have"),
-        ({"shape": [1, 3], "datatype": "FP32"}, np.array([1, np.inf, 1], "<f4").tobytes(), "infinity"),
+        (
+            {"shape": [1, 3], "datatype": "FP32"},
+            np.array([1, np.inf, 1], "<f4").tobytes(),
+            "infinity",
+        ),
         ({"shape": [1], "datatype": "BYTES"}, b"\1\0\0\0", "ends inside a text"),
         ({"shape": [1], "datatype": "BYTES"}, b"\1\0", "inside the length"),
         ({"shape": [1], "datatype": "BYTES"}, b"\1\0\0\0\xff", "UTF-8"),
     ],
 )
-def test_malformed_bytes_are_told_what_is_wrong(told: dict[str, Any], raw: bytes, message: str) -> None:
+def test_malformed_bytes_are_told_what_is_wrong(
+    told: dict[str, Any], raw: bytes, message: str
+) -> None:
     with pytest.raises(Invalid, match=message):
         binary(NUMERIC, ({"name": "numbers", **told}, raw))
 
@@ -361,9 +409,17 @@ def test_a_length_of_the_json_that_cannot_be_is_refused(header: bytes) -> None:
 
 @given(st.binary(max_size=80), st.integers(0, 80))
 def test_arbitrary_bytes_after_any_json_are_read_or_refused(raw: bytes, size: int) -> None:
-    told = {"name": "numbers", "shape": [1, 3], "datatype": "FP32", "parameters": {"binary_data_size": size}}
+    told = {
+        "name": "numbers",
+        "shape": [1, 3],
+        "datatype": "FP32",
+        "parameters": {"binary_data_size": size},
+    }
     text = json.dumps({"inputs": [told]}).encode()
-    for content, header in ((text + raw, str(len(text)).encode()), (raw, str(min(size, len(raw))).encode())):
+    for content, header in (
+        (text + raw, str(len(text)).encode()),
+        (raw, str(min(size, len(raw))).encode()),
+    ):
         try:
             open_inference.read(NUMERIC, content, header)
         except TreadleError as error:

@@ -14,11 +14,22 @@ from hypothesis import strategies as st
 from tests.scope.within import within
 from treadle.kernel.errors import Invalid
 from treadle.tracking.history import thinned
-from treadle.tracking.segments import LARGEST, Points, compact, joined, pack, pack_arrays, split, unpack
+from treadle.tracking.segments import (
+    LARGEST,
+    Points,
+    compact,
+    joined,
+    pack,
+    pack_arrays,
+    split,
+    unpack,
+)
 
 EDGES = [-(2**63), -(2**63) + 1, -1, 0, 1, 2**53 + 1, 2**63 - 1]
 WHOLE = st.sampled_from(EDGES) | st.integers(-(2**63), 2**63 - 1)
-BROKEN = st.sampled_from([-2.5, -0.5, -0.0, 0.5, 1.5, 2.0, -(2.0**62), 5e-324]) | st.floats(-(2.0**62), 2.0**62)
+BROKEN = st.sampled_from([-2.5, -0.5, -0.0, 0.5, 1.5, 2.0, -(2.0**62), 5e-324]) | st.floats(
+    -(2.0**62), 2.0**62
+)
 STEPS = WHOLE | BROKEN | st.integers(-3, 3)
 VALUES = st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -0.0, 5e-324]) | st.floats()
 Row = tuple[int | float, int, float]
@@ -125,7 +136,9 @@ def test_a_forged_count_costs_little(kind: int, count: int) -> None:
     assert peak < 32 << 20
 
 
-@pytest.mark.parametrize("step", [math.nan, math.inf, -math.inf, 2.0**63, -(2.0**64), 2**63, -(2**63) - 1])
+@pytest.mark.parametrize(
+    "step", [math.nan, math.inf, -math.inf, 2.0**63, -(2.0**64), 2**63, -(2**63) - 1]
+)
 @pytest.mark.parametrize("others", [[], [1], [0.5]])
 def test_a_step_beyond_64_bits_is_refused(step: float, others: list[float]) -> None:
     with pytest.raises(Invalid):

@@ -23,7 +23,11 @@ TEXTS = ["adam", "Adam", "sgd", "a%b", "x_y", "", "it's", "a\\b", "x" * 100]
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def tracking(request: pytest.FixtureRequest, open_home: Callable[..., Embedded]) -> Tracking:
-    given = {"database": request.getfixturevalue("postgres_url")} if request.param == "postgresql" else {}
+    given = (
+        {"database": request.getfixturevalue("postgres_url")}
+        if request.param == "postgresql"
+        else {}
+    )
     return open_home(**given).tracking
 
 
@@ -34,20 +38,25 @@ def fill(tracking: Tracking, count: int = 40) -> list[Run]:
             experiment="e" if place % 3 else "f",
             name=f"run-{place % 11}",
             params={
-                key: TEXTS[(place * step) % len(TEXTS)] for key, step in (("opt", 1), ("lr", 2)) if place % step == 0
+                key: TEXTS[(place * step) % len(TEXTS)]
+                for key, step in (("opt", 1), ("lr", 2))
+                if place % step == 0
             },
             tags={"team": TEXTS[place % 4]} if place % 5 else {},
             started_at=START + timedelta(minutes=place // 2),
         )
         metrics = [
-            Metric(key="loss", value=VALUES[(place + step) % len(VALUES)], step=step) for step in range(place % 3)
+            Metric(key="loss", value=VALUES[(place + step) % len(VALUES)], step=step)
+            for step in range(place % 3)
         ]
         if place % 4 == 0:
             metrics.append(Metric(key="acc", value=VALUES[place % len(VALUES)]))
         tracking.log(run=run.id, metrics=metrics)
         if place % 2:
             tracking.change_run(
-                run=run.id, status="failed" if place % 3 else "finished", ended_at=START + timedelta(days=place)
+                run=run.id,
+                status="failed" if place % 3 else "finished",
+                ended_at=START + timedelta(days=place),
             )
     return tracking.search(experiments=[1, 2], limit=1000).runs
 
@@ -83,20 +92,35 @@ NUMBERS = st.sampled_from(["-1.5", "0", "0.25", "2", "1e3"])
 STRINGS = st.sampled_from([*TEXTS, "nobody"]).map(quoted)
 PATTERNS = st.sampled_from(["a%", "%d%", "_gd", "%", "A%", "x%", "%\\\\%"]).map(quoted)
 METRIC = st.sampled_from(
-    ["metrics.loss", "metrics.acc", "metrics.loss.min", "metrics.loss.max", "metric.loss.last", "metrics.none"]
+    [
+        "metrics.loss",
+        "metrics.acc",
+        "metrics.loss.min",
+        "metrics.loss.max",
+        "metric.loss.last",
+        "metrics.none",
+    ]
 )
-TEXT = st.sampled_from(["params.opt", "param.lr", "tags.team", "tags.`none`", "attributes.run_name"])
+TEXT = st.sampled_from(
+    ["params.opt", "param.lr", "tags.team", "tags.`none`", "attributes.run_name"]
+)
 CLAUSES = st.one_of(
     st.tuples(METRIC, st.sampled_from(["<", "<=", ">", ">=", "=", "!="]), NUMBERS).map(" ".join),
     st.tuples(TEXT, st.sampled_from(["=", "!="]), STRINGS).map(" ".join),
-    st.tuples(TEXT, st.sampled_from(["LIKE", "NOT LIKE", "ILIKE", "NOT ILIKE"]), PATTERNS).map(" ".join),
-    st.tuples(TEXT, st.sampled_from(["IN", "NOT IN"]), st.lists(STRINGS, min_size=1, max_size=3)).map(
-        lambda c: f"{c[0]} {c[1]} ({', '.join(c[2])})"
+    st.tuples(TEXT, st.sampled_from(["LIKE", "NOT LIKE", "ILIKE", "NOT ILIKE"]), PATTERNS).map(
+        " ".join
     ),
-    st.tuples(METRIC | TEXT | st.just("end_time"), st.sampled_from(["IS NULL", "IS NOT NULL"])).map(" ".join),
-    st.tuples(st.sampled_from(["start_time", "end_time"]), st.sampled_from(["<", ">="]), st.integers(0, 20)).map(
-        lambda c: f"{c[0]} {c[1]} {int((START + timedelta(minutes=c[2])).timestamp() * 1000)}"
+    st.tuples(
+        TEXT, st.sampled_from(["IN", "NOT IN"]), st.lists(STRINGS, min_size=1, max_size=3)
+    ).map(lambda c: f"{c[0]} {c[1]} ({', '.join(c[2])})"),
+    st.tuples(METRIC | TEXT | st.just("end_time"), st.sampled_from(["IS NULL", "IS NOT NULL"])).map(
+        " ".join
     ),
+    st.tuples(
+        st.sampled_from(["start_time", "end_time"]),
+        st.sampled_from(["<", ">="]),
+        st.integers(0, 20),
+    ).map(lambda c: f"{c[0]} {c[1]} {int((START + timedelta(minutes=c[2])).timestamp() * 1000)}"),
     st.sampled_from(["status = 'finished'", "attributes.status != 'failed'"]),
 )
 FILTERS = st.recursive(
@@ -110,7 +134,8 @@ FILTERS = st.recursive(
 )
 ORDERS = st.lists(
     st.tuples(
-        METRIC | TEXT | st.sampled_from(["start_time", "end_time", "status"]), st.sampled_from(["", " ASC", " DESC"])
+        METRIC | TEXT | st.sampled_from(["start_time", "end_time", "status"]),
+        st.sampled_from(["", " ASC", " DESC"]),
     ).map("".join),
     max_size=3,
 )
@@ -118,7 +143,9 @@ ORDERS = st.lists(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 @given(data=st.data())
-def test_sql_finds_what_plain_python_finds_in_its_order_page_by_page(tracking: Tracking, data: st.DataObject) -> None:
+def test_sql_finds_what_plain_python_finds_in_its_order_page_by_page(
+    tracking: Tracking, data: st.DataObject
+) -> None:
     runs = tracking.search(experiments=[1, 2], limit=1000).runs or fill(tracking)
     filter, order, limit = data.draw(FILTERS), data.draw(ORDERS), data.draw(st.integers(1, 15))
     by_default = sorted(runs, key=lambda run: (-run.started_at.timestamp(), run.id))
@@ -128,7 +155,9 @@ def test_sql_finds_what_plain_python_finds_in_its_order_page_by_page(tracking: T
         found += [run.id for run in page.runs]
         if not page.next:
             break
-        page = tracking.search(experiments=[1, 2], filter=filter, order=order, limit=limit, page=page.next)
+        page = tracking.search(
+            experiments=[1, 2], filter=filter, order=order, limit=limit, page=page.next
+        )
     assert found == wanted, filter
 
 
@@ -147,7 +176,9 @@ def test_sql_finds_what_plain_python_finds_in_its_order_page_by_page(tracking: T
         ("metadata.x = 'y'", "Runs have no metadata"),
     ],
 )
-def test_errors_point_at_what_is_wrong(open_home: Callable[..., Embedded], filter: str, message: str) -> None:
+def test_errors_point_at_what_is_wrong(
+    open_home: Callable[..., Embedded], filter: str, message: str
+) -> None:
     with pytest.raises(Invalid, match=message):
         open_home().tracking.search(experiments=[1], filter=filter)
 
@@ -156,7 +187,23 @@ def test_errors_point_at_what_is_wrong(open_home: Callable[..., Embedded], filte
     st.text(max_size=80)
     | st.lists(
         st.sampled_from(
-            ["(", ")", "NOT", "and", "OR", "metrics.a", "params.`b", "c`", "<", "=", "'x'", "1", ",", "in", "like"]
+            [
+                "(",
+                ")",
+                "NOT",
+                "and",
+                "OR",
+                "metrics.a",
+                "params.`b",
+                "c`",
+                "<",
+                "=",
+                "'x'",
+                "1",
+                ",",
+                "in",
+                "like",
+            ]
         )
     ).map(" ".join)
 )

@@ -52,7 +52,8 @@ def test_order_is_by_step_and_then_as_they_came(rows: list[Row]) -> None:
 
 
 @given(
-    st.binary(max_size=200) | ROWS.map(packed).flatmap(lambda good: st.binary(max_size=8).map(lambda b: b + good[3:]))
+    st.binary(max_size=200)
+    | ROWS.map(packed).flatmap(lambda good: st.binary(max_size=8).map(lambda b: b + good[3:]))
 )
 def test_what_is_no_piece_is_refused(data: bytes) -> None:
     try:

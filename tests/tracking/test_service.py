@@ -16,7 +16,11 @@ from treadle.tracking.service import Tracking
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def home(request: pytest.FixtureRequest, open_home: Callable[..., Embedded]) -> Embedded:
-    given = {"database": request.getfixturevalue("postgres_url")} if request.param == "postgresql" else {}
+    given = (
+        {"database": request.getfixturevalue("postgres_url")}
+        if request.param == "postgresql"
+        else {}
+    )
     return open_home(**given)
 
 
@@ -76,7 +80,9 @@ def test_a_batch_that_is_sent_twice_is_stored_once(tracking: Tracking) -> None:
     batch = Batch(run=run, points={"loss": pack([1], [1], [0.5])}, stream="s", sequence=1)
     tracking.write(batches=[batch, batch])
     tracking.write(batches=[batch])
-    tracking.write(batches=[Batch(run=run, points={"loss": pack([2], [2], [0.25])}, stream="s", sequence=2)])
+    tracking.write(
+        batches=[Batch(run=run, points={"loss": pack([2], [2], [0.25])}, stream="s", sequence=2)]
+    )
     assert [p.value for p in tracking.history(run=run, key="loss")] == [0.5, 0.25]
     assert tracking.series(run=run)[0].points == 2
 
@@ -96,9 +102,14 @@ def test_a_series_row_tells_the_last_and_the_extremes(tracking: Tracking) -> Non
 def test_compacting_between_writes_changes_no_history(tracking: Tracking) -> None:
     run, wanted, dice = tracking.start_run(experiment="e").id, [], random.Random(1)
     for turn in range(60):
-        steps = [dice.choice([dice.randrange(50), dice.random() * 50]) for _ in range(dice.randrange(1, 40))]
+        steps = [
+            dice.choice([dice.randrange(50), dice.random() * 50])
+            for _ in range(dice.randrange(1, 40))
+        ]
         values = [dice.choice([dice.random(), math.inf]) for _ in steps]
-        tracking.write_together([Incoming(run=run, columns={"m": Column(steps, [turn] * len(steps), values)})])
+        tracking.write_together(
+            [Incoming(run=run, columns={"m": Column(steps, [turn] * len(steps), values)})]
+        )
         wanted += list(zip(steps, values, strict=True))
         if dice.random() < 0.2:
             tracking.reconcile()
@@ -111,7 +122,9 @@ def test_a_chart_keeps_the_extremes(tracking: Tracking) -> None:
     run = tracking.start_run(experiment="e").id
     values = [math.sin(i / 1000) for i in range(20_000)]
     values[7_777], values[13_131] = 9.0, -9.0
-    tracking.write_together([Incoming(run=run, columns={"m": Column(list(range(20_000)), [0] * 20_000, values)})])
+    tracking.write_together(
+        [Incoming(run=run, columns={"m": Column(list(range(20_000)), [0] * 20_000, values)})]
+    )
     (chart,) = tracking.chart(runs=[run], key="m", points=200)
     assert chart.points == 20_000
     assert len(chart.values) <= 202
@@ -121,19 +134,27 @@ def test_a_chart_keeps_the_extremes(tracking: Tracking) -> None:
 
 def test_data_that_a_run_read_is_lineage(home: Embedded) -> None:
     run = home.tracking.start_run(experiment="e").id
-    home.tracking.use_data(run=run, datasets=[Dataset(name="rows", digest="abc", context="training")])
+    home.tracking.use_data(
+        run=run, datasets=[Dataset(name="rows", digest="abc", context="training")]
+    )
     home.tracking.use_data(run=run, datasets=[Dataset(name="rows", digest="abc")])
     assert [event.body["run"] for event in home.events.used(thing="data:abc")] == [run]
-    assert home.tracking.search(experiments=[1], filter="datasets.name = 'rows' AND dataset.context = 'training'").runs
+    assert home.tracking.search(
+        experiments=[1], filter="datasets.name = 'rows' AND dataset.context = 'training'"
+    ).runs
 
 
 def test_two_runs_are_compared_by_what_went_in_and_what_came_out(tracking: Tracking) -> None:
     runs = [
-        tracking.start_run(experiment="e", params={"lr": lr, "same": "1"}, tags={"mlflow.runName": lr}).id
+        tracking.start_run(
+            experiment="e", params={"lr": lr, "same": "1"}, tags={"mlflow.runName": lr}
+        ).id
         for lr in ("0.1", "0.2")
     ]
     for run, loss in zip(runs, (0.5, 0.25), strict=True):
-        tracking.log(run=run, metrics=[Metric(key="loss", value=loss), Metric(key="nan", value=math.nan)])
+        tracking.log(
+            run=run, metrics=[Metric(key="loss", value=loss), Metric(key="nan", value=math.nan)]
+        )
     tracking.use_data(run=runs[1], datasets=[Dataset(name="rows", digest="abc")])
     found = tracking.compare(a=runs[0], b=runs[1])
     assert [(one.of, one.key, one.a, one.b) for one in found.differences] == [

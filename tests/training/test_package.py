@@ -45,7 +45,9 @@ def table_of(frame: pd.DataFrame) -> dict[str, Any]:
 
 def save(folder: Path, runtime: OnnxRuntime, **options: Any) -> None:
     folder.mkdir()
-    Model(models.line(), models.rows()[["size", "weight"]], **options).save(folder, SklearnExporter(), runtime)
+    Model(models.line(), models.rows()[["size", "weight"]], **options).save(
+        folder, SklearnExporter(), runtime
+    )
 
 
 def test_a_saved_model_answers_as_the_estimator(tmp_path: Path) -> None:
@@ -59,13 +61,20 @@ def test_the_reference_tells_what_the_model_saw(tmp_path: Path) -> None:
     reference = Package(models.save(tmp_path / "m", models.trees()), OnnxRuntime()).reference
     assert reference.rows == len(models.rows())
     assert list(reference.columns) == models.INPUTS
-    assert all(column.rows == reference.rows // 2 for column in [*reference.columns.values(), reference.prediction])
+    assert all(
+        column.rows == reference.rows // 2
+        for column in [*reference.columns.values(), reference.prediction]
+    )
     assert 0 <= reference.parity < 1e-4
 
 
 def test_a_model_folder_holds_no_pickle(tmp_path: Path) -> None:
     folder = models.save(tmp_path / "m", models.trees())
-    assert sorted(path.name for path in folder.iterdir()) == ["model.onnx", "reference.json", "signature.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "model.onnx",
+        "reference.json",
+        "signature.json",
+    ]
 
 
 def test_a_broken_parity_is_refused_with_its_numbers(tmp_path: Path) -> None:

@@ -57,7 +57,9 @@ def failure(platform: Embedded, folder: Path, pipeline: str) -> str:
     return found.error or ""
 
 
-def test_a_training_ends_with_a_package_and_the_table_it_is_judged_on(platform: Embedded, tmp_path: Path) -> None:
+def test_a_training_ends_with_a_package_and_the_table_it_is_judged_on(
+    platform: Embedded, tmp_path: Path
+) -> None:
     declare(platform, write(tmp_path / "p", HOLDOUT + MODEL))
     found = trained(platform)
     assert (found.state, found.error) == ("succeeded", None)
@@ -67,14 +69,21 @@ def test_a_training_ends_with_a_package_and_the_table_it_is_judged_on(platform: 
     assert event.makes == [f"package:{found.package}"]
 
 
-def test_the_run_of_a_training_keeps_its_times_and_what_it_made(platform: Embedded, tmp_path: Path) -> None:
+def test_the_run_of_a_training_keeps_its_times_and_what_it_made(
+    platform: Embedded, tmp_path: Path
+) -> None:
     declare(platform, write(tmp_path / "p", HOLDOUT + MODEL))
     found = trained(platform, slope=2.5)
     run = platform.tracking.get(run=found.run)
     assert (run.status, run.params) == ("finished", {"slope": "2.5"})
     assert set(run.metrics) == {"seconds.holdout", "seconds.line"}
-    artifacts = {artifact.path: artifact.digest for artifact in platform.tracking.artifacts(run=found.run)}
-    assert {path: artifacts[path] for path in ("holdout", "line")} == {"holdout": found.holdout, "line": found.package}
+    artifacts = {
+        artifact.path: artifact.digest for artifact in platform.tracking.artifacts(run=found.run)
+    }
+    assert {path: artifacts[path] for path in ("holdout", "line")} == {
+        "holdout": found.holdout,
+        "line": found.package,
+    }
     assert set(artifacts) == {"holdout", "line", CODE, ENVIRONMENT}
 
 
@@ -90,16 +99,26 @@ def test_a_pipeline_without_a_model_says_so(platform: Embedded, tmp_path: Path) 
 
 def test_a_pipeline_without_a_holdout_says_so(platform: Embedded, tmp_path: Path) -> None:
     error = failure(platform, tmp_path / "p", MODEL)
-    assert error.startswith("There is no step 'holdout' that returns a table, so the model cannot be judged")
+    assert error.startswith(
+        "There is no step 'holdout' that returns a table, so the model cannot be judged"
+    )
 
 
 def test_a_holdout_that_is_no_table_is_none(platform: Embedded, tmp_path: Path) -> None:
-    error = failure(platform, tmp_path / "p", MODEL + "\n    @treadle.step\n    def holdout(): return [1, 2]\n")
+    error = failure(
+        platform, tmp_path / "p", MODEL + "\n    @treadle.step\n    def holdout(): return [1, 2]\n"
+    )
     assert error.startswith("There is no step 'holdout' that returns a table")
 
 
-def test_a_failed_pipeline_fails_the_training_with_its_reason(platform: Embedded, tmp_path: Path) -> None:
-    error = failure(platform, tmp_path / "p", HOLDOUT + "\n    @treadle.step\n    def line(): raise ValueError('no')\n")
+def test_a_failed_pipeline_fails_the_training_with_its_reason(
+    platform: Embedded, tmp_path: Path
+) -> None:
+    error = failure(
+        platform,
+        tmp_path / "p",
+        HOLDOUT + "\n    @treadle.step\n    def line(): raise ValueError('no')\n",
+    )
     assert error.startswith("Step 'line' failed: ValueError: no (job job_")
 
 
@@ -112,7 +131,9 @@ def test_a_cancelled_pipeline_fails_the_training(platform: Embedded, tmp_path: P
     assert (found.state, found.error) == ("failed", "It was cancelled.")
 
 
-@pytest.mark.parametrize("pipeline, end", [(HOLDOUT, "TrainingFailed"), (HOLDOUT + MODEL, "TrainingFinished")])
+@pytest.mark.parametrize(
+    "pipeline, end", [(HOLDOUT, "TrainingFailed"), (HOLDOUT + MODEL, "TrainingFinished")]
+)
 def test_the_end_of_a_training_is_caused_by_its_start_and_by_whoever_started_it(
     platform: Embedded, tmp_path: Path, pipeline: str, end: str
 ) -> None:

@@ -43,10 +43,20 @@ def test_an_empty_home_says_what_to_do_next(open_home: Callable[..., Embedded]) 
 
 
 @pytest.mark.skipif(BROWSER is None, reason="declared gap: no browser here (Debian's chromium)")
-def test_a_browser_lists_every_operation_and_can_try_them(open_home: Callable[..., Embedded], tmp_path: Path) -> None:
+def test_a_browser_lists_every_operation_and_can_try_them(
+    open_home: Callable[..., Embedded], tmp_path: Path
+) -> None:
     with served(open_home()) as url:
-        command = [str(BROWSER), *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", f"{url}/api"]
-        page = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+        command = [
+            str(BROWSER),
+            *FLAGS,
+            f"--user-data-dir={tmp_path / 'profile'}",
+            "--dump-dom",
+            f"{url}/api",
+        ]
+        page = subprocess.run(
+            command, capture_output=True, text=True, timeout=120, check=True
+        ).stdout
     for stage, kind in STAGES.items():
         for name in operations(kind):
             assert f"/api/v1/{stage}/{name}:" in page
@@ -56,9 +66,13 @@ def test_a_browser_lists_every_operation_and_can_try_them(open_home: Callable[..
 def test_a_page_of_another_site_cannot_command_this_one(open_home: Callable[..., Embedded]) -> None:
     with served(open_home()) as url:
         foreign = httpx.post(
-            f"{url}/api/v1/tracking/start_run", json={"project": "p"}, headers={"Origin": "http://evil.example"}
+            f"{url}/api/v1/tracking/start_run",
+            json={"project": "p"},
+            headers={"Origin": "http://evil.example"},
         )
         renamed = httpx.get(f"{url}/api/v1/scope/projects", headers={"Host": "evil.example"})
-        own = httpx.post(f"{url}/api/v1/tracking/start_run", json={"project": "p"}, headers={"Origin": url})
+        own = httpx.post(
+            f"{url}/api/v1/tracking/start_run", json={"project": "p"}, headers={"Origin": url}
+        )
     assert (foreign.status_code, renamed.status_code, own.status_code) == (403, 403, 200)
     assert "http://evil.example" in foreign.json()["message"]

@@ -39,7 +39,10 @@ class Caller(Entity):
     def may(self, role: Role, project: str = EVERYWHERE) -> bool:
         """Whether the caller may do what needs a role: in a project, or everywhere."""
         needed = _RANKS[role]
-        return _RANKS.get(self.roles.get(EVERYWHERE), -1) >= needed or _RANKS.get(self.roles.get(project), -1) >= needed
+        return (
+            _RANKS.get(self.roles.get(EVERYWHERE), -1) >= needed
+            or _RANKS.get(self.roles.get(project), -1) >= needed
+        )
 
     def may_somewhere(self, role: Role) -> bool:
         return any(self.may(role, project) for project in self.roles)

@@ -49,7 +49,12 @@ class Access:
                 raise Conflict(f"Token '{name}' exists already. Choose another name.")
             if role is not None or not _roles(transaction, user):
                 self._grant(transaction, user, role or "viewer", project)
-            row = {"name": name, "user": user, "hash": _hash(secret), "created_at": self._clock.now()}
+            row = {
+                "name": name,
+                "user": user,
+                "hash": _hash(secret),
+                "created_at": self._clock.now(),
+            }
             transaction.execute(tokens.insert().values(row))
             self._events.append(transaction, TokenCreated(name=name, user=user))
         return NewToken(name=name, user=user, secret=secret)
@@ -59,9 +64,13 @@ class Access:
         """Make a token worthless from now on."""
         with self._database.write() as transaction:
             alive = (tokens.c.name == name) & tokens.c.revoked_at.is_(None)
-            changed = transaction.execute(tokens.update().where(alive).values(revoked_at=self._clock.now()))
+            changed = transaction.execute(
+                tokens.update().where(alive).values(revoked_at=self._clock.now())
+            )
             if not changed.rowcount:
-                known = transaction.scalars(select(tokens.c.name).where(tokens.c.revoked_at.is_(None))).all()
+                known = transaction.scalars(
+                    select(tokens.c.name).where(tokens.c.revoked_at.is_(None))
+                ).all()
                 raise NotFound(f"There is no live token '{name}'.{did_you_mean(name, known)}")
             self._events.append(transaction, TokenRevoked(name=name))
 
@@ -97,9 +106,14 @@ class Access:
         """Everybody who has a role or a live token, by name."""
         with self._database.read() as connection:
             found: dict[str, dict[str, Role]] = {
-                name: {} for name in connection.scalars(select(tokens.c.user).where(tokens.c.revoked_at.is_(None)))
+                name: {}
+                for name in connection.scalars(
+                    select(tokens.c.user).where(tokens.c.revoked_at.is_(None))
+                )
             }
-            for user, project, role in connection.execute(select(grants.c.user, grants.c.project, grants.c.role)):
+            for user, project, role in connection.execute(
+                select(grants.c.user, grants.c.project, grants.c.role)
+            ):
                 found.setdefault(user, {})[project] = role
         return [User(name=name, roles=found[name]) for name in sorted(found)]
 
@@ -117,13 +131,19 @@ class Access:
                 if user is not None:
                     return Caller(name=user, roles=_roles(connection, user))
         if secret or self.required():
-            raise Unauthenticated("This server needs a valid token. Send it as 'Authorization: Bearer TOKEN'.")
+            raise Unauthenticated(
+                "This server needs a valid token. Send it as 'Authorization: Bearer TOKEN'."
+            )
         return Caller(name="anonymous", roles={EVERYWHERE: "admin"})
 
     def _grant(self, transaction: Connection, user: str, role: Role, project: str) -> None:
         if not user.strip() or not project.strip() or len(project) > 63 or len(user) > 200:
-            raise Invalid("A role is given to a user of 1 to 200 characters in a project of 1 to 63, or '*'.")
-        transaction.execute(delete(grants).where(grants.c.user == user, grants.c.project == project))
+            raise Invalid(
+                "A role is given to a user of 1 to 200 characters in a project of 1 to 63, or '*'."
+            )
+        transaction.execute(
+            delete(grants).where(grants.c.user == user, grants.c.project == project)
+        )
         transaction.execute(grants.insert().values(user=user, project=project, role=role))
         self._events.append(transaction, RoleGranted(user=user, role=role, project=project))
 

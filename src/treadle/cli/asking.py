@@ -22,7 +22,9 @@ class Answer(Entity):
 def ask_rows(endpoint: Endpoint, file: Path, id_column: str) -> list[Answer]:
     """Ask an endpoint about each row. Columns that are not the model's inputs are left out."""
     if not endpoint.urls:
-        raise Unavailable(f"No process answers for endpoint '{endpoint.name}'. Is 'treadle up' running?")
+        raise Unavailable(
+            f"No process answers for endpoint '{endpoint.name}'. Is 'treadle up' running?"
+        )
     rows = _rows(file, id_column)
     with httpx.Client(base_url=endpoint.urls[0], timeout=30) as client:
         described = client.get(f"/v2/models/{endpoint.name}").json()
@@ -31,16 +33,22 @@ def ask_rows(endpoint: Endpoint, file: Path, id_column: str) -> list[Answer]:
             for tensor in described["inputs"]
             for column in tensor.get("parameters", {}).get("columns", [tensor["name"]])
         }
-        shown = track(rows, "asking", console=errors, transient=True, disable=not errors.is_terminal)
+        shown = track(
+            rows, "asking", console=errors, transient=True, disable=not errors.is_terminal
+        )
         return [_ask(client, row[id_column], _inputs(row, kinds, file)) for row in shown]
 
 
-def read_labels(file: Path, id_column: str, value_column: str, positive: str | None = None) -> list[Label]:
+def read_labels(
+    file: Path, id_column: str, value_column: str, positive: str | None = None
+) -> list[Label]:
     """The truth of each request; where it is in words, ``positive`` is the one that counts as 1."""
     rows = _rows(file, id_column)
     _demand(value_column, rows[0], file)
     try:
-        return [Label(request=row[id_column], value=_truth(row[value_column], positive)) for row in rows]
+        return [
+            Label(request=row[id_column], value=_truth(row[value_column], positive)) for row in rows
+        ]
     except ValueError as error:
         raise Invalid(
             f"{file}: column '{value_column}' holds something that is not a number: {error}. "
@@ -53,21 +61,33 @@ def _truth(text: str, positive: str | None) -> float:
 
 
 def _ask(client: httpx.Client, request: str, inputs: dict[str, str | float | None]) -> Answer:
-    answer = client.post("/invocations", json={"dataframe_records": [inputs]}, headers={"X-Request-Id": request})
+    answer = client.post(
+        "/invocations", json={"dataframe_records": [inputs]}, headers={"X-Request-Id": request}
+    )
     if answer.status_code != 200:
-        raise TreadleError(f"Request '{request}' was answered {answer.status_code}: {answer.json().get('error')}")
+        raise TreadleError(
+            f"Request '{request}' was answered {answer.status_code}: {answer.json().get('error')}"
+        )
     prediction = answer.json()["predictions"][0]
-    return Answer(request=request, prediction=prediction, version=answer.headers["x-treadle-version"])
+    return Answer(
+        request=request, prediction=prediction, version=answer.headers["x-treadle-version"]
+    )
 
 
-def _inputs(row: dict[str, str], kinds: dict[str, str], file: Path) -> dict[str, str | float | None]:
+def _inputs(
+    row: dict[str, str], kinds: dict[str, str], file: Path
+) -> dict[str, str | float | None]:
     inputs: dict[str, str | float | None] = {}
     for name, kind in kinds.items():
         _demand(name, row, file)
         try:
-            inputs[name] = None if row[name] == "" else row[name] if kind == "BYTES" else float(row[name])
+            inputs[name] = (
+                None if row[name] == "" else row[name] if kind == "BYTES" else float(row[name])
+            )
         except ValueError as error:
-            raise Invalid(f"{file}: column '{name}' holds '{row[name]}', which is not a number.") from error
+            raise Invalid(
+                f"{file}: column '{name}' holds '{row[name]}', which is not a number."
+            ) from error
     return inputs
 
 

@@ -25,10 +25,12 @@ from treadle.cli.output import (
 if TYPE_CHECKING:
     from treadle.evaluation.model import Verdict
     from treadle.events.model import EventRecord
-    from treadle.loop.model import Wheel
+    from treadle.loop.model import ProjectStatus
     from treadle.platform.wiring import Services
 
-Project = Annotated[str | None, typer.Option("--project", help="The project (default: the one in this folder).")]
+Project = Annotated[
+    str | None, typer.Option("--project", help="The project (default: the one in this folder).")
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -37,9 +39,13 @@ def add_to(app: typer.Typer) -> None:
 
 
 def init(
-    name: Annotated[str, typer.Argument(help="The project's name: lower-case letters, digits and hyphens.")],
+    name: Annotated[
+        str, typer.Argument(help="The project's name: lower-case letters, digits and hyphens.")
+    ],
     csv: Annotated[Path | None, typer.Option(help="A CSV file of your own to learn from.")] = None,
-    label: Annotated[str | None, typer.Option(help="The column of it that is to be predicted.")] = None,
+    label: Annotated[
+        str | None, typer.Option(help="The column of it that is to be predicted.")
+    ] = None,
     id: Annotated[str | None, typer.Option(help="The column of it that only names rows.")] = None,
 ) -> None:
     """Make a project that runs: treadle.toml, pipeline.py and a dataset (yours, or a made-up one)."""
@@ -52,11 +58,15 @@ def init(
         console.print(
             f"The model will give the probability that {table.label} is {table.positive}; pipeline.py says so."
         )
-    console.print(f"Made [bold]{folder.name}/[/]: treadle.toml says what is wanted, pipeline.py how it is made.")
+    console.print(
+        f"Made [bold]{folder.name}/[/]: treadle.toml says what is wanted, pipeline.py how it is made."
+    )
     console.print(f"Next: cd {folder.name} && treadle run")
 
 
-def check(file: Annotated[Path, typer.Argument(help="The file, or the folder it is in.")] = Path()) -> None:
+def check(
+    file: Annotated[Path, typer.Argument(help="The file, or the folder it is in.")] = Path(),
+) -> None:
     """Check treadle.toml and the steps of its pipeline, without running anything."""
     from treadle.kernel.errors import NotFound
     from treadle.pipelines.step import plan, read_steps
@@ -64,10 +74,14 @@ def check(file: Annotated[Path, typer.Argument(help="The file, or the folder it 
 
     spec = read(file)
     folder = file if file.is_dir() else file.parent
-    steps = plan(read_steps(folder / spec.pipeline.file), given={*spec.data, *spec.pipeline.parameters})
+    steps = plan(
+        read_steps(folder / spec.pipeline.file), given={*spec.data, *spec.pipeline.parameters}
+    )
     for name, source in spec.data.items():
         if not (folder / source.source).exists():
-            raise NotFound(f"There is no '{folder / source.source}', which [data.{name}] names as its source.")
+            raise NotFound(
+                f"There is no '{folder / source.source}', which [data.{name}] names as its source."
+            )
     console.print(
         f"{spec.project.name} is fine: {len(spec.requirement)} requirements; {' → '.join(s.name for s in steps)}"
     )
@@ -75,7 +89,9 @@ def check(file: Annotated[Path, typer.Argument(help="The file, or the folder it 
 
 def run(
     name: Annotated[str, typer.Option(help="What to call this run.")] = "",
-    parameter: Annotated[list[str], typer.Option("--parameter", "-p", help="NAME=VALUE for the pipeline.")] = [],  # noqa: B006
+    parameter: Annotated[
+        list[str], typer.Option("--parameter", "-p", help="NAME=VALUE for the pipeline.")
+    ] = [],  # noqa: B006
     home: Home = None,
     json: Json = False,
 ) -> None:
@@ -90,26 +106,29 @@ def run(
     act_as(person())
     with embedded(place) as platform:
         platform.scope.declare_in(spec=spec, folder=str(folder))
-        training = platform.training.start(project=spec.project.name, name=name, parameters=_parameters(parameter))
+        training = platform.training.start(
+            project=spec.project.name, name=name, parameters=_parameters(parameter)
+        )
         worker = platform.worker("treadle run") if _alone(place) else None
 
-        def turn() -> None:
-            moved = worker.turn() if worker is not None else 0
+        def reconcile() -> None:
+            moved = worker.reconcile() if worker is not None else 0
             if worker is not None and (moved or not worker.busy):
-                moved += platform.turn()
+                moved += platform.reconcile()
             if not moved:
                 time.sleep(0.01 if worker is not None else 0.1)
 
         try:
-            verdict = _follow(platform, training.run, turn, quiet=json)
+            verdict = _follow(platform, training.run, reconcile, quiet=json)
         except KeyboardInterrupt:
             stop = f"treadle pipelines cancel --pipeline {training.pipeline}"
             errors.print(
-                f"Interrupted. The training goes on with 'treadle up'; end it for good with: {stop}", soft_wrap=True
+                f"Interrupted. The training goes on with 'treadle up'; end it for good with: {stop}",
+                soft_wrap=True,
             )
             raise
         if worker is not None:
-            worker.drain(timeout_seconds=60, turn=platform.turn)
+            worker.drain(timeout_seconds=60, reconcile=platform.reconcile)
         if json:
             print_json(verdict)
         else:
@@ -119,19 +138,23 @@ def run(
 
 
 def status(
-    project: Project = None, home: Home = None, url: Url = None, token: Token = None, json: Json = False
+    project: Project = None,
+    home: Home = None,
+    url: Url = None,
+    token: Token = None,
+    json: Json = False,
 ) -> None:
     """Show the wheel: each stage, each requirement, what is live, what waits for whom."""
     services = open_services(home, url, token)
     names = [project] if project else [found.name for found in services.scope.projects()]
-    wheels = [services.loop.wheel(project=name) for name in names]
+    wheels = [services.loop.status(project=name) for name in names]
     if json:
         print_json(wheels)
         return
     if not wheels:
         console.print("No project yet. Make one with: treadle init NAME")
     for wheel in wheels:
-        _print_wheel(wheel)
+        _print_status(wheel)
 
 
 def approve(
@@ -149,12 +172,16 @@ def approve(
     if json:
         print_json(signed)
     elif signed.approval:
-        console.print(f"{signed.ref} is approved by {signed.approval.by}. Its rollout goes on while 'treadle up' runs.")
+        console.print(
+            f"{signed.ref} is approved by {signed.approval.by}. Its rollout goes on while 'treadle up' runs."
+        )
 
 
 def deploy(
     version: Annotated[str, typer.Argument(help="NAME:NUMBER or NAME@ALIAS.")],
-    to: Annotated[str | None, typer.Option(help="The endpoint (default: named like the model).")] = None,
+    to: Annotated[
+        str | None, typer.Option(help="The endpoint (default: named like the model).")
+    ] = None,
     step: Annotated[list[str], typer.Option(help="A step, such as shadow or 10%; repeat it.")] = [],  # noqa: B006
     home: Home = None,
     url: Url = None,
@@ -174,7 +201,9 @@ def deploy(
 
 def rollback(
     endpoint: Annotated[str, typer.Argument(help="The endpoint.")],
-    reason: Annotated[str, typer.Option(help="Why; it is kept in the event.")] = "asked for on the command line",
+    reason: Annotated[
+        str, typer.Option(help="Why; it is kept in the event.")
+    ] = "asked for on the command line",
     home: Home = None,
     url: Url = None,
     token: Token = None,
@@ -191,9 +220,12 @@ def rollback(
 
 def ask(
     endpoint: Annotated[str, typer.Argument(help="The endpoint.")],
-    file: Annotated[Path, typer.Argument(help="A CSV file with the input columns, one request a row.")],
+    file: Annotated[
+        Path, typer.Argument(help="A CSV file with the input columns, one request a row.")
+    ],
     id: Annotated[
-        str | None, typer.Option(help="The column that names each request (default: treadle.toml's).")
+        str | None,
+        typer.Option(help="The column that names each request (default: treadle.toml's)."),
     ] = None,
     home: Home = None,
     url: Url = None,
@@ -209,8 +241,14 @@ def ask(
     if json:
         print_json(answers)
         return
-    print_table("", ("request", "prediction", "version"), [(a.request, a.prediction, a.version) for a in answers[:10]])
-    console.print(f"{len(answers)} requests answered{', the first 10 are shown' if len(answers) > 10 else ''}.")
+    print_table(
+        "",
+        ("request", "prediction", "version"),
+        [(a.request, a.prediction, a.version) for a in answers[:10]],
+    )
+    console.print(
+        f"{len(answers)} requests answered{', the first 10 are shown' if len(answers) > 10 else ''}."
+    )
 
 
 def label(
@@ -219,7 +257,10 @@ def label(
     positive: Annotated[
         str | None, typer.Option(help="The word that counts as 1, where the truth is in words.")
     ] = None,
-    id: Annotated[str | None, typer.Option(help="The column that names the request (default: treadle.toml's).")] = None,
+    id: Annotated[
+        str | None,
+        typer.Option(help="The column that names the request (default: treadle.toml's)."),
+    ] = None,
     project: Project = None,
     home: Home = None,
     url: Url = None,
@@ -241,7 +282,9 @@ def label(
 
 def logs(
     job: Annotated[str, typer.Argument(help="The job.")],
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the job ends.")
+    ] = False,
     home: Home = None,
     url: Url = None,
     token: Token = None,
@@ -260,7 +303,9 @@ def logs(
 
 
 def why(
-    subject: Annotated[str, typer.Argument(help="What to ask about, such as NAME@champion, NAME:3 or an endpoint.")],
+    subject: Annotated[
+        str, typer.Argument(help="What to ask about, such as NAME@champion, NAME:3 or an endpoint.")
+    ],
     home: Home = None,
     url: Url = None,
     token: Token = None,
@@ -274,8 +319,12 @@ def why(
     console.print(f"[bold]Why {subject}?[/]")
     for depth, record in enumerate(thread.events):
         lead = "" if depth == 0 else "because "
-        console.print(f"{'  ' * depth}{lead}[bold]{record.type}[/] {_words(record)}", soft_wrap=True)
-        console.print(f"{'  ' * depth}[dim]event {record.number}, {record.at:%Y-%m-%d %H:%M}, by {record.actor}[/]")
+        console.print(
+            f"{'  ' * depth}{lead}[bold]{record.type}[/] {_words(record)}", soft_wrap=True
+        )
+        console.print(
+            f"{'  ' * depth}[dim]event {record.number}, {record.at:%Y-%m-%d %H:%M}, by {record.actor}[/]"
+        )
 
 
 def _alone(home: Path) -> bool:
@@ -290,7 +339,9 @@ def _alone(home: Path) -> bool:
     return True
 
 
-def _follow(platform: "Services", training: str, turn: Callable[[], None], *, quiet: bool) -> "Verdict":
+def _follow(
+    platform: "Services", training: str, reconcile: Callable[[], None], *, quiet: bool
+) -> "Verdict":
     """Turn until the training is judged, telling each step as it ends."""
     from treadle.kernel.errors import TreadleError
 
@@ -310,7 +361,7 @@ def _follow(platform: "Services", training: str, turn: Callable[[], None], *, qu
             verdicts = platform.evaluation.find(run=training, limit=1)
             if verdicts:
                 return verdicts[0]
-            turn()
+            reconcile()
 
 
 def _silence() -> Any:
@@ -328,12 +379,14 @@ def _print_verdict(services: "Services", verdict: "Verdict") -> None:
     print_table("", ("check", "says", "metric", "value [95 % interval]", "wanted", "outcome"), rows)
     if not verdict.findings:
         console.print(verdict.reason, soft_wrap=True)
-    for wait in services.loop.wheel(project=verdict.project).waiting:
+    for wait in services.loop.status(project=verdict.project).waiting:
         console.print(f"[yellow]→[/] {wait}", soft_wrap=True)
 
 
-def _print_wheel(wheel: "Wheel") -> None:
-    console.print(f"[bold]{wheel.project}[/]  {wheel.problem}  [dim]{wheel.owner}[/]", soft_wrap=True)
+def _print_status(wheel: "ProjectStatus") -> None:
+    console.print(
+        f"[bold]{wheel.project}[/]  {wheel.problem}  [dim]{wheel.owner}[/]", soft_wrap=True
+    )
     training, verdict, rollout, window = wheel.training, wheel.verdict, wheel.rollout, wheel.window
     stages = [
         ("train", f"{training.state} ({training.run})" if training else None),
@@ -343,7 +396,9 @@ def _print_wheel(wheel: "Wheel") -> None:
         *(("serve", f"{e.name} at {', '.join(e.urls) or 'no process'}") for e in wheel.endpoints),
         (
             "monitor",
-            f"{window.rows} answers, {window.errors} errors until {window.end:%Y-%m-%d %H:%M}" if window else None,
+            f"{window.rows} answers, {window.errors} errors until {window.end:%Y-%m-%d %H:%M}"
+            if window
+            else None,
         ),
     ]
     print_table("", ("stage", "now"), stages)
@@ -369,7 +424,9 @@ def _project(services: "Services", project: str | None) -> str:
         return read(folder).project.name
     known = [found.name for found in services.scope.projects()]
     if project is None and len(known) != 1:
-        raise Invalid(f"Which project? Name it with --project. Known: {', '.join(known) or 'none'}.")
+        raise Invalid(
+            f"Which project? Name it with --project. Known: {', '.join(known) or 'none'}."
+        )
     return project or known[0]
 
 

@@ -55,7 +55,9 @@ class _Stage(TyperGroup):
         made = typer.Typer()
         made.callback()(lambda: None)
         for operation in operations(KINDS[self.stage]).values():
-            made.command(_dashed(operation.name), help=operation.doc)(_function(self.stage, operation))
+            made.command(_dashed(operation.name), help=operation.doc)(
+                _function(self.stage, operation)
+            )
         return typer.main.get_command(made)
 
 
@@ -63,15 +65,23 @@ def _function(stage: str, operation: Any) -> Callable[..., None]:
     """A function with the operation's parameters as options, for Typer to read."""
     import msgspec
 
-    def run(*, home: Path | None, url: str | None, token: str | None, json: bool, **given: str | None) -> None:
+    def run(
+        *, home: Path | None, url: str | None, token: str | None, json: bool, **given: str | None
+    ) -> None:
         services = open_services(home, url, token)
-        arguments = operation.bind({k: _value(v) for k, v in given.items() if v is not None}, strict=False)
+        arguments = operation.bind(
+            {k: _value(v) for k, v in given.items() if v is not None}, strict=False
+        )
         result = getattr(getattr(services, stage), operation.name)(**arguments)
         (print_json if json else print_pretty)(result)
 
     fields = msgspec.structs.fields(operation.parameters)
     parameters = [_parameter(field.name, field.type, required=field.required) for field in fields]
-    shared: dict[str, tuple[Any, Any]] = {"home": (Home, None), "url": (Url, None), "token": (Token, None)}
+    shared: dict[str, tuple[Any, Any]] = {
+        "home": (Home, None),
+        "url": (Url, None),
+        "token": (Token, None),
+    }
     shared["json"] = (Json, False)
     parameters += [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
@@ -86,7 +96,9 @@ def _parameter(name: str, kind: Any, *, required: bool) -> inspect.Parameter:
     option = typer.Option(f"--{_dashed(name)}", help=_type_name(kind), show_default=False)
     default = inspect.Parameter.empty if required else None
     annotation = Annotated[str, option] if required else Annotated[str | None, option]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )
 
 
 def _type_name(kind: Any) -> str:

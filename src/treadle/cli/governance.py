@@ -5,10 +5,21 @@ from typing import Annotated
 
 import typer
 
-from treadle.cli.output import Home, Json, Token, Url, console, open_services, print_json, print_table
+from treadle.cli.output import (
+    Home,
+    Json,
+    Token,
+    Url,
+    console,
+    open_services,
+    print_json,
+    print_table,
+)
 
 Version = Annotated[str, typer.Argument(help="NAME@ALIAS, NAME:NUMBER or NAME.")]
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="A file to write, instead of standard output.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", help="A file to write, instead of standard output.")
+]
 FORMATS = ("md", "html", "json")
 
 
@@ -31,14 +42,18 @@ def card(
     """Write a version's model card, drawn from the facts."""
     from treadle.kernel.errors import Invalid, did_you_mean
 
-    wanted = format or (out.suffix.lstrip(".") if out and out.suffix.lstrip(".") in FORMATS else "md")
+    wanted = format or (
+        out.suffix.lstrip(".") if out and out.suffix.lstrip(".") in FORMATS else "md"
+    )
     if wanted not in FORMATS:
         raise Invalid(f"There is no format '{wanted}'.{did_you_mean(wanted, FORMATS)}")
     text = open_services(home, url, token).lineage.card(version=version, format=wanted)  # type: ignore[arg-type]
     _write(text, out)
 
 
-def bom(version: Version, out: Out = None, home: Home = None, url: Url = None, token: Token = None) -> None:
+def bom(
+    version: Version, out: Out = None, home: Home = None, url: Url = None, token: Token = None
+) -> None:
     """Write a version's bill of materials as CycloneDX 1.6: the model, its data, its packages."""
     import msgspec
 
@@ -49,7 +64,9 @@ def bom(version: Version, out: Out = None, home: Home = None, url: Url = None, t
 
 
 def seen(
-    data: Annotated[str, typer.Argument(help="A dataset version's digest, or its first characters.")],
+    data: Annotated[
+        str, typer.Argument(help="A dataset version's digest, or its first characters.")
+    ],
     home: Home = None,
     url: Url = None,
     token: Token = None,
@@ -61,7 +78,8 @@ def seen(
         print_json(found)
         return
     rows = [
-        (one.version, ", ".join(one.endpoints), one.dataset, one.run, "yes" if one.deleted else "") for one in found
+        (one.version, ", ".join(one.endpoints), one.dataset, one.run, "yes" if one.deleted else "")
+        for one in found
     ]
     print_table("", ("version", "live on", "dataset", "run", "deleted"), rows)
     if not found:

@@ -23,7 +23,7 @@ from treadle.cli.output import (
 
 if TYPE_CHECKING:
     from treadle.platform.rerun import Reproduction
-    from treadle.recording.shipping import Synced
+    from treadle.recording.uploader import Synced
     from treadle.tracking.model import Difference
 
 
@@ -56,19 +56,29 @@ def compare(
 
 def rerun(
     run: Annotated[
-        str, typer.Argument(help="The run, or NAME@ALIAS or NAME:VERSION for the run that made that version.")
+        str,
+        typer.Argument(
+            help="The run, or NAME@ALIAS or NAME:VERSION for the run that made that version."
+        ),
     ],
     code: Annotated[
-        Path | None, typer.Option("--code", help="Run this folder's code as it is now, instead of what was kept.")
+        Path | None,
+        typer.Option(
+            "--code", help="Run this folder's code as it is now, instead of what was kept."
+        ),
     ] = None,
     environment: Annotated[
-        str, typer.Option(help="'auto' rebuilds the packages where they differ; 'rebuilt' always; 'this' never.")
+        str,
+        typer.Option(
+            help="'auto' rebuilds the packages where they differ; 'rebuilt' always; 'this' never."
+        ),
     ] = "auto",
     tolerance: Annotated[
         float, typer.Option(help="Relative and absolute difference that still counts as alike.")
     ] = 1e-6,
     ignore: Annotated[
-        list[str] | None, typer.Option("--ignore", help="Metrics to leave out, such as 'time/*'. May be repeated.")
+        list[str] | None,
+        typer.Option("--ignore", help="Metrics to leave out, such as 'time/*'. May be repeated."),
     ] = None,
     home: Home = None,
     url: Url = None,
@@ -80,7 +90,9 @@ def rerun(
     from treadle.platform.rerun import PLACES, Rerun
 
     if environment not in PLACES:
-        raise Invalid(f"There is no environment '{environment}'.{did_you_mean(environment, PLACES)}")
+        raise Invalid(
+            f"There is no environment '{environment}'.{did_you_mean(environment, PLACES)}"
+        )
     services = open_services(home, url, token)
     name = services.registry.resolve(ref=run).run if "@" in run or ":" in run else run
     with console.status("…") if not json and console.is_terminal else nullcontext() as spinner:
@@ -114,8 +126,13 @@ def _print_reproduction(found: "Reproduction") -> None:
         console.print("\nWhat differed:")
         _print_differences(found.differences, found.run, found.again)
     else:
-        console.print(f"\nCode, data, parameters and environment are the same in all {found.same:,} things compared.")
-    for outputs, word in ((found.identical_outputs, "identical to the byte"), (found.other_outputs, "other bytes")):
+        console.print(
+            f"\nCode, data, parameters and environment are the same in all {found.same:,} things compared."
+        )
+    for outputs, word in (
+        (found.identical_outputs, "identical to the byte"),
+        (found.other_outputs, "other bytes"),
+    ):
         if outputs:
             console.print(f"Outputs, {word}: {', '.join(outputs)}", soft_wrap=True)
     for note in found.notes:
@@ -140,7 +157,8 @@ def _print_differences(differences: "list[Difference]", a: str, b: str) -> None:
 
 def sync(
     home: Annotated[
-        Path | None, typer.Option("--home", envvar="TREADLE_HOME", help="The folder whose spool is meant.")
+        Path | None,
+        typer.Option("--home", envvar="TREADLE_HOME", help="The folder whose spool is meant."),
     ] = None,
     url: Url = None,
     token: Token = None,
@@ -160,21 +178,30 @@ def sync(
     if json:
         print_json(found)
     elif not found:
-        console.print("Nothing waits." if not busy else "Nothing waits but for runs that are being recorded.")
+        console.print(
+            "Nothing waits." if not busy else "Nothing waits but for runs that are being recorded."
+        )
     for one in [] if json else found:
         how = "delivered" if one.finished and not one.refused else "not delivered completely"
         console.print(f"{one.run} {how}: {one.points:,} points sent now.")
     for reason in [f"{one.run}: {reason}" for one in found for reason in one.refused]:
-        errors.print(f"Refused: {reason}", style="yellow" if errors.is_terminal else None, markup=False, soft_wrap=True)
+        errors.print(
+            f"Refused: {reason}",
+            style="yellow" if errors.is_terminal else None,
+            markup=False,
+            soft_wrap=True,
+        )
     if any(one.refused or not one.finished for one in found):
         raise typer.Exit(1)
 
 
 def export_all(
-    folder: Annotated[Path, typer.Argument(help="A new or empty folder.")], home: Home = None, json: Json = False
+    folder: Annotated[Path, typer.Argument(help="A new or empty folder.")],
+    home: Home = None,
+    json: Json = False,
 ) -> None:
     """Write the whole history as Parquet, JSON and plain files: readable without Treadle, and importable again without loss."""
-    from treadle.exchange.archive import export_archive
+    from treadle.interop.archive import export_archive
 
     with open_home(home) as platform, progress_bar(json) as told:
         found = export_archive(platform.database, platform.blobs, folder, told)

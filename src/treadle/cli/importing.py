@@ -8,7 +8,7 @@ import typer
 from treadle.cli.output import Home, Json, console, home_of, print_json, progress_bar
 
 if TYPE_CHECKING:
-    from treadle.exchange.report import Imported
+    from treadle.interop.report import Imported
 
 importing = typer.Typer(
     no_args_is_help=True, help="Take over the history of another tool. May be repeated at any time."
@@ -22,23 +22,33 @@ def add_to(app: typer.Typer) -> None:
 @importing.command("mlflow")
 def import_mlflow(
     source: Annotated[
-        str, typer.Argument(help="The database's URL (sqlite:///mlflow.db, postgresql://…), or the folder mlruns.")
+        str,
+        typer.Argument(
+            help="The database's URL (sqlite:///mlflow.db, postgresql://…), or the folder mlruns."
+        ),
     ],
     home: Home = None,
     json: Json = False,
 ) -> None:
     """Take over experiments, runs with every point, artifacts on this disk, models and versions."""
-    from treadle.exchange.mlflow import import_mlflow as of_database
-    from treadle.exchange.mlruns import import_mlruns
-    from treadle.exchange.taking import local_folder
+    from treadle.interop.import_session import local_folder
+    from treadle.interop.mlflow import import_mlflow as of_database
+    from treadle.interop.mlruns import import_mlruns
     from treadle.platform.start import embedded
 
     folder = local_folder(source)
     with embedded(home_of(home)) as platform, progress_bar(json) as told:
         if folder is not None and folder.is_dir():
-            found = import_mlruns(folder, platform.tracking, platform.registry, platform.blobs, told)
+            found = import_mlruns(
+                folder, platform.tracking, platform.registry, platform.blobs, told
+            )
         else:
-            services = (platform.tracking, platform.logged_models, platform.registry, platform.blobs)
+            services = (
+                platform.tracking,
+                platform.logged_models,
+                platform.registry,
+                platform.blobs,
+            )
             found = of_database(source, *services, told)
     _report(found, json)
 
@@ -50,7 +60,7 @@ def import_wandb(
     json: Json = False,
 ) -> None:
     """Take over offline runs of Weights & Biases: config, histories, the machine's figures, console, files."""
-    from treadle.exchange.wandb import import_wandb as of_folder
+    from treadle.interop.wandb import import_wandb as of_folder
     from treadle.platform.start import embedded
 
     with embedded(home_of(home)) as platform, progress_bar(json) as told:
@@ -60,12 +70,14 @@ def import_wandb(
 @importing.command("neptune")
 def import_neptune(
     folder: Annotated[Path, typer.Argument(help="The exporter's folder of Parquet files.")],
-    files: Annotated[Path | None, typer.Option("--files", help="Where the exporter put files, if elsewhere.")] = None,
+    files: Annotated[
+        Path | None, typer.Option("--files", help="Where the exporter put files, if elsewhere.")
+    ] = None,
     home: Home = None,
     json: Json = False,
 ) -> None:
     """Take over what Neptune's exporter wrote: parameters, series with fractional steps, tags, text, files."""
-    from treadle.exchange.neptune import import_neptune as of_folder
+    from treadle.interop.neptune import import_neptune as of_folder
     from treadle.platform.start import embedded
 
     with embedded(home_of(home)) as platform, progress_bar(json) as told:
@@ -74,10 +86,12 @@ def import_neptune(
 
 @importing.command("treadle")
 def import_treadle(
-    folder: Annotated[Path, typer.Argument(help="What 'treadle export' wrote.")], home: Home = None, json: Json = False
+    folder: Annotated[Path, typer.Argument(help="What 'treadle export' wrote.")],
+    home: Home = None,
+    json: Json = False,
 ) -> None:
     """Take over an exported history into a home that has none yet, whichever its database."""
-    from treadle.exchange.archive import import_archive
+    from treadle.interop.archive import import_archive
     from treadle.platform.start import embedded
 
     with embedded(home_of(home)) as platform, progress_bar(json) as told:
@@ -91,7 +105,9 @@ def import_treadle(
         f"(chain {'intact' if chain.intact else 'broken'}) and {found.blobs:,} contents.",
         soft_wrap=True,
     )
-    console.print("Not in there: tokens, webhooks, and the key that signs approvals (.signing.key of the old home).")
+    console.print(
+        "Not in there: tokens, webhooks, and the key that signs approvals (.signing.key of the old home)."
+    )
 
 
 def _report(found: "Imported", json: bool) -> None:

@@ -37,13 +37,20 @@ def main() -> None:
     except OSError as error:
         if error.errno not in _DISK:
             raise
-        _end(f"{error.strerror}: {error.filename or 'the disk'}. Nothing was lost; make room or name another --home.")
+        _end(
+            f"{error.strerror}: {error.filename or 'the disk'}. Nothing was lost; make room or name another --home."
+        )
     except KeyboardInterrupt:
         sys.exit(130)
 
 
 def _end(message: str) -> None:
-    errors.print(f"treadle: {message}", style="red" if errors.is_terminal else None, markup=False, soft_wrap=True)
+    errors.print(
+        f"treadle: {message}",
+        style="red" if errors.is_terminal else None,
+        markup=False,
+        soft_wrap=True,
+    )
     sys.exit(2)
 
 

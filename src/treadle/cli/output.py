@@ -23,8 +23,13 @@ Home = Annotated[
         help="The folder that holds everything.",
     ),
 ]
-Url = Annotated[str | None, typer.Option("--url", envvar="TREADLE_URL", help="A server to work on, instead of a home.")]
-Token = Annotated[str | None, typer.Option("--token", envvar="TREADLE_TOKEN", help="The token for the server.")]
+Url = Annotated[
+    str | None,
+    typer.Option("--url", envvar="TREADLE_URL", help="A server to work on, instead of a home."),
+]
+Token = Annotated[
+    str | None, typer.Option("--token", envvar="TREADLE_TOKEN", help="The token for the server.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
 
 console = Console(highlight=False, emoji=False)
@@ -38,7 +43,9 @@ def home_of(home: Path | None) -> Path:
     return settings.home_of(home)
 
 
-def open_services(home: Path | None, url: str | None = None, token: str | None = None) -> "Services":
+def open_services(
+    home: Path | None, url: str | None = None, token: str | None = None
+) -> "Services":
     """The services behind a URL if one is given, else those of a home that is there already."""
     from treadle.kernel.event import act_as
 
@@ -97,7 +104,9 @@ def print_pretty(value: object) -> None:
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table for people; what is missing shows as a dash."""
-    table = Table(title=title or None, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    table = Table(
+        title=title or None, title_justify="left", box=None, header_style="bold", pad_edge=False
+    )
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
@@ -125,4 +134,6 @@ def progress_bar(json: bool) -> Iterator[Callable[[str, int, int], None]]:
     out = errors if json else console
     with Progress(console=out, transient=True, disable=not out.is_terminal) as bar:
         task = bar.add_task("", total=None)
-        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
+        yield lambda what, done, total: bar.update(
+            task, description=what, completed=done, total=total
+        )

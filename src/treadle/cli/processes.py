@@ -19,10 +19,17 @@ def up(
     home: Home = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 5000,
-    database: Annotated[str, typer.Option(help="Where records live, such as postgresql://… (default: SQLite).")] = "",
-    blobs: Annotated[str, typer.Option(help="Where bytes live, such as s3://… (default: the home's disk).")] = "",
+    database: Annotated[
+        str, typer.Option(help="Where records live, such as postgresql://… (default: SQLite).")
+    ] = "",
+    blobs: Annotated[
+        str, typer.Option(help="Where bytes live, such as s3://… (default: the home's disk).")
+    ] = "",
     target: Annotated[
-        str, typer.Option(help="Where models are served, such as kubernetes://… (default: processes of this machine).")
+        str,
+        typer.Option(
+            help="Where models are served, such as kubernetes://… (default: processes of this machine)."
+        ),
     ] = "",
 ) -> None:
     """Run everything: server, worker and model servers. Ends with Ctrl-C."""
@@ -38,10 +45,14 @@ def up(
         _refuse_open_doors(host, guarded=platform.access.required())
 
     def ready() -> None:
-        console.print(f"Treadle is up at [bold]{address.url}[/]  (home: {settings.home}; stop with Ctrl-C)")
+        console.print(
+            f"Treadle is up at [bold]{address.url}[/]  (home: {settings.home}; stop with Ctrl-C)"
+        )
         if settings.manual_clock:
             now = settings.clock().now()
-            console.print(f"This home was played on a manual clock: its time stands still at {now:%Y-%m-%d %H:%M}.")
+            console.print(
+                f"This home was played on a manual clock: its time stands still at {now:%Y-%m-%d %H:%M}."
+            )
 
     supervisor.run(ready)
 
@@ -66,7 +77,9 @@ def down(home: Home = None) -> None:
 
 
 def demo(
-    home: Annotated[Path, typer.Option("--home", help="A new folder to play in.")] = Path("treadle-demo"),
+    home: Annotated[Path, typer.Option("--home", help="A new folder to play in.")] = Path(
+        "treadle-demo"
+    ),
     json: Json = False,
 ) -> None:
     """Play a real year of flights: train, serve, monitor, retrain, and catch two accidents. A good minute on two idle cores."""
@@ -76,7 +89,12 @@ def demo(
     from treadle.cli.demo.play import Play
 
     out = errors if json else console
-    columns = (SpinnerColumn(), TextColumn("{task.description:<44}"), BarColumn(), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description:<44}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as progress:
         task = progress.add_task("", total=1.0)
         last = [""]

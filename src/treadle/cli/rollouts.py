@@ -4,14 +4,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from treadle.cli.output import Home, Json, Token, Url, console, open_services, print_json, print_table
+from treadle.cli.output import (
+    Home,
+    Json,
+    Token,
+    Url,
+    console,
+    open_services,
+    print_json,
+    print_table,
+)
 
 if TYPE_CHECKING:
     from treadle.delivery.model import Rollout
 
 Endpoint = Annotated[str, typer.Argument(help="The endpoint's name.")]
 Reason = Annotated[str, typer.Option("--reason", "-m", help="Why; it is kept with the event.")]
-rollout = typer.Typer(no_args_is_help=True, help="Look at an endpoint's rollout, and take it in hand.")
+rollout = typer.Typer(
+    no_args_is_help=True, help="Look at an endpoint's rollout, and take it in hand."
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -23,9 +34,15 @@ def render(
     endpoint: Endpoint,
     image: Annotated[str, typer.Option(help="A version's image, with {model} and {number} in it.")],
     namespace: Annotated[str, typer.Option(help="The namespace of all objects.")] = "default",
-    gateway: Annotated[str, typer.Option(help="The Gateway whose route weighs variants and mirrors to shadows.")] = "",
-    most_replicas: Annotated[int, typer.Option(help="The autoscaler's most. Default: four times the least.")] = 0,
-    kserve: Annotated[bool, typer.Option("--kserve", help="One KServe InferenceService instead.")] = False,
+    gateway: Annotated[
+        str, typer.Option(help="The Gateway whose route weighs variants and mirrors to shadows.")
+    ] = "",
+    max_replicas: Annotated[
+        int, typer.Option(help="The autoscaler's most. Default: four times the least.")
+    ] = 0,
+    kserve: Annotated[
+        bool, typer.Option("--kserve", help="One KServe InferenceService instead.")
+    ] = False,
     home: Home = None,
     url: Url = None,
     token: Token = None,
@@ -41,7 +58,9 @@ def render(
     if kserve:
         found = manifests.render_kserve(spec, image, namespace=namespace)
     else:
-        found = manifests.render(spec, image, namespace=namespace, gateway=gateway, most_replicas=most_replicas)
+        found = manifests.render(
+            spec, image, namespace=namespace, gateway=gateway, max_replicas=max_replicas
+        )
     if json:
         print_json(found)
         return
@@ -53,7 +72,9 @@ def render(
 
 
 @rollout.command()
-def show(endpoint: Endpoint, home: Home = None, url: Url = None, token: Token = None, json: Json = False) -> None:
+def show(
+    endpoint: Endpoint, home: Home = None, url: Url = None, token: Token = None, json: Json = False
+) -> None:
     """Show the newest rollout and what each of its gates says."""
     found = open_services(home, url, token).delivery.rollouts(endpoint=endpoint, limit=1)
     if not found:
@@ -64,7 +85,12 @@ def show(endpoint: Endpoint, home: Home = None, url: Url = None, token: Token = 
 
 @rollout.command()
 def pause(
-    endpoint: Endpoint, reason: Reason, home: Home = None, url: Url = None, token: Token = None, json: Json = False
+    endpoint: Endpoint,
+    reason: Reason,
+    home: Home = None,
+    url: Url = None,
+    token: Token = None,
+    json: Json = False,
 ) -> None:
     """Keep it at its step. What fails is still rolled back."""
     _tell(open_services(home, url, token).delivery.pause(endpoint=endpoint, reason=reason), json)
@@ -72,7 +98,12 @@ def pause(
 
 @rollout.command()
 def resume(
-    endpoint: Endpoint, reason: Reason, home: Home = None, url: Url = None, token: Token = None, json: Json = False
+    endpoint: Endpoint,
+    reason: Reason,
+    home: Home = None,
+    url: Url = None,
+    token: Token = None,
+    json: Json = False,
 ) -> None:
     """Let it go on."""
     _tell(open_services(home, url, token).delivery.resume(endpoint=endpoint, reason=reason), json)
@@ -80,7 +111,12 @@ def resume(
 
 @rollout.command()
 def promote(
-    endpoint: Endpoint, reason: Reason, home: Home = None, url: Url = None, token: Token = None, json: Json = False
+    endpoint: Endpoint,
+    reason: Reason,
+    home: Home = None,
+    url: Url = None,
+    token: Token = None,
+    json: Json = False,
 ) -> None:
     """Give it all requests now, whatever its gates still wait for."""
     _tell(open_services(home, url, token).delivery.promote(endpoint=endpoint, reason=reason), json)
@@ -88,7 +124,12 @@ def promote(
 
 @rollout.command()
 def abort(
-    endpoint: Endpoint, reason: Reason, home: Home = None, url: Url = None, token: Token = None, json: Json = False
+    endpoint: Endpoint,
+    reason: Reason,
+    home: Home = None,
+    url: Url = None,
+    token: Token = None,
+    json: Json = False,
 ) -> None:
     """Stop it; the champion answers alone again."""
     _tell(open_services(home, url, token).delivery.abort(endpoint=endpoint, reason=reason), json)
@@ -103,4 +144,8 @@ def _tell(found: "Rollout", json: bool) -> None:
         f"[bold]{found.version}[/] on '{found.endpoint}' is {found.state} at {found.step}{part}: {found.reason or '—'}"
     )
     if found.gates:
-        print_table("Gates", ["gate", "decision", "because"], [[g.gate, g.decision, g.reason] for g in found.gates])
+        print_table(
+            "Gates",
+            ["gate", "decision", "because"],
+            [[g.gate, g.decision, g.reason] for g in found.gates],
+        )

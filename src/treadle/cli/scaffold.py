@@ -42,7 +42,9 @@ def scaffold(
     Raises Conflict when the folder is there already, Invalid when the CSV does not fit.
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", name):
-        raise Invalid(f"'{name}' cannot name a project: use lower-case letters, digits and hyphens, 63 at most.")
+        raise Invalid(
+            f"'{name}' cannot name a project: use lower-case letters, digits and hyphens, 63 at most."
+        )
     folder = where / name
     if folder.exists():
         raise Conflict(f"'{folder}' exists already. Choose another name.")
@@ -65,7 +67,9 @@ def scaffold(
         _copy(csv, folder / "data" / source)
     else:
         (folder / "data" / source).write_text(customers(ROWS, seed=7), encoding="utf-8")
-        (folder / "data" / "new-customers.csv").write_text(customers(300, seed=8, start=ROWS), encoding="utf-8")
+        (folder / "data" / "new-customers.csv").write_text(
+            customers(300, seed=8, start=ROWS), encoding="utf-8"
+        )
     return folder, table
 
 
@@ -75,7 +79,9 @@ def look_at(csv: Path, label: str, id: str | None) -> Table:
         raise NotFound(f"There is no file '{csv}'.")
     with duckdb.connect() as db:
         try:
-            relation = db.sql(f"SELECT * FROM read_csv({_text(csv)}, auto_type_candidates = {KINDS}, header = true)")
+            relation = db.sql(
+                f"SELECT * FROM read_csv({_text(csv)}, auto_type_candidates = {KINDS}, header = true)"
+            )
             rows = len(relation)
         except duckdb.Error as error:
             what = " ".join(line.strip() for line in str(error).splitlines()[:3])
@@ -86,7 +92,11 @@ def look_at(csv: Path, label: str, id: str | None) -> Table:
         for column in (label, *([id] if id else [])):
             if column not in kinds:
                 raise Invalid(f"'{csv}' has no column '{column}'.{did_you_mean(column, kinds)}")
-        values = [v for (v,) in relation.project(f'"{label}"').distinct().limit(3).fetchall() if v is not None]
+        values = [
+            v
+            for (v,) in relation.project(f'"{label}"').distinct().limit(3).fetchall()
+            if v is not None
+        ]
     inputs = {column: kind for column, kind in kinds.items() if column not in (label, id)}
     numbers = [column for column, kind in inputs.items() if kind.startswith(NUMERIC)]
     text = [column for column, kind in inputs.items() if kind == "VARCHAR"]
@@ -96,7 +106,9 @@ def look_at(csv: Path, label: str, id: str | None) -> Table:
             f"Column '{label}' is neither a number nor one of two values, so this template cannot predict it."
         )
     positive = None if not two or (numeric and sorted(values) == [0, 1]) else repr(max(values))
-    return Table(text, numbers, [c for c in inputs if c not in text + numbers], label, positive, two, id)
+    return Table(
+        text, numbers, [c for c in inputs if c not in text + numbers], label, positive, two, id
+    )
 
 
 def customers(rows: int, *, seed: int, start: int = 0) -> str:
@@ -107,15 +119,29 @@ def customers(rows: int, *, seed: int, start: int = 0) -> str:
         contract = chance.choice(["monthly", "monthly", "yearly", "two years"])
         months, calls = chance.randint(1, 72), min(chance.getrandbits(3), chance.getrandbits(3))
         price = round(chance.uniform(15, 110), 2)
-        risk = 0.08 + 0.25 * (contract == "monthly") + 0.06 * calls - 0.003 * months + 0.002 * (price - 60)
-        lines.append(f"c{number:05},{contract},{months},{calls},{price},{int(chance.random() < risk)}")
+        risk = (
+            0.08
+            + 0.25 * (contract == "monthly")
+            + 0.06 * calls
+            - 0.003 * months
+            + 0.002 * (price - 60)
+        )
+        lines.append(
+            f"c{number:05},{contract},{months},{calls},{price},{int(chance.random() < risk)}"
+        )
     return "\n".join(lines) + "\n"
 
 
 def _fill(file: Path, name: str, source: str, table: Table) -> None:
     """Put a table's facts where the template has capitals."""
-    estimator = "HistGradientBoostingClassifier" if table.two_classes else "HistGradientBoostingRegressor"
-    truth = f"    table[LABEL] = (table[LABEL] == {table.positive}).astype(int)\n" if table.positive else ""
+    estimator = (
+        "HistGradientBoostingClassifier" if table.two_classes else "HistGradientBoostingRegressor"
+    )
+    truth = (
+        f"    table[LABEL] = (table[LABEL] == {table.positive}).astype(int)\n"
+        if table.positive
+        else ""
+    )
     words = "[*TEXT, LABEL]" if table.positive and table.positive.startswith(("'", '"')) else "TEXT"
     facts = {
         "PROJECT": name,

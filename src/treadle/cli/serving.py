@@ -19,7 +19,7 @@ from treadle.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from treadle.platform.placing import Asked
+    from treadle.platform.model_store import Asked
 
 
 def add_to(app: typer.Typer) -> None:
@@ -40,14 +40,22 @@ def package(
     to: Annotated[Path, typer.Option(help="The model folder to make.")],
     example: Annotated[
         Path | None,
-        typer.Option(help="Parquet or CSV: rows as the model takes them, to compare on and to know drift by."),
+        typer.Option(
+            help="Parquet or CSV: rows as the model takes them, to compare on and to know drift by."
+        ),
     ] = None,
     classes: Annotated[
-        list[str] | None, typer.Option("--class", help="What an output is the probability of, in order; once for each.")
+        list[str] | None,
+        typer.Option(
+            "--class", help="What an output is the probability of, in order; once for each."
+        ),
     ] = None,
-    files: Annotated[Path | None, typer.Option(help="The folder that a Python class loads.")] = None,
+    files: Annotated[
+        Path | None, typer.Option(help="The folder that a Python class loads.")
+    ] = None,
     trust: Annotated[
-        bool, typer.Option("--trust", help="Run code that the source holds: a pickle, a Python class.")
+        bool,
+        typer.Option("--trust", help="Run code that the source holds: a pickle, a Python class."),
     ] = False,
     json: Json = False,
 ) -> None:
@@ -56,11 +64,15 @@ def package(
 
     with progress_bar(json) as progress:
         progress("packaging", 0, 1)
-        found = packaging.package(source, to, example=example, trusted=trust, files=files, classes=tuple(classes or ()))
+        found = packaging.package(
+            source, to, example=example, trusted=trust, files=files, classes=tuple(classes or ())
+        )
     if json:
         print_json(found)
         return
-    compared = "" if found.parity is None else f"; differs from the original by at most {found.parity:.2g}"
+    compared = (
+        "" if found.parity is None else f"; differs from the original by at most {found.parity:.2g}"
+    )
     console.print(
         f"[bold]{found.folder}[/]: {found.inputs} inputs, gives {found.output}, run by {found.runtime}{compared}."
     )
@@ -71,31 +83,47 @@ def serve(
     models: Annotated[
         list[str] | None,
         typer.Argument(
-            envvar="TREADLE_SERVE", help="NAME@ALIAS, NAME:NUMBER, a model folder, or an .onnx file; one or several."
+            envvar="TREADLE_SERVE",
+            help="NAME@ALIAS, NAME:NUMBER, a model folder, or an .onnx file; one or several.",
         ),
     ] = None,
     repository: Annotated[
         Path | None,
-        typer.Option(help="A folder of model folders: all are served, and /v2/repository loads and unloads them."),
+        typer.Option(
+            help="A folder of model folders: all are served, and /v2/repository loads and unloads them."
+        ),
     ] = None,
     port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="The port to listen on. Default: $AIP_HTTP_PORT, $PORT, 8080.")
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="The port to listen on. Default: $AIP_HTTP_PORT, $PORT, 8080."
+        ),
     ] = None,
-    host: Annotated[str, typer.Option(envvar="TREADLE_SERVE_HOST", help="The address to listen on.")] = "127.0.0.1",
-    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that answer on the one port.")] = 1,
+    host: Annotated[
+        str, typer.Option(envvar="TREADLE_SERVE_HOST", help="The address to listen on.")
+    ] = "127.0.0.1",
+    workers: Annotated[
+        int, typer.Option(min=1, max=256, help="Processes that answer on the one port.")
+    ] = 1,
     trust: Annotated[
-        list[str] | None, typer.Option(help="A model's name whose Python code may run here; may be repeated.")
+        list[str] | None,
+        typer.Option(help="A model's name whose Python code may run here; may be repeated."),
     ] = None,
     callers: Annotated[
-        Path | None, typer.Option(help="A TOML file of [[caller]] tables: who may ask, and how often.")
+        Path | None,
+        typer.Option(help="A TOML file of [[caller]] tables: who may ask, and how often."),
     ] = None,
     open: Annotated[
-        bool, typer.Option("--open", envvar="TREADLE_SERVE_OPEN", help="Answer anybody on --host, without callers.")
+        bool,
+        typer.Option(
+            "--open", envvar="TREADLE_SERVE_OPEN", help="Answer anybody on --host, without callers."
+        ),
     ] = False,
     state: Annotated[
         Path | None,
         typer.Option(
-            envvar="TREADLE_SERVE_STATE", help="Where packages and the inference log are kept. Default: HOME/serving."
+            envvar="TREADLE_SERVE_STATE",
+            help="Where packages and the inference log are kept. Default: HOME/serving.",
         ),
     ] = None,
     home: Home = None,
@@ -112,15 +140,21 @@ def serve(
     from treadle.serving.clouds import port_of
 
     if host not in ("127.0.0.1", "localhost", "::1") and callers is None and not open:
-        raise Invalid(f"--host {host} would let anybody ask. Name who may with --callers, or say --open.")
+        raise Invalid(
+            f"--host {host} would let anybody ask. Name who may with --callers, or say --open."
+        )
     wanted = port_of(os.environ) if port is None else port
     if trust:
         os.environ[TRUST] = ",".join([*trust, *filter(None, [os.environ.get(TRUST)])])
 
     def told(asked: "list[Asked]") -> None:
         for one in asked:
-            console.print(f"Serving [bold]{one.version}[/] as '{one.name}' at [bold]http://{host}:{wanted}[/]")
-        console.print("POST /invocations, /v1/models/NAME:predict or /v2/models/NAME/infer; stop with Ctrl-C.")
+            console.print(
+                f"Serving [bold]{one.version}[/] as '{one.name}' at [bold]http://{host}:{wanted}[/]"
+            )
+        console.print(
+            "POST /invocations, /v1/models/NAME:predict or /v2/models/NAME/infer; stop with Ctrl-C."
+        )
 
     serving.run(
         models or [],
@@ -136,10 +170,19 @@ def serve(
 
 
 def predict(
-    model: Annotated[str, typer.Argument(help="NAME@ALIAS, NAME:NUMBER, a model folder, or an .onnx file.")],
-    source: Annotated[Path, typer.Argument(help="A Parquet file with a column for each of the model's inputs.")],
-    to: Annotated[Path, typer.Argument(help="The Parquet file to write: all columns, and what the model says.")],
-    rows_at_once: Annotated[int, typer.Option(min=1, help="Rows that are scored and kept together.")] = 65_536,
+    model: Annotated[
+        str, typer.Argument(help="NAME@ALIAS, NAME:NUMBER, a model folder, or an .onnx file.")
+    ],
+    source: Annotated[
+        Path, typer.Argument(help="A Parquet file with a column for each of the model's inputs.")
+    ],
+    to: Annotated[
+        Path,
+        typer.Argument(help="The Parquet file to write: all columns, and what the model says."),
+    ],
+    rows_at_once: Annotated[
+        int, typer.Option(min=1, help="Rows that are scored and kept together.")
+    ] = 65_536,
     home: Home = None,
     url: Url = None,
     token: Token = None,
@@ -159,17 +202,28 @@ def predict(
         print_json(found)
         return
     again = f", {found.resumed:,} of them from before" if found.resumed else ""
-    failed = f" {found.failed:,} rows failed; column 'prediction_error' says why." if found.failed else ""
+    failed = (
+        f" {found.failed:,} rows failed; column 'prediction_error' says why."
+        if found.failed
+        else ""
+    )
     console.print(f"{found.rows:,} rows scored by {found.version}{again}: {found.file}.{failed}")
 
 
 def build(
-    model: Annotated[str, typer.Argument(help="NAME@ALIAS, NAME:NUMBER, a model folder, or an .onnx file.")],
-    to: Annotated[Path | None, typer.Option(help="The archive to write. Default: NAME-NUMBER.oci.tar.")] = None,
-    tag: Annotated[
-        str | None, typer.Option(help="The image's name, as in 'registry/churn:3'. Default: NAME:NUMBER.")
+    model: Annotated[
+        str, typer.Argument(help="NAME@ALIAS, NAME:NUMBER, a model folder, or an .onnx file.")
+    ],
+    to: Annotated[
+        Path | None, typer.Option(help="The archive to write. Default: NAME-NUMBER.oci.tar.")
     ] = None,
-    load: Annotated[str, typer.Option(metavar="ENGINE", help="Then load it into docker, podman or nerdctl.")] = "",
+    tag: Annotated[
+        str | None,
+        typer.Option(help="The image's name, as in 'registry/churn:3'. Default: NAME:NUMBER."),
+    ] = None,
+    load: Annotated[
+        str, typer.Option(metavar="ENGINE", help="Then load it into docker, podman or nerdctl.")
+    ] = "",
     home: Home = None,
     url: Url = None,
     token: Token = None,
@@ -181,13 +235,17 @@ def build(
     from treadle.platform import serving
 
     with progress_bar(json) as progress:
-        found = serving.build(model, cache(lambda: open_services(home, url, token)), to=to, tag=tag, told=progress)
+        found = serving.build(
+            model, cache(lambda: open_services(home, url, token)), to=to, tag=tag, told=progress
+        )
     if load:
         serving.load(found, load)
     if json:
         print_json(found)
         return
-    console.print(f"[bold]{found.tag}[/] ({found.bytes / 1e6:.0f} MB) is in {found.file}: {found.digest}")
+    console.print(
+        f"[bold]{found.tag}[/] ({found.bytes / 1e6:.0f} MB) is in {found.file}: {found.digest}"
+    )
     if not load:
         console.print(
             f"podman load -i {found.file}   or with --load docker; then: run --read-only -p 8080:8080 {found.tag}"
@@ -195,11 +253,16 @@ def build(
 
 
 def capacity(
-    model: Annotated[str, typer.Argument(help="NAME@ALIAS, NAME:NUMBER, a model folder, or an .onnx file.")],
-    p99: Annotated[float, typer.Option(help="Milliseconds within which 99 of 100 requests must be answered.")] = 50.0,
+    model: Annotated[
+        str, typer.Argument(help="NAME@ALIAS, NAME:NUMBER, a model folder, or an .onnx file.")
+    ],
+    p99: Annotated[
+        float, typer.Option(help="Milliseconds within which 99 of 100 requests must be answered.")
+    ] = 50.0,
     rate: Annotated[float | None, typer.Option(help="Requests a second to plan for.")] = None,
     endpoint: Annotated[
-        str, typer.Option(help="Plan for the most that this endpoint may expect in the coming week.")
+        str,
+        typer.Option(help="Plan for the most that this endpoint may expect in the coming week."),
     ] = "",
     price: Annotated[float | None, typer.Option(help="What a replica costs in an hour.")] = None,
     home: Home = None,
@@ -215,9 +278,18 @@ def capacity(
 
     services = cache(lambda: open_services(home, url, token))
     if endpoint and rate is None:
-        rate = max(hour.per_second for hour in services().delivery.forecast(endpoint=endpoint, hours=168))
+        rate = max(
+            hour.per_second for hour in services().delivery.forecast(endpoint=endpoint, hours=168)
+        )
     with progress_bar(json) as progress:
-        found = plan(serving.find(model, services), services, p99_ms=p99, load=rate, price=price, told=progress)
+        found = plan(
+            serving.find(model, services),
+            services,
+            p99_ms=p99,
+            load=rate,
+            price=price,
+            told=progress,
+        )
     if json:
         print_json(found)
         return

@@ -12,12 +12,18 @@ from treadle.kernel.errors import Invalid
 
 def is_frame(value: object) -> bool:
     """Whether a value is a table that can be stored as Parquet."""
-    return _library(value) in ("pandas", "polars", "pyarrow", "duckdb", "_duckdb") and hasattr(value, "columns")
+    return _library(value) in ("pandas", "polars", "pyarrow", "duckdb", "_duckdb") and hasattr(
+        value, "columns"
+    )
 
 
 def write(frame: Any, file: Path) -> None:
     """Write any frame as one Parquet file, rows in their order."""
-    _refuse_twins([str(name) for name in frame.columns] if _library(frame) != "pyarrow" else frame.column_names)
+    _refuse_twins(
+        [str(name) for name in frame.columns]
+        if _library(frame) != "pyarrow"
+        else frame.column_names
+    )
     with duckdb.connect() as connection:
         connection.execute("SET preserve_insertion_order = true")
         if "duckdb" in _library(frame):
@@ -48,7 +54,9 @@ def columns(file: Path, names: list[str]) -> dict[str, NDArray[Any]]:
         relation = connection.read_parquet(str(file))
         missing = [name for name in names if name not in relation.columns]
         if missing:
-            raise Invalid(f"The table has no column '{missing[0]}'. It has: {', '.join(relation.columns)}.")
+            raise Invalid(
+                f"The table has no column '{missing[0]}'. It has: {', '.join(relation.columns)}."
+            )
         picked = relation.project(", ".join(map(quoted, names))).fetchnumpy()
     return {name: plain(picked[name]) for name in names}
 
@@ -61,7 +69,9 @@ def plain(values: Any) -> NDArray[Any]:
     if isinstance(values, np.ma.MaskedArray):
         numeric = values.dtype.kind in "iufb"
         holes = np.ma.getmaskarray(values)
-        values = values.data.astype(np.float64 if numeric else "datetime64[us]" if values.dtype.kind == "M" else object)
+        values = values.data.astype(
+            np.float64 if numeric else "datetime64[us]" if values.dtype.kind == "M" else object
+        )
         values[holes] = np.nan if numeric else None
     array = np.asarray(values)
     if array.dtype.kind in "iufb":
@@ -84,7 +94,9 @@ def quoted(name: str) -> str:
 
 def _missing(value: Any) -> bool:
     return (
-        value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
+        value is None
+        or type(value).__name__ in ("NAType", "NaTType")
+        or (isinstance(value, float) and value != value)
     )
 
 
@@ -93,7 +105,9 @@ def _refuse_twins(names: list[str]) -> None:
     seen: dict[str, str] = {}
     for name in names:
         if name.lower() in seen:
-            raise Invalid(f"The columns '{seen[name.lower()]}' and '{name}' differ in case only. Rename one of them.")
+            raise Invalid(
+                f"The columns '{seen[name.lower()]}' and '{name}' differ in case only. Rename one of them."
+            )
         seen[name.lower()] = name
 
 

@@ -32,7 +32,9 @@ class ColumnProfile(Entity):
 
     def count(self, values: NDArray[Any]) -> "ColumnProfile":
         """The counts of other values (float64 or objects) over the same bins."""
-        counted = _count_numbers(values, self.edges) if self.edges else _count_labels(values, self.labels)
+        counted = (
+            _count_numbers(values, self.edges) if self.edges else _count_labels(values, self.labels)
+        )
         return ColumnProfile(counts=counted, edges=self.edges, labels=self.labels)
 
     def merge(self, other: "ColumnProfile") -> "ColumnProfile":
@@ -59,7 +61,11 @@ def profile(values: NDArray[Any]) -> ColumnProfile:
     """Choose bins from the values themselves: quantiles for numbers, the commonest categories for text."""
     if values.dtype.kind == "f":
         finite = values[np.isfinite(values)]
-        quantiles = np.quantile(finite, np.linspace(0, 1, BINS + 1)[1:-1]) if len(finite) else np.array([0.0])
+        quantiles = (
+            np.quantile(finite, np.linspace(0, 1, BINS + 1)[1:-1])
+            if len(finite)
+            else np.array([0.0])
+        )
         edges = [float(edge) for edge in np.unique(quantiles)]
         return ColumnProfile(counts=_count_numbers(values, edges), edges=edges)
     counts = Counter(values.tolist()).most_common(CATEGORIES + 2)

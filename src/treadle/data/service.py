@@ -20,7 +20,9 @@ from treadle.scope.service import Scope
 class Data:
     """Dataset versions."""
 
-    def __init__(self, database: Database, events: Events, clock: Clock, blobs: Blobs, scope: Scope) -> None:
+    def __init__(
+        self, database: Database, events: Events, clock: Clock, blobs: Blobs, scope: Scope
+    ) -> None:
         self._database, self._events, self._clock = database, events, clock
         self._blobs, self._scope = blobs, scope
 
@@ -48,7 +50,9 @@ class Data:
         found = self._scope.project(name=project)
         folder = self._scope.folder(name=project)
         return [
-            self.add(project=project, name=name, digest=put_tree(self._blobs, folder / source.source))
+            self.add(
+                project=project, name=name, digest=put_tree(self._blobs, folder / source.source)
+            )
             for name, source in found.spec.data.items()
         ]
 
@@ -59,7 +63,9 @@ class Data:
         if name:
             wanted = wanted.where(dataset_versions.c.name == name)
         with self._database.read() as connection:
-            rows = connection.execute(wanted.order_by(dataset_versions.c.created_at.desc())).mappings()
+            rows = connection.execute(
+                wanted.order_by(dataset_versions.c.created_at.desc())
+            ).mappings()
             return [load(DatasetVersion, row) for row in rows]
 
     @command()
@@ -72,8 +78,13 @@ class Data:
             for start in range(0, len(rows), 500):
                 part = rows[start : start + 500]
                 known = label_table.c.request.in_([request for request, _ in part])
-                transaction.execute(label_table.delete().where(known, label_table.c.project == project))
-                values = [{"project": project, "request": r, "value": value, "at": now} for r, value in part]
+                transaction.execute(
+                    label_table.delete().where(known, label_table.c.project == project)
+                )
+                values = [
+                    {"project": project, "request": r, "value": value, "at": now}
+                    for r, value in part
+                ]
                 transaction.execute(label_table.insert(), values)
             if rows:
                 self._events.append(transaction, LabelsAdded(project=project, labels=len(rows)))
@@ -94,6 +105,8 @@ class Data:
             for start in range(0, len(requests), 500):
                 part = requests[start : start + 500]
                 wanted = select(label_table.c.request, label_table.c.value)
-                wanted = wanted.where(label_table.c.project == project, label_table.c.request.in_(part))
+                wanted = wanted.where(
+                    label_table.c.project == project, label_table.c.request.in_(part)
+                )
                 found.update({request: value for request, value in connection.execute(wanted)})  # noqa: C416
         return found

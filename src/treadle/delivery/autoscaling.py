@@ -47,8 +47,12 @@ class Autoscaler:
     def __init__(self, scale: Scale, started: datetime) -> None:
         self.scale = scale
         self._started = started
-        self._seen: dict[int, float] = {}  # process → request-seconds it had spent when last looked at
-        self._samples: deque[tuple[datetime, datetime, float]] = deque()  # from, to, request-seconds in between
+        self._seen: dict[
+            int, float
+        ] = {}  # process → request-seconds it had spent when last looked at
+        self._samples: deque[tuple[datetime, datetime, float]] = (
+            deque()
+        )  # from, to, request-seconds in between
         self._panicked: datetime | None = None
         self._panic_most = 0
         self._busy_at = started
@@ -67,7 +71,10 @@ class Autoscaler:
             self._panicked, self._panic_most = None, 0
         if self._panicked is not None:
             self._panic_most = max(self._panic_most, urgent, usual, ready)
-            wanted, reason = self._panic_most, f"{panic:.1f} requests in hand over {PANIC.seconds} s"
+            wanted, reason = (
+                self._panic_most,
+                f"{panic:.1f} requests in hand over {PANIC.seconds} s",
+            )
         else:
             eased = replicas_for(stable * TOLERANCE, self.scale.concurrency)
             wanted = max(min(eased, max(usual, len(there))), len(there) // MOST_DOWN)
@@ -78,11 +85,16 @@ class Autoscaler:
                 wanted = 0
         soon = replicas_for(expected, self.scale.concurrency)
         if soon > wanted:
-            wanted, reason = soon, f"{expected:.1f} requests in hand are expected within {LEAD.seconds // 60} minutes"
+            wanted, reason = (
+                soon,
+                f"{expected:.1f} requests in hand are expected within {LEAD.seconds // 60} minutes",
+            )
         return Wanted(min(max(wanted, self.scale.least), self.scale.most), reason)
 
     def _sample(self, now: datetime, spent: Mapping[int, float]) -> None:
-        busy = sum(seconds - min(self._seen.get(pid, 0.0), seconds) for pid, seconds in spent.items())
+        busy = sum(
+            seconds - min(self._seen.get(pid, 0.0), seconds) for pid, seconds in spent.items()
+        )
         if now > self._looked:
             self._samples.append((self._looked, now, busy))
         if busy > 0 or (spent and not self._seen):  # a request has woken one
@@ -96,7 +108,9 @@ class Autoscaler:
         inside = [sample for sample in self._samples if sample[1] > now - window]
         if not inside:
             return 0.0
-        return sum(busy for _, _, busy in inside) / max((now - inside[0][0]).total_seconds(), TICK.total_seconds())
+        return sum(busy for _, _, busy in inside) / max(
+            (now - inside[0][0]).total_seconds(), TICK.total_seconds()
+        )
 
 
 LEAD = timedelta(minutes=15)  # how long before an expected load its replicas are there
@@ -121,7 +135,11 @@ class Forecast:
         seen = self._weekly.get((moment.weekday(), moment.hour)) or self._daily.get(moment.hour, [])
         newest = seen[-WEEKS:]
         weights = [2.0**place for place in range(len(newest))]
-        return sum(w * load for w, load in zip(weights, newest, strict=True)) / sum(weights) if newest else 0.0
+        return (
+            sum(w * load for w, load in zip(weights, newest, strict=True)) / sum(weights)
+            if newest
+            else 0.0
+        )
 
     def soon(self, now: datetime) -> float:
         """The most to expect from now until LEAD later."""

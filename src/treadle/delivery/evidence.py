@@ -35,7 +35,9 @@ def rate_bounds(k: int, n: int, alpha: float) -> tuple[float, float]:
     mixture = _log_beta(0.5 + k, 0.5 + n - k) - _log_beta(0.5, 0.5)
 
     def rejected(rate: float) -> bool:
-        inside = (k * math.log(rate) if k else 0.0) + ((n - k) * math.log1p(-rate) if n > k else 0.0)
+        inside = (k * math.log(rate) if k else 0.0) + (
+            (n - k) * math.log1p(-rate) if n > k else 0.0
+        )
         return mixture - inside >= -math.log(alpha)
 
     low = _edge(rejected, 0.0, k / n) if k else 0.0
@@ -53,7 +55,14 @@ def cdf_radius(n: int, alpha: float) -> float:
 
     Howard and Ramdas 2022, theorem 2, with A = 0.85.
     """
-    return min(1.0, 0.85 * math.sqrt((math.log(math.log(math.e * n)) + 0.8 * math.log(1612 / alpha)) / n)) if n else 1.0
+    return (
+        min(
+            1.0,
+            0.85 * math.sqrt((math.log(math.log(math.e * n)) + 0.8 * math.log(1612 / alpha)) / n),
+        )
+        if n
+        else 1.0
+    )
 
 
 class Losses:
@@ -78,13 +87,19 @@ class Losses:
             total = self.counts[0] + self.counts[1]
             centre = (self.sums[0] + self.sums[1] + 0.5) / (total + 1)
             gain = (loss - centre) * (1 / share if newcomer else -1 / (1 - share))
-            bet = min(max(self._mean / (self._mean_square + self._mean**2), 0.0), most) if self._seen else 0.0
+            bet = (
+                min(max(self._mean / (self._mean_square + self._mean**2), 0.0), most)
+                if self._seen
+                else 0.0
+            )
             log_e += math.log1p(bet * gain)
             self.counts[newcomer] += 1
             self.sums[newcomer] += loss
             self._seen += 1
             self._mean += (gain - self._mean) / (self._seen + 1)
-            self._mean_square += (gain**2 - self._mean_square) / (self._seen + 1) if self._mean_square else gain**2
+            self._mean_square += (
+                (gain**2 - self._mean_square) / (self._seen + 1) if self._mean_square else gain**2
+            )
         self.log_e = log_e
 
     def mean(self, newcomer: bool) -> float:

@@ -41,7 +41,8 @@ class Rewards:
         """How probable it is that the candidate is worth more, by Beta distributions after a flat start (Thompson 1933)."""
         random = np.random.default_rng(0)  # the same evidence gives the same answer
         champion, candidate = (
-            random.beta(1 + self.sums[who], 1 + self.counts[who] - self.sums[who], _DRAWS) for who in (0, 1)
+            random.beta(1 + self.sums[who], 1 + self.counts[who] - self.sums[who], _DRAWS)
+            for who in (0, 1)
         )
         return float(np.mean(candidate > champion))
 
@@ -59,7 +60,9 @@ class Experiment:
     min_labels: int
 
 
-def judge(experiment: Experiment, seen: Rewards, started: datetime, now: datetime, alpha: float) -> GateResult:
+def judge(
+    experiment: Experiment, seen: Rewards, started: datetime, now: datetime, alpha: float
+) -> GateResult:
     """What the rewards say: the candidate is worth more, it is worth less, or nobody knows yet."""
     figures = (
         f"a mean reward of {seen.mean(True):.4f} on {seen.counts[1]} labelled requests, "
@@ -73,12 +76,18 @@ def judge(experiment: Experiment, seen: Rewards, started: datetime, now: datetim
             won, lost = chance >= SURE, chance <= 1 - SURE
             figures += f"; it is worth more with a probability of {chance:.3f}"
         if won or lost:
-            return GateResult(gate="reward", decision="promote" if won else "roll back", reason=figures)
+            return GateResult(
+                gate="reward", decision="promote" if won else "roll back", reason=figures
+            )
     ends = started + experiment.longest
     if now >= ends:
         return GateResult(
-            gate="reward", decision="roll back", reason=f"{figures}; no difference was shown by {ends:%Y-%m-%d %H:%M}"
+            gate="reward",
+            decision="roll back",
+            reason=f"{figures}; no difference was shown by {ends:%Y-%m-%d %H:%M}",
         )
     return GateResult(
-        gate="reward", decision="not enough evidence", reason=f"{figures}; it ends by {ends:%Y-%m-%d %H:%M}"
+        gate="reward",
+        decision="not enough evidence",
+        reason=f"{figures}; it ends by {ends:%Y-%m-%d %H:%M}",
     )

@@ -20,7 +20,9 @@ from treadle.scope.model import Requirement
 from treadle.serving.inference_log import LogBatch
 
 ALPHA = 0.05  # how often a newcomer that is as good as the champion is rolled back, over all steps and gates
-MOST_ANSWERS = 200_000  # of one role are kept to be joined with labels; of more, a sample by request id
+MOST_ANSWERS = (
+    200_000  # of one role are kept to be joined with labels; of more, a sample by request id
+)
 _SEVERITY: tuple[Decision, ...] = ("roll back", "not enough evidence", "hold", "promote")
 _ROLES = ("champion", "candidate", "shadow")
 _BIN = math.log(1.02)  # latencies are kept to 2 %
@@ -50,7 +52,9 @@ class Latencies:
 
     def above(self, milliseconds: float) -> int:
         """How many took longer, to 2 %."""
-        return int(self._counts[max(0, math.ceil(math.log(max(milliseconds * 1000, 1.0)) / _BIN)) :].sum())
+        return int(
+            self._counts[max(0, math.ceil(math.log(max(milliseconds * 1000, 1.0)) / _BIN)) :].sum()
+        )
 
 
 class Spread:
@@ -76,7 +80,7 @@ class Spread:
         return float(np.max(np.abs(mine - its)))
 
 
-class Tally:
+class StepStatistics:
     """What one step of a rollout has shown so far, kept as a log tail feeds it."""
 
     def __init__(self, share: float = 0.5) -> None:
@@ -86,10 +90,14 @@ class Tally:
         self.latencies = {role: Latencies() for role in _ROLES}
         self.spreads = {role: Spread() for role in _ROLES}
         self.losses, self.rewards = Losses(share), Rewards(share)
-        self.pairs = self.disagreements = 0  # mirrored requests that both answered, and how many of them differently
+        self.pairs = self.disagreements = (
+            0  # mirrored requests that both answered, and how many of them differently
+        )
         self._alone: dict[str, float] = {}  # a shadow's answers whose champion's is not seen yet
         self.labels: dict[str, float] = {}
-        self._unmatched: dict[str, None] = {}  # labelled, and not seen to be answered yet, in the order of their labels
+        self._unmatched: dict[
+            str, None
+        ] = {}  # labelled, and not seen to be answered yet, in the order of their labels
         self._rows_when_matched = 0
         self._kept = 1 << 32  # answers whose request's hash is below this are kept
 
@@ -98,11 +106,15 @@ class Tally:
         self.rows[role] += len(batch)
         self.errors[role] += len(failed)
         self.latencies[role].add(batch.row_micros)
-        well = [place for place in range(len(batch)) if place not in failed] if failed else slice(None)
+        well = (
+            [place for place in range(len(batch)) if place not in failed] if failed else slice(None)
+        )
         self.spreads[role].add(batch.outputs[well])
         if batch.outputs.ndim == 1:
             answered = zip(batch.row_ids, batch.outputs.tolist(), strict=True)
-            kept = (a for place, a in enumerate(answered) if place not in failed and self._keeps(a[0]))
+            kept = (
+                a for place, a in enumerate(answered) if place not in failed and self._keeps(a[0])
+            )
             self.answers[role].update(kept)
             self._pair(role, batch)
             if len(self.answers[role]) > MOST_ANSWERS:
@@ -111,12 +123,16 @@ class Tally:
     def _pair(self, role: str, batch: LogBatch) -> None:
         """Compare what a shadow says with what was answered."""
         if role == "shadow":
-            self._alone.update((id, self.answers[role][id]) for id in batch.row_ids if id in self.answers[role])
+            self._alone.update(
+                (id, self.answers[role][id]) for id in batch.row_ids if id in self.answers[role]
+            )
         if not self._alone or role == "candidate":
             return
         its = self.answers["champion"]
         for id in [
-            id for id in (self._alone if role == "shadow" else batch.row_ids) if id in its and id in self._alone
+            id
+            for id in (self._alone if role == "shadow" else batch.row_ids)
+            if id in its and id in self._alone
         ]:
             self.pairs += 1
             self.disagreements += _disagree(self._alone.pop(id), its[id])
@@ -171,46 +187,62 @@ class Step:
     error_margin: float | None = None
     requirements: list[Requirement] = field(default_factory=list)
     min_labels: int = 100
-    labels_due: timedelta | None = None  # from the step's start; None where labels are not waited for
+    labels_due: timedelta | None = (
+        None  # from the step's start; None where labels are not waited for
+    )
     patience: timedelta = timedelta()
     without_labels: Literal["promote", "hold", "roll back"] = "hold"
     steps: int = 1  # of the rollout in which something can be rolled back
-    most_shift: float | None = None
-    most_disagreement: float | None = None
+    max_shift: float | None = None
+    max_disagreement: float | None = None
     experiment: Experiment | None = None
 
     @property
     def alpha(self) -> float:
         """What each gate of this step may be wrong with, so that all of the rollout's together stay within ALPHA."""
-        gates = 2 + sum(one is not None for one in (self.most_shift, self.most_disagreement, self.experiment))
-        gates += len([r for r in self.requirements if _of_latency(r)]) + len(measurable(self.requirements))
+        gates = 2 + sum(
+            one is not None for one in (self.max_shift, self.max_disagreement, self.experiment)
+        )
+        gates += len([r for r in self.requirements if _of_latency(r)]) + len(
+            measurable(self.requirements)
+        )
         return ALPHA / (gates * max(self.steps, 1))
 
 
-def judge(step: Step, tally: Tally) -> list[GateResult]:
+def judge(step: Step, tally: StepStatistics) -> list[GateResult]:
     """What every gate says now."""
     mine = step.newcomer
     if step.experiment is not None and step.experiment.kind == "bandit":
         results = [error_rates(step, tally)]  # its share changes
     else:
         results = [errors(tally.errors[mine], tally.errors["champion"], step.share, step.alpha)]
-    if step.most_shift is not None:
-        results.append(shift(step, tally, step.most_shift))
-    if step.most_disagreement is not None and mine == "shadow":
-        results.append(disagreement(step, tally, step.most_disagreement))
+    if step.max_shift is not None:
+        results.append(shift(step, tally, step.max_shift))
+    if step.max_disagreement is not None and mine == "shadow":
+        results.append(disagreement(step, tally, step.max_disagreement))
     for requirement in step.requirements:
         if _of_latency(requirement):
-            results.append(latency(requirement, tally.latencies[mine], tally.latencies["champion"], step))
+            results.append(
+                latency(requirement, tally.latencies[mine], tally.latencies["champion"], step)
+            )
     if step.experiment is not None:
         now, kind = step.now, step.experiment
-        return [*results, evidence(step, tally), experiments.judge(kind, tally.rewards, step.started, now, step.alpha)]
+        return [
+            *results,
+            evidence(step, tally),
+            experiments.judge(kind, tally.rewards, step.started, now, step.alpha),
+        ]
     wanted = measurable(step.requirements)
     if wanted and mine == "candidate":
         results.append(losses(tally.losses, step))
     results.append(evidence(step, tally))
     if step.now - step.started < step.hold:
         until = step.started + step.hold
-        results.append(GateResult(gate="hold", decision="hold", reason=f"the step lasts until {until:%Y-%m-%d %H:%M}"))
+        results.append(
+            GateResult(
+                gate="hold", decision="hold", reason=f"the step lasts until {until:%Y-%m-%d %H:%M}"
+            )
+        )
     elif wanted and decide(results).decision == "promote":
         results += _quality(step, tally, wanted)
     return results
@@ -221,11 +253,13 @@ def decide(results: list[GateResult]) -> GateResult:
     for decision in _SEVERITY:
         found = [result for result in results if result.decision == decision]
         if found:
-            return GateResult(gate="all", decision=decision, reason="; ".join(result.reason for result in found))
+            return GateResult(
+                gate="all", decision=decision, reason="; ".join(result.reason for result in found)
+            )
     return GateResult(gate="all", decision="promote", reason="nothing stands against it")
 
 
-def evidence(step: Step, tally: Tally) -> GateResult:
+def evidence(step: Step, tally: StepStatistics) -> GateResult:
     """Whether the newcomer has shown enough to be judged at all, and when it will have."""
     seen, mine = tally.rows[step.newcomer], step.newcomer
     if seen < step.min_requests:
@@ -233,14 +267,20 @@ def evidence(step: Step, tally: Tally) -> GateResult:
         return GateResult(gate="evidence", decision="not enough evidence", reason=reason)
     if step.error_margin is None:
         return GateResult(
-            gate="evidence", decision="promote", reason=f"{seen} of {step.min_requests} wanted requests seen"
+            gate="evidence",
+            decision="promote",
+            reason=f"{seen} of {step.min_requests} wanted requests seen",
         )
     worst = _worst(tally.errors[mine], seen, tally.errors["champion"], tally.rows["champion"])
     reason = f"after {seen} requests it may fail {max(worst, 0.0):.2%} more often than the champion ({step.error_margin:.2%} is tolerated)"
     if worst <= step.error_margin:
         return GateResult(gate="evidence", decision="promote", reason=reason)
     needed = _needed(tally, mine, step.error_margin)
-    when = _when(step, seen, needed) if needed else "; at the present rates more requests will not show less"
+    when = (
+        _when(step, seen, needed)
+        if needed
+        else "; at the present rates more requests will not show less"
+    )
     return GateResult(gate="evidence", decision="not enough evidence", reason=reason + when)
 
 
@@ -253,33 +293,42 @@ def errors(newcomer: int, others: int, share: float, alpha: float = ALPHA) -> Ga
     log_e = share_log_e(newcomer, total, share)
     worse = total > 0 and newcomer / total > share
     decision: Decision = "roll back" if worse and at_least(log_e, alpha) else "promote"
-    part = f"{newcomer} of {total} errors with {share:.0%} of the requests ({_e_value(log_e, alpha)})"
+    part = (
+        f"{newcomer} of {total} errors with {share:.0%} of the requests ({_e_value(log_e, alpha)})"
+    )
     return GateResult(gate="errors", decision=decision, reason=part)
 
 
-def error_rates(step: Step, tally: Tally) -> GateResult:
+def error_rates(step: Step, tally: StepStatistics) -> GateResult:
     """Whether the newcomer fails more often, whatever its share of the requests was at which time."""
     mine, its = (
-        rate_bounds(tally.errors[role], tally.rows[role], step.alpha / 2) for role in (step.newcomer, "champion")
+        rate_bounds(tally.errors[role], tally.rows[role], step.alpha / 2)
+        for role in (step.newcomer, "champion")
     )
     part = f"it fails {mine[0]:.2%} to {mine[1]:.2%} of its requests, the champion {its[0]:.2%} to {its[1]:.2%}"
-    return GateResult(gate="errors", decision="roll back" if mine[0] > its[1] else "promote", reason=part)
+    return GateResult(
+        gate="errors", decision="roll back" if mine[0] > its[1] else "promote", reason=part
+    )
 
 
-def shift(step: Step, tally: Tally, most: float) -> GateResult:
+def shift(step: Step, tally: StepStatistics, most: float) -> GateResult:
     """Whether the newcomer's predictions are spread otherwise than the champion's, by more than is allowed for sure."""
     mine, its = tally.spreads[step.newcomer], tally.spreads["champion"]
     found = mine.distance(its) if len(mine) and len(its) else 0.0
     off = cdf_radius(len(mine), step.alpha / 2) + cdf_radius(len(its), step.alpha / 2)
     reason = f"predictions are shifted by {found:.1%}, {max(found - off, 0.0):.1%} at least ({most:.0%} is allowed)"
-    return GateResult(gate="shift", decision="roll back" if found - off > most else "promote", reason=reason)
+    return GateResult(
+        gate="shift", decision="roll back" if found - off > most else "promote", reason=reason
+    )
 
 
-def disagreement(step: Step, tally: Tally, most: float) -> GateResult:
+def disagreement(step: Step, tally: StepStatistics, most: float) -> GateResult:
     """Whether the shadow decides otherwise than the champion on the same requests more often than is allowed."""
     low, high = rate_bounds(tally.disagreements, tally.pairs, step.alpha)
     reason = f"{tally.disagreements} of {tally.pairs} mirrored requests answered differently: {low:.1%} to {high:.1%} ({most:.0%} are allowed)"
-    return GateResult(gate="disagreement", decision="roll back" if low > most else "promote", reason=reason)
+    return GateResult(
+        gate="disagreement", decision="roll back" if low > most else "promote", reason=reason
+    )
 
 
 def latency(requirement: Requirement, mine: Latencies, its: Latencies, step: Step) -> GateResult:
@@ -293,16 +342,27 @@ def latency(requirement: Requirement, mine: Latencies, its: Latencies, step: Ste
     slow = max(requirement.at_most, 2 * takes if takes > requirement.at_most else 0.0)
     mine_slow, all_slow = mine.above(slow), mine.above(slow) + its.above(slow)
     log_e = share_log_e(mine_slow, all_slow, step.share)
-    missed = took > slow and all_slow and mine_slow / all_slow > step.share and at_least(log_e, step.alpha)
-    reason = f"{requirement.metric} {took:.1f} ms, the champion's {takes:.1f} ms ({requirement.bound})"
-    return GateResult(gate=requirement.id, decision="roll back" if missed else "promote", reason=reason)
+    missed = (
+        took > slow
+        and all_slow
+        and mine_slow / all_slow > step.share
+        and at_least(log_e, step.alpha)
+    )
+    reason = (
+        f"{requirement.metric} {took:.1f} ms, the champion's {takes:.1f} ms ({requirement.bound})"
+    )
+    return GateResult(
+        gate=requirement.id, decision="roll back" if missed else "promote", reason=reason
+    )
 
 
 def losses(seen: Losses, step: Step) -> GateResult:
     """Whether the candidate's labelled answers are further from the truth than the champion's, looked at as labels come."""
     worse = at_least(seen.log_e, step.alpha) and seen.mean(True) > seen.mean(False)
     if not seen.counts[1]:
-        return GateResult(gate="losses", decision="promote", reason="none of its answers is labelled yet")
+        return GateResult(
+            gate="losses", decision="promote", reason="none of its answers is labelled yet"
+        )
     part = (
         f"a mean loss of {seen.mean(True):.4f} on {seen.counts[1]} labelled requests, the champion's "
         f"{seen.mean(False):.4f} on {seen.counts[0]} ({_e_value(seen.log_e, step.alpha)})"
@@ -310,31 +370,39 @@ def losses(seen: Losses, step: Step) -> GateResult:
     return GateResult(gate="losses", decision="roll back" if worse else "promote", reason=part)
 
 
-def paired_quality(metric: str, tally: Tally, labels: dict[str, float], alpha: float = ALPHA) -> GateResult:
+def paired_quality(
+    metric: str, tally: StepStatistics, labels: dict[str, float], alpha: float = ALPHA
+) -> GateResult:
     """Shadow and champion on the same labelled requests: is the shadow clearly worse?"""
-    both = [r for r, _ in labels.items() if r in tally.answers["shadow"] and r in tally.answers["champion"]]
+    both = [
+        r
+        for r, _ in labels.items()
+        if r in tally.answers["shadow"] and r in tally.answers["champion"]
+    ]
     truth, shadow = _arrays(labels, both), _arrays(tally.answers["shadow"], both)
     found = difference(metric, truth, shadow, _arrays(tally.answers["champion"], both))
     if not math.isfinite(found.value):
         return _unmeasurable(metric, len(both))
-    reason = (
-        f"{metric} better by {found.value:.4f} [{found.low:.4f}, {found.high:.4f}] on {len(both)} labelled requests"
-    )
+    reason = f"{metric} better by {found.value:.4f} [{found.low:.4f}, {found.high:.4f}] on {len(both)} labelled requests"
     worse = _edges(found, alpha)[1] < 0
     return GateResult(gate="quality", decision="roll back" if worse else "promote", reason=reason)
 
 
-def quality(requirement: Requirement, tally: Tally, labels: dict[str, float], alpha: float = ALPHA) -> GateResult:
+def quality(
+    requirement: Requirement, tally: StepStatistics, labels: dict[str, float], alpha: float = ALPHA
+) -> GateResult:
     """The candidate's own labelled requests: does it clearly miss the requirement?"""
     mine = [request for request in labels if request in tally.answers["candidate"]]
-    found = estimate(requirement.metric, _arrays(labels, mine), _arrays(tally.answers["candidate"], mine))
+    found = estimate(
+        requirement.metric, _arrays(labels, mine), _arrays(tally.answers["candidate"], mine)
+    )
     if not math.isfinite(found.value):
         return _unmeasurable(requirement.metric, len(mine))
     missed = not any(requirement.met_by(edge) for edge in _edges(found, alpha))
-    reason = (
-        f"{requirement.metric} {found.value:.4f} [{found.low:.4f}, {found.high:.4f}] on {len(mine)} labelled requests"
+    reason = f"{requirement.metric} {found.value:.4f} [{found.low:.4f}, {found.high:.4f}] on {len(mine)} labelled requests"
+    return GateResult(
+        gate=requirement.id, decision="roll back" if missed else "promote", reason=reason
     )
-    return GateResult(gate=requirement.id, decision="roll back" if missed else "promote", reason=reason)
 
 
 def measurable(requirements: list[Requirement]) -> list[Requirement]:
@@ -342,7 +410,7 @@ def measurable(requirements: list[Requirement]) -> list[Requirement]:
     return [requirement for requirement in requirements if requirement.metric in METRICS]
 
 
-def _quality(step: Step, tally: Tally, wanted: list[Requirement]) -> list[GateResult]:
+def _quality(step: Step, tally: StepStatistics, wanted: list[Requirement]) -> list[GateResult]:
     """Quality, judged once: when enough labels have come, or when they have been waited for long enough."""
     answered, known = tally.answers[step.newcomer], tally.labels
     if step.newcomer == "shadow":
@@ -357,16 +425,22 @@ def _quality(step: Step, tally: Tally, wanted: list[Requirement]) -> list[GateRe
 
 def _few(step: Step, labelled: int) -> GateResult:
     """Labels come late. A step waits for them where that is declared; else it says what it went without."""
-    reason = f"{labelled} labelled requests, fewer than the {step.min_labels} that quality is judged on"
+    reason = (
+        f"{labelled} labelled requests, fewer than the {step.min_labels} that quality is judged on"
+    )
     if step.labels_due is None:
         return GateResult(gate="quality", decision="promote", reason=reason)
     due = step.started + step.labels_due
     until = due + step.patience
     if step.now < until:
-        reason += f"; labels are due by {due:%Y-%m-%d %H:%M} and waited for until {until:%Y-%m-%d %H:%M}"
+        reason += (
+            f"; labels are due by {due:%Y-%m-%d %H:%M} and waited for until {until:%Y-%m-%d %H:%M}"
+        )
         return GateResult(gate="quality", decision="not enough evidence", reason=reason)
     return GateResult(
-        gate="quality", decision=step.without_labels, reason=f"{reason}, at {until:%Y-%m-%d %H:%M} and since"
+        gate="quality",
+        decision=step.without_labels,
+        reason=f"{reason}, at {until:%Y-%m-%d %H:%M} and since",
     )
 
 
@@ -393,7 +467,9 @@ def _losses(truth: NDArray[Any], answers: NDArray[Any], metric: str) -> NDArray[
 def _edges(found: Estimate, alpha: float) -> tuple[float, float]:
     """Where a measured value's one-sided limits lie at ``alpha``, from its 95 % interval."""
     wider = NormalDist().inv_cdf(1 - alpha) / NormalDist().inv_cdf(0.975)
-    return found.value - wider * (found.value - found.low), found.value + wider * (found.high - found.value)
+    return found.value - wider * (found.value - found.low), found.value + wider * (
+        found.high - found.value
+    )
 
 
 def _worst(k: int, n: int, others: int, other_rows: int) -> float:
@@ -401,12 +477,15 @@ def _worst(k: int, n: int, others: int, other_rows: int) -> float:
     return rate_bounds(k, n, ALPHA / 2)[1] - rate_bounds(others, other_rows, ALPHA / 2)[0]
 
 
-def _needed(tally: Tally, newcomer: str, margin: float) -> int | None:
+def _needed(tally: StepStatistics, newcomer: str, margin: float) -> int | None:
     """Requests of the newcomer after which the margin is shown, should both go on failing as they do; None if never."""
     k, n = tally.errors[newcomer], tally.rows[newcomer]
     others, other_rows = tally.errors["champion"], tally.rows["champion"]
     for times in (1.25**power for power in range(1, 40)):
-        if _worst(int(k * times), int(n * times), int(others * times), int(other_rows * times)) <= margin:
+        if (
+            _worst(int(k * times), int(n * times), int(others * times), int(other_rows * times))
+            <= margin
+        ):
             return int(n * times)
     return None
 

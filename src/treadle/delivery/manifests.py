@@ -15,7 +15,12 @@ Manifest = dict[str, Any]
 
 
 def render(
-    spec: EndpointSpec, image: str, *, namespace: str = "default", gateway: str = "", most_replicas: int = 0
+    spec: EndpointSpec,
+    image: str,
+    *,
+    namespace: str = "default",
+    gateway: str = "",
+    max_replicas: int = 0,
 ) -> list[Manifest]:
     """Everything that an endpoint needs: for each variant a Deployment and a Service, one route that weighs them, and what keeps them safe.
 
@@ -27,10 +32,12 @@ def render(
             f"--image '{image}' is the same for every version. Write {{number}} where the version stands, as in 'registry/churn:{{number}}'."
         )
     if len(spec.variants) > 1 and not gateway:
-        raise Invalid(f"Endpoint '{spec.name}' is rolling a version out; a --gateway is needed to weigh its variants.")
+        raise Invalid(
+            f"Endpoint '{spec.name}' is rolling a version out; a --gateway is needed to weigh its variants."
+        )
     found = workload(spec, image)
     champion = next(variant for variant in spec.variants if variant.role == "champion")
-    found += [_scaler(spec, champion, most_replicas), *switches(spec, gateway)]
+    found += [_scaler(spec, champion, max_replicas), *switches(spec, gateway)]
     return [placed(manifest, namespace) for manifest in found]
 
 
@@ -61,7 +68,9 @@ def placed(manifest: Manifest, namespace: str) -> Manifest:
 def render_kserve(spec: EndpointSpec, image: str, *, namespace: str = "default") -> list[Manifest]:
     """The endpoint as a KServe InferenceService: the newest variant, and the share of the requests that it gets."""
     if any(variant.role == "shadow" for variant in spec.variants):
-        raise Invalid("KServe mirrors no requests, so a shadow step cannot be rendered for it. Use --gateway.")
+        raise Invalid(
+            "KServe mirrors no requests, so a shadow step cannot be rendered for it. Use --gateway."
+        )
     newest = spec.variants[-1]
     predictor: Manifest = {
         "minReplicas": spec.replicas,
@@ -103,7 +112,10 @@ def _deployment(spec: EndpointSpec, variant: Variant, image: str, log_secret: st
         "spec": {
             "replicas": replicas_of(spec, variant),
             "selector": {"matchLabels": _selector(spec, variant)},
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+            "strategy": {
+                "type": "RollingUpdate",
+                "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1},
+            },
             "template": {"metadata": {"labels": labels}, "spec": pod},
         },
     }
@@ -120,9 +132,15 @@ def _container(variant: Variant, image: str, log_secret: str = "") -> Manifest:
             {"name": "PORT", "value": str(PORT)},
             *([{"name": LOG_TOKEN, "valueFrom": token}] if log_secret else []),
         ],
-        "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},  # until nobody sends anything here any more
+        "lifecycle": {
+            "preStop": {"sleep": {"seconds": 5}}
+        },  # until nobody sends anything here any more
         "ports": [{"name": PORT_NAME, "containerPort": PORT}],
-        "startupProbe": {"httpGet": {"path": READY, "port": PORT_NAME}, "periodSeconds": 1, "failureThreshold": 60},
+        "startupProbe": {
+            "httpGet": {"path": READY, "port": PORT_NAME},
+            "periodSeconds": 1,
+            "failureThreshold": 60,
+        },
         "readinessProbe": {"httpGet": {"path": READY, "port": PORT_NAME}, "periodSeconds": 2},
         "livenessProbe": {"httpGet": {"path": LIVE, "port": PORT_NAME}, "periodSeconds": 10},
         "resources": {"requests": {"cpu": "500m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}},
@@ -131,7 +149,10 @@ def _container(variant: Variant, image: str, log_secret: str = "") -> Manifest:
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": [{"name": "state", "mountPath": STATE}, {"name": "tmp", "mountPath": "/tmp"}],
+        "volumeMounts": [
+            {"name": "state", "mountPath": STATE},
+            {"name": "tmp", "mountPath": "/tmp"},
+        ],
     }
 
 
@@ -152,13 +173,20 @@ def _service(spec: EndpointSpec, variant: Variant) -> Manifest:
 
 
 def _scaler(spec: EndpointSpec, champion: Variant, most: int) -> Manifest:
-    cpu = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}}
+    cpu = {
+        "type": "Resource",
+        "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}},
+    }
     return {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
         "metadata": {"name": name_of(spec, champion), "labels": {NAME: spec.name}},
         "spec": {
-            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name_of(spec, champion)},
+            "scaleTargetRef": {
+                "apiVersion": "apps/v1",
+                "kind": "Deployment",
+                "name": name_of(spec, champion),
+            },
             "minReplicas": spec.replicas,
             "maxReplicas": max(most or 4 * spec.replicas, spec.replicas),
             "metrics": [cpu],
@@ -199,10 +227,19 @@ def _route(spec: EndpointSpec, gateway: str) -> Manifest:
         {"name": name_of(spec, variant), "port": 80, "weight": weight}
         for variant, weight in zip(answering, weights, strict=True)
     ]
-    rule: Manifest = {"matches": [{"path": {"type": "PathPrefix", "value": f"/{spec.name}"}}], "backendRefs": backends}
-    rewrite = {"type": "URLRewrite", "urlRewrite": {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}}}
+    rule: Manifest = {
+        "matches": [{"path": {"type": "PathPrefix", "value": f"/{spec.name}"}}],
+        "backendRefs": backends,
+    }
+    rewrite = {
+        "type": "URLRewrite",
+        "urlRewrite": {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}},
+    }
     mirrors = [
-        {"type": "RequestMirror", "requestMirror": {"backendRef": {"name": name_of(spec, variant), "port": 80}}}
+        {
+            "type": "RequestMirror",
+            "requestMirror": {"backendRef": {"name": name_of(spec, variant), "port": 80}},
+        }
         for variant in spec.variants
         if variant.role == "shadow"
     ]

@@ -69,7 +69,11 @@ class Image(Entity):
 
 
 def write_archive(
-    to: Path, tag: str, layers: Sequence[Layer], config: ImageConfig, told: Callable[[str, int, int], None]
+    to: Path,
+    tag: str,
+    layers: Sequence[Layer],
+    config: ImageConfig,
+    told: Callable[[str, int, int], None],
 ) -> Image:
     """Write an image as one file that ``podman load``, ``docker load`` and ``skopeo`` take: an OCI layout in a tar.
 
@@ -87,7 +91,8 @@ def write_archive(
             contents.append(content)
         made = blobs.document(_CONFIG, _config(config, layers, contents))
         manifest = blobs.document(
-            _MANIFEST, {"schemaVersion": 2, "mediaType": _MANIFEST, "config": made, "layers": written}
+            _MANIFEST,
+            {"schemaVersion": 2, "mediaType": _MANIFEST, "config": made, "layers": written},
         )
         named = {**manifest, "annotations": {"org.opencontainers.image.ref.name": tag}}
         documents = {
@@ -104,7 +109,13 @@ def write_archive(
                 _add(archive, Entry(f"blobs/sha256/{blob.name}", blob))
         aside.replace(to)
     size = to.stat().st_size
-    return Image(file=str(to), tag=tag, digest=manifest["digest"], bytes=size, layers=[d["digest"] for d in written])
+    return Image(
+        file=str(to),
+        tag=tag,
+        digest=manifest["digest"],
+        bytes=size,
+        layers=[d["digest"] for d in written],
+    )
 
 
 class _Blobs:
@@ -125,15 +136,23 @@ class _Blobs:
         aside = self._folder.parent / "layer"
         with aside.open("wb") as file:
             packed = _Hashed(file)
-            with gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0, compresslevel=_LEVEL) as squeezed:
+            with gzip.GzipFile(
+                filename="", mode="wb", fileobj=packed, mtime=0, compresslevel=_LEVEL
+            ) as squeezed:
                 unpacked = _Hashed(squeezed)  # type: ignore[arg-type]
-                with tarfile.open(fileobj=unpacked, mode="w|", format=tarfile.PAX_FORMAT) as archive:  # type: ignore[call-overload]
+                with tarfile.open(
+                    fileobj=unpacked, mode="w|", format=tarfile.PAX_FORMAT
+                ) as archive:  # type: ignore[call-overload]
                     for entry in _with_folders(layer.entries):
                         _add(archive, entry)
         digest = packed.digest()
         shutil.move(aside, self._folder / digest)
         size = (self._folder / digest).stat().st_size
-        return {"mediaType": _LAYER, "digest": f"sha256:{digest}", "size": size}, f"sha256:{unpacked.digest()}"
+        return {
+            "mediaType": _LAYER,
+            "digest": f"sha256:{digest}",
+            "size": size,
+        }, f"sha256:{unpacked.digest()}"
 
 
 class _Hashed:
@@ -197,7 +216,9 @@ def _config(config: ImageConfig, layers: Sequence[Layer], contents: list[str]) -
             "WorkingDir": "/",
         },
         "rootfs": {"type": "layers", "diff_ids": contents},
-        "history": [{"created": _EPOCH, "created_by": f"treadle build: {layer.what}"} for layer in layers],
+        "history": [
+            {"created": _EPOCH, "created_by": f"treadle build: {layer.what}"} for layer in layers
+        ],
     }
 
 

@@ -3,7 +3,15 @@
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from treadle.delivery.autoscaling import TICK, WEEKS, Autoscaler, Forecast, Scale, Wanted, replicas_for
+from treadle.delivery.autoscaling import (
+    TICK,
+    WEEKS,
+    Autoscaler,
+    Forecast,
+    Scale,
+    Wanted,
+    replicas_for,
+)
 from treadle.delivery.model import ExpectedLoad
 from treadle.kernel.clock import EPOCH, Clock
 from treadle.ports.target import Replica
@@ -32,7 +40,10 @@ class Scaling:
 
     def look(self, endpoint: str, policy: ServingPolicy, replicas: Iterable[Replica]) -> Wanted:
         """How many replicas there should be, given those there are."""
-        now, scale = self._clock.now(), Scale(policy.replicas, policy.most_replicas, policy.concurrency)
+        now, scale = (
+            self._clock.now(),
+            Scale(policy.replicas, policy.max_replicas, policy.concurrency),
+        )
         known = self._autoscalers.get(endpoint)
         if known is None or known.scale != scale:
             known = self._autoscalers[endpoint] = Autoscaler(scale, now)

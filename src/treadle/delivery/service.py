@@ -74,14 +74,18 @@ class Delivery:
         self._target, self._logs = target, logs
         self._learnt: dict[str, datetime] = {}  # rollout → up to when labels have been taken
         self._scaling = Scaling(clock, logs)
-        self._tallies: dict[tuple[str, str, int], tuple[LogTail, gates.Tally]] = {}
+        self._tallies: dict[tuple[str, str, int], tuple[LogTail, gates.StepStatistics]] = {}
 
-    def holds(self, model: str, number: int) -> str | None:
+    def blockers(self, model: str, number: int) -> str | None:
         """Who still needs a version: the endpoint it is live on, or the rollout that brings it."""
         with self._database.read() as connection:
             live = (endpoints.c.model == model) & (endpoints.c.champion == number)
             endpoint = connection.scalar(select(endpoints.c.name).where(live))
-            coming = (rollouts.c.model == model) & (rollouts.c.number == number) & rollouts.c.ended_at.is_(None)
+            coming = (
+                (rollouts.c.model == model)
+                & (rollouts.c.number == number)
+                & rollouts.c.ended_at.is_(None)
+            )
             rollout = connection.scalar(select(rollouts.c.id).where(coming))
         if endpoint is not None:
             return f"it is live on endpoint '{endpoint}'. Deploy another version there first."
@@ -92,7 +96,9 @@ class Delivery:
         live = select(endpoints.c.model, endpoints.c.champion, endpoints.c.name).where(
             endpoints.c.champion.is_not(None)
         )
-        coming = select(rollouts.c.model, rollouts.c.number, rollouts.c.endpoint).where(rollouts.c.ended_at.is_(None))
+        coming = select(rollouts.c.model, rollouts.c.number, rollouts.c.endpoint).where(
+            rollouts.c.ended_at.is_(None)
+        )
         found: dict[tuple[str, int], set[str]] = {}
         with self._database.read() as connection:
             for model, number, endpoint in [*connection.execute(live), *connection.execute(coming)]:
@@ -101,7 +107,12 @@ class Delivery:
 
     @command()
     def deploy(
-        self, *, version: str, endpoint: str | None = None, steps: list[str] | None = None, hold: str | None = None
+        self,
+        *,
+        version: str,
+        endpoint: str | None = None,
+        steps: list[str] | None = None,
+        hold: str | None = None,
     ) -> Rollout:
         """Roll a version (``NAME:NUMBER`` or ``NAME@ALIAS``) out to an endpoint, named like its model if not given.
 
@@ -118,7 +129,9 @@ class Delivery:
             check_steps(steps, "steps")
         name = endpoint or found.model
         if not re.fullmatch(NAME, name):
-            raise Invalid(f"'{name}' cannot name an endpoint: use letters, digits, hyphens, dots and underscores.")
+            raise Invalid(
+                f"'{name}' cannot name an endpoint: use letters, digits, hyphens, dots and underscores."
+            )
         with self._database.write() as transaction:
             current = self._ensure_endpoint(transaction, name, found.project, found.model)
             self._refuse_second(transaction, name)
@@ -143,9 +156,15 @@ class Delivery:
                 cause=None,
                 part=None,
             )
-            cause = self._events.append(transaction, RolloutStarted(**_about(rollout), steps=rollout.steps))
+            cause = self._events.append(
+                transaction, RolloutStarted(**_about(rollout), steps=rollout.steps)
+            )
             row = {f: getattr(rollout, f) for f in rollout.__struct_fields__}
-            row |= {"steps": to_text(rollout.steps), "gates": to_text(rollout.gates), "cause": cause}
+            row |= {
+                "steps": to_text(rollout.steps),
+                "gates": to_text(rollout.gates),
+                "cause": cause,
+            }
             transaction.execute(rollouts.insert().values(row))
         self._reconcile(name)
         return self.rollout(id=rollout.id)
@@ -156,7 +175,13 @@ class Delivery:
         active = self._active(endpoint)
         if active is None:
             raise Conflict(f"Endpoint '{endpoint}' has no rollout under way.")
-        self._end(active, "aborted", RolloutAborted(**_about(active), reason=reason), reason, by=current_act().actor)
+        self._end(
+            active,
+            "aborted",
+            RolloutAborted(**_about(active), reason=reason),
+            reason,
+            by=current_act().actor,
+        )
         self._reconcile(endpoint)
         return self.rollout(id=active.id)
 
@@ -191,12 +216,16 @@ class Delivery:
         promoted = self.rollouts(endpoint=endpoint, state="promoted", limit=1)
         current = self.endpoint(name=endpoint)
         if not promoted or promoted[0].previous is None:
-            raise Conflict(f"Endpoint '{endpoint}' has had one version only, so there is none to go back to.")
+            raise Conflict(
+                f"Endpoint '{endpoint}' has had one version only, so there is none to go back to."
+            )
         last = promoted[0]
         with self._database.write() as transaction:
             self._set_champion(transaction, current.name, last.previous)
             transaction.execute(
-                rollouts.update().where(rollouts.c.id == last.id).values(state="rolled back", reason=reason)
+                rollouts.update()
+                .where(rollouts.c.id == last.id)
+                .values(state="rolled back", reason=reason)
             )
             event = RolloutRolledBack(**_about(last), step="after promotion", reason=reason)
             self._events.append(transaction, event)
@@ -211,7 +240,9 @@ class Delivery:
             reason = "the endpoint was removed"
             mine = (rollouts.c.endpoint == endpoint) & rollouts.c.state.in_(ACTIVE)
             for row in transaction.execute(select(rollouts).where(mine)).mappings().all():
-                self._events.append(transaction, RolloutAborted(**_about(_rollout(row)), reason=reason))
+                self._events.append(
+                    transaction, RolloutAborted(**_about(_rollout(row)), reason=reason)
+                )
             ended = {"state": "aborted", "reason": reason, "ended_at": self._clock.now()}
             transaction.execute(rollouts.update().where(mine).values(ended))
             transaction.execute(endpoints.delete().where(endpoints.c.name == endpoint))
@@ -222,7 +253,11 @@ class Delivery:
     def endpoint(self, *, name: str) -> Endpoint:
         """One endpoint, with where it answers now."""
         with self._database.read() as connection:
-            row = connection.execute(select(endpoints).where(endpoints.c.name == name)).mappings().one_or_none()
+            row = (
+                connection.execute(select(endpoints).where(endpoints.c.name == name))
+                .mappings()
+                .one_or_none()
+            )
             if row is None:
                 known = connection.scalars(select(endpoints.c.name)).all()
                 raise NotFound(f"There is no endpoint '{name}'.{did_you_mean(name, known)}")
@@ -243,7 +278,9 @@ class Delivery:
         self.endpoint(name=endpoint)
         wanted = self._wanted(endpoint)
         if wanted is None:
-            raise Conflict(f"Endpoint '{endpoint}' has no champion yet: its first version waits for an approval.")
+            raise Conflict(
+                f"Endpoint '{endpoint}' has no champion yet: its first version waits for an approval."
+            )
         return wanted
 
     @query()
@@ -258,7 +295,11 @@ class Delivery:
     def rollout(self, *, id: str) -> Rollout:
         """One rollout."""
         with self._database.read() as connection:
-            row = connection.execute(select(rollouts).where(rollouts.c.id == id)).mappings().one_or_none()
+            row = (
+                connection.execute(select(rollouts).where(rollouts.c.id == id))
+                .mappings()
+                .one_or_none()
+            )
         if row is None:
             raise NotFound(f"There is no rollout '{id}'.")
         return _rollout(row)
@@ -294,7 +335,9 @@ class Delivery:
     def _reconcile(self, name: str) -> int:
         active = self._active(name)
         self._tallies = {
-            key: t for key, t in self._tallies.items() if key[0] != name or (active and key[1] == active.id)
+            key: t
+            for key, t in self._tallies.items()
+            if key[0] != name or (active and key[1] == active.id)
         }
         moved = self._advance(active) if active is not None else 0
         return moved + self._scale(name) + self._converge(name) + self._follow_alias(name)
@@ -304,7 +347,11 @@ class Delivery:
             leave = self._leave_to_start(rollout)
             return self._enter(rollout, 0, leave) if leave else 0
         status = self._target.observe(rollout.endpoint)
-        if status is None or not status.ready or status.generation != self._generation(rollout.endpoint):
+        if (
+            status is None
+            or not status.ready
+            or status.generation != self._generation(rollout.endpoint)
+        ):
             return 0
         results = self._judge(rollout)
         verdict = gates.decide(results)
@@ -343,8 +390,12 @@ class Delivery:
         if self._frozen(policy) is not None:
             return None
         approval = version.approval
-        other = approval is not None and not (policy.two_people and approval.by == rollout.actor)
-        if approval and other and self._registry.verify_approval(model=rollout.model, number=rollout.number):
+        other = approval is not None and not (policy.four_eyes and approval.by == rollout.actor)
+        if (
+            approval
+            and other
+            and self._registry.verify_approval(model=rollout.model, number=rollout.number)
+        ):
             return f"approved by {approval.by}"
         return None if policy.approve else "no approval is asked for"
 
@@ -375,23 +426,42 @@ class Delivery:
             )
         still = (rollouts.c.id == active.id) & (rollouts.c.state == before)
         with self._database.write() as transaction:
-            if transaction.execute(rollouts.update().where(still).values(state=after, reason=reason)).rowcount:
-                self._events.append(transaction, event(**_about(active), step=active.step, reason=reason))
+            if transaction.execute(
+                rollouts.update().where(still).values(state=after, reason=reason)
+            ).rowcount:
+                self._events.append(
+                    transaction, event(**_about(active), step=active.step, reason=reason)
+                )
         return self.rollout(id=active.id)
 
-    def _enter(self, rollout: Rollout, position: int, reason: str, results: list[GateResult] | None = None) -> int:
+    def _enter(
+        self, rollout: Rollout, position: int, reason: str, results: list[GateResult] | None = None
+    ) -> int:
         """Begin a step; a step of all requests is the promotion."""
         if position >= len(rollout.steps) or share(rollout.steps[position]) >= 1:
-            event: Event = RolloutPromoted(**_about(rollout), reason=reason, previous=rollout.previous)
+            event: Event = RolloutPromoted(
+                **_about(rollout), reason=reason, previous=rollout.previous
+            )
             return self._end(rollout, "promoted", event, reason, results)
         step = rollout.steps[position]
-        still = (rollouts.c.id == rollout.id) & (rollouts.c.position == rollout.position) & rollouts.c.state.in_(ACTIVE)
+        still = (
+            (rollouts.c.id == rollout.id)
+            & (rollouts.c.position == rollout.position)
+            & rollouts.c.state.in_(ACTIVE)
+        )
         with self._database.write() as transaction, acting(rollout.actor, cause=rollout.cause):
-            values = {"state": "running", "position": position, "reason": reason, "gates": to_text(results or [])}
+            values = {
+                "state": "running",
+                "position": position,
+                "reason": reason,
+                "gates": to_text(results or []),
+            }
             values |= {"step_started_at": self._clock.now(), "part": None}
             if transaction.execute(rollouts.update().where(still).values(values)).rowcount:
                 self._bump(transaction, rollout.endpoint)
-                self._events.append(transaction, RolloutAdvanced(**_about(rollout), step=step, reason=reason))
+                self._events.append(
+                    transaction, RolloutAdvanced(**_about(rollout), step=step, reason=reason)
+                )
         return 1
 
     def _end(
@@ -405,7 +475,10 @@ class Delivery:
     ) -> int:
         """End a rollout, in the name of who deployed it unless somebody else ends it."""
         still = (rollouts.c.id == rollout.id) & rollouts.c.state.in_(ACTIVE)
-        with self._database.write() as transaction, acting(by or rollout.actor, cause=rollout.cause):
+        with (
+            self._database.write() as transaction,
+            acting(by or rollout.actor, cause=rollout.cause),
+        ):
             values = {"state": state, "reason": reason, "ended_at": self._clock.now()}
             values["gates"] = to_text(results if results is not None else rollout.gates)
             if not transaction.execute(rollouts.update().where(still).values(values)).rowcount:
@@ -425,7 +498,9 @@ class Delivery:
         if wanted or kind:
             learnt = self._learnt.get(rollout.id, rollout.step_started_at)
             tally.learn(
-                self._data.labels_since(spec.project.name, max(learnt - LABELS_OVERLAP, rollout.step_started_at)),
+                self._data.labels_since(
+                    spec.project.name, max(learnt - LABELS_OVERLAP, rollout.step_started_at)
+                ),
                 None if kind else wanted[0].metric,
             )
             self._learnt[rollout.id] = self._clock.now()
@@ -446,18 +521,25 @@ class Delivery:
             patience=duration(policy.wait_for_labels) if waits else timedelta(),
             without_labels=policy.without_labels,
             steps=len([name for name in rollout.steps if share(name) < 1]),
-            most_shift=percentage(policy.most_shift) if policy.most_shift else None,
-            most_disagreement=percentage(policy.most_disagreement) if policy.most_disagreement else None,
-            experiment=Experiment(kind, duration(policy.experiment), spec.monitoring.min_labels) if kind else None,
+            max_shift=percentage(policy.max_shift) if policy.max_shift else None,
+            max_disagreement=percentage(policy.max_disagreement)
+            if policy.max_disagreement
+            else None,
+            experiment=Experiment(kind, duration(policy.experiment), spec.monitoring.min_labels)
+            if kind
+            else None,
         )
         frozen = self._frozen(policy)
         return gates.judge(step, tally) + ([frozen] if frozen else [])
 
-    def _tally(self, rollout: Rollout) -> gates.Tally:
+    def _tally(self, rollout: Rollout) -> gates.StepStatistics:
         key = (rollout.endpoint, rollout.id, rollout.position)
         if key not in self._tallies:
             part = 0.5 if rollout.step == "shadow" else share(rollout.step)
-            self._tallies[key] = (self._logs.tail(rollout.endpoint, rollout.step_started_at), gates.Tally(part))
+            self._tallies[key] = (
+                self._logs.tail(rollout.endpoint, rollout.step_started_at),
+                gates.StepStatistics(part),
+            )
             self._learnt.pop(rollout.id, None)
         tail, tally = self._tallies[key]
         generation = self._generation(rollout.endpoint)
@@ -475,12 +557,19 @@ class Delivery:
             return 0
         policy = self._scope.project(name=row["project"]).spec.serving
         if policy.scales:
-            before, found = _replicas(row, policy), self._scaling.look(name, policy, status.replicas)
+            before, found = (
+                _replicas(row, policy),
+                self._scaling.look(name, policy, status.replicas),
+            )
             if found.replicas != before:
                 with self._database.write() as transaction:
                     here = endpoints.c.name == name
-                    transaction.execute(endpoints.update().where(here).values(replicas=found.replicas))
-                    event = EndpointScaled(endpoint=name, before=before, replicas=found.replicas, reason=found.reason)
+                    transaction.execute(
+                        endpoints.update().where(here).values(replicas=found.replicas)
+                    )
+                    event = EndpointScaled(
+                        endpoint=name, before=before, replicas=found.replicas, reason=found.reason
+                    )
                     self._events.append(transaction, event)
         spec = self._wanted(name)
         if spec is None or status.wanted == spec.replicas or status.generation != spec.generation:
@@ -516,7 +605,9 @@ class Delivery:
             generation=row["generation"],
             variants=variants,
             replicas=_replicas(row, spec.serving),
-            log_share=percentage(spec.serving.log) if len(variants) == 1 else 1.0,  # gates judge by every request
+            log_share=percentage(spec.serving.log)
+            if len(variants) == 1
+            else 1.0,  # gates judge by every request
             without_log=spec.serving.without_log,
         )
 
@@ -524,19 +615,33 @@ class Delivery:
         version = self._registry.get(model=model, number=number)
         return Variant(version=version.ref, package=version.package, role=role, weight=weight)
 
-    def _ensure_endpoint(self, transaction: Connection, name: str, project: str, model: str) -> int | None:
+    def _ensure_endpoint(
+        self, transaction: Connection, name: str, project: str, model: str
+    ) -> int | None:
         """The endpoint's champion; the endpoint is made if it is not there."""
-        row = transaction.execute(select(endpoints).where(endpoints.c.name == name)).mappings().one_or_none()
+        row = (
+            transaction.execute(select(endpoints).where(endpoints.c.name == name))
+            .mappings()
+            .one_or_none()
+        )
         if row is not None:
             if row["project"] != project:
-                raise Conflict(f"Endpoint '{name}' belongs to project '{row['project']}', not '{project}'.")
+                raise Conflict(
+                    f"Endpoint '{name}' belongs to project '{row['project']}', not '{project}'."
+                )
             if row["model"] != model:
                 raise Conflict(
                     f"Endpoint '{name}' serves model '{row['model']}', not '{model}'. Name another endpoint."
                 )
             champion: int | None = row["champion"]
             return champion
-        values = {"name": name, "project": project, "model": model, "generation": 0, "created_at": self._clock.now()}
+        values = {
+            "name": name,
+            "project": project,
+            "model": model,
+            "generation": 0,
+            "created_at": self._clock.now(),
+        }
         transaction.execute(endpoints.insert().values(values))
         self._events.append(transaction, EndpointCreated(endpoint=name, model=model))
         return None
@@ -551,17 +656,27 @@ class Delivery:
                     f"Endpoint '{name}' is at step '{found.step}' of rolling out {found.version}. "
                     f"Wait for it, or: treadle rollback {name}"
                 )
-            values = {"state": "aborted", "reason": "a newer version came first", "ended_at": self._clock.now()}
+            values = {
+                "state": "aborted",
+                "reason": "a newer version came first",
+                "ended_at": self._clock.now(),
+            }
             transaction.execute(rollouts.update().where(rollouts.c.id == found.id).values(values))
-            self._events.append(transaction, RolloutAborted(**_about(found), reason="a newer version came first"))
+            self._events.append(
+                transaction, RolloutAborted(**_about(found), reason="a newer version came first")
+            )
 
     def _set_champion(self, transaction: Connection, name: str, number: int | None) -> None:
-        transaction.execute(endpoints.update().where(endpoints.c.name == name).values(champion=number))
+        transaction.execute(
+            endpoints.update().where(endpoints.c.name == name).values(champion=number)
+        )
         self._bump(transaction, name)
 
     def _bump(self, transaction: Connection, name: str) -> None:
         here = endpoints.c.name == name
-        transaction.execute(endpoints.update().where(here).values(generation=endpoints.c.generation + 1))
+        transaction.execute(
+            endpoints.update().where(here).values(generation=endpoints.c.generation + 1)
+        )
 
     def _follow_alias(self, name: str) -> int:
         """The endpoint that is named like its model says which version is the model's champion."""
@@ -572,17 +687,26 @@ class Delivery:
         if CHAMPION in self._registry.get(model=name, number=number).aliases:
             return 0
         newest = self._events.history(subject=f"endpoint:{name}", newest_first=True, limit=1)
-        actor, cause = (newest[0].actor, newest[0].number) if newest else (current_act().actor, None)
+        actor, cause = (
+            (newest[0].actor, newest[0].number) if newest else (current_act().actor, None)
+        )
         with acting(actor, cause=cause):
             self._registry.set_alias(model=name, alias=CHAMPION, number=number)
         return 1
 
     def _active(self, endpoint: str) -> Rollout | None:
-        return next((r for state in ACTIVE for r in self.rollouts(endpoint=endpoint, state=state, limit=1)), None)
+        return next(
+            (r for state in ACTIVE for r in self.rollouts(endpoint=endpoint, state=state, limit=1)),
+            None,
+        )
 
     def _row(self, name: str) -> Mapping[Any, Any] | None:
         with self._database.read() as connection:
-            return connection.execute(select(endpoints).where(endpoints.c.name == name)).mappings().one_or_none()
+            return (
+                connection.execute(select(endpoints).where(endpoints.c.name == name))
+                .mappings()
+                .one_or_none()
+            )
 
     def _all(self) -> list[Mapping[Any, Any]]:
         with self._database.read() as connection:
@@ -590,7 +714,10 @@ class Delivery:
 
     def _generation(self, name: str) -> int:
         with self._database.read() as connection:
-            return int(connection.scalar(select(endpoints.c.generation).where(endpoints.c.name == name)) or 0)
+            return int(
+                connection.scalar(select(endpoints.c.generation).where(endpoints.c.name == name))
+                or 0
+            )
 
     def _spec(self, rollout: Rollout) -> ProjectSpec:
         version = self._registry.get(model=rollout.model, number=rollout.number)
@@ -598,7 +725,11 @@ class Delivery:
 
     def _observed(self, row: Mapping[Any, Any]) -> Endpoint:
         status = self._target.observe(row["name"])
-        urls = list(dict.fromkeys(replica.url for replica in status.replicas if replica.ready)) if status else []
+        urls = (
+            list(dict.fromkeys(replica.url for replica in status.replicas if replica.ready))
+            if status
+            else []
+        )
         if status and not urls and not status.wanted and status.address:
             urls = [status.address]  # it sleeps, and a request wakes it
         ready = bool(status and status.ready and status.generation == row["generation"])
@@ -610,7 +741,7 @@ def _replicas(row: Mapping[Any, Any], policy: ServingPolicy) -> int:
     if not policy.scales:
         return policy.replicas
     last = row["replicas"]
-    return min(max(policy.replicas if last is None else last, policy.replicas), policy.most_replicas)
+    return min(max(policy.replicas if last is None else last, policy.replicas), policy.max_replicas)
 
 
 def _about(rollout: Rollout) -> dict[str, Any]:
@@ -627,4 +758,9 @@ def _summary(results: list[GateResult]) -> str:
 
 
 def _rollout(row: Mapping[Any, Any]) -> Rollout:
-    return load(Rollout, row, steps=from_json(row["steps"], list[str]), gates=from_json(row["gates"], list[GateResult]))
+    return load(
+        Rollout,
+        row,
+        steps=from_json(row["steps"], list[str]),
+        gates=from_json(row["gates"], list[GateResult]),
+    )

@@ -18,7 +18,10 @@ def roc_auc(truth: Array, score: Array) -> float:
     n_positive, n_negative = int(positive.sum()), int((~positive).sum())
     if not n_positive or not n_negative:
         return float("nan")
-    return float((_ranks(score)[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
+    return float(
+        (_ranks(score)[positive].sum() - n_positive * (n_positive + 1) / 2)
+        / (n_positive * n_negative)
+    )
 
 
 def log_loss(truth: Array, score: Array) -> float:
@@ -71,7 +74,8 @@ def r2(truth: Array, score: Array) -> float:
 
 Metric = Callable[[Array, Array], float]
 METRICS: dict[str, Metric] = {
-    f.__name__: f for f in (roc_auc, log_loss, brier, accuracy, precision, recall, f1, mae, rmse, r2)
+    f.__name__: f
+    for f in (roc_auc, log_loss, brier, accuracy, precision, recall, f1, mae, rmse, r2)
 }
 LOWER_IS_BETTER = {"log_loss", "brier", "mae", "rmse"}
 

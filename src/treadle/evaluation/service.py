@@ -62,11 +62,22 @@ class Evaluation:
         verdict = new_id("verdict")
         payload = {"project": training.project, "package": training.package, "champion": champion}
         with self._database.write() as transaction:
-            job = self._jobs.enqueue(transaction, kind=JUDGE_JOB, payload={**payload, "holdout": training.holdout})
-            row = {"id": verdict, "run": run, **payload, "holdout": training.holdout, "job": job, "state": "running"}
+            job = self._jobs.enqueue(
+                transaction, kind=JUDGE_JOB, payload={**payload, "holdout": training.holdout}
+            )
+            row = {
+                "id": verdict,
+                "run": run,
+                **payload,
+                "holdout": training.holdout,
+                "job": job,
+                "state": "running",
+            }
             act = current_act()
             transaction.execute(
-                evaluations.insert().values(**row, at=self._clock.now(), actor=act.actor, cause=act.cause)
+                evaluations.insert().values(
+                    **row, at=self._clock.now(), actor=act.actor, cause=act.cause
+                )
             )
         return verdict
 
@@ -74,14 +85,18 @@ class Evaluation:
     def get(self, *, verdict: str) -> Verdict:
         """One verdict with its findings."""
         with self._database.read() as connection:
-            wanted = select(evaluations).where(evaluations.c.id == verdict, evaluations.c.state == "given")
+            wanted = select(evaluations).where(
+                evaluations.c.id == verdict, evaluations.c.state == "given"
+            )
             row = connection.execute(wanted).mappings().one_or_none()
         if row is None:
             raise NotFound(f"There is no verdict '{verdict}', or it is not given yet.")
         return _verdict(row)
 
     @query()
-    def find(self, *, project: str | None = None, run: str | None = None, limit: int = 50) -> list[Verdict]:
+    def find(
+        self, *, project: str | None = None, run: str | None = None, limit: int = 50
+    ) -> list[Verdict]:
         """Verdicts, newest first, of one project or run if given."""
         wanted = select(evaluations).where(evaluations.c.state == "given")
         wanted = wanted.order_by(evaluations.c.id.desc()).limit(limit)
@@ -97,14 +112,25 @@ class Evaluation:
         spec = self._scope.project(name=payload["project"]).spec
         label = spec.labelled.label if spec.labelled else None
         if label is None:
-            raise Invalid("treadle.toml names no label, so there is nothing to compare predictions with.")
-        table = fetch_tree(self._blobs, payload["holdout"], self._cache / payload["holdout"]) / TABLE
+            raise Invalid(
+                "treadle.toml names no label, so there is nothing to compare predictions with."
+            )
+        table = (
+            fetch_tree(self._blobs, payload["holdout"], self._cache / payload["holdout"]) / TABLE
+        )
         truth, known = _truth(table, label)
         candidate = self._scores(payload["package"], table)
         champion = self._champion_scores(payload["champion"], table)
-        return judge(spec.requirement, truth[known], candidate[known], None if champion is None else champion[known])
+        return judge(
+            spec.requirement,
+            truth[known],
+            candidate[known],
+            None if champion is None else champion[known],
+        )
 
-    def measure(self, *, package: str, holdout: str, label: str, metrics: list[str]) -> dict[str, float]:
+    def measure(
+        self, *, package: str, holdout: str, label: str, metrics: list[str]
+    ) -> dict[str, float]:
         """Metrics of a packaged model on a table, by name; those that there is no way to compute are left out."""
         table = fetch_tree(self._blobs, holdout, self._cache / holdout) / TABLE
         truth, known = _truth(table, label)
@@ -114,7 +140,11 @@ class Evaluation:
     def reconcile(self) -> int:
         """Give the verdicts whose jobs have ended. Returns how many."""
         with self._database.read() as connection:
-            rows = connection.execute(select(evaluations).where(evaluations.c.state == "running")).mappings().all()
+            rows = (
+                connection.execute(select(evaluations).where(evaluations.c.state == "running"))
+                .mappings()
+                .all()
+            )
         return sum(self._settle(row) for row in rows)
 
     def _champion_scores(self, package: str | None, table: Path) -> Array | None:
@@ -130,8 +160,12 @@ class Evaluation:
     def _scores(self, package: str, table: Path) -> Array:
         opened = Package(fetch_tree(self._blobs, package, self._cache / package), self._runtime)
         if opened.signature.output == "probabilities":
-            raise Invalid("The model tells more than two classes apart, and there is no metric for that yet.")
-        return opened.predict_table(frames.columns(table, [field.name for field in opened.signature.inputs]))
+            raise Invalid(
+                "The model tells more than two classes apart, and there is no metric for that yet."
+            )
+        return opened.predict_table(
+            frames.columns(table, [field.name for field in opened.signature.inputs])
+        )
 
     def _settle(self, row: Mapping[Any, Any]) -> int:
         job = self._jobs.get(job=row["job"])
@@ -140,9 +174,16 @@ class Evaluation:
         if job.state == "succeeded":
             judged = from_plain(job.result, Judged)
         else:
-            reason = f"It could not be judged: {job.error} (job {job.id}; see: treadle logs {job.id})"
+            reason = (
+                f"It could not be judged: {job.error} (job {job.id}; see: treadle logs {job.id})"
+            )
             judged = Judged(outcome="not enough evidence", reason=reason, rows=0, findings=[])
-        given = {"state": "given", "outcome": judged.outcome, "reason": judged.reason, "rows": judged.rows}
+        given = {
+            "state": "given",
+            "outcome": judged.outcome,
+            "reason": judged.reason,
+            "rows": judged.rows,
+        }
         event = VerdictGiven(
             verdict=row["id"],
             run=row["run"],

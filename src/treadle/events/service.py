@@ -26,15 +26,22 @@ class Events:
 
     def append(self, transaction: Connection, event: Event) -> int:
         """Write an event with the change it tells of. Returns its number; numbers have no gaps."""
-        last = transaction.execute(select(events.c.number, events.c.hash).order_by(events.c.number.desc()).limit(1))
+        last = transaction.execute(
+            select(events.c.number, events.c.hash).order_by(events.c.number.desc()).limit(1)
+        )
         number, before = last.one_or_none() or (0, GENESIS)
         record = self._record(transaction, number + 1, event)
         row = {c.name: getattr(record, c.name) for c in events.c}
         row |= {"body": to_text(record.body), "hash": chained(record, before)}
         transaction.execute(events.insert().values(row))
-        links = [("uses", thing) for thing in record.uses] + [("makes", thing) for thing in record.makes]
+        links = [("uses", thing) for thing in record.uses] + [
+            ("makes", thing) for thing in record.makes
+        ]
         if links:
-            rows = [{"event": record.number, "direction": way, "thing": thing} for way, thing in dict.fromkeys(links)]
+            rows = [
+                {"event": record.number, "direction": way, "thing": thing}
+                for way, thing in dict.fromkeys(links)
+            ]
             transaction.execute(event_links.insert(), rows)
         return record.number
 
@@ -42,7 +49,9 @@ class Events:
         act = current_act()
         depth = 0
         if act.cause is not None:
-            depth = 1 + (transaction.scalar(select(events.c.depth).where(events.c.number == act.cause)) or 0)
+            depth = 1 + (
+                transaction.scalar(select(events.c.depth).where(events.c.number == act.cause)) or 0
+            )
         return EventRecord(
             number=number,
             type=type(event).__name__,
@@ -85,12 +94,17 @@ class Events:
         for name in (subject, *(f"{kind}:{subject}" for kind in SUBJECTS)):
             newest = self.history(subject=name, newest_first=True, limit=1)
             if newest and name.startswith("version:"):  # what became of it is told by its rollouts
-                fates = [record for record in self.used(thing=name) if record.type.startswith("Rollout")]
+                fates = [
+                    record for record in self.used(thing=name) if record.type.startswith("Rollout")
+                ]
                 newest = [max([*newest, *fates], key=lambda record: record.number)]
             if newest:
                 return Thread(subject=name, events=self.causes(number=newest[0].number))
         with self._database.read() as connection:
-            known = {name.partition(":")[2] for name in connection.scalars(select(events.c.subject).distinct())}
+            known = {
+                name.partition(":")[2]
+                for name in connection.scalars(select(events.c.subject).distinct())
+            }
         raise NotFound(f"Nothing is known about '{subject}'.{did_you_mean(subject, known)}")
 
     @query()
@@ -132,7 +146,11 @@ class Events:
         while page := self._page(after=count):
             for record in page:
                 count += 1
-                if record is None or record.number != count or chained(record, before) != record.hash:
+                if (
+                    record is None
+                    or record.number != count
+                    or chained(record, before) != record.hash
+                ):
                     return Chain(entries=count, intact=False, broken_at=count)
                 before = record.hash
         return Chain(entries=count, intact=True)
@@ -164,7 +182,9 @@ class Events:
     def unread(self, reader: str, *, limit: int = 500) -> list[EventRecord]:
         """The events a reader has not confirmed yet. Delivered at least once: confirm after acting on them."""
         with self._database.read() as connection:
-            seen = connection.scalar(select(event_cursors.c.number).where(event_cursors.c.reader == reader))
+            seen = connection.scalar(
+                select(event_cursors.c.number).where(event_cursors.c.reader == reader)
+            )
         return self.history(after=seen or 0, limit=limit)
 
     def confirm(self, transaction: Connection, reader: str, number: int) -> None:
@@ -176,14 +196,22 @@ class Events:
             transaction.execute(event_cursors.insert().values(reader=reader, number=number))
 
     def _linked(self, thing: str, direction: str) -> list[EventRecord]:
-        linked = select(event_links.c.event).where(event_links.c.thing == thing, event_links.c.direction == direction)
-        return self._read(select(events).where(events.c.number.in_(linked)).order_by(events.c.number))
+        linked = select(event_links.c.event).where(
+            event_links.c.thing == thing, event_links.c.direction == direction
+        )
+        return self._read(
+            select(events).where(events.c.number.in_(linked)).order_by(events.c.number)
+        )
 
     def _read(self, wanted: Select[Any]) -> list[EventRecord]:
         with self._database.read() as connection:
             rows = connection.execute(wanted).mappings().all()
             numbers = [row["number"] for row in rows]
-            links = connection.execute(select(event_links).where(event_links.c.event.in_(numbers))).mappings().all()
+            links = (
+                connection.execute(select(event_links).where(event_links.c.event.in_(numbers)))
+                .mappings()
+                .all()
+            )
         by_event: dict[tuple[int, str], list[str]] = {}
         for link in links:
             by_event.setdefault((link["event"], link["direction"]), []).append(link["thing"])
@@ -193,7 +221,10 @@ class Events:
 def _loaded(row: Mapping[Any, Any], links: dict[tuple[int, str], list[str]]) -> EventRecord:
     """Build an entry from its row."""
     return EventRecord(
-        **{name: row[name] for name in ("number", "type", "subject", "at", "actor", "cause", "depth", "hash")},
+        **{
+            name: row[name]
+            for name in ("number", "type", "subject", "at", "actor", "cause", "depth", "hash")
+        },
         body=from_json(row["body"], dict[str, Any]),
         uses=sorted(links.get((row["number"], "uses"), [])),
         makes=sorted(links.get((row["number"], "makes"), [])),

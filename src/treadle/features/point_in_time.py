@@ -10,7 +10,13 @@ from treadle.kernel.errors import Invalid
 
 
 def join_as_of(
-    rows: Any, facts: Any, *, at: str, known_at: str, by: list[str], within_seconds: float | None = None
+    rows: Any,
+    facts: Any,
+    *,
+    at: str,
+    known_at: str,
+    by: list[str],
+    within_seconds: float | None = None,
 ) -> duckdb.DuckDBPyRelation:
     """Give every row the newest fact with ``known_at`` ≤ ``at`` and equal ``by`` columns (none: the facts are everybody's).
 
@@ -21,17 +27,28 @@ def join_as_of(
     """
     connection = duckdb.connect()
     left, right = _relation(connection, rows), _relation(connection, facts)
-    for name, relation in ((at, left), (known_at, right), *((b, left) for b in by), *((b, right) for b in by)):
+    for name, relation in (
+        (at, left),
+        (known_at, right),
+        *((b, left) for b in by),
+        *((b, right) for b in by),
+    ):
         if name not in relation.columns:
-            raise Invalid(f"There is no column '{name}' to join on. There is: {', '.join(relation.columns)}.")
+            raise Invalid(
+                f"There is no column '{name}' to join on. There is: {', '.join(relation.columns)}."
+            )
     added = [name for name in right.columns if name not in (known_at, *by)]
     twins = [name for name in added if name in left.columns]
     if twins:
-        raise Invalid(f"Both sides have a column '{twins[0]}'. Rename it, or leave it out of one of them.")
+        raise Invalid(
+            f"Both sides have a column '{twins[0]}'. Rename it, or leave it out of one of them."
+        )
     moment, known = f"r.{quoted(at)}", f"f.{quoted(known_at)}"
     fresh = f"{_seconds(left, at, moment)} - {_seconds(right, known_at, known)} <= {within_seconds}"
     fresh = fresh if within_seconds is not None else "true"
-    picked = ", ".join(f"CASE WHEN {fresh} THEN f.{quoted(name)} END AS {quoted(name)}" for name in added)
+    picked = ", ".join(
+        f"CASE WHEN {fresh} THEN f.{quoted(name)} END AS {quoted(name)}" for name in added
+    )
     equal = "".join(f"r.{quoted(name)} = f.{quoted(name)} AND " for name in by)
     left.create_view("point_in_time_rows")
     right.create_view("point_in_time_facts")

@@ -68,7 +68,10 @@ def _blob_routes(platform: Embedded) -> list[BaseRoute]:
         content = await body_of(request, MAX_BLOB_BYTES)
         if await run_in_threadpool(digest_of, content) != digest:
             raise Invalid(f"The body is not blob {digest[:12]}: its content has another digest.")
-        return Response(to_json(await run_in_threadpool(platform.blobs.put, content)), media_type="application/json")
+        return Response(
+            to_json(await run_in_threadpool(platform.blobs.put, content)),
+            media_type="application/json",
+        )
 
     async def exists(request: Request) -> Response:
         demand_somewhere(await run_in_threadpool(caller_of, platform, request), "viewer")

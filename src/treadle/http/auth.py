@@ -26,13 +26,13 @@ def caller_of(platform: Embedded, request: Request) -> Caller:
     return platform.access.caller(secret)
 
 
-class Doorkeeper:
+class CallerCache:
     """Knows who came in a moment ago, so that a training loop is not looked up in the database call by call.
 
-    A token that is revoked comes in for at most ``MOMENT`` seconds more.
+    A token that is revoked comes in for at most ``MAX_AGE_SECONDS`` seconds more.
     """
 
-    MOMENT = 1.0
+    MAX_AGE_SECONDS = 1.0
 
     def __init__(self, platform: Embedded) -> None:
         self._platform = platform
@@ -44,7 +44,7 @@ class Doorkeeper:
         key = (headers.get("authorization"), headers.get("host"), headers.get("origin"))
         now = monotonic()
         found = self._known.get(key)
-        if found is not None and now - found[0] < self.MOMENT:
+        if found is not None and now - found[0] < self.MAX_AGE_SECONDS:
             return found[1]
         caller = await run_in_threadpool(caller_of, self._platform, request)
         if len(self._known) > 1_000:
@@ -66,7 +66,9 @@ def _refuse_foreign_pages(request: Request, *, with_password: bool) -> None:
     except ValueError:
         ours = False
     if not ours:
-        raise Forbidden(f"Only this server's own pages and programs are served, not '{origin or host}'.")
+        raise Forbidden(
+            f"Only this server's own pages and programs are served, not '{origin or host}'."
+        )
 
 
 def _secret(header: str) -> str | None:
@@ -77,5 +79,7 @@ def _secret(header: str) -> str | None:
         try:
             return base64.b64decode(value, validate=True).decode().partition(":")[2]
         except ValueError as error:
-            raise Unauthenticated("The Basic authorization header is not valid base64 of NAME:TOKEN.") from error
+            raise Unauthenticated(
+                "The Basic authorization header is not valid base64 of NAME:TOKEN."
+            ) from error
     return None

@@ -37,7 +37,9 @@ class GroupCommit:
                 taken, self._waiting = self._waiting, []
                 batches = [incoming for incoming, _ in taken]
                 try:
-                    outcomes = await loop.run_in_executor(self._thread, self._tracking.outcomes, batches)
+                    outcomes = await loop.run_in_executor(
+                        self._thread, self._tracking.outcomes, batches
+                    )
                 except Exception as error:  # the database is away: nobody's batch is in
                     outcomes = [error] * len(taken)
                 for (_, future), outcome in zip(taken, outcomes, strict=True):

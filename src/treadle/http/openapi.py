@@ -15,16 +15,27 @@ def document() -> dict[str, Any]:
     """OpenAPI 3.1 of every operation."""
     found = [(stage, op) for stage, kind in STAGES.items() for op in operations(kind).values()]
     types = [op.parameters for _, op in found] + [op.result for _, op in found]
-    schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    schemas, components = msgspec.json.schema_components(
+        types, ref_template="#/components/schemas/{name}"
+    )
     parameters, results = schemas[: len(found)], schemas[len(found) :]
     paths = {
-        f"/api/v1/{stage}/{op.name}": {op.method.lower(): _entry(stage, op, _resolved(given, components), result)}
+        f"/api/v1/{stage}/{op.name}": {
+            op.method.lower(): _entry(stage, op, _resolved(given, components), result)
+        }
         for (stage, op), given, result in zip(found, parameters, results, strict=True)
     }
-    tags = [{"name": stage, "description": (kind.__doc__ or "").strip()} for stage, kind in STAGES.items()]
+    tags = [
+        {"name": stage, "description": (kind.__doc__ or "").strip()}
+        for stage, kind in STAGES.items()
+    ]
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Treadle", "version": version("treadle"), "license": {"name": "Apache-2.0"}},
+        "info": {
+            "title": "Treadle",
+            "version": version("treadle"),
+            "license": {"name": "Apache-2.0"},
+        },
         "tags": tags,
         "paths": paths,
         "components": {
@@ -38,18 +49,27 @@ def document() -> dict[str, Any]:
 _ERROR = {
     "type": "object",
     "required": ["error", "message", "retry"],
-    "properties": {"error": {"type": "string"}, "message": {"type": "string"}, "retry": {"type": "boolean"}},
+    "properties": {
+        "error": {"type": "string"},
+        "message": {"type": "string"},
+        "retry": {"type": "boolean"},
+    },
 }
 
 
-def _entry(stage: str, operation: Operation, given: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+def _entry(
+    stage: str, operation: Operation, given: dict[str, Any], result: dict[str, Any]
+) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "operationId": f"{stage}.{operation.name}",
         "tags": [stage],
         "summary": operation.doc.partition("\n")[0],
         "description": f"{operation.doc}\n\nNeeds the role {operation.role}{' in every project' if operation.everywhere else ''}.",
         "responses": {
-            "200": {"description": "The result.", "content": {"application/json": {"schema": result}}},
+            "200": {
+                "description": "The result.",
+                "content": {"application/json": {"schema": result}},
+            },
             "default": {
                 "description": "What went wrong, to which thing, and what to do next.",
                 "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
@@ -57,7 +77,10 @@ def _entry(stage: str, operation: Operation, given: dict[str, Any], result: dict
         },
     }
     if operation.kind == "command":
-        entry["requestBody"] = {"required": True, "content": {"application/json": {"schema": given}}}
+        entry["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": given}},
+        }
         return entry
     needed = given.get("required", [])
     entry["parameters"] = [

@@ -29,7 +29,10 @@ def demand(caller: Caller, role: Role, project: str = "*") -> None:
     """Raise Forbidden unless the caller holds a role in a project, or everywhere."""
     if not caller.may(role, project):
         where = f"in project '{project}'" if project not in ("*", NOWHERE) else "in every project"
-        has = ", ".join(f"{one} in {place if place != '*' else 'every project'}" for place, one in caller.roles.items())
+        has = ", ".join(
+            f"{one} in {place if place != '*' else 'every project'}"
+            for place, one in caller.roles.items()
+        )
         raise Forbidden(
             f"'{caller.name}' is {has or 'nothing anywhere'}; this needs the role {role} {where}. Ask an admin: "
             f"treadle access grant --user {caller.name} --role {role}"
@@ -150,7 +153,11 @@ def _endpoint(rights: Rights, name: Any, given: Mapping[str, Any]) -> str | None
 
 def _rollout(rights: Rights, id: Any, _: Mapping[str, Any]) -> str:
     return str(
-        rights.look(endpoints.c.project, endpoints.c.name, rights.look(rollouts.c.endpoint, rollouts.c.id, str(id)))
+        rights.look(
+            endpoints.c.project,
+            endpoints.c.name,
+            rights.look(rollouts.c.endpoint, rollouts.c.id, str(id)),
+        )
     )
 
 
@@ -172,20 +179,28 @@ def _within(experiment: Column[Any], key: Column[Any]) -> Finder:
 _FINDERS: dict[str, Finder | None] = {
     **dict.fromkeys(("project", "scope.name"), lambda _, value, __: str(value)),
     "access.project": None,  # rights are given by those who have them everywhere
-    **dict.fromkeys(("run", "runs", "run_id", "run_uuid", "run_ids", "a", "b", "batches", "source_run_id"), _run),
+    **dict.fromkeys(
+        ("run", "runs", "run_id", "run_uuid", "run_ids", "a", "b", "batches", "source_run_id"), _run
+    ),
     **dict.fromkeys(("experiment_id", "experiment_ids", "experiments", "tracking.id"), _experiment),
     "begun": _begun,
     "locations": _location,
-    **dict.fromkeys(("experiment", "experiment_name", "tracking.name", "experiments.name"), _experiment_by_name),
+    **dict.fromkeys(
+        ("experiment", "experiment_name", "tracking.name", "experiments.name"), _experiment_by_name
+    ),
     **dict.fromkeys(("version", "ref"), _version),
     "model-versions.version": None,  # a number
     "model": _model,
-    **dict.fromkeys(("registry.name", "registered-models.name", "model-versions.name"), _model_by_name),
+    **dict.fromkeys(
+        ("registry.name", "registered-models.name", "model-versions.name"), _model_by_name
+    ),
     **dict.fromkeys(("endpoint", "delivery.name"), _endpoint),
     "delivery.id": _rollout,
     "verdict": _by(evaluations.c.project, evaluations.c.id),
     "pipeline": _by(pipelines.c.project, pipelines.c.id),
     "model_id": _within(logged_models.c.experiment, logged_models.c.id),
-    **dict.fromkeys(("trace_id", "trace_ids", "request_ids"), _within(traces.c.experiment, traces.c.id)),
+    **dict.fromkeys(
+        ("trace_id", "trace_ids", "request_ids"), _within(traces.c.experiment, traces.c.id)
+    ),
 }
 """How each field leads to a project; what means something else in one stage or resource is written with its name."""

@@ -49,7 +49,9 @@ def _route(platform: Embedded, rights: Rights, stage: str, operation: Operation)
         if operation.everywhere or not caller.may_somewhere(operation.role):
             demand(caller, operation.role)
         arguments = await _arguments(request, operation)
-        whole = await run_in_threadpool(rights.demand, caller, operation.role, about_of(operation, arguments), stage)
+        whole = await run_in_threadpool(
+            rights.demand, caller, operation.role, about_of(operation, arguments), stage
+        )
         if not whole and listed is None:
             demand(caller, operation.role)
         result = await run_in_threadpool(_call, method, arguments, caller)
@@ -64,7 +66,11 @@ def _route(platform: Embedded, rights: Rights, stage: str, operation: Operation)
 
 def about_of(operation: Operation, arguments: dict[str, Any]) -> dict[str, Any]:
     """Arguments that may name something: a run's name, say, is a mere word, and the id that it is to have may be taken."""
-    found = {name: value for name, value in arguments.items() if name != "name" or operation.name in NAMED_BY_NAME}
+    found = {
+        name: value
+        for name, value in arguments.items()
+        if name != "name" or operation.name in NAMED_BY_NAME
+    }
     if operation.name == "start_run":
         found["begun"] = found.pop("id")
     return found
@@ -125,7 +131,9 @@ def event_stream(platform: Embedded) -> Route:
         after = request.headers.get("last-event-id") or request.query_params.get("after", "0")
         if not re.fullmatch(r"[0-9]{1,18}", after):
             raise Invalid(f"Field 'after': '{after}' is not a number.")
-        return StreamingResponse(_events(platform, int(after), request), media_type="text/event-stream")
+        return StreamingResponse(
+            _events(platform, int(after), request), media_type="text/event-stream"
+        )
 
     return Route("/api/v1/events/stream", endpoint)
 

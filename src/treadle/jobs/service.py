@@ -27,8 +27,15 @@ FIRST_BACKOFF = timedelta(seconds=1)
 class Jobs:
     """The durable job queue."""
 
-    def __init__(self, database: Database, events: Events, clock: Clock, executor: Executor) -> None:
-        self._database, self._events, self._clock, self._executor = database, events, clock, executor
+    def __init__(
+        self, database: Database, events: Events, clock: Clock, executor: Executor
+    ) -> None:
+        self._database, self._events, self._clock, self._executor = (
+            database,
+            events,
+            clock,
+            executor,
+        )
 
     def enqueue(
         self,
@@ -84,11 +91,15 @@ class Jobs:
         """Stop a job: at once if it waits, as soon as its worker sees it if it runs."""
         found = self.get(job=job)
         if found.ended:
-            raise Conflict(f"Job '{job}' has ended already ({found.state}), so there is nothing to cancel.")
+            raise Conflict(
+                f"Job '{job}' has ended already ({found.state}), so there is nothing to cancel."
+            )
         with self._database.write() as transaction:
             waiting = and_(jobs.c.id == job, jobs.c.state == "queued")
             if not self._end(transaction, found, waiting, "cancelled", by=current_act().actor):
-                transaction.execute(jobs.update().where(jobs.c.id == job).values(cancel_requested=True))
+                transaction.execute(
+                    jobs.update().where(jobs.c.id == job).values(cancel_requested=True)
+                )
                 self._events.append(transaction, JobCancelRequested(job=job, kind=found.kind))
         return self.get(job=job)
 
@@ -97,11 +108,21 @@ class Jobs:
         """Queue an ended job again, with as many attempts as it had."""
         found = self.get(job=job)
         if found.state not in ("failed", "cancelled", "set aside"):
-            raise Conflict(f"Job '{job}' is {found.state}; only a failed, cancelled or set-aside job can be retried.")
+            raise Conflict(
+                f"Job '{job}' is {found.state}; only a failed, cancelled or set-aside job can be retried."
+            )
         with self._database.write() as transaction:
-            again = {"state": "queued", "max_attempts": jobs.c.attempt + jobs.c.allowance, "due_at": self._clock.now()}
+            again = {
+                "state": "queued",
+                "max_attempts": jobs.c.attempt + jobs.c.allowance,
+                "due_at": self._clock.now(),
+            }
             again |= {"error": None, "cancel_requested": False, "ended_at": None}
-            still = (jobs.c.id == job) & (jobs.c.state == found.state) & (jobs.c.attempt == found.attempt)
+            still = (
+                (jobs.c.id == job)
+                & (jobs.c.state == found.state)
+                & (jobs.c.attempt == found.attempt)
+            )
             if transaction.execute(jobs.update().where(still).values(again)).rowcount:
                 self._events.append(transaction, JobQueued(job=job, kind=found.kind))
         return self.get(job=job)
@@ -115,7 +136,9 @@ class Jobs:
         piece = self._executor.log(found.attempt_name, offset) if found.attempt else b""
         ended = found.ended and len(piece) < LOG_PIECE_BYTES
         piece = piece if ended else whole_letters(piece)
-        return LogChunk(text=piece.decode(errors="replace"), next_offset=offset + len(piece), ended=ended)
+        return LogChunk(
+            text=piece.decode(errors="replace"), next_offset=offset + len(piece), ended=ended
+        )
 
     def lease(self, worker: str) -> Job | None:
         """Take the next due job for ``LEASE_SECONDS``: a waiting one, or one whose worker has gone silent."""
@@ -132,7 +155,13 @@ class Jobs:
             found: Job | None = _job(row)
             assert found is not None
             if found.cancel_requested:
-                self._end(transaction, found, jobs.c.id == found.id, "cancelled", error="It was cancelled.")
+                self._end(
+                    transaction,
+                    found,
+                    jobs.c.id == found.id,
+                    "cancelled",
+                    error="It was cancelled.",
+                )
                 found = None
             elif found.attempt >= found.max_attempts:
                 reason = f"Its worker died in each of {found.attempt} attempts. Read its log, then: treadle jobs retry --job {found.id}"
@@ -166,15 +195,27 @@ class Jobs:
                 return self._end(transaction, job, _held(job), "cancelled", error=error)
         if final or job.attempt >= job.max_attempts:
             with self._database.write() as transaction:
-                return self._end(transaction, job, _held(job), "set aside" if lethal else "failed", error=error)
+                return self._end(
+                    transaction, job, _held(job), "set aside" if lethal else "failed", error=error
+                )
         wait = FIRST_BACKOFF * 2 ** (job.attempt - 1)
-        again = {"state": "queued", "due_at": self._clock.now() + wait, "error": error, "worker": None}
+        again = {
+            "state": "queued",
+            "due_at": self._clock.now() + wait,
+            "error": error,
+            "worker": None,
+        }
         with self._database.write() as transaction:
             return bool(transaction.execute(jobs.update().where(_held(job)).values(again)).rowcount)
 
     def release(self, job: Job) -> None:
         """Give a job back, as when the worker is told to stop: this attempt does not count against it."""
-        again = {"state": "queued", "max_attempts": job.max_attempts + 1, "worker": None, "leased_until": None}
+        again = {
+            "state": "queued",
+            "max_attempts": job.max_attempts + 1,
+            "worker": None,
+            "leased_until": None,
+        }
         with self._database.write() as transaction:
             cancelled = _held(job) & jobs.c.cancel_requested
             if self._end(transaction, job, cancelled, "cancelled", error="It was cancelled."):
@@ -198,10 +239,19 @@ class Jobs:
         error: str | None = None,
         by: str | None = None,
     ) -> bool:
-        ending = {"state": state, "result": to_text(result), "error": error, "ended_at": self._clock.now()}
-        changed = transaction.execute(jobs.update().where(condition).values(**ending, leased_until=None))
+        ending = {
+            "state": state,
+            "result": to_text(result),
+            "error": error,
+            "ended_at": self._clock.now(),
+        }
+        changed = transaction.execute(
+            jobs.update().where(condition).values(**ending, leased_until=None)
+        )
         if changed.rowcount:
-            event = JobEnded(job=job.id, kind=job.kind, state=state, attempts=job.attempt, error=error)
+            event = JobEnded(
+                job=job.id, kind=job.kind, state=state, attempts=job.attempt, error=error
+            )
             with acting(by or job.actor, cause=job.cause):
                 self._events.append(transaction, event)
         return bool(changed.rowcount)

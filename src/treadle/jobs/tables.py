@@ -15,7 +15,9 @@ jobs = Table(
     Column("timeout_seconds", Float, nullable=False),
     Column("due_at", Instant, nullable=False),
     Column("worker", String(100)),
-    Column("leased_until", Float),  # real seconds since 1970: a lease runs out even when a manual clock stands still
+    Column(
+        "leased_until", Float
+    ),  # real seconds since 1970: a lease runs out even when a manual clock stands still
     Column("cancel_requested", Boolean, nullable=False),
     Column("result", Text),
     Column("error", Text),

@@ -14,19 +14,33 @@ log = logging.getLogger(__name__)
 
 
 class Worker:
-    """Runs up to ``slots`` jobs at once. Call ``turn`` often; it never waits.
+    """Runs up to ``slots`` jobs at once. Call ``reconcile`` often; it never waits.
 
     A job's process reports its own result, fenced by its attempt. What is left for the worker: heartbeats, timeouts,
     cancels, and processes that die without a word.
     """
 
     def __init__(
-        self, name: str, jobs: Jobs, executor: Executor, launch: Callable[[Job], Launch], *, slots: int = 2
+        self,
+        name: str,
+        jobs: Jobs,
+        executor: Executor,
+        launch: Callable[[Job], Launch],
+        *,
+        slots: int = 2,
     ) -> None:
-        self._name, self._jobs, self._executor, self._launch, self._slots = name, jobs, executor, launch, slots
-        self._running: dict[str, tuple[Job, float, float]] = {}  # attempt → job, when it started, when last kept
+        self._name, self._jobs, self._executor, self._launch, self._slots = (
+            name,
+            jobs,
+            executor,
+            launch,
+            slots,
+        )
+        self._running: dict[
+            str, tuple[Job, float, float]
+        ] = {}  # attempt → job, when it started, when last kept
 
-    def turn(self) -> int:
+    def reconcile(self) -> int:
         """Start what is due and settle what has ended. Returns how many jobs were started or settled."""
         settled = sum(self._settle(name) for name in list(self._running))
         started = 0
@@ -52,13 +66,13 @@ class Worker:
             self._jobs.release(job)
         self._running.clear()
 
-    def drain(self, *, timeout_seconds: float, turn: Callable[[], int]) -> None:
-        """Turn until nothing is left to do, calling ``turn`` whenever a job may have changed something."""
+    def drain(self, *, timeout_seconds: float, reconcile: Callable[[], int]) -> None:
+        """Turn until nothing is left to do, calling ``reconcile`` whenever a job may have changed something."""
         until = monotonic() + timeout_seconds
         while monotonic() < until:
-            moved = self.turn()
+            moved = self.reconcile()
             if moved or not self.busy:
-                moved += turn()
+                moved += reconcile()
             if not moved and not self.busy:
                 return
             if not moved:
@@ -70,10 +84,14 @@ class Worker:
         code = self._executor.poll(name)
         if code is not None:
             del self._running[name]
-            self._jobs.fail(job, _obituary(code), lethal=True)  # no effect when the process reported by itself
+            self._jobs.fail(
+                job, _obituary(code), lethal=True
+            )  # no effect when the process reported by itself
             return True
         if monotonic() - started > job.timeout_seconds:
-            return self._end(name, job, f"It ran longer than its timeout of {job.timeout_seconds:g} s.")
+            return self._end(
+                name, job, f"It ran longer than its timeout of {job.timeout_seconds:g} s."
+            )
         if monotonic() - kept > LEASE_SECONDS / 3:
             if not self._jobs.heartbeat(job):
                 return self._end(name, job, "It was cancelled, or another worker has it now.")

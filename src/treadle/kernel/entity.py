@@ -3,7 +3,16 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, dataclass_transform, get_args, get_origin
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Literal,
+    TypeVar,
+    dataclass_transform,
+    get_args,
+    get_origin,
+)
 
 import msgspec
 
@@ -13,9 +22,13 @@ T = TypeVar("T")
 LONGEST_MESSAGE = 500
 
 
-if TYPE_CHECKING:  # type checkers do not see that subclasses of a frozen struct are frozen, so they are told
+if (
+    TYPE_CHECKING
+):  # type checkers do not see that subclasses of a frozen struct are frozen, so they are told
 
-    @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
+    @dataclass_transform(
+        frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,)
+    )
     class Entity:
         """A frozen value with named, typed fields; unknown fields are refused when it is read from outside."""
 
@@ -125,7 +138,9 @@ def _type_at(kind: Any, path: str) -> Any:
         if name.startswith("["):
             kind = arguments[-1] if arguments else None
             continue
-        kind = next((a for a in arguments if isinstance(a, type) and issubclass(a, msgspec.Struct)), kind)
+        kind = next(
+            (a for a in arguments if isinstance(a, type) and issubclass(a, msgspec.Struct)), kind
+        )
         try:
             kind = {field.name: field.type for field in msgspec.structs.fields(kind)}.get(name)
         except TypeError:
@@ -137,9 +152,14 @@ def _choices(kind: Any) -> list[object]:
     """The values of a Literal, also inside a union."""
     if get_origin(kind) is Literal:
         return list(get_args(kind))
-    return [value for part in get_args(kind) if get_origin(part) is Literal for value in get_args(part)]
+    return [
+        value for part in get_args(kind) if get_origin(part) is Literal for value in get_args(part)
+    ]
 
 
 def _field_names(kind: Any) -> tuple[str, ...]:
     candidates = [kind, *getattr(kind, "__args__", ())]
-    return next((c.__struct_encode_fields__ for c in candidates if hasattr(c, "__struct_encode_fields__")), ())
+    return next(
+        (c.__struct_encode_fields__ for c in candidates if hasattr(c, "__struct_encode_fields__")),
+        (),
+    )

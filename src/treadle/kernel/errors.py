@@ -66,7 +66,9 @@ class Corrupt(TreadleError):
 
 def missing_extra(extra: str, what: str) -> Invalid:
     """The error for a heavy dependency that is not installed, naming the extra that brings it."""
-    return Invalid(f"{what} needs an extra that is not installed. Install it with: pip install 'treadle[{extra}]'")
+    return Invalid(
+        f"{what} needs an extra that is not installed. Install it with: pip install 'treadle[{extra}]'"
+    )
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -15,14 +15,23 @@ from treadle.kernel.errors import Invalid
 Role = Literal["viewer", "editor", "approver", "admin"]
 F = TypeVar("F", bound=Callable[..., Any])
 
-ROLES: tuple[Role, ...] = ("viewer", "editor", "approver", "admin")  # each may do all that those before it may
+ROLES: tuple[Role, ...] = (
+    "viewer",
+    "editor",
+    "approver",
+    "admin",
+)  # each may do all that those before it may
 
 
 class Operation:
     """What a marked method says of itself: the only place where the operation is described."""
 
     def __init__(
-        self, function: Callable[..., Any], kind: Literal["command", "query"], role: Role, everywhere: bool
+        self,
+        function: Callable[..., Any],
+        kind: Literal["command", "query"],
+        role: Role,
+        everywhere: bool,
     ) -> None:
         self.function, self.kind, self.role, self.everywhere = function, kind, role, everywhere
         self.name = function.__name__
@@ -44,7 +53,11 @@ class Operation:
     def takes_text(self, name: str) -> bool:
         """Whether a parameter is text, or text or nothing."""
         kind = typing.get_type_hints(self.function).get(name, str)
-        either = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else ()
+        either = (
+            typing.get_args(kind)
+            if typing.get_origin(kind) in (typing.Union, types.UnionType)
+            else ()
+        )
         return kind is str or (str in either and not any(map(typing.get_args, either)))
 
     def bind(self, given: dict[str, Any], *, strict: bool = True) -> dict[str, Any]:
@@ -97,5 +110,10 @@ def _parameters(function: Callable[..., Any]) -> type[msgspec.Struct]:
             fields.append((name, hints[name], parameter.default))
     name = function.__qualname__.replace(".", "_")
     return msgspec.defstruct(
-        name, fields, module=function.__module__, kw_only=True, frozen=True, forbid_unknown_fields=True
+        name,
+        fields,
+        module=function.__module__,
+        kw_only=True,
+        frozen=True,
+        forbid_unknown_fields=True,
     )

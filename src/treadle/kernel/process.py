@@ -32,7 +32,9 @@ def hold(lock: Path, *, what: str) -> IO[str]:
             if not patience:
                 file.close()
                 pid = holder(lock)
-                raise Conflict(f"{what} is in use by another process (pid {pid}). Stop that one first.") from error
+                raise Conflict(
+                    f"{what} is in use by another process (pid {pid}). Stop that one first."
+                ) from error
             time.sleep(0.01)  # somebody may only have looked who holds it
     file.truncate(0)
     file.write(str(os.getpid()))
@@ -74,7 +76,7 @@ def holder(lock: Path) -> int | None:
     return None
 
 
-class Kept:
+class SupervisedProcess:
     """A process that should be running. ``tend`` often; it starts the process when nobody holds the lock.
 
     A process that was started by somebody else (such as a supervisor that died) is adopted, not doubled. One that dies
@@ -93,7 +95,13 @@ class Kept:
     ) -> None:
         self._passed = passed  # open files that it inherits
         self._leaving = 0.0
-        self.name, self._arguments, self._lock, self._log, self._environment = name, arguments, lock, log, environment
+        self.name, self._arguments, self._lock, self._log, self._environment = (
+            name,
+            arguments,
+            lock,
+            log,
+            environment,
+        )
         self._child: subprocess.Popen[bytes] | None = None
         self._wait, self._not_before, self._started = _FIRST_WAIT, 0.0, 0.0
         self.starts = 0

@@ -43,7 +43,7 @@ class RequirementStatus(Entity):
     measured_at: datetime | None
 
 
-class Wheel(Entity):
+class ProjectStatus(Entity):
     """One project's whole wheel at a glance."""
 
     project: str

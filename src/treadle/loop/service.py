@@ -16,7 +16,7 @@ from treadle.kernel.clock import Clock
 from treadle.kernel.errors import NotFound, TreadleError
 from treadle.kernel.event import Event, acting
 from treadle.kernel.operation import query
-from treadle.loop.model import LoopDecision, Outcome, RequirementStatus, ScheduleDue, Wheel
+from treadle.loop.model import LoopDecision, Outcome, ProjectStatus, RequirementStatus, ScheduleDue
 from treadle.loop.tables import decisions, schedules
 from treadle.monitoring.model import DriftFound, ModelStale, RequirementMissed, Window
 from treadle.monitoring.service import Monitoring
@@ -74,12 +74,16 @@ class Loop:
         for record in unread:
             try:
                 decision = self._decide(record)
-            except TreadleError as error:  # one that says the same may succeed later: wait, in order
+            except (
+                TreadleError
+            ) as error:  # one that says the same may succeed later: wait, in order
                 log.warning("event %d waits: %s", record.number, error.message)
                 return 0
             with self._database.write() as transaction:
                 if decision is not None:
-                    known = (decisions.c.rule == decision.rule) & (decisions.c.event == decision.event)
+                    known = (decisions.c.rule == decision.rule) & (
+                        decisions.c.event == decision.event
+                    )
                     transaction.execute(decisions.delete().where(known))
                     row = {name: getattr(decision, name) for name in decision.__struct_fields__}
                     transaction.execute(decisions.insert().values(row))
@@ -94,7 +98,7 @@ class Loop:
             return [load(LoopDecision, row) for row in connection.execute(wanted).mappings()]
 
     @query()
-    def wheel(self, *, project: str) -> Wheel:
+    def status(self, *, project: str) -> ProjectStatus:
         """Where a project's wheel stands: every stage, every requirement, what is live, what waits for whom."""
         spec = self._scope.project(name=project).spec
         trainings = self._training.find(project=project, limit=1)
@@ -103,7 +107,7 @@ class Loop:
         main = next((e for e in endpoints if e.name == e.model), None)
         windows = self._monitoring.windows(endpoint=main.name, limit=200) if main else []
         rollouts = self._delivery.rollouts(endpoint=main.name, limit=1) if main else []
-        return Wheel(
+        return ProjectStatus(
             project=project,
             problem=spec.project.problem,
             owner=spec.project.owner,
@@ -137,7 +141,9 @@ class Loop:
             except Exception as error:
                 log.exception("rule '%s' failed on event %d", name, record.number)
                 outcome, reason = "failed", f"{type(error).__name__}: {error}"
-        return LoopDecision(rule=name, event=record.number, outcome=outcome, reason=reason, at=self._clock.now())
+        return LoopDecision(
+            rule=name, event=record.number, outcome=outcome, reason=reason, at=self._clock.now()
+        )
 
     def _retrain(self, record: EventRecord, event: Event) -> Act:
         project: str = event.project  # type: ignore[attr-defined]
@@ -170,14 +176,20 @@ class Loop:
 
     def _spent(self, project: str, cooldown: timedelta, budget: int) -> str | None:
         started = self._events.history(type="TrainingStarted", newest_first=True, limit=10_000)
-        mine = [r for r in started if r.body.get("project") == project and r.actor.startswith("loop:")]
+        mine = [
+            r for r in started if r.body.get("project") == project and r.actor.startswith("loop:")
+        ]
         now, champion = self._clock.now(), self._champion(project)
-        last = max([*(r.at for r in mine[:1]), *([champion.created_at] if champion else [])], default=None)
+        last = max(
+            [*(r.at for r in mine[:1]), *([champion.created_at] if champion else [])], default=None
+        )
         if last is not None and now - last < cooldown:
             return f"the last training of the loop or the champion was {_ago(now - last)} ago, the cooldown is {_ago(cooldown)}"
         month = [r for r in mine if now - r.at < timedelta(days=30)]
         if len(month) >= budget:
-            return f"{len(month)} trainings were started in the last 30 days, the budget is {budget}"
+            return (
+                f"{len(month)} trainings were started in the last 30 days, the budget is {budget}"
+            )
         return None
 
     def _judge(self, record: EventRecord, event: Event) -> Act:
@@ -186,12 +198,18 @@ class Loop:
             return "nothing to do", "this training is being judged already"
         champion = self._champion(event.project)
         self._evaluation.request(run=event.run, champion=champion.package if champion else None)
-        return "acted", f"had run {event.run} judged beside {champion.ref if champion else 'nobody'}"
+        return (
+            "acted",
+            f"had run {event.run} judged beside {champion.ref if champion else 'nobody'}",
+        )
 
     def _register(self, record: EventRecord, event: Event) -> Act:  # noqa: ARG002
         assert isinstance(event, VerdictGiven)
         if event.outcome != "passed":
-            return "nothing to do", f"the candidate is not registered: {event.outcome}: {event.reason}"
+            return (
+                "nothing to do",
+                f"the candidate is not registered: {event.outcome}: {event.reason}",
+            )
         version = self._registry.register(verdict=event.verdict)
         return "acted", f"registered {version.ref}"
 
@@ -199,11 +217,20 @@ class Loop:
         assert isinstance(event, VersionRegistered)
         version = self._registry.get(model=event.model, number=event.number)
         if not self._scope.project(name=version.project).spec.rollout.automatic:
-            return "nothing to do", "rollouts are not automatic here; deploy it with: treadle deploy " + version.ref
+            return (
+                "nothing to do",
+                "rollouts are not automatic here; deploy it with: treadle deploy " + version.ref,
+            )
         if self._has_caused(record, "RolloutStarted"):
             return "nothing to do", "it is being rolled out already"
-        if any(self._delivery.rollouts(endpoint=version.model, state=state, limit=1) for state in UNDER_WAY):
-            return "braked", f"another rollout is under way; {version.ref} follows when that has ended"
+        if any(
+            self._delivery.rollouts(endpoint=version.model, state=state, limit=1)
+            for state in UNDER_WAY
+        ):
+            return (
+                "braked",
+                f"another rollout is under way; {version.ref} follows when that has ended",
+            )
         rollout = self._delivery.deploy(version=version.ref)
         return "acted", f"began rollout {rollout.id} of {version.ref}"
 
@@ -211,7 +238,10 @@ class Loop:
         """The newest version that was registered while another was rolled out, if there is one."""
         model: str = event.model  # type: ignore[attr-defined]
         if event.endpoint != model or self._has_caused(record, "RolloutStarted"):  # type: ignore[attr-defined]
-            return "nothing to do", "this was not the model's own endpoint, or the next rollout has begun"
+            return (
+                "nothing to do",
+                "this was not the model's own endpoint, or the next rollout has begun",
+            )
         if not any(endpoint.name == model for endpoint in self._delivery.endpoints()):
             return "nothing to do", "the endpoint was removed"
         newest = self._registry.find(model=model, limit=1)[0]
@@ -219,7 +249,10 @@ class Loop:
         automatic = self._scope.project(name=newest.project).spec.rollout.automatic
         if not automatic or newest.number <= max(tried, default=0):
             return "nothing to do", "no version waited"
-        return "acted", f"began rollout {self._delivery.deploy(version=newest.ref).id} of {newest.ref}"
+        return (
+            "acted",
+            f"began rollout {self._delivery.deploy(version=newest.ref).id} of {newest.ref}",
+        )
 
     def _look_at_schedules(self) -> None:
         """Emit ScheduleDue for every declared schedule that has passed a moment since the last look."""
@@ -236,7 +269,9 @@ class Loop:
             return
         with self._database.write() as transaction:
             transaction.execute(schedules.delete().where(here))
-            transaction.execute(schedules.insert().values(project=project, schedule=schedule, looked_at=now))
+            transaction.execute(
+                schedules.insert().values(project=project, schedule=schedule, looked_at=now)
+            )
             if looked is not None and cron.due(schedule, looked, now):
                 self._events.append(transaction, ScheduleDue(project=project, schedule=schedule))
 
@@ -274,12 +309,18 @@ class Loop:
         waits = []
         for endpoint in self._delivery.endpoints(project=project):
             for rollout in self._delivery.rollouts(endpoint=endpoint.name, state="waiting"):
-                waits.append(f"{rollout.version} waits for an approver: treadle approve {rollout.version}")
+                waits.append(
+                    f"{rollout.version} waits for an approver: treadle approve {rollout.version}"
+                )
             for rollout in self._delivery.rollouts(endpoint=endpoint.name, state="running"):
-                waits.append(f"{rollout.version} is at step '{rollout.step}' of {endpoint.name}: {rollout.reason}")
+                waits.append(
+                    f"{rollout.version} is at step '{rollout.step}' of {endpoint.name}: {rollout.reason}"
+                )
             for rollout in self._delivery.rollouts(endpoint=endpoint.name, state="paused"):
                 resume = f"treadle rollout resume {endpoint.name}"
-                waits.append(f"{rollout.version} is paused at step '{rollout.step}' of {endpoint.name}: {resume}")
+                waits.append(
+                    f"{rollout.version} is paused at step '{rollout.step}' of {endpoint.name}: {resume}"
+                )
         for training in self._training.find(project=project, state="running"):
             waits.append(f"training {training.run} waits for its pipeline {training.pipeline}")
         return waits
@@ -287,7 +328,9 @@ class Loop:
 
 def _about(record: EventRecord, project: str) -> bool:
     """Whether an event belongs to a project, as far as it says so; models and endpoints are named like theirs by default."""
-    named = {str(record.body[key]) for key in ("project", "model", "endpoint") if key in record.body}
+    named = {
+        str(record.body[key]) for key in ("project", "model", "endpoint") if key in record.body
+    }
     return not named or project in named
 
 

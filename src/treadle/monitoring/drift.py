@@ -18,7 +18,11 @@ def compare(
     reference: dict[str, ColumnProfile], current: dict[str, ColumnProfile], *, effect: float
 ) -> list[ColumnDrift]:
     """Every column's PSI and p-value; drifted are those that Benjamini-Hochberg rejects and whose PSI reaches ``effect``."""
-    names = [name for name in reference if name in current and current[name].rows and reference[name].rows]
+    names = [
+        name
+        for name in reference
+        if name in current and current[name].rows and reference[name].rows
+    ]
     measured = [(name, *psi_test(reference[name], current[name])) for name in names]
     limit = _benjamini_hochberg([p for _, _, p in measured])
     return [
@@ -69,5 +73,7 @@ def chi2_tail(x: float, degrees: int) -> float:
 def _benjamini_hochberg(values: list[float]) -> float:
     """The largest p-value that is still rejected, or -1 when none is."""
     ordered = sorted(values)
-    passed = [p for place, p in enumerate(ordered, 1) if p <= FALSE_DISCOVERY_RATE * place / len(ordered)]
+    passed = [
+        p for place, p in enumerate(ordered, 1) if p <= FALSE_DISCOVERY_RATE * place / len(ordered)
+    ]
     return max(passed, default=-1.0)

@@ -68,18 +68,27 @@ class Monitoring:
         self._database, self._events, self._clock, self._blobs = database, events, clock, blobs
         self._scope, self._data, self._registry, self._delivery = scope, data, registry, delivery
         self._logs, self._cache = logs, cache
-        self._rotated: dict[str, date] = {}  # endpoint → the date before which nothing is left to rotate
+        self._rotated: dict[
+            str, date
+        ] = {}  # endpoint → the date before which nothing is left to rotate
         logs.restore = self._restore
 
     @query()
     def windows(self, *, endpoint: str, limit: int = 100) -> list[Window]:
         """An endpoint's windows, newest first."""
-        wanted = select(windows).where(windows.c.endpoint == endpoint).order_by(windows.c.start.desc()).limit(limit)
+        wanted = (
+            select(windows)
+            .where(windows.c.endpoint == endpoint)
+            .order_by(windows.c.start.desc())
+            .limit(limit)
+        )
         with self._database.read() as connection:
             return [_window(row) for row in connection.execute(wanted).mappings()]
 
     @query()
-    def performance(self, *, endpoint: str, since: datetime, until: datetime, metric: str = "roc_auc") -> Performance:
+    def performance(
+        self, *, endpoint: str, since: datetime, until: datetime, metric: str = "roc_auc"
+    ) -> Performance:
         """A metric over every answer an endpoint gave in a period whose label has come."""
         project = self._delivery.endpoint(name=endpoint).project
         named(metric)
@@ -99,7 +108,12 @@ class Monitoring:
     @query()
     def log_files(self, *, endpoint: str, limit: int = 100) -> list[LogFile]:
         """The days of an endpoint's inference log that are Parquet files by now, newest first. Fetch one by its digest."""
-        wanted = select(log_files).where(log_files.c.endpoint == endpoint).order_by(log_files.c.day.desc()).limit(limit)
+        wanted = (
+            select(log_files)
+            .where(log_files.c.endpoint == endpoint)
+            .order_by(log_files.c.day.desc())
+            .limit(limit)
+        )
         with self._database.read() as connection:
             return [load(LogFile, row) for row in connection.execute(wanted).mappings()]
 
@@ -116,7 +130,9 @@ class Monitoring:
     def _rotate(self, endpoint: Endpoint) -> None:
         """Make the days that are over into files: those that no server writes to, and no rollout's step looks at."""
         active = [
-            r.step_started_at for state in ACTIVE for r in self._delivery.rollouts(endpoint=endpoint.name, state=state)
+            r.step_started_at
+            for state in ACTIVE
+            for r in self._delivery.rollouts(endpoint=endpoint.name, state=state)
         ]
         before = min([self._clock.now() - GRACE, *active]).date()
         if self._rotated.get(endpoint.name) == before:
@@ -128,16 +144,25 @@ class Monitoring:
     def _keep(self, endpoint: str, day: str, file: Path, rows: int) -> None:
         """Put a day's file into the blob store, in place of one that was made of it before."""
         here = {"endpoint": endpoint, "day": day}
-        values = {**here, "digest": self._blobs.put(file), "rows": rows, "bytes": file.stat().st_size}
+        values = {
+            **here,
+            "digest": self._blobs.put(file),
+            "rows": rows,
+            "bytes": file.stat().st_size,
+        }
         with self._database.write() as transaction:
-            transaction.execute(log_files.delete().where(log_files.c.endpoint == endpoint, log_files.c.day == day))
+            transaction.execute(
+                log_files.delete().where(log_files.c.endpoint == endpoint, log_files.c.day == day)
+            )
             transaction.execute(log_files.insert().values(values))
 
     def _restore(self, endpoint: str, first: date, last: date) -> None:
         """Bring back days that are in the blob store and not on this disk."""
         between = log_files.c.day.between(first.isoformat(), last.isoformat())
         with self._database.read() as connection:
-            wanted = select(log_files.c.day, log_files.c.digest).where(log_files.c.endpoint == endpoint, between)
+            wanted = select(log_files.c.day, log_files.c.digest).where(
+                log_files.c.endpoint == endpoint, between
+            )
             kept = connection.execute(wanted).all()
         for day, digest in kept:
             file = self._logs.folder(endpoint) / f"{day}{DAY_SUFFIX}"
@@ -156,14 +181,20 @@ class Monitoring:
             done += 1
         return done
 
-    def _measure(self, endpoint: Endpoint, spec: ProjectSpec, start: datetime, end: datetime) -> None:
+    def _measure(
+        self, endpoint: Endpoint, spec: ProjectSpec, start: datetime, end: datetime
+    ) -> None:
         answers = [
-            Answers(batch) for batch in self._logs.batches(endpoint.name, start, end) if batch.facts.role != "shadow"
+            Answers(batch)
+            for batch in self._logs.batches(endpoint.name, start, end)
+            if batch.facts.role != "shadow"
         ]
         champion = self._champion(endpoint, answers)
         own = [part for part in answers if part.batch.facts.version == champion.ref]
         reference = self._reference(champion.package)
-        drift = _drift(reference, own, spec.monitoring.effect) if sum(map(len, own)) >= MIN_ROWS else []
+        drift = (
+            _drift(reference, own, spec.monitoring.effect) if sum(map(len, own)) >= MIN_ROWS else []
+        )
         micros = np.concatenate([part.micros for part in answers]) if answers else np.empty(0)
         window = Window(
             endpoint=endpoint.name,
@@ -173,14 +204,18 @@ class Monitoring:
             state="measured",
             rows=len(micros),
             errors=sum(part.failed for part in answers),
-            latency_ms_p99=round(float(np.quantile(micros, 0.99)) / 1000, 3) if len(micros) else 0.0,
+            latency_ms_p99=round(float(np.quantile(micros, 0.99)) / 1000, 3)
+            if len(micros)
+            else 0.0,
             drift=drift,
             labels=0,
             measures=[],
         )
         with self._database.write() as transaction:
             row = {name: getattr(window, name) for name in window.__struct_fields__}
-            transaction.execute(windows.insert().values({**row, "drift": to_text(drift), "measures": "[]"}))
+            transaction.execute(
+                windows.insert().values({**row, "drift": to_text(drift), "measures": "[]"})
+            )
             for event in _findings(endpoint, spec, window, champion):
                 self._events.append(transaction, event)
 
@@ -193,14 +228,20 @@ class Monitoring:
             if facts.role == "champion" and facts.version.startswith(ours):
                 versions[facts.version] += len(part)
         most = versions.most_common(1)
-        return self._registry.resolve(ref=most[0][0] if most else f"{endpoint.model}:{endpoint.champion}")
+        return self._registry.resolve(
+            ref=most[0][0] if most else f"{endpoint.model}:{endpoint.champion}"
+        )
 
     def _complete_due(self, endpoint: Endpoint, spec: ProjectSpec) -> int:
         delay = duration(spec.labelled.label_delay) if spec.labelled else timedelta()
         due = (windows.c.endpoint == endpoint.name) & (windows.c.state == "measured")
         due &= windows.c.end <= self._clock.now() - delay
         with self._database.read() as connection:
-            rows = connection.execute(select(windows).where(due).order_by(windows.c.start)).mappings().all()
+            rows = (
+                connection.execute(select(windows).where(due).order_by(windows.c.start))
+                .mappings()
+                .all()
+            )
         for row in rows:
             self._complete(endpoint, spec, _window(row))
         return len(rows)
@@ -211,23 +252,34 @@ class Monitoring:
         enough = len(labels) >= spec.monitoring.min_labels
         wanted = [r for r in spec.requirement if r.metric in METRICS] if enough else []
         truth, score = _paired(answered, labels)
-        estimates = {requirement.id: estimate(requirement.metric, truth, score) for requirement in wanted}
-        found = {name: measured for name, measured in estimates.items() if math.isfinite(measured.value)}
+        estimates = {
+            requirement.id: estimate(requirement.metric, truth, score) for requirement in wanted
+        }
+        found = {
+            name: measured for name, measured in estimates.items() if math.isfinite(measured.value)
+        }
         wanted = [requirement for requirement in wanted if requirement.id in found]
         measures = [
-            Measure(metric=r.metric, value=found[r.id].value, low=found[r.id].low, high=found[r.id].high)
+            Measure(
+                metric=r.metric, value=found[r.id].value, low=found[r.id].low, high=found[r.id].high
+            )
             for r in wanted
         ]
-        missed = [r for r in wanted if not (r.met_by(found[r.id].low) or r.met_by(found[r.id].high))]
+        missed = [
+            r for r in wanted if not (r.met_by(found[r.id].low) or r.met_by(found[r.id].high))
+        ]
         here = (windows.c.endpoint == endpoint.name) & (windows.c.start == window.start)
         with self._database.write() as transaction:
             values = {"state": "complete", "labels": len(labels), "measures": to_text(measures)}
             transaction.execute(windows.update().where(here).values(values))
             for requirement in missed:
-                self._events.append(transaction, _missed(endpoint, window, requirement, found[requirement.id].value))
+                self._events.append(
+                    transaction, _missed(endpoint, window, requirement, found[requirement.id].value)
+                )
             if window.rows >= MIN_ROWS and not labels and spec.labelled:
                 self._events.append(
-                    transaction, LabelsMissing(**_about(endpoint, window), labelled=0, rows=window.rows)
+                    transaction,
+                    LabelsMissing(**_about(endpoint, window), labelled=0, rows=window.rows),
                 )
 
     def _answered(self, endpoint: str, since: datetime, until: datetime) -> dict[str, float]:
@@ -244,12 +296,18 @@ class Monitoring:
         return from_json((folder / REFERENCE).read_bytes(), Reference)
 
 
-def _findings(endpoint: Endpoint, spec: ProjectSpec, window: Window, champion: ModelVersion) -> Iterator[Event]:
+def _findings(
+    endpoint: Endpoint, spec: ProjectSpec, window: Window, champion: ModelVersion
+) -> Iterator[Event]:
     """What a window shows as soon as it has ended."""
-    moved = sorted((column for column in window.drift if column.drifted), key=lambda column: -column.psi)
+    moved = sorted(
+        (column for column in window.drift if column.drifted), key=lambda column: -column.psi
+    )
     if moved:
         names = [column.column for column in moved]
-        yield DriftFound(**_about(endpoint, window), columns=names, strongest=names[0], psi=moved[0].psi)
+        yield DriftFound(
+            **_about(endpoint, window), columns=names, strongest=names[0], psi=moved[0].psi
+        )
     for requirement in spec.requirement:
         late = requirement.metric == "latency_ms.p99" and window.rows >= MIN_ROWS
         if late and not requirement.met_by(window.latency_ms_p99):
@@ -259,7 +317,9 @@ def _findings(endpoint: Endpoint, spec: ProjectSpec, window: Window, champion: M
         yield ModelStale(**_about(endpoint, window), age_days=round(age / timedelta(days=1), 1))
 
 
-def _missed(endpoint: Endpoint, window: Window, requirement: Requirement, value: float) -> RequirementMissed:
+def _missed(
+    endpoint: Endpoint, window: Window, requirement: Requirement, value: float
+) -> RequirementMissed:
     return RequirementMissed(
         **_about(endpoint, window),
         requirement=requirement.id,
@@ -298,13 +358,21 @@ class Answers:
         """An input (rows,), missing everywhere where the batch does not have it."""
         values = self.batch.column(name)
         if values is None or (values.dtype != object) is not numeric:
-            values = np.full(len(self.batch), np.nan if numeric else None, dtype=np.float64 if numeric else object)
+            values = np.full(
+                len(self.batch),
+                np.nan if numeric else None,
+                dtype=np.float64 if numeric else object,
+            )
         return values[self._kept]
 
     def outputs(self) -> NDArray[np.float32]:
         """Scores (rows,) that are there."""
         good = _others(len(self.batch), self.batch.facts.errors)
-        return self.batch.outputs[good] if self.batch.outputs.ndim == 1 else np.empty(0, dtype=np.float32)
+        return (
+            self.batch.outputs[good]
+            if self.batch.outputs.ndim == 1
+            else np.empty(0, dtype=np.float32)
+        )
 
     def scores(self) -> Iterator[tuple[str, float]]:
         return zip(self.batch.row_ids, self.batch.outputs.tolist(), strict=True)

@@ -65,4 +65,6 @@ def lost_in_json(value: Any, read: Any) -> float | None:
         pairs = iter(list(zip(value, read, strict=False)))
     else:
         return None
-    return next((lost for one, other in pairs if (lost := lost_in_json(one, other)) is not None), None)
+    return next(
+        (lost for one, other in pairs if (lost := lost_in_json(one, other)) is not None), None
+    )

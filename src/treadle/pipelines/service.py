@@ -20,7 +20,14 @@ from treadle.kernel.event import acting, current_act
 from treadle.kernel.ids import new_id
 from treadle.kernel.operation import command, query
 from treadle.pipelines import output
-from treadle.pipelines.model import PipelineEnded, PipelineRun, PipelineStarted, PipelineState, StepResult, StepRun
+from treadle.pipelines.model import (
+    PipelineEnded,
+    PipelineRun,
+    PipelineStarted,
+    PipelineState,
+    StepResult,
+    StepRun,
+)
 from treadle.pipelines.step import StepPlan, load_steps, parse_steps, plan, read_steps
 from treadle.pipelines.tables import pipeline_steps, pipelines, step_cache
 from treadle.ports.blobs import Blobs, digest_of
@@ -52,7 +59,13 @@ class Pipelines:
 
     @command(role="admin", everywhere=True)
     def start(
-        self, *, project: str, code: str, file: str, datasets: dict[str, str], parameters: dict[str, Any]
+        self,
+        *,
+        project: str,
+        code: str,
+        file: str,
+        datasets: dict[str, str],
+        parameters: dict[str, Any],
     ) -> PipelineRun:
         """Start a run of the steps in a file of a stored tree of code, over dataset versions; trees are given by digest.
 
@@ -102,7 +115,10 @@ class Pipelines:
     def begin(self, transaction: Connection, pipeline: PipelineRun) -> None:
         """Start a prepared run in the transaction of whoever wants it."""
         event = PipelineStarted(
-            pipeline=pipeline.id, project=pipeline.project, code=pipeline.code, datasets=pipeline.datasets
+            pipeline=pipeline.id,
+            project=pipeline.project,
+            code=pipeline.code,
+            datasets=pipeline.datasets,
         )
         number = self._events.append(transaction, event)
         self._insert(transaction, replace(pipeline, cause=number))
@@ -111,9 +127,15 @@ class Pipelines:
     def get(self, *, pipeline: str) -> PipelineRun:
         """One pipeline run with its steps."""
         with self._database.read() as connection:
-            row = connection.execute(select(pipelines).where(pipelines.c.id == pipeline)).mappings().one_or_none()
+            row = (
+                connection.execute(select(pipelines).where(pipelines.c.id == pipeline))
+                .mappings()
+                .one_or_none()
+            )
             if row is None:
-                raise NotFound(f"There is no pipeline run '{pipeline}'. List them with: treadle pipelines find")
+                raise NotFound(
+                    f"There is no pipeline run '{pipeline}'. List them with: treadle pipelines find"
+                )
             return _pipeline(connection, row)
 
     @query()
@@ -123,7 +145,9 @@ class Pipelines:
         if state:
             wanted = wanted.where(pipelines.c.state == state)
         with self._database.read() as connection:
-            return [_pipeline(connection, row) for row in connection.execute(wanted).mappings().all()]
+            return [
+                _pipeline(connection, row) for row in connection.execute(wanted).mappings().all()
+            ]
 
     @command()
     def cancel(self, *, pipeline: str) -> PipelineRun:
@@ -162,7 +186,9 @@ class Pipelines:
     def _steps_of(self, code: str, file: str) -> list[StepPlan]:
         kept = read_tree(self._blobs, code).files
         if file not in kept:
-            raise NotFound(f"There is no pipeline file '{file}' in code {code[:12]}.{did_you_mean(file, kept)}")
+            raise NotFound(
+                f"There is no pipeline file '{file}' in code {code[:12]}.{did_you_mean(file, kept)}"
+            )
         return parse_steps(self._blobs.get(kept[file].digest), file)
 
     def _arguments(self, pipeline: PipelineRun, function: Any) -> dict[str, Any]:
@@ -172,7 +198,9 @@ class Pipelines:
         arguments = {}
         for need in step_plan.needs:
             if (made := pipeline.step(need.name)) is not None and made.kind:
-                arguments[need.name] = output.load(self.fetch_output(made), made.kind, hints.get(need.name))
+                arguments[need.name] = output.load(
+                    self.fetch_output(made), made.kind, hints.get(need.name)
+                )
             elif need.name in pipeline.datasets:
                 arguments[need.name] = self._dataset(pipeline.datasets[need.name])
             elif need.name in given:
@@ -186,11 +214,15 @@ class Pipelines:
         return folder / files[0] if len(files) == 1 else folder
 
     def _advance(self, pipeline: PipelineRun) -> int:
-        changed = sum(self._settle(pipeline, step) for step in pipeline.steps if step.state == "running")
+        changed = sum(
+            self._settle(pipeline, step) for step in pipeline.steps if step.state == "running"
+        )
         pipeline = self.get(pipeline=pipeline.id) if changed else pipeline
         failed = next((step for step in pipeline.steps if step.state == "failed"), None)
         if failed:
-            return changed + self._finish(pipeline, "failed", f"Step '{failed.name}' failed: {failed.error}")
+            return changed + self._finish(
+                pipeline, "failed", f"Step '{failed.name}' failed: {failed.error}"
+            )
         done = {step.name for step in pipeline.steps if step.state == "succeeded"}
         if len(done) == len(pipeline.plan):
             return changed + self._finish(pipeline, "succeeded", None)
@@ -204,21 +236,39 @@ class Pipelines:
 
     def _start_step(self, pipeline: PipelineRun, step_plan: StepPlan) -> None:
         key = self._key(pipeline, step_plan)
-        mine = (pipeline_steps.c.pipeline == pipeline.id) & (pipeline_steps.c.name == step_plan.name)
+        mine = (pipeline_steps.c.pipeline == pipeline.id) & (
+            pipeline_steps.c.name == step_plan.name
+        )
         mine &= pipeline_steps.c.state == "waiting"
         with self._database.write() as transaction, acting(pipeline.actor, cause=pipeline.cause):
             running = (pipelines.c.id == pipeline.id) & (pipelines.c.state == "running")
             waiting = transaction.scalar(select(pipeline_steps.c.name).where(mine))
             if waiting is None or transaction.scalar(select(pipelines.c.id).where(running)) is None:
                 return  # somebody else was faster, or the run was cancelled meanwhile
-            hit = transaction.execute(select(step_cache).where(step_cache.c.key == key)).mappings().one_or_none()
+            hit = (
+                transaction.execute(select(step_cache).where(step_cache.c.key == key))
+                .mappings()
+                .one_or_none()
+            )
             if hit is not None and self._blobs.has(hit["output"]):
-                done = {"state": "succeeded", "cached": True, "output": hit["output"], "kind": hit["kind"]}
+                done = {
+                    "state": "succeeded",
+                    "cached": True,
+                    "output": hit["output"],
+                    "kind": hit["kind"],
+                }
                 transaction.execute(pipeline_steps.update().where(mine).values(**done, key=key))
                 return
-            payload, seconds = {"pipeline": pipeline.id, "step": step_plan.name}, pipeline.step_timeout_seconds
-            job = self._jobs.enqueue(transaction, kind=STEP_JOB, payload=payload, timeout_seconds=seconds)
-            transaction.execute(pipeline_steps.update().where(mine).values(state="running", job=job, key=key))
+            payload, seconds = (
+                {"pipeline": pipeline.id, "step": step_plan.name},
+                pipeline.step_timeout_seconds,
+            )
+            job = self._jobs.enqueue(
+                transaction, kind=STEP_JOB, payload=payload, timeout_seconds=seconds
+            )
+            transaction.execute(
+                pipeline_steps.update().where(mine).values(state="running", job=job, key=key)
+            )
 
     def _key(self, pipeline: PipelineRun, step_plan: StepPlan) -> str:
         """What decides a step's result: the code, the installed packages, and the content of each input."""
@@ -227,7 +277,9 @@ class Pipelines:
             made = pipeline.step(need.name)
             given = {**pipeline.parameters, **pipeline.datasets, "asof": pipeline.asof}
             inputs[need.name] = made.output if made else given.get(need.name)
-        return digest_of(to_json([pipeline.code, pipeline.file, step_plan.name, inputs, environment()]))
+        return digest_of(
+            to_json([pipeline.code, pipeline.file, step_plan.name, inputs, environment()])
+        )
 
     def _settle(self, pipeline: PipelineRun, step: StepRun) -> int:
         job = self._jobs.get(job=step.job or "")
@@ -238,23 +290,43 @@ class Pipelines:
         with self._database.write() as transaction:
             if job.state == "succeeded":
                 result = from_plain(job.result, StepResult)
-                transaction.execute(pipeline_steps.update().where(mine).values(state="succeeded", **to_plain(result)))
+                transaction.execute(
+                    pipeline_steps.update()
+                    .where(mine)
+                    .values(state="succeeded", **to_plain(result))
+                )
                 transaction.execute(step_cache.delete().where(step_cache.c.key == step.key))
-                transaction.execute(step_cache.insert().values(key=step.key, output=result.output, kind=result.kind))
+                transaction.execute(
+                    step_cache.insert().values(key=step.key, output=result.output, kind=result.kind)
+                )
             else:
                 error = f"{job.error} (job {job.id} {job.state}; see: treadle logs {job.id})"
-                transaction.execute(pipeline_steps.update().where(mine).values(state="failed", error=error))
+                transaction.execute(
+                    pipeline_steps.update().where(mine).values(state="failed", error=error)
+                )
         return 1
 
-    def _finish(self, pipeline: PipelineRun, state: PipelineState, error: str | None, by: str | None = None) -> int:
+    def _finish(
+        self, pipeline: PipelineRun, state: PipelineState, error: str | None, by: str | None = None
+    ) -> int:
         still = (pipelines.c.id == pipeline.id) & (pipelines.c.state == "running")
-        with self._database.write() as transaction, acting(by or pipeline.actor, cause=pipeline.cause):
+        with (
+            self._database.write() as transaction,
+            acting(by or pipeline.actor, cause=pipeline.cause),
+        ):
             ending = {"state": state, "error": error, "ended_at": self._clock.now()}
             if transaction.execute(pipelines.update().where(still).values(ending)).rowcount:
-                open_steps = (pipeline_steps.c.pipeline == pipeline.id) & (pipeline_steps.c.state == "running")
-                values = {"state": "failed", "error": "The pipeline run ended before this step did."}
+                open_steps = (pipeline_steps.c.pipeline == pipeline.id) & (
+                    pipeline_steps.c.state == "running"
+                )
+                values = {
+                    "state": "failed",
+                    "error": "The pipeline run ended before this step did.",
+                }
                 transaction.execute(pipeline_steps.update().where(open_steps).values(values))
-                event = PipelineEnded(pipeline=pipeline.id, project=pipeline.project, state=state, error=error)
+                event = PipelineEnded(
+                    pipeline=pipeline.id, project=pipeline.project, state=state, error=error
+                )
                 self._events.append(transaction, event)
         for step in pipeline.steps:
             if step.state == "running" and step.job and not self._jobs.get(job=step.job).ended:
@@ -262,13 +334,17 @@ class Pipelines:
         return 1
 
     def _insert(self, transaction: Connection, pipeline: PipelineRun) -> None:
-        row = {name: getattr(pipeline, name) for name in pipeline.__struct_fields__ if name != "steps"}
+        row = {
+            name: getattr(pipeline, name) for name in pipeline.__struct_fields__ if name != "steps"
+        }
         row |= {name: to_text(row[name]) for name in ("datasets", "parameters", "plan")}
         transaction.execute(pipelines.insert().values(row))
         for place, step_plan in enumerate(pipeline.plan):
             fresh = {"state": "waiting", "cached": False, "seconds": 0.0}
             transaction.execute(
-                pipeline_steps.insert().values(pipeline=pipeline.id, name=step_plan.name, place=place, **fresh)
+                pipeline_steps.insert().values(
+                    pipeline=pipeline.id, name=step_plan.name, place=place, **fresh
+                )
             )
 
 
@@ -284,7 +360,11 @@ def _hints(function: Any) -> dict[str, Any]:
     try:
         return typing.get_type_hints(function)
     except NameError:
-        return {name: kind for name, kind in function.__annotations__.items() if not isinstance(kind, str)}
+        return {
+            name: kind
+            for name, kind in function.__annotations__.items()
+            if not isinstance(kind, str)
+        }
 
 
 def _check_parameters(steps: list[StepPlan], parameters: dict[str, Any]) -> None:
@@ -294,11 +374,17 @@ def _check_parameters(steps: list[StepPlan], parameters: dict[str, Any]) -> None
         if name not in asked:
             raise Invalid(f"No step asks for the parameter '{name}'.{did_you_mean(name, asked)}")
         if isinstance(value, float) and not math.isfinite(value):
-            raise Invalid(f"Parameter '{name}' is {value}, which cannot be kept. Give a finite number.")
+            raise Invalid(
+                f"Parameter '{name}' is {value}, which cannot be kept. Give a finite number."
+            )
 
 
 def _pipeline(connection: Connection, row: Mapping[Any, Any]) -> PipelineRun:
-    wanted = select(pipeline_steps).where(pipeline_steps.c.pipeline == row["id"]).order_by(pipeline_steps.c.place)
+    wanted = (
+        select(pipeline_steps)
+        .where(pipeline_steps.c.pipeline == row["id"])
+        .order_by(pipeline_steps.c.place)
+    )
     return load(
         PipelineRun,
         row,

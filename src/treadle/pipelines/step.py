@@ -13,7 +13,10 @@ from treadle.kernel.errors import Invalid, NotFound, did_you_mean
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-BUILT_IN = ("asof", "seed")  # given to any step that asks: the moment the pipeline started, and its seed
+BUILT_IN = (
+    "asof",
+    "seed",
+)  # given to any step that asks: the moment the pipeline started, and its seed
 _MARK = "__treadle_step__"
 
 
@@ -45,7 +48,9 @@ class StepPlan(Entity):
 
 def load_steps(file: Path) -> dict[str, Callable[..., Any]]:
     """Import a pipeline file and return its steps by name. This runs the file's code: only a step's own job does it."""
-    if str(file.parent) not in sys.path:  # the steps may import the project's own modules, also while they run
+    if (
+        str(file.parent) not in sys.path
+    ):  # the steps may import the project's own modules, also while they run
         sys.path.insert(0, str(file.parent))
     spec = importlib.util.spec_from_file_location(f"treadle_project_{file.stem}", file)
     if spec is None or spec.loader is None:
@@ -61,7 +66,9 @@ def read_steps(file: Path) -> list[StepPlan]:
     try:
         return parse_steps(file.read_bytes(), str(file))
     except FileNotFoundError as error:
-        raise NotFound(f"There is no pipeline file '{file}'. Name it in treadle.toml under [pipeline] file.") from error
+        raise NotFound(
+            f"There is no pipeline file '{file}'. Name it in treadle.toml under [pipeline] file."
+        ) from error
     except OSError as error:  # a folder, no permission
         raise Invalid(f"The pipeline file '{file}' cannot be read: {error}.") from error
 
@@ -72,10 +79,18 @@ def parse_steps(content: bytes, file: str) -> list[StepPlan]:
         tree = ast.parse(content.decode("utf-8"), file)
     except SyntaxError as error:
         raise Invalid(f"{file}, line {error.lineno}: {error.msg}.") from error
-    except (ValueError, RecursionError, MemoryError) as error:  # not UTF-8, a null byte, nested without end
+    except (
+        ValueError,
+        RecursionError,
+        MemoryError,
+    ) as error:  # not UTF-8, a null byte, nested without end
         raise Invalid(f"The pipeline file '{file}' cannot be read: {error}.") from error
     functions = (node for node in tree.body if isinstance(node, ast.FunctionDef))
-    found = [StepPlan(name=f.name, needs=_needs(f.args)) for f in functions if any(map(_is_step, f.decorator_list))]
+    found = [
+        StepPlan(name=f.name, needs=_needs(f.args))
+        for f in functions
+        if any(map(_is_step, f.decorator_list))
+    ]
     if not found:
         raise Invalid(f"'{file}' has no steps. Mark its functions with @treadle.step.")
     return found
@@ -92,11 +107,15 @@ def plan(steps: list[StepPlan], *, given: set[str]) -> list[StepPlan]:
                     f"Step '{step_plan.name}' needs '{need.name}', which is no step, dataset or parameter of this "
                     f"pipeline.{did_you_mean(need.name, known)}"
                 )
-    graph = {name: [need.name for need in p.needs if need.name in plans] for name, p in plans.items()}
+    graph = {
+        name: [need.name for need in p.needs if need.name in plans] for name, p in plans.items()
+    }
     try:
         return [plans[name] for name in TopologicalSorter(graph).static_order()]
     except CycleError as error:
-        raise Invalid(f"The steps need each other in a circle: {' → '.join(error.args[1])}.") from error
+        raise Invalid(
+            f"The steps need each other in a circle: {' → '.join(error.args[1])}."
+        ) from error
 
 
 def _is_step(decorator: ast.expr) -> bool:

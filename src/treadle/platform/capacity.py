@@ -20,7 +20,7 @@ import numpy as np
 from treadle.data.profile import REFERENCE, Reference
 from treadle.kernel.entity import Entity, from_json, to_json
 from treadle.kernel.errors import Unavailable
-from treadle.platform.placing import Asked, put
+from treadle.platform.model_store import Asked, put
 from treadle.platform.wiring import Services
 from treadle.ports.runtime import SIGNATURE, Columns, Layout, Signature
 from treadle.ports.target import EndpointSpec, Variant
@@ -71,17 +71,27 @@ def plan(
         folder = Path(aside) / asked.name
         put(asked, folder / "packages" / asked.package, lambda: services().blobs)
         variants = [Variant(version=asked.version, package=asked.package)]
-        (folder / "spec.json").write_bytes(to_json(EndpointSpec(name=asked.name, generation=1, variants=variants)))
+        (folder / "spec.json").write_bytes(
+            to_json(EndpointSpec(name=asked.name, generation=1, variants=variants))
+        )
         request = request_of(
-            "/invocations", json.dumps({"inputs": [_row(folder / "packages" / asked.package)]}).encode()
+            "/invocations",
+            json.dumps({"inputs": [_row(folder / "packages" / asked.package)]}).encode(),
         )
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             listener.listen(2048)
             order = Order(folders=[str(folder)], replica=0, socket=listener.fileno())
-            command = [sys.executable, "-m", "treadle.platform.model_server", to_json(order).decode()]
+            command = [
+                sys.executable,
+                "-m",
+                "treadle.platform.model_server",
+                to_json(order).decode(),
+            ]
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            server = subprocess.Popen(command, pass_fds=[listener.fileno()], stdout=subprocess.DEVNULL)
+            server = subprocess.Popen(
+                command, pass_fds=[listener.fileno()], stdout=subprocess.DEVNULL
+            )
             try:
                 _wait(url, request, server)
                 curve = _curve(lambda rate: _offered(url, request, rate), p99_ms, told)
@@ -97,11 +107,15 @@ def plan(
         per_replica=per_replica,
         load=load,
         replicas=replicas,
-        monthly_cost=replicas * price * HOURS_A_MONTH if replicas is not None and price is not None else None,
+        monthly_cost=replicas * price * HOURS_A_MONTH
+        if replicas is not None and price is not None
+        else None,
     )
 
 
-def _curve(measure: Callable[[float], Offered], p99_ms: float, told: Callable[[str, int, int], None]) -> list[Point]:
+def _curve(
+    measure: Callable[[float], Offered], p99_ms: float, told: Callable[[str, int, int], None]
+) -> list[Point]:
     """Twice as much each time until it is too much, then the edge by halving."""
     curve: list[Point] = []
     most_steps = int(math.log2(MOST_RATE / FIRST_RATE)) + BISECTIONS
@@ -146,13 +160,20 @@ def _wait(url: str, request: bytes, server: "subprocess.Popen[bytes]") -> None:
     while time.monotonic() < until and server.poll() is None:
         with suppress(httpx.TransportError):
             answer = httpx.post(
-                f"{url}/invocations", content=body, headers={"content-type": "application/json"}, timeout=60
+                f"{url}/invocations",
+                content=body,
+                headers={"content-type": "application/json"},
+                timeout=60,
             )
             if answer.status_code == 200:
                 return
-            raise Unavailable(f"The model does not answer a row as it was trained on: {answer.text[:300]}")
+            raise Unavailable(
+                f"The model does not answer a row as it was trained on: {answer.text[:300]}"
+            )
         time.sleep(0.05)
-    raise Unavailable("The model server did not start. Try: treadle serve, with the same model, to see why.")
+    raise Unavailable(
+        "The model server did not start. Try: treadle serve, with the same model, to see why."
+    )
 
 
 def _row(package: Path) -> list[Any]:
@@ -160,9 +181,16 @@ def _row(package: Path) -> list[Any]:
     signature = from_json((package / SIGNATURE).read_bytes(), Signature)
     layout = Layout(signature.inputs)
     columns = Columns(
-        layout, np.zeros((1, len(layout.numbers)), np.float32), np.full((1, len(layout.texts)), "", object)
+        layout,
+        np.zeros((1, len(layout.numbers)), np.float32),
+        np.full((1, len(layout.texts)), "", object),
     )
     if (package / REFERENCE).exists():
-        columns = drawn(columns, from_json((package / REFERENCE).read_bytes(), Reference), 1, np.random.default_rng(0))
+        columns = drawn(
+            columns,
+            from_json((package / REFERENCE).read_bytes(), Reference),
+            1,
+            np.random.default_rng(0),
+        )
     values = {name: columns[name].tolist()[0] for name in columns}
     return [None if values[f.name] != values[f.name] else values[f.name] for f in signature.inputs]

@@ -29,7 +29,16 @@ PORT, USER, STATE, MODEL = 8080, 65532, "/var/lib/treadle", "opt/ml/model"
 BILL = "opt/treadle/sbom.cdx.json"
 _PREFIX, _PACKAGES = "usr/local", "opt/treadle/packages"
 _STANDARD = ("/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/")  # where a loader looks by itself
-_NOT_SERVED = {"test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "__pycache__"}
+_NOT_SERVED = {
+    "test",
+    "tests",
+    "idlelib",
+    "tkinter",
+    "turtledemo",
+    "ensurepip",
+    "lib2to3",
+    "__pycache__",
+}
 _NOT_PACKAGES = {"site-packages", "dist-packages"}
 _NOT_READ = (".pyi", ".h", ".a", ".c", ".cpp", ".pxd", ".pyx", ".pyc", ".exe")
 _PASSWD = f"root:x:0:0::/:/nologin\nmodel:x:{USER}:{USER}::{STATE}:/nologin\n"
@@ -43,12 +52,16 @@ class Content(NamedTuple):
     components: list[dict[str, Any]]
 
 
-def write(name: str, version: str, model: Path, to: Path, tag: str, told: Callable[[str, int, int], None]) -> Image:
+def write(
+    name: str, version: str, model: Path, to: Path, tag: str, told: Callable[[str, int, int], None]
+) -> Image:
     """Write the image of a model folder. ``version`` is what its answers are signed with, as in ``churn:3``.
 
     Raises Invalid where this machine's interpreter cannot run in a Linux container.
     """
-    if not sys.platform.startswith("linux") or "musl" in (sysconfig.get_config_var("HOST_GNU_TYPE") or ""):
+    if not sys.platform.startswith("linux") or "musl" in (
+        sysconfig.get_config_var("HOST_GNU_TYPE") or ""
+    ):
         raise Invalid(
             "An image is made of this machine's interpreter, and this machine is no Linux with glibc. Build on one."
         )
@@ -56,7 +69,10 @@ def write(name: str, version: str, model: Path, to: Path, tag: str, told: Callab
     content = _content(version, model)
     bill = _bill(name, version, content.components)
     server = Entry(BILL, to_json(bill))
-    layers = [*content.layers[:-1], Layer(content.layers[-1].what, [*content.layers[-1].entries, server])]
+    layers = [
+        *content.layers[:-1],
+        Layer(content.layers[-1].what, [*content.layers[-1].entries, server]),
+    ]
     config = ImageConfig(
         user=f"{USER}:{USER}",
         entrypoint=[f"/{_PREFIX}/bin/python3", "-m", "treadle"],
@@ -100,15 +116,35 @@ def _content(version: str, model: Path) -> Content:
     for one in others:
         files = list(_files(one))
         packages += files
-        shared |= {entry.content for entry in files if isinstance(entry.content, Path) and _is_shared(entry.content)}
+        shared |= {
+            entry.content
+            for entry in files
+            if isinstance(entry.content, Path) and _is_shared(entry.content)
+        }
     libraries |= _needed(shared)
     system += [_library(path) for path in sorted(libraries)]
-    known = {name: ours.read_text(name) for name in ("METADATA", "entry_points.txt")}  # an editable install has no more
-    told_of = [Entry(f"{_PACKAGES}/treadle.dist-info/{name}", text.encode()) for name, text in known.items() if text]
+    known = {
+        name: ours.read_text(name) for name in ("METADATA", "entry_points.txt")
+    }  # an editable install has no more
+    told_of = [
+        Entry(f"{_PACKAGES}/treadle.dist-info/{name}", text.encode())
+        for name, text in known.items()
+        if text
+    ]
     source = Path(treadle.__file__).parent
-    paths = [path for path in source.rglob("*") if path.is_file() and not _left_out(path.relative_to(source))]
-    server = [Entry(f"{_PACKAGES}/treadle/{path.relative_to(source).as_posix()}", path) for path in paths]
-    weights = [Entry(f"{MODEL}/{p.relative_to(model).as_posix()}", p) for p in model.rglob("*") if p.is_file()]
+    paths = [
+        path
+        for path in source.rglob("*")
+        if path.is_file() and not _left_out(path.relative_to(source))
+    ]
+    server = [
+        Entry(f"{_PACKAGES}/treadle/{path.relative_to(source).as_posix()}", path) for path in paths
+    ]
+    weights = [
+        Entry(f"{MODEL}/{p.relative_to(model).as_posix()}", p)
+        for p in model.rglob("*")
+        if p.is_file()
+    ]
     layers = [
         Layer(f"Python {sys.version.split()[0]} and its libraries", _compiled(system)),
         Layer(f"{len(others)} packages", _compiled(packages)),
@@ -122,9 +158,18 @@ def _content(version: str, model: Path) -> Content:
         if entry.path.startswith(("lib", "usr/lib")) and isinstance(entry.content, Path)
     ]
     components.append(
-        {"type": "application", "bom-ref": "python", "name": "CPython", "version": sys.version.split()[0]}
+        {
+            "type": "application",
+            "bom-ref": "python",
+            "name": "CPython",
+            "version": sys.version.split()[0],
+        }
     )
-    components += [_file(f"/{entry.path}", entry.content) for entry in weights if isinstance(entry.content, Path)]
+    components += [
+        _file(f"/{entry.path}", entry.content)
+        for entry in weights
+        if isinstance(entry.content, Path)
+    ]
     return Content(layers, components)
 
 
@@ -153,13 +198,20 @@ def _distributions(name: str, extras: Iterable[str]) -> Iterator[Distribution]:
         for text in found.requires or []:
             requirement = Requirement(text)
             if requirement.marker is None or requirement.marker.evaluate({"extra": wanted[1]}):
-                waiting += [(canonicalize_name(requirement.name), extra) for extra in ["", *requirement.extras]]
+                waiting += [
+                    (canonicalize_name(requirement.name), extra)
+                    for extra in ["", *requirement.extras]
+                ]
 
 
 def _files(distribution: Distribution) -> Iterator[Entry]:
     for file in distribution.files or []:
         path = Path(str(distribution.locate_file(file)))
-        if not file.parts[0].startswith("..") and path.is_file() and not _left_out(Path(*file.parts)):
+        if (
+            not file.parts[0].startswith("..")
+            and path.is_file()
+            and not _left_out(Path(*file.parts))
+        ):
             yield Entry(f"{_PACKAGES}/{file.as_posix()}", path)
 
 
@@ -204,8 +256,16 @@ def _needed(files: set[Path]) -> set[Path]:
         told = subprocess.run(["ldd", *map(str, batch)], capture_output=True, text=True).stdout
         for found in re.findall(r"(?:=>\s+|^\s+)(/\S+)\s+\(0x", told, re.MULTILINE):
             needed.add(Path(found))
-    inside = [folder for folder in {Path(p).resolve() for p in sys.path if p} if folder.name in _NOT_PACKAGES]
-    return {path for path in needed if not any(path.resolve().is_relative_to(folder) for folder in inside)}
+    inside = [
+        folder
+        for folder in {Path(p).resolve() for p in sys.path if p}
+        if folder.name in _NOT_PACKAGES
+    ]
+    return {
+        path
+        for path in needed
+        if not any(path.resolve().is_relative_to(folder) for folder in inside)
+    }
 
 
 def _library(path: Path) -> Entry:
@@ -225,7 +285,11 @@ def _compiled(entries: list[Entry]) -> list[Entry]:
                 code = compile(source, f"/{entry.path}", "exec", dont_inherit=True)
             except (SyntaxError, ValueError):  # a template, or a file for another Python
                 continue
-            head = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + importlib.util.source_hash(source)
+            head = (
+                importlib.util.MAGIC_NUMBER
+                + (1).to_bytes(4, "little")
+                + importlib.util.source_hash(source)
+            )
             folder, _, name = entry.path.rpartition("/")
             place = f"{folder}/__pycache__/{name.removesuffix('.py')}.{sys.implementation.cache_tag}.pyc"
             found.append(Entry(place, head + marshal.dumps(code)))
@@ -234,7 +298,12 @@ def _compiled(entries: list[Entry]) -> list[Entry]:
 
 def _bill(name: str, version: str, components: list[dict[str, Any]]) -> dict[str, Any]:
     """The image's bill of materials, CycloneDX 1.6: packages, the interpreter, shared libraries and the model's files."""
-    about = {"type": "container", "bom-ref": "image", "name": name, "version": version.rpartition(":")[2]}
+    about = {
+        "type": "container",
+        "bom-ref": "image",
+        "name": name,
+        "version": version.rpartition(":")[2],
+    }
     return {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
@@ -248,4 +317,9 @@ def _bill(name: str, version: str, components: list[dict[str, Any]]) -> dict[str
 
 def _file(place: str, path: Path) -> dict[str, Any]:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return {"type": "file", "bom-ref": place, "name": place, "hashes": [{"alg": "SHA-256", "content": digest}]}
+    return {
+        "type": "file",
+        "bom-ref": place,
+        "name": place,
+        "hashes": [{"alg": "SHA-256", "content": digest}],
+    }

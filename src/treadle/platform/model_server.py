@@ -19,7 +19,7 @@ from treadle.kernel import process
 from treadle.kernel.clock import Clock, ManualClock, SystemClock
 from treadle.kernel.entity import from_json, to_json
 from treadle.kernel.listening import offer, offer_file
-from treadle.platform.placing import Repository
+from treadle.platform.model_store import Repository
 from treadle.platform.runtimes import Runtimes, trusted
 from treadle.ports.target import EndpointSpec, Replica
 from treadle.serving.clouds import LAMBDA, routes_of
@@ -32,7 +32,9 @@ from treadle.serving.order import Order
 from treadle.serving.server import ModelServer, Routes
 
 LOOK_SECONDS, RETRY_SECONDS, SAY_SECONDS, WATCH_SECONDS = 0.02, 1.0, 1.0, 0.1
-HOLD_SECONDS = 30.0  # how long requests wait for a model that is being loaded before they are told so
+HOLD_SECONDS = (
+    30.0  # how long requests wait for a model that is being loaded before they are told so
+)
 DRAIN_SECONDS, BACKLOG = 9.0, 2048
 
 
@@ -139,7 +141,11 @@ async def serve(
     """
     access = LogAccess(places[0].folder / "log", os.environ.get(LOG_TOKEN, ""))
     app = ModelServer(
-        *(place.folder.name for place in places), routes=routes, callers=callers, log=access, repository=repository
+        *(place.folder.name for place in places),
+        routes=routes,
+        callers=callers,
+        log=access,
+        repository=repository,
     )
     server, stop, loop = HttpServer(app.handle), asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -170,7 +176,9 @@ async def serve(
     if events := os.environ.get(LAMBDA):
         others.append(asyncio.ensure_future(_on_lambda(app, events)))
     if repository is not None:
-        others.append(asyncio.ensure_future(_watch(repository, places[0].replica, app, following, begin)))
+        others.append(
+            asyncio.ensure_future(_watch(repository, places[0].replica, app, following, begin))
+        )
     if meanwhile is not None:
         others.append(asyncio.ensure_future(meanwhile))
     await stop.wait()
@@ -199,7 +207,9 @@ async def _watch(
 
 async def _on_lambda(app: ModelServer, events: str) -> None:
     """Answer Lambda's events once the models are there."""
-    from treadle.serving.lambdas import answer_events  # its HTTP client costs every other server's start 50 ms
+    from treadle.serving.lambdas import (
+        answer_events,
+    )  # its HTTP client costs every other server's start 50 ms
 
     while not app.ready:
         await asyncio.sleep(LOOK_SECONDS)
@@ -233,7 +243,9 @@ async def _serve(order: Order, clock: Clock) -> None:
             offer(listener, offer_file(place.folder, place.replica))
     repository = Repository(Path(order.repository), Path(order.state)) if order.repository else None
     routes = routes_of(os.environ)
-    await serve(places, listener, clock, routes=routes, callers=callers, shared=True, repository=repository)
+    await serve(
+        places, listener, clock, routes=routes, callers=callers, shared=True, repository=repository
+    )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from treadle.backends.runtime.python import ENTRY, FILES_FOLDER, MODULE, PythonM
 from treadle.data import frames
 from treadle.data.frames import plain
 from treadle.data.profile import REFERENCE, Reference
-from treadle.exchange.model_folders import Found, read
+from treadle.interop.model_folders import Found, read
 from treadle.kernel.entity import Entity, from_json, replace, to_json
 from treadle.kernel.errors import Conflict, Invalid, NotFound
 from treadle.platform.runtimes import Exporters, Runtimes
@@ -61,9 +61,13 @@ def package(
         elif found.code is not None:
             _write_code(aside, found, _wanted(rows, source))
         else:
-            Model(found.estimator, _wanted(rows, source), classes=classes).save(aside, Exporters(), Runtimes())
+            Model(found.estimator, _wanted(rows, source), classes=classes).save(
+                aside, Exporters(), Runtimes()
+            )
     signature = from_json((to / SIGNATURE).read_bytes(), Signature)
-    reference = from_json((to / REFERENCE).read_bytes(), Reference) if (to / REFERENCE).exists() else None
+    reference = (
+        from_json((to / REFERENCE).read_bytes(), Reference) if (to / REFERENCE).exists() else None
+    )
     return Packed(
         folder=str(to),
         digest=tree_digest(to),
@@ -82,7 +86,9 @@ def _rows(file: Path) -> Any:
     except Exception as error:
         if not file.is_file():
             raise NotFound(f"There is no file '{file}' to take example rows from.") from error
-        raise Invalid(f"'{file}' holds no rows that can be read: {str(error).splitlines()[0][:300]}") from error
+        raise Invalid(
+            f"'{file}' holds no rows that can be read: {str(error).splitlines()[0][:300]}"
+        ) from error
 
 
 def _wanted(rows: Any, source: str) -> Any:
@@ -93,18 +99,24 @@ def _wanted(rows: Any, source: str) -> Any:
     return rows
 
 
-def _described(graph: Path, known: Signature | None, rows: Any, classes: tuple[str, ...]) -> Signature:
+def _described(
+    graph: Path, known: Signature | None, rows: Any, classes: tuple[str, ...]
+) -> Signature:
     """A graph's signature: the names that its maker or the example gives, the output as the graph has it."""
     signature = OnnxRuntime().describe(graph)
     if known is not None and len(known.inputs) == len(signature.inputs):
         signature = replace(signature, inputs=known.inputs)
     elif rows is not None and len(rows.columns) == len(signature.inputs):
         kinds = [field.kind for field in signature.inputs]
-        named = [Field(name=str(name), kind=kind) for name, kind in zip(rows.columns, kinds, strict=True)]
+        named = [
+            Field(name=str(name), kind=kind) for name, kind in zip(rows.columns, kinds, strict=True)
+        ]
         signature = replace(signature, inputs=named)
     if classes:
         signature = replace(
-            signature, classes=list(classes), output="probability" if len(classes) == 2 else "probabilities"
+            signature,
+            classes=list(classes),
+            output="probability" if len(classes) == 2 else "probabilities",
         )
     return signature
 
@@ -136,16 +148,23 @@ def _write_code(folder: Path, found: Found, rows: Any) -> None:
     (code / ENTRY).write_text(entry)
     if files is not None:
         shutil.copytree(files, code / FILES_FOLDER)
-    kinds = {str(name): "number" if np.asarray(rows[name]).dtype.kind in "fiub" else "text" for name in rows.columns}
+    kinds = {
+        str(name): "number" if np.asarray(rows[name]).dtype.kind in "fiub" else "text"
+        for name in rows.columns
+    }
     fields: list[Any] = [Field(name=name, kind=kind) for name, kind in kinds.items()]  # type: ignore[arg-type]
     instance = made(code)
     try:
         given = np.asarray(instance.predict(rows), dtype=np.float32)
     except Exception as error:
-        raise Invalid(f"'{entry}' could not answer the example's rows: {type(error).__name__}: {error}") from error
+        raise Invalid(
+            f"'{entry}' could not answer the example's rows: {type(error).__name__}: {error}"
+        ) from error
     if len(given) != len(rows):
         raise Invalid(f"'{entry}' gave {len(given)} answers to the example's {len(rows)} rows.")
     wide = given.ndim == 2 and given.shape[1] > 1
     signature = Signature(inputs=fields, output="values" if wide else "value", runtime="python")
     (folder / SIGNATURE).write_bytes(to_json(signature))
-    _write_profile(folder, signature, PythonModel(instance, signature), rows[:: max(1, len(rows) // _ROWS)])
+    _write_profile(
+        folder, signature, PythonModel(instance, signature), rows[:: max(1, len(rows) // _ROWS)]
+    )

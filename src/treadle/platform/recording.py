@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from treadle.platform.settings import home_of, settings_for
 from treadle.recording.recorder import Recording
-from treadle.recording.shipping import Shipping, Store, Synced, is_sending, spooled
 from treadle.recording.system import Machine
+from treadle.recording.uploader import Store, Synced, Uploader, is_sending, spooled
 
 if TYPE_CHECKING:
     from treadle.platform.wiring import Services
@@ -66,7 +66,9 @@ def run(
     )
 
 
-def sync(home: Path, store: Store, told: Callable[[Synced, int], None] = lambda *_: None) -> Iterator[Synced]:
+def sync(
+    home: Path, store: Store, told: Callable[[Synced, int], None] = lambda *_: None
+) -> Iterator[Synced]:
     """Send what the spool of a home still holds, run by run; runs that a living process records are left to it.
 
     ``told`` hears, after each parcel, how far a run is and how many points wait. A run whose process died without a word was killed.
@@ -74,7 +76,7 @@ def sync(home: Path, store: Store, told: Callable[[Synced, int], None] = lambda 
     root = home / "spool"
     for name in spooled(root):
         if not is_sending(root, name):
-            yield _sync(Shipping(root, name), store, told)
+            yield _sync(Uploader(root, name), store, told)
 
 
 def recorded_now(home: Path) -> list[str]:
@@ -82,30 +84,36 @@ def recorded_now(home: Path) -> list[str]:
     return [name for name in spooled(home / "spool") if is_sending(home / "spool", name)]
 
 
-def _sync(shipping: Shipping, store: Store, told: Callable[[Synced, int], None]) -> Synced:
+def _sync(uploader: Uploader, store: Store, told: Callable[[Synced, int], None]) -> Synced:
     def state() -> Synced:
-        finished = shipping.finished
-        return Synced(run=shipping.run, points=shipping.points, finished=finished, refused=shipping.refused)
+        finished = uploader.finished
+        return Synced(
+            run=uploader.run, points=uploader.points, finished=finished, refused=uploader.refused
+        )
 
     try:
-        while shipping.turn(store):
-            told(state(), shipping.waiting)
+        while uploader.send_next(store):
+            told(state(), uploader.waiting)
         found = state()
-        if found.finished and store.tracking.get(run=shipping.run).status == "running":
-            store.tracking.change_run(run=shipping.run, status="killed")
+        if found.finished and store.tracking.get(run=uploader.run).status == "running":
+            store.tracking.change_run(run=uploader.run, status="killed")
         return found
     finally:
-        shipping.close()
+        uploader.close()
 
 
 def _services(home: str, url: str, token: str) -> "Services":
     """The services of a home or a server, opened once in this process."""
     with _opening:
         if (home, url, token) not in _opened:
-            from treadle.platform.remote import connect  # here, since they take longer to load than a run to begin
+            from treadle.platform.remote import (
+                connect,
+            )  # here, since they take longer to load than a run to begin
             from treadle.platform.wiring import Embedded
 
-            _opened[home, url, token] = connect(url, token=token or None) if url else Embedded(settings_for(Path(home)))
+            _opened[home, url, token] = (
+                connect(url, token=token or None) if url else Embedded(settings_for(Path(home)))
+            )
         return _opened[home, url, token]
 
 

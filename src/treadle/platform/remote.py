@@ -74,7 +74,9 @@ class RemoteBlobs:
     def get(self, digest: str) -> bytes:
         content = self._connection.request("GET", f"/api/blobs/{digest}").content
         if digest_of(content) != digest:
-            raise Corrupt(f"Blob {digest[:12]} from {self.url} is damaged: its content has changed.")
+            raise Corrupt(
+                f"Blob {digest[:12]} from {self.url} is damaged: its content has changed."
+            )
         return content
 
     def fetch(self, digest: str, to: Path) -> None:
@@ -84,7 +86,9 @@ class RemoteBlobs:
         aside.replace(to)
 
     def has(self, digest: str) -> bool:
-        return bool(from_json(self._connection.request("GET", f"/api/blobs/{digest}/exists").content, bool))
+        return bool(
+            from_json(self._connection.request("GET", f"/api/blobs/{digest}/exists").content, bool)
+        )
 
     def delete(self, digest: str) -> None:
         self._connection.request("DELETE", f"/api/blobs/{digest}")
@@ -126,7 +130,9 @@ def _service(kind: type[S], stage: str, connection: Connection) -> S:
 
     def method(operation: Operation) -> Any:
         def call(self: object, **arguments: Any) -> Any:  # noqa: ARG001
-            return connection.call(stage, operation, {name: to_plain(value) for name, value in arguments.items()})
+            return connection.call(
+                stage, operation, {name: to_plain(value) for name, value in arguments.items()}
+            )
 
         call.__name__, call.__doc__ = operation.name, operation.doc
         return call

@@ -18,12 +18,12 @@ import numpy.typing as npt
 from treadle.kernel.clock import monotonic
 from treadle.kernel.entity import Entity, from_json, replace, to_json
 from treadle.kernel.errors import Conflict, NotFound, Unavailable
-from treadle.platform.again import Outcome, Recipe
+from treadle.platform.replay import Outcome, Recipe
 from treadle.platform.settings import backend
 from treadle.platform.wiring import Services
 from treadle.ports.tree import copy_tree, fetch_tree, put_tree, read_tree, tree_digest
 from treadle.recording.recorder import RERUN_OF
-from treadle.recording.shipping import KEPT
+from treadle.recording.uploader import KEPT
 from treadle.tracking.environment import CODE, ENVIRONMENT, Environment, capture, source_files
 from treadle.tracking.model import Dataset, Difference, Metric
 from treadle.training.model import Training
@@ -122,7 +122,9 @@ class Rerun:
             outcome=_worst([pair.likeness for pair in pairs]),
             metrics=pairs,
             differences=[
-                one for one in compared.differences if one.of not in ("metric", "tag") and one.key != "command"
+                one
+                for one in compared.differences
+                if one.of not in ("metric", "tag") and one.key != "command"
             ],
             same=compared.same,
             environment=told,
@@ -152,11 +154,16 @@ class Rerun:
         here = capture(root=Path.cwd(), command=[])
         changed = changed_packages(self._environment, here)
         if self._where == "this" or (self._where == "auto" and not changed):
-            return sys.executable, "this one, which has the same packages" if not changed else "this one, as it is"
+            return (
+                sys.executable,
+                "this one, which has the same packages" if not changed else "this one, as it is",
+            )
         self._tell(f"building an environment of {len(self._environment.packages)} packages")
         python = _python(self._environment.python)
         if python is None:
-            self._notes.append(f"There is no Python {self._environment.python} here; this is {here.python}.")
+            self._notes.append(
+                f"There is no Python {self._environment.python} here; this is {here.python}."
+            )
         build_environment(folder, self._environment, python or sys.executable)
         self._rebuilt = self._environment.packages
         return str(
@@ -169,7 +176,9 @@ class Rerun:
         except NotFound:
             return None
 
-    def _steps(self, training: Training, folder: Path, code: Path, python: str) -> tuple[str, dict[str, str]]:
+    def _steps(
+        self, training: Training, folder: Path, code: Path, python: str
+    ) -> tuple[str, dict[str, str]]:
         """A pipeline's steps again. Returns the new run, and what each step made."""
         services = self._services
         pipeline = services.pipelines.get(pipeline=training.pipeline)
@@ -193,7 +202,13 @@ class Rerun:
         (folder / "recipe.json").write_bytes(to_json(recipe))
         kept = put_tree(services.blobs, code)  # before steps write anything there
         self._tell(f"running {', '.join(step.name for step in pipeline.plan)}")
-        command = [python, "-m", "treadle.platform.again", str(folder / "recipe.json"), str(folder / "result.json")]
+        command = [
+            python,
+            "-m",
+            "treadle.platform.replay",
+            str(folder / "recipe.json"),
+            str(folder / "result.json"),
+        ]
         self._call(command, cwd=folder, environment=self._clean({}))
         found = from_json((folder / "result.json").read_bytes(), Outcome)
         return self._recorded(found, kept), found.outputs
@@ -218,30 +233,50 @@ class Rerun:
         """What the run that stands for the steps ran in: like any other's, but of no commit."""
         blobs, tracking = self._services.blobs, self._services.tracking
         here = capture(self._environment.seed, command=self._environment.command)
-        known = replace(here, commit="", branch="", remote="", changed=False, variables=self._environment.variables)
-        content = to_json(known if self._rebuilt is None else replace(known, packages=self._rebuilt))
-        tracking.add_artifact(run=again, path=ENVIRONMENT, digest=blobs.put(content), bytes=len(content))
+        known = replace(
+            here,
+            commit="",
+            branch="",
+            remote="",
+            changed=False,
+            variables=self._environment.variables,
+        )
+        content = to_json(
+            known if self._rebuilt is None else replace(known, packages=self._rebuilt)
+        )
+        tracking.add_artifact(
+            run=again, path=ENVIRONMENT, digest=blobs.put(content), bytes=len(content)
+        )
         tracking.add_artifact(run=again, path=CODE, digest=code, bytes=read_tree(blobs, code).bytes)
 
     def _script(self, folder: Path, code: Path, python: str) -> str:
         """A script's command again, which records itself. Returns the new run."""
         found = self._environment
         if not found.command:
-            raise Conflict(f"Run '{self._run.id}' came from a console; there is no command to run again.")
+            raise Conflict(
+                f"Run '{self._run.id}' came from a console; there is no command to run again."
+            )
         for dataset in self._services.tracking.datasets(run=self._run.id):
             self._place(dataset, found.root, code)
-        moved = [argument.replace(found.root, str(code)) if found.root else argument for argument in found.command]
+        moved = [
+            argument.replace(found.root, str(code)) if found.root else argument
+            for argument in found.command
+        ]
         told = {"TREADLE_RERUN": self._run.id, "TREADLE_RERUN_IDS": str(folder / "ids")}
         where = {"TREADLE_HOME": str(folder / "home"), **self._services.address}
         self._tell(f"running {' '.join(moved)}"[:200])
-        said = self._call([python, *moved], cwd=code / found.folder, environment=self._clean(told | where))
+        said = self._call(
+            [python, *moved], cwd=code / found.folder, environment=self._clean(told | where)
+        )
         ids = (folder / "ids").read_text().split() if (folder / "ids").exists() else []
         if not ids:
             raise Conflict("The command succeeded, and recorded no run this time.")
         try:
             return self._services.tracking.get(run=ids[0]).id
         except NotFound as error:
-            raise Conflict(f"The command succeeded, and could not be recorded:\n{said.strip()}") from error
+            raise Conflict(
+                f"The command succeeded, and could not be recorded:\n{said.strip()}"
+            ) from error
 
     def _place(self, dataset: Dataset, root: str, code: Path) -> None:
         """Put a dataset where the script looks for it, or say why that cannot be."""
@@ -256,7 +291,9 @@ class Rerun:
         if not source.exists():
             self._notes.append(f"Dataset '{dataset.name}' is not at '{source}' any more.")
         elif tree_digest(source) != dataset.digest:
-            self._notes.append(f"Dataset '{dataset.name}' at '{source}' has changed since; what is there now was read.")
+            self._notes.append(
+                f"Dataset '{dataset.name}' at '{source}' has changed since; what is there now was read."
+            )
 
     def _clean(self, more: dict[str, str]) -> dict[str, str]:
         """Environment variables: the few that programs need, and those that the run had."""
@@ -265,15 +302,21 @@ class Rerun:
 
     def _call(self, command: list[str], cwd: Path, environment: dict[str, str]) -> str:
         """Run a command; gives what it said on its standard error."""
-        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
+        )
         if done.returncode != 0:
             told = (done.stderr or done.stdout).strip()[-LONGEST_OUTPUT:]
-            raise Conflict(f"Run '{self._run.id}' failed when it was run again (exit code {done.returncode}):\n{told}")
+            raise Conflict(
+                f"Run '{self._run.id}' failed when it was run again (exit code {done.returncode}):\n{told}"
+            )
         return done.stderr
 
     def _keys(self, again: str) -> list[str]:
         keys = {*self._run.metrics, *self._services.tracking.get(run=again).metrics}
-        return sorted(key for key in keys if not any(fnmatch(key, pattern) for pattern in self._ignore))
+        return sorted(
+            key for key in keys if not any(fnmatch(key, pattern) for pattern in self._ignore)
+        )
 
     def _pair(self, key: str, again: str) -> MetricPair:
         a, b = (self._values(run, key) for run in (self._run.id, again))
@@ -282,14 +325,18 @@ class Rerun:
             likeness: Likeness = "missing"
         elif np.array_equal(a, b, equal_nan=True):
             likeness = "equal"
-        elif len(a) == len(b) and np.allclose(a, b, rtol=self._tolerance, atol=self._tolerance, equal_nan=True):
+        elif len(a) == len(b) and np.allclose(
+            a, b, rtol=self._tolerance, atol=self._tolerance, equal_nan=True
+        ):
             likeness = "within tolerance"
         else:
             likeness = "different"
         return MetricPair(key=key, a=last[0], b=last[1], points=len(b), likeness=likeness)
 
     def _values(self, run: str, key: str) -> npt.NDArray[np.float64]:
-        return np.array([point.value for point in self._services.tracking.history(run=run, key=key)])
+        return np.array(
+            [point.value for point in self._services.tracking.history(run=run, key=key)]
+        )
 
 
 def changed_packages(before: Environment, now: Environment) -> list[str]:
@@ -303,15 +350,27 @@ def changed_packages(before: Environment, now: Environment) -> list[str]:
 def build_environment(folder: Path, wanted: Environment, python: str) -> None:
     """Make a virtual environment with exactly these packages, and this Treadle. Raises Unavailable when pip cannot."""
     free = {"treadle", *wanted.from_folders}
-    pins = "".join(f"{name}=={version}\n" for name, version in wanted.packages.items() if name not in free)
+    pins = "".join(
+        f"{name}=={version}\n" for name, version in wanted.packages.items() if name not in free
+    )
     _built([python, "-m", "venv", str(folder)])
     (folder / "pins.txt").write_text(pins)
-    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [
+        str(folder / "bin" / "python"),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]
     _built([*pip, "--no-deps", "--requirement", str(folder / "pins.txt")])
     (site,) = folder.glob("lib/python*/site-packages")
     (site / "treadle.pth").write_text(f"{Path(__file__).parents[2]}\n")
     for file in files("treadle") or ():  # with its metadata, by which backends are found
-        if file.parent.name.endswith(".dist-info") and file.name in ("METADATA", "entry_points.txt"):
+        if file.parent.name.endswith(".dist-info") and file.name in (
+            "METADATA",
+            "entry_points.txt",
+        ):
             (site / file.parent.name).mkdir(exist_ok=True)
             shutil.copyfile(Path(str(file.locate())), site / file.parent.name / file.name)
 

@@ -20,7 +20,7 @@ from treadle.kernel.errors import Invalid, TreadleError
 from treadle.platform import model_server
 from treadle.platform.image import write
 from treadle.platform.model_server import Place, serve
-from treadle.platform.placing import Asked, Repository, in_files, place, put
+from treadle.platform.model_store import Asked, Repository, in_files, place, put
 from treadle.platform.runtimes import Runtimes, trusted
 from treadle.platform.wiring import Services
 from treadle.ports.runtime import open_model
@@ -40,7 +40,9 @@ def find(model: str, services: Callable[[], Services]) -> Asked:
     path = Path(place if equals else model)
     if equals:
         if not re.fullmatch(f"({NAME})(:[0-9]+)?", named):
-            raise Invalid(f"'{named}' cannot name what '{place}' holds. Wanted is a name, or NAME:NUMBER.")
+            raise Invalid(
+                f"'{named}' cannot name what '{place}' holds. Wanted is a name, or NAME:NUMBER."
+            )
         return in_files(path)._replace(name=named.partition(":")[0], version=named)
     if path.suffix == ".onnx" or "/" in model or path.is_dir():
         return in_files(path)
@@ -75,13 +77,22 @@ def build(
         folder = Path(aside, "model")
         put(asked, folder, lambda: services().blobs)
         file = to or Path(f"{asked.name}-{number}.oci.tar")
-        return write(asked.name, f"{asked.name}:{number}", folder, file, tag or f"{asked.name.lower()}:{number}", told)
+        return write(
+            asked.name,
+            f"{asked.name}:{number}",
+            folder,
+            file,
+            tag or f"{asked.name.lower()}:{number}",
+            told,
+        )
 
 
 def load(image: Image, engine: str) -> None:
     """Hand an image to a container engine. Raises Invalid, with what the engine said, when it does not take it."""
     try:
-        done = subprocess.run([engine, "load", "--input", image.file], capture_output=True, text=True)
+        done = subprocess.run(
+            [engine, "load", "--input", image.file], capture_output=True, text=True
+        )
     except FileNotFoundError as error:
         raise Invalid(f"There is no '{engine}' here. The image is in {image.file}.") from error
     if done.returncode:
@@ -123,7 +134,9 @@ def run(
     kept = Repository(repository, state) if repository else None
     asked += [in_files(kept.folder / name) for name in kept.names()] if kept else []
     if not asked:
-        raise Invalid("There is no model to serve. Name some, or a --repository with model folders in it.")
+        raise Invalid(
+            "There is no model to serve. Name some, or a --repository with model folders in it."
+        )
     twins = {one.name for one in asked if [other.name for other in asked].count(one.name) > 1}
     if twins:
         raise Invalid(f"Two of the models are called '{min(twins)}'. Serve them by two servers.")
@@ -137,7 +150,15 @@ def run(
         other = follow(aliases, state, services) if aliases else None
         routes = routes_of(os.environ)
         clock = SystemClock()
-        work = serve(places, listener, clock, routes=routes, callers=checked, meanwhile=other, repository=kept)
+        work = serve(
+            places,
+            listener,
+            clock,
+            routes=routes,
+            callers=checked,
+            meanwhile=other,
+            repository=kept,
+        )
         model_server.run(work)
         return
     named, who = [str(folder) for folder in folders], str(callers) if callers else None
@@ -183,5 +204,7 @@ def _listener(host: str, port: int) -> socket.socket:
     try:
         listener.bind((host, port))
     except OSError as error:
-        raise Invalid(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --port.") from error
+        raise Invalid(
+            f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --port."
+        ) from error
     return listener

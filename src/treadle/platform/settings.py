@@ -41,7 +41,9 @@ class Settings(Entity):
 def from_environment() -> Settings:
     text = os.environ.get("TREADLE_SETTINGS")
     if not text:
-        raise Invalid("This process was started without TREADLE_SETTINGS; start it through treadle.")
+        raise Invalid(
+            "This process was started without TREADLE_SETTINGS; start it through treadle."
+        )
     return from_json(text, Settings)
 
 
@@ -57,8 +59,12 @@ def settings_for(home: Path, **given: Any) -> Settings:
     remembered = _remembered(file) if file.exists() else Settings(home=str(home))
     for port in PORTS:
         if given.get(port):
-            factory_of(port, given[port])  # what no backend handles is refused before it is remembered
-    settings = replace(remembered, home=str(home), **{name: value for name, value in given.items() if value})
+            factory_of(
+                port, given[port]
+            )  # what no backend handles is refused before it is remembered
+    settings = replace(
+        remembered, home=str(home), **{name: value for name, value in given.items() if value}
+    )
     if not file.exists() or settings != remembered:
         aside = file.with_suffix(f".{os.getpid()}")
         aside.touch(mode=0o600)  # a database's URL may hold a password
@@ -71,7 +77,9 @@ def _remembered(file: Path) -> Settings:
     try:
         return from_json(file.read_bytes(), Settings)
     except Invalid as error:
-        raise Invalid(f"{file} is damaged: {error.message} Remove it to start with the embedded backends.") from error
+        raise Invalid(
+            f"{file} is damaged: {error.message} Remove it to start with the embedded backends."
+        ) from error
 
 
 def home_of(home: Path | None) -> Path:

@@ -16,7 +16,7 @@ from types import FrameType
 
 from treadle.kernel import process
 from treadle.kernel.errors import Conflict
-from treadle.kernel.process import Kept
+from treadle.kernel.process import SupervisedProcess
 from treadle.platform.settings import Settings, backend
 
 LOOK_SECONDS, REVIVE_SECONDS = 0.05, 5.0
@@ -42,11 +42,16 @@ class Supervisor:
         self._settings, self._run = settings, settings.folder / "run"
         process.hold(self._run / LOCK, what=f"The home '{settings.home}'")
         self._address = address
-        environment = {**settings.environment(), "TREADLE_SUPERVISED": f"{address.host} {address.port}"}
+        environment = {
+            **settings.environment(),
+            "TREADLE_SUPERVISED": f"{address.host} {address.port}",
+        }
         self._environment: Callable[[], dict[str, str]] = lambda: environment
         blobs = backend("blobs", settings.blobs or f"file://{settings.folder / 'blobs'}")
         clock = {key: value for key, value in environment.items() if key == "TREADLE_CLOCK"}
-        self._target = backend("target", settings.target or "local:", blobs, settings.folder / "endpoints", clock)
+        self._target = backend(
+            "target", settings.target or "local:", blobs, settings.folder / "endpoints", clock
+        )
         self._kept = [
             self._keep("server", ["treadle.cli.server", address.host, str(address.port)]),
             self._keep("worker", ["treadle.platform.worker"]),
@@ -71,7 +76,9 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         told = False
-        while not self._stopping and (self._run / LOCK).exists():  # a home that was removed needs nobody
+        while (
+            not self._stopping and (self._run / LOCK).exists()
+        ):  # a home that was removed needs nobody
             for kept in self._kept:
                 kept.tend()
             self._target.tend()
@@ -93,8 +100,8 @@ class Supervisor:
             return False
         return True
 
-    def _keep(self, name: str, arguments: list[str]) -> Kept:
-        return Kept(
+    def _keep(self, name: str, arguments: list[str]) -> SupervisedProcess:
+        return SupervisedProcess(
             name,
             [sys.executable, "-m", *arguments],
             lock=self._run / f"{name}.lock",
@@ -123,7 +130,18 @@ def revive(settings: Settings) -> None:
     log = settings.folder / "logs" / "supervisor.log"
     with log.open("ab") as output:
         subprocess.Popen(
-            [sys.executable, "-m", "treadle", "up", "--home", settings.home, "--host", host, "--port", port],
+            [
+                sys.executable,
+                "-m",
+                "treadle",
+                "up",
+                "--home",
+                settings.home,
+                "--host",
+                host,
+                "--port",
+                port,
+            ],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

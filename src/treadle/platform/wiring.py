@@ -97,8 +97,12 @@ class Embedded(Services):
         self.database.migrate()
         self.blobs = backend("blobs", settings.blobs or f"file://{home / 'blobs'}")
         self.executor = backend("executor", settings.executor or f"forkserver://{home / 'jobs'}")
-        clock = {key: value for key, value in settings.environment().items() if key == "TREADLE_CLOCK"}
-        self.target = backend("target", settings.target or "local:", self.blobs, home / "endpoints", clock)
+        clock = {
+            key: value for key, value in settings.environment().items() if key == "TREADLE_CLOCK"
+        }
+        self.target = backend(
+            "target", settings.target or "local:", self.blobs, home / "endpoints", clock
+        )
         runtime, exporter = Runtimes(), Exporters()
         logs = InferenceLogs(home / "endpoints")
         self.events = Events(self.database, self.clock)
@@ -111,20 +115,46 @@ class Embedded(Services):
         self.logged_models = LoggedModels(self.database, self.clock)
         self.views = Views(self.database, self.clock, self.tracking)
         self.traces = Traces(self.database, self.clock)
-        self.pipelines = Pipelines(*base, self.clock, self.blobs, self.jobs, exporter, runtime, cache)
+        self.pipelines = Pipelines(
+            *base, self.clock, self.blobs, self.jobs, exporter, runtime, cache
+        )
         self.training = TrainingService(*base, self.scope, self.data, self.tracking, self.pipelines)
         self.evaluation = Evaluation(
-            *base, self.clock, self.blobs, self.jobs, self.scope, self.tracking, self.training, runtime, cache
+            *base,
+            self.clock,
+            self.blobs,
+            self.jobs,
+            self.scope,
+            self.tracking,
+            self.training,
+            runtime,
+            cache,
         )
         self.registry = Registry(*base, self.clock, self.evaluation, _key(home))
-        self.delivery = Delivery(*base, self.clock, self.scope, self.data, self.registry, self.target, logs)
-        self.registry.holders.append(self.delivery.holds)
+        self.delivery = Delivery(
+            *base, self.clock, self.scope, self.data, self.registry, self.target, logs
+        )
+        self.registry.blockers.append(self.delivery.blockers)
         self.lineage = Lineage(
-            self.database, self.blobs, self.scope, self.tracking, self.evaluation, self.registry, self.delivery.places
+            self.database,
+            self.blobs,
+            self.scope,
+            self.tracking,
+            self.evaluation,
+            self.registry,
+            self.delivery.places,
         )
         self.webhooks = Webhooks(*base, self.clock)
         self.monitoring = Monitoring(
-            *base, self.clock, self.blobs, self.scope, self.data, self.registry, self.delivery, logs, cache
+            *base,
+            self.clock,
+            self.blobs,
+            self.scope,
+            self.data,
+            self.registry,
+            self.delivery,
+            logs,
+            cache,
         )
         self.loop = Loop(
             *base,
@@ -141,8 +171,8 @@ class Embedded(Services):
     def address(self) -> dict[str, str]:
         return {"TREADLE_HOME": self.settings.home, "TREADLE_URL": ""}
 
-    def turn(self) -> int:
-        """One turn of the wheel: every stage takes the step it can take now. Returns how much moved."""
+    def reconcile(self) -> int:
+        """Let every stage take the step that it can take now. Returns how many things changed state."""
         reconcilers = (
             self.tracking,
             self.pipelines,
@@ -153,7 +183,9 @@ class Embedded(Services):
             self.webhooks,
         )
         with acting("treadle"):
-            return sum(_shielded(stage.reconcile) for stage in reconcilers) + _shielded(self.loop.react)
+            return sum(_shielded(stage.reconcile) for stage in reconcilers) + _shielded(
+                self.loop.react
+            )
 
     def worker(self, name: str, *, slots: int = 2) -> Worker:
         return Worker(name, self.jobs, self.executor, self._launch, slots=slots)
@@ -185,7 +217,9 @@ class Embedded(Services):
 
     def _launch(self, job: Job) -> Launch:
         arguments = [sys.executable, "-m", "treadle.platform.job", job.id, str(job.attempt)]
-        return Launch(name=job.attempt_name, arguments=arguments, environment=self.settings.environment())
+        return Launch(
+            name=job.attempt_name, arguments=arguments, environment=self.settings.environment()
+        )
 
 
 def _shielded(step: Callable[[], int]) -> int:
@@ -219,6 +253,9 @@ def _key(home: Path) -> bytes:
 
 def _reason(error: Exception) -> str:
     """What went wrong in a job, in a sentence; a library that an extra brings is named with its extra."""
-    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in TRAINED_WITH:
+    if (
+        isinstance(error, ModuleNotFoundError)
+        and (error.name or "").partition(".")[0] in TRAINED_WITH
+    ):
         return missing_extra("train", f"'{error.name}'").message
     return str(error) if isinstance(error, TreadleError) else f"{type(error).__name__}: {error}"

@@ -17,7 +17,9 @@ log = logging.getLogger("treadle.worker")
 
 
 def main() -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
     logging.getLogger("alembic").setLevel(logging.WARNING)
     settings = from_environment()
     process.hold(settings.folder / "run" / "worker.lock", what=f"The worker of '{settings.home}'")
@@ -34,11 +36,15 @@ def main() -> int:
     lock = settings.folder / "run" / "worker.lock"
     while not stopping and lock.exists():  # a home that was removed needs no worker
         try:
-            moved = worker.turn()
-            if moved or time.monotonic() >= look_at:  # while jobs run, the wheel is looked at only now and then
-                moved += platform.turn()
+            moved = worker.reconcile()
+            if (
+                moved or time.monotonic() >= look_at
+            ):  # while jobs run, the wheel is looked at only now and then
+                moved += platform.reconcile()
                 look_at = time.monotonic() + IDLE_SECONDS
-        except TreadleError as error:  # the database or the disk is away for a moment: the next turn tries again
+        except (
+            TreadleError
+        ) as error:  # the database or the disk is away for a moment: the next turn tries again
             log.warning("%s", error.message)
             moved = 0
             time.sleep(1)

@@ -55,4 +55,6 @@ class Database(Protocol):
 
 def load(kind: type[E], row: Mapping[Any, Any], **decoded: object) -> E:
     """Build an entity from a row's columns of the same names; ``decoded`` replaces those stored in another form."""
-    return kind(**{name: decoded[name] if name in decoded else row[name] for name in kind.__struct_fields__})
+    return kind(
+        **{name: decoded[name] if name in decoded else row[name] for name in kind.__struct_fields__}
+    )

@@ -25,7 +25,9 @@ class Layout:
     def __init__(self, fields: Sequence[Field]) -> None:
         self.numbers = [field.name for field in fields if field.kind == "number"]
         self.texts = [field.name for field in fields if field.kind == "text"]
-        self.places = {name: place for names in (self.numbers, self.texts) for place, name in enumerate(names)}
+        self.places = {
+            name: place for names in (self.numbers, self.texts) for place, name in enumerate(names)
+        }
 
 
 class Columns(Mapping[str, NDArray[Any]]):

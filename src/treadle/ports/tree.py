@@ -34,11 +34,17 @@ def put_tree(blobs: Blobs, source: Path, *, pattern: str = "**/*") -> str:
     Left out are hidden files and folders (``.treadle``, ``.venv``, ``.git``) and ``__pycache__``.
     """
     if not source.exists():
-        raise NotFound(f"There is no file or folder at '{source}'. Check the path, or create it first.")
+        raise NotFound(
+            f"There is no file or folder at '{source}'. Check the path, or create it first."
+        )
     root = source.parent if source.is_file() else source
     if source.name.startswith("."):
         raise Invalid(f"'{source}' is hidden, and hidden files are not stored. Rename it.")
-    paths = [source] if source.is_file() else sorted(path for path in source.glob(pattern) if _counts(path, root))
+    paths = (
+        [source]
+        if source.is_file()
+        else sorted(path for path in source.glob(pattern) if _counts(path, root))
+    )
     return put_files(blobs, {path.relative_to(root).as_posix(): path for path in paths})
 
 
@@ -56,7 +62,9 @@ class _Digests:
 
 def _counts(path: Path, root: Path) -> bool:
     parts = path.relative_to(root).parts
-    return path.is_file() and not any(part.startswith(".") or part == "__pycache__" for part in parts)
+    return path.is_file() and not any(
+        part.startswith(".") or part == "__pycache__" for part in parts
+    )
 
 
 def put_files(blobs: Blobs, files: dict[str, Path | bytes]) -> str:
@@ -117,5 +125,7 @@ def made_whole(folder: Path) -> Iterator[Path]:
 def _inside(name: str) -> PurePosixPath:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
-        raise Corrupt(f"A stored folder names the file '{name}', which would leave the folder; it was not written.")
+        raise Corrupt(
+            f"A stored folder names the file '{name}', which would leave the folder; it was not written."
+        )
     return path

@@ -35,12 +35,16 @@ def image(value: Any, suffix: str) -> bytes:
         from PIL import Image
     except ImportError as error:
         raise missing_extra("media", "Keeping images") from error
-    picture = value if isinstance(value, Image.Image) else Image.fromarray(_pixels(np.asarray(value)))
+    picture = (
+        value if isinstance(value, Image.Image) else Image.fromarray(_pixels(np.asarray(value)))
+    )
     buffer = io.BytesIO()
     try:
         picture.save(buffer, format=Image.registered_extensions().get(suffix or ".png", suffix))
     except (KeyError, OSError) as error:
-        raise Invalid(f"An image cannot be kept as '{suffix}': {error}. Use .png or .jpg.") from error
+        raise Invalid(
+            f"An image cannot be kept as '{suffix}': {error}. Use .png or .jpg."
+        ) from error
     return buffer.getvalue()
 
 
@@ -73,7 +77,9 @@ def table(value: Any, suffix: str) -> bytes:
         if suffix == ".parquet":
             return file.read_bytes()
         relation = duckdb.read_parquet(str(file))
-        return to_json({"columns": relation.columns, "data": [list(row) for row in relation.fetchall()]})
+        return to_json(
+            {"columns": relation.columns, "data": [list(row) for row in relation.fetchall()]}
+        )
 
 
 def _pixels(values: Any) -> Any:
@@ -85,7 +91,9 @@ def _pixels(values: Any) -> Any:
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[:, :, 0]
     if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] not in (3, 4)):
-        raise Invalid(f"An image has pixels of (height, width) or (height, width, 1, 3 or 4), not {values.shape}.")
+        raise Invalid(
+            f"An image has pixels of (height, width) or (height, width, 1, 3 or 4), not {values.shape}."
+        )
     return values
 
 
@@ -96,7 +104,9 @@ def _rows(value: Any) -> tuple[list[str], list[list[Any]]]:
     if isinstance(value, list) and all(isinstance(row, dict) for row in value):
         columns = list({key: None for row in value for key in row})
         return columns, [[row.get(column) for column in columns] for row in value]
-    raise Invalid(f"A {type(value).__name__} is no table. Give a frame, a list of dicts or a dict of lists.")
+    raise Invalid(
+        f"A {type(value).__name__} is no table. Give a frame, a list of dicts or a dict of lists."
+    )
 
 
 def _relation(value: Any, folder: Path) -> Any:

@@ -29,7 +29,6 @@ from treadle.kernel.event import acting
 from treadle.kernel.ids import new_id
 from treadle.ports.tree import tree_digest
 from treadle.recording import media
-from treadle.recording.shipping import Shipping, Store
 from treadle.recording.spool import (
     RECORDS,
     WHOLE,
@@ -44,6 +43,7 @@ from treadle.recording.spool import (
     pack_whole,
 )
 from treadle.recording.system import Machine
+from treadle.recording.uploader import Store, Uploader
 from treadle.tracking import environment
 from treadle.tracking.model import Dataset, Status, check_text
 from treadle.tracking.segments import Points, pack_arrays
@@ -85,23 +85,36 @@ class Recording:
     ) -> None:
         self.id = id or new_id("run")
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", self.id):
-            raise Invalid(f"'{self.id[:80]}' is no id of a run: it has 1 to 64 letters, digits, '-' and '_'.")
+            raise Invalid(
+                f"'{self.id[:80]}' is no id of a run: it has 1 to 64 letters, digits, '-' and '_'."
+            )
         self.experiment, self.name = experiment, name or self.id
         self._spool, self._open_store = spool, open_store
         self._folder = f"{self.id}.{token_hex(4)}"
         self._begin_here(Writer(spool / self._folder))
         self._owner, self._user, self._moved = self._pid, _person(), monotonic()
-        self._shipping = Shipping(spool, self._folder)
-        begin = Begin(experiment=experiment, project=project, name=name, user=self._user, started_at=datetime.now(UTC))
+        self._uploader = Uploader(spool, self._folder)
+        begin = Begin(
+            experiment=experiment,
+            project=project,
+            name=name,
+            user=self._user,
+            started_at=datetime.now(UTC),
+        )
         self._mine().add(Line(begin=begin))
         self.log_params({**(params or {}), **({"seed": seed} if seed is not None else {})})
         self.set_tags({**(tags or {}), **({NOTE: notes} if notes else {}), **_rerun(self.id)})
         if code:
             self._tell_environment(seed)
-        self._wake, self._sending = threading.Event(), threading.Thread(target=self._send, daemon=True)
+        self._wake, self._sending = (
+            threading.Event(),
+            threading.Thread(target=self._send, daemon=True),
+        )
         self._sending.start()
         if machine is not None:
-            threading.Thread(target=self._sample, args=(machine, sample_seconds), daemon=True).start()
+            threading.Thread(
+                target=self._sample, args=(machine, sample_seconds), daemon=True
+            ).start()
         _living.add(self)
 
     def _begin_here(self, writer: Writer | None) -> None:
@@ -136,11 +149,15 @@ class Recording:
         for key, value in metrics.items():
             place = next(places)
             try:
-                pack_whole(pages[place >> 16], (place & _MASK) << 5, step, at, value, keys[key], WHOLE)
+                pack_whole(
+                    pages[place >> 16], (place & _MASK) << 5, step, at, value, keys[key], WHOLE
+                )
             except (KeyError, IndexError, TypeError, struct.error):
                 self._record(places, place, key, value, step, at)
 
-    def log_series(self, key: str, values: Any, *, steps: Any = None, at: Sequence[datetime] | None = None) -> None:
+    def log_series(
+        self, key: str, values: Any, *, steps: Any = None, at: Sequence[datetime] | None = None
+    ) -> None:
         """Add many points of one metric at once: arrays of (points,). Steps count on from 0 if none are given."""
         column = np.asarray(values, np.float64).reshape(-1)
         count_ = len(column)
@@ -150,15 +167,23 @@ class Recording:
             steps = np.arange(first, first + count_)
         numbers = np.asarray(steps).reshape(-1)
         if len(numbers) != count_ or (at is not None and len(at) != count_):
-            raise Invalid(f"Metric '{key}': {count_} values need as many steps and times, not {len(numbers)}.")
+            raise Invalid(
+                f"Metric '{key}': {count_} values need as many steps and times, not {len(numbers)}."
+            )
         now = time_ns() // 1000
-        times = np.full(count_, now) if at is None else np.array([to_micros(moment) for moment in at], np.int64)
+        times = (
+            np.full(count_, now)
+            if at is None
+            else np.array([to_micros(moment) for moment in at], np.int64)
+        )
         whole, rest = _split(key, numbers)
         writer = self._mine()
         writer.number(key)
         for start in range(0, count_, PIECE):
             part = slice(start, start + PIECE)
-            piece = Points(whole[part], None if rest is None else rest[part], times[part], column[part])
+            piece = Points(
+                whole[part], None if rest is None else rest[part], times[part], column[part]
+            )
             writer.add(Line(series=KeptSeries(key=key, piece=writer.piece(pack_arrays(piece)))))
 
     def log_params(self, params: Mapping[str, Any]) -> None:
@@ -191,7 +216,11 @@ class Recording:
         source = Path(source)
         if not source.exists():
             raise NotFound(f"There is no file or folder at '{source}'.")
-        files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
+        files = (
+            [source]
+            if source.is_file()
+            else sorted(path for path in source.rglob("*") if path.is_file())
+        )
         for file in files:
             inside = source.name if source.is_file() else file.relative_to(source).as_posix()
             self._attach(f"{to.strip('/')}/{inside}" if to.strip("/") else inside, file)
@@ -220,19 +249,31 @@ class Recording:
         """Attach a frame, a list of dicts or a dict of lists as ``.parquet`` or ``.json``."""
         self._attach(path, media.table(table, Path(path).suffix))
 
-    def use_data(self, source: str | Path, *, name: str = "", context: str = "training", keep: bool = True) -> str:
+    def use_data(
+        self, source: str | Path, *, name: str = "", context: str = "training", keep: bool = True
+    ) -> str:
         """Note that this run reads a file or folder, by its content. Returns the content's digest.
 
         The content is kept beside the run, unless ``keep`` is off, so that the run can be repeated when the file has changed.
         """
         path = Path(source).resolve()
         digest = tree_digest(path)
-        told = Dataset(name=name or path.stem, digest=digest, source_type="local", source=str(path), context=context)
+        told = Dataset(
+            name=name or path.stem,
+            digest=digest,
+            source_type="local",
+            source=str(path),
+            context=context,
+        )
         self._mine().add(Line(data=UsedData(dataset=told, source=str(path) if keep else "")))
         return digest
 
     def child(
-        self, name: str = "", *, params: Mapping[str, Any] | None = None, tags: Mapping[str, str] | None = None
+        self,
+        name: str = "",
+        *,
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> "Recording":
         """Begin a run inside this one, such as one trial of a search. End it like any other."""
         return Recording(
@@ -261,7 +302,10 @@ class Recording:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if error is not None:
             told = "".join(traceback.format_exception(kind, error, trace))
@@ -274,7 +318,9 @@ class Recording:
         """In a process that was spawned, the run can be logged to; its sender stays where it began."""
         return joined, (self.id, self.experiment, str(self._spool), self._folder)
 
-    def _record(self, places: "count[int]", place: int, key: str, value: Any, step: Any, at: int) -> None:
+    def _record(
+        self, places: "count[int]", place: int, key: str, value: Any, step: Any, at: int
+    ) -> None:
         """Write one point on the slow path: a new key, a new page, a step with a fraction, another process, or something wrong."""
         writer = self._mine()
         if writer.places is not places:  # the place was another process's
@@ -342,15 +388,20 @@ class Recording:
                 over = self._wake.wait(pause)
                 try:
                     store = self._open_store()
-                    while self._shipping.turn(store):
+                    while self._uploader.send_next(store):
                         self._moved = monotonic()
                     pause = EVERY_SECONDS
                 except Exception as error:  # whatever it is, training goes on, and the spool stays
                     pause = min(pause * 2, SLOWEST_SECONDS)
                     if not warned:
-                        log.warning("Run %s is kept in '%s' and will be sent later: %s", self.id, self._spool, error)
+                        log.warning(
+                            "Run %s is kept in '%s' and will be sent later: %s",
+                            self.id,
+                            self._spool,
+                            error,
+                        )
                     warned = True
-        self._shipping.close()
+        self._uploader.close()
 
     def _await(self) -> None:
         """Wait for the sending thread while it gets on."""
@@ -358,7 +409,7 @@ class Recording:
         while self._sending.is_alive() and monotonic() - self._moved < PATIENCE_SECONDS:
             self._sending.join(0.05)
         if (self._spool / self._folder).exists():
-            refused = "".join(f"\n  refused: {reason}" for reason in self._shipping.refused)
+            refused = "".join(f"\n  refused: {reason}" for reason in self._uploader.refused)
             print(
                 f"treadle: run {self.id} is not delivered completely. What is left waits in '{self._spool}'; "
                 f"send it with: treadle sync{refused}",
@@ -383,7 +434,9 @@ def _flat(params: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, An
             yield f"{before}{key}", value
 
 
-def _split(key: str, steps: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64] | None]:
+def _split(
+    key: str, steps: npt.NDArray[Any]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64] | None]:
     """Steps as whole parts and fractions."""
     if steps.dtype.kind in "iu" and (not len(steps) or int(steps.max()) < 2**63):
         return steps.astype(np.int64), None
@@ -396,7 +449,9 @@ def _split(key: str, steps: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], np
 def _source_tags(found: environment.Environment) -> dict[str, str]:
     """Where a run came from, under the names that MLflow clients look for."""
     tags = {
-        "mlflow.source.name": " ".join(found.command[:2] if found.command[:1] == ["-m"] else found.command[:1]),
+        "mlflow.source.name": " ".join(
+            found.command[:2] if found.command[:1] == ["-m"] else found.command[:1]
+        ),
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": found.commit,
         "mlflow.source.git.branch": found.branch,

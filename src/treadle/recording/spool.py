@@ -38,7 +38,9 @@ _LIVE_PAGES = 16
 """Files of points that stay mapped; a thread that sleeps in the middle of a record for longer than that writes it again."""
 WHOLE, BROKEN, VOID = 1, 2, 3
 """What a record's last field says: its step is an integer, or a fraction, or the record is none. 0 is not written yet."""
-_RECORD = np.dtype([("step", "<i8"), ("at", "<i8"), ("value", "<f8"), ("key", "<u4"), ("kind", "<u4")])
+_RECORD = np.dtype(
+    [("step", "<i8"), ("at", "<i8"), ("value", "<f8"), ("key", "<u4"), ("kind", "<u4")]
+)
 pack_whole = struct.Struct("<qqdII").pack_into
 _pack_broken = struct.Struct("<dqdII").pack_into
 
@@ -147,7 +149,9 @@ class Writer:
                 _pack_broken(page, offset, float(step), at, value, number, BROKEN)
         except (struct.error, TypeError, ValueError, OverflowError, Invalid) as error:
             pack_whole(page, offset, 0, 0, 0.0, 0, VOID)
-            raise Invalid(f"Metric '{key}' was not logged: {value!r} at step {step!r} is no point. {error}") from error
+            raise Invalid(
+                f"Metric '{key}' was not logged: {value!r} at step {step!r} is no point. {error}"
+            ) from error
 
     def copy(self, source: Path | bytes) -> str:
         """Keep a copy of a file or of bytes. Returns its name in ``files/``."""
@@ -185,7 +189,11 @@ class Writer:
                         self.pages[-_LIVE_PAGES - 1] = None
             except OSError as error:
                 if not self.lost:
-                    log.warning("Points of run %s are lost, for they cannot be kept: %s", self.folder.name, error)
+                    log.warning(
+                        "Points of run %s are lost, for they cannot be kept: %s",
+                        self.folder.name,
+                        error,
+                    )
                 return None
             page: mmap.mmap | None = self.pages[number]
             return page
@@ -193,7 +201,9 @@ class Writer:
 
 def _mapped(file: Path) -> mmap.mmap:
     with file.open("w+b") as handle:
-        handle.write(bytes(RECORDS * _SIZE))  # written, so that a full disk is an error here and no signal later
+        handle.write(
+            bytes(RECORDS * _SIZE)
+        )  # written, so that a full disk is an error here and no signal later
         handle.flush()
         return mmap.mmap(handle.fileno(), RECORDS * _SIZE)
 
@@ -286,7 +296,11 @@ class Outbox:
         for end, line in self._lines:
             if bytes_ > LARGEST_PARCEL or (line.end and (more or not over)):
                 break
-            bytes_ += (self.folder / "series" / line.series.piece).stat().st_size if line.series else end - facts
+            bytes_ += (
+                (self.folder / "series" / line.series.piece).stat().st_size
+                if line.series
+                else end - facts
+            )
             facts = end
         found = Extent(facts=facts, records=records)
         return None if found == until else found
@@ -301,7 +315,11 @@ class Outbox:
         written = np.flatnonzero(kinds)
         if over:
             following = self.folder / f"points-{page + 1}"
-            return (page + 1) * RECORDS if following.exists() else start + (int(written[-1]) + 1 if len(written) else 0)
+            return (
+                (page + 1) * RECORDS
+                if following.exists()
+                else start + (int(written[-1]) + 1 if len(written) else 0)
+            )
         return start + (len(kinds) if len(written) == len(kinds) else int(np.argmin(kinds != 0)))
 
     def _records(self, page: int) -> npt.NDArray[Any]:

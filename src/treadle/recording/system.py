@@ -19,7 +19,11 @@ class Machine:
         self._network = psutil.net_io_counters()
 
     def read(self) -> dict[str, float]:
-        memory, disk, network = psutil.virtual_memory(), psutil.disk_usage("."), psutil.net_io_counters()
+        memory, disk, network = (
+            psutil.virtual_memory(),
+            psutil.disk_usage("."),
+            psutil.net_io_counters(),
+        )
         figures = {
             "cpu_utilization_percentage": psutil.cpu_percent(),
             "system_memory_usage_megabytes": memory.used / _MEGA,
@@ -30,8 +34,12 @@ class Machine:
             "disk_available_megabytes": disk.free / _MEGA,
         }
         if network and self._network:
-            figures["network_receive_megabytes"] = (network.bytes_recv - self._network.bytes_recv) / _MEGA
-            figures["network_transmit_megabytes"] = (network.bytes_sent - self._network.bytes_sent) / _MEGA
+            figures["network_receive_megabytes"] = (
+                network.bytes_recv - self._network.bytes_recv
+            ) / _MEGA
+            figures["network_transmit_megabytes"] = (
+                network.bytes_sent - self._network.bytes_sent
+            ) / _MEGA
         for gauge in self._gauges:
             figures |= gauge()
         return {PREFIX + name: value for name, value in figures.items()}

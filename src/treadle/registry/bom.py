@@ -24,11 +24,17 @@ def cyclonedx(facts: Facts) -> dict[str, Any]:
         "version": 1,
         "metadata": {
             "timestamp": facts.version.created_at.isoformat().replace("+00:00", "Z"),
-            "tools": {"components": [{"type": "application", "name": "treadle", "version": version_of("treadle")}]},
+            "tools": {
+                "components": [
+                    {"type": "application", "name": "treadle", "version": version_of("treadle")}
+                ]
+            },
             "component": model,
         },
         "components": [*data, *packages],
-        "dependencies": [{"ref": model["bom-ref"], "dependsOn": [one["bom-ref"] for one in [*data, *packages]]}],
+        "dependencies": [
+            {"ref": model["bom-ref"], "dependsOn": [one["bom-ref"] for one in [*data, *packages]]}
+        ],
     }
 
 
@@ -39,7 +45,8 @@ def _model(facts: Facts) -> dict[str, Any]:
         "task": facts.task,
         "datasets": [{"ref": _data_ref(one)} for one in facts.data],
         "inputs": [
-            {"format": f"{field.name}: {field.kind}"} for field in (facts.signature.inputs if facts.signature else [])
+            {"format": f"{field.name}: {field.kind}"}
+            for field in (facts.signature.inputs if facts.signature else [])
         ],
         "outputs": [{"format": facts.signature.output}] if facts.signature else [],
     }
@@ -55,7 +62,9 @@ def _model(facts: Facts) -> dict[str, Any]:
             "name": version.model,
             "version": str(version.number),
             "description": facts.description or (about.problem if about else ""),
-            "hashes": [{"alg": "BLAKE3", "content": version.package}] if _DIGEST.fullmatch(version.package) else [],
+            "hashes": [{"alg": "BLAKE3", "content": version.package}]
+            if _DIGEST.fullmatch(version.package)
+            else [],
             "modelCard": _known(
                 {
                     "modelParameters": _known(parameters),
@@ -81,9 +90,16 @@ def _metrics(facts: Facts) -> list[dict[str, Any]]:
     for finding in facts.verdict.findings if facts.verdict else []:
         if finding.value is None or finding.check in NO_METRICS:
             continue
-        one: dict[str, Any] = {"type": finding.metric, "value": f"{finding.value:.6g}", "slice": finding.check}
+        one: dict[str, Any] = {
+            "type": finding.metric,
+            "value": f"{finding.value:.6g}",
+            "slice": finding.check,
+        }
         if finding.low is not None and finding.high is not None:
-            one["confidenceInterval"] = {"lowerBound": f"{finding.low:.6g}", "upperBound": f"{finding.high:.6g}"}
+            one["confidenceInterval"] = {
+                "lowerBound": f"{finding.low:.6g}",
+                "upperBound": f"{finding.high:.6g}",
+            }
         found.append(one)
     return found
 

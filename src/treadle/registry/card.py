@@ -27,13 +27,26 @@ def markdown(facts: Facts) -> str:
 def front_matter(facts: Facts) -> dict[str, Any]:
     """What a hub indexes a model by."""
     version, verdict = facts.version, facts.verdict
-    measured = [f for f in verdict.findings if f.value is not None and f.check not in NO_METRICS] if verdict else []
+    measured = (
+        [f for f in verdict.findings if f.value is not None and f.check not in NO_METRICS]
+        if verdict
+        else []
+    )
     task = f"tabular-{facts.task}" if facts.task else "other"
     results = [
         {
             "task": {"type": task},
-            "dataset": {"name": facts.data[0].name if facts.data else "held-out rows", "type": "tabular"},
-            "metrics": [{"type": finding.metric, "value": finding.value, "name": finding.says or finding.metric}],
+            "dataset": {
+                "name": facts.data[0].name if facts.data else "held-out rows",
+                "type": "tabular",
+            },
+            "metrics": [
+                {
+                    "type": finding.metric,
+                    "value": finding.value,
+                    "name": finding.says or finding.metric,
+                }
+            ],
         }
         for finding in measured
     ]
@@ -56,22 +69,45 @@ def _rows(facts: Facts) -> dict[str, list[tuple[str, ...]]]:
         ("Version", facts.version.ref),
         ("Aliases", ", ".join(facts.version.aliases)),
         ("Live on", ", ".join(facts.endpoints)),
-        ("Registered", f"{facts.version.created_at:%Y-%m-%d %H:%M} UTC by {facts.version.created_by or 'unknown'}"),
+        (
+            "Registered",
+            f"{facts.version.created_at:%Y-%m-%d %H:%M} UTC by {facts.version.created_by or 'unknown'}",
+        ),
         ("Package", facts.version.package or facts.version.source),
         ("Run", facts.version.run),
         ("Code", facts.code or ""),
-        ("Commit", (environment.commit + (" with changes" if environment.changed else "")) if environment else ""),
+        (
+            "Commit",
+            (environment.commit + (" with changes" if environment.changed else ""))
+            if environment
+            else "",
+        ),
         ("Python", environment.python if environment else ""),
     ]
     return {
         "about": [row for row in about if row[1]],
         "evidence": [
-            (f.check, f.says, f.metric, _number(f.value), _between(f.low, f.high), f.bound, f.outcome) for f in findings
+            (
+                f.check,
+                f.says,
+                f.metric,
+                _number(f.value),
+                _between(f.low, f.high),
+                f.bound,
+                f.outcome,
+            )
+            for f in findings
         ],
-        "data": [(d.name, d.digest, d.label or "", d.owner, d.licence, d.sensitivity) for d in facts.data],
+        "data": [
+            (d.name, d.digest, d.label or "", d.owner, d.licence, d.sensitivity) for d in facts.data
+        ],
         "params": sorted(facts.run.params.items()) if facts.run else [],
-        "metrics": [(key, _number(value)) for key, value in sorted(facts.run.metrics.items())] if facts.run else [],
-        "inputs": [(field.name, field.kind) for field in facts.signature.inputs] if facts.signature else [],
+        "metrics": [(key, _number(value)) for key, value in sorted(facts.run.metrics.items())]
+        if facts.run
+        else [],
+        "inputs": [(field.name, field.kind) for field in facts.signature.inputs]
+        if facts.signature
+        else [],
     }
 
 
@@ -105,6 +141,10 @@ def _plain(text: object) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(str(text).split()))
 
 
-_pages = Environment(loader=PackageLoader("treadle.registry"), autoescape=select_autoescape(), trim_blocks=True)
-_texts = Environment(loader=PackageLoader("treadle.registry"), autoescape=False, trim_blocks=True, lstrip_blocks=True)
+_pages = Environment(
+    loader=PackageLoader("treadle.registry"), autoescape=select_autoescape(), trim_blocks=True
+)
+_texts = Environment(
+    loader=PackageLoader("treadle.registry"), autoescape=False, trim_blocks=True, lstrip_blocks=True
+)
 _texts.filters["plain"] = _plain

@@ -64,5 +64,7 @@ class Facts(Entity):
         if self.version.approval is None:
             found.append("Nobody has approved it.")
         elif not self.approved:
-            found.append("Its approval does not fit it: the version or the signing key has changed since.")
+            found.append(
+                "Its approval does not fit it: the version or the signing key has changed since."
+            )
         return found

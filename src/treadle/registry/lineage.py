@@ -57,16 +57,29 @@ class Lineage:
         places: Places,
     ) -> None:
         self._database, self._blobs, self._scope = database, blobs, scope
-        self._tracking, self._evaluation, self._registry, self._places = tracking, evaluation, registry, places
+        self._tracking, self._evaluation, self._registry, self._places = (
+            tracking,
+            evaluation,
+            registry,
+            places,
+        )
 
     @query()
     def seen(self, *, data: str) -> list[Descendant]:
         """Which versions saw a dataset version, named by its digest or the beginning of it; those that are deployed come first."""
         if not re.fullmatch(r"[\w.:-]+", data) or len(data) < SHORTEST:
-            raise Invalid(f"'{data[:80]}' is no digest of a dataset. Give at least {SHORTEST} of its characters.")
+            raise Invalid(
+                f"'{data[:80]}' is no digest of a dataset. Give at least {SHORTEST} of its characters."
+            )
         digest = run_datasets.c.digest
         within = digest == data if len(data) == WHOLE else digest.startswith(data, autoescape=True)
-        columns = (versions.c.model, versions.c.number, versions.c.deleted_at, runs.c.id, run_datasets.c.name)
+        columns = (
+            versions.c.model,
+            versions.c.number,
+            versions.c.deleted_at,
+            runs.c.id,
+            run_datasets.c.name,
+        )
         wanted = (
             select(*columns, run_datasets.c.digest)
             .join(runs, runs.c.number == run_datasets.c.run)
@@ -101,9 +114,16 @@ class Lineage:
     def of(self, *, version: str) -> Facts:
         """All that is known of how a version came about: code, data, run, verdict, approval; and where it is live."""
         found = self._registry.resolve(ref=version)
-        spec, known = self._spec(found.project), bool(found.run and self._tracking.known([found.run]))
+        spec, known = (
+            self._spec(found.project),
+            bool(found.run and self._tracking.known([found.run])),
+        )
         run = self._tracking.get(run=found.run) if known else None
-        kept = {file.path: file.digest for file in self._tracking.artifacts(run=found.run)} if known else {}
+        kept = (
+            {file.path: file.digest for file in self._tracking.artifacts(run=found.run)}
+            if known
+            else {}
+        )
         return Facts(
             version=found,
             description=self._registry.model(name=found.model).description or found.description,
@@ -112,7 +132,10 @@ class Lineage:
             run=run,
             code=kept.get(CODE),
             environment=self._tracking.environment(run=found.run) if known else None,
-            data=[self._input(one.name, one.digest, spec) for one in self._tracking.datasets(run=found.run)]
+            data=[
+                self._input(one.name, one.digest, spec)
+                for one in self._tracking.datasets(run=found.run)
+            ]
             if known
             else [],
             verdict=self._verdict(found),
@@ -125,7 +148,13 @@ class Lineage:
     def card(self, *, version: str, format: Literal["md", "html", "json"] = "md") -> str:
         """A version's model card, drawn from the facts: Markdown with Hugging Face's front matter, a page of HTML, or JSON."""
         facts = self.of(version=version)
-        return to_text(facts) if format == "json" else card.html(facts) if format == "html" else card.markdown(facts)
+        return (
+            to_text(facts)
+            if format == "json"
+            else card.html(facts)
+            if format == "html"
+            else card.markdown(facts)
+        )
 
     @query()
     def bom(self, *, version: str) -> dict[str, Any]:

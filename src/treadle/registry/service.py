@@ -47,10 +47,12 @@ LAST_NUMBER = 2**31 - 1
 class Registry:
     """Models and their versions."""
 
-    def __init__(self, database: Database, events: Events, clock: Clock, evaluation: Evaluation, key: bytes) -> None:
+    def __init__(
+        self, database: Database, events: Events, clock: Clock, evaluation: Evaluation, key: bytes
+    ) -> None:
         self._database, self._events, self._clock = database, events, clock
         self._evaluation, self._key = evaluation, key
-        self.holders: list[Callable[[str, int], str | None]] = []
+        self.blockers: list[Callable[[str, int], str | None]] = []
         """Asked before a version goes away: who still needs it, as a sentence, or None."""
 
     @command()
@@ -61,10 +63,14 @@ class Registry:
         """
         judged = self._evaluation.get(verdict=verdict)
         if judged.outcome != "passed":
-            raise Forbidden(f"Verdict '{verdict}' is '{judged.outcome}', so it makes no version: {judged.reason}")
+            raise Forbidden(
+                f"Verdict '{verdict}' is '{judged.outcome}', so it makes no version: {judged.reason}"
+            )
         name = model or judged.project
         if not re.fullmatch(NAME, name):
-            raise Invalid(f"'{name}' cannot name a model: use letters, digits, hyphens, dots and underscores.")
+            raise Invalid(
+                f"'{name}' cannot name a model: use letters, digits, hyphens, dots and underscores."
+            )
         with self._database.write() as transaction:
             same = (versions.c.model == name) & (versions.c.verdict == verdict)
             number = transaction.scalar(select(versions.c.number).where(same))
@@ -77,7 +83,12 @@ class Registry:
                 if owner is None:
                     self._ensure_model(transaction, name, judged.project)
                 number = self._add_version(
-                    transaction, name, judged.project, run=judged.run, package=judged.package, verdict=verdict
+                    transaction,
+                    name,
+                    judged.project,
+                    run=judged.run,
+                    package=judged.package,
+                    verdict=verdict,
                 )
         return self.get(model=name, number=number)
 
@@ -90,14 +101,26 @@ class Registry:
         by, at = current_act().actor, self._clock.now()
         said = {"by": by, "at": at, "comment": comment}
         signature = self._sign({**_content(found), **said})
-        signed = {**said, "model": model, "number": number, "package": found.package, "verdict": found.verdict}
+        signed = {
+            **said,
+            "model": model,
+            "number": number,
+            "package": found.package,
+            "verdict": found.verdict,
+        }
         registered = self._events.made(thing=f"version:{found.ref}")
         with self._database.write() as transaction:
             here = (approvals.c.model == model) & (approvals.c.number == number)
-            transaction.execute(approvals.delete().where(here))  # one whose signature does not fit is worth nothing
+            transaction.execute(
+                approvals.delete().where(here)
+            )  # one whose signature does not fit is worth nothing
             transaction.execute(approvals.insert().values(**signed, signature=signature))
             event = VersionApproved(
-                model=model, number=number, verdict=found.verdict, comment=comment, signature=signature
+                model=model,
+                number=number,
+                verdict=found.verdict,
+                comment=comment,
+                signature=signature,
             )
             with acting(cause=registered.number if registered else None):
                 self._events.append(transaction, event)
@@ -105,7 +128,12 @@ class Registry:
 
     @command()
     def create_model(
-        self, *, name: str, project: str = "", description: str = "", tags: dict[str, str] | None = None
+        self,
+        *,
+        name: str,
+        project: str = "",
+        description: str = "",
+        tags: dict[str, str] | None = None,
     ) -> RegisteredModel:
         """Make a name for versions to come, in a project of the same name if none is given."""
         _check_name(name)
@@ -129,7 +157,12 @@ class Registry:
         """Make the next version of a model from what a client logged somewhere. It carries no verdict, so it cannot be deployed."""
         found = self.model(name=model)
         with self._database.write() as transaction:
-            facts = {"run": run, "source": source, "logged_model": logged_model, "description": description}
+            facts = {
+                "run": run,
+                "source": source,
+                "logged_model": logged_model,
+                "description": description,
+            }
             number = self._add_version(transaction, model, found.project, tags=tags or {}, **facts)
         return self.get(model=model, number=number)
 
@@ -147,39 +180,71 @@ class Registry:
         _check_name(name)
         numbers = [version.number for version in versions]
         if (
-            strange := next((n for n in numbers if not 0 < n <= LAST_NUMBER or numbers.count(n) > 1), None)
+            strange := next(
+                (n for n in numbers if not 0 < n <= LAST_NUMBER or numbers.count(n) > 1), None
+            )
         ) is not None:
-            raise Invalid(f"Field 'versions': number {strange} is there twice, or is no version's number.")
+            raise Invalid(
+                f"Field 'versions': number {strange} is there twice, or is no version's number."
+            )
         with self._database.write() as transaction:
             here = models.c.name == name
             if transaction.scalar(select(models.c.name).where(here)) is None:
                 self._ensure_model(transaction, name, name, description, tags)
-            known = set(transaction.scalars(select(_versions.c.number).where(_versions.c.model == name)))
+            known = set(
+                transaction.scalars(select(_versions.c.number).where(_versions.c.model == name))
+            )
             new = [version for version in versions if version.number not in known]
             project = transaction.scalar(select(models.c.project).where(here))
             for version in new:
                 facts = {field: getattr(version, field) for field in version.__struct_fields__}
-                row = {**facts, "model": name, "project": project, "package": "", "tags": to_text(version.tags)}
+                row = {
+                    **facts,
+                    "model": name,
+                    "project": project,
+                    "package": "",
+                    "tags": to_text(version.tags),
+                }
                 transaction.execute(_versions.insert().values(row))
                 event = VersionRegistered(
-                    model=name, number=version.number, run=version.run, package="", verdict="", source=version.source
+                    model=name,
+                    number=version.number,
+                    run=version.run,
+                    package="",
+                    verdict="",
+                    source=version.source,
                 )
                 self._events.append(transaction, event)
-            last = transaction.scalar(select(func.max(_versions.c.number)).where(_versions.c.model == name)) or 0
+            last = (
+                transaction.scalar(
+                    select(func.max(_versions.c.number)).where(_versions.c.model == name)
+                )
+                or 0
+            )
             transaction.execute(update(models).where(here).values(last_number=last))
-            pointed = set(transaction.scalars(select(aliases.c.alias).where(aliases.c.model == name)))
+            pointed = set(
+                transaction.scalars(select(aliases.c.alias).where(aliases.c.model == name))
+            )
             for alias, number in pointing.items():
                 if number not in known and number not in numbers:
-                    raise Invalid(f"Field 'pointing': alias '{alias}' points at version {number}, which is not there.")
+                    raise Invalid(
+                        f"Field 'pointing': alias '{alias}' points at version {number}, which is not there."
+                    )
                 if not known and alias not in pointed:
-                    transaction.execute(aliases.insert().values(model=name, alias=alias, number=number))
+                    transaction.execute(
+                        aliases.insert().values(model=name, alias=alias, number=number)
+                    )
         return len(new)
 
     @query()
     def model(self, *, name: str) -> RegisteredModel:
         """One model, without its versions."""
         with self._database.read() as connection:
-            row = connection.execute(select(models).where(models.c.name == name)).mappings().one_or_none()
+            row = (
+                connection.execute(select(models).where(models.c.name == name))
+                .mappings()
+                .one_or_none()
+            )
             if row is None:
                 near = did_you_mean(name, connection.scalars(select(models.c.name)).all())
                 raise NotFound(f"There is no model '{name}'.{near}")
@@ -210,7 +275,9 @@ class Registry:
     ) -> RegisteredModel:
         """Rename or describe a model, set tags, and remove those given as none."""
         found = self.model(name=name)
-        kept = {key: value for key, value in {**found.tags, **(tags or {})}.items() if value is not None}
+        kept = {
+            key: value for key, value in {**found.tags, **(tags or {})}.items() if value is not None
+        }
         values: dict[str, Any] = {"tags": to_text(kept), "updated_at": self._clock.now()}
         if description is not None:
             values["description"] = description
@@ -244,8 +311,12 @@ class Registry:
         """Describe a version, set tags, and remove those given as none. An approved version does not change any more."""
         found = self.get(model=model, number=number)
         if found.approval is not None:
-            raise Forbidden(f"Version '{found.ref}' was approved by {found.approval.by}, and does not change any more.")
-        kept = {key: value for key, value in {**found.tags, **(tags or {})}.items() if value is not None}
+            raise Forbidden(
+                f"Version '{found.ref}' was approved by {found.approval.by}, and does not change any more."
+            )
+        kept = {
+            key: value for key, value in {**found.tags, **(tags or {})}.items() if value is not None
+        }
         values: dict[str, Any] = {"tags": to_text(kept), "updated_at": self._clock.now()}
         if description is not None:
             values["description"] = description
@@ -253,11 +324,15 @@ class Registry:
         with self._database.write() as transaction:
             transaction.execute(update(versions).where(here).values(values))
             for key, value in (tags or {}).items():
-                self._events.append(transaction, VersionTagged(model=model, number=number, key=key, value=value))
+                self._events.append(
+                    transaction, VersionTagged(model=model, number=number, key=key, value=value)
+                )
         return self.get(model=model, number=number)
 
     @command()
-    def set_stage(self, *, model: str, number: int, stage: Stage, archive_others: bool = False) -> ModelVersion:
+    def set_stage(
+        self, *, model: str, number: int, stage: Stage, archive_others: bool = False
+    ) -> ModelVersion:
         """Put a version into a stage, as old clients do; others in that stage are archived if asked for."""
         found = self.get(model=model, number=number)
         with self._database.write() as transaction:
@@ -265,7 +340,9 @@ class Registry:
             mine = (versions.c.model == model) & versions.c.deleted_at.is_(None)
             if archive_others:
                 others = mine & (versions.c.stage == stage) & (versions.c.number != number)
-                transaction.execute(update(versions).where(others).values(stage="Archived", updated_at=now))
+                transaction.execute(
+                    update(versions).where(others).values(stage="Archived", updated_at=now)
+                )
             here = mine & (versions.c.number == number)
             transaction.execute(update(versions).where(here).values(stage=stage, updated_at=now))
             if found.stage != stage:
@@ -285,24 +362,32 @@ class Registry:
             if erase:
                 transaction.execute(delete(versions).where(here))
             else:
-                transaction.execute(update(versions).where(here).values(deleted_at=self._clock.now()))
-            self._events.append(transaction, VersionDeleted(model=model, number=number, erased=erase))
+                transaction.execute(
+                    update(versions).where(here).values(deleted_at=self._clock.now())
+                )
+            self._events.append(
+                transaction, VersionDeleted(model=model, number=number, erased=erase)
+            )
 
     @command()
     def remove_alias(self, *, model: str, alias: str) -> None:
-        """Take an alias away. Taking away one that is not there changes nothing."""
+        """Take an alias away. ImportSession away one that is not there changes nothing."""
         here = (aliases.c.model == model) & (aliases.c.alias == alias)
         with self._database.write() as transaction:
             number = transaction.scalar(select(aliases.c.number).where(here))
             if number is not None:
                 transaction.execute(delete(aliases).where(here))
-                self._events.append(transaction, AliasRemoved(model=model, alias=alias, number=number))
+                self._events.append(
+                    transaction, AliasRemoved(model=model, alias=alias, number=number)
+                )
 
     @query()
     def search(self, *, filter: str = "", order: list[str] | None = None) -> list[ModelVersion]:
         """Versions that satisfy a filter such as ``name = 'flight-delay' AND tags.team = 'x'``, the last changed first."""
         wanted = select(versions).where(versions.c.deleted_at.is_(None))
-        wanted = wanted.order_by(versions.c.updated_at.desc(), versions.c.model, versions.c.number.desc())
+        wanted = wanted.order_by(
+            versions.c.updated_at.desc(), versions.c.model, versions.c.number.desc()
+        )
         names = _wanted_names(parse(filter))
         if names is not None:
             wanted = wanted.where(versions.c.model.in_(names))
@@ -319,7 +404,9 @@ class Registry:
             before = transaction.scalar(select(aliases.c.number).where(here))
             if before != number:
                 transaction.execute(aliases.delete().where(here))
-                transaction.execute(aliases.insert().values(model=model, alias=alias, number=number))
+                transaction.execute(
+                    aliases.insert().values(model=model, alias=alias, number=number)
+                )
                 event = AliasMoved(model=model, alias=alias, number=number, before=before)
                 self._events.append(transaction, event)
         return self.get(model=model, number=number)
@@ -328,17 +415,23 @@ class Registry:
     def get(self, *, model: str, number: int) -> ModelVersion:
         """One version with its aliases and its approval."""
         with self._database.read() as connection:
-            here = (versions.c.model == model) & (versions.c.number == min(max(number, -1), LAST_NUMBER))
+            here = (versions.c.model == model) & (
+                versions.c.number == min(max(number, -1), LAST_NUMBER)
+            )
             row = connection.execute(select(versions).where(here)).mappings().one_or_none()
             if row is None or row["number"] != number or row["deleted_at"] is not None:
-                raise NotFound(f"There is no version '{model}:{number}'.{_known(connection, model)}")
+                raise NotFound(
+                    f"There is no version '{model}:{number}'.{_known(connection, model)}"
+                )
             return _loaded(connection, [row])[0]
 
     @query()
     def find(self, *, model: str | None = None, limit: int = 50) -> list[ModelVersion]:
         """Versions, newest first, of one model if given."""
         wanted = select(versions).where(versions.c.deleted_at.is_(None))
-        wanted = wanted.order_by(versions.c.created_at.desc(), versions.c.number.desc()).limit(limit)
+        wanted = wanted.order_by(versions.c.created_at.desc(), versions.c.number.desc()).limit(
+            limit
+        )
         if model:
             wanted = wanted.where(versions.c.model == model)
         with self._database.read() as connection:
@@ -371,14 +464,21 @@ class Registry:
         if version.approval is None:
             return False
         said = {name: getattr(version.approval, name) for name in ("by", "at", "comment")}
-        same = (version.approval.package, version.approval.verdict) == (version.package, version.verdict)
-        return same and hmac.compare_digest(self._sign({**_content(version), **said}), version.approval.signature)
+        same = (version.approval.package, version.approval.verdict) == (
+            version.package,
+            version.verdict,
+        )
+        return same and hmac.compare_digest(
+            self._sign({**_content(version), **said}), version.approval.signature
+        )
 
     def approved_from(self, *, run: str, logged_model: str) -> str | None:
         """The version, if any, that somebody approved and whose files are those of a run or a logged model."""
         same = (versions.c.model == approvals.c.model) & (versions.c.number == approvals.c.number)
         wanted = (
-            select(versions.c.model, versions.c.number).join(approvals, same).where(versions.c.deleted_at.is_(None))
+            select(versions.c.model, versions.c.number)
+            .join(approvals, same)
+            .where(versions.c.deleted_at.is_(None))
         )
         theirs = versions.c.logged_model == logged_model if logged_model else versions.c.run == run
         sourced = versions.c.source != ""
@@ -395,20 +495,44 @@ class Registry:
         tags: Mapping[str, str] | None = None,
     ) -> None:
         now = self._clock.now()
-        row = {"name": name, "project": project[:63], "description": description, "tags": to_text(dict(tags or {}))}
-        transaction.execute(models.insert().values(**row, last_number=0, created_at=now, updated_at=now))
+        row = {
+            "name": name,
+            "project": project[:63],
+            "description": description,
+            "tags": to_text(dict(tags or {})),
+        }
+        transaction.execute(
+            models.insert().values(**row, last_number=0, created_at=now, updated_at=now)
+        )
         self._events.append(transaction, ModelRegistered(name=name, project=project[:63]))
 
     def _add_version(
-        self, transaction: Connection, model: str, project: str, *, tags: Mapping[str, str] | None = None, **facts: str
+        self,
+        transaction: Connection,
+        model: str,
+        project: str,
+        *,
+        tags: Mapping[str, str] | None = None,
+        **facts: str,
     ) -> int:
         """The next version's row and event. Returns its number."""
         here = models.c.name == model
         number = 1 + int(transaction.execute(select(models.c.last_number).where(here)).scalar_one())
         now = self._clock.now()
         transaction.execute(update(models).where(here).values(last_number=number, updated_at=now))
-        known = {"run": "", "package": "", "source": "", "logged_model": "", "description": "", **facts}
-        row: dict[str, Any] = {**known, "verdict": facts.get("verdict"), "tags": to_text(dict(tags or {}))}
+        known = {
+            "run": "",
+            "package": "",
+            "source": "",
+            "logged_model": "",
+            "description": "",
+            **facts,
+        }
+        row: dict[str, Any] = {
+            **known,
+            "verdict": facts.get("verdict"),
+            "tags": to_text(dict(tags or {})),
+        }
         row |= {"model": model, "number": number, "project": project, "stage": "None"}
         row |= {"created_by": current_act().actor, "created_at": now, "updated_at": now}
         transaction.execute(versions.insert().values(row))
@@ -425,10 +549,14 @@ class Registry:
 
     def _rename(self, transaction: Connection, name: str, new_name: str) -> None:
         if not re.fullmatch(MODEL_NAME, new_name) or not new_name.strip():
-            raise Invalid(f"Invalid model name: '{new_name}'. Use 1 to 200 characters without '/', ':' and '@'.")
+            raise Invalid(
+                f"Invalid model name: '{new_name}'. Use 1 to 200 characters without '/', ':' and '@'."
+            )
         if transaction.scalar(select(models.c.name).where(models.c.name == new_name)) is not None:
             raise Conflict(f"Registered Model (name={new_name}) already exists.")
-        signed = transaction.scalar(select(func.count()).select_from(approvals).where(approvals.c.model == name))
+        signed = transaction.scalar(
+            select(func.count()).select_from(approvals).where(approvals.c.model == name)
+        )
         if signed:
             raise Forbidden(
                 f"Model '{name}' has approved versions, and approvals sign its name. Register a new model instead."
@@ -439,14 +567,16 @@ class Registry:
         self._events.append(transaction, ModelRenamed(name=new_name, before=name))
 
     def _refuse_held(self, version: ModelVersion) -> None:
-        for holder in self.holders:
+        for holder in self.blockers:
             needs = holder(version.model, version.number)
             if needs is not None:
                 raise Forbidden(f"Version '{version.ref}' cannot be deleted: {needs}")
 
     def _aliased(self, model: str, alias: str) -> ModelVersion:
         with self._database.read() as connection:
-            rows = connection.execute(select(aliases.c.alias, aliases.c.number).where(aliases.c.model == model))
+            rows = connection.execute(
+                select(aliases.c.alias, aliases.c.number).where(aliases.c.model == model)
+            )
             numbers = {name: number for name, number in rows}  # noqa: C416
             if alias not in numbers:
                 hint = did_you_mean(alias, numbers) or _known(connection, model, alias=True)
@@ -459,7 +589,9 @@ class Registry:
 
 def _check_name(name: str) -> None:
     if not re.fullmatch(MODEL_NAME, name) or not name.strip():
-        raise Invalid(f"Invalid model name: '{name}'. Use 1 to 200 characters without '/', ':' and '@'.")
+        raise Invalid(
+            f"Invalid model name: '{name}'. Use 1 to 200 characters without '/', ':' and '@'."
+        )
 
 
 def _known(connection: Connection, model: str, *, alias: bool = False) -> str:
@@ -474,12 +606,19 @@ def _known(connection: Connection, model: str, *, alias: bool = False) -> str:
 
 def _content(version: ModelVersion) -> dict[str, Any]:
     """What an approval signs of a version: all that says which model it is, and the evidence."""
-    facts = {"model": version.model, "number": version.number, "package": version.package, "verdict": version.verdict}
+    facts = {
+        "model": version.model,
+        "number": version.number,
+        "package": version.package,
+        "verdict": version.verdict,
+    }
     return facts | ({"source": version.source, "run": version.run} if version.source else {})
 
 
 def _model(row: Mapping[Any, Any], pointing: Mapping[str, int]) -> RegisteredModel:
-    return load(RegisteredModel, row, tags=from_json(row["tags"], dict[str, str]), aliases=dict(pointing))
+    return load(
+        RegisteredModel, row, tags=from_json(row["tags"], dict[str, str]), aliases=dict(pointing)
+    )
 
 
 def _aliases_of(connection: Connection, names: list[str] | None) -> dict[str, dict[str, int]]:
@@ -508,7 +647,9 @@ def _looked(model: RegisteredModel, field: Field) -> Any:
     if field.key in times:
         return to_micros(times[field.key]) // 1000
     if field.kind != "attribute" or field.key not in facts:
-        raise Invalid(f"A model has no '{field.key}' to search.{did_you_mean(field.key, [*facts, *times])}")
+        raise Invalid(
+            f"A model has no '{field.key}' to search.{did_you_mean(field.key, [*facts, *times])}"
+        )
     return facts[field.key]
 
 

@@ -9,7 +9,9 @@ models = Table(
     Column("project", String(63), nullable=False),
     Column("description", Text, nullable=False),
     Column("tags", Text, nullable=False),
-    Column("last_number", Integer, nullable=False),  # so that the number of a deleted version is never given again
+    Column(
+        "last_number", Integer, nullable=False
+    ),  # so that the number of a deleted version is never given again
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
 )

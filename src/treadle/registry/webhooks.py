@@ -35,7 +35,12 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "run_id": "",
         "tags": {},
     },
-    "MODEL_VERSION_TAG SET": {"name": "example_model", "version": "1", "key": "team", "value": "desk"},
+    "MODEL_VERSION_TAG SET": {
+        "name": "example_model",
+        "version": "1",
+        "key": "team",
+        "value": "desk",
+    },
     "MODEL_VERSION_TAG DELETED": {"name": "example_model", "version": "1", "key": "team"},
     "MODEL_VERSION_ALIAS CREATED": {"name": "example_model", "alias": "champion", "version": "1"},
     "MODEL_VERSION_ALIAS DELETED": {"name": "example_model", "alias": "champion"},
@@ -114,8 +119,12 @@ class Webhooks:
         if not waiting:
             return 0
         with self._database.read() as connection:
-            listening = list(connection.execute(select(webhooks).where(webhooks.c.active)).mappings())
-        self._sending = threading.Thread(target=self._deliver, args=(waiting, listening), name="webhooks", daemon=True)
+            listening = list(
+                connection.execute(select(webhooks).where(webhooks.c.active)).mappings()
+            )
+        self._sending = threading.Thread(
+            target=self._deliver, args=(waiting, listening), name="webhooks", daemon=True
+        )
         if listening:
             self._sending.start()
         else:
@@ -127,7 +136,10 @@ class Webhooks:
             told = _told(record)
             if told is not None:
                 for row in rows:
-                    if told[0] in from_json(row["events"], list[str]) and row["created_at"] <= record.at:
+                    if (
+                        told[0] in from_json(row["events"], list[str])
+                        and row["created_at"] <= record.at
+                    ):
                         self._try(row, *told)
         with self._database.write() as transaction:
             self._events.confirm(transaction, READER, records[-1].number)
@@ -148,16 +160,26 @@ class Webhooks:
     def _send(self, row: Mapping[Any, Any], event: str, data: dict[str, Any]) -> httpx.Response:
         entity, action = event.lower().split(" ")
         now = self._clock.now()
-        body = json.dumps({"entity": entity, "action": action, "timestamp": now.isoformat(), "data": data})
+        body = json.dumps(
+            {"entity": entity, "action": action, "timestamp": now.isoformat(), "data": data}
+        )
         delivery, moment = new_id("delivery"), str(int(now.timestamp()))
-        headers = {"Content-Type": "application/json", "X-MLflow-Delivery-Id": delivery, "X-MLflow-Timestamp": moment}
+        headers = {
+            "Content-Type": "application/json",
+            "X-MLflow-Delivery-Id": delivery,
+            "X-MLflow-Timestamp": moment,
+        }
         if row["secret"]:
             headers["X-MLflow-Signature"] = signature(row["secret"], delivery, moment, body)
         return httpx.post(row["url"], content=body, headers=headers, timeout=TIMEOUT_SECONDS)
 
     def _row(self, id: str) -> Mapping[Any, Any]:
         with self._database.read() as connection:
-            row = connection.execute(select(webhooks).where(webhooks.c.id == id)).mappings().one_or_none()
+            row = (
+                connection.execute(select(webhooks).where(webhooks.c.id == id))
+                .mappings()
+                .one_or_none()
+            )
         if row is None:
             raise NotFound(f"Webhook with ID {id} not found.")
         return row
@@ -176,7 +198,12 @@ def _told(record: EventRecord) -> tuple[str, dict[str, Any]] | None:
         return "REGISTERED_MODEL CREATED", {"name": body["name"], "tags": {}, "description": None}
     named = {"name": body.get("model"), "version": str(body.get("number", ""))}
     if record.type == "VersionRegistered":
-        facts = {"source": body.get("source", ""), "run_id": body["run"] or None, "tags": {}, "description": None}
+        facts = {
+            "source": body.get("source", ""),
+            "run_id": body["run"] or None,
+            "tags": {},
+            "description": None,
+        }
         return "MODEL_VERSION CREATED", named | facts
     if record.type == "VersionTagged":
         if body["value"] is None:
@@ -200,4 +227,6 @@ def _check(url: str, events: list[str]) -> None:
 
 
 def _shown(row: Mapping[Any, Any]) -> Webhook:
-    return load(Webhook, row, events=from_json(row["events"], list[str]), signed=bool(row["secret"]))
+    return load(
+        Webhook, row, events=from_json(row["events"], list[str]), signed=bool(row["secret"])
+    )

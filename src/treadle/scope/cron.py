@@ -13,9 +13,12 @@ def parse(expression: str) -> tuple[set[int], ...]:
     """The allowed values of each field. Raises Invalid naming the field that is wrong."""
     fields = expression.split()
     if len(fields) != 5:
-        raise Invalid(f"'{expression}' is not a schedule: cron has five fields, such as '0 3 * * 1'.")
+        raise Invalid(
+            f"'{expression}' is not a schedule: cron has five fields, such as '0 3 * * 1'."
+        )
     return tuple(
-        _field(text, *bounds) for text, *bounds in zip(fields, *zip(*_RANGES, strict=True), _NAMES, strict=True)
+        _field(text, *bounds)
+        for text, *bounds in zip(fields, *zip(*_RANGES, strict=True), _NAMES, strict=True)
     )
 
 

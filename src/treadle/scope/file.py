@@ -11,7 +11,14 @@ from treadle.kernel.entity import from_plain
 from treadle.kernel.errors import Invalid, NotFound, did_you_mean
 from treadle.scope import cron
 from treadle.scope.freeze import Freeze
-from treadle.scope.model import FROM_LABELS, FROM_PRODUCTION, TRIGGERS, DataSource, ProjectSpec, duration
+from treadle.scope.model import (
+    FROM_LABELS,
+    FROM_PRODUCTION,
+    TRIGGERS,
+    DataSource,
+    ProjectSpec,
+    duration,
+)
 
 FILE = "treadle.toml"
 
@@ -62,7 +69,9 @@ def _dataset_named(message: str, plain: dict[str, Any]) -> str:
 def check(spec: ProjectSpec) -> None:
     """What types cannot say. Errors name the field as ``requirement[0].id``, so that its line can be found."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", spec.project.name):
-        raise Invalid("Field 'project.name': use lower-case letters, digits and hyphens, 63 at most.")
+        raise Invalid(
+            "Field 'project.name': use lower-case letters, digits and hyphens, 63 at most."
+        )
     seen: set[str] = set()
     for place, requirement in enumerate(spec.requirement):
         here = f"requirement[{place}]"
@@ -72,17 +81,25 @@ def check(spec: ProjectSpec) -> None:
             )
         seen.add(requirement.id)
         if (requirement.at_least is None) == (requirement.at_most is None):
-            raise Invalid(f"Field '{here}.metric': requirement '{requirement.id}' needs either at_least or at_most.")
+            raise Invalid(
+                f"Field '{here}.metric': requirement '{requirement.id}' needs either at_least or at_most."
+            )
         if requirement.metric not in (*FROM_LABELS, *FROM_PRODUCTION):
             hint = did_you_mean(requirement.metric, (*FROM_LABELS, *FROM_PRODUCTION))
-            raise Invalid(f"Field '{here}.metric': there is no metric '{requirement.metric}'.{hint}")
+            raise Invalid(
+                f"Field '{here}.metric': there is no metric '{requirement.metric}'.{hint}"
+            )
         for bound in ("at_least", "at_most"):
             if not math.isfinite(getattr(requirement, bound) or 0.0):
                 raise Invalid(f"Field '{here}.{bound}': a bound must be a finite number.")
     if spec.data and spec.labelled is None:
-        raise Invalid("Field 'data': no dataset has a label. Write label = \"COLUMN\" under the one to learn from.")
+        raise Invalid(
+            "Field 'data': no dataset has a label. Write label = \"COLUMN\" under the one to learn from."
+        )
     if sum(source.label is not None for source in spec.data.values()) > 1:
-        raise Invalid("Field 'data': two datasets have a label. One is learnt from; leave the label out of the others.")
+        raise Invalid(
+            "Field 'data': two datasets have a label. One is learnt from; leave the label out of the others."
+        )
     for name, source in spec.data.items():
         _check_inside(source.source, f"data.{name}.source")
     _check_inside(spec.pipeline.file, "pipeline.file")
@@ -92,8 +109,10 @@ def check(spec: ProjectSpec) -> None:
     percentage(spec.serving.log, "serving.log")
     if spec.rollout.error_margin:
         percentage(spec.rollout.error_margin, "rollout.error_margin")
-    if spec.rollout.two_people and not spec.rollout.approve:
-        raise Invalid("Field 'rollout.two_people': nothing is to be approved. Declare: approve = [\"production\"]")
+    if spec.rollout.four_eyes and not spec.rollout.approve:
+        raise Invalid(
+            "Field 'rollout.four_eyes': nothing is to be approved. Declare: approve = [\"production\"]"
+        )
     for place, text in enumerate(spec.rollout.freeze):
         Freeze.read(text, f"rollout.freeze[{place}]")
     for place, trigger in enumerate(spec.retrain.when):
@@ -104,14 +123,19 @@ def _check_inside(path: str, field: str) -> None:
     """What a project names lies in its folder, and is not hidden."""
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or any(part.startswith(".") for part in parts):
-        raise Invalid(f"Field '{field}': '{path}' must be a path inside the project's folder, without hidden parts.")
+        raise Invalid(
+            f"Field '{field}': '{path}' must be a path inside the project's folder, without hidden parts."
+        )
 
 
 def _check_numbers(spec: ProjectSpec) -> None:
     least = {
         "rollout.min_requests": (spec.rollout.min_requests, 0),
         "serving.replicas": (spec.serving.replicas, 0 if spec.serving.scales else 1),
-        "serving.most_replicas": (spec.serving.most_replicas, spec.serving.replicas if spec.serving.scales else 0),
+        "serving.max_replicas": (
+            spec.serving.max_replicas,
+            spec.serving.replicas if spec.serving.scales else 0,
+        ),
         "retrain.budget_per_month": (spec.retrain.budget_per_month, 0),
         "retrain.max_depth": (spec.retrain.max_depth, 0),
         "monitoring.min_labels": (spec.monitoring.min_labels, 2),
@@ -120,7 +144,9 @@ def _check_numbers(spec: ProjectSpec) -> None:
         if value < bound:
             raise Invalid(f"Field '{field}': {value} is less than {bound}.")
     if not spec.serving.concurrency > 0 or not math.isfinite(spec.serving.concurrency):
-        raise Invalid(f"Field 'serving.concurrency': {spec.serving.concurrency:g} is no positive number.")
+        raise Invalid(
+            f"Field 'serving.concurrency': {spec.serving.concurrency:g} is no positive number."
+        )
     for name, parameter in spec.pipeline.parameters.items():
         if isinstance(parameter, float) and not math.isfinite(parameter):
             raise Invalid(f"Field 'pipeline.parameters.{name}': {parameter} is no finite number.")
@@ -144,7 +170,9 @@ def share(step: str, field: str = "step") -> float:
         return 0.0
     if step in ("ab", "bandit"):
         return 0.5
-    return percentage(step.removeprefix("ab "), field, what="neither 'shadow' nor 'ab' nor 'bandit' nor")
+    return percentage(
+        step.removeprefix("ab "), field, what="neither 'shadow' nor 'ab' nor 'bandit' nor"
+    )
 
 
 def experiment(step: str) -> Literal["ab", "bandit"] | None:
@@ -167,7 +195,11 @@ def _check_durations(spec: ProjectSpec) -> None:
     fields = {
         "rollout.hold": spec.rollout.hold,
         "rollout.experiment": spec.rollout.experiment,
-        **({"rollout.wait_for_labels": spec.rollout.wait_for_labels} if spec.rollout.wait_for_labels else {}),
+        **(
+            {"rollout.wait_for_labels": spec.rollout.wait_for_labels}
+            if spec.rollout.wait_for_labels
+            else {}
+        ),
         "retrain.cooldown": spec.retrain.cooldown,
         "monitoring.window": spec.monitoring.window,
         "pipeline.step_timeout": spec.pipeline.step_timeout,

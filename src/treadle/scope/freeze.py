@@ -29,7 +29,8 @@ class Freeze(NamedTuple):
                 return cls(start, end if end > start else end + _WEEK, weekly=True)
             if to:
                 start, end = (
-                    datetime.combine(date.fromisoformat(part), datetime.min.time(), UTC) for part in (first, last)
+                    datetime.combine(date.fromisoformat(part), datetime.min.time(), UTC)
+                    for part in (first, last)
                 )
                 if end >= start:
                     return cls(start, end + timedelta(days=1), weekly=False)

@@ -8,7 +8,18 @@ from treadle.kernel.entity import Entity
 from treadle.kernel.errors import Invalid
 from treadle.kernel.event import Event
 
-FROM_LABELS = ("roc_auc", "log_loss", "brier", "accuracy", "precision", "recall", "f1", "mae", "rmse", "r2")
+FROM_LABELS = (
+    "roc_auc",
+    "log_loss",
+    "brier",
+    "accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "mae",
+    "rmse",
+    "r2",
+)
 FROM_PRODUCTION = ("latency_ms.p99",)
 """The metrics that a requirement can name: those that labelled rows show, and those that only production shows."""
 
@@ -20,7 +31,9 @@ def duration(text: str) -> timedelta:
     """Read ``90s``, ``15m``, ``12h``, ``30d`` or ``2w``. Raises Invalid for anything else."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", text.strip())
     if not found:
-        raise Invalid(f"'{text}' is not a duration. Write a number and a unit, such as 90s, 15m, 12h, 30d or 2w.")
+        raise Invalid(
+            f"'{text}' is not a duration. Write a number and a unit, such as 90s, 15m, 12h, 30d or 2w."
+        )
     try:
         return timedelta(**{_UNITS[found[2]]: float(found[1])})
     except OverflowError as error:
@@ -66,11 +79,15 @@ class Requirement(Entity):
     @property
     def bound(self) -> str:
         return (
-            f"{self.metric} ≥ {self.at_least:g}" if self.at_least is not None else f"{self.metric} ≤ {self.at_most:g}"
+            f"{self.metric} ≥ {self.at_least:g}"
+            if self.at_least is not None
+            else f"{self.metric} ≤ {self.at_most:g}"
         )
 
     def met_by(self, value: float) -> bool:
-        return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
+        return (self.at_least is None or value >= self.at_least) and (
+            self.at_most is None or value <= self.at_most
+        )
 
 
 class PipelineFile(Entity):
@@ -86,10 +103,10 @@ class RolloutPolicy(Entity):
 
     Steps may also be ``ab`` (or ``ab 30%``) and ``bandit``: the labels are rewards then, and who is worth more is promoted; an experiment
     that has shown nothing within ``experiment`` ends with the champion. ``strategy`` names usual steps instead of them.
-    ``most_shift`` is how far predictions may be spread otherwise than the champion's (Kolmogorov-Smirnov), ``most_disagreement`` how many
+    ``max_shift`` is how far predictions may be spread otherwise than the champion's (Kolmogorov-Smirnov), ``max_disagreement`` how many
     mirrored requests a shadow may answer differently; both are off unless declared. ``error_margin`` (such as ``1%``): a step is passed only when the newcomer is shown to fail at most this much more often.
     ``wait_for_labels``: how long after they are due the labels that quality is judged on are waited for; ``without_labels``
-    is what happens then. ``two_people``: who approves is not who deploys. ``freeze``: when no step is taken, such as
+    is what happens then. ``four_eyes``: who approves is not who deploys. ``freeze``: when no step is taken, such as
     ``Fri 15:00 to Mon 08:00`` or ``2026-12-20 to 2027-01-03``, in UTC.
     """
 
@@ -98,13 +115,13 @@ class RolloutPolicy(Entity):
     hold: str = "0s"
     min_requests: int = 50
     error_margin: str = ""
-    most_shift: str = ""
-    most_disagreement: str = ""
+    max_shift: str = ""
+    max_disagreement: str = ""
     experiment: str = "14d"
     wait_for_labels: str = ""
     without_labels: Literal["promote", "hold", "roll back"] = "hold"
     approve: list[Literal["production"]] = []
-    two_people: bool = False
+    four_eyes: bool = False
     freeze: list[str] = []
     automatic: bool = True
 
@@ -128,20 +145,20 @@ class ServingPolicy(Entity):
     """``[serving]``: ``log`` is the part of the requests whose predictions are kept, while no rollout needs them all.
 
     ``without_log`` says what happens while the log cannot be written, as on a full disk: ``refuse`` to answer, or ``serve`` unlogged.
-    With ``most_replicas`` there are from ``replicas`` (0 as well) to as many, one for every ``concurrency`` requests in hand, and with
+    With ``max_replicas`` there are from ``replicas`` (0 as well) to as many, one for every ``concurrency`` requests in hand, and with
     ``forecast`` they are there before the load that the same hour brought in the weeks before.
     """
 
     log: str = "100%"
     without_log: Literal["refuse", "serve"] = "refuse"
     replicas: int = 1
-    most_replicas: int = 0
+    max_replicas: int = 0
     concurrency: float = 8.0
     forecast: bool = True
 
     @property
     def scales(self) -> bool:
-        return self.most_replicas > 0
+        return self.max_replicas > 0
 
 
 class RetrainPolicy(Entity):
@@ -155,13 +172,21 @@ class RetrainPolicy(Entity):
     @property
     def older_than(self) -> timedelta | None:
         """The age from which a live model is stale, if one is declared."""
-        ages = [duration(text.removeprefix("older than ")) for text in self.when if text.startswith("older than ")]
+        ages = [
+            duration(text.removeprefix("older than "))
+            for text in self.when
+            if text.startswith("older than ")
+        ]
         return min(ages, default=None)
 
     @property
     def schedules(self) -> list[str]:
         """The triggers that are cron expressions."""
-        return [text for text in self.when if text not in TRIGGERS and not text.startswith("older than ")]
+        return [
+            text
+            for text in self.when
+            if text not in TRIGGERS and not text.startswith("older than ")
+        ]
 
 
 class MonitoringPolicy(Entity):
@@ -211,4 +236,7 @@ class ProjectDeclared(Event):
 
     @property
     def makes(self) -> tuple[str, ...]:
-        return (f"spec:{self.digest}", *(f"requirement:{self.project}/{name}" for name in self.requirements))
+        return (
+            f"spec:{self.digest}",
+            *(f"requirement:{self.project}/{name}" for name in self.requirements),
+        )

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from treadle.events.service import Events
 from treadle.kernel.clock import Clock
-from treadle.kernel.entity import from_json, to_json, to_text
+from treadle.kernel.entity import from_json, from_plain, to_json, to_text
 from treadle.kernel.errors import Conflict, Forbidden, NotFound, did_you_mean
 from treadle.kernel.operation import command, query
 from treadle.ports.blobs import digest_of
@@ -16,6 +16,14 @@ from treadle.ports.database import Database, load
 from treadle.scope.file import check
 from treadle.scope.model import Project, ProjectDeclared, ProjectSpec
 from treadle.scope.tables import projects
+
+RENAMED = {
+    ("rollout", "two_people"): "four_eyes",
+    ("rollout", "most_shift"): "max_shift",
+    ("rollout", "most_disagreement"): "max_disagreement",
+    ("serving", "most_replicas"): "max_replicas",
+}
+"""Keys of ``treadle.toml`` by table, as stored specifications may still name them, and their names today."""
 
 
 class Scope:
@@ -50,27 +58,42 @@ class Scope:
         check(spec)
         name, digest = spec.project.name, digest_of(to_json(spec))
         with self._database.write() as transaction:
-            row = transaction.execute(select(projects).where(projects.c.name == name)).mappings().one_or_none()
+            row = (
+                transaction.execute(select(projects).where(projects.c.name == name))
+                .mappings()
+                .one_or_none()
+            )
             if folder is None and row is not None:
                 _check_sources(spec, _project(row))
             if folder is None:
                 folder = row["folder"] if row is not None else ""
             if row is not None and row["digest"] == digest and row["folder"] == folder:
                 return _project(row)
-            values = {"spec": to_text(spec), "folder": folder, "digest": digest, "declared_at": self._clock.now()}
+            values = {
+                "spec": to_text(spec),
+                "folder": folder,
+                "digest": digest,
+                "declared_at": self._clock.now(),
+            }
             if row is None:
                 transaction.execute(projects.insert().values(name=name, **values))
             else:
                 transaction.execute(projects.update().where(projects.c.name == name).values(values))
             names = [requirement.id for requirement in spec.requirement]
-            self._events.append(transaction, ProjectDeclared(project=name, digest=digest, requirements=names))
+            self._events.append(
+                transaction, ProjectDeclared(project=name, digest=digest, requirements=names)
+            )
         return self.project(name=name)
 
     @query()
     def project(self, *, name: str) -> Project:
         """One project."""
         with self._database.read() as connection:
-            row = connection.execute(select(projects).where(projects.c.name == name)).mappings().one_or_none()
+            row = (
+                connection.execute(select(projects).where(projects.c.name == name))
+                .mappings()
+                .one_or_none()
+            )
             if row is None:
                 known = connection.scalars(select(projects.c.name)).all()
                 raise NotFound(f"There is no project '{name}' here.{did_you_mean(name, known)}")
@@ -80,12 +103,17 @@ class Scope:
     def projects(self) -> list[Project]:
         """All projects by name."""
         with self._database.read() as connection:
-            return [_project(row) for row in connection.execute(select(projects).order_by(projects.c.name)).mappings()]
+            return [
+                _project(row)
+                for row in connection.execute(select(projects).order_by(projects.c.name)).mappings()
+            ]
 
 
 def _check_sources(spec: ProjectSpec, declared: Project) -> None:
     """Which files of a project's folder are read and run is said where the folder is: it holds more than its project's own."""
-    known = {source.source for source in declared.spec.data.values()} | {declared.spec.pipeline.file}
+    known = {source.source for source in declared.spec.data.values()} | {
+        declared.spec.pipeline.file
+    }
     for field, path in [
         *((f"data.{name}.source", source.source) for name, source in spec.data.items()),
         ("pipeline.file", spec.pipeline.file),
@@ -98,4 +126,9 @@ def _check_sources(spec: ProjectSpec, declared: Project) -> None:
 
 
 def _project(row: Mapping[Any, Any]) -> Project:
-    return load(Project, row, spec=from_json(row["spec"], ProjectSpec))
+    """A project's row as a value; names that older versions stored are today's."""
+    stored = from_json(row["spec"], dict[str, Any])
+    for (table, old), new in RENAMED.items():
+        if old in stored.get(table, {}):
+            stored[table][new] = stored[table].pop(old)
+    return load(Project, row, spec=from_plain(stored, ProjectSpec))

@@ -15,7 +15,7 @@ from treadle.kernel.entity import Entity, from_json, to_json
 from treadle.kernel.errors import Invalid, NotFound
 from treadle.ports.runtime import Field
 from treadle.serving.engine import Served
-from treadle.serving.rows import RowReader, Taker
+from treadle.serving.rows import InputAdapter, RowReader
 
 ROWS_AT_ONCE = 65_536
 ERROR = "prediction_error"
@@ -77,20 +77,30 @@ def score_file(
                     rows_at_once=rows_at_once,
                 ),
             )
-            failed, resumed = _score_parts(connection, served, source, parts, rows, rows_at_once, progress)
+            failed, resumed = _score_parts(
+                connection, served, source, parts, rows, rows_at_once, progress
+            )
             _together(connection, parts, to, max(1, -(-rows // rows_at_once)))
     finally:
         process.release(held)
     shutil.rmtree(parts)
-    return Scored(rows=rows, failed=failed, resumed=resumed, version=served.variant.version, file=str(to))
+    return Scored(
+        rows=rows, failed=failed, resumed=resumed, version=served.variant.version, file=str(to)
+    )
 
 
 def _look(connection: Any, source: Path) -> tuple[int, list[str]]:
     try:
-        told = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(source)]).fetchall()
-        (rows,) = connection.execute("SELECT count(*) FROM read_parquet(?)", [str(source)]).fetchone()
+        told = connection.execute(
+            "DESCRIBE SELECT * FROM read_parquet(?)", [str(source)]
+        ).fetchall()
+        (rows,) = connection.execute(
+            "SELECT count(*) FROM read_parquet(?)", [str(source)]
+        ).fetchone()
     except duckdb.Error as error:
-        raise Invalid(f"'{source}' cannot be read as Parquet: {str(error).splitlines()[0]}") from error
+        raise Invalid(
+            f"'{source}' cannot be read as Parquet: {str(error).splitlines()[0]}"
+        ) from error
     return rows, [name for name, *_ in told]
 
 
@@ -103,7 +113,9 @@ def _check_columns(served: Served, source: Path, columns: list[str]) -> None:
         )
     twin = next((name for name in (*_names(served), ERROR) if name in columns), None)
     if twin is not None:
-        raise Invalid(f"'{source}' has a column '{twin}' already, which the result would have too. Rename it.")
+        raise Invalid(
+            f"'{source}' has a column '{twin}' already, which the result would have too. Rename it."
+        )
 
 
 def _begin(parts: Path, manifest: Manifest) -> None:
@@ -127,13 +139,15 @@ def _score_parts(
 ) -> tuple[int, int]:
     """Score what is not scored yet. Returns the rows that failed, and those that were there."""
     reader = RowReader(served.signature)
-    take = Taker(reader, served.signature.inputs)
+    take = InputAdapter(reader, served.signature.inputs)
     failed = resumed = 0
     for number, start in enumerate(range(0, max(rows, 1), rows_at_once)):
         part, end = parts / f"{number:08}.parquet", min(start + rows_at_once, rows)
         if part.exists():
             resumed += end - start
-            (here,) = connection.execute(f"SELECT count({quoted(ERROR)}) FROM read_parquet(?)", [str(part)]).fetchone()
+            (here,) = connection.execute(
+                f"SELECT count({quoted(ERROR)}) FROM read_parquet(?)", [str(part)]
+            ).fetchone()
             failed += here
         else:
             failed += _score_part(connection, served, reader, take, source, part, start, end)
@@ -142,13 +156,22 @@ def _score_parts(
 
 
 def _score_part(
-    connection: Any, served: Served, reader: RowReader, take: Taker, source: Path, part: Path, start: int, end: int
+    connection: Any,
+    served: Served,
+    reader: RowReader,
+    take: InputAdapter,
+    source: Path,
+    part: Path,
+    start: int,
+    end: int,
 ) -> int:
     names = ", ".join(quoted(field.name) for field in served.signature.inputs)
     between = "file_row_number >= ? AND file_row_number < ?"
     wanted = f"SELECT {names} FROM read_parquet(?, file_row_number = true) WHERE {between} ORDER BY file_row_number"
     found = connection.execute(wanted, [str(source), start, end]).fetchnumpy()
-    columns = {field.name: _column(field, found[field.name], source) for field in served.signature.inputs}
+    columns = {
+        field.name: _column(field, found[field.name], source) for field in served.signature.inputs
+    }
     outputs, errors = _predict(served, reader, take, columns, end - start)
     values: dict[str, Any] = {"treadle_row": np.arange(start, end)}
     matrix = outputs.reshape(end - start, len(_names(served))).astype(np.float64)
@@ -157,7 +180,8 @@ def _score_part(
     values[ERROR] = np.array([errors.get(row, "") for row in range(end - start)], dtype=object)
     connection.execute("CREATE OR REPLACE TEMP TABLE scored AS SELECT * FROM values")
     given = ", ".join(
-        f"CASE WHEN {quoted(ERROR)} = '' THEN {quoted(name)} END AS {quoted(name)}" for name in _names(served)
+        f"CASE WHEN {quoted(ERROR)} = '' THEN {quoted(name)} END AS {quoted(name)}"
+        for name in _names(served)
     )
     aside = part.with_suffix(".parquet.new")
     connection.execute(
@@ -171,7 +195,11 @@ def _score_part(
 
 
 def _predict(
-    served: Served, reader: RowReader, take: Taker, columns: dict[str, NDArray[Any]], rows: int
+    served: Served,
+    reader: RowReader,
+    take: InputAdapter,
+    columns: dict[str, NDArray[Any]],
+    rows: int,
 ) -> tuple[NDArray[np.float32], dict[int, str]]:
     outputs: list[NDArray[np.float32]] = []
     errors: dict[int, str] = {}
@@ -188,10 +216,14 @@ def _column(field: Field, values: Any, source: Path) -> NDArray[Any]:
     if (column.dtype != object) is (field.kind == "number"):
         return column
     if field.kind == "text":  # numbers that stand for categories
-        return np.array([None if value != value else f"{value:g}" for value in column.tolist()], dtype=object)
+        return np.array(
+            [None if value != value else f"{value:g}" for value in column.tolist()], dtype=object
+        )
     if all(value is None for value in column.tolist()):
         return np.full(len(column), np.nan)
-    raise Invalid(f"'{source}': the model takes numbers in column '{field.name}', and there is text in it.")
+    raise Invalid(
+        f"'{source}': the model takes numbers in column '{field.name}', and there is text in it."
+    )
 
 
 def _names(served: Served) -> list[str]:

@@ -14,7 +14,9 @@ def port_of(environment: Mapping[str, str]) -> int:
     for name in ("AIP_HTTP_PORT", "PORT", "SAGEMAKER_BIND_TO_PORT"):
         if environment.get(name):
             if not environment[name].isdecimal() or not 0 < int(environment[name]) < 65536:
-                raise Invalid(f"The environment variable {name} is '{environment[name]}', which is no port.")
+                raise Invalid(
+                    f"The environment variable {name} is '{environment[name]}', which is no port."
+                )
             return int(environment[name])
     return DEFAULT_PORT
 

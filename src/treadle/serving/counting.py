@@ -44,7 +44,9 @@ class Counting:
         if self._bins is None:
             return {}
         counted = dict(zip([*self._layout.numbers, PREDICTION], self._bins.profiles(), strict=True))
-        return self._texts | {name: profile for name, profile in counted.items() if profile is not None}
+        return self._texts | {
+            name: profile for name, profile in counted.items() if profile is not None
+        }
 
     def _count(self) -> None:
         pending, self._pending, self._rows = self._pending, [], 0
@@ -59,7 +61,9 @@ class Counting:
             bins = self._reference.columns.get(name)
             if bins is not None and not bins.edges:
                 counted = bins.count(np.concatenate([rows.texts[:, place] for rows, _ in pending]))
-                self._texts[name] = self._texts[name].merge(counted) if name in self._texts else counted
+                self._texts[name] = (
+                    self._texts[name].merge(counted) if name in self._texts else counted
+                )
 
 
 class Bins:
@@ -86,9 +90,15 @@ class Bins:
 
     def profiles(self) -> list[ColumnProfile | None]:
         made: list[ColumnProfile | None] = []
-        for profile, counts in zip(self._profiles, self._counts.reshape(-1, self._size).tolist(), strict=True):
+        for profile, counts in zip(
+            self._profiles, self._counts.reshape(-1, self._size).tolist(), strict=True
+        ):
             if profile is None or not profile.edges or not sum(counts):
                 made.append(None)
                 continue
-            made.append(ColumnProfile(counts=[*counts[: len(profile.edges) + 1], counts[-1]], edges=profile.edges))
+            made.append(
+                ColumnProfile(
+                    counts=[*counts[: len(profile.edges) + 1], counts[-1]], edges=profile.edges
+                )
+            )
         return made

@@ -29,14 +29,16 @@ from treadle.serving.counting import Counting
 from treadle.serving.explaining import Explanation, explain
 from treadle.serving.inference_log import LogBatch, LogWriter
 from treadle.serving.limits import ConcurrencyLimit
-from treadle.serving.rows import RowReader, Rows, Taker
+from treadle.serving.rows import InputAdapter, RowReader, Rows
 
 log = logging.getLogger(__name__)
 MAX_PENDING = 4096  # what may wait for a shadow; more is dropped, and counted
 MAX_BATCH_ROWS = 1024
 MOST_EXPLAINING = 8
 LARGEST_NUMBER = 1e30  # beyond it, sums of squares are no float32 any more
-SLOW_SECONDS = 0.005  # a model whose batches take longer runs in a thread, so that the server goes on reading
+SLOW_SECONDS = (
+    0.005  # a model whose batches take longer runs in a thread, so that the server goes on reading
+)
 _PACE = 0.2  # the newest batch's part in what a model's batches usually take
 
 Outcome = tuple[NDArray[np.float32], dict[int, str]]
@@ -67,11 +69,16 @@ class Served:
         trouble: str = "",
         reference: Reference | None = None,
     ) -> None:
-        self.variant, self.generation, self.signature, self.reference = variant, generation, signature, reference
+        self.variant, self.generation, self.signature, self.reference = (
+            variant,
+            generation,
+            signature,
+            reference,
+        )
         self.head = b"x-treadle-version: %b\r\n" % variant.version.encode()
         self._model, self._trouble = model, trouble
 
-    def predict(self, rows: Rows, take: Taker) -> Outcome:
+    def predict(self, rows: Rows, take: InputAdapter) -> Outcome:
         """Outputs and errors; a row that fails does not disturb the others."""
         if self._model is None:
             return self.failed(len(rows), self._trouble)
@@ -79,7 +86,9 @@ class Served:
             answers = self._model.predict(take(rows))
         except Exception as error:
             if len(rows) == 1:
-                return self.failed(1, error.message if isinstance(error, Invalid) else _reason(error))
+                return self.failed(
+                    1, error.message if isinstance(error, Invalid) else _reason(error)
+                )
             half = len(rows) // 2  # the rows that fail are found by halving
             outputs, errors = self.predict(rows.part(slice(half)), take)
             more_outputs, more_errors = self.predict(rows.part(slice(half, None)), take)
@@ -87,7 +96,7 @@ class Served:
             return np.concatenate([outputs, more_outputs]), errors
         return answers, {} if np.isfinite(answers.sum()) else _not_finite(answers)
 
-    def explain(self, rows: Rows, take: Taker) -> list[Explanation]:
+    def explain(self, rows: Rows, take: InputAdapter) -> list[Explanation]:
         """Why the model answers rows as it does."""
         if self._model is None:
             raise Unavailable(self._trouble)
@@ -129,7 +138,7 @@ class Lane:
     """What waits for one variant."""
 
     def __init__(self, served: Served, reader: RowReader) -> None:
-        self.served, self.take = served, Taker(reader, served.signature.inputs)
+        self.served, self.take = served, InputAdapter(reader, served.signature.inputs)
         self.layout = reader.layout
         self.waiting: list[Call] = []
         self.scheduled = False
@@ -159,15 +168,23 @@ class Generation:
     """
 
     def __init__(self, spec: EndpointSpec, folder: Callable[[str], Path], runtime: Runtime) -> None:
-        self.number, self.log_share, self.without_log = spec.generation, spec.log_share, spec.without_log
+        self.number, self.log_share, self.without_log = (
+            spec.generation,
+            spec.log_share,
+            spec.without_log,
+        )
         champion = next(variant for variant in spec.variants if variant.role == "champion")
         first = _load(champion, spec.generation, folder, runtime)
-        others = [_load_or_excuse(v, first, folder, runtime) for v in spec.variants if v is not champion]
+        others = [
+            _load_or_excuse(v, first, folder, runtime) for v in spec.variants if v is not champion
+        ]
         self.reader = RowReader(first.signature, [served.signature for served in others])
         self.champion = Lane(first, self.reader)
         candidates = [served for served in others if served.variant.role == "candidate"]
         self.answering = [self.champion, *(Lane(served, self.reader) for served in candidates)]
-        self.shadows = [Lane(served, self.reader) for served in others if served.variant.role == "shadow"]
+        self.shadows = [
+            Lane(served, self.reader) for served in others if served.variant.role == "shadow"
+        ]
         self._bounds = np.cumsum([lane.served.variant.weight for lane in self.answering]).tolist()
 
     def route(self, key: str) -> Lane:
@@ -191,7 +208,10 @@ class Engine:
         self.limit = ConcurrencyLimit()
         self._log, self._clock, self._said_unlogged = log, clock, -60.0
         self._threads = ThreadPoolExecutor(thread_name_prefix="model")
-        self._explainers, self._explaining = ThreadPoolExecutor(1, thread_name_prefix="explaining"), 0
+        self._explainers, self._explaining = (
+            ThreadPoolExecutor(1, thread_name_prefix="explaining"),
+            0,
+        )
         self.generation = generation
 
     @property
@@ -232,10 +252,14 @@ class Engine:
             self.refused += 1
             raise Busy(f"{self.in_hand} requests wait already. Try again in a second.")
 
-    def explain(self, rows: Rows, done: "Callable[[list[Explanation] | TreadleError], None]") -> None:
+    def explain(
+        self, rows: Rows, done: "Callable[[list[Explanation] | TreadleError], None]"
+    ) -> None:
         """Have the champion's answers explained, beside the predictions and a few at a time. Raises Busy when too many wait."""
         if self._explaining >= MOST_EXPLAINING:
-            raise Busy(f"{self._explaining} requests wait to be explained already. Try again in a second.")
+            raise Busy(
+                f"{self._explaining} requests wait to be explained already. Try again in a second."
+            )
         self._explaining += 1
         lane = self._generation.champion
 
@@ -268,8 +292,12 @@ class Engine:
         rows = _together(batch)
         started = time.perf_counter()
         if lane.pace < SLOW_SECONDS:
-            return self._settle(lane, batch, rows, started, partial(lane.served.predict, rows, lane.take))
-        work = asyncio.get_running_loop().run_in_executor(self._threads, lane.served.predict, rows, lane.take)
+            return self._settle(
+                lane, batch, rows, started, partial(lane.served.predict, rows, lane.take)
+            )
+        work = asyncio.get_running_loop().run_in_executor(
+            self._threads, lane.served.predict, rows, lane.take
+        )
         work.add_done_callback(lambda done: self._settle(lane, batch, rows, started, done.result))
         return None
 
@@ -279,7 +307,9 @@ class Engine:
             now = time.monotonic()
             late = [call for call in batch if call.deadline is not None and call.deadline < now]
             for call in late:
-                self._tell(call, Expired("The request's time was over before the model's turn came."))
+                self._tell(
+                    call, Expired("The request's time was over before the model's turn came.")
+                )
             batch = [call for call in batch if call not in late]
         if lane.take.needs:
             for call in [call for call in batch if lane.take.needs & call.rows.lacks]:
@@ -289,14 +319,23 @@ class Engine:
         return batch
 
     def _settle(
-        self, lane: Lane, batch: list[Call], rows: Rows, started: float, outcome: Callable[[], Outcome]
+        self,
+        lane: Lane,
+        batch: list[Call],
+        rows: Rows,
+        started: float,
+        outcome: Callable[[], Outcome],
     ) -> None:
         try:
             self._give(lane, batch, rows, outcome())
         except Exception as error:  # whatever it is, nobody waits for ever
             for call in batch:
-                self._tell(call, ModelFailed(f"The server failed on this request: {_reason(error)}"))
-        seconds = min(time.perf_counter() - started, 4 * lane.pace + SLOW_SECONDS)  # one pause makes nobody slow
+                self._tell(
+                    call, ModelFailed(f"The server failed on this request: {_reason(error)}")
+                )
+        seconds = min(
+            time.perf_counter() - started, 4 * lane.pace + SLOW_SECONDS
+        )  # one pause makes nobody slow
         lane.pace += (seconds - lane.pace) * _PACE
         self._next(lane)
 
@@ -314,7 +353,10 @@ class Engine:
             if batch[0].generation.without_log == "refuse":
                 for call in batch:
                     self._tell(
-                        call, Unavailable(f"The inference log cannot be written ({error}), so nothing is answered.")
+                        call,
+                        Unavailable(
+                            f"The inference log cannot be written ({error}), so nothing is answered."
+                        ),
                     )
                 return
             self._say_unlogged(error)
@@ -325,10 +367,14 @@ class Engine:
         place = 0
         for call in batch:
             end = place + len(call.rows)
-            failed = next((row for row in range(place, end) if row in errors), None) if errors else None
+            failed = (
+                next((row for row in range(place, end) if row in errors), None) if errors else None
+            )
             if failed is None:
                 self._tell(call, Answer(outputs[place:end], served))
-            elif served.variant.role == "candidate":  # a bad candidate is found out without costing an answer
+            elif (
+                served.variant.role == "candidate"
+            ):  # a bad candidate is found out without costing an answer
                 call.lane = call.generation.champion
                 self._join(call.lane, call)
             else:
@@ -355,19 +401,28 @@ class Engine:
         for shadow in batch[0].generation.shadows if batch else ():
             for call in batch:
                 if len(shadow.waiting) >= MAX_PENDING:
-                    self.counts[shadow.served.variant.version, "shadow", "dropped"] += len(call.rows)
+                    self.counts[shadow.served.variant.version, "shadow", "dropped"] += len(
+                        call.rows
+                    )
                     continue
                 self._join(shadow, Call(call.id, call.rows, call.generation, shadow, None, None))
 
     def _record(
-        self, lane: Lane, batch: list[Call], rows: Rows, outputs: NDArray[np.float32], errors: dict[int, str]
+        self,
+        lane: Lane,
+        batch: list[Call],
+        rows: Rows,
+        outputs: NDArray[np.float32],
+        errors: dict[int, str],
     ) -> None:
         if batch[0].generation.log_share >= 1:
             self._keep(lane, batch, rows, outputs, errors)
         else:
             self._keep_some(lane, batch, rows, outputs, errors)
 
-    def _count(self, lane: Lane, rows: Rows, outputs: NDArray[np.float32], errors: dict[int, str]) -> None:
+    def _count(
+        self, lane: Lane, rows: Rows, outputs: NDArray[np.float32], errors: dict[int, str]
+    ) -> None:
         variant = lane.served.variant
         if variant.role == "champion":
             self.counting.add(lane.layout, rows, outputs)
@@ -376,7 +431,12 @@ class Engine:
             self.counts[variant.version, variant.role, "failed"] += len(errors)
 
     def _keep(
-        self, lane: Lane, batch: list[Call], rows: Rows, outputs: NDArray[np.float32], errors: dict[int, str]
+        self,
+        lane: Lane,
+        batch: list[Call],
+        rows: Rows,
+        outputs: NDArray[np.float32],
+        errors: dict[int, str],
     ) -> None:
         """Write a batch to the inference log."""
         now, variant = time.perf_counter_ns(), lane.served.variant
@@ -397,10 +457,20 @@ class Engine:
         )
 
     def _keep_some(
-        self, lane: Lane, batch: list[Call], rows: Rows, outputs: NDArray[np.float32], errors: dict[int, str]
+        self,
+        lane: Lane,
+        batch: list[Call],
+        rows: Rows,
+        outputs: NDArray[np.float32],
+        errors: dict[int, str],
     ) -> None:
         """Write the declared part of a batch: whole requests, chosen by their ids."""
-        most, kept, places, start = batch[0].generation.log_share * 0x1_0000_0000, list[Call](), list[int](), 0
+        most, kept, places, start = (
+            batch[0].generation.log_share * 0x1_0000_0000,
+            list[Call](),
+            list[int](),
+            0,
+        )
         for call in batch:
             if crc32(b"log " + call.id.encode()) < most:
                 kept.append(call)
@@ -415,10 +485,15 @@ class Engine:
         """Tell the server's own log, at most once a minute."""
         if time.monotonic() - self._said_unlogged > 60:
             self._said_unlogged = time.monotonic()
-            log.error("the inference log cannot be written (%s): answers go out unlogged, as is declared", error)
+            log.error(
+                "the inference log cannot be written (%s): answers go out unlogged, as is declared",
+                error,
+            )
 
 
-def _load(variant: Variant, generation: int, folder: Callable[[str], Path], runtime: Runtime) -> Served:
+def _load(
+    variant: Variant, generation: int, folder: Callable[[str], Path], runtime: Runtime
+) -> Served:
     place = folder(variant.package)
     signature, model = open_model(place, runtime)
     _warm(signature, model)
@@ -433,10 +508,14 @@ def _warm(signature: Signature, model: LoadedModel) -> None:
     for rows in (1, 64):
         numbers = np.zeros((rows, len(layout.numbers)), dtype=np.float32)
         with suppress(Exception):  # a model may well refuse zeros
-            model.predict(Columns(layout, numbers, np.full((rows, len(layout.texts)), "", dtype=object)))
+            model.predict(
+                Columns(layout, numbers, np.full((rows, len(layout.texts)), "", dtype=object))
+            )
 
 
-def _load_or_excuse(variant: Variant, champion: Served, folder: Callable[[str], Path], runtime: Runtime) -> Served:
+def _load_or_excuse(
+    variant: Variant, champion: Served, folder: Callable[[str], Path], runtime: Runtime
+) -> Served:
     try:
         return _load(variant, champion.generation, folder, runtime)
     except Exception as error:
@@ -451,7 +530,9 @@ def _failure(layout: Layout, rows: Rows, row: int, reason: str) -> TreadleError:
         return ModelFailed(f"The model failed on this request: {reason}")
     name, missing = layout.numbers[odd[0]], bool(np.isnan(rows.numbers[row, odd[0]]))
     what = "is missing" if missing else f"is {rows.numbers[row, odd[0]]:.3g}"
-    return Invalid(f"Field '{name}' of row {row} {what}, and the model cannot answer with that: {reason}")
+    return Invalid(
+        f"Field '{name}' of row {row} {what}, and the model cannot answer with that: {reason}"
+    )
 
 
 def _together(batch: list[Call]) -> Rows:
@@ -471,4 +552,8 @@ def _not_finite(answers: NDArray[Any]) -> dict[int, str]:
 
 
 def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0][:200]}" if str(error) else type(error).__name__
+    return (
+        f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+        if str(error)
+        else type(error).__name__
+    )

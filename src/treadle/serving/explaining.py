@@ -31,12 +31,18 @@ class Explanation(Entity):
     of: str = ""
 
 
-def explain(model: LoadedModel, columns: Columns, reference: Reference | None, classes: list[str]) -> list[Explanation]:
+def explain(
+    model: LoadedModel, columns: Columns, reference: Reference | None, classes: list[str]
+) -> list[Explanation]:
     """Explain each row. Raises Invalid for too many of them, Unavailable where the training profile is not known."""
     if columns.rows > MAX_ROWS:
-        raise Invalid(f"{columns.rows} rows were sent; at most {MAX_ROWS} are explained in one request.")
+        raise Invalid(
+            f"{columns.rows} rows were sent; at most {MAX_ROWS} are explained in one request."
+        )
     if reference is None:
-        raise Unavailable("The model was packaged without example rows, so there is nothing to explain it against.")
+        raise Unavailable(
+            "The model was packaged without example rows, so there is nothing to explain it against."
+        )
     answers = model.predict(columns)
     return [
         _explain(model, columns.part(slice(row, row + 1)), answers[row], reference, classes)
@@ -44,14 +50,19 @@ def explain(model: LoadedModel, columns: Columns, reference: Reference | None, c
     ]
 
 
-def _explain(model: LoadedModel, row: Columns, answer: Any, reference: Reference, classes: list[str]) -> Explanation:
+def _explain(
+    model: LoadedModel, row: Columns, answer: Any, reference: Reference, classes: list[str]
+) -> Explanation:
     names, random = list(row), np.random.default_rng(0)  # the same row gives the same explanation
     orders = [random.permutation(len(names)) for _ in range(ORDERS // 2)]
     orders += [order[::-1] for order in orders]
     strangers = drawn(row, reference, len(orders), random)
     chosen = int(np.argmax(answer)) if np.ndim(answer) else None
     rows = _told_one_by_one(row, strangers, orders, names)
-    parts = [model.predict(rows.part(slice(start, start + _AT_ONCE))) for start in range(0, rows.rows, _AT_ONCE)]
+    parts = [
+        model.predict(rows.part(slice(start, start + _AT_ONCE)))
+        for start in range(0, rows.rows, _AT_ONCE)
+    ]
     given = np.concatenate(parts).astype(np.float64)
     scores = (given if chosen is None else given[:, chosen]).reshape(len(orders), len(names) + 1)
     gains = np.zeros(len(names))
@@ -65,7 +76,9 @@ def _explain(model: LoadedModel, row: Columns, answer: Any, reference: Reference
     )
 
 
-def _told_one_by_one(row: Columns, drawn: Columns, orders: list[NDArray[Any]], names: list[str]) -> Columns:
+def _told_one_by_one(
+    row: Columns, drawn: Columns, orders: list[NDArray[Any]], names: list[str]
+) -> Columns:
     """For each order: the drawn row, then with the first feature told, then with two, until it is the row itself."""
     steps = len(names) + 1
     numbers, texts = (np.repeat(matrix, steps, axis=0) for matrix in (drawn.numbers, drawn.texts))
@@ -90,7 +103,9 @@ def drawn(row: Columns, reference: Reference, count: int, random: np.random.Gene
     return Columns(row.layout, numbers, texts)
 
 
-def _numbers(profile: ColumnProfile, count: int, random: np.random.Generator) -> NDArray[np.float64]:
+def _numbers(
+    profile: ColumnProfile, count: int, random: np.random.Generator
+) -> NDArray[np.float64]:
     """Values between the edges of bins drawn by their counts; the outer bins are as wide as their neighbours."""
     chances = np.array(profile.counts, dtype=np.float64)
     bins = random.choice(len(chances), count, p=chances / chances.sum())

@@ -26,7 +26,9 @@ JSON, TEXT, BYTES = (
     b"content-type: text/plain; version=0.0.4\r\n",
     b"content-type: application/octet-stream\r\n",
 )
-_STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_STATUS = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
 _CLOSE = b"connection: close\r\n"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -45,7 +47,13 @@ class Exchange:
         body: bytes,
         keep_alive: bool,
     ) -> None:
-        self._connection, self.method, self.path, self.headers, self.body = connection, method, path, headers, body
+        self._connection, self.method, self.path, self.headers, self.body = (
+            connection,
+            method,
+            path,
+            headers,
+            body,
+        )
         self.keep_alive = keep_alive
         self._data: bytes | None = None
 
@@ -53,7 +61,9 @@ class Exchange:
         """Answer. ``head`` is whole header lines; a length and what the connection needs are added."""
         shown = content if self.method != "HEAD" else b""
         ending = b"" if self.keep_alive and not self._connection.closing else _CLOSE
-        self._data = b"".join((_STATUS[status], head, ending, b"content-length: %d\r\n\r\n" % len(content), shown))
+        self._data = b"".join(
+            (_STATUS[status], head, ending, b"content-length: %d\r\n\r\n" % len(content), shown)
+        )
         self._connection.flush()
 
     def ready(self) -> bytes | None:
@@ -154,7 +164,9 @@ class Connection(asyncio.Protocol):
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         keep = self._parser.should_keep_alive() and not self._parser.should_upgrade()
         path = self._url.partition(b"?")[0].decode("latin-1")
-        exchange = Exchange(self, self._parser.get_method().decode(), path, self._headers, body, keep)
+        exchange = Exchange(
+            self, self._parser.get_method().decode(), path, self._headers, body, keep
+        )
         self._open.append(exchange)
         if len(self._open) >= MAX_PIPELINED:
             self._transport.pause_reading()
@@ -202,7 +214,9 @@ class Connection(asyncio.Protocol):
         self._refuse(431, b'{"error":"The request\'s headers are larger than 64 KiB."}')
 
     def _too_large(self) -> None:
-        told = b'{"error":"The body is larger than %d MiB. Send several requests."}' % (MAX_BODY_BYTES >> 20)
+        told = b'{"error":"The body is larger than %d MiB. Send several requests."}' % (
+            MAX_BODY_BYTES >> 20
+        )
         self._refuse(413, told)
 
     def _refuse(self, status: int, content: bytes) -> None:

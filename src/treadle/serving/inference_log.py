@@ -22,7 +22,9 @@ from treadle.serving.rows import Rows
 
 SUFFIX = ".log"
 _MAGIC = b"\xf7TRL"
-_HEAD = struct.Struct("<4sIII")  # magic, bytes of the facts, bytes of the matrices, checksum of both
+_HEAD = struct.Struct(
+    "<4sIII"
+)  # magic, bytes of the facts, bytes of the matrices, checksum of both
 
 
 class LogRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +72,9 @@ class LogBatch:
 
     def __init__(self, facts: Facts, numbers: NDArray[Any], outputs: NDArray[np.float32]) -> None:
         self.facts, self.numbers, self.outputs = facts, numbers, outputs
-        self.moments: NDArray[np.int64] | None = None  # of each row, where they are not all ``facts.at``
+        self.moments: NDArray[np.int64] | None = (
+            None  # of each row, where they are not all ``facts.at``
+        )
 
     @classmethod
     def of(
@@ -118,11 +122,19 @@ class LogBatch:
     def row_micros(self) -> list[int]:
         if not self.facts.counts:
             return self.facts.micros
-        return [m for m, count in zip(self.facts.micros, self.facts.counts, strict=True) for _ in range(count)]
+        return [
+            m
+            for m, count in zip(self.facts.micros, self.facts.counts, strict=True)
+            for _ in range(count)
+        ]
 
     @property
     def row_moments(self) -> NDArray[np.int64]:
-        return np.full(len(self), self.facts.at, dtype=np.int64) if self.moments is None else self.moments
+        return (
+            np.full(len(self), self.facts.at, dtype=np.int64)
+            if self.moments is None
+            else self.moments
+        )
 
     def column(self, name: str) -> NDArray[Any] | None:
         """An input column (rows,): numbers with NaN for null, or objects with None; None where there is no such column."""
@@ -138,7 +150,9 @@ class LogBatch:
         """The batch row by row."""
         facts, outputs = self.facts, self.outputs.tolist()
         names, text_names = facts.columns
-        numbers = [[None if value != value else value for value in row] for row in self.numbers.tolist()]
+        numbers = [
+            [None if value != value else value for value in row] for row in self.numbers.tolist()
+        ]
         moments = self.row_moments.tolist()
         for place, (id, micros) in enumerate(zip(self.row_ids, self.row_micros, strict=True)):
             inputs: dict[str, Any] = dict(zip(names, numbers[place], strict=True))
@@ -162,7 +176,12 @@ class LogBatch:
         facts, numbers = _encode(self.facts), np.ascontiguousarray(self.numbers)
         outputs = np.ascontiguousarray(self.outputs)
         checksum = crc32(outputs.data, crc32(numbers.data, crc32(facts)))
-        return [_HEAD.pack(_MAGIC, len(facts), numbers.nbytes + outputs.nbytes, checksum), facts, numbers, outputs]
+        return [
+            _HEAD.pack(_MAGIC, len(facts), numbers.nbytes + outputs.nbytes, checksum),
+            facts,
+            numbers,
+            outputs,
+        ]
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -198,7 +217,9 @@ class LogWriter:
         folder = self._folder / from_micros(day * 86_400_000_000).date().isoformat()
         folder.mkdir(parents=True, exist_ok=True)
         name = f"{os.getpid()}-{os.urandom(4).hex()}{SUFFIX}"
-        self._descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL, 0o644)
+        self._descriptor = os.open(
+            folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL, 0o644
+        )
         self._day, self._size = day, 0
 
     def _take_back(self) -> None:
@@ -265,7 +286,9 @@ def _batch(facts: Facts, content: bytes, start: int, end: int) -> LogBatch:
     rows = sum(facts.counts) if facts.counts else len(facts.ids)
     kind = np.dtype("<f8" if facts.wide else "<f4")
     columns = len(facts.columns[0])
-    numbers = np.frombuffer(content, dtype=kind, count=rows * columns, offset=start).reshape(rows, columns)
+    numbers = np.frombuffer(content, dtype=kind, count=rows * columns, offset=start).reshape(
+        rows, columns
+    )
     outputs = np.frombuffer(content[start + numbers.nbytes : end], dtype="<f4")
     return LogBatch(facts, numbers, outputs.reshape(rows, facts.width) if facts.width else outputs)
 
@@ -277,6 +300,10 @@ def files(folder: Path, since: datetime, until: datetime | None) -> list[Path]:
 def days(folder: Path, since: datetime, until: datetime | None, suffix: str = "") -> list[Path]:
     """Files or folders that are named for a day of a period."""
     first = since.astimezone(UTC).date().isoformat()
-    last = ((until or datetime.max.replace(tzinfo=UTC) - timedelta(days=1)).astimezone(UTC)).date().isoformat()
+    last = (
+        ((until or datetime.max.replace(tzinfo=UTC) - timedelta(days=1)).astimezone(UTC))
+        .date()
+        .isoformat()
+    )
     days = [path for path in sorted(folder.glob(f"*{suffix}")) if path.suffix == suffix]
     return [path for path in days if first <= path.name.removesuffix(suffix) <= last]

@@ -48,7 +48,9 @@ async def _answered(server: ModelServer, event: bytes, request: str) -> Any:
     except Invalid as error:
         return {"error": error.message}
     reply: Any = _Reply()
-    reply.exchange = Exchange(reply, method, path, [(b"x-request-id", request.encode()), *headers], body, True)
+    reply.exchange = Exchange(
+        reply, method, path, [(b"x-request-id", request.encode()), *headers], body, True
+    )
     server.handle(reply.exchange)
     head, _, content = bytes(await reply.data).partition(b"\r\n\r\n")
     if not is_http:
@@ -64,7 +66,12 @@ async def _answered(server: ModelServer, event: bytes, request: str) -> Any:
         }
     except UnicodeDecodeError:
         packed = base64.b64encode(content).decode()
-        return {"statusCode": int(status.split()[1]), "headers": given, "body": packed, "isBase64Encoded": True}
+        return {
+            "statusCode": int(status.split()[1]),
+            "headers": given,
+            "body": packed,
+            "isBase64Encoded": True,
+        }
 
 
 def _request(event: bytes) -> tuple[str, str, list[tuple[bytes, bytes]], bytes, bool]:
@@ -77,13 +84,21 @@ def _request(event: bytes) -> tuple[str, str, list[tuple[bytes, bytes]], bytes, 
         raise Invalid("The event is no object.")
     context = found.get("requestContext")
     http = context.get("http", {}) if isinstance(context, dict) else {}
-    method, path = http.get("method") or found.get("httpMethod"), found.get("rawPath") or found.get("path")
+    method, path = (
+        http.get("method") or found.get("httpMethod"),
+        found.get("rawPath") or found.get("path"),
+    )
     if not isinstance(method, str) or not isinstance(path, str):
         return "POST", "/invocations", [], event, False
     text, given = found.get("body") or "", found.get("headers") or {}
     try:
-        body = base64.b64decode(text, validate=True) if found.get("isBase64Encoded") else text.encode()
-        headers = [(name.lower().encode("latin-1"), str(value).encode("latin-1")) for name, value in given.items()]
+        body = (
+            base64.b64decode(text, validate=True) if found.get("isBase64Encoded") else text.encode()
+        )
+        headers = [
+            (name.lower().encode("latin-1"), str(value).encode("latin-1"))
+            for name, value in given.items()
+        ]
     except (ValueError, AttributeError) as error:
         raise Invalid(f"The event's body or headers cannot be read: {error}.") from error
     return method.upper(), path, headers, body, True

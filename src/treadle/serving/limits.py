@@ -25,12 +25,22 @@ class ConcurrencyLimit:
     """
 
     def __init__(
-        self, *, smallest: float = 1.0, largest: float = LARGEST_LIMIT, initial: float = INITIAL_LIMIT
+        self,
+        *,
+        smallest: float = 1.0,
+        largest: float = LARGEST_LIMIT,
+        initial: float = INITIAL_LIMIT,
     ) -> None:
         self.value = initial
         self._smallest, self._largest = smallest, largest
         self._long = 0.0
-        self._sum, self._samples, self._most_in_hand, self._window_began, self._window_ends = 0.0, 0, 0, 0.0, 0.0
+        self._sum, self._samples, self._most_in_hand, self._window_began, self._window_ends = (
+            0.0,
+            0,
+            0,
+            0.0,
+            0.0,
+        )
 
     def sample(self, seconds: float, in_hand: int, now: float) -> None:
         """Tell of a request that was answered after ``seconds`` when ``in_hand`` were, at the monotonic time ``now``."""
@@ -41,7 +51,12 @@ class ConcurrencyLimit:
         if now >= self._window_ends and enough:
             self._adapt(self._sum / self._samples, now - self._window_began)
             self._window_began = now
-            self._sum, self._samples, self._most_in_hand, self._window_ends = 0.0, 0, 0, now + WINDOW_SECONDS
+            self._sum, self._samples, self._most_in_hand, self._window_ends = (
+                0.0,
+                0,
+                0,
+                now + WINDOW_SECONDS,
+            )
 
     def _adapt(self, short: float, seconds: float) -> None:
         weight = min(2 * seconds / _LONG_SECONDS, 0.1)
@@ -49,12 +64,22 @@ class ConcurrencyLimit:
             min(short, 2 * self._long) if self._long else short
         )  # a queue that was let grow is not what it usually takes
         self._long += (told - self._long) * (weight if self._long else 1.0)
-        if self._long > 2 * short:  # after an overload the long run comes down faster than it went up
+        if (
+            self._long > 2 * short
+        ):  # after an overload the long run comes down faster than it went up
             self._long *= 0.95
-        if self._most_in_hand < self.value / 2:  # the limit limits nobody: nothing is learnt about it
+        if (
+            self._most_in_hand < self.value / 2
+        ):  # the limit limits nobody: nothing is learnt about it
             return
-        gradient = max(0.5, min(1.0, _TOLERANCE * max(self._long, CALM_SECONDS) / short)) if short > 0 else 1.0
-        wanted = (1 - _SMOOTHING) * self.value + _SMOOTHING * (self.value * gradient + math.sqrt(self.value) / 2)
+        gradient = (
+            max(0.5, min(1.0, _TOLERANCE * max(self._long, CALM_SECONDS) / short))
+            if short > 0
+            else 1.0
+        )
+        wanted = (1 - _SMOOTHING) * self.value + _SMOOTHING * (
+            self.value * gradient + math.sqrt(self.value) / 2
+        )
         self.value = max(self._smallest, min(self._largest, wanted))
 
 
@@ -70,7 +95,9 @@ class Caller(Entity):
 @dataclass
 class _Rate:
     caller: Caller
-    arrives: float = -math.inf  # when the last accepted request would have come at the caller's exact rate
+    arrives: float = (
+        -math.inf
+    )  # when the last accepted request would have come at the caller's exact rate
 
 
 class Callers:
@@ -79,23 +106,32 @@ class Callers:
     def __init__(self, callers: list[Caller]) -> None:
         for caller in callers:
             if len(caller.sha256) != 64 or set(caller.sha256) - set("0123456789abcdef"):
-                raise Invalid(f"Caller '{caller.name}': field 'sha256' is no SHA-256 in hexadecimal.")
+                raise Invalid(
+                    f"Caller '{caller.name}': field 'sha256' is no SHA-256 in hexadecimal."
+                )
             if not caller.per_second > 0 or not caller.burst >= 1:
-                raise Invalid(f"Caller '{caller.name}': 'per_second' must be above 0 and 'burst' at least 1.")
+                raise Invalid(
+                    f"Caller '{caller.name}': 'per_second' must be above 0 and 'burst' at least 1."
+                )
         self._rates = {bytes.fromhex(caller.sha256): _Rate(caller) for caller in callers}
 
     def admit(self, authorization: bytes | None, now: float, *, cost: float = 1.0) -> str:
         """The caller's name. Raises Unauthenticated, or Busy with the seconds after which the same request would pass."""
         scheme, _, token = (authorization or b"").partition(b" ")
-        rate = self._rates.get(sha256(token.strip()).digest()) if scheme.lower() == b"bearer" else None
+        rate = (
+            self._rates.get(sha256(token.strip()).digest()) if scheme.lower() == b"bearer" else None
+        )
         if rate is None:
-            raise Unauthenticated("Send a token that this server knows: Authorization: Bearer TOKEN.")
+            raise Unauthenticated(
+                "Send a token that this server knows: Authorization: Bearer TOKEN."
+            )
         each = 1 / rate.caller.per_second
         arrives = max(rate.arrives, now) + cost * each
         late = arrives - now - max(rate.caller.burst, cost) * each
         if late > 1e-9:
             raise Limited(
-                f"Caller '{rate.caller.name}' asks faster than its {rate.caller.per_second:g} a second.", late
+                f"Caller '{rate.caller.name}' asks faster than its {rate.caller.per_second:g} a second.",
+                late,
             )
         rate.arrives = arrives
         return rate.caller.name

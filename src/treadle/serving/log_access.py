@@ -34,7 +34,10 @@ class LogAccess:
 
     def files(self) -> list[LogFile]:
         found = sorted(self._folder.glob("*/*.log"))
-        return [LogFile(path=file.relative_to(self._folder).as_posix(), bytes=file.stat().st_size) for file in found]
+        return [
+            LogFile(path=file.relative_to(self._folder).as_posix(), bytes=file.stat().st_size)
+            for file in found
+        ]
 
     def read(self, path: str, start: int) -> bytes:
         """A file's bytes from ``start`` on, as many as one answer takes."""

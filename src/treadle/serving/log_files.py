@@ -55,18 +55,28 @@ class InferenceLogs:
         taken: set[str] = set()
         for day in days(self.folder(endpoint), since, until, DAY_SUFFIX):
             yield from read_day(day, first, last)
-            if day.with_suffix("").is_dir():  # its records are being made into it, or some came late
+            if day.with_suffix(
+                ""
+            ).is_dir():  # its records are being made into it, or some came late
                 taken |= set(sources_of(day))
         for file in files(self.folder(endpoint), since, until):
             if file.name not in taken:
-                yield from (batch for batch, _ in records(file.read_bytes()) if first <= batch.facts.at < last)
+                yield from (
+                    batch
+                    for batch, _ in records(file.read_bytes())
+                    if first <= batch.facts.at < last
+                )
 
     def rotate(self, endpoint: str, before: date) -> Iterator[tuple[str, Path, int]]:
         """Make days before a date into one Parquet file each. Gives each day with its file and rows; then its records go.
 
         Nobody may write to those days any more, and no tail read them. It may be stopped anywhere, and done again.
         """
-        folders = [path for path in self.folder(endpoint).glob("*") if path.is_dir() and path.name < before.isoformat()]
+        folders = [
+            path
+            for path in self.folder(endpoint).glob("*")
+            if path.is_dir() and path.name < before.isoformat()
+        ]
         for day in sorted(folders):
             file = day.with_name(f"{day.name}{DAY_SUFFIX}")
             taken = sources_of(file) if file.exists() else []
@@ -105,7 +115,11 @@ class InferenceLogs:
                 continue
             for batch, _ in records(log.read_bytes()):
                 if first <= batch.facts.at < last and batch.facts.role != "shadow":
-                    add(batch.facts.at // 60_000_000, sum(batch.facts.micros) / 1e6, len(batch.facts.ids))
+                    add(
+                        batch.facts.at // 60_000_000,
+                        sum(batch.facts.micros) / 1e6,
+                        len(batch.facts.ids),
+                    )
         hours: dict[int, list[tuple[float, int]]] = {}
         for minute, found in spent.items():
             hours.setdefault(minute // 60, []).append(found)
@@ -115,7 +129,9 @@ class InferenceLogs:
 
         return [
             HourlyLoad(
-                from_micros(hour * 3_600_000_000), busier([s for s, _ in minutes]), busier([n for _, n in minutes])
+                from_micros(hour * 3_600_000_000),
+                busier([s for s, _ in minutes]),
+                busier([n for _, n in minutes]),
             )
             for hour, minutes in sorted(hours.items())
         ]
@@ -133,7 +149,13 @@ def write_day(batches: list[LogBatch], sources: list[str], file: Path) -> int:
     the time it took in microseconds, ``prediction`` (or ``prediction_0`` and so on), the ``error`` if it failed, and ``input_NAME``.
     """
     ordered = sorted(
-        batches, key=lambda batch: (batch.facts.version, batch.facts.role, batch.facts.generation, batch.facts.at)
+        batches,
+        key=lambda batch: (
+            batch.facts.version,
+            batch.facts.role,
+            batch.facts.generation,
+            batch.facts.at,
+        ),
     )
     numbers = {name for batch in ordered for name in batch.facts.columns[0]}
     texts = {name for batch in ordered for name in batch.facts.columns[1]} - numbers
@@ -178,9 +200,19 @@ def read_day(file: Path, first: int, last: int) -> Iterator[LogBatch]:
     """A file's rows with ``first`` ≤ at < ``last`` (microseconds) as batches of one version, role and generation each."""
     with duckdb.connect() as connection:
         source = [str(file)]
-        names = [name for name, *_ in connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", source).fetchall()]
-        (rows,) = connection.execute("SELECT count(*) FROM read_parquet(?)", source).fetchone() or (0,)
-        picked = ", ".join("epoch_us(asked_at) AS asked_at" if name == "asked_at" else quoted(name) for name in names)
+        names = [
+            name
+            for name, *_ in connection.execute(
+                "DESCRIBE SELECT * FROM read_parquet(?)", source
+            ).fetchall()
+        ]
+        (rows,) = connection.execute("SELECT count(*) FROM read_parquet(?)", source).fetchone() or (
+            0,
+        )
+        picked = ", ".join(
+            "epoch_us(asked_at) AS asked_at" if name == "asked_at" else quoted(name)
+            for name in names
+        )
         for start in range(0, rows, ROWS_AT_ONCE):
             found: dict[str, Any] = connection.execute(
                 f"SELECT {picked} FROM read_parquet(?, file_row_number = true) WHERE file_row_number >= ? AND "
@@ -202,7 +234,9 @@ def _groups(batches: list[LogBatch]) -> Iterator[list[LogBatch]]:
         yield group
 
 
-def _table(batches: list[LogBatch], numbers: list[str], texts: list[str], predictions: list[str]) -> dict[str, Any]:
+def _table(
+    batches: list[LogBatch], numbers: list[str], texts: list[str], predictions: list[str]
+) -> dict[str, Any]:
     def repeated(values: list[Any], kind: Any) -> NDArray[Any]:
         return np.repeat(np.array(values, dtype=kind), [len(batch) for batch in batches])
 
@@ -212,22 +246,32 @@ def _table(batches: list[LogBatch], numbers: list[str], texts: list[str], predic
         "version": repeated([batch.facts.version for batch in batches], object),
         "role": repeated([batch.facts.role for batch in batches], object),
         "generation": repeated([batch.facts.generation for batch in batches], np.int64),
-        "micros": np.array([took for batch in batches for took in batch.row_micros], dtype=np.int64),
-        "error": np.array([b.facts.errors.get(row, "") for b in batches for row in range(len(b))], dtype=object),
+        "micros": np.array(
+            [took for batch in batches for took in batch.row_micros], dtype=np.int64
+        ),
+        "error": np.array(
+            [b.facts.errors.get(row, "") for b in batches for row in range(len(b))], dtype=object
+        ),
     }
     for place, name in enumerate(predictions):
         table[name] = np.concatenate([_prediction(batch, place) for batch in batches])
     for name in numbers:
-        table[INPUT + name] = np.concatenate([_input(batch, name, numeric=True) for batch in batches])
+        table[INPUT + name] = np.concatenate(
+            [_input(batch, name, numeric=True) for batch in batches]
+        )
     for name in texts:
-        table[INPUT + name] = np.concatenate([_input(batch, name, numeric=False) for batch in batches])
+        table[INPUT + name] = np.concatenate(
+            [_input(batch, name, numeric=False) for batch in batches]
+        )
     return table
 
 
 def _prediction(batch: LogBatch, place: int) -> NDArray[np.float64]:
     """One output of each row; NaN where the row failed, or the model has fewer."""
     wide = batch.outputs.reshape(len(batch), -1)
-    values = wide[:, place].astype(np.float64) if place < wide.shape[1] else np.full(len(batch), np.nan)
+    values = (
+        wide[:, place].astype(np.float64) if place < wide.shape[1] else np.full(len(batch), np.nan)
+    )
     values[list(batch.facts.errors)] = np.nan
     return values
 
@@ -245,20 +289,37 @@ def _batches(found: dict[str, Any]) -> Iterator[LogBatch]:
     if not rows:
         return
     keys = [about[name] for name in ("version", "role", "generation")]
-    changes = [0, *(np.flatnonzero(np.any([key[1:] != key[:-1] for key in keys], axis=0)) + 1).tolist(), rows]
-    inputs = {name.removeprefix(INPUT): plain(values) for name, values in found.items() if name.startswith(INPUT)}
+    changes = [
+        0,
+        *(np.flatnonzero(np.any([key[1:] != key[:-1] for key in keys], axis=0)) + 1).tolist(),
+        rows,
+    ]
+    inputs = {
+        name.removeprefix(INPUT): plain(values)
+        for name, values in found.items()
+        if name.startswith(INPUT)
+    }
     numbers = [name for name, values in inputs.items() if values.dtype != object]
     texts = [name for name in inputs if name not in numbers]
     layout = Layout(
-        [Field(name=name, kind="number") for name in numbers] + [Field(name=name, kind="text") for name in texts]
+        [Field(name=name, kind="number") for name in numbers]
+        + [Field(name=name, kind="text") for name in texts]
     )
     predictions = [name for name in found if name == "prediction" or name.startswith("prediction_")]
     outputs = np.column_stack([plain(found[name]) for name in predictions]).astype(np.float32)
     matrix = np.column_stack([inputs[name] for name in numbers]) if numbers else np.empty((rows, 0))
-    words = np.column_stack([inputs[name] for name in texts]) if texts else np.empty((rows, 0), dtype=object)
+    words = (
+        np.column_stack([inputs[name] for name in texts])
+        if texts
+        else np.empty((rows, 0), dtype=object)
+    )
     for start, end in pairwise(changes):
         part = slice(start, end)
-        errors = {place: text for place, text in enumerate(about["error"][part].tolist()) if text is not None}
+        errors = {
+            place: text
+            for place, text in enumerate(about["error"][part].tolist())
+            if text is not None
+        }
         batch = LogBatch.of(
             ids=about["request"][part].tolist(),
             counts=[1] * (end - start),

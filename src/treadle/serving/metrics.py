@@ -15,9 +15,15 @@ def exposition(engines: Mapping[str, Engine | None]) -> str:
             labels = _labels(endpoint=name, version=version, role=role, outcome=outcome)
             lines.append(f"treadle_predictions_total{labels} {rows}")
     lines.append("# TYPE treadle_requests_in_hand gauge")
-    lines += [f"treadle_requests_in_hand{_labels(endpoint=n)} {engine.in_hand}" for n, engine in running.items()]
+    lines += [
+        f"treadle_requests_in_hand{_labels(endpoint=n)} {engine.in_hand}"
+        for n, engine in running.items()
+    ]
     lines.append("# TYPE treadle_requests_total counter")
-    lines += [f"treadle_requests_total{_labels(endpoint=n)} {engine.answered}" for n, engine in running.items()]
+    lines += [
+        f"treadle_requests_total{_labels(endpoint=n)} {engine.answered}"
+        for n, engine in running.items()
+    ]
     lines.append("# TYPE treadle_request_seconds_total counter")
     lines += [
         f"treadle_request_seconds_total{_labels(endpoint=n)} {engine.busy_nanos / 1e9:.6f}"
@@ -25,10 +31,14 @@ def exposition(engines: Mapping[str, Engine | None]) -> str:
     ]
     lines.append("# TYPE treadle_concurrency_limit gauge")
     lines += [
-        f"treadle_concurrency_limit{_labels(endpoint=n)} {engine.limit.value:.1f}" for n, engine in running.items()
+        f"treadle_concurrency_limit{_labels(endpoint=n)} {engine.limit.value:.1f}"
+        for n, engine in running.items()
     ]
     lines.append("# TYPE treadle_refused_total counter")
-    lines += [f"treadle_refused_total{_labels(endpoint=n)} {engine.refused}" for n, engine in running.items()]
+    lines += [
+        f"treadle_refused_total{_labels(endpoint=n)} {engine.refused}"
+        for n, engine in running.items()
+    ]
     lines.append("# TYPE treadle_rows_by_bin_total counter")
     for name, engine in running.items():
         version = engine.generation.champion.served.variant.version

@@ -67,7 +67,9 @@ def read(reader: RowReader, content: bytes, header: bytes | None) -> Asked:
     with reading(Request):
         request = _request.decode(text)
     if not request.inputs:
-        raise Invalid("Field 'inputs': every tensor is missing. Send one for each of the model's inputs.")
+        raise Invalid(
+            "Field 'inputs': every tensor is missing. Send one for each of the model's inputs."
+        )
     refuse_twins([tensor.name for tensor in request.inputs], "input tensor")
     arrays: list[NDArray[Any]] = []
     for tensor in request.inputs:
@@ -75,14 +77,26 @@ def read(reader: RowReader, content: bytes, header: bytes | None) -> Asked:
         arrays.append(array)
     if len(raw):
         raise Invalid(f"{len(raw)} bytes follow the last tensor that the request declares.")
-    return Asked(_rows(reader, request.inputs, arrays), request.id, _wants_bytes(request, reader.signature))
+    return Asked(
+        _rows(reader, request.inputs, arrays), request.id, _wants_bytes(request, reader.signature)
+    )
 
 
 def answer(
-    model: str, version: str, id: str, signature: Signature, values: NDArray[np.float32], *, binary: bool
+    model: str,
+    version: str,
+    id: str,
+    signature: Signature,
+    values: NDArray[np.float32],
+    *,
+    binary: bool,
 ) -> tuple[bytes, int | None]:
     """The body of an answer, and the length of its JSON where bytes follow."""
-    tensor: dict[str, Any] = {"name": signature.output, "shape": list(values.shape), "datatype": "FP32"}
+    tensor: dict[str, Any] = {
+        "name": signature.output,
+        "shape": list(values.shape),
+        "datatype": "FP32",
+    }
     told = {"model_name": model, "model_version": version, "id": id, "outputs": [tensor]}
     if binary:
         raw = values.tobytes()
@@ -101,7 +115,14 @@ def describe(signature: Signature) -> tuple[list[dict[str, Any]], list[dict[str,
     ]
     if len(inputs) > 1 and all(field.kind == "number" for field in signature.inputs):
         names = [field.name for field in signature.inputs]
-        inputs = [{"name": MATRIX, "datatype": "FP32", "shape": [-1, len(names)], "parameters": {"columns": names}}]
+        inputs = [
+            {
+                "name": MATRIX,
+                "datatype": "FP32",
+                "shape": [-1, len(names)],
+                "parameters": {"columns": names},
+            }
+        ]
     width = [len(signature.classes)] if signature.output in ("probabilities", "values") else []
     return inputs, [{"name": signature.output, "datatype": "FP32", "shape": [-1, *width]}]
 
@@ -115,7 +136,9 @@ def _rows(reader: RowReader, tensors: list[Tensor], arrays: list[NDArray[Any]]) 
         shape = tensor.shape
         if not 1 <= len(shape) <= 2 or (len(shape) == 2 and shape[1] != 1):
             told = str(shape)[:60]
-            raise Invalid(f"Input '{tensor.name[:60]}' has shape {told}; wanted is [rows] or [rows, 1] for one column.")
+            raise Invalid(
+                f"Input '{tensor.name[:60]}' has shape {told}; wanted is [rows] or [rows, 1] for one column."
+            )
         columns[tensor.name] = array
     return reader.columns(columns)
 
@@ -126,14 +149,18 @@ def _array(tensor: Tensor, raw: memoryview) -> tuple[NDArray[Any], memoryview]:
     if tensor.datatype not in KINDS and tensor.datatype != "BYTES":
         raise Invalid(f"Input '{name}' has datatype '{tensor.datatype[:60]}', which is not known.")
     if not tensor.shape or any(size < 0 for size in tensor.shape):
-        raise Invalid(f"Input '{name}' has shape {str(tensor.shape)[:60]}, which no tensor can have.")
+        raise Invalid(
+            f"Input '{name}' has shape {str(tensor.shape)[:60]}, which no tensor can have."
+        )
     size = tensor.parameters.get("binary_data_size")
     if size is None:
         return _from_json(tensor, name), raw
     if tensor.data is not None:
         raise Invalid(f"Input '{name}' has both 'data' and 'binary_data_size'; send one of them.")
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(raw):
-        raise Invalid(f"Input '{name}' has binary_data_size {str(size)[:30]}, and {len(raw)} bytes are left.")
+        raise Invalid(
+            f"Input '{name}' has binary_data_size {str(size)[:30]}, and {len(raw)} bytes are left."
+        )
     return _from_bytes(tensor, name, raw[:size]), raw[size:]
 
 
@@ -150,7 +177,9 @@ def _from_json(tensor: Tensor, name: str) -> NDArray[Any]:
             raise Invalid(f"Input '{name}' is declared as BYTES, and holds what is no text.")
         return np.array(values, dtype=object)
     if kinds - {int, float, bool}:
-        raise Invalid(f"Input '{name}' is declared as {tensor.datatype}, and holds what is no number.")
+        raise Invalid(
+            f"Input '{name}' is declared as {tensor.datatype}, and holds what is no number."
+        )
     try:
         return np.array(values, dtype=np.float64)
     except OverflowError as error:
@@ -164,7 +193,9 @@ def _from_bytes(tensor: Tensor, name: str, raw: memoryview) -> NDArray[Any]:
         return np.array(values, dtype=object)
     kind = np.dtype(KINDS[tensor.datatype])
     if len(raw) % kind.itemsize:
-        raise Invalid(f"Input '{name}' has {len(raw)} bytes, which is no whole number of {tensor.datatype} values.")
+        raise Invalid(
+            f"Input '{name}' has {len(raw)} bytes, which is no whole number of {tensor.datatype} values."
+        )
     array = np.frombuffer(raw, dtype=kind)
     _check_count(tensor, name, len(array))
     _refuse_infinite(name, array)
@@ -199,7 +230,9 @@ def _bare(reader: RowReader, content: bytes) -> NDArray[Any]:
     """A body that is one raw tensor of FP32."""
     width = len(reader.required)
     if not width or len(content) % (4 * width):
-        raise Invalid(f"The body has {len(content)} bytes; wanted are rows of {width} FP32 values of 4 bytes.")
+        raise Invalid(
+            f"The body has {len(content)} bytes; wanted are rows of {width} FP32 values of 4 bytes."
+        )
     array = np.frombuffer(content, dtype="<f4")
     _refuse_infinite("body", array)
     return array.reshape(-1, width)
@@ -218,14 +251,18 @@ def _check_count(tensor: Tensor, name: str, count: int) -> None:
 
 def _length(header: bytes, size: int) -> int:
     if not header.isdigit() or len(header) > 12 or int(header) > size:
-        raise Invalid(f"The header Inference-Header-Content-Length is no number of the body's {size} bytes.")
+        raise Invalid(
+            f"The header Inference-Header-Content-Length is no number of the body's {size} bytes."
+        )
     return int(header)
 
 
 def _wants_bytes(request: Request, signature: Signature) -> bool:
     for wanted in request.outputs or ():
         if wanted.name != signature.output:
-            raise Invalid(f"The model has no output '{wanted.name[:60]}'. Its output is '{signature.output}'.")
+            raise Invalid(
+                f"The model has no output '{wanted.name[:60]}'. Its output is '{signature.output}'."
+            )
         if "binary_data" in wanted.parameters:
             return wanted.parameters["binary_data"] is True
     return request.parameters.get("binary_data_output") is True

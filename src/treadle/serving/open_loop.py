@@ -28,7 +28,9 @@ class Line(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.seen += data
         head, end, body = self.seen.partition(b"\r\n\r\n")
-        if not end or len(body) < int(head.partition(b"\r\ncontent-length: ")[2].partition(b"\r\n")[0]):
+        if not end or len(body) < int(
+            head.partition(b"\r\ncontent-length: ")[2].partition(b"\r\n")[0]
+        ):
             return
         if head.startswith(b"HTTP/1.1 200"):
             self.took.append(time.perf_counter() - self.due)
@@ -38,13 +40,18 @@ class Line(asyncio.Protocol):
         self.idle.append(self)
 
 
-async def offer(url: str, request: bytes, rate: float, seconds: float, *, connections: int = 256) -> Offered:
+async def offer(
+    url: str, request: bytes, rate: float, seconds: float, *, connections: int = 256
+) -> Offered:
     """Send a whole HTTP request so many times a second. What finds no idle connection is not sent, and counts as not answered."""
     parts, loop = urlsplit(url), asyncio.get_running_loop()
     host, port = parts.hostname or "127.0.0.1", parts.port or 80
     idle: list[Line] = []
     took: list[float] = []
-    lines = [(await loop.create_connection(lambda: Line(idle, took), host, port))[1] for _ in range(connections)]
+    lines = [
+        (await loop.create_connection(lambda: Line(idle, took), host, port))[1]
+        for _ in range(connections)
+    ]
     started = time.perf_counter()
     sent, missed = 0, 0
     while (now := time.perf_counter()) < started + seconds:

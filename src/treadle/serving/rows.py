@@ -28,7 +28,9 @@ class Rows:
 
     __slots__ = ("lacks", "numbers", "texts")
 
-    def __init__(self, numbers: NDArray[Any], texts: NDArray[Any], lacks: frozenset[str] = NONE_LACKING) -> None:
+    def __init__(
+        self, numbers: NDArray[Any], texts: NDArray[Any], lacks: frozenset[str] = NONE_LACKING
+    ) -> None:
         self.numbers, self.texts, self.lacks = numbers, texts, lacks
 
     def __len__(self) -> int:
@@ -62,13 +64,21 @@ class RowReader:
         attributes: list[Any] = list(zip(names, types, strict=True))[: len(required)]
         for attribute, kind in list(zip(names, types, strict=True))[len(required) :]:
             attributes.append((attribute, kind | msgspec.UnsetType, msgspec.UNSET))
-        self._row: type[msgspec.Struct] = msgspec.defstruct("Row", attributes, rename=names, forbid_unknown_fields=True)
+        self._row: type[msgspec.Struct] = msgspec.defstruct(
+            "Row", attributes, rename=names, forbid_unknown_fields=True
+        )
         listed: Any = list[tuple[*types[: len(required)]]] if required else list[Any]  # type: ignore[misc]
         self._body_type = _body_type(list[Any], list[self._row])  # type: ignore[name-defined]
         self._body: msgspec.json.Decoder[Any] = msgspec.json.Decoder(self._body_type)
-        self._usual: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_body_type(listed, list[self._row]))  # type: ignore[name-defined]
-        self._pick_numbers = _picker([p for p, field in enumerate(self.fields) if field.kind == "number"])
-        self._pick_texts = _picker([p for p, field in enumerate(self.fields) if field.kind == "text"])
+        self._usual: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
+            _body_type(listed, list[self._row])  # type: ignore[name-defined]
+        )
+        self._pick_numbers = _picker(
+            [p for p, field in enumerate(self.fields) if field.kind == "number"]
+        )
+        self._pick_texts = _picker(
+            [p for p, field in enumerate(self.fields) if field.kind == "text"]
+        )
         self._fill = (None,) * len(extra)
 
     def scoring(self, content: bytes) -> tuple[Rows, str | None]:
@@ -82,16 +92,24 @@ class RowReader:
             )  # rows as lists of the right values, or as objects: nothing left to check
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return self._unusual(content)
-        if body.instances is not None and body.inputs is body.dataframe_records is body.dataframe_split is None:
+        if (
+            body.instances is not None
+            and body.inputs is body.dataframe_records is body.dataframe_split is None
+        ):
             return self._gather(self._bounded(body.instances)), body.id
-        if body.inputs is not None and body.instances is body.dataframe_records is body.dataframe_split is None:
+        if (
+            body.inputs is not None
+            and body.instances is body.dataframe_records is body.dataframe_split is None
+        ):
             return self._gather(self._bounded(body.inputs)), body.id
         return self._read(body)
 
     def csv(self, content: bytes) -> Rows:
         """Rows of CSV text with a header; an empty field is null."""
         try:
-            lines = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
+            lines = list(
+                csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
+            )
         except (UnicodeDecodeError, csv.Error) as error:
             raise Invalid(f"The body is not CSV text in UTF-8: {error}.") from error
         if not lines:
@@ -100,15 +118,23 @@ class RowReader:
         refuse_twins(header, "column")
         for number, line in enumerate(body, 2):
             if line and len(line) != len(header):
-                raise Invalid(f"Line {number} has {len(line)} fields, the header has {len(header)}.")
-        rows = [dict(zip(header, (field or None for field in line), strict=True)) for line in body if line]
+                raise Invalid(
+                    f"Line {number} has {len(line)} fields, the header has {len(header)}."
+                )
+        rows = [
+            dict(zip(header, (field or None for field in line), strict=True))
+            for line in body
+            if line
+        ]
         return self._records(rows, strict=False)
 
     def columns(self, given: dict[str, NDArray[Any]]) -> Rows:
         """Rows of whole columns: numbers in any precision for numeric inputs, objects (``str`` or None) for text."""
         for name in given:
             if name not in self.layout.places:
-                raise Invalid(f"The model has no input '{name[:60]}'.{did_you_mean(name, list(self.layout.places))}")
+                raise Invalid(
+                    f"The model has no input '{name[:60]}'.{did_you_mean(name, list(self.layout.places))}"
+                )
         absent = next((name for name in self.required if name not in given), None)
         if absent is not None:
             raise Invalid(f"Field '{absent}' is missing.")
@@ -129,7 +155,9 @@ class RowReader:
         """Rows of one matrix (rows, required inputs), for a model that takes numbers only."""
         if self.layout.texts or self.optional or numbers.shape[1:] != (len(self.required),):
             wanted = f"[rows, {len(self.required)}]"
-            raise Invalid(f"A tensor of shape {list(numbers.shape)} was sent; this model takes {wanted} of numbers.")
+            raise Invalid(
+                f"A tensor of shape {list(numbers.shape)} was sent; this model takes {wanted} of numbers."
+            )
         self._bounded(range(len(numbers)))
         return Rows(numbers, np.empty((len(numbers), 0), dtype=object))
 
@@ -143,7 +171,9 @@ class RowReader:
         forms = ("dataframe_records", "dataframe_split", "instances", "inputs")
         given = [name for name in forms if getattr(body, name) is not None]
         if len(given) != 1:
-            raise Invalid(f"Send exactly one of {', '.join(forms)}; this request has {' and '.join(given) or 'none'}.")
+            raise Invalid(
+                f"Send exactly one of {', '.join(forms)}; this request has {' and '.join(given) or 'none'}."
+            )
         value = getattr(body, given[0])
         if given[0] == "dataframe_records":
             return self._structs(self._bounded(value)), body.id
@@ -154,17 +184,25 @@ class RowReader:
         if isinstance(value, dict):
             for name, column in value.items():
                 if not isinstance(column, list):
-                    raise Invalid(f"Column '{name[:60]}' is not a list of values, one for each row.")
+                    raise Invalid(
+                        f"Column '{name[:60]}' is not a list of values, one for each row."
+                    )
             value = _rows_of(value)
         if not isinstance(value, list):
-            raise Invalid("Rows must be a list of objects, or of lists in the order of the model's inputs.")
-        return self._records([row if isinstance(row, dict) else dict(self._pairs(row)) for row in value])
+            raise Invalid(
+                "Rows must be a list of objects, or of lists in the order of the model's inputs."
+            )
+        return self._records(
+            [row if isinstance(row, dict) else dict(self._pairs(row)) for row in value]
+        )
 
     def _split(self, split: Split) -> Rows:
         refuse_twins(split.columns, "column")
         for number, row in enumerate(split.data):
             if len(row) != len(split.columns):
-                raise Invalid(f"Row {number} of 'data' has {len(row)} values; {len(split.columns)} values are wanted.")
+                raise Invalid(
+                    f"Row {number} of 'data' has {len(row)} values; {len(split.columns)} values are wanted."
+                )
         return self._records([dict(zip(split.columns, row, strict=True)) for row in split.data])
 
     def _pairs(self, row: Any) -> Iterable[tuple[str, Any]]:
@@ -204,15 +242,19 @@ class RowReader:
         if numeric is (field.kind == "number"):
             return values
         wanted = "numbers" if field.kind == "number" else "text"
-        raise Invalid(f"Input '{field.name}' takes {wanted}; {'numbers were' if numeric else 'text was'} sent.")
+        raise Invalid(
+            f"Input '{field.name}' takes {wanted}; {'numbers were' if numeric else 'text was'} sent."
+        )
 
     def _bounded(self, rows: Any) -> Any:
         if len(rows) > MAX_ROWS:
-            raise TooLarge(f"The request has {len(rows)} rows; at most {MAX_ROWS} are taken. Send several requests.")
+            raise TooLarge(
+                f"The request has {len(rows)} rows; at most {MAX_ROWS} are taken. Send several requests."
+            )
         return rows
 
 
-class Taker:
+class InputAdapter:
     """Takes rows as a reader lays them out for the model of one signature: float32 numbers, '' for a missing text."""
 
     def __init__(self, reader: RowReader, inputs: Sequence[Field]) -> None:
@@ -260,7 +302,10 @@ def _picker(places: list[int]) -> Callable[[tuple[Any, ...]], Any] | None:
 
 
 def _matrix(
-    rows: Sequence[tuple[Any, ...]], pick: Callable[[tuple[Any, ...]], Any] | None, width: int, kind: Any
+    rows: Sequence[tuple[Any, ...]],
+    pick: Callable[[tuple[Any, ...]], Any] | None,
+    width: int,
+    kind: Any,
 ) -> NDArray[Any]:
     if not width or not rows:
         return np.empty((len(rows), width), dtype=kind)

@@ -103,7 +103,9 @@ class ModelServer:
         try:
             if exchange.method == "POST":
                 if self._callers is not None:
-                    given = next((value for name, value in exchange.headers if name == _AUTHORIZATION), None)
+                    given = next(
+                        (value for name, value in exchange.headers if name == _AUTHORIZATION), None
+                    )
                     self._callers.admit(given, time.monotonic())
                 self._post(exchange)
             else:
@@ -112,7 +114,9 @@ class ModelServer:
             _fail(exchange, error)
         except Exception:
             log.exception("%s %s failed", exchange.method, exchange.path)
-            exchange.reply(500, _encode({"error": "The server failed on this request. Its log says more."}))
+            exchange.reply(
+                500, _encode({"error": "The server failed on this request. Its log says more."})
+            )
 
     def _post(self, exchange: Exchange) -> None:
         path = exchange.path
@@ -133,7 +137,9 @@ class ModelServer:
     def _change(self, repository: "Loading", exchange: Exchange) -> None:
         """Triton's way to see which models there are, and to load and unload them."""
         if exchange.path == "/v2/repository/index":
-            return exchange.reply(200, _encode([self._known_as(name) for name in repository.names()]))
+            return exchange.reply(
+                200, _encode([self._known_as(name) for name in repository.names()])
+            )
         name, _, verb = exchange.path.removeprefix("/v2/repository/models/").rpartition("/")
         if verb not in ("load", "unload") or not name:
             raise self._nothing("POST", exchange.path)
@@ -142,11 +148,15 @@ class ModelServer:
         work.add_done_callback(self._changing.discard)
         return None
 
-    async def _changed(self, repository: "Loading", exchange: Exchange, name: str, verb: str) -> None:
+    async def _changed(
+        self, repository: "Loading", exchange: Exchange, name: str, verb: str
+    ) -> None:
         try:
             await asyncio.to_thread(repository.load if verb == "load" else repository.unload, name)
             until = time.monotonic() + LOAD_SECONDS
-            while (self.engines.get(name) is not None) is not (verb == "load") and time.monotonic() < until:
+            while (self.engines.get(name) is not None) is not (
+                verb == "load"
+            ) and time.monotonic() < until:
                 await asyncio.sleep(0.02)
             if (self.engines.get(name) is not None) is not (verb == "load"):
                 raise Unavailable(
@@ -157,12 +167,18 @@ class ModelServer:
             _fail(exchange, error)
         except Exception:
             log.exception("%s of '%s' failed", verb, name)
-            exchange.reply(500, _encode({"error": "The server failed on this request. Its log says more."}))
+            exchange.reply(
+                500, _encode({"error": "The server failed on this request. Its log says more."})
+            )
 
     def _known_as(self, name: str) -> dict[str, str]:
         engine = self.engines.get(name)
         if engine is None:
-            return {"name": name, "state": "UNAVAILABLE", "reason": "loading" if name in self.engines else "unloaded"}
+            return {
+                "name": name,
+                "state": "UNAVAILABLE",
+                "reason": "loading" if name in self.engines else "unloaded",
+            }
         version = engine.generation.champion.served.variant.version.rpartition(":")[2]
         return {"name": name, "version": version, "state": "READY", "reason": ""}
 
@@ -195,7 +211,13 @@ class ModelServer:
         headers = _headers(exchange)
         asked = open_inference.read(engine.generation.reader, exchange.body, headers.inference)
         request = headers.id or _printable(asked.id) or f"{self._prefix}-{next(self._numbers)}"
-        _submit(engine, request, asked.rows, headers, partial(_tell_tensors, exchange, request, model, asked.binary))
+        _submit(
+            engine,
+            request,
+            asked.rows,
+            headers,
+            partial(_tell_tensors, exchange, request, model, asked.binary),
+        )
 
     def _look(self, exchange: Exchange) -> None:
         path = exchange.path
@@ -209,7 +231,10 @@ class ModelServer:
             told = {
                 "name": "treadle",
                 "version": self._version,
-                "extensions": ["binary_tensor_data", *(["model_repository"] if self._repository else [])],
+                "extensions": [
+                    "binary_tensor_data",
+                    *(["model_repository"] if self._repository else []),
+                ],
             }
             return exchange.reply(200, _encode(told))
         if path == "/version":
@@ -252,7 +277,13 @@ class ModelServer:
         self._check_version(engine, rest)
         inputs, outputs = open_inference.describe(engine.generation.champion.served.signature)
         versions = [lane.served.variant.version for lane in engine.generation.answering]
-        told = {"name": name, "versions": versions, "platform": "treadle", "inputs": inputs, "outputs": outputs}
+        told = {
+            "name": name,
+            "versions": versions,
+            "platform": "treadle",
+            "inputs": inputs,
+            "outputs": outputs,
+        }
         return exchange.reply(200, _encode(told))
 
     def _check_version(self, engine: Engine, rest: Sequence[str]) -> None:
@@ -260,14 +291,20 @@ class ModelServer:
         if not rest:
             return
         versions = [lane.served.variant.version for lane in engine.generation.answering]
-        named = [version for version in versions if rest[-1] in (version, version.rpartition(":")[2])]
+        named = [
+            version for version in versions if rest[-1] in (version, version.rpartition(":")[2])
+        ]
         if len(rest) != 2 or rest[0] != "versions" or not named:
-            raise NotFound(f"There is no {'/'.join(rest)[:80]} here. Versions that answer: {', '.join(versions)}.")
+            raise NotFound(
+                f"There is no {'/'.join(rest)[:80]} here. Versions that answer: {', '.join(versions)}."
+            )
 
     def _known(self, model: str) -> Engine | None:
         if model not in self.engines:
             names = "', '".join(self.engines)
-            raise NotFound(f"There is no model '{model[:80]}' here; this server answers for '{names}'.")
+            raise NotFound(
+                f"There is no model '{model[:80]}' here; this server answers for '{names}'."
+            )
         return self.engines[model]
 
     def _engine(self, model: str) -> Engine:
@@ -285,18 +322,26 @@ class ModelServer:
 
 
 def _submit(
-    engine: Engine, request: str, rows: Rows, headers: Headers, done: Callable[[Answer | TreadleError], None]
+    engine: Engine,
+    request: str,
+    rows: Rows,
+    headers: Headers,
+    done: Callable[[Answer | TreadleError], None],
 ) -> None:
     if not len(rows):
         served = engine.generation.champion.served
         return done(Answer(served.failed(0, "")[0], served))
-    return engine.submit(request, rows, done, key=headers.key, timeout_seconds=headers.timeout_seconds)
+    return engine.submit(
+        request, rows, done, key=headers.key, timeout_seconds=headers.timeout_seconds
+    )
 
 
 def _tell_scores(exchange: Exchange, request: str, result: Answer | TreadleError) -> None:
     if isinstance(result, TreadleError):
         return _fail(exchange, result)
-    return exchange.reply(200, _encode({"predictions": result.outputs.tolist()}), head=_head(JSON, request, result))
+    return exchange.reply(
+        200, _encode({"predictions": result.outputs.tolist()}), head=_head(JSON, request, result)
+    )
 
 
 def _tell_explanations(exchange: Exchange, result: list[Explanation] | TreadleError) -> None:
@@ -305,7 +350,9 @@ def _tell_explanations(exchange: Exchange, result: list[Explanation] | TreadleEr
     return exchange.reply(200, _encode({"explanations": result}))
 
 
-def _tell_tensors(exchange: Exchange, request: str, model: str, binary: bool, result: Answer | TreadleError) -> None:
+def _tell_tensors(
+    exchange: Exchange, request: str, model: str, binary: bool, result: Answer | TreadleError
+) -> None:
     if isinstance(result, TreadleError):
         return _fail(exchange, result)
     served = result.served
@@ -329,7 +376,9 @@ def _tell_ready(exchange: Exchange, told: dict[str, Any], ready: bool) -> None:
 def _fail(exchange: Exchange, error: TreadleError) -> None:
     head = JSON
     if error.retry:  # whole seconds, as the header knows no others
-        head += b"retry-after: %d\r\n" % max(1, math.ceil(error.after_seconds if isinstance(error, Limited) else 1))
+        head += b"retry-after: %d\r\n" % max(
+            1, math.ceil(error.after_seconds if isinstance(error, Limited) else 1)
+        )
     exchange.reply(error.status, _encode({"error": error.message}), head=head)
 
 
@@ -374,6 +423,8 @@ def _seconds(value: bytes) -> float:
 
 
 def _printable(request: str | None) -> str | None:
-    if request is not None and (len(request) > 200 or not request.isascii() or not request.isprintable()):
+    if request is not None and (
+        len(request) > 200 or not request.isascii() or not request.isprintable()
+    ):
         raise Invalid("Field 'id': at most 200 printable ASCII characters are taken.")
     return request

@@ -40,7 +40,9 @@ class DatabaseSuite(Suite):
     def log(self, database: Database) -> Events:
         return Events(database, ManualClock())
 
-    def test_a_failed_command_leaves_no_event_and_no_row(self, database: Database, log: Events) -> None:
+    def test_a_failed_command_leaves_no_event_and_no_row(
+        self, database: Database, log: Events
+    ) -> None:
         with pytest.raises(RuntimeError, match="half-way"):
             with database.write() as transaction:
                 _add_token(transaction, "half", log)
@@ -65,7 +67,9 @@ class DatabaseSuite(Suite):
         with database.snapshot() as connection:
             assert connection.scalar(wanted) == 1
 
-    def test_event_numbers_have_no_gaps_under_many_writers(self, database: Database, log: Events) -> None:
+    def test_event_numbers_have_no_gaps_under_many_writers(
+        self, database: Database, log: Events
+    ) -> None:
         def work(name: str) -> None:
             for number in range(20):
                 with database.write() as transaction:
@@ -79,13 +83,17 @@ class DatabaseSuite(Suite):
         assert [record.number for record in log.history(limit=200)] == list(range(1, 81))
         assert log.verify().intact
 
-    def test_the_chain_shows_what_was_changed_after_the_fact(self, database: Database, log: Events) -> None:
+    def test_the_chain_shows_what_was_changed_after_the_fact(
+        self, database: Database, log: Events
+    ) -> None:
         for name in "abc":
             with database.write() as transaction:
                 log.append(transaction, ThingHappened(name=name))
         assert log.verify().entries == 3
         with database.write() as transaction:
-            transaction.execute(events.update().where(events.c.number == 2).values(actor="somebody else"))
+            transaction.execute(
+                events.update().where(events.c.number == 2).values(actor="somebody else")
+            )
         assert log.verify().broken_at == 2
 
     def test_causes_lead_back_to_the_first(self, database: Database, log: Events) -> None:
@@ -101,7 +109,9 @@ class DatabaseSuite(Suite):
         assert made is not None
         assert made.number == 2
 
-    def test_a_reader_gets_every_event_until_it_confirms(self, database: Database, log: Events) -> None:
+    def test_a_reader_gets_every_event_until_it_confirms(
+        self, database: Database, log: Events
+    ) -> None:
         for name in "abc":
             with database.write() as transaction:
                 log.append(transaction, ThingHappened(name=name))

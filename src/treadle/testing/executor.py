@@ -88,7 +88,9 @@ class ExecutorSuite(Suite):
             time.sleep(60)
             """
         )
-        parent = subprocess.Popen([sys.executable, "-c", starter], stdout=subprocess.PIPE, text=True)
+        parent = subprocess.Popen(
+            [sys.executable, "-c", starter], stdout=subprocess.PIPE, text=True
+        )
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
         parent.kill()

@@ -53,13 +53,19 @@ class PlatformSuite(Suite):
 
     def test_a_run_keeps_what_was_logged(self, services: Services) -> None:
         run = services.tracking.start_run(project="p", name="first", params={"depth": "3"})
-        services.tracking.log(run=run.id, metrics=[Metric(key="loss", value=1 / (i + 1), step=i) for i in range(10)])
-        services.tracking.log(run=run.id, metrics=[Metric(key="loss", value=9.0, step=3)], params={"seed": "1"})
+        services.tracking.log(
+            run=run.id, metrics=[Metric(key="loss", value=1 / (i + 1), step=i) for i in range(10)]
+        )
+        services.tracking.log(
+            run=run.id, metrics=[Metric(key="loss", value=9.0, step=3)], params={"seed": "1"}
+        )
         found = services.tracking.finish_run(run=run.id)
         assert found.status == "finished"
         assert found.params == {"depth": "3", "seed": "1"}
         assert found.metrics == {"loss": 0.1}
-        assert [p.value for p in services.tracking.history(run=run.id, key="loss") if p.step == 3] == [0.25, 9.0]
+        assert [
+            p.value for p in services.tracking.history(run=run.id, key="loss") if p.step == 3
+        ] == [0.25, 9.0]
         assert services.tracking.find(project="p") == [found]
 
     def test_a_parameter_is_set_once(self, services: Services) -> None:
@@ -82,7 +88,9 @@ class PlatformSuite(Suite):
         assert (first.files, first.bytes) == (2, 6)
         assert services.data.versions(project="p") == [first]
 
-    def test_a_job_waits_is_cancelled_and_is_queued_again(self, home: Embedded, services: Services) -> None:
+    def test_a_job_waits_is_cancelled_and_is_queued_again(
+        self, home: Embedded, services: Services
+    ) -> None:
         with home.database.write() as transaction:
             job = home.jobs.enqueue(transaction, kind="nothing", payload={"n": 1})
         assert services.jobs.get(job=job).payload == {"n": 1}
@@ -114,7 +122,7 @@ class PlatformSuite(Suite):
 
     def test_the_wheel_shows_what_is_not_there_yet(self, services: Services) -> None:
         services.scope.declare(spec=SPEC)
-        wheel = services.loop.wheel(project="p")
+        wheel = services.loop.status(project="p")
         assert wheel.champion is None
         assert wheel.requirements[0].met is None
         assert wheel.waiting == []

@@ -16,7 +16,9 @@ def main(what: str, *arguments: str) -> int:
     if what == "environment":
         print(os.environ[arguments[0]], flush=True)
     elif what == "family":
-        child = subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({FOR_EVER_SECONDS})"])
+        child = subprocess.Popen(
+            [sys.executable, "-c", f"import time; time.sleep({FOR_EVER_SECONDS})"]
+        )
         print(os.getpid(), child.pid, flush=True)
         time.sleep(FOR_EVER_SECONDS)
     elif what == "stubborn":

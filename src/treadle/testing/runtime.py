@@ -36,11 +36,17 @@ class RuntimeSuite(Suite):
         content, signature = exporter.export(estimator, signature)
         (tmp_path / signature.file).write_bytes(content)
         table = {
-            field.name: np.asarray(inputs[field.name], dtype=np.float64 if field.kind == "number" else object)
+            field.name: np.asarray(
+                inputs[field.name], dtype=np.float64 if field.kind == "number" else object
+            )
             for field in signature.inputs
         }
-        answers = runtime.load(tmp_path / signature.file, signature).predict(Columns.of(signature.inputs, table))
-        np.testing.assert_allclose(exporter.answer(estimator, signature, inputs), expected, atol=1e-6)
+        answers = runtime.load(tmp_path / signature.file, signature).predict(
+            Columns.of(signature.inputs, table)
+        )
+        np.testing.assert_allclose(
+            exporter.answer(estimator, signature, inputs), expected, atol=1e-6
+        )
         assert answers.shape == expected.shape
         np.testing.assert_allclose(answers, expected, atol=1e-4)
 

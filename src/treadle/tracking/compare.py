@@ -43,8 +43,13 @@ def compared(a: Side, b: Side) -> Comparison:
     ]
     if a.environment and b.environment:
         both.append(("environment", _settings(a.environment), _settings(b.environment)))
-    both += [("metric", a.run.metrics, b.run.metrics), ("tag", _telling(a.run.tags), _telling(b.run.tags))]
-    differences = [difference for of, left, right in both for difference in _differences(of, left, right)]
+    both += [
+        ("metric", a.run.metrics, b.run.metrics),
+        ("tag", _telling(a.run.tags), _telling(b.run.tags)),
+    ]
+    differences = [
+        difference for of, left, right in both for difference in _differences(of, left, right)
+    ]
     keys = sum(len({*left, *right}) for _, left, right in both)
     same = keys - len(differences)
     if a.code is not None and b.code is not None:
@@ -59,13 +64,25 @@ def code_differences(a: Mapping[str, bytes], b: Mapping[str, bytes]) -> Iterator
         if a.get(path) == b.get(path):
             continue
         if path not in a or path not in b:
-            yield Difference(of="code", key=path, a="there" if path in a else None, b="there" if path in b else None)
+            yield Difference(
+                of="code",
+                key=path,
+                a="there" if path in a else None,
+                b="there" if path in b else None,
+            )
             continue
         left, right = (content[path].decode(errors="replace").splitlines() for content in (a, b))
-        changes = [c for c in SequenceMatcher(None, left, right, autojunk=False).get_opcodes() if c[0] != "equal"]
+        changes = [
+            c
+            for c in SequenceMatcher(None, left, right, autojunk=False).get_opcodes()
+            if c[0] != "equal"
+        ]
         for _, from_, until, start, end in changes:
             yield Difference(
-                of="code", key=f"{path}:{start + 1}", a=_lines(left[from_:until]), b=_lines(right[start:end])
+                of="code",
+                key=f"{path}:{start + 1}",
+                a=_lines(left[from_:until]),
+                b=_lines(right[start:end]),
             )
 
 
@@ -75,7 +92,11 @@ def _lines(lines: list[str]) -> str | None:
 
 
 def _settings(found: Environment) -> dict[str, str | float]:
-    settings: dict[str, str | float] = {"python": found.python, "platform": found.platform, "cores": found.cores}
+    settings: dict[str, str | float] = {
+        "python": found.python,
+        "platform": found.platform,
+        "cores": found.cores,
+    }
     settings |= {f"variable {name}": value for name, value in found.variables.items()}
     settings |= {f"package {name}": version for name, version in found.packages.items()}
     if found.commit:
@@ -85,7 +106,9 @@ def _settings(found: Environment) -> dict[str, str | float]:
     return settings
 
 
-def _differences(of: Of, left: Mapping[str, str | float], right: Mapping[str, str | float]) -> Iterator[Difference]:
+def _differences(
+    of: Of, left: Mapping[str, str | float], right: Mapping[str, str | float]
+) -> Iterator[Difference]:
     for key in sorted({*left, *right}):
         a, b = left.get(key), right.get(key)
         both_nan = a != a and b != b

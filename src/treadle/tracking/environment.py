@@ -31,7 +31,13 @@ SOURCE = {
     ".proto",
 }
 NAMED = {"Makefile", "Dockerfile", "Pipfile", "requirements.txt", "constraints.txt"}
-VARIABLES = ("PYTHONHASHSEED", "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+VARIABLES = (
+    "PYTHONHASHSEED",
+    "CUDA_VISIBLE_DEVICES",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+)
 
 
 class Environment(Entity):
@@ -43,7 +49,9 @@ class Environment(Entity):
     python: str
     platform: str
     packages: dict[str, str]
-    from_folders: list[str] = []  # packages that are installed from a folder, whose version says little
+    from_folders: list[
+        str
+    ] = []  # packages that are installed from a folder, whose version says little
     commit: str = ""
     branch: str = ""
     remote: str = ""
@@ -54,7 +62,9 @@ class Environment(Entity):
     left_out: int = 0  # source files that were too many or too large to keep
 
 
-def capture(seed: int | None = None, *, root: Path | None = None, command: list[str] | None = None) -> Environment:
+def capture(
+    seed: int | None = None, *, root: Path | None = None, command: list[str] | None = None
+) -> Environment:
     """How this process came about. ``root`` is the folder of its code."""
     root = root or code_root()
     here = Path.cwd()
@@ -110,7 +120,9 @@ def installed() -> tuple[dict[str, str], list[str]]:
     folders: list[str] = []
     for one in distributions():
         name = one.metadata["Name"]
-        if not name or name in packages or name == "pip":  # the first on the path is the one that is imported
+        if (
+            not name or name in packages or name == "pip"
+        ):  # the first on the path is the one that is imported
             continue
         packages[name] = one.version
         if '"dir_info"' in (one.read_text("direct_url.json") or ""):
@@ -121,7 +133,11 @@ def installed() -> tuple[dict[str, str], list[str]]:
 def _sources(root: Path) -> tuple[dict[str, Path], list[str]]:
     listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     names = sorted(set(listed.split("\0"))) if listed else _below(root)
-    wanted = [name for name in names if name and (Path(name).suffix.lower() in SOURCE or Path(name).name in NAMED)]
+    wanted = [
+        name
+        for name in names
+        if name and (Path(name).suffix.lower() in SOURCE or Path(name).name in NAMED)
+    ]
     there = [name for name in wanted if (root / name).is_file()]
     fitting = [name for name in there if (root / name).stat().st_size <= LARGEST_FILE][:MOST_FILES]
     return {name: root / name for name in fitting}, sorted(set(there) - set(fitting))
@@ -131,10 +147,16 @@ def _below(root: Path) -> list[str]:
     found: list[str] = []
     for folder, folders, files in os.walk(root):
         hidden = {
-            one for one in folders if one.startswith((".", "__pycache__")) or Path(folder, one, "pyvenv.cfg").exists()
+            one
+            for one in folders
+            if one.startswith((".", "__pycache__")) or Path(folder, one, "pyvenv.cfg").exists()
         }
         folders[:] = sorted(set(folders) - hidden - {"node_modules"})
-        found += [Path(folder, file).relative_to(root).as_posix() for file in files if not file.startswith(".")]
+        found += [
+            Path(folder, file).relative_to(root).as_posix()
+            for file in files
+            if not file.startswith(".")
+        ]
         if len(found) > 5 * MOST_FILES:  # somebody's whole disk; what was found has to do
             break
     return sorted(found)
@@ -155,7 +177,9 @@ def _commit(root: Path) -> dict[str, Any]:
 def _git(folder: Path, *arguments: str) -> str:
     """What git says, or nothing."""
     try:
-        said = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, check=False, timeout=30)
+        said = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, check=False, timeout=30
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return said.stdout.decode(errors="replace").strip() if said.returncode == 0 else ""

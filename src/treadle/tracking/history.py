@@ -17,7 +17,9 @@ PIECE = 1 << 16
 def read(connection: Connection, run: int, key: str) -> Points:
     """All points of a series, in the order they came."""
     mine = (run_segments.c.run == run) & (run_segments.c.key == key)
-    bodies = connection.scalars(select(run_segments.c.body).where(mine).order_by(run_segments.c.number)).all()
+    bodies = connection.scalars(
+        select(run_segments.c.body).where(mine).order_by(run_segments.c.number)
+    ).all()
     return joined([unpack(body) for body in bodies])
 
 
@@ -25,7 +27,11 @@ def tidy(database: Database, *, series: int = 200, at_least: int = FEW) -> int:
     """Compact the series with the most fresh pieces. Returns how many were."""
     count = func.count().label("pieces")
     fresh = select(run_segments.c.run, run_segments.c.key, count).where(run_segments.c.fresh)
-    fresh = fresh.group_by(run_segments.c.run, run_segments.c.key).having(count >= at_least).limit(series)
+    fresh = (
+        fresh.group_by(run_segments.c.run, run_segments.c.key)
+        .having(count >= at_least)
+        .limit(series)
+    )
     with database.read() as connection:
         found = connection.execute(fresh).all()
     for at in range(0, len(found), 50):
@@ -42,14 +48,18 @@ def _compact(transaction: Connection, run: int, key: str) -> None:
     mine = (run_segments.c.run == run) & (run_segments.c.key == key)
     taken: list[tuple[int, Points]] = []
     size = 0
-    for number, body, fresh in transaction.execute(select(*columns).where(mine).order_by(run_segments.c.number.desc())):
+    for number, body, fresh in transaction.execute(
+        select(*columns).where(mine).order_by(run_segments.c.number.desc())
+    ):
         points = unpack(body)
         if not fresh and (len(points) >= PIECE or len(points) > 2 * size):
             break
         taken.insert(0, (number, points))
         size += len(points)
     together = joined([points for _, points in taken])
-    transaction.execute(delete(run_segments).where(run_segments.c.number.in_([number for number, _ in taken])))
+    transaction.execute(
+        delete(run_segments).where(run_segments.c.number.in_([number for number, _ in taken]))
+    )
     bodies = [compact(together.at_places(slice(at, at + PIECE))) for at in range(0, size, PIECE)]
     rows = [{"run": run, "key": key, "fresh": False, "body": body} for body in bodies]
     transaction.execute(run_segments.insert(), rows)
@@ -69,5 +79,7 @@ def thinned(points: Points, wanted: int) -> npt.NDArray[np.int64]:
     empty = np.isnan(table).all(axis=1)
     low = starts + np.argmin(np.where(np.isnan(table), np.inf, table), axis=1)
     high = starts + np.argmax(np.where(np.isnan(table), -np.inf, table), axis=1)
-    places = np.concatenate([[0, count - 1], low[~empty], high[~empty], starts[empty & (starts < count)]])
+    places = np.concatenate(
+        [[0, count - 1], low[~empty], high[~empty], starts[empty & (starts < count)]]
+    )
     return np.unique(places)

@@ -15,9 +15,19 @@ from treadle.ports.database import Database
 from treadle.tracking import segments
 from treadle.tracking.model import Batch, check_key, check_text
 from treadle.tracking.segments import LARGEST, Step, pack, split, unpack
-from treadle.tracking.tables import HEAD, run_metrics, run_params, run_segments, run_streams, run_tags, runs
+from treadle.tracking.tables import (
+    HEAD,
+    run_metrics,
+    run_params,
+    run_segments,
+    run_streams,
+    run_tags,
+    runs,
+)
 
-EARLIEST, LATEST = (to_micros(moment.replace(tzinfo=UTC)) for moment in (datetime.min, datetime.max))
+EARLIEST, LATEST = (
+    to_micros(moment.replace(tzinfo=UTC)) for moment in (datetime.min, datetime.max)
+)
 MANY = 5_000
 """Values in one IN list at most; both databases take more."""
 
@@ -62,7 +72,9 @@ class _Summary(NamedTuple):
         lows = [low for low in (self.low, later.low) if low is not None]
         highs = [high for high in (self.high, later.high) if high is not None]
         points = self.points + later.points
-        return _Summary(points, newer.place, newer.last, min(lows, default=None), max(highs, default=None))
+        return _Summary(
+            points, newer.place, newer.last, min(lows, default=None), max(highs, default=None)
+        )
 
 
 def incoming(batch: Batch) -> Incoming:
@@ -97,9 +109,13 @@ def write_in(transaction: Connection, batches: Sequence[Incoming]) -> None:
             raise failed
 
 
-def put_texts(transaction: Connection, table: Table, rows: Iterable[tuple[int, int, str, str]]) -> None:
+def put_texts(
+    transaction: Connection, table: Table, rows: Iterable[tuple[int, int, str, str]]
+) -> None:
     """Set parameters or tags given as (run's number, experiment, key, value)."""
-    values = [{"run": r, "experiment": e, "key": k, "head": v[:HEAD], "value": v} for r, e, k, v in rows]
+    values = [
+        {"run": r, "experiment": e, "key": k, "head": v[:HEAD], "value": v} for r, e, k, v in rows
+    ]
     if values:
         transaction.execute(_PUT_TEXT[table.name], values)
 
@@ -135,19 +151,29 @@ class _Commit:
         if batch.stream and batch.sequence <= self._sequences.get(batch.stream, 0):
             return
         summaries = {key: _of_column(key, column) for key, column in batch.columns.items()}
-        summaries |= {key: _of_piece(key, piece) for key, piece in batch.packed.items() if len(piece) > 6}
+        summaries |= {
+            key: _of_piece(key, piece) for key, piece in batch.packed.items() if len(piece) > 6
+        }
         params = self._checked_params(batch, run)
         for key, value in batch.tags.items():
             check_text("Tag", key, value)
         for key, summary in summaries.items():
             self._fresh[run.number, key].append(batch.columns.get(key) or batch.packed[key])
             before = self._series.get((run.number, run.experiment, key))
-            self._series[run.number, run.experiment, key] = before.then(summary) if before else summary
+            self._series[run.number, run.experiment, key] = (
+                before.then(summary) if before else summary
+            )
         self._params[run.number] = (
-            {**self._params.get(run.number, {}), **params} if params else self._params.get(run.number, {})
+            {**self._params.get(run.number, {}), **params}
+            if params
+            else self._params.get(run.number, {})
         )
-        self._new_params += [(run.number, run.experiment, key, value) for key, value in params.items()]
-        self._new_tags |= {(run.number, run.experiment, key): value for key, value in batch.tags.items()}
+        self._new_params += [
+            (run.number, run.experiment, key, value) for key, value in params.items()
+        ]
+        self._new_tags |= {
+            (run.number, run.experiment, key): value for key, value in batch.tags.items()
+        }
         if batch.stream:
             self._sequences[batch.stream] = batch.sequence
 
@@ -156,7 +182,9 @@ class _Commit:
         if run is None:
             raise NotFound(f"There is no run '{name}'. List them with: treadle tracking find")
         if run.deleted:
-            raise Invalid(f"The run {name} must be in the 'active' state. Current state is deleted.")
+            raise Invalid(
+                f"The run {name} must be in the 'active' state. Current state is deleted."
+            )
         return run
 
     def _checked_params(self, batch: Incoming, run: _Run) -> dict[str, str]:
@@ -180,15 +208,24 @@ class _Commit:
             execute(run_segments.insert(), rows)
             execute(_PUT_SERIES, [_row(*where, summary) for where, summary in self._series.items()])
         put_texts(self._transaction, run_params, self._new_params)
-        put_texts(self._transaction, run_tags, [(*where, value) for where, value in self._new_tags.items()])
+        put_texts(
+            self._transaction,
+            run_tags,
+            [(*where, value) for where, value in self._new_tags.items()],
+        )
         streams = {batch.stream for batch in self._batches if batch.stream in self._sequences}
         if streams:
-            execute(_PUT_STREAM, [{"stream": stream, "sequence": self._sequences[stream]} for stream in streams])
+            execute(
+                _PUT_STREAM,
+                [{"stream": stream, "sequence": self._sequences[stream]} for stream in streams],
+            )
 
     def _known_sequences(self, streams: set[str]) -> dict[str, int]:
         if not streams:
             return {}
-        wanted = select(run_streams.c.stream, run_streams.c.sequence).where(run_streams.c.stream.in_(list(streams)))
+        wanted = select(run_streams.c.stream, run_streams.c.sequence).where(
+            run_streams.c.stream.in_(list(streams))
+        )
         return {stream: sequence for stream, sequence in self._transaction.execute(wanted)}  # noqa: C416
 
     def _known_params(self, names: set[str]) -> dict[int, dict[str, str]]:
@@ -196,7 +233,9 @@ class _Commit:
         if not numbers:
             return {}
         found: dict[int, dict[str, str]] = {}
-        wanted = select(run_params.c.run, run_params.c.key, run_params.c.value).where(run_params.c.run.in_(numbers))
+        wanted = select(run_params.c.run, run_params.c.key, run_params.c.value).where(
+            run_params.c.run.in_(numbers)
+        )
         for run, key, value in self._transaction.execute(wanted):
             found.setdefault(run, {})[key] = value
         return found
@@ -234,7 +273,11 @@ def _of_piece(key: str, piece: bytes) -> _Summary:
     points = unpack(piece)
     _check_times(key, int(points.at.min()), int(points.at.max()))
     rest = np.zeros(len(points)) if points.rest is None else points.rest
-    last = int(np.lexsort((points.at, rest, points.whole))[-1]) if _unordered(points) else len(points) - 1
+    last = (
+        int(np.lexsort((points.at, rest, points.whole))[-1])
+        if _unordered(points)
+        else len(points) - 1
+    )
     place = (int(points.whole[last]), float(rest[last]), int(points.at[last]))
     numbers = points.value[~np.isnan(points.value)]
     low, high = (float(numbers.min()), float(numbers.max())) if len(numbers) else (None, None)
@@ -295,7 +338,9 @@ _LATER = (
 
 
 def _newer(column: str) -> str:
-    return f"{column} = CASE WHEN {_LATER} THEN excluded.{column} ELSE {run_metrics.name}.{column} END"
+    return (
+        f"{column} = CASE WHEN {_LATER} THEN excluded.{column} ELSE {run_metrics.name}.{column} END"
+    )
 
 
 def _extreme(column: str, sign: str) -> str:
@@ -315,6 +360,7 @@ _PUT_SERIES = _upsert(
     ),
 )
 _PUT_TEXT = {
-    table.name: _upsert(table, "head = excluded.head, value = excluded.value") for table in (run_params, run_tags)
+    table.name: _upsert(table, "head = excluded.head, value = excluded.value")
+    for table in (run_params, run_tags)
 }
 _PUT_STREAM = _upsert(run_streams, "sequence = excluded.sequence")

@@ -130,17 +130,27 @@ class _Reader:
 
     def refuse(self, why: str, token: _Token | None = None) -> NoReturn:
         token = token or (None if self.done else self._tokens[self._at])
-        refuse(self._text, token.place if token else len(self._text), token.text if token else "", why)
+        refuse(
+            self._text, token.place if token else len(self._text), token.text if token else "", why
+        )
 
     def _word(self, *words: str) -> bool:
         """Take the next token if it is one of these words."""
-        if self.done or self._tokens[self._at].kind != "name" or self._tokens[self._at].text.upper() not in words:
+        if (
+            self.done
+            or self._tokens[self._at].kind != "name"
+            or self._tokens[self._at].text.upper() not in words
+        ):
             return False
         self._at += 1
         return True
 
     def _sign(self, sign: str) -> bool:
-        if self.done or self._tokens[self._at].text != sign or self._tokens[self._at].kind != "sign":
+        if (
+            self.done
+            or self._tokens[self._at].text != sign
+            or self._tokens[self._at].kind != "sign"
+        ):
             return False
         self._at += 1
         return True
@@ -181,7 +191,9 @@ class _Reader:
             return Field(kind="attribute", key=parts[0])
         kind = KINDS.get(parts[0].lower())
         if kind is None:
-            self.refuse(f"there is no '{parts[0]}' to search.{did_you_mean(parts[0], KINDS)}", token)
+            self.refuse(
+                f"there is no '{parts[0]}' to search.{did_you_mean(parts[0], KINDS)}", token
+            )
         key = ".".join(part[1:-1] if part[0] in '`"' else part for part in parts[1:])
         return Field(kind=kind, key=key, quoted=quoted)
 
@@ -206,7 +218,10 @@ class _Reader:
                 return f"NOT {word}" if negated else word
         token = self.take()
         if negated or token.kind != "sign" or token.text in "(),":
-            self.refuse("expected a comparison: = != < <= > >= [NOT] IN, [NOT] LIKE, [NOT] ILIKE, IS [NOT] NULL", token)
+            self.refuse(
+                "expected a comparison: = != < <= > >= [NOT] IN, [NOT] LIKE, [NOT] ILIKE, IS [NOT] NULL",
+                token,
+            )
         return {"==": "=", "<>": "!="}.get(token.text, token.text)
 
     def _value(self) -> float | str:
@@ -215,7 +230,12 @@ class _Reader:
             return _number(token.text)
         if token.kind == "text":
             return _unquoted(token.text)
-        if token.kind == "name" and token.text[0] == '"' and token.text.count('"') == 2 and token.text[-1] == '"':
+        if (
+            token.kind == "name"
+            and token.text[0] == '"'
+            and token.text.count('"') == 2
+            and token.text[-1] == '"'
+        ):
             return token.text[1:-1]
         return self.refuse("expected a number or a text in single quotes", token)
 
@@ -236,7 +256,12 @@ def _tokens(text: str) -> Iterator[_Token]:
         found = _TOKEN.match(text, place)
         if found is None:
             rest = text[place:].lstrip()
-            refuse(text, len(text) - len(rest), rest[:20], "this is neither a name, a number, a text nor a sign")
+            refuse(
+                text,
+                len(text) - len(rest),
+                rest[:20],
+                "this is neither a name, a number, a text nor a sign",
+            )
         kind = str(found.lastgroup)
         yield _Token(kind=kind, text=found[kind], place=found.start(kind))
         place = found.end()
@@ -249,7 +274,9 @@ def refuse(text: str, place: int, token: str, why: str) -> NoReturn:
         start = max(0, place - 80)
         shown = text[start : place + 80]
     where = f"'{token}' at character {place + 1}" if token else "the end"
-    raise Invalid(f"Cannot read the filter at {where}: {why}.\n  {shown}\n  {' ' * (place - start)}^")
+    raise Invalid(
+        f"Cannot read the filter at {where}: {why}.\n  {shown}\n  {' ' * (place - start)}^"
+    )
 
 
 def _number(text: str) -> float | int:
@@ -297,7 +324,11 @@ def compares(value: Any, operator: str, wanted: Any) -> bool:
         return (value in wanted) == (operator == "IN")
     if "LIKE" in operator:
         return like(value, wanted, ignoring_case="ILIKE" in operator) != operator.startswith("NOT")
-    return bool({"<": value < wanted, "<=": value <= wanted, ">": value > wanted, ">=": value >= wanted}[operator])
+    return bool(
+        {"<": value < wanted, "<=": value <= wanted, ">": value > wanted, ">=": value >= wanted}[
+            operator
+        ]
+    )
 
 
 def like(value: str, pattern: str, *, ignoring_case: bool) -> bool:
@@ -308,13 +339,19 @@ def like(value: str, pattern: str, *, ignoring_case: bool) -> bool:
     return re.fullmatch("".join(parts), value, re.S) is not None
 
 
-def found_in(things: Sequence[Any], filter: str, orders: Sequence[str], look: Callable[[Any, Field], Any]) -> list[Any]:
+def found_in(
+    things: Sequence[Any], filter: str, orders: Sequence[str], look: Callable[[Any, Field], Any]
+) -> list[Any]:
     """The things that satisfy a filter, in the given orders; for what is few enough to be looked at one by one."""
     node, wanted = parse(filter), [parse_order(text) for text in orders]
-    return in_order([thing for thing in things if matches(node, partial(look, thing))], wanted, look)
+    return in_order(
+        [thing for thing in things if matches(node, partial(look, thing))], wanted, look
+    )
 
 
-def in_order(things: Sequence[Any], orders: Sequence[Order], look: Callable[[Any, Field], Any]) -> list[Any]:
+def in_order(
+    things: Sequence[Any], orders: Sequence[Order], look: Callable[[Any, Field], Any]
+) -> list[Any]:
     """Things sorted by several orders, the first the most important; NaN and then what has no value come last either way."""
     found = list(things)
     for order in reversed(orders):
@@ -322,5 +359,9 @@ def in_order(things: Sequence[Any], orders: Sequence[Order], look: Callable[[Any
         there = [(value, thing) for value, thing in values if value is not None and value == value]
         there.sort(key=itemgetter(0), reverse=order.descending)
         nan = [thing for value, thing in values if value is not None and value != value]
-        found = [thing for _, thing in there] + nan + [thing for value, thing in values if value is None]
+        found = (
+            [thing for _, thing in there]
+            + nan
+            + [thing for value, thing in values if value is None]
+        )
     return found

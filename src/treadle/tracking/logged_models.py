@@ -44,26 +44,48 @@ class LoggedModels:
     ) -> LoggedModel:
         """Begin a model; it is ready when its files are there and somebody says so."""
         now, id = self._clock.now(), new_id("m").replace("_", "-")
-        row = {"id": id, "experiment": experiment, "name": name or id, "run": run, "type": type, "metrics": "[]"}
-        row |= {"status": "LOGGED_MODEL_PENDING", "params": to_text(dict(params)), "tags": to_text(dict(tags))}
+        row = {
+            "id": id,
+            "experiment": experiment,
+            "name": name or id,
+            "run": run,
+            "type": type,
+            "metrics": "[]",
+        }
+        row |= {
+            "status": "LOGGED_MODEL_PENDING",
+            "params": to_text(dict(params)),
+            "tags": to_text(dict(tags)),
+        }
         with self._database.write() as transaction:
-            transaction.execute(logged_models.insert().values(**row, created_at=now, updated_at=now))
+            transaction.execute(
+                logged_models.insert().values(**row, created_at=now, updated_at=now)
+            )
         return self.get(id)
 
     def add_history(self, models: Sequence[LoggedModel]) -> set[str]:
         """Take in models that were logged elsewhere; those that are here already are left alone. Gives the ids of those that came."""
         with self._database.write() as transaction:
             ids = [model.id for model in models]
-            known = set(transaction.scalars(select(logged_models.c.id).where(logged_models.c.id.in_(ids))))
+            known = set(
+                transaction.scalars(select(logged_models.c.id).where(logged_models.c.id.in_(ids)))
+            )
             for model in models:
                 if model.id not in known:
-                    lists = {name: to_text(getattr(model, name)) for name in ("params", "tags", "metrics")}
+                    lists = {
+                        name: to_text(getattr(model, name))
+                        for name in ("params", "tags", "metrics")
+                    }
                     transaction.execute(logged_models.insert().values(**{**fields(model), **lists}))
         return set(ids) - known
 
     def get(self, id: str) -> LoggedModel:
         with self._database.read() as connection:
-            row = connection.execute(select(logged_models).where(logged_models.c.id == id)).mappings().one_or_none()
+            row = (
+                connection.execute(select(logged_models).where(logged_models.c.id == id))
+                .mappings()
+                .one_or_none()
+            )
         if row is None or row["deleted_at"] is not None:
             raise NotFound(f"Logged model with ID '{id}' not found.")
         return _loaded(row)
@@ -75,7 +97,9 @@ class LoggedModels:
         """Set tags, and remove those given as none."""
 
         def change(model: LoggedModel) -> dict[str, Any]:
-            kept = {key: value for key, value in {**model.tags, **tags}.items() if value is not None}
+            kept = {
+                key: value for key, value in {**model.tags, **tags}.items() if value is not None
+            }
             return {"tags": to_text(kept)}
 
         return self._changed(id, change)
@@ -117,7 +141,9 @@ class LoggedModels:
         with self._database.read() as connection:
             every = [_loaded(row) for row in connection.execute(wanted).mappings()]
         node = parse(filter)
-        found = [model for model in every if matches(node, partial(_filtered, model, datasets or [On()]))]
+        found = [
+            model for model in every if matches(node, partial(_filtered, model, datasets or [On()]))
+        ]
         for order, on in reversed(orders):
             found = in_order(found, [parse_order(order)], partial(_ordered, on))
         return found
@@ -142,7 +168,11 @@ def _loaded(row: Mapping[Any, Any]) -> LoggedModel:
 def _filtered(model: LoggedModel, datasets: Sequence[On], field: Field) -> Any:
     """A field of a model, for filters: of a metric all values on some datasets."""
     if field.kind == "metric":
-        mine = [m.value for m in model.metrics if m.key == field.key and any(on.has(m) for on in datasets)]
+        mine = [
+            m.value
+            for m in model.metrics
+            if m.key == field.key and any(on.has(m) for on in datasets)
+        ]
         return mine or None
     return _looked(model, field)
 
@@ -173,5 +203,7 @@ def _looked(model: LoggedModel, field: Field) -> Any:
         "last_updated_timestamp": to_micros(model.updated_at) // 1000,
     }
     if field.kind != "attribute" or field.key not in facts:
-        raise Invalid(f"A logged model has no '{field.key}' to search.{did_you_mean(field.key, facts)}")
+        raise Invalid(
+            f"A logged model has no '{field.key}' to search.{did_you_mean(field.key, facts)}"
+        )
     return facts[field.key]

@@ -21,7 +21,9 @@ def check_text(what: str, key: str, value: str) -> None:
 def check_key(what: str, key: str) -> None:
     """Raise Invalid for what no parameter, tag or metric can be called."""
     if not key or len(key) > LONGEST_KEY or "\0" in key:
-        raise Invalid(f"{what} '{key[:80]}' needs a name of 1 to {LONGEST_KEY} characters without a NUL.")
+        raise Invalid(
+            f"{what} '{key[:80]}' needs a name of 1 to {LONGEST_KEY} characters without a NUL."
+        )
 
 
 class Experiment(Entity):

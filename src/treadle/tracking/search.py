@@ -68,10 +68,14 @@ def attribute(key: str) -> str:
 class Search:
     """One search over the runs of some experiments."""
 
-    def __init__(self, connection: Connection, experiments: Sequence[int], view: View = "active") -> None:
+    def __init__(
+        self, connection: Connection, experiments: Sequence[int], view: View = "active"
+    ) -> None:
         self._connection, self._experiments, self._view = connection, list(experiments), view
 
-    def page(self, node: Node | None, orders: Sequence[Order], limit: int, token: str) -> tuple[list[Any], str]:
+    def page(
+        self, node: Node | None, orders: Sequence[Order], limit: int, token: str
+    ) -> tuple[list[Any], str]:
         """The rows of ``runs`` on a page, and the token of the next page (empty on the last)."""
         terms = _Terms(self, orders)
         start = _read(token, terms) if token else None
@@ -94,7 +98,11 @@ class Search:
             if len(self._experiments) != 1
             else runs.c.experiment == self._experiments[0]
         )
-        shown = {"active": runs.c.deleted_at.is_(None), "deleted": runs.c.deleted_at.is_not(None), "all": true()}
+        shown = {
+            "active": runs.c.deleted_at.is_(None),
+            "deleted": runs.c.deleted_at.is_not(None),
+            "all": true(),
+        }
         return and_(mine, shown[self._view])
 
     def where(self, node: Node) -> ColumnElement[bool]:
@@ -108,7 +116,9 @@ class Search:
         try:
             return self._compared(node)
         except Invalid as error:
-            raise Invalid(f"Cannot read the filter at character {node.place + 1}: {error.message}") from error
+            raise Invalid(
+                f"Cannot read the filter at character {node.place + 1}: {error.message}"
+            ) from error
 
     def _compared(self, node: Compare) -> ColumnElement[bool]:
         if node.field.kind == "attribute":
@@ -121,9 +131,13 @@ class Search:
             key, column = self.metric(node.field)
             return self._has(run_metrics, key, node, _number_matches(column, node))
         table = run_params if node.field.kind == "param" else run_tags
-        return self._has(table, node.field.key, node, _text_matches(table.c.value, node, table.c.head))
+        return self._has(
+            table, node.field.key, node, _text_matches(table.c.value, node, table.c.head)
+        )
 
-    def _has(self, table: Table, key: str, node: Compare, condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    def _has(
+        self, table: Table, key: str, node: Compare, condition: ColumnElement[bool]
+    ) -> ColumnElement[bool]:
         """Whether a run has a row that satisfies a condition: found by index where few do, else looked up run by run."""
         if node.operator == "IS NULL":
             return not_(_each(table, key, true()))
@@ -142,7 +156,10 @@ class Search:
 
     def _is_key(self, key: str) -> bool:
         mine = run_metrics.c.experiment.in_(self._experiments) & (run_metrics.c.key == key)
-        return self._connection.execute(select(run_metrics.c.run).where(mine).limit(1)).first() is not None
+        return (
+            self._connection.execute(select(run_metrics.c.run).where(mine).limit(1)).first()
+            is not None
+        )
 
     def _attribute(self, node: Compare) -> ColumnElement[bool]:
         name = attribute(node.field.key)
@@ -152,7 +169,9 @@ class Search:
         if name in _TIMES:
             node = _changed(node, _moment)
             return (
-                func.coalesce(_ordered(column, node), literal(False)) if name == "end_time" else _ordered(column, node)
+                func.coalesce(_ordered(column, node), literal(False))
+                if name == "end_time"
+                else _ordered(column, node)
             )
         if name == "experiment_id":
             return _ordered(column, _changed(node, _whole))
@@ -161,17 +180,31 @@ class Search:
         return _text_matches(column, node)
 
     def _dataset(self, node: Compare) -> ColumnElement[bool]:
-        columns = {"name": run_datasets.c.name, "digest": run_datasets.c.digest, "context": run_datasets.c.context}
+        columns = {
+            "name": run_datasets.c.name,
+            "digest": run_datasets.c.digest,
+            "context": run_datasets.c.context,
+        }
         if node.field.key not in columns:
-            raise Invalid(f"A dataset has no '{node.field.key}'.{did_you_mean(node.field.key, columns)}")
+            raise Invalid(
+                f"A dataset has no '{node.field.key}'.{did_you_mean(node.field.key, columns)}"
+            )
         there = select(run_datasets.c.run)
         if node.operator in ("IS NULL", "IS NOT NULL"):
-            return runs.c.number.not_in(there) if node.operator == "IS NULL" else runs.c.number.in_(there)
+            return (
+                runs.c.number.not_in(there)
+                if node.operator == "IS NULL"
+                else runs.c.number.in_(there)
+            )
         return runs.c.number.in_(there.where(_text_matches(columns[node.field.key], node)))
 
 
 def _each(table: Table, key: str, condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    return select(table.c.run).where(table.c.run == runs.c.number, table.c.key == key, condition).exists()
+    return (
+        select(table.c.run)
+        .where(table.c.run == runs.c.number, table.c.key == key, condition)
+        .exists()
+    )
 
 
 def _number_matches(column: ColumnElement[Any], node: Compare) -> ColumnElement[bool]:
@@ -179,7 +212,9 @@ def _number_matches(column: ColumnElement[Any], node: Compare) -> ColumnElement[
         raise Invalid(f"'metrics.{node.field.key}' is a number, and {node.operator} is for texts.")
     values = node.value if isinstance(node.value, list) else [node.value]
     if node.value is not None and any(isinstance(value, str) for value in values):
-        raise Invalid(f"'metrics.{node.field.key}' is a number, and is compared with one, not with {node.value!r}.")
+        raise Invalid(
+            f"'metrics.{node.field.key}' is a number, and is compared with one, not with {node.value!r}."
+        )
     if node.value is None:
         return true()
     compared = _ordered(column, _changed(node, _float))
@@ -195,10 +230,16 @@ def _text_matches(
         return true()
     node = _changed(node, lambda value: str(value).replace("\0", ""))
     if node.operator in ("<", "<=", ">", ">="):
-        raise Invalid(f"'{node.field.key}' is a text: compare it with = != IN LIKE ILIKE, not with {node.operator}.")
+        raise Invalid(
+            f"'{node.field.key}' is a text: compare it with = != IN LIKE ILIKE, not with {node.operator}."
+        )
     if "LIKE" in node.operator:
         pattern = node.value.replace("\\", "\\\\")
-        found = column.ilike(pattern, escape="\\") if "ILIKE" in node.operator else column.like(pattern, escape="\\")
+        found = (
+            column.ilike(pattern, escape="\\")
+            if "ILIKE" in node.operator
+            else column.like(pattern, escape="\\")
+        )
         return not_(found) if node.operator.startswith("NOT") else found
     if node.operator == "=" and head is not None:
         return and_(head == node.value[:HEAD], column == node.value)
@@ -217,7 +258,9 @@ def _ordered(column: ColumnElement[Any], node: Compare) -> ColumnElement[bool]:
 
 
 def _changed(node: Compare, change: Any) -> Compare:
-    value = [change(one) for one in node.value] if isinstance(node.value, list) else change(node.value)
+    value = (
+        [change(one) for one in node.value] if isinstance(node.value, list) else change(node.value)
+    )
     return Compare(field=node.field, operator=node.operator, value=value, place=node.place)
 
 
@@ -301,12 +344,16 @@ class _Terms:
         if self._lead:
             table, key, column, descending = self._lead
             here = and_(
-                table.c.run == runs.c.number, table.c.key == key, table.c.experiment.in_(self._search._experiments)
+                table.c.run == runs.c.number,
+                table.c.key == key,
+                table.c.experiment.in_(self._search._experiments),
             )
             if phase < 2:
                 source = source.join(table, here)
                 conditions.append(column.is_not(None) if phase == 0 else column.is_(None))
-                if phase == 0 and after is not None:  # said twice, so that the index is entered where the page begins
+                if (
+                    phase == 0 and after is not None
+                ):  # said twice, so that the index is entered where the page begins
                     conditions.append(column <= after[0] if descending else column >= after[0])
             else:
                 conditions.append(~select(table.c.run).where(here).exists())
@@ -319,7 +366,9 @@ class _Terms:
         return select(runs, *columns).select_from(source).where(*conditions).order_by(*ordered)
 
 
-def _after(terms: Sequence[tuple[ColumnElement[Any], bool]], values: Sequence[Any]) -> ColumnElement[bool]:
+def _after(
+    terms: Sequence[tuple[ColumnElement[Any], bool]], values: Sequence[Any]
+) -> ColumnElement[bool]:
     """What comes after a row in an order of several terms. A None is only met where the term before it ranks it."""
     (term, descending), value = terms[0], values[0]
     if value is None:

@@ -46,7 +46,9 @@ class Points(NamedTuple):
         if self.rest is None:
             yield from zip(self.whole.tolist(), self.at.tolist(), self.value.tolist(), strict=True)
             return
-        for whole, rest, at, value in zip(*(column.tolist() for column in self._columns), strict=True):
+        for whole, rest, at, value in zip(
+            *(column.tolist() for column in self._columns), strict=True
+        ):
             yield (whole + rest if rest else whole), at, value
 
     @property
@@ -86,7 +88,9 @@ def pack(steps: Sequence[Step], at: Sequence[int], values: Sequence[float]) -> b
     count = len(values)
     try:
         if all(type(step) is int for step in steps):
-            return _HEAD.pack(_VERSION, 0, count) + struct.pack(f"<{count}q{count}q{count}d", *steps, *at, *values)
+            return _HEAD.pack(_VERSION, 0, count) + struct.pack(
+                f"<{count}q{count}q{count}d", *steps, *at, *values
+            )
         parts = [split(step) for step in steps]
         wholes, rests = [part[0] for part in parts], [part[1] for part in parts]
         body = struct.pack(f"<{count}q{count}d{count}q{count}d", *wholes, *rests, *at, *values)
@@ -98,7 +102,9 @@ def pack(steps: Sequence[Step], at: Sequence[int], values: Sequence[float]) -> b
 def pack_arrays(points: Points) -> bytes:
     """Pack columns of any length, raw."""
     kind = 0 if points.rest is None else _FRACTIONS
-    columns = [column.astype(column.dtype.newbyteorder("<")).tobytes() for column in points._columns]
+    columns = [
+        column.astype(column.dtype.newbyteorder("<")).tobytes() for column in points._columns
+    ]
     return _HEAD.pack(_VERSION, kind, len(points)) + b"".join(columns)
 
 
@@ -128,7 +134,11 @@ def _plane(raw: bytes) -> tuple[bytes, bytes]:
     if raw and raw == raw[:1] * len(raw):
         return _LENGTH.pack(_ALL_THE_SAME), raw[:1]
     small = zlib.compress(raw, 6)
-    return (_LENGTH.pack(len(small)), small) if len(small) < 0.9 * len(raw) else (_LENGTH.pack(_AS_IT_IS), raw)
+    return (
+        (_LENGTH.pack(len(small)), small)
+        if len(small) < 0.9 * len(raw)
+        else (_LENGTH.pack(_AS_IT_IS), raw)
+    )
 
 
 def unpack(data: bytes) -> Points:
@@ -153,7 +163,11 @@ def joined(pieces: Sequence[Points]) -> Points:
     if len(pieces) == 1:
         return pieces[0]
     fractions = any(piece.rest is not None for piece in pieces)
-    rests = [np.zeros(len(piece)) if piece.rest is None else piece.rest for piece in pieces] if fractions else []
+    rests = (
+        [np.zeros(len(piece)) if piece.rest is None else piece.rest for piece in pieces]
+        if fractions
+        else []
+    )
     return Points(
         np.concatenate([piece.whole for piece in pieces]),
         np.concatenate(rests) if fractions else None,
@@ -163,7 +177,11 @@ def joined(pieces: Sequence[Points]) -> Points:
 
 
 def _types(kind: int) -> list[Any]:
-    return [np.int64, np.float64, np.int64, np.float64] if kind & _FRACTIONS else [np.int64, np.int64, np.float64]
+    return (
+        [np.int64, np.float64, np.int64, np.float64]
+        if kind & _FRACTIONS
+        else [np.int64, np.int64, np.float64]
+    )
 
 
 def _raw(data: bytes, kind: int, count: int) -> list[npt.NDArray[Any]]:
@@ -171,7 +189,9 @@ def _raw(data: bytes, kind: int, count: int) -> list[npt.NDArray[Any]]:
     if len(data) != _HEAD.size + 8 * count * len(types):
         raise ValueError("its length does not fit its count")
     at = [_HEAD.size + 8 * count * place for place in range(len(types))]
-    return [np.frombuffer(data, kind, count, offset) for kind, offset in zip(types, at, strict=True)]
+    return [
+        np.frombuffer(data, kind, count, offset) for kind, offset in zip(types, at, strict=True)
+    ]
 
 
 def _inflated(data: bytes, kind: int, count: int) -> list[npt.NDArray[Any]]:
@@ -197,7 +217,9 @@ def _inflated(data: bytes, kind: int, count: int) -> list[npt.NDArray[Any]]:
     return columns
 
 
-def _read_plane(data: bytes, offset: int, length: int, count: int) -> tuple[npt.NDArray[np.uint8] | int, int]:
+def _read_plane(
+    data: bytes, offset: int, length: int, count: int
+) -> tuple[npt.NDArray[np.uint8] | int, int]:
     """A plane (or the one byte that it is made of), and how many bytes it took."""
     if length == _ALL_THE_SAME:
         return data[offset : offset + 1][0], 1

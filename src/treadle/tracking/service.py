@@ -78,11 +78,19 @@ class Tracking:
 
     @command()
     def create_experiment(
-        self, *, name: str, project: str = "", tags: dict[str, str] | None = None, artifacts_at: str = ""
+        self,
+        *,
+        name: str,
+        project: str = "",
+        tags: dict[str, str] | None = None,
+        artifacts_at: str = "",
     ) -> Experiment:
         """Make an experiment, in a project of the same name if none is given. A name is used once at a time."""
         with self._database.write() as transaction:
-            if transaction.scalar(select(experiments.c.id).where(experiments.c.live_name == name)) is not None:
+            if (
+                transaction.scalar(select(experiments.c.id).where(experiments.c.live_name == name))
+                is not None
+            ):
                 raise Conflict(f"Experiment '{name}' already exists.")
             number = self._make_experiment(transaction, name, project, tags or {}, artifacts_at)
         return self.experiment(id=number)
@@ -104,18 +112,34 @@ class Tracking:
         with self._database.read() as connection:
             row = connection.execute(select(experiments).where(wanted)).mappings().one_or_none()
             if row is None:
-                known = connection.scalars(select(experiments.c.live_name).limit(2_000)).all() if name else ()
+                known = (
+                    connection.scalars(select(experiments.c.live_name).limit(2_000)).all()
+                    if name
+                    else ()
+                )
                 near = did_you_mean(name or "", [one for one in known if one])
-                raise NotFound(f"There is no experiment '{name if name is not None else id}'.{near}")
+                raise NotFound(
+                    f"There is no experiment '{name if name is not None else id}'.{near}"
+                )
         return _experiment(row)
 
     @query()
     def experiments(
-        self, *, filter: str = "", order: list[str] | None = None, view: View = "active", project: str | None = None
+        self,
+        *,
+        filter: str = "",
+        order: list[str] | None = None,
+        view: View = "active",
+        project: str | None = None,
     ) -> list[Experiment]:
         """Experiments that satisfy a filter, the last changed first if no order is given."""
-        shown = {"active": experiments.c.deleted_at.is_(None), "deleted": experiments.c.deleted_at.is_not(None)}
-        wanted = select(experiments).order_by(experiments.c.updated_at.desc(), experiments.c.id.desc())
+        shown = {
+            "active": experiments.c.deleted_at.is_(None),
+            "deleted": experiments.c.deleted_at.is_not(None),
+        }
+        wanted = select(experiments).order_by(
+            experiments.c.updated_at.desc(), experiments.c.id.desc()
+        )
         if view in shown:
             wanted = wanted.where(shown[view])
         if project is not None:
@@ -134,9 +158,16 @@ class Tracking:
             check_text("Tag", key, value or "")
         with self._database.write() as transaction:
             kept = {**found.tags, **(tags or {})}
-            values: dict[str, Any] = {"tags": to_text({k: v for k, v in kept.items() if v is not None})}
+            values: dict[str, Any] = {
+                "tags": to_text({k: v for k, v in kept.items() if v is not None})
+            }
             if name is not None and name != found.name:
-                if transaction.scalar(select(experiments.c.id).where(experiments.c.live_name == name)) is not None:
+                if (
+                    transaction.scalar(
+                        select(experiments.c.id).where(experiments.c.live_name == name)
+                    )
+                    is not None
+                ):
                     raise Conflict(f"Experiment '{name}' already exists.")
                 values |= {"name": name, "live_name": name}
             values["updated_at"] = self._clock.now()
@@ -150,7 +181,9 @@ class Tracking:
         with self._database.write() as transaction:
             inside = runs.c.experiment == id
             if erase:
-                for run in transaction.execute(select(runs.c.id, runs.c.number).where(inside)).all():
+                for run in transaction.execute(
+                    select(runs.c.id, runs.c.number).where(inside)
+                ).all():
                     self._erase_run(transaction, run.id, run.number, id)
                 transaction.execute(delete(logged_models).where(logged_models.c.experiment == id))
                 transaction.execute(delete(artifacts).where(artifacts.c.root.like(f"{id}/%")))
@@ -159,8 +192,12 @@ class Tracking:
                 now = self._clock.now()
                 gone = {"deleted_at": now, "updated_at": now, "live_name": None}
                 transaction.execute(experiments.update().where(experiments.c.id == id).values(gone))
-                transaction.execute(runs.update().where(inside, runs.c.deleted_at.is_(None)).values(deleted_at=now))
-            self._events.append(transaction, ExperimentDeleted(experiment=id, name=found.name, erased=erase))
+                transaction.execute(
+                    runs.update().where(inside, runs.c.deleted_at.is_(None)).values(deleted_at=now)
+                )
+            self._events.append(
+                transaction, ExperimentDeleted(experiment=id, name=found.name, erased=erase)
+            )
 
     @command()
     def restore_experiment(self, *, id: int) -> Experiment:
@@ -169,7 +206,12 @@ class Tracking:
         if found.deleted_at is None:
             return found
         with self._database.write() as transaction:
-            if transaction.scalar(select(experiments.c.id).where(experiments.c.live_name == found.name)) is not None:
+            if (
+                transaction.scalar(
+                    select(experiments.c.id).where(experiments.c.live_name == found.name)
+                )
+                is not None
+            ):
                 raise Conflict(f"Experiment '{found.name}' already exists. Rename that one first.")
             back = {"deleted_at": None, "live_name": found.name, "updated_at": self._clock.now()}
             transaction.execute(experiments.update().where(experiments.c.id == id).values(back))
@@ -194,28 +236,44 @@ class Tracking:
         """Begin a run in an experiment, which is made if need be. A sender that may repeat this gives the run's id."""
         with self._database.write() as transaction:
             if not id or transaction.scalar(select(runs.c.id).where(runs.c.id == id)) is None:
-                where = self._experiment_named(transaction, experiment or project or DEFAULT, project)
+                where = self._experiment_named(
+                    transaction, experiment or project or DEFAULT, project
+                )
                 id = self._insert_run(transaction, where, id, name, user, started_at)
                 self._texts(transaction, run_params, id, params or {})
                 self._texts(transaction, run_tags, id, tags or {})
         return self.get(run=id)
 
     def begin_in(
-        self, *, experiment: int, name: str, tags: Mapping[str, str], user: str, started_at: datetime | None
+        self,
+        *,
+        experiment: int,
+        name: str,
+        tags: Mapping[str, str],
+        user: str,
+        started_at: datetime | None,
     ) -> Run:
         """Begin a run in an experiment that is known by its number."""
         with self._database.write() as transaction:
             here = select(experiments.c.id, experiments.c.project, experiments.c.deleted_at)
-            found = transaction.execute(here.where(experiments.c.id == _fitting(experiment))).one_or_none()
+            found = transaction.execute(
+                here.where(experiments.c.id == _fitting(experiment))
+            ).one_or_none()
             if found is None:
                 raise NotFound(f"No Experiment with id={experiment} exists")
             if found.deleted_at is not None:
-                raise Invalid(f"The experiment {experiment} must be in the 'active' state. Current state is deleted.")
-            run = self._insert_run(transaction, (found.id, found.project), "", name, user, started_at)
+                raise Invalid(
+                    f"The experiment {experiment} must be in the 'active' state. Current state is deleted."
+                )
+            run = self._insert_run(
+                transaction, (found.id, found.project), "", name, user, started_at
+            )
             self._texts(transaction, run_tags, run, tags)
         return self.get(run=run)
 
-    def begin(self, transaction: Connection, project: str, name: str, params: Mapping[str, str]) -> str:
+    def begin(
+        self, transaction: Connection, project: str, name: str, params: Mapping[str, str]
+    ) -> str:
         """Begin a run in the transaction of whoever needs it, in the experiment named like the project. Returns its id."""
         where = self._experiment_named(transaction, project, project)
         run = self._insert_run(transaction, where, "", name, "", None)
@@ -245,7 +303,9 @@ class Tracking:
             column.steps.append(metric.step)
             column.at.append(now if metric.at is None else to_micros(metric.at))
             column.values.append(metric.value)
-        self.write_together([Incoming(run=run, columns=columns, params=params or {}, tags=tags or {})])
+        self.write_together(
+            [Incoming(run=run, columns=columns, params=params or {}, tags=tags or {})]
+        )
 
     @command()
     def write(self, *, batches: list[Batch]) -> None:
@@ -271,11 +331,21 @@ class Tracking:
             projects = self._projects(transaction, {run.experiment for run in new})
             for run in new:
                 self._insert_past(transaction, run, projects[run.experiment])
-            batches = [Incoming(run=r.id, packed=r.points, params=r.params, tags=r.tags) for r in new]
+            batches = [
+                Incoming(run=r.id, packed=r.points, params=r.params, tags=r.tags) for r in new
+            ]
             ingest.write_in(transaction, batches)
-            put_away = [{"b_id": run.id, "b_at": run.deleted_at} for run in new if run.deleted_at is not None]
+            put_away = [
+                {"b_id": run.id, "b_at": run.deleted_at}
+                for run in new
+                if run.deleted_at is not None
+            ]
             if put_away:
-                gone = _runs.update().where(_runs.c.id == bindparam("b_id")).values(deleted_at=bindparam("b_at"))
+                gone = (
+                    _runs.update()
+                    .where(_runs.c.id == bindparam("b_id"))
+                    .values(deleted_at=bindparam("b_at"))
+                )
                 transaction.execute(gone, put_away)
             if new:
                 self._events.append(transaction, HistoryAdded(source=source, runs=len(new)))
@@ -287,7 +357,9 @@ class Tracking:
             return set(connection.scalars(select(_runs.c.id).where(_runs.c.id.in_(list(ids)))))
 
     def _projects(self, transaction: Connection, numbers: set[int]) -> dict[int, str]:
-        wanted = select(experiments.c.id, experiments.c.project).where(experiments.c.id.in_(list(numbers)))
+        wanted = select(experiments.c.id, experiments.c.project).where(
+            experiments.c.id.in_(list(numbers))
+        )
         found = dict(transaction.execute(wanted).all())
         missing = sorted(numbers - set(found))
         if missing:
@@ -301,12 +373,19 @@ class Tracking:
         if run.datasets:
             number = self._number(transaction, run.id)
             for one in run.datasets:
-                facts = {name: getattr(one, name) for name in one.__struct_fields__} | {"tags": to_text(one.tags)}
+                facts = {name: getattr(one, name) for name in one.__struct_fields__} | {
+                    "tags": to_text(one.tags)
+                }
                 transaction.execute(run_datasets.insert().values(run=number, **facts))
 
     @command()
     def change_run(
-        self, *, run: str, name: str | None = None, status: Status | None = None, ended_at: datetime | None = None
+        self,
+        *,
+        run: str,
+        name: str | None = None,
+        status: Status | None = None,
+        ended_at: datetime | None = None,
     ) -> Run:
         """Change a run's name or status. A status that ends it sets when, now if not given."""
         found = self.get(run=run)
@@ -318,7 +397,9 @@ class Tracking:
             with self._database.write() as transaction:
                 transaction.execute(runs.update().where(runs.c.id == run).values(values))
                 if status in ENDED and status != found.status:
-                    self._events.append(transaction, RunFinished(run=run, project=found.project, status=status))
+                    self._events.append(
+                        transaction, RunFinished(run=run, project=found.project, status=status)
+                    )
         return self.get(run=run)
 
     @command()
@@ -344,7 +425,9 @@ class Tracking:
             if erase:
                 self._erase_run(transaction, run, self._number(transaction, run), found.experiment)
             else:
-                transaction.execute(runs.update().where(runs.c.id == run).values(deleted_at=self._clock.now()))
+                transaction.execute(
+                    runs.update().where(runs.c.id == run).values(deleted_at=self._clock.now())
+                )
             self._events.append(transaction, RunDeleted(run=run, erased=erase))
 
     @command()
@@ -361,11 +444,19 @@ class Tracking:
         """Note the data that a run read. Noting it again changes nothing."""
         with self._database.write() as transaction:
             number = self._number(transaction, run)
-            known = select(run_datasets.c.name, run_datasets.c.digest).where(run_datasets.c.run == number)
+            known = select(run_datasets.c.name, run_datasets.c.digest).where(
+                run_datasets.c.run == number
+            )
             there = {tuple(row) for row in transaction.execute(known)}
-            new = {(one.name, one.digest): one for one in datasets if (one.name, one.digest) not in there}
+            new = {
+                (one.name, one.digest): one
+                for one in datasets
+                if (one.name, one.digest) not in there
+            }
             for one in new.values():
-                row = {name: getattr(one, name) for name in one.__struct_fields__} | {"tags": to_text(one.tags)}
+                row = {name: getattr(one, name) for name in one.__struct_fields__} | {
+                    "tags": to_text(one.tags)
+                }
                 transaction.execute(run_datasets.insert().values(run=number, **row))
             if new:
                 digests = {name: digest for name, digest in new}  # noqa: C416
@@ -387,10 +478,16 @@ class Tracking:
         with self._database.read() as connection:
             for at in range(0, len(numbers), ingest.MANY):
                 some = numbers[at : at + ingest.MANY]
-                used = select(run_datasets).where(run_datasets.c.run.in_(some)).order_by(run_datasets.c.name)
+                used = (
+                    select(run_datasets)
+                    .where(run_datasets.c.run.in_(some))
+                    .order_by(run_datasets.c.name)
+                )
                 for row in connection.execute(used).mappings():
                     found.setdefault(row["run"], ([], []))[0].append(_dataset(row))
-                wanted = select(run_models).where(run_models.c.run.in_(some)).order_by(run_models.c.step)
+                wanted = (
+                    select(run_models).where(run_models.c.run.in_(some)).order_by(run_models.c.step)
+                )
                 for row in connection.execute(wanted).mappings():
                     found.setdefault(row["run"], ([], []))[1].append(load(ModelUse, row))
         return found
@@ -400,13 +497,17 @@ class Tracking:
         """The data that a run read, by name."""
         with self._database.read() as connection:
             mine = run_datasets.c.run == self._number(connection, run)
-            rows = connection.execute(select(run_datasets).where(mine).order_by(run_datasets.c.name)).mappings()
+            rows = connection.execute(
+                select(run_datasets).where(mine).order_by(run_datasets.c.name)
+            ).mappings()
             return [_dataset(row) for row in rows]
 
     @command()
     def add_artifact(self, *, run: str, path: str, digest: str, bytes: int) -> Artifact:
         """Attach a stored blob or tree to a run, under a path of its own."""
-        self.put_artifact(root=self.get(run=run).artifact_root, path=path, digest=digest, bytes=bytes)
+        self.put_artifact(
+            root=self.get(run=run).artifact_root, path=path, digest=digest, bytes=bytes
+        )
         return Artifact(path=path, digest=digest, bytes=bytes)
 
     def put_artifact(self, *, root: str, path: str, digest: str, bytes: int) -> None:
@@ -414,14 +515,22 @@ class Tracking:
         with self._database.write() as transaction:
             here = (artifacts.c.root == root) & (artifacts.c.path == path)
             transaction.execute(delete(artifacts).where(here))
-            transaction.execute(artifacts.insert().values(root=root, path=path, digest=digest, bytes=bytes))
+            transaction.execute(
+                artifacts.insert().values(root=root, path=path, digest=digest, bytes=bytes)
+            )
 
     def delete_artifacts(self, *, root: str, path: str) -> int:
         """Remove a file, or all below a folder; the blobs stay. Returns how many files were removed."""
         here = artifacts.c.path == path
-        below = artifacts.c.path.startswith(f"{path}/", autoescape=True) if path else artifacts.c.path != ""
+        below = (
+            artifacts.c.path.startswith(f"{path}/", autoescape=True)
+            if path
+            else artifacts.c.path != ""
+        )
         with self._database.write() as transaction:
-            return transaction.execute(delete(artifacts).where(artifacts.c.root == root, here | below)).rowcount
+            return transaction.execute(
+                delete(artifacts).where(artifacts.c.root == root, here | below)
+            ).rowcount
 
     def artifacts_at(self, root: str) -> list[Artifact]:
         """All files of an artifact root, by path."""
@@ -442,7 +551,12 @@ class Tracking:
     @query()
     def find(self, *, project: str | None = None, limit: int = 50) -> list[Run]:
         """Runs, newest first, of one project if given."""
-        wanted = select(runs).where(runs.c.deleted_at.is_(None)).order_by(runs.c.number.desc()).limit(max(0, limit))
+        wanted = (
+            select(runs)
+            .where(runs.c.deleted_at.is_(None))
+            .order_by(runs.c.number.desc())
+            .limit(max(0, limit))
+        )
         if project:
             wanted = wanted.where(runs.c.project == project)
         with self._database.read() as connection:
@@ -467,7 +581,13 @@ class Tracking:
         return RunPage(runs=[one.run() for one in found], next=token)
 
     def page(
-        self, experiments: Sequence[int], filter: str, order: Sequence[str], view: View, limit: int, token: str
+        self,
+        experiments: Sequence[int],
+        filter: str,
+        order: Sequence[str],
+        view: View,
+        limit: int,
+        token: str,
     ) -> tuple[list["Record"], str]:
         """What a search finds, as it is stored, and the token of the next page."""
         if not 1 <= limit <= 50_000:
@@ -496,12 +616,18 @@ class Tracking:
     def environment(self, *, run: str) -> Environment | None:
         """What was noted of a run's command, Python and packages; none where nothing was."""
         kept = {file.path: file.digest for file in self.artifacts(run=run)}
-        return from_json(self._blobs.get(kept[ENVIRONMENT]), Environment) if ENVIRONMENT in kept else None
+        return (
+            from_json(self._blobs.get(kept[ENVIRONMENT]), Environment)
+            if ENVIRONMENT in kept
+            else None
+        )
 
     def keep_source(self, *, run: str, environment: Environment, code: str) -> None:
         """Note what repeating a run needs: its environment, and its code as a stored tree."""
         content = to_json(environment)
-        self.add_artifact(run=run, path=ENVIRONMENT, digest=self._blobs.put(content), bytes=len(content))
+        self.add_artifact(
+            run=run, path=ENVIRONMENT, digest=self._blobs.put(content), bytes=len(content)
+        )
         self.add_artifact(run=run, path=CODE, digest=code, bytes=read_tree(self._blobs, code).bytes)
 
     def _side(self, run: str) -> Side:
@@ -513,7 +639,9 @@ class Tracking:
     def history(self, *, run: str, key: str) -> list[Point]:
         """All values of one metric, in order of step and of writing."""
         points = self.points(run=run, key=key).in_order()
-        return [Point(step=step, value=value, at=from_micros(at)) for step, at, value in points.rows()]
+        return [
+            Point(step=step, value=value, at=from_micros(at)) for step, at, value in points.rows()
+        ]
 
     def points(self, *, run: str, key: str) -> Points:
         """All points of one metric as columns, in the order they came."""
@@ -526,20 +654,28 @@ class Tracking:
         with self._database.read() as connection:
             mine = run_metrics.c.run == self._number(connection, run)
             return [
-                _series(row) for row in connection.execute(select(run_metrics).where(mine).order_by(run_metrics.c.key))
+                _series(row)
+                for row in connection.execute(
+                    select(run_metrics).where(mine).order_by(run_metrics.c.key)
+                )
             ]
 
     @query()
     def chart(self, *, runs: list[str], key: str, points: int = 1_000) -> list[Downsampled]:
         """One metric of many runs, thinned out for a chart: each stretch keeps its extremes."""
         with self._database.read() as connection:
-            return [self._thinned(connection, run, key, min(max(points, 4), 100_000)) for run in runs[:1_000]]
+            return [
+                self._thinned(connection, run, key, min(max(points, 4), 100_000))
+                for run in runs[:1_000]
+            ]
 
     def _thinned(self, connection: Connection, run: str, key: str, wanted: int) -> Downsampled:
         found = history.read(connection, self._number(connection, run), key).in_order()
         thin = found.at_places(history.thinned(found, wanted))
         steps = thin.steps.astype(float).tolist()
-        return Downsampled(run=run, key=key, points=len(found), steps=steps, values=thin.value.tolist())
+        return Downsampled(
+            run=run, key=key, points=len(found), steps=steps, values=thin.value.tolist()
+        )
 
     def sampled(
         self, *, run: str, key: str, start: int | None, end: int | None, wanted: int
@@ -554,9 +690,13 @@ class Tracking:
         """Compact series that came in many pieces."""
         return history.tidy(self._database)
 
-    def _experiment_named(self, transaction: Connection, name: str, project: str) -> tuple[int, str]:
+    def _experiment_named(
+        self, transaction: Connection, name: str, project: str
+    ) -> tuple[int, str]:
         """The number and project of a live experiment; made if need be."""
-        here = select(experiments.c.id, experiments.c.project).where(experiments.c.live_name == name)
+        here = select(experiments.c.id, experiments.c.project).where(
+            experiments.c.live_name == name
+        )
         row = transaction.execute(here).one_or_none()
         if row is not None:
             return row.id, row.project
@@ -564,21 +704,40 @@ class Tracking:
         return number, project or name
 
     def _make_experiment(
-        self, transaction: Connection, name: str, project: str, tags: Mapping[str, str], artifacts_at: str
+        self,
+        transaction: Connection,
+        name: str,
+        project: str,
+        tags: Mapping[str, str],
+        artifacts_at: str,
     ) -> int:
         if not name.strip() or len(name) > 500 or "\0" in name:
             raise Invalid(f"Invalid experiment name: '{name[:80]}'. It has 1 to 500 characters.")
         now, project = self._clock.now(), (project or name)[:63]
-        row: dict[str, Any] = {"project": project, "name": name, "live_name": name, "artifacts_at": artifacts_at}
+        row: dict[str, Any] = {
+            "project": project,
+            "name": name,
+            "live_name": name,
+            "artifacts_at": artifacts_at,
+        }
         row |= {"tags": to_text(dict(tags)), "created_at": now, "updated_at": now}
-        if name == DEFAULT and transaction.scalar(select(experiments.c.id).where(experiments.c.id == 0)) is None:
+        if (
+            name == DEFAULT
+            and transaction.scalar(select(experiments.c.id).where(experiments.c.id == 0)) is None
+        ):
             row["id"] = 0
         transaction.execute(experiments.insert().values(row))
-        number = int(transaction.execute(select(experiments.c.id).where(experiments.c.live_name == name)).scalar_one())
+        number = int(
+            transaction.execute(
+                select(experiments.c.id).where(experiments.c.live_name == name)
+            ).scalar_one()
+        )
         if not artifacts_at:
             uri = {"artifacts_at": f"mlflow-artifacts:/{number}"}
             transaction.execute(experiments.update().where(experiments.c.id == number).values(uri))
-        self._events.append(transaction, ExperimentCreated(experiment=number, project=project, name=name))
+        self._events.append(
+            transaction, ExperimentCreated(experiment=number, project=project, name=name)
+        )
         return number
 
     def _insert_run(
@@ -591,19 +750,36 @@ class Tracking:
         started_at: datetime | None,
     ) -> str:
         run = id or new_id("run")
-        row: dict[str, Any] = {"id": run, "experiment": where[0], "project": where[1], "name": name or run}
-        row |= {"status": "running", "user": user or current_act().actor, "started_at": started_at or self._clock.now()}
+        row: dict[str, Any] = {
+            "id": run,
+            "experiment": where[0],
+            "project": where[1],
+            "name": name or run,
+        }
+        row |= {
+            "status": "running",
+            "user": user or current_act().actor,
+            "started_at": started_at or self._clock.now(),
+        }
         transaction.execute(runs.insert().values(row))
         event = RunStarted(run=run, project=where[1], name=row["name"], experiment=where[0])
         self._events.append(transaction, event)
         return run
 
-    def _texts(self, transaction: Connection, table: Table, run: str, given: Mapping[str, str]) -> None:
+    def _texts(
+        self, transaction: Connection, table: Table, run: str, given: Mapping[str, str]
+    ) -> None:
         for key, value in given.items():
             check_text("Parameter" if table is run_params else "Tag", key, value)
         if given:
-            row = transaction.execute(select(runs.c.number, runs.c.experiment).where(runs.c.id == run)).one()
-            put_texts(transaction, table, [(row.number, row.experiment, key, value) for key, value in given.items()])
+            row = transaction.execute(
+                select(runs.c.number, runs.c.experiment).where(runs.c.id == run)
+            ).one()
+            put_texts(
+                transaction,
+                table,
+                [(row.number, row.experiment, key, value) for key, value in given.items()],
+            )
 
     def _number(self, connection: Connection, run: str) -> int:
         number = connection.scalar(select(runs.c.number).where(runs.c.id == run))
@@ -614,7 +790,9 @@ class Tracking:
     def _erase_run(self, transaction: Connection, run: str, number: int, experiment: int) -> None:
         for table in (run_params, run_tags, run_metrics, run_segments, run_datasets, run_models):
             transaction.execute(delete(table).where(table.c.run == number))
-        transaction.execute(delete(artifacts).where(artifacts.c.root == f"{experiment}/{run}/artifacts"))
+        transaction.execute(
+            delete(artifacts).where(artifacts.c.root == f"{experiment}/{run}/artifacts")
+        )
         transaction.execute(delete(runs).where(runs.c.number == number))
 
 
@@ -641,15 +819,25 @@ class Record(NamedTuple):
             deleted_at=row.deleted_at,
             params=self.params,
             tags=self.tags,
-            metrics={metric.key: math.nan if metric.last is None else metric.last for metric in self.metrics},
+            metrics={
+                metric.key: math.nan if metric.last is None else metric.last
+                for metric in self.metrics
+            },
         )
 
 
 def records(connection: Connection, rows: Sequence[Any]) -> list[Record]:
     """Rows of ``runs`` with what belongs to them."""
     wanted = select(experiments.c.id, experiments.c.artifacts_at)
-    places = dict(connection.execute(wanted.where(experiments.c.id.in_({row.experiment for row in rows}))).all())
-    found = {row.number: Record(row, {}, {}, [], f"{places[row.experiment]}/{row.id}/artifacts") for row in rows}
+    places = dict(
+        connection.execute(
+            wanted.where(experiments.c.id.in_({row.experiment for row in rows}))
+        ).all()
+    )
+    found = {
+        row.number: Record(row, {}, {}, [], f"{places[row.experiment]}/{row.id}/artifacts")
+        for row in rows
+    }
     numbers = list(found)
     for at in range(0, len(numbers), ingest.MANY):
         some = numbers[at : at + ingest.MANY]
@@ -693,10 +881,16 @@ def _looked(experiment: Experiment, field: Field) -> Any:
     times = {"creation_time": experiment.created_at, "last_update_time": experiment.updated_at}
     if field.kind == "attribute" and field.key in times:
         return to_micros(times[field.key]) // 1000
-    facts = {"name": experiment.name, "experiment_id": str(experiment.id), "project": experiment.project}
+    facts = {
+        "name": experiment.name,
+        "experiment_id": str(experiment.id),
+        "project": experiment.project,
+    }
     if field.kind != "attribute" or field.key not in facts:
         known = [*facts, *times]
-        raise Invalid(f"An experiment has no '{field.key}' to search.{did_you_mean(field.key, known)}")
+        raise Invalid(
+            f"An experiment has no '{field.key}' to search.{did_you_mean(field.key, known)}"
+        )
     return facts[field.key]
 
 

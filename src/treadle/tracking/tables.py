@@ -1,4 +1,16 @@
-from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, LargeBinary, String, Table, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+    text,
+)
 
 from treadle.ports.database import Instant, metadata
 
@@ -13,7 +25,9 @@ experiments = Table(
     Column("id", Integer, primary_key=True),
     Column("project", String(63), nullable=False),
     Column("name", Text, nullable=False),
-    Column("live_name", String(500), unique=True),  # none while deleted, so that the name can be used again
+    Column(
+        "live_name", String(500), unique=True
+    ),  # none while deleted, so that the name can be used again
     Column("artifacts_at", Text, nullable=False),
     Column("tags", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
@@ -84,7 +98,13 @@ run_segments = Table(
     Column("fresh", Boolean, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Index("run_segments_in_order", "run", "key", "number"),
-    Index("run_segments_fresh", "run", "key", sqlite_where=text("fresh"), postgresql_where=text("fresh")),
+    Index(
+        "run_segments_fresh",
+        "run",
+        "key",
+        sqlite_where=text("fresh"),
+        postgresql_where=text("fresh"),
+    ),
 )
 
 run_streams = Table(

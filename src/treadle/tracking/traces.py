@@ -32,10 +32,18 @@ class Traces:
             before = transaction.scalar(select(traces.c.info).where(traces.c.id == id))
             if before is not None:
                 old = from_json(before, Info)
-                info = {**info, "assessments": [*old.get("assessments", []), *info.get("assessments", [])]}
+                info = {
+                    **info,
+                    "assessments": [*old.get("assessments", []), *info.get("assessments", [])],
+                }
                 info["tags"] = {**old.get("tags", {}), **info.get("tags", {})}
                 transaction.execute(delete(traces).where(traces.c.id == id))
-            row = {"id": id, "experiment": experiment, "started_at": self._moment(info), "info": to_text(info)}
+            row = {
+                "id": id,
+                "experiment": experiment,
+                "started_at": self._moment(info),
+                "info": to_text(info),
+            }
             transaction.execute(traces.insert().values(row))
         return info
 
@@ -56,7 +64,9 @@ class Traces:
         for trace in {trace for trace, _ in spans}:
             mine = [span for id, span in spans if id == trace]
             with self._database.read() as connection:
-                known = connection.scalar(select(traces.c.id).where(traces.c.id == trace)) is not None
+                known = (
+                    connection.scalar(select(traces.c.id).where(traces.c.id == trace)) is not None
+                )
             if not known:
                 self.put(experiment=experiment, info=_begun(trace, experiment, mine))
             with self._database.write() as transaction:
@@ -64,33 +74,58 @@ class Traces:
                     name = str(span.get("span_id", ""))
                     here = (trace_spans.c.trace == trace) & (trace_spans.c.span == name)
                     transaction.execute(delete(trace_spans).where(here))
-                    row = {"trace": trace, "span": name, "started_at": int(span.get("start_time_unix_nano", 0))}
+                    row = {
+                        "trace": trace,
+                        "span": name,
+                        "started_at": int(span.get("start_time_unix_nano", 0)),
+                    }
                     transaction.execute(trace_spans.insert().values(**row, body=to_text(span)))
             self.change(trace, _mark_spans)
 
     def spans(self, id: str) -> list[dict[str, Any]]:
         """A trace's spans, by their start."""
-        wanted = select(trace_spans.c.body).where(trace_spans.c.trace == id).order_by(trace_spans.c.started_at)
+        wanted = (
+            select(trace_spans.c.body)
+            .where(trace_spans.c.trace == id)
+            .order_by(trace_spans.c.started_at)
+        )
         with self._database.read() as connection:
             return [from_json(body, Info) for body in connection.scalars(wanted)]
 
     def delete(
-        self, *, experiment: int, ids: Sequence[str] = (), before: datetime | None = None, most: int | None = None
+        self,
+        *,
+        experiment: int,
+        ids: Sequence[str] = (),
+        before: datetime | None = None,
+        most: int | None = None,
     ) -> int:
         """Remove traces of an experiment: those named, or the oldest up to a moment. Returns how many."""
-        wanted = select(traces.c.id).where(traces.c.experiment == experiment).order_by(traces.c.started_at)
-        wanted = wanted.where(traces.c.id.in_(list(ids))) if ids else wanted.where(traces.c.started_at <= before)
+        wanted = (
+            select(traces.c.id)
+            .where(traces.c.experiment == experiment)
+            .order_by(traces.c.started_at)
+        )
+        wanted = (
+            wanted.where(traces.c.id.in_(list(ids)))
+            if ids
+            else wanted.where(traces.c.started_at <= before)
+        )
         with self._database.write() as transaction:
             gone = list(transaction.scalars(wanted.limit(most) if most else wanted))
             transaction.execute(delete(trace_spans).where(trace_spans.c.trace.in_(gone)))
             transaction.execute(delete(traces).where(traces.c.id.in_(gone)))
         return len(gone)
 
-    def search(self, *, experiments: Sequence[int], filter: str = "", orders: Sequence[str] = ()) -> list[Info]:
+    def search(
+        self, *, experiments: Sequence[int], filter: str = "", orders: Sequence[str] = ()
+    ) -> list[Info]:
         """Traces of experiments that satisfy a filter such as ``trace.status = 'OK' AND tags.user LIKE 'a%'``, newest first."""
         wanted = select(traces.c.info).where(traces.c.experiment.in_(list(experiments)))
         with self._database.read() as connection:
-            rows = connection.scalars(wanted.order_by(traces.c.started_at.desc(), traces.c.id)).all()
+            rows = connection.scalars(
+                wanted.order_by(traces.c.started_at.desc(), traces.c.id)
+            ).all()
         found = [from_json(row, Info) for row in rows]
         return found_in(found, filter, orders, _looked)
 
@@ -114,8 +149,14 @@ def _begun(trace: str, experiment: int, spans: list[dict[str, Any]]) -> Info:
     root = next((span for span in spans if not span.get("parent_span_id")), spans[0])
     return {
         "trace_id": trace,
-        "trace_location": {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": str(experiment)}},
-        "request_time": from_micros(start // 1000).astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "trace_location": {
+            "type": "MLFLOW_EXPERIMENT",
+            "mlflow_experiment": {"experiment_id": str(experiment)},
+        },
+        "request_time": from_micros(start // 1000)
+        .astimezone(UTC)
+        .isoformat()
+        .replace("+00:00", "Z"),
         "state": "IN_PROGRESS",
         "tags": {"mlflow.traceName": str(root.get("name", ""))},
         "trace_metadata": {},
@@ -134,7 +175,11 @@ def _looked(info: Info, field: Field) -> Any:
     if field.kind == "metadata":
         return info.get("trace_metadata", {}).get(field.key)
     tags, metadata = info.get("tags", {}), info.get("trace_metadata", {})
-    started = to_micros(datetime.fromisoformat(info["request_time"])) // 1000 if info.get("request_time") else None
+    started = (
+        to_micros(datetime.fromisoformat(info["request_time"])) // 1000
+        if info.get("request_time")
+        else None
+    )
     duration = str(info.get("execution_duration", "")).removesuffix("s")
     milliseconds = float(duration) * 1000 if duration else None
     facts: dict[str, Any] = {

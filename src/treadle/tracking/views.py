@@ -43,8 +43,16 @@ class Views:
         for field in [*(order or []), *(columns or [])]:
             parse_order(field)
         lists = {"experiments": experiments, "order": order or [], "columns": columns or []}
-        row: dict[str, Any] = {"name": name, "project": project, "filter": filter, "by": current_act().actor}
-        row |= {"updated_at": self._clock.now(), **{key: to_text(value) for key, value in lists.items()}}
+        row: dict[str, Any] = {
+            "name": name,
+            "project": project,
+            "filter": filter,
+            "by": current_act().actor,
+        }
+        row |= {
+            "updated_at": self._clock.now(),
+            **{key: to_text(value) for key, value in lists.items()},
+        }
         with self._database.write() as transaction:
             here = (saved_views.c.project == project) & (saved_views.c.name == name)
             transaction.execute(delete(saved_views).where(here))
@@ -56,7 +64,9 @@ class Views:
         """Views by project and name, of one project if given."""
         wanted = select(saved_views).order_by(saved_views.c.project, saved_views.c.name)
         with self._database.read() as connection:
-            rows = connection.execute(wanted if project is None else wanted.where(saved_views.c.project == project))
+            rows = connection.execute(
+                wanted if project is None else wanted.where(saved_views.c.project == project)
+            )
             return [_view(row) for row in rows.mappings()]
 
     @query()
@@ -76,7 +86,11 @@ class Views:
         """The runs that a view finds now; ``page`` is what the page before gave as ``next``."""
         view = self.get(name=name, project=project)
         return self._tracking.search(
-            experiments=view.experiments, filter=view.filter, order=view.order, limit=limit, page=page
+            experiments=view.experiments,
+            filter=view.filter,
+            order=view.order,
+            limit=limit,
+            page=page,
         )
 
     @command()

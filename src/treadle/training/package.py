@@ -30,9 +30,19 @@ class Model(Packaged):
     """
 
     def __init__(
-        self, estimator: Any, inputs: Any, *, classes: Sequence[str] = (), tolerance: float = PARITY_TOLERANCE
+        self,
+        estimator: Any,
+        inputs: Any,
+        *,
+        classes: Sequence[str] = (),
+        tolerance: float = PARITY_TOLERANCE,
     ) -> None:
-        self.estimator, self.inputs, self.classes, self.tolerance = estimator, inputs, list(classes), tolerance
+        self.estimator, self.inputs, self.classes, self.tolerance = (
+            estimator,
+            inputs,
+            list(classes),
+            tolerance,
+        )
 
     def save(self, folder: Path, exporter: Exporter, runtime: Runtime) -> None:
         signature = exporter.describe(self.estimator, self.inputs)
@@ -41,13 +51,17 @@ class Model(Packaged):
             signature = replace(signature, classes=self.classes, output=output)
         for field in signature.inputs:
             if not field.name.isprintable() or set(field.name) & set('"\\'):
-                raise Invalid(f"The column name {field.name!r} cannot be served as JSON. Rename the column.")
+                raise Invalid(
+                    f"The column name {field.name!r} cannot be served as JSON. Rename the column."
+                )
         content, signature = exporter.export(self.estimator, signature)
         (folder / signature.file).write_bytes(content)
         (folder / SIGNATURE).write_bytes(to_json(signature))
         sample = self.inputs[:: max(1, len(self.inputs) // PROFILE_ROWS)]
         table = {field.name: plain(sample[field.name]) for field in signature.inputs}
-        predictions = runtime.load(folder / signature.file, signature).predict(Columns.of(signature.inputs, table))
+        predictions = runtime.load(folder / signature.file, signature).predict(
+            Columns.of(signature.inputs, table)
+        )
         rows = sample[:PARITY_ROWS]
         parity = self._parity(exporter.answer(self.estimator, signature, rows), predictions)
         write_reference(folder, table, predictions, parity)
@@ -58,7 +72,9 @@ class Model(Packaged):
                 f"The packaged model gives {list(packaged.shape[1:])} numbers for a row, the trained one "
                 f"{list(original.shape[1:])}. Nothing was packaged."
             )
-        worst = float(np.max(np.abs(original - packaged[: len(original)]))) if len(original) else 0.0
+        worst = (
+            float(np.max(np.abs(original - packaged[: len(original)]))) if len(original) else 0.0
+        )
         scale = max(1.0, float(np.max(np.abs(original)))) if len(original) else 1.0
         if not worst <= self.tolerance * scale:
             raise Invalid(
@@ -103,7 +119,9 @@ class Package:
             if columns.rows == 1:
                 return np.array([np.nan])
             half = columns.rows // 2  # the rows that fail are found by halving
-            return np.concatenate([self._scores(columns.part(part)) for part in (slice(half), slice(half, None))])
+            return np.concatenate(
+                [self._scores(columns.part(part)) for part in (slice(half), slice(half, None))]
+            )
 
 
 def score(predictions: NDArray[Any]) -> NDArray[Any]:

@@ -20,7 +20,13 @@ from treadle.scope.service import Scope
 from treadle.tracking.environment import capture
 from treadle.tracking.model import Dataset, Metric
 from treadle.tracking.service import Tracking
-from treadle.training.model import Training, TrainingFailed, TrainingFinished, TrainingStarted, TrainingState
+from treadle.training.model import (
+    Training,
+    TrainingFailed,
+    TrainingFinished,
+    TrainingStarted,
+    TrainingState,
+)
 from treadle.training.tables import trainings
 
 log = logging.getLogger(__name__)
@@ -31,17 +37,27 @@ class TrainingService:
     """Trainings of a project's model."""
 
     def __init__(
-        self, database: Database, events: Events, scope: Scope, data: Data, tracking: Tracking, pipelines: Pipelines
+        self,
+        database: Database,
+        events: Events,
+        scope: Scope,
+        data: Data,
+        tracking: Tracking,
+        pipelines: Pipelines,
     ) -> None:
         self._database, self._events, self._scope, self._data = database, events, scope, data
         self._tracking, self._pipelines = tracking, pipelines
 
     @command()
-    def start(self, *, project: str, name: str = "", parameters: dict[str, Any] | None = None) -> Training:
+    def start(
+        self, *, project: str, name: str = "", parameters: dict[str, Any] | None = None
+    ) -> Training:
         """Take the project's data and code as they are now and train a candidate on them."""
         found, folder = self._scope.project(name=project), self._scope.folder(name=project)
         given = {**found.spec.pipeline.parameters, **(parameters or {})}
-        datasets = {version.name: version.digest for version in self._data.snapshot(project=project)}
+        datasets = {
+            version.name: version.digest for version in self._data.snapshot(project=project)
+        }
         policy = found.spec.pipeline
         seconds = duration(policy.step_timeout).total_seconds()
         code = self._pipelines.keep_code(folder, policy.file)
@@ -50,7 +66,9 @@ class TrainingService:
         with self._database.write() as transaction:
             self._pipelines.begin(transaction, pipeline)
             run = self._tracking.begin(transaction, project, name, params)
-            event = TrainingStarted(run=run, project=project, pipeline=pipeline.id, datasets=datasets)
+            event = TrainingStarted(
+                run=run, project=project, pipeline=pipeline.id, datasets=datasets
+            )
             cause = self._events.append(transaction, event)
             row = {"run": run, "project": project, "pipeline": pipeline.id, "state": "running"}
             row |= {"parameters": to_text(given), "actor": current_act().actor}
@@ -58,7 +76,9 @@ class TrainingService:
         try:
             told = capture(given.get("seed"), root=folder, command=[])
             self._tracking.keep_source(run=run, environment=told, code=pipeline.code)
-            self._tracking.use_data(run=run, datasets=[_used(name, digest) for name, digest in datasets.items()])
+            self._tracking.use_data(
+                run=run, datasets=[_used(name, digest) for name, digest in datasets.items()]
+            )
         except TreadleError as error:  # the training has begun, and is what was asked for
             log.warning("What repeating run %s needs could not be noted: %s", run, error)
         return self.get(run=run)
@@ -67,9 +87,15 @@ class TrainingService:
     def get(self, *, run: str) -> Training:
         """One training by its run."""
         with self._database.read() as connection:
-            row = connection.execute(select(trainings).where(trainings.c.run == run)).mappings().one_or_none()
+            row = (
+                connection.execute(select(trainings).where(trainings.c.run == run))
+                .mappings()
+                .one_or_none()
+            )
         if row is None:
-            raise NotFound(f"Run '{run}' is no training. List trainings with: treadle training find")
+            raise NotFound(
+                f"Run '{run}' is no training. List trainings with: treadle training find"
+            )
         return _training(row)
 
     @query()
@@ -101,35 +127,49 @@ class TrainingService:
                 self._succeed(training, pipeline, package, holdout)
         return 1
 
-    def _succeed(self, training: Training, pipeline: PipelineRun, package: str, holdout: str) -> None:
+    def _succeed(
+        self, training: Training, pipeline: PipelineRun, package: str, holdout: str
+    ) -> None:
         """Complete the run first: each part may repeat, so a crash before the last transaction loses nothing."""
-        seconds = [Metric(key=f"seconds.{step.name}", value=step.seconds) for step in pipeline.steps]
+        seconds = [
+            Metric(key=f"seconds.{step.name}", value=step.seconds) for step in pipeline.steps
+        ]
         if not self._tracking.get(run=training.run).metrics:
             self._tracking.log(run=training.run, metrics=seconds)
         for step in pipeline.steps:
             if step.output:
                 size = self._pipelines.output_bytes(step)
-                self._tracking.add_artifact(run=training.run, path=step.name, digest=step.output, bytes=size)
+                self._tracking.add_artifact(
+                    run=training.run, path=step.name, digest=step.output, bytes=size
+                )
         self._tracking.finish_run(run=training.run)
         with self._database.write() as transaction:
             done = {"state": "succeeded", "package": package, "holdout": holdout}
-            if not transaction.execute(trainings.update().where(_running(training)).values(done)).rowcount:
+            if not transaction.execute(
+                trainings.update().where(_running(training)).values(done)
+            ).rowcount:
                 return
-            event = TrainingFinished(run=training.run, project=training.project, package=package, holdout=holdout)
+            event = TrainingFinished(
+                run=training.run, project=training.project, package=package, holdout=holdout
+            )
             self._events.append(transaction, event)
 
     def _fail(self, training: Training, error: str) -> None:
         self._tracking.finish_run(run=training.run, status="failed")
         with self._database.write() as transaction:
             done = {"state": "failed", "error": error}
-            if not transaction.execute(trainings.update().where(_running(training)).values(done)).rowcount:
+            if not transaction.execute(
+                trainings.update().where(_running(training)).values(done)
+            ).rowcount:
                 return
             event = TrainingFailed(run=training.run, project=training.project, error=error)
             self._events.append(transaction, event)
 
 
 def _used(name: str, digest: str) -> Dataset:
-    return Dataset(name=name, digest=digest, source_type="treadle", source=f"data:{digest}", context="training")
+    return Dataset(
+        name=name, digest=digest, source_type="treadle", source=f"data:{digest}", context="training"
+    )
 
 
 def _running(training: Training) -> Any:

@@ -65,15 +65,21 @@ def line_chart(
         colour = COLOURS[number % len(COLOURS)]
         points = [(x(i), y(v), labels[i], v) for i, v in enumerate(line.values) if v is not None]
         path = " ".join(f"{px:.1f},{py:.1f}" for px, py, _, _ in points)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2.5"/>')
+        parts.append(
+            f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2.5"/>'
+        )
         parts += [
             f'<circle cx="{px:.1f}" cy="{py:.1f}" r="4" fill="{colour}"><title>{escape(line.name)}, {escape(label)}: '
             f"{value:.4f}</title></circle>"
             for px, py, label, value in points
         ]
         left = _LEFT + 14 + number * 230
-        parts.append(f'<rect x="{left - 14}" y="{height - 22}" width="10" height="10" fill="{colour}"/>')
-        parts.append(f'<text x="{left}" y="{height - 13}" fill="currentColor">{escape(line.name)}</text>')
+        parts.append(
+            f'<rect x="{left - 14}" y="{height - 22}" width="10" height="10" fill="{colour}"/>'
+        )
+        parts.append(
+            f'<text x="{left}" y="{height - 13}" fill="currentColor">{escape(line.name)}</text>'
+        )
     for mark in marks:
         parts.append(
             f'<text x="{x(mark.place):.1f}" y="{_TOP + plot_height - 4}" text-anchor="middle" font-size="15" '

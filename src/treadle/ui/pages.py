@@ -27,9 +27,13 @@ def pages(platform: Embedded) -> list[BaseRoute]:
     """Routes for people."""
 
     def wheel(caller: Caller) -> str:
-        projects = [project for project in platform.scope.projects() if caller.may("viewer", project.name)]
-        wheels = [platform.loop.wheel(project=project.name) for project in projects]
-        return render("wheel.html", wheels=wheels, report=report_of(platform.settings.folder) is not None)
+        projects = [
+            project for project in platform.scope.projects() if caller.may("viewer", project.name)
+        ]
+        wheels = [platform.loop.status(project=project.name) for project in projects]
+        return render(
+            "status.html", wheels=wheels, report=report_of(platform.settings.folder) is not None
+        )
 
     async def home(request: Request) -> Response:
         caller = await run_in_threadpool(caller_of, platform, request)
@@ -44,7 +48,9 @@ def pages(platform: Embedded) -> list[BaseRoute]:
         return FileResponse(file)
 
     async def explorer(_: Request) -> Response:
-        return HTMLResponse(files("treadle.ui").joinpath("templates", "api.html").read_text(encoding="utf-8"))
+        return HTMLResponse(
+            files("treadle.ui").joinpath("templates", "api.html").read_text(encoding="utf-8")
+        )
 
     return [Route("/", home), Route("/report", report), Route("/api", explorer)]
 

@@ -9,7 +9,9 @@ import sys
 import mlflow
 from mlflow import MlflowClient
 
-theirs = MlflowClient(tracking_uri=f"sqlite:///{sys.argv[1]}", registry_uri=f"sqlite:///{sys.argv[1]}")
+theirs = MlflowClient(
+    tracking_uri=f"sqlite:///{sys.argv[1]}", registry_uri=f"sqlite:///{sys.argv[1]}"
+)
 ours = MlflowClient(tracking_uri=sys.argv[2], registry_uri=sys.argv[2])
 
 FILTERS = [
@@ -56,7 +58,8 @@ def every(client, experiments, filter, order, view):
 def facts(run):
     # MLflow reads an infinity back as the largest double there is
     metrics = {
-        key: repr(max(min(value, sys.float_info.max), -sys.float_info.max)) for key, value in run.data.metrics.items()
+        key: repr(max(min(value, sys.float_info.max), -sys.float_info.max))
+        for key, value in run.data.metrics.items()
     }
     info = run.info
     return (
@@ -71,7 +74,11 @@ def facts(run):
     )
 
 
-names = [experiment.name for experiment in theirs.search_experiments() if experiment.name.startswith("exp")]
+names = [
+    experiment.name
+    for experiment in theirs.search_experiments()
+    if experiment.name.startswith("exp")
+]
 there = [theirs.get_experiment_by_name(name).experiment_id for name in names]
 here = [ours.get_experiment_by_name(name).experiment_id for name in names]
 SEARCHES = list(itertools.product(FILTERS, ORDERS, VIEWS))[::EVERY]
@@ -84,12 +91,16 @@ some = every(theirs, there, "", [], 1)[:30]
 for run in some:
     for key in run.data.metrics:
         points = [
-            [(p.step, p.timestamp, p.value) for p in c.get_metric_history(run.info.run_id, key)] for c in (theirs, ours)
+            [(p.step, p.timestamp, p.value) for p in c.get_metric_history(run.info.run_id, key)]
+            for c in (theirs, ours)
         ]
         if key != "odd" and points[0] != points[1]:
             print("differs:", key, run.info.run_id)
 models = [
-    {(str(v.version), v.source, v.current_stage, str(v.tags)) for v in c.search_model_versions("name='m1'")}
+    {
+        (str(v.version), v.source, v.current_stage, str(v.tags))
+        for v in c.search_model_versions("name='m1'")
+    }
     for c in (theirs, ours)
 ]
 if models[0] != models[1]:

@@ -33,7 +33,9 @@ WHERE_THERE_IS = {"check_a_pytorch_round_trip"}
 
 def interpreter(client: str) -> Path:
     python = ROOT / ".clients" / client / "bin" / "python"
-    assert python.exists(), f"There is no environment of the real client at {python}. Make it with: make .clients"
+    assert python.exists(), (
+        f"There is no environment of the real client at {python}. Make it with: make .clients"
+    )
     return python
 
 
@@ -51,7 +53,9 @@ def test_the_real_client_finds_its_protocol(client: str, tmp_path: Path) -> None
     checks = [json.loads(line) for line in walk.stdout.splitlines() if line.startswith("{")]
     assert len(checks) == CHECKS
     assert [f"{check['check']}: {check['error']}" for check in checks if not check["ok"]] == []
-    assert {check["check"] for check in checks if check["left_out"]} - WHERE_THERE_IS == LEFT_OUT[client]
+    assert {check["check"] for check in checks if check["left_out"]} - WHERE_THERE_IS == LEFT_OUT[
+        client
+    ]
 
 
 @pytest.mark.parametrize("client", ["mlflow2", "mlflow3"])
@@ -60,7 +64,9 @@ def test_basic_and_bearer_come_in_as_clients_send_them(client: str, tmp_path: Pa
     with embedded(tmp_path / "home") as platform:
         editor = platform.access.create_token(name="ci", role="editor").secret
         viewer = platform.access.create_token(name="eyes", role="viewer").secret
-    script = "import mlflow; mlflow.set_experiment('e'); mlflow.log_metric('a', 1.0); mlflow.end_run()"
+    script = (
+        "import mlflow; mlflow.set_experiment('e'); mlflow.log_metric('a', 1.0); mlflow.end_run()"
+    )
     with up(tmp_path / "home") as url:
         ways = {
             "basic": {"MLFLOW_TRACKING_USERNAME": "ci", "MLFLOW_TRACKING_PASSWORD": editor},
@@ -70,13 +76,28 @@ def test_basic_and_bearer_come_in_as_clients_send_them(client: str, tmp_path: Pa
         }
         ended = {}
         for name, way in ways.items():
-            environment = os.environ | {"MLFLOW_TRACKING_URI": url, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"} | way
-            done = subprocess.run([python, "-c", script], env=environment, capture_output=True, text=True, timeout=100)
-            ended[name] = (done.returncode, "PERMISSION_DENIED" in done.stderr, "UNAUTHENTICATED" in done.stderr)
-        search, create = f"{url}/api/2.0/mlflow/experiments/search", f"{url}/api/2.0/mlflow/experiments/create"
+            environment = (
+                os.environ
+                | {"MLFLOW_TRACKING_URI": url, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+                | way
+            )
+            done = subprocess.run(
+                [python, "-c", script], env=environment, capture_output=True, text=True, timeout=100
+            )
+            ended[name] = (
+                done.returncode,
+                "PERMISSION_DENIED" in done.stderr,
+                "UNAUTHENTICATED" in done.stderr,
+            )
+        search, create = (
+            f"{url}/api/2.0/mlflow/experiments/search",
+            f"{url}/api/2.0/mlflow/experiments/create",
+        )
         refused = httpx.get(search)
         looking = httpx.get(search, headers={"Authorization": f"Bearer {viewer}"})
-        writing = httpx.post(create, json={"name": "x"}, headers={"Authorization": f"Bearer {viewer}"})
+        writing = httpx.post(
+            create, json={"name": "x"}, headers={"Authorization": f"Bearer {viewer}"}
+        )
     assert ended["basic"] == ended["bearer"] == (0, False, False)
     assert ended["viewer"][1]
     assert ended["nobody"][2]

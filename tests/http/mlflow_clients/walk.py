@@ -59,19 +59,29 @@ def fails(code, message, call, *arguments, **named):
 
 
 def new_run(name="run"):
-    experiment = CLIENT.get_experiment_by_name("walk") or CLIENT.get_experiment(CLIENT.create_experiment("walk"))
+    experiment = CLIENT.get_experiment_by_name("walk") or CLIENT.get_experiment(
+        CLIENT.create_experiment("walk")
+    )
     return CLIENT.create_run(experiment.experiment_id, run_name=name)
 
 
 def check_the_server_tells_who_it_is():
     assert requests.get(f"{URL}/health").text == "OK"
     assert tuple(map(int, requests.get(f"{URL}/version").text.split("."))) >= (3, 4)
-    assert requests.get(f"{URL}/api/3.0/mlflow/server-info").json()["multipart_uploads_enabled"] is True
+    assert (
+        requests.get(f"{URL}/api/3.0/mlflow/server-info").json()["multipart_uploads_enabled"]
+        is True
+    )
 
 
 def check_experiments():
     id = CLIENT.create_experiment("first", tags={"team": "desk"})
-    fails("RESOURCE_ALREADY_EXISTS", "Experiment(name=first) already exists", CLIENT.create_experiment, "first")
+    fails(
+        "RESOURCE_ALREADY_EXISTS",
+        "Experiment(name=first) already exists",
+        CLIENT.create_experiment,
+        "first",
+    )
     assert CLIENT.get_experiment_by_name("first").tags == {"team": "desk"}
     assert CLIENT.get_experiment_by_name("nobody") is None
     CLIENT.set_experiment_tag(id, "k", "v")
@@ -82,30 +92,53 @@ def check_experiments():
     CLIENT.rename_experiment(id, "renamed")
     CLIENT.delete_experiment(id)
     assert CLIENT.get_experiment(id).lifecycle_stage == "deleted"
-    assert id in [one.experiment_id for one in CLIENT.search_experiments(view_type=ViewType.DELETED_ONLY)]
+    assert id in [
+        one.experiment_id for one in CLIENT.search_experiments(view_type=ViewType.DELETED_ONLY)
+    ]
     CLIENT.restore_experiment(id)
     assert CLIENT.get_experiment(id).name == "renamed"
     for name in ("page-1", "page-2", "page-3"):
         CLIENT.create_experiment(name)
-    page = CLIENT.search_experiments(filter_string="name LIKE 'page-%'", order_by=["name DESC"], max_results=2)
+    page = CLIENT.search_experiments(
+        filter_string="name LIKE 'page-%'", order_by=["name DESC"], max_results=2
+    )
     assert [one.name for one in page] == ["page-3", "page-2"]
     rest = CLIENT.search_experiments(
-        filter_string="name LIKE 'page-%'", order_by=["name DESC"], max_results=2, page_token=page.token
+        filter_string="name LIKE 'page-%'",
+        order_by=["name DESC"],
+        max_results=2,
+        page_token=page.token,
     )
     assert [one.name for one in rest] == ["page-1"]
     assert not rest.token
-    fails("RESOURCE_DOES_NOT_EXIST", "No Experiment with id=99999 exists", CLIENT.get_experiment, "99999")
+    fails(
+        "RESOURCE_DOES_NOT_EXIST",
+        "No Experiment with id=99999 exists",
+        CLIENT.get_experiment,
+        "99999",
+    )
 
 
 def check_runs():
     run = new_run("named")
     id = run.info.run_id
-    assert (run.info.run_name, run.info.status, run.info.lifecycle_stage) == ("named", "RUNNING", "active")
+    assert (run.info.run_name, run.info.status, run.info.lifecycle_stage) == (
+        "named",
+        "RUNNING",
+        "active",
+    )
     CLIENT.update_run(id, status="RUNNING", name="other")
     assert CLIENT.get_run(id).data.tags["mlflow.runName"] == "other"
     CLIENT.log_param(id, "depth", 3)
     CLIENT.log_param(id, "depth", 3)
-    fails("INVALID_PARAMETER_VALUE", "Changing param values is not allowed", CLIENT.log_param, id, "depth", 4)
+    fails(
+        "INVALID_PARAMETER_VALUE",
+        "Changing param values is not allowed",
+        CLIENT.log_param,
+        id,
+        "depth",
+        4,
+    )
     CLIENT.set_tag(id, "a", "1")
     CLIENT.set_tag(id, "a", "2")
     CLIENT.delete_tag(id, "a")
@@ -118,7 +151,9 @@ def check_runs():
     CLIENT.restore_run(id)
     assert CLIENT.get_run(id).info.lifecycle_stage == "active"
     fails("RESOURCE_DOES_NOT_EXIST", "Run with id=nope not found", CLIENT.get_run, "nope")
-    fails("RESOURCE_DOES_NOT_EXIST", "Run with id=nope not found", CLIENT.log_metric, "nope", "a", 1.0)
+    fails(
+        "RESOURCE_DOES_NOT_EXIST", "Run with id=nope not found", CLIENT.log_metric, "nope", "a", 1.0
+    )
     mlflow.set_experiment("walk")
     with mlflow.start_run() as parent, mlflow.start_run(nested=True) as child:
         pass
@@ -128,7 +163,14 @@ def check_runs():
 
 def check_metrics_come_back_as_they_were():
     id = new_run().info.run_id
-    for value, step in [(1.0, 0), (math.nan, 1), (math.inf, 2), (-math.inf, 2), (0.5, -3), (0.5, -3)]:
+    for value, step in [
+        (1.0, 0),
+        (math.nan, 1),
+        (math.inf, 2),
+        (-math.inf, 2),
+        (0.5, -3),
+        (0.5, -3),
+    ]:
         CLIENT.log_metric(id, "m", value, step=step, timestamp=1_763_600_000_000 + step)
     history = CLIENT.get_metric_history(id, "m")
     assert [point.step for point in history] == [-3, 0, 1, 2, 2]
@@ -137,9 +179,14 @@ def check_metrics_come_back_as_they_were():
     assert CLIENT.get_run(id).data.metrics["m"] in (math.inf, -math.inf)
     metrics = [Metric("many", i / 7, 1_763_600_000_000 + i, i) for i in range(1000)]
     CLIENT.log_batch(
-        id, metrics, [Param(f"p{i}", str(i)) for i in range(100)], [RunTag(f"t{i}", str(i)) for i in range(100)]
+        id,
+        metrics,
+        [Param(f"p{i}", str(i)) for i in range(100)],
+        [RunTag(f"t{i}", str(i)) for i in range(100)],
     )
-    assert [point.value for point in CLIENT.get_metric_history(id, "many")] == [i / 7 for i in range(1000)]
+    assert [point.value for point in CLIENT.get_metric_history(id, "many")] == [
+        i / 7 for i in range(1000)
+    ]
     data = CLIENT.get_run(id).data
     assert (len(data.params), data.metrics["many"], data.tags["t99"]) == (100, 999 / 7, "99")
     assert CLIENT.get_metric_history(id, "nobody") == []
@@ -150,15 +197,18 @@ def check_metrics_in_bulk():
     id = new_run().info.run_id
     CLIENT.log_batch(id, [Metric("m", float(i), i, i) for i in range(900)])
     base = f"{URL}/ajax-api/2.0/mlflow/metrics/get-history-bulk-interval"
-    found = requests.get(base, params={"run_ids": [id], "metric_key": "m", "max_results": 50}).json()["metrics"]
+    found = requests.get(
+        base, params={"run_ids": [id], "metric_key": "m", "max_results": 50}
+    ).json()["metrics"]
     assert len(found) <= 52
     assert {0, 899} <= {point["step"] for point in found}
-    some = requests.get(base, params={"run_ids": [id], "metric_key": "m", "start_step": 10, "end_step": 12}).json()[
-        "metrics"
-    ]
+    some = requests.get(
+        base, params={"run_ids": [id], "metric_key": "m", "start_step": 10, "end_step": 12}
+    ).json()["metrics"]
     assert [point["step"] for point in some] == [10, 11, 12]
     page = requests.get(
-        f"{URL}/api/2.0/mlflow/metrics/get-history", params={"run_id": id, "metric_key": "m", "max_results": 500}
+        f"{URL}/api/2.0/mlflow/metrics/get-history",
+        params={"run_id": id, "metric_key": "m", "max_results": 500},
     )
     assert len(page.json()["metrics"]) == 500
     assert page.json()["next_page_token"]
@@ -180,7 +230,9 @@ def check_inputs():
         mlflow.log_input(mlflow.data.from_pandas(INPUTS, name="rows"), context="training")
     (used,) = CLIENT.get_run(run.info.run_id).inputs.dataset_inputs
     assert (used.dataset.name, used.tags[0].value) == ("rows", "training")
-    found = mlflow.search_runs(experiment_names=["walk"], filter_string="dataset.name = 'rows'", output_format="list")
+    found = mlflow.search_runs(
+        experiment_names=["walk"], filter_string="dataset.name = 'rows'", output_format="list"
+    )
     assert [one.info.run_id for one in found] == [run.info.run_id]
 
 
@@ -188,7 +240,9 @@ def check_search():
     experiment = CLIENT.create_experiment("search")
     ids = []
     for place in range(7):
-        run = CLIENT.create_run(experiment, run_name=f"r{place}", start_time=1_763_600_000_000 + place)
+        run = CLIENT.create_run(
+            experiment, run_name=f"r{place}", start_time=1_763_600_000_000 + place
+        )
         CLIENT.log_batch(
             run.info.run_id,
             [Metric("loss", place / 10, 0, 0)] if place else [],
@@ -200,7 +254,8 @@ def check_search():
 
     def names(filter="", order=(), view=ViewType.ACTIVE_ONLY):
         return "".join(
-            r.info.run_name[1:] for r in CLIENT.search_runs([experiment], filter, view, order_by=list(order))
+            r.info.run_name[1:]
+            for r in CLIENT.search_runs([experiment], filter, view, order_by=list(order))
         )
 
     expected = {
@@ -227,7 +282,9 @@ def check_search():
     assert names("metrics.loss < 0.25 or (not params.opt = 'adam' and status = 'FAILED')") == "621"
     found, token = "", None
     while True:
-        page = CLIENT.search_runs([experiment], order_by=["metrics.loss DESC"], max_results=3, page_token=token)
+        page = CLIENT.search_runs(
+            [experiment], order_by=["metrics.loss DESC"], max_results=3, page_token=token
+        )
         found, token = found + "".join(r.info.run_name[1:] for r in page), page.token
         if not token:
             break
@@ -235,7 +292,13 @@ def check_search():
     CLIENT.delete_run(ids[0])
     assert names(view=ViewType.DELETED_ONLY) == "0"
     assert len(names(view=ViewType.ALL)) == 7
-    fails("INVALID_PARAMETER_VALUE", "'<' at character 16", CLIENT.search_runs, [experiment], "metrics.loss > < 3")
+    fails(
+        "INVALID_PARAMETER_VALUE",
+        "'<' at character 16",
+        CLIENT.search_runs,
+        [experiment],
+        "metrics.loss > < 3",
+    )
     assert len(mlflow.search_runs([experiment])) == 6
 
 
@@ -250,13 +313,18 @@ def check_artifacts():
         (Path(folder) / "big.bin").write_bytes(bytes(range(256)) * 20_000)
         CLIENT.log_artifacts(id, folder, "up")
         CLIENT.log_text(id, "text", "note.txt")
-    assert [(f.path, f.is_dir) for f in CLIENT.list_artifacts(id)] == [("note.txt", False), ("up", True)]
+    assert [(f.path, f.is_dir) for f in CLIENT.list_artifacts(id)] == [
+        ("note.txt", False),
+        ("up", True),
+    ]
     assert {f.path: f.file_size for f in CLIENT.list_artifacts(id, "up/a/b")} == {
         "up/a/b/empty": 0,
         "up/a/b/grün ½.txt": 5,
     }
     with tempfile.TemporaryDirectory() as folder:
-        whole = Path(mlflow.artifacts.download_artifacts(run_id=id, artifact_path="up", dst_path=folder))
+        whole = Path(
+            mlflow.artifacts.download_artifacts(run_id=id, artifact_path="up", dst_path=folder)
+        )
         assert (whole / "a" / "b" / "grün ½.txt").read_text() == "hello"
         assert (whole / "big.bin").read_bytes() == bytes(range(256)) * 20_000
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -275,17 +343,23 @@ def check_uploads_in_parts():
     for place in begun["credentials"]:
         number = place["part_number"]
         sent = requests.put(
-            place["url"], data=content[(number - 1) * 1_000_000 : number * 1_000_000], headers=place["headers"]
+            place["url"],
+            data=content[(number - 1) * 1_000_000 : number * 1_000_000],
+            headers=place["headers"],
         )
         parts.append({"part_number": number, "etag": sent.headers["ETag"], "url": place["url"]})
     done = {"path": "big.bin", "upload_id": begun["upload_id"], "parts": parts}
     assert requests.post(f"{base}/complete/{path}", json=done).status_code == 200
     with tempfile.TemporaryDirectory() as folder:
-        file = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path="big.bin", dst_path=folder)
+        file = mlflow.artifacts.download_artifacts(
+            run_id=run.info.run_id, artifact_path="big.bin", dst_path=folder
+        )
         assert Path(file).read_bytes() == content
     begun = requests.post(f"{base}/create/{path}", json={"path": "no.bin", "num_parts": 1}).json()
     assert (
-        requests.post(f"{base}/abort/{path}", json={"path": "no.bin", "upload_id": begun["upload_id"]}).status_code
+        requests.post(
+            f"{base}/abort/{path}", json={"path": "no.bin", "upload_id": begun["upload_id"]}
+        ).status_code
         == 200
     )
 
@@ -301,7 +375,9 @@ def check_autologging_and_a_model_from_log_to_load():
     assert "training_accuracy_score" in found.data.metrics
     with mlflow.start_run():
         named = {"name": "model"} if MAJOR >= 3 else {"artifact_path": "model"}
-        info = mlflow.sklearn.log_model(model, **named, registered_model_name="desk", input_example=INPUTS[:2])
+        info = mlflow.sklearn.log_model(
+            model, **named, registered_model_name="desk", input_example=INPUTS[:2]
+        )
     CLIENT.set_registered_model_alias("desk", "prod", "1")
     for uri in (info.model_uri, "models:/desk@prod", "models:/desk/1"):
         assert (mlflow.sklearn.load_model(uri).predict(INPUTS) == model.predict(INPUTS)).all()
@@ -329,7 +405,9 @@ def _flavour(name, make, native):
         named = {"name": name} if MAJOR >= 3 else {"artifact_path": name}
         info = module.log_model(make(), **named)
     loaded = mlflow.pyfunc.load_model(info.model_uri).predict(INPUTS.astype("float32"))
-    assert np.allclose(np.asarray(native(loaded)).ravel(), np.asarray(EXPECTED[name]).ravel(), atol=1e-5)
+    assert np.allclose(
+        np.asarray(native(loaded)).ravel(), np.asarray(EXPECTED[name]).ravel(), atol=1e-5
+    )
 
 
 EXPECTED = {}
@@ -338,7 +416,9 @@ EXPECTED = {}
 def _lightgbm():
     import lightgbm
 
-    model = lightgbm.train({"verbose": -1, "objective": "binary"}, lightgbm.Dataset(INPUTS, LABELS), 5)
+    model = lightgbm.train(
+        {"verbose": -1, "objective": "binary"}, lightgbm.Dataset(INPUTS, LABELS), 5
+    )
     EXPECTED["lightgbm"] = model.predict(INPUTS.astype("float32"))
     return model
 
@@ -368,7 +448,9 @@ def check_a_pytorch_round_trip():
     wanted = model(torch.tensor(inputs)).detach().numpy()
     mlflow.set_experiment("walk")
     with mlflow.start_run():
-        info = importlib.import_module("mlflow.pytorch").log_model(model, name="torch", input_example=inputs)
+        info = importlib.import_module("mlflow.pytorch").log_model(
+            model, name="torch", input_example=inputs
+        )
     version = mlflow.register_model(info.model_uri, "torch-model")
     MlflowClient().set_registered_model_alias("torch-model", "prod", version.version)
     found = mlflow.pyfunc.load_model("models:/torch-model@prod").predict(inputs)
@@ -382,9 +464,12 @@ def check_an_onnx_round_trip():
     from onnx import TensorProto, helper
 
     node = helper.make_node("Add", ["x", "x"], ["y"])
-    shapes = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 3]) for name in ("x", "y")]
+    shapes = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 3]) for name in ("x", "y")
+    ]
     graph = helper.make_model(
-        helper.make_graph([node], "g", shapes[:1], shapes[1:]), opset_imports=[helper.make_opsetid("", 17)]
+        helper.make_graph([node], "g", shapes[:1], shapes[1:]),
+        opset_imports=[helper.make_opsetid("", 17)],
     )
     graph.ir_version = 9
     onnx.checker.check_model(graph)
@@ -407,9 +492,21 @@ def check_logged_models():
     CLIENT.finalize_logged_model(made.model_id, "READY")
     CLIENT.set_logged_model_tags(made.model_id, {"u": "y"})
     CLIENT.delete_logged_model_tag(made.model_id, "t")
-    CLIENT.log_metric(run.info.run_id, "acc", 0.9, model_id=made.model_id, dataset_name="rows", dataset_digest="d1")
+    CLIENT.log_metric(
+        run.info.run_id,
+        "acc",
+        0.9,
+        model_id=made.model_id,
+        dataset_name="rows",
+        dataset_digest="d1",
+    )
     found = CLIENT.get_logged_model(made.model_id)
-    assert (found.name, found.status.value, found.tags["u"], found.params) == ("m1", "READY", "y", {"a": "1"})
+    assert (found.name, found.status.value, found.tags["u"], found.params) == (
+        "m1",
+        "READY",
+        "y",
+        {"a": "1"},
+    )
     assert (found.metrics[0].key, found.metrics[0].value) == ("acc", 0.9)
     search = CLIENT.search_logged_models
     assert [m.name for m in search([experiment], filter_string="metrics.acc > 0.5")] == ["m1"]
@@ -417,7 +514,10 @@ def check_logged_models():
     order = [{"field_name": "name", "ascending": False}]
     assert [m.name for m in search([experiment], order_by=order)] == ["m2", "m1"]
     assert [
-        m.name for m in search([experiment], filter_string="metrics.acc > 0.5", datasets=[{"dataset_name": "other"}])
+        m.name
+        for m in search(
+            [experiment], filter_string="metrics.acc > 0.5", datasets=[{"dataset_name": "other"}]
+        )
     ] == []
     CLIENT.log_outputs(run.info.run_id, [mlflow.entities.LoggedModelOutput(made.model_id, step=3)])
     assert CLIENT.get_run(run.info.run_id).outputs.model_outputs[0].model_id == made.model_id
@@ -428,7 +528,10 @@ def check_logged_models():
 def check_registry():
     CLIENT.create_registered_model("reg", tags={"a": "b"}, description="said")
     fails(
-        "RESOURCE_ALREADY_EXISTS", "Registered Model (name=reg) already exists", CLIENT.create_registered_model, "reg"
+        "RESOURCE_ALREADY_EXISTS",
+        "Registered Model (name=reg) already exists",
+        CLIENT.create_registered_model,
+        "reg",
     )
     for number in (1, 2):
         made = CLIENT.create_model_version(
@@ -444,7 +547,11 @@ def check_registry():
     CLIENT.set_model_version_tag("reg", "1", "k", "v")
     CLIENT.delete_model_version_tag("reg", "1", "n")
     version = CLIENT.get_model_version("reg", "1")
-    assert (version.description, version.tags, version.source) == ("described", {"k": "v"}, "s3://bucket/1")
+    assert (version.description, version.tags, version.source) == (
+        "described",
+        {"k": "v"},
+        "s3://bucket/1",
+    )
     assert CLIENT.get_model_version_download_uri("reg", "1") == "s3://bucket/1"
     CLIENT.set_registered_model_alias("reg", "champ", "2")
     assert str(CLIENT.get_model_version_by_alias("reg", "champ").version) == "2"
@@ -465,14 +572,24 @@ def check_registry():
     assert "reg" in [m.name for m in CLIENT.search_registered_models("name LIKE 'r%'")]
     assert "reg" in [m.name for m in CLIENT.search_registered_models()]
     assert [m.name for m in CLIENT.search_registered_models("tags.c = 'd'")] == ["reg"]
-    assert sorted(str(v.version) for v in CLIENT.search_model_versions("name = 'reg'")) == ["1", "2"]
+    assert sorted(str(v.version) for v in CLIENT.search_model_versions("name = 'reg'")) == [
+        "1",
+        "2",
+    ]
     copied = CLIENT.copy_model_version("models:/reg/1", "copy")
     assert CLIENT.get_model_version("copy", copied.version).source == "models:/reg/1"
     CLIENT.delete_model_version("reg", "2")
     fails(
-        "RESOURCE_DOES_NOT_EXIST", "Model Version (name=reg, version=2) not found", CLIENT.get_model_version, "reg", "2"
+        "RESOURCE_DOES_NOT_EXIST",
+        "Model Version (name=reg, version=2) not found",
+        CLIENT.get_model_version,
+        "reg",
+        "2",
     )
-    assert str(CLIENT.create_model_version("reg", "s3://bucket/3", await_creation_for=0).version) == "3"
+    assert (
+        str(CLIENT.create_model_version("reg", "s3://bucket/3", await_creation_for=0).version)
+        == "3"
+    )
     CLIENT.rename_registered_model("reg", "renamed")
     CLIENT.delete_registered_model("renamed")
     fails(
@@ -552,9 +669,7 @@ def check_traces():
     mlflow.log_feedback(trace_id=id, name="good", value=True)
     again = mlflow.get_trace(id)
     assert (again.info.tags["k"], again.info.assessments[0].name) == ("v", "good")
-    wanted = (
-        "trace.status = 'OK' AND tags.k = 'v'"  # the client sends a trace's status after its spans, when it gets to it
-    )
+    wanted = "trace.status = 'OK' AND tags.k = 'v'"  # the client sends a trace's status after its spans, when it gets to it
     while not mlflow.search_traces(filter_string=wanted, return_type="list"):
         assert time.monotonic() < until, mlflow.get_trace(id).info
         time.sleep(0.2)
@@ -571,9 +686,13 @@ def check_experiments_by_tag_and_what_is_refused_of_them():
     assert [one.experiment_id for one in found] == [blue, red]
     CLIENT.delete_experiment(red)
     other = CLIENT.create_experiment("tagged-other")
-    fails("RESOURCE_ALREADY_EXISTS", "already exists", CLIENT.rename_experiment, other, "tagged-blue")
+    fails(
+        "RESOURCE_ALREADY_EXISTS", "already exists", CLIENT.rename_experiment, other, "tagged-blue"
+    )
     fails("INVALID_PARAMETER_VALUE", "must be in the 'active' state", CLIENT.create_run, red)
-    fails("RESOURCE_DOES_NOT_EXIST", "No Experiment with id=99999 exists", CLIENT.create_run, "99999")
+    fails(
+        "RESOURCE_DOES_NOT_EXIST", "No Experiment with id=99999 exists", CLIENT.create_run, "99999"
+    )
 
 
 def check_a_batch_has_limits():
@@ -586,7 +705,10 @@ def check_a_batch_has_limits():
         {"params": [{"key": "p", "value": "1"}, {"key": "p", "value": "2"}]},
     ):
         answer = requests.post(post, json={"run_id": id, **body})
-        assert (answer.status_code, answer.json()["error_code"]) == (400, "INVALID_PARAMETER_VALUE"), answer.text
+        assert (answer.status_code, answer.json()["error_code"]) == (
+            400,
+            "INVALID_PARAMETER_VALUE",
+        ), answer.text
     assert CLIENT.get_run(id).data.params == {}
     assert CLIENT.get_run(id).data.metrics == {}
     CLIENT.log_param(id, "long", "x" * 6000)
@@ -596,7 +718,10 @@ def check_a_batch_has_limits():
 def check_a_history_comes_in_pages_to_the_client():
     id = new_run().info.run_id
     for start in range(0, 3000, 1000):
-        CLIENT.log_batch(id, [Metric("m", float(n), 1_763_600_000_000 + n, n) for n in range(start, start + 1000)])
+        CLIENT.log_batch(
+            id,
+            [Metric("m", float(n), 1_763_600_000_000 + n, n) for n in range(start, start + 1000)],
+        )
     store = CLIENT._tracking_client.store
     seen, token = [], None
     while True:
@@ -607,13 +732,17 @@ def check_a_history_comes_in_pages_to_the_client():
             break
     assert seen == list(range(3000))
     both = {"run_ids": [id], "metric_key": "m", "start_step": 1}
-    answer = requests.get(f"{URL}/ajax-api/2.0/mlflow/metrics/get-history-bulk-interval", params=both)
+    answer = requests.get(
+        f"{URL}/ajax-api/2.0/mlflow/metrics/get-history-bulk-interval", params=both
+    )
     assert (answer.status_code, answer.json()["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
 
 
 def check_pages_of_runs_miss_and_repeat_none():
     experiment = CLIENT.create_experiment("pages")
-    ids = [CLIENT.create_run(experiment, start_time=1_763_600_000_000).info.run_id for _ in range(11)]
+    ids = [
+        CLIENT.create_run(experiment, start_time=1_763_600_000_000).info.run_id for _ in range(11)
+    ]
     for place, id in enumerate(ids):
         CLIENT.log_metric(id, "same", place // 4)
     for order in ([], ["metrics.same ASC"], ["metrics.same DESC", "start_time ASC"]):
@@ -632,8 +761,12 @@ def check_inputs_keep_what_is_known_of_a_dataset():
     data = mlflow.data.from_pandas(INPUTS.assign(y=LABELS), name="table", targets="y")
     from mlflow.entities import DatasetInput, InputTag
 
-    CLIENT.log_inputs(id, [DatasetInput(data._to_mlflow_entity(), [InputTag("mlflow.data.context", "eval")])])
-    CLIENT.log_inputs(id, [DatasetInput(data._to_mlflow_entity(), [InputTag("mlflow.data.context", "eval")])])
+    CLIENT.log_inputs(
+        id, [DatasetInput(data._to_mlflow_entity(), [InputTag("mlflow.data.context", "eval")])]
+    )
+    CLIENT.log_inputs(
+        id, [DatasetInput(data._to_mlflow_entity(), [InputTag("mlflow.data.context", "eval")])]
+    )
     (used,) = CLIENT.get_run(id).inputs.dataset_inputs
     assert used.dataset.digest == data.digest
     assert json.loads(used.dataset.schema) == json.loads(data._to_mlflow_entity().schema)
@@ -660,7 +793,11 @@ def check_paths_that_climb_are_refused():
     root = run.info.artifact_uri.removeprefix("mlflow-artifacts:/")
     base = "/api/2.0/mlflow-artifacts/artifacts"
     climbing = ("../../x", "a/../../../x", "..%2f..%2fx", "%2e%2e/x", "a/%2e%2e%2f%2e%2e/x")
-    asked = [(method, f"{base}/{root}/{path}") for method in ("GET", "PUT", "DELETE") for path in climbing]
+    asked = [
+        (method, f"{base}/{root}/{path}")
+        for method in ("GET", "PUT", "DELETE")
+        for path in climbing
+    ]
     asked.append(("GET", f"{base}?path={root}/../../x"))
     asked.append(("GET", f"/api/2.0/mlflow/artifacts/list?run_id={run.info.run_id}&path=../../x"))
     statuses = {one: asked_raw(*one) for one in asked}
@@ -697,7 +834,11 @@ assert calls == ["create_multipart_upload", "complete_multipart_upload"], calls
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "back").mkdir()
         done = subprocess.run(
-            [sys.executable, "-c", code], cwd=folder, env=os.environ | forced, capture_output=True, text=True
+            [sys.executable, "-c", code],
+            cwd=folder,
+            env=os.environ | forced,
+            capture_output=True,
+            text=True,
         )
     assert done.returncode == 0, done.stderr[-1200:]
 
@@ -709,27 +850,37 @@ def check_logged_models_in_pages_and_with_late_params():
     run = CLIENT.create_run(experiment).info.run_id
     for place in range(5):
         made = CLIENT.create_logged_model(experiment, name=f"n{place}", source_run_id=run)
-        CLIENT.log_metric(run, "acc", place / 10, model_id=made.model_id, dataset_name="d", dataset_digest="1")
+        CLIENT.log_metric(
+            run, "acc", place / 10, model_id=made.model_id, dataset_name="d", dataset_digest="1"
+        )
     CLIENT.log_model_params(made.model_id, {"late": "1"})
     assert CLIENT.get_logged_model(made.model_id).params == {"late": "1"}
     order = [{"field_name": "metrics.acc", "ascending": False}]
     seen, token = [], None
     while True:
-        page = CLIENT.search_logged_models([experiment], order_by=order, max_results=2, page_token=token)
+        page = CLIENT.search_logged_models(
+            [experiment], order_by=order, max_results=2, page_token=token
+        )
         seen += [model.name for model in page]
         token = page.token
         if not token:
             break
     assert seen == ["n4", "n3", "n2", "n1", "n0"], seen
     on = CLIENT.search_logged_models(
-        [experiment], filter_string="metrics.acc > 0.25", datasets=[{"dataset_name": "d", "dataset_digest": "1"}]
+        [experiment],
+        filter_string="metrics.acc > 0.25",
+        datasets=[{"dataset_name": "d", "dataset_digest": "1"}],
     )
     assert sorted(model.name for model in on) == ["n3", "n4"]
     other = CLIENT.search_logged_models(
-        [experiment], filter_string="metrics.acc > 0.25", datasets=[{"dataset_name": "d", "dataset_digest": "2"}]
+        [experiment],
+        filter_string="metrics.acc > 0.25",
+        datasets=[{"dataset_name": "d", "dataset_digest": "2"}],
     )
     assert list(other) == [], [model.name for model in other]
-    assert CLIENT.search_logged_models([experiment], filter_string="params.late = '1'")[0].name == "n4"
+    assert (
+        CLIENT.search_logged_models([experiment], filter_string="params.late = '1'")[0].name == "n4"
+    )
     CLIENT.finalize_logged_model(made.model_id, "FAILED")
     assert CLIENT.get_logged_model(made.model_id).status.value == "FAILED"
 
@@ -738,18 +889,28 @@ def check_searches_of_the_registry():
     for place in range(5):
         CLIENT.create_registered_model(f"find-{place}", tags={"odd": str(place % 2)})
     prompt = {"name": "find-prompt", "tags": [{"key": "mlflow.prompt.is_prompt", "value": "true"}]}
-    assert requests.post(f"{URL}/api/2.0/mlflow/registered-models/create", json=prompt).status_code == 200
+    assert (
+        requests.post(f"{URL}/api/2.0/mlflow/registered-models/create", json=prompt).status_code
+        == 200
+    )
     named = "name LIKE 'find-%'"
-    assert [m.name for m in CLIENT.search_registered_models(named)] == [f"find-{n}" for n in range(5)]
+    assert [m.name for m in CLIENT.search_registered_models(named)] == [
+        f"find-{n}" for n in range(5)
+    ]
     seen, token = [], None
     while True:
-        page = CLIENT.search_registered_models(named, max_results=2, order_by=["name DESC"], page_token=token)
+        page = CLIENT.search_registered_models(
+            named, max_results=2, order_by=["name DESC"], page_token=token
+        )
         seen += [model.name for model in page]
         token = page.token
         if not token:
             break
     assert seen == [f"find-{n}" for n in (4, 3, 2, 1, 0)], seen
-    assert [m.name for m in CLIENT.search_registered_models(named + " AND tags.odd = '1'")] == ["find-1", "find-3"]
+    assert [m.name for m in CLIENT.search_registered_models(named + " AND tags.odd = '1'")] == [
+        "find-1",
+        "find-3",
+    ]
     run = new_run().info.run_id
     for place in range(3):
         CLIENT.create_model_version(
@@ -757,22 +918,52 @@ def check_searches_of_the_registry():
         )
     versions = CLIENT.search_model_versions
     assert {str(v.version) for v in versions(f"run_id = '{run}'")} == {"1", "2", "3"}
-    assert [str(v.version) for v in versions("name = 'find-0'", order_by=["version_number ASC"])] == ["1", "2", "3"]
+    assert [
+        str(v.version) for v in versions("name = 'find-0'", order_by=["version_number ASC"])
+    ] == ["1", "2", "3"]
     assert [str(v.version) for v in versions("name = 'find-0' AND tags.n = '1'")] == ["2"]
     assert [str(v.version) for v in versions("source_path = 's3://b/2'")] == ["3"]
     page = versions("name = 'find-0'", max_results=2)
-    assert len(page) == 2 and len(versions("name = 'find-0'", max_results=2, page_token=page.token)) == 1
+    assert (
+        len(page) == 2
+        and len(versions("name = 'find-0'", max_results=2, page_token=page.token)) == 1
+    )
 
 
 def check_what_the_registry_refuses():
     CLIENT.create_registered_model("strict")
     CLIENT.create_registered_model("taken")
     CLIENT.create_model_version("strict", "s3://b/1", await_creation_for=0)
-    fails("RESOURCE_ALREADY_EXISTS", "already exists", CLIENT.rename_registered_model, "strict", "taken")
-    fails("RESOURCE_DOES_NOT_EXIST", "Registered Model with name=lost not found", CLIENT.get_registered_model, "lost")
-    fails("RESOURCE_DOES_NOT_EXIST", "Registered Model with name=lost not found", CLIENT.get_latest_versions, "lost")
-    fails("RESOURCE_DOES_NOT_EXIST", "name=strict, version=9", CLIENT.get_model_version, "strict", "9")
-    fails("RESOURCE_DOES_NOT_EXIST", "name=strict, version=9", CLIENT.set_registered_model_alias, "strict", "a", "9")
+    fails(
+        "RESOURCE_ALREADY_EXISTS",
+        "already exists",
+        CLIENT.rename_registered_model,
+        "strict",
+        "taken",
+    )
+    fails(
+        "RESOURCE_DOES_NOT_EXIST",
+        "Registered Model with name=lost not found",
+        CLIENT.get_registered_model,
+        "lost",
+    )
+    fails(
+        "RESOURCE_DOES_NOT_EXIST",
+        "Registered Model with name=lost not found",
+        CLIENT.get_latest_versions,
+        "lost",
+    )
+    fails(
+        "RESOURCE_DOES_NOT_EXIST", "name=strict, version=9", CLIENT.get_model_version, "strict", "9"
+    )
+    fails(
+        "RESOURCE_DOES_NOT_EXIST",
+        "name=strict, version=9",
+        CLIENT.set_registered_model_alias,
+        "strict",
+        "a",
+        "9",
+    )
     fails(
         "INVALID_PARAMETER_VALUE",
         "Invalid Model Version stage",
@@ -781,7 +972,14 @@ def check_what_the_registry_refuses():
         "1",
         "Moon",
     )
-    fails("INVALID_PARAMETER_VALUE", "alias name", CLIENT.set_registered_model_alias, "strict", "v1", "1")
+    fails(
+        "INVALID_PARAMETER_VALUE",
+        "alias name",
+        CLIENT.set_registered_model_alias,
+        "strict",
+        "v1",
+        "1",
+    )
     fails("INVALID_PARAMETER_VALUE", "", CLIENT.create_registered_model, "")
 
 
@@ -793,7 +991,12 @@ def check_a_server_answers_as_upstream_to_what_is_wrong():
     twice = requests.post(f"{URL}/api/2.0/mlflow/experiments/create", json={"name": "first-twice"})
     assert (twice.status_code, twice.json()["error_code"]) == (400, "RESOURCE_ALREADY_EXISTS")
     old = new_run().info.run_id
-    assert requests.get(f"{URL}/api/2.0/mlflow/runs/get", params={"run_uuid": old, "unknown": "x"}).status_code == 200
+    assert (
+        requests.get(
+            f"{URL}/api/2.0/mlflow/runs/get", params={"run_uuid": old, "unknown": "x"}
+        ).status_code
+        == 200
+    )
 
 
 def check_logged_models_in_order_of_a_metric_on_one_dataset():
@@ -803,10 +1006,21 @@ def check_logged_models_in_order_of_a_metric_on_one_dataset():
     run = CLIENT.create_run(experiment).info.run_id
     for name, first, second in (("low", 0.1, 0.9), ("high", 0.8, 0.2)):
         made = CLIENT.create_logged_model(experiment, name=name, source_run_id=run)
-        CLIENT.log_metric(run, "acc", first, model_id=made.model_id, dataset_name="a", dataset_digest="1")
-        CLIENT.log_metric(run, "acc", second, model_id=made.model_id, dataset_name="b", dataset_digest="1")
+        CLIENT.log_metric(
+            run, "acc", first, model_id=made.model_id, dataset_name="a", dataset_digest="1"
+        )
+        CLIENT.log_metric(
+            run, "acc", second, model_id=made.model_id, dataset_name="b", dataset_digest="1"
+        )
     for name, wanted in (("a", ["high", "low"]), ("b", ["low", "high"])):
-        order = [{"field_name": "metrics.acc", "ascending": False, "dataset_name": name, "dataset_digest": "1"}]
+        order = [
+            {
+                "field_name": "metrics.acc",
+                "ascending": False,
+                "dataset_name": name,
+                "dataset_digest": "1",
+            }
+        ]
         found = [model.name for model in CLIENT.search_logged_models([experiment], order_by=order)]
         assert found == wanted, (name, found)
 
@@ -817,13 +1031,31 @@ def check_logged_models_whose_metric_fits_on_any_named_dataset():
     experiment = CLIENT.create_experiment("any")
     run = CLIENT.create_run(experiment).info.run_id
     made = CLIENT.create_logged_model(experiment, name="x", source_run_id=run)
-    CLIENT.log_metric(run, "acc", 0.9, model_id=made.model_id, dataset_name="a", dataset_digest="1", step=1)
-    CLIENT.log_metric(run, "acc", 0.1, model_id=made.model_id, dataset_name="b", dataset_digest="1", step=2)
+    CLIENT.log_metric(
+        run, "acc", 0.9, model_id=made.model_id, dataset_name="a", dataset_digest="1", step=1
+    )
+    CLIENT.log_metric(
+        run, "acc", 0.1, model_id=made.model_id, dataset_name="b", dataset_digest="1", step=2
+    )
     assert len(CLIENT.search_logged_models([experiment], filter_string="metrics.acc > 0.5")) == 1
     named = [{"dataset_name": "a"}]
-    assert len(CLIENT.search_logged_models([experiment], filter_string="metrics.acc > 0.5", datasets=named)) == 1
+    assert (
+        len(
+            CLIENT.search_logged_models(
+                [experiment], filter_string="metrics.acc > 0.5", datasets=named
+            )
+        )
+        == 1
+    )
     named = [{"dataset_name": "b"}]
-    assert len(CLIENT.search_logged_models([experiment], filter_string="metrics.acc > 0.5", datasets=named)) == 0
+    assert (
+        len(
+            CLIENT.search_logged_models(
+                [experiment], filter_string="metrics.acc > 0.5", datasets=named
+            )
+        )
+        == 0
+    )
 
 
 def main():

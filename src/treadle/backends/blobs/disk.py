@@ -37,7 +37,9 @@ class Disk:
         except FileNotFoundError as error:
             raise NotFound(f"There is no blob {digest[:12]} in the store.") from error
         if digest_of(content) != digest:
-            raise Corrupt(f"Blob {digest[:12]} is damaged: its content has changed. Restore it from a backup.")
+            raise Corrupt(
+                f"Blob {digest[:12]} is damaged: its content has changed. Restore it from a backup."
+            )
         return content
 
     def fetch(self, digest: str, to: Path) -> None:

@@ -23,8 +23,12 @@ from sqlalchemy.exc import (
 from treadle.kernel.errors import Conflict, Corrupt, Unavailable
 
 # Not a stage's table: it says which Treadle last migrated the schema, so that an older one can name it.
-schema_info = Table("schema_info", MetaData(), Column("treadle_version", String(40), nullable=False))
-alembic_version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
+schema_info = Table(
+    "schema_info", MetaData(), Column("treadle_version", String(40), nullable=False)
+)
+alembic_version = Table(
+    "alembic_version", MetaData(), Column("version_num", String(32), primary_key=True)
+)
 
 
 class SQLDatabase:
@@ -64,7 +68,9 @@ class SQLDatabase:
                 return False
             newest = ScriptDirectory(str(Path(__file__).parent / "migrations")).get_current_head()
             stored = connection.scalar(select(alembic_version.c.version_num))
-            return stored == newest and connection.scalar(select(schema_info.c.treadle_version)) == version("treadle")
+            return stored == newest and connection.scalar(
+                select(schema_info.c.treadle_version)
+            ) == version("treadle")
 
     def close(self) -> None:
         self._engine.dispose()
@@ -73,7 +79,10 @@ class SQLDatabase:
         if not inspect(connection).has_table("alembic_version"):
             return
         known = {
-            script.revision for script in ScriptDirectory(str(Path(__file__).parent / "migrations")).walk_revisions()
+            script.revision
+            for script in ScriptDirectory(
+                str(Path(__file__).parent / "migrations")
+            ).walk_revisions()
         }
         stored = connection.scalar(select(alembic_version.c.version_num))
         if stored is not None and stored not in known:
@@ -92,7 +101,9 @@ class SQLDatabase:
         except OperationalError as error:
             raise Unavailable(f"The database {self._name} failed: {_first_line(error)}") from error
         except DatabaseError as error:
-            raise Corrupt(f"The database {self._name} cannot be read: {_first_line(error)}") from error
+            raise Corrupt(
+                f"The database {self._name} cannot be read: {_first_line(error)}"
+            ) from error
 
     @property
     def _name(self) -> str:

@@ -17,7 +17,9 @@ class PostgreSQL(SQLDatabase):
 
     def __init__(self, url: str) -> None:
         try:
-            engine = create_engine(make_url(url).set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+            engine = create_engine(
+                make_url(url).set(drivername="postgresql+psycopg"), pool_pre_ping=True
+            )
         except ModuleNotFoundError as error:
             raise missing_extra("postgres", "A PostgreSQL database") from error
         super().__init__(url, engine)

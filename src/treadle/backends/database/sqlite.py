@@ -22,7 +22,9 @@ class SQLite(SQLDatabase):
         if not path or path == ":memory:":
             raise Invalid(f"The database URL '{url}' names no file. Write sqlite:///PATH.")
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "isolation_level": None})
+        engine = create_engine(
+            url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "isolation_level": None}
+        )
         event.listen(engine, "connect", _prepare)
         super().__init__(url, engine)
 

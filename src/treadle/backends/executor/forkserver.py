@@ -34,7 +34,9 @@ class Forkserver(Subprocess):
         try:
             log.touch(exist_ok=False)
         except FileExistsError as error:
-            raise Conflict(f"'{launch.name}' was started before; a name is started once.") from error
+            raise Conflict(
+                f"'{launch.name}' was started before; a name is started once."
+            ) from error
         order = {
             "name": launch.name,
             "folder": str(self._folder),
@@ -92,7 +94,9 @@ class Forkserver(Subprocess):
         orders.flush()
         answer = answers.readline()
         if not answer:
-            raise Unavailable("The process that starts jobs has died. The next job starts a new one.")
+            raise Unavailable(
+                "The process that starts jobs has died. The next job starts a new one."
+            )
         return int(answer), self._zygote
 
     def _pipes(self) -> tuple[IO[str], IO[str]]:

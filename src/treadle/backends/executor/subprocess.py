@@ -30,7 +30,9 @@ class Subprocess:
         try:
             output = log.open("xb")
         except FileExistsError as error:
-            raise Conflict(f"'{launch.name}' was started before; a name is started once.") from error
+            raise Conflict(
+                f"'{launch.name}' was started before; a name is started once."
+            ) from error
         environment = os.environ | launch.environment | {"TREADLE_PARENT": str(os.getpid())}
         with output:
             self._children[launch.name] = subprocess.Popen(

@@ -26,7 +26,10 @@ class SklearnExporter:
         self.url = url
 
     def describe(self, estimator: Any, example: Any) -> Signature:
-        numeric = {str(name): np.issubdtype(np.asarray(example[name]).dtype, np.number) for name in example.columns}
+        numeric = {
+            str(name): np.issubdtype(np.asarray(example[name]).dtype, np.number)
+            for name in example.columns
+        }
         boolean = {str(name): np.asarray(example[name]).dtype == bool for name in example.columns}
         inputs = [
             Field(name=name, kind="number" if is_number or boolean[name] else "text")
@@ -35,7 +38,11 @@ class SklearnExporter:
         classes = [str(label) for label in getattr(estimator, "classes_", [])]
         if not classes:
             return Signature(inputs=inputs, output="value")
-        return Signature(inputs=inputs, output="probability" if len(classes) == 2 else "probabilities", classes=classes)
+        return Signature(
+            inputs=inputs,
+            output="probability" if len(classes) == 2 else "probabilities",
+            classes=classes,
+        )
 
     def export(self, estimator: Any, signature: Signature) -> Exported:
         try:
@@ -44,7 +51,11 @@ class SklearnExporter:
             return Exported(_skops(estimator, error), replace(signature, runtime="skops"))
 
     def answer(self, estimator: Any, signature: Signature, inputs: Any) -> NDArray[Any]:
-        method = estimator.predict if signature.output in ("value", "values") else estimator.predict_proba
+        method = (
+            estimator.predict
+            if signature.output in ("value", "values")
+            else estimator.predict_proba
+        )
         original = np.asarray(method(inputs))
         return original[:, 1] if signature.output == "probability" else original
 
@@ -55,7 +66,9 @@ class SklearnExporter:
         except ModuleNotFoundError as error:
             raise missing_extra("train", "Packaging a scikit-learn model") from error
         types = {"number": FloatTensorType, "text": StringTensorType}
-        whole = not _by_name(estimator) and all(field.kind == "number" for field in signature.inputs)
+        whole = not _by_name(estimator) and all(
+            field.kind == "number" for field in signature.inputs
+        )
         inputs = [(field.name, types[field.kind]([None, 1])) for field in signature.inputs]
         if whole:
             inputs = [("numbers", FloatTensorType([None, len(signature.inputs)]))]
@@ -66,7 +79,9 @@ class SklearnExporter:
             graph = to_onnx(taken, initial_types=inputs, options=options, target_opset=_OPSETS)
         except Exception as error:
             name = type(estimator).__name__
-            raise Invalid(f"{name} cannot be packaged as ONNX: {str(error).splitlines()[0][:300]}") from error
+            raise Invalid(
+                f"{name} cannot be packaged as ONNX: {str(error).splitlines()[0][:300]}"
+            ) from error
         return bytes(graph.SerializeToString())
 
 
@@ -75,7 +90,9 @@ def _skops(estimator: Any, error: Invalid) -> bytes:
     try:
         import skops.io
     except ModuleNotFoundError:
-        raise Invalid(f"{error.message} With 'skops' installed it could be kept as it is.") from error
+        raise Invalid(
+            f"{error.message} With 'skops' installed it could be kept as it is."
+        ) from error
     try:
         content = bytes(skops.io.dumps(estimator))
         strange = skops.io.get_untrusted_types(data=content)
@@ -97,7 +114,9 @@ def _with_boosters(estimator: Any) -> Any:
     try:
         import onnxmltools  # noqa: F401
     except ModuleNotFoundError as error:
-        raise missing_extra("boosting", f"Packaging a model of {' and '.join(sorted(used))}") from error
+        raise missing_extra(
+            "boosting", f"Packaging a model of {' and '.join(sorted(used))}"
+        ) from error
     for library in used:
         _register(library)
     made = copy.deepcopy(estimator)
@@ -121,16 +140,32 @@ def _register(library: str) -> None:
     }
     package = importlib.import_module(library)
     if library == "lightgbm":
-        from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm as convert
+        from onnxmltools.convert.lightgbm.operator_converters.LightGbm import (
+            convert_lightgbm as convert,
+        )
 
-        names = {"Classifier": ("LGBMClassifier", "LightGbm"), "Regressor": ("LGBMRegressor", "LightGbm")}
+        names = {
+            "Classifier": ("LGBMClassifier", "LightGbm"),
+            "Regressor": ("LGBMRegressor", "LightGbm"),
+        }
     else:
-        from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost as convert
+        from onnxmltools.convert.xgboost.operator_converters.XGBoost import (
+            convert_xgboost as convert,
+        )
 
-        names = {"Classifier": ("XGBClassifier", "XGBoost"), "Regressor": ("XGBRegressor", "XGBoost")}
+        names = {
+            "Classifier": ("XGBClassifier", "XGBoost"),
+            "Regressor": ("XGBRegressor", "XGBoost"),
+        }
     for kind, (name, prefix) in names.items():
-        options = {"nocl": [True, False], "zipmap": [True, False, "columns"]} if kind == "Classifier" else None
-        update_registered_converter(getattr(package, name), f"{prefix}{name}", shapes[kind], convert, options=options)
+        options = (
+            {"nocl": [True, False], "zipmap": [True, False, "columns"]}
+            if kind == "Classifier"
+            else None
+        )
+        update_registered_converter(
+            getattr(package, name), f"{prefix}{name}", shapes[kind], convert, options=options
+        )
 
 
 def _by_name(estimator: Any) -> bool:
@@ -151,6 +186,8 @@ def _by_column(estimator: Any, signature: Signature) -> Any:
     from sklearn.pipeline import Pipeline
 
     names = [field.name for field in signature.inputs]
-    example = pd.DataFrame({f.name: [0.0, 1.0] if f.kind == "number" else ["a", "b"] for f in signature.inputs})
+    example = pd.DataFrame(
+        {f.name: [0.0, 1.0] if f.kind == "number" else ["a", "b"] for f in signature.inputs}
+    )
     gather = ColumnTransformer([("columns", "passthrough", names)]).fit(example)
     return Pipeline([("columns", gather), ("estimator", estimator)])

@@ -26,26 +26,36 @@ class TorchExporter:
         self.url = url
 
     def describe(self, estimator: Any, example: Any) -> Signature:
-        strange = [str(name) for name in example.columns if np.asarray(example[name]).dtype.kind not in "fiub"]
+        strange = [
+            str(name)
+            for name in example.columns
+            if np.asarray(example[name]).dtype.kind not in "fiub"
+        ]
         if strange:
             raise Invalid(
                 f"A module takes numbers, and column '{strange[0]}' holds none. Encode it in the pipeline before it."
             )
         fields = [Field(name=str(name), kind="number") for name in example.columns]
         given = _asked(estimator, example[:2])
-        return Signature(inputs=fields, output="value" if given.ndim == 1 or given.shape[1] == 1 else "values")
+        return Signature(
+            inputs=fields, output="value" if given.ndim == 1 or given.shape[1] == 1 else "values"
+        )
 
     def export(self, estimator: Any, signature: Signature) -> Exported:
         columns = len(signature.inputs)
         try:
             content = (
-                _keras_graph(estimator, columns) if _is_of(estimator, "keras") else _torch_graph(estimator, columns)
+                _keras_graph(estimator, columns)
+                if _is_of(estimator, "keras")
+                else _torch_graph(estimator, columns)
             )
         except ModuleNotFoundError as error:
             raise missing_extra("torch", f"Packaging a module ({error.name} is missing)") from error
         except Exception as error:
             said = str(error).strip().splitlines()[:1] or [type(error).__name__]
-            raise Invalid(f"{type(estimator).__name__} cannot be packaged as ONNX: {said[0][:300]}") from error
+            raise Invalid(
+                f"{type(estimator).__name__} cannot be packaged as ONNX: {said[0][:300]}"
+            ) from error
         return Exported(content, replace(signature, runtime="onnx"))
 
     def answer(self, estimator: Any, signature: Signature, inputs: Any) -> NDArray[Any]:

@@ -12,7 +12,9 @@ def gauges() -> list[Callable[[], dict[str, float]]]:
         return []
     try:
         pynvml.nvmlInit()
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(place) for place in range(pynvml.nvmlDeviceGetCount())]
+        handles = [
+            pynvml.nvmlDeviceGetHandleByIndex(place) for place in range(pynvml.nvmlDeviceGetCount())
+        ]
     except pynvml.NVMLError:
         return []
     return [lambda: dict(_figures(pynvml, handles))] if handles else []
@@ -25,7 +27,9 @@ def _figures(nvml: Any, handles: list[Any]) -> Iterator[tuple[str, float]]:
         "memory_usage_megabytes": lambda one: nvml.nvmlDeviceGetMemoryInfo(one).used / 1e6,
         "memory_usage_percentage": lambda one: 100 * _share(nvml.nvmlDeviceGetMemoryInfo(one)),
         "power_usage_watts": lambda one: nvml.nvmlDeviceGetPowerUsage(one) / 1e3,
-        "temperature_celsius": lambda one: nvml.nvmlDeviceGetTemperature(one, nvml.NVML_TEMPERATURE_GPU),
+        "temperature_celsius": lambda one: nvml.nvmlDeviceGetTemperature(
+            one, nvml.NVML_TEMPERATURE_GPU
+        ),
     }
     for place, handle in enumerate(handles):
         for name, ask in questions.items():

@@ -53,8 +53,15 @@ class OnnxRuntime:
         session = _session(file)
         inputs, outputs = session.get_inputs(), session.get_outputs()
         shape = inputs[0].shape
-        if len(inputs) == 1 and inputs[0].type == "tensor(float)" and len(shape) == 2 and isinstance(shape[1], int):
-            names = [inputs[0].name] if shape[1] == 1 else [f"x{place}" for place in range(shape[1])]
+        if (
+            len(inputs) == 1
+            and inputs[0].type == "tensor(float)"
+            and len(shape) == 2
+            and isinstance(shape[1], int)
+        ):
+            names = (
+                [inputs[0].name] if shape[1] == 1 else [f"x{place}" for place in range(shape[1])]
+            )
             fields = [Field(name=name, kind="number") for name in names]
         else:
             fields = [_field(given) for given in inputs]
@@ -77,7 +84,9 @@ def _session(file: Path) -> Any:
     except Invalid:
         raise
     except Exception as error:
-        raise Invalid(f"'{file.name}' is not a model that ONNX Runtime can load: {error}") from error
+        raise Invalid(
+            f"'{file.name}' is not a model that ONNX Runtime can load: {error}"
+        ) from error
 
 
 def _providers(there: list[str]) -> list[str]:
@@ -86,8 +95,14 @@ def _providers(there: list[str]) -> list[str]:
     What a provider does not know falls to the next; the processor knows all.
     """
     asked = os.environ.get("TREADLE_PROVIDERS", "CUDA").replace(" ", "").split(",")
-    wanted = [name if name.endswith("ExecutionProvider") else f"{name}ExecutionProvider" for name in asked if name]
-    if "TREADLE_PROVIDERS" in os.environ and (absent := [name for name in wanted if name not in there]):
+    wanted = [
+        name if name.endswith("ExecutionProvider") else f"{name}ExecutionProvider"
+        for name in asked
+        if name
+    ]
+    if "TREADLE_PROVIDERS" in os.environ and (
+        absent := [name for name in wanted if name not in there]
+    ):
         raise Invalid(
             f"TREADLE_PROVIDERS names {absent[0]}, which this ONNX Runtime has not. It has {', '.join(there)}."
         )
@@ -118,7 +133,9 @@ def _given(outputs: list[Any]) -> tuple[Any, list[str]]:
         return "value", []
     if len(outputs) == 2 and width == 2:
         return "probability", ["0", "1"]
-    return "probabilities" if len(outputs) == 2 else "values", [str(place) for place in range(width)]
+    return "probabilities" if len(outputs) == 2 else "values", [
+        str(place) for place in range(width)
+    ]
 
 
 def _takes_matrix(inputs: list[Any], signature: Signature) -> bool:

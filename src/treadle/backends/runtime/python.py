@@ -55,7 +55,9 @@ def made(folder: Path) -> Any:
         if hasattr(instance, "load"):
             instance.load(folder / FILES_FOLDER)
     except Exception as error:
-        raise Invalid(f"The model's class '{entry}' cannot be loaded: {type(error).__name__}: {error}") from error
+        raise Invalid(
+            f"The model's class '{entry}' cannot be loaded: {type(error).__name__}: {error}"
+        ) from error
     if not callable(getattr(instance, "predict", None)):
         raise Invalid(f"The model's class '{entry}' has no method 'predict'.")
     return instance

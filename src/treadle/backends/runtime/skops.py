@@ -34,11 +34,15 @@ class SkopsRuntime:
         try:
             import skops.io
         except ModuleNotFoundError as error:
-            raise missing_extra("train", "Running a scikit-learn model that has no graph") from error
+            raise missing_extra(
+                "train", "Running a scikit-learn model that has no graph"
+            ) from error
         try:
             strange = skops.io.get_untrusted_types(file=file)
             if strange:
-                raise Invalid(f"'{file.name}' holds {', '.join(strange)}, which is not known to be safe.")
+                raise Invalid(
+                    f"'{file.name}' holds {', '.join(strange)}, which is not known to be safe."
+                )
             return SkopsModel(skops.io.load(file, trusted=[]), signature)
         except Invalid:
             raise
@@ -52,5 +56,7 @@ def frame(columns: Columns) -> Any:
 
     given: dict[str, Any] = {}
     for name, values in columns.items():
-        given[name] = [value or None for value in values.tolist()] if values.dtype == object else values
+        given[name] = (
+            [value or None for value in values.tolist()] if values.dtype == object else values
+        )
     return pd.DataFrame(given)

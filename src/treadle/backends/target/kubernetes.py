@@ -42,10 +42,20 @@ _PATHS = {
     "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
     "HTTPRoute": "/apis/gateway.networking.k8s.io/v1/namespaces/{}/httproutes",
 }
-_OURS = ("HTTPRoute", "Service", "Deployment", "PodDisruptionBudget", "NetworkPolicy", "Secret", "ConfigMap")
+_OURS = (
+    "HTTPRoute",
+    "Service",
+    "Deployment",
+    "PodDisruptionBudget",
+    "NetworkPolicy",
+    "Secret",
+    "ConfigMap",
+)
 _MARK = struct.Struct("<4sQI")  # magic, where the source was read to, checksum
 _MARK_MAGIC = b"\xf7TRB"
-_LOG_PATH = re.compile(r"\d{4}-\d\d-\d\d/[\w-]+\.log")  # what a pod says is not trusted to stay in its folder
+_LOG_PATH = re.compile(
+    r"\d{4}-\d\d-\d\d/[\w-]+\.log"
+)  # what a pod says is not trusted to stay in its folder
 log = logging.getLogger(__name__)
 
 
@@ -120,7 +130,10 @@ class Kubernetes:
         self._seen.pop(name, None)
 
     def endpoints(self) -> list[str]:
-        return sorted(found["metadata"]["labels"][NAME] for found in self._list("ConfigMap", {ENDPOINT: "true"}))
+        return sorted(
+            found["metadata"]["labels"][NAME]
+            for found in self._list("ConfigMap", {ENDPOINT: "true"})
+        )
 
     def tend(self) -> None:
         """Take each endpoint a step on, and gather what its replicas have logged."""
@@ -146,12 +159,16 @@ class Kubernetes:
 
     def _step(self, name: str) -> None:
         state = self._state(name)
-        if state is None or not all(self._deployed(state.spec, variant) for variant in state.spec.variants):
+        if state is None or not all(
+            self._deployed(state.spec, variant) for variant in state.spec.variants
+        ):
             return
         spec = state.spec
         for manifest in manifests.switches(spec, self._gateway):
             there = self._get(manifest["kind"], manifest["metadata"]["name"])
-            if there is None or there["metadata"].get("annotations", {}).get(_GENERATION) != str(spec.generation):
+            if there is None or there["metadata"].get("annotations", {}).get(_GENERATION) != str(
+                spec.generation
+            ):
                 manifest["metadata"]["annotations"] = {_GENERATION: str(spec.generation)}
                 self._put(manifest)
         if not self._switched(spec):
@@ -202,17 +219,24 @@ class Kubernetes:
             return None
         spec = state.spec
         champion = next(variant for variant in spec.variants if variant.role == "champion")
-        there = state.in_place == spec.generation and all(self._deployed(spec, v) for v in spec.variants)
+        there = state.in_place == spec.generation and all(
+            self._deployed(spec, v) for v in spec.variants
+        )
         labels = {NAME: name, VERSION: champion.version.rpartition(":")[2]}
         replicas = [
             self._replica(name, pod, spec.generation if there else spec.generation - 1)
             for pod in self._list("Pod", labels)
         ]
-        return EndpointStatus(name=name, generation=spec.generation, wanted=spec.replicas, replicas=replicas)
+        return EndpointStatus(
+            name=name, generation=spec.generation, wanted=spec.replicas, replicas=replicas
+        )
 
     def _replica(self, name: str, pod: dict[str, Any], generation: int) -> Replica:
         conditions = (pod.get("status") or {}).get("conditions", [])
-        ready = any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+        ready = any(
+            condition["type"] == "Ready" and condition["status"] == "True"
+            for condition in conditions
+        )
         told = self._ask(pod, "/metrics") if ready else b""
         return Replica(
             url=self._address.format(endpoint=name),
@@ -241,17 +265,23 @@ class Kubernetes:
                 to = self._folder / name / "log" / file.path
                 to = to.with_name(f"{pod['metadata']['uid']}-{to.name}")
                 if file.bytes > self._read.setdefault(to, _read_to(to)):
-                    part = self._ask(pod, f"{log_access.PATH}/{file.path}", token, start=self._read[to])
+                    part = self._ask(
+                        pod, f"{log_access.PATH}/{file.path}", token, start=self._read[to]
+                    )
                     self._read[to] += _append(to, part, self._read[to], state)
 
     def _ask(self, pod: dict[str, Any], path: str, token: str = "", start: int = 0) -> bytes:
         """What a pod's model server says, by way of the API server; nothing while it does not answer."""
         name = f"{pod['metadata']['name']}:{manifests.PORT}"
         headers = (
-            {log_access.TOKEN_HEADER.decode(): token, log_access.FROM_HEADER.decode(): str(start)} if token else {}
+            {log_access.TOKEN_HEADER.decode(): token, log_access.FROM_HEADER.decode(): str(start)}
+            if token
+            else {}
         )
         try:
-            answer = self._call("GET", f"{self._path('Pod')}/{name}/proxy{path}", headers=headers, raw=True)
+            answer = self._call(
+                "GET", f"{self._path('Pod')}/{name}/proxy{path}", headers=headers, raw=True
+            )
         except TreadleError:
             return b""
         return bytes(answer or b"")
@@ -264,13 +294,21 @@ class Kubernetes:
 
     def _keep(self, state: State) -> None:
         made = self._made(
-            "ConfigMap", f"{state.spec.name}-endpoint", state.spec.name, {"data": {"state": to_json(state).decode()}}
+            "ConfigMap",
+            f"{state.spec.name}-endpoint",
+            state.spec.name,
+            {"data": {"state": to_json(state).decode()}},
         )
         made["metadata"]["labels"][ENDPOINT] = "true"
         self._put(made)
 
     def _made(self, kind: str, name: str, endpoint: str, content: Manifest) -> Manifest:
-        return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "labels": {NAME: endpoint}}, **content}
+        return {
+            "apiVersion": "v1",
+            "kind": kind,
+            "metadata": {"name": name, "labels": {NAME: endpoint}},
+            **content,
+        }
 
     def _path(self, kind: str) -> str:
         return _PATHS[kind].format(self._namespace)
@@ -298,7 +336,9 @@ class Kubernetes:
             )
 
     def _delete(self, kind: str, name: str) -> None:
-        self._call("DELETE", f"{self._path(kind)}/{name}", query=[("propagationPolicy", "Background")])
+        self._call(
+            "DELETE", f"{self._path(kind)}/{name}", query=[("propagationPolicy", "Background")]
+        )
 
     def _call(
         self,
@@ -339,7 +379,11 @@ def _told(what: str) -> Iterator[list[str]]:
         yield missing
     except ApiException as error:
         if error.status != 404:
-            said = json.loads(error.body).get("message", "") if str(error.body)[:1] == "{" else error.reason
+            said = (
+                json.loads(error.body).get("message", "")
+                if str(error.body)[:1] == "{"
+                else error.reason
+            )
             raise Invalid(f"The cluster refused {what}: {error.status} {said}") from error
         missing.append(what)
     except HTTPError as error:
@@ -373,7 +417,11 @@ def _decoded(secret: dict[str, Any]) -> str:
 
 def _metric(told: bytes, name: bytes) -> float:
     """The sum of a metric's samples in Prometheus' text."""
-    return sum(float(line.rpartition(b" ")[2]) for line in told.splitlines() if line.startswith(name + b"{"))
+    return sum(
+        float(line.rpartition(b" ")[2])
+        for line in told.splitlines()
+        if line.startswith(name + b"{")
+    )
 
 
 def _append(file: Path, content: bytes, start: int, state: State) -> int:

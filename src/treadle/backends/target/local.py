@@ -15,13 +15,15 @@ from pathlib import Path
 from treadle.kernel.entity import from_json, to_json
 from treadle.kernel.errors import Invalid
 from treadle.kernel.listening import offer_file, taken
-from treadle.kernel.process import Kept, holder
+from treadle.kernel.process import SupervisedProcess, holder
 from treadle.ports.blobs import Blobs
 from treadle.ports.target import EndpointSpec, EndpointStatus, Replica
 from treadle.ports.tree import fetch_tree, made_whole
 from treadle.serving.order import Order
 
-WAKE_SECONDS = 90.0  # how long a replica stays that a request has woken, unless it is wanted by then
+WAKE_SECONDS = (
+    90.0  # how long a replica stays that a request has woken, unless it is wanted by then
+)
 BACKLOG = 2048
 PORT = "port.json"
 
@@ -36,8 +38,8 @@ class LocalProcesses:
         self.url, self._folder = url, folder
         self._folder.mkdir(parents=True, exist_ok=True)
         self._blobs, self._environment = blobs, environment
-        self._kept: dict[tuple[str, int], Kept] = {}
-        self._leaving: list[Kept] = []
+        self._kept: dict[tuple[str, int], SupervisedProcess] = {}
+        self._leaving: list[SupervisedProcess] = []
         self._listeners: dict[str, socket.socket] = {}
         self._woken: dict[str, float] = {}
 
@@ -113,7 +115,11 @@ class LocalProcesses:
             self._woken.pop(name, None)
             return spec.replicas if spec else 0
         listener, now = self._listener(name), time.monotonic()
-        if name not in self._woken and listener is not None and select.select([listener], [], [], 0)[0]:
+        if (
+            name not in self._woken
+            and listener is not None
+            and select.select([listener], [], [], 0)[0]
+        ):
             self._woken[name] = now
         return int(now - self._woken.get(name, -WAKE_SECONDS) < WAKE_SECONDS)
 
@@ -121,8 +127,14 @@ class LocalProcesses:
         """The endpoint's socket; None while one who has it does not give it."""
         if name not in self._listeners:
             folder = self._folder / name
-            numbers = [int(file.stem.rpartition("-")[2]) for file in folder.glob("replica-*.lock") if holder(file)]
-            given = next((found for number in numbers if (found := taken(offer_file(folder, number)))), None)
+            numbers = [
+                int(file.stem.rpartition("-")[2])
+                for file in folder.glob("replica-*.lock")
+                if holder(file)
+            ]
+            given = next(
+                (found for number in numbers if (found := taken(offer_file(folder, number)))), None
+            )
             if given is None and numbers:
                 return None
             self._listeners[name] = given or self._bound(folder)
@@ -148,10 +160,10 @@ class LocalProcesses:
         file = folder / PORT
         return from_json(file.read_bytes(), int) if file.exists() else 0
 
-    def _keep(self, name: str, number: int, listener: socket.socket) -> Kept:
+    def _keep(self, name: str, number: int, listener: socket.socket) -> SupervisedProcess:
         folder = self._folder / name
         order = Order(folders=[str(folder)], replica=number, socket=listener.fileno(), kept=True)
-        return Kept(
+        return SupervisedProcess(
             f"{name}/{number}",
             [sys.executable, "-m", "treadle.platform.model_server", to_json(order).decode()],
             lock=folder / f"replica-{number}.lock",

@@ -12,7 +12,9 @@ class Memory:
     def __init__(self, url: str, blobs: Blobs, folder: Path, environment: dict[str, str]) -> None:
         self.url, self._blobs, self._folder, self._environment = url, blobs, folder, environment
         self.specs: dict[str, EndpointSpec] = {}
-        self.busy_seconds = 0.0  # of each endpoint's first replica; whoever plays clients adds to it
+        self.busy_seconds = (
+            0.0  # of each endpoint's first replica; whoever plays clients adds to it
+        )
 
     def apply(self, spec: EndpointSpec) -> None:
         self.specs[spec.name] = spec
@@ -23,10 +25,18 @@ class Memory:
             return None
         spent = [self.busy_seconds] + [0.0] * spec.replicas
         replicas = [
-            Replica(url=f"memory:{name}", pid=n, generation=spec.generation, ready=True, busy_seconds=spent[n])
+            Replica(
+                url=f"memory:{name}",
+                pid=n,
+                generation=spec.generation,
+                ready=True,
+                busy_seconds=spent[n],
+            )
             for n in range(spec.replicas)
         ]
-        return EndpointStatus(name=name, generation=spec.generation, wanted=spec.replicas, replicas=replicas)
+        return EndpointStatus(
+            name=name, generation=spec.generation, wanted=spec.replicas, replicas=replicas
+        )
 
     def remove(self, name: str) -> None:
         self.specs.pop(name, None)

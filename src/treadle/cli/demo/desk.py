@@ -35,13 +35,22 @@ class _Line(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self.open = False
         if self.answer is not None and not self.answer.done():
-            self.answer.set_exception(error or ConnectionResetError("the server closed the connection"))
+            self.answer.set_exception(
+                error or ConnectionResetError("the server closed the connection")
+            )
 
     async def ask(self, head: bytes, question: Question) -> int:
         assert self._transport is not None
         self.answer = asyncio.get_running_loop().create_future()
         size = str(len(question.body)).encode()
-        parts = [head, question.id.encode(), b"\r\ncontent-length: ", size, b"\r\n\r\n", question.body]
+        parts = [
+            head,
+            question.id.encode(),
+            b"\r\ncontent-length: ",
+            size,
+            b"\r\n\r\n",
+            question.body,
+        ]
         self._transport.write(b"".join(parts))
         return await self.answer
 
@@ -64,7 +73,9 @@ class Desk:
         waiting = iter(questions)
         self._lines = [line for line in self._lines if line.open]
         while len(self._lines) < CONNECTIONS:
-            _, line = await asyncio.get_running_loop().create_connection(_Line, self._host, self._port)
+            _, line = await asyncio.get_running_loop().create_connection(
+                _Line, self._host, self._port
+            )
             self._lines.append(line)
         await asyncio.gather(*(self._work(line, waiting) for line in self._lines[: len(questions)]))
 

@@ -57,7 +57,11 @@ class Year:
 
     def questions(self) -> dict[datetime, list[Question]]:
         """What the desk asks, by the hour it asks: one flight in four, with what is known at that hour."""
-        flights = self._db.table("flights").filter(f"hash(id) % {SAMPLE} = 0 AND asked_at >= '2013-02-01'").df()
+        flights = (
+            self._db.table("flights")
+            .filter(f"hash(id) % {SAMPLE} = 0 AND asked_at >= '2013-02-01'")
+            .df()
+        )
         known = join_as_of(
             flights,
             self._db.table("weather").df(),
@@ -69,13 +73,17 @@ class Year:
         asked: dict[datetime, list[Question]] = {}
         for row in _records(known.project("* EXCLUDE (late, landed_at)")):
             moment, flight = row.pop("asked_at").replace(tzinfo=UTC), row.pop("id")
-            asked.setdefault(moment, []).append(Question(flight, to_json({"dataframe_records": [row]})))
+            asked.setdefault(moment, []).append(
+                Question(flight, to_json({"dataframe_records": [row]}))
+            )
         return asked
 
     def truths(self) -> dict[date, list[Answered]]:
         """The labels of the desk's flights, by the day on which they landed."""
         landed: dict[date, list[Answered]] = {}
-        rows = self._db.sql(f"SELECT CAST(landed_at AS DATE), id, late FROM flights WHERE hash(id) % {SAMPLE} = 0")
+        rows = self._db.sql(
+            f"SELECT CAST(landed_at AS DATE), id, late FROM flights WHERE hash(id) % {SAMPLE} = 0"
+        )
         for day, flight, late in rows.fetchall():
             landed.setdefault(day, []).append(Answered(flight, float(late)))
         return landed
@@ -121,4 +129,6 @@ def _source() -> Path:
 def _records(relation: duckdb.DuckDBPyRelation) -> Iterator[dict[str, Any]]:
     names = relation.columns
     for row in relation.fetchall():
-        yield {name: None if value != value else value for name, value in zip(names, row, strict=True)}
+        yield {
+            name: None if value != value else value for name, value in zip(names, row, strict=True)
+        }

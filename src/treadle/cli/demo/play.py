@@ -77,7 +77,9 @@ class Play:
 
     def __init__(self, home: Path, tell: Tell, progress: Callable[[float, str], None]) -> None:
         if (home / "treadle.db").exists():
-            raise Conflict(f"The home '{home}' has a life already. Name a new folder with --home, or remove it.")
+            raise Conflict(
+                f"The home '{home}' has a life already. Name a new folder with --home, or remove it."
+            )
         settings = settings_for(home, manual_clock=True)
         self.clock = ManualClock(file=settings.folder / "clock")
         self.clock.set(datetime(FIRST.year, FIRST.month, FIRST.day, tzinfo=UTC))
@@ -131,13 +133,16 @@ class Play:
                 await asyncio.gather(*(desk.ask(asked[hour]) for desk in desks))
                 if self.platform.delivery.rollouts(state="running", limit=1):
                     self._turn()
-            self.clock.set(datetime.combine(day + timedelta(days=1), datetime.min.time(), tzinfo=UTC))
+            self.clock.set(
+                datetime.combine(day + timedelta(days=1), datetime.min.time(), tzinfo=UTC)
+            )
             year.release(day, self._project)
             self._learn(truths.get(day, []))
             self._accident(day)
             self._turn()
             self._progress(
-                0.05 + 0.93 * (number + 1) / total, f"{day:%d %B}: {sum(d.answered for d in desks):,} predictions"
+                0.05 + 0.93 * (number + 1) / total,
+                f"{day:%d %B}: {sum(d.answered for d in desks):,} predictions",
             )
         self.clock.advance(timedelta(days=2))
         for day in _days(LAST + timedelta(days=1), LAST + timedelta(days=2)):
@@ -153,13 +158,22 @@ class Play:
     def _accident(self, day: date) -> None:
         """Two things that go wrong in every team, by the hands of a colleague in a hurry."""
         if day == WRONG_LABELS:
-            self._say("accident", "a colleague trains on labels that were joined to the wrong flights")
+            self._say(
+                "accident", "a colleague trains on labels that were joined to the wrong flights"
+            )
             with acting("a colleague"):
-                self.platform.training.start(project=PROJECT, name="wrong labels", parameters={"labels": "wrong"})
+                self.platform.training.start(
+                    project=PROJECT, name="wrong labels", parameters={"labels": "wrong"}
+                )
         if day == FILLED_GAPS:
-            self._say("accident", "a colleague fills gaps in the weather in training only, and skips the shadow step")
+            self._say(
+                "accident",
+                "a colleague fills gaps in the weather in training only, and skips the shadow step",
+            )
             with acting("a colleague"):
-                self.platform.training.start(project=PROJECT, name="filled gaps", parameters={"gaps": "filled"})
+                self.platform.training.start(
+                    project=PROJECT, name="filled gaps", parameters={"gaps": "filled"}
+                )
             self._turn(approve=False)
             version = self.platform.registry.find(model=PROJECT, limit=1)[0]
             with acting("a colleague"):
@@ -167,7 +181,7 @@ class Play:
 
     def _turn(self, *, approve: bool = True) -> None:
         """Let everything that can happen now happen; the duty manager signs what waits for a signature."""
-        self._worker.drain(timeout_seconds=DRAIN_SECONDS, turn=self.platform.turn)
+        self._worker.drain(timeout_seconds=DRAIN_SECONDS, reconcile=self.platform.reconcile)
         self._report_news()
         waiting = self._waiting()
         if approve and waiting:
@@ -184,7 +198,9 @@ class Play:
         version = self.platform.registry.get(model=rollout.model, number=rollout.number)
         if version.approval is None:
             with acting("duty manager"):
-                self.platform.registry.approve(model=rollout.model, number=rollout.number, comment="read the verdict")
+                self.platform.registry.approve(
+                    model=rollout.model, number=rollout.number, comment="read the verdict"
+                )
 
     def _sum_up(self, desks: list[Desk], started: float) -> Result:
         self._progress(0.99, "summing up what was served")
@@ -197,9 +213,15 @@ class Play:
             seconds=round(time.monotonic() - started, 1),
             predictions_served=sum(desk.answered for desk in desks),
             months=months,
-            retrains=sum(r.type == "TrainingStarted" and r.actor.startswith("loop:") for r in history),
-            promotions=sum(r.type == "RolloutPromoted" and r.body["endpoint"] == PROJECT for r in history),
-            refusals=sum(r.type == "VerdictGiven" and r.body["outcome"] == "refused" for r in history),
+            retrains=sum(
+                r.type == "TrainingStarted" and r.actor.startswith("loop:") for r in history
+            ),
+            promotions=sum(
+                r.type == "RolloutPromoted" and r.body["endpoint"] == PROJECT for r in history
+            ),
+            refusals=sum(
+                r.type == "VerdictGiven" and r.body["outcome"] == "refused" for r in history
+            ),
             rollbacks=kinds.count("RolloutRolledBack"),
             lost_predictions=self._lost(desks),
             mean_auc_frozen=round(sum(m.auc_frozen or 0 for m in scored) / max(len(scored), 1), 4),
@@ -214,10 +236,14 @@ class Play:
         since = datetime(2013, number, 1, tzinfo=UTC)
         until = datetime(2013 + number // 12, number % 12 + 1, 1, tzinfo=UTC)
         loop, frozen = (
-            self.platform.monitoring.performance(endpoint=name, since=since, until=until) for name in (PROJECT, FROZEN)
+            self.platform.monitoring.performance(endpoint=name, since=since, until=until)
+            for name in (PROJECT, FROZEN)
         )
         return Month(
-            month=f"{since:%Y-%m}", auc_frozen=frozen.value, auc_loop=loop.value, predictions=loop.rows + frozen.rows
+            month=f"{since:%Y-%m}",
+            auc_frozen=frozen.value,
+            auc_loop=loop.value,
+            predictions=loop.rows + frozen.rows,
         )
 
     def _lost(self, desks: list[Desk]) -> int:
@@ -225,13 +251,17 @@ class Play:
         since, until = datetime(2013, 1, 1, tzinfo=UTC), datetime(2014, 2, 1, tzinfo=UTC)
         lost = 0
         for desk, name in zip(desks, (PROJECT, FROZEN), strict=True):
-            logged = self.platform.monitoring.performance(endpoint=name, since=since, until=until).rows
+            logged = self.platform.monitoring.performance(
+                endpoint=name, since=since, until=until
+            ).rows
             lost += desk.sent - min(desk.answered, logged)
         return lost
 
     def _history(self) -> list[EventRecord]:
         history: list[EventRecord] = []
-        while page := self.platform.events.history(after=history[-1].number if history else 0, limit=5000):
+        while page := self.platform.events.history(
+            after=history[-1].number if history else 0, limit=5000
+        ):
             history += page
         return history
 
@@ -293,7 +323,11 @@ def _moment(record: EventRecord) -> Moment | None:
     if body.get("endpoint") != PROJECT:
         return None
     if record.type == "RolloutPromoted":
-        return Moment(at=record.at, kind="promoted", says=f"{body['model']}:{body['number']} answers every request")
+        return Moment(
+            at=record.at,
+            kind="promoted",
+            says=f"{body['model']}:{body['number']} answers every request",
+        )
     if record.type == "RolloutRolledBack":
         says = f"{body['model']}:{body['number']} at {body['step']}: {body['reason']}"
         return Moment(at=record.at, kind="rolled back", says=says)

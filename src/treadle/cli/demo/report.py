@@ -27,11 +27,27 @@ def tell(console: Console, at: datetime, kind: str, says: str) -> None:
 
 def print_result(console: Console, result: Result) -> None:
     """The table of months, and the sums."""
-    table = Table(title="ROC AUC of what was really served, by month", title_justify="left", box=None, pad_edge=False)
-    for column in ("month", "never retrained", "the loop's", "difference", "predictions", "what happened"):
-        table.add_column(column, justify="left" if column in ("month", "what happened") else "right")
+    table = Table(
+        title="ROC AUC of what was really served, by month",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+    )
+    for column in (
+        "month",
+        "never retrained",
+        "the loop's",
+        "difference",
+        "predictions",
+        "what happened",
+    ):
+        table.add_column(
+            column, justify="left" if column in ("month", "what happened") else "right"
+        )
     for month in result.months:
-        table.add_row(month.month, *_numbers(month), f"{month.predictions:,}", _signs(result, month))
+        table.add_row(
+            month.month, *_numbers(month), f"{month.predictions:,}", _signs(result, month)
+        )
     console.print(table)
     console.print(
         f"\nMarch to December: {result.mean_auc_frozen:.4f} never retrained, {result.mean_auc_loop:.4f} with the loop "
@@ -59,7 +75,15 @@ def write(result: Result) -> Path:
         [Line("difference in ROC AUC", [_difference(month) for month in result.months])],
         height=220,
     )
-    page = render("report.html", result=result, chart=chart, gain=gain, signs=SIGNS, project=PROJECT, frozen=FROZEN)
+    page = render(
+        "report.html",
+        result=result,
+        chart=chart,
+        gain=gain,
+        signs=SIGNS,
+        project=PROJECT,
+        frozen=FROZEN,
+    )
     file = Path(result.home) / "report.html"
     file.write_text(page, encoding="utf-8")
     return file

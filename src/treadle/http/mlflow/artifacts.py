@@ -109,7 +109,10 @@ def _served(found: tuple[Path, int], path: str) -> Response:
 
     gone = BackgroundTask(found[0].unlink)
     return FileResponse(
-        found[0], filename=path.rpartition("/")[2], media_type="application/octet-stream", background=gone
+        found[0],
+        filename=path.rpartition("/")[2],
+        media_type="application/octet-stream",
+        background=gone,
     )
 
 
@@ -143,7 +146,9 @@ def artifact_routes(platform: Embedded) -> list[Route]:
     async def one(request: Request) -> Response:
         path = request.path_params["path"]
         try:
-            await run_in_threadpool(doors, request, "viewer" if request.method in ("GET", "HEAD") else "editor", path)
+            await run_in_threadpool(
+                doors, request, "viewer" if request.method in ("GET", "HEAD") else "editor", path
+            )
             if request.method in ("GET", "HEAD"):
                 return _served(await run_in_threadpool(_read, platform, path), path)
             if request.method == "DELETE":
@@ -166,12 +171,18 @@ def artifact_routes(platform: Embedded) -> list[Route]:
             files = await run_in_threadpool(platform.tracking.artifacts_at, root)
         except TreadleError as error:
             return failed(error)
-        found = [entry | {"path": entry["path"].rpartition("/")[2]} for entry in children(files, folder)]
+        found = [
+            entry | {"path": entry["path"].rpartition("/")[2]} for entry in children(files, folder)
+        ]
         return Response(to_json({"files": found}), media_type="application/json")
 
     uploads = Uploads(platform, doors)
     found: list[Route] = []
-    for prefix in (f"{root}/{version}/mlflow-artifacts" for root in ("/api", "/ajax-api") for version in VERSIONS):
+    for prefix in (
+        f"{root}/{version}/mlflow-artifacts"
+        for root in ("/api", "/ajax-api")
+        for version in VERSIONS
+    ):
         found += [
             Route(f"{prefix}/artifacts/{{path:path}}", one, methods=["GET", "PUT", "DELETE"]),
             Route(f"{prefix}/artifacts", every),
@@ -245,7 +256,10 @@ class Uploads:
         (self._folder / upload).mkdir(parents=True)
         (self._folder / upload / "path").write_text(path)
         base = str(request.base_url) + f"api/2.0/mlflow-artifacts/parts/{upload}"
-        urls = [{"url": f"{base}/{number}", "part_number": number, "headers": {}} for number in range(1, parts + 1)]
+        urls = [
+            {"url": f"{base}/{number}", "part_number": number, "headers": {}}
+            for number in range(1, parts + 1)
+        ]
         return {"upload_id": upload, "credentials": urls}
 
     def _complete(self, path: str, asked: dict[str, Any]) -> dict[str, Any]:

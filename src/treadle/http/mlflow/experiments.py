@@ -76,7 +76,9 @@ def shown(experiment: Experiment) -> dict[str, Any]:
 def create(platform: Embedded, ask: Create) -> dict[str, Any]:
     tags = {tag.key: tag.value for tag in ask.tags}
     with saying(Conflict, f"Experiment(name={ask.name}) already exists."):
-        made = platform.tracking.create_experiment(name=ask.name, tags=tags, artifacts_at=ask.artifact_location)
+        made = platform.tracking.create_experiment(
+            name=ask.name, tags=tags, artifacts_at=ask.artifact_location
+        )
     return {"experiment_id": str(made.id)}
 
 
@@ -94,7 +96,9 @@ def get_by_name(platform: Embedded, ask: GetByName) -> dict[str, Any]:
 
 def search(platform: Embedded, ask: Search) -> dict[str, Any]:
     if not 1 <= ask.max_results <= 50_000:
-        raise Invalid(f"Invalid value {ask.max_results} for parameter 'max_results' supplied: it must be 1 to 50000.")
+        raise Invalid(
+            f"Invalid value {ask.max_results} for parameter 'max_results' supplied: it must be 1 to 50000."
+        )
     platform.tracking.ensure_default()
     view = VIEWS.get(ask.view_type, "active")
     every = platform.tracking.experiments(filter=ask.filter, order=ask.order_by, view=view)
@@ -118,7 +122,9 @@ def update(platform: Embedded, ask: Update) -> None:
 
 
 def set_tag(platform: Embedded, ask: Tag) -> None:
-    platform.tracking.change_experiment(id=found(platform, ask.experiment_id).id, tags={ask.key: ask.value})
+    platform.tracking.change_experiment(
+        id=found(platform, ask.experiment_id).id, tags={ask.key: ask.value}
+    )
 
 
 def delete_tag(platform: Embedded, ask: Tag) -> None:

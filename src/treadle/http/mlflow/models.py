@@ -84,7 +84,10 @@ def shown(platform: Embedded, model: LoggedModel) -> dict[str, Any]:
     )
     return {
         "info": info,
-        "data": {"params": pairs(model.params), "metrics": [_metric(model, m) for m in model.metrics]},
+        "data": {
+            "params": pairs(model.params),
+            "metrics": [_metric(model, m) for m in model.metrics],
+        },
     }
 
 
@@ -120,7 +123,11 @@ def get(platform: Embedded, ask: Get) -> dict[str, Any]:
 
 
 def finalize(platform: Embedded, ask: Finalize) -> dict[str, Any]:
-    status = STATUSES[ask.status - 1] if isinstance(ask.status, int) and 1 <= ask.status <= 3 else ask.status
+    status = (
+        STATUSES[ask.status - 1]
+        if isinstance(ask.status, int) and 1 <= ask.status <= 3
+        else ask.status
+    )
     if status not in STATUSES:
         raise Invalid(f"Invalid model status: {ask.status}. Known: {', '.join(STATUSES)}.")
     return {"model": shown(platform, platform.logged_models.set_status(ask.model_id, status))}
@@ -152,7 +159,10 @@ def directories(platform: Embedded, ask: Directories) -> dict[str, Any]:
 
 def search(platform: Embedded, ask: Search) -> dict[str, Any]:
     orders = [
-        (f"{_field(one.field_name)} {'ASC' if one.ascending else 'DESC'}", On(one.dataset_name, one.dataset_digest))
+        (
+            f"{_field(one.field_name)} {'ASC' if one.ascending else 'DESC'}",
+            On(one.dataset_name, one.dataset_digest),
+        )
         for one in ask.order_by
     ]
     every = platform.logged_models.search(
@@ -198,5 +208,11 @@ CALLS = [
     Call(("PATCH",), "logged-models/{model_id}/tags", Tags, "editor", set_tags),
     Call(("DELETE",), "logged-models/{model_id}/tags/{tag_key}", Untag, "editor", delete_tag),
     Call(("POST",), "logged-models/{model_id}/params", Params, "editor", add_params),
-    Call(("GET",), "logged-models/{model_id}/artifacts/directories", Directories, "viewer", directories),
+    Call(
+        ("GET",),
+        "logged-models/{model_id}/artifacts/directories",
+        Directories,
+        "viewer",
+        directories,
+    ),
 ]

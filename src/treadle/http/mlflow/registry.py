@@ -80,7 +80,10 @@ def shown_model(platform: Embedded, model: RegisteredModel) -> dict[str, Any]:
         description=model.description or None,
         latest_versions=[shown(one) for one in latest] or None,
         tags=pairs(model.tags) or None,
-        aliases=[{"alias": alias, "version": str(number)} for alias, number in model.aliases.items()] or None,
+        aliases=[
+            {"alias": alias, "version": str(number)} for alias, number in model.aliases.items()
+        ]
+        or None,
     )
 
 
@@ -153,16 +156,24 @@ def delete(platform: Embedded, ask: Name) -> None:
 
 def search(platform: Embedded, ask: Search) -> dict[str, Any]:
     if not 1 <= ask.max_results <= 1000:
-        raise Invalid(f"Invalid value for max_results. It must be 1 to 1000, but got value {ask.max_results}")
+        raise Invalid(
+            f"Invalid value for max_results. It must be 1 to 1000, but got value {ask.max_results}"
+        )
     every = platform.registry.models(filter=ask.filter, order=ask.order_by)
     page, token = paged(every, ask.max_results, ask.page_token)
-    return present(registered_models=[shown_model(platform, one) for one in page], next_page_token=token)
+    return present(
+        registered_models=[shown_model(platform, one) for one in page], next_page_token=token
+    )
 
 
 def latest(platform: Embedded, ask: Latest) -> dict[str, Any]:
     _model(platform, ask.name)
     wanted = [stage.lower() for stage in ask.stages] or [stage.lower() for stage in STAGES]
-    return {"model_versions": [shown(v) for v in _latest(platform, ask.name) if v.stage.lower() in wanted]}
+    return {
+        "model_versions": [
+            shown(v) for v in _latest(platform, ask.name) if v.stage.lower() in wanted
+        ]
+    }
 
 
 def set_tag(platform: Embedded, ask: Tag) -> None:
@@ -182,8 +193,12 @@ def set_alias(platform: Embedded, ask: Alias) -> None:
         or re.fullmatch(r"v\d+", ask.alias, re.I)
         or not re.fullmatch(r"[\w-]{1,100}", ask.alias)
     ):
-        raise Invalid(f"Invalid alias name: '{ask.alias}'. 'latest' and names like 'v1' are reserved.")
-    platform.registry.set_alias(model=ask.name, alias=ask.alias, number=_version(platform, ask).number)
+        raise Invalid(
+            f"Invalid alias name: '{ask.alias}'. 'latest' and names like 'v1' are reserved."
+        )
+    platform.registry.set_alias(
+        model=ask.name, alias=ask.alias, number=_version(platform, ask).number
+    )
 
 
 def delete_alias(platform: Embedded, ask: Alias) -> None:
@@ -195,7 +210,11 @@ def by_alias(platform: Embedded, ask: Alias) -> dict[str, Any]:
     model = _model(platform, ask.name)
     if ask.alias not in model.aliases:
         raise Invalid(f"Registered model alias {ask.alias} not found.")
-    return {"model_version": shown(platform.registry.get(model=ask.name, number=model.aliases[ask.alias]))}
+    return {
+        "model_version": shown(
+            platform.registry.get(model=ask.name, number=model.aliases[ask.alias])
+        )
+    }
 
 
 def create_version(platform: Embedded, ask: CreateVersion) -> dict[str, Any]:
@@ -226,14 +245,18 @@ def get_version(platform: Embedded, ask: Version) -> dict[str, Any]:
 
 def update_version(platform: Embedded, ask: Describe) -> dict[str, Any]:
     number = _version(platform, ask).number
-    changed = platform.registry.change_version(model=ask.name, number=number, description=ask.description)
+    changed = platform.registry.change_version(
+        model=ask.name, number=number, description=ask.description
+    )
     return {"model_version": shown(changed)}
 
 
 def transition(platform: Embedded, ask: Transition) -> dict[str, Any]:
     stage = next((one for one in STAGES if one.lower() == ask.stage.lower()), None)
     if stage is None:
-        raise Invalid(f"Invalid Model Version stage: {ask.stage}. Value must be one of {', '.join(STAGES)}.")
+        raise Invalid(
+            f"Invalid Model Version stage: {ask.stage}. Value must be one of {', '.join(STAGES)}."
+        )
     number = _version(platform, ask).number
     changed = platform.registry.set_stage(
         model=ask.name, number=number, stage=stage, archive_others=ask.archive_existing_versions
@@ -261,11 +284,15 @@ def download_uri(platform: Embedded, ask: Version) -> dict[str, Any]:
 
 
 def set_version_tag(platform: Embedded, ask: Tag) -> None:
-    platform.registry.change_version(model=ask.name, number=_version(platform, ask).number, tags={ask.key: ask.value})
+    platform.registry.change_version(
+        model=ask.name, number=_version(platform, ask).number, tags={ask.key: ask.value}
+    )
 
 
 def delete_version_tag(platform: Embedded, ask: Tag) -> None:
-    platform.registry.change_version(model=ask.name, number=_version(platform, ask).number, tags={ask.key: None})
+    platform.registry.change_version(
+        model=ask.name, number=_version(platform, ask).number, tags={ask.key: None}
+    )
 
 
 CALLS = [

@@ -157,7 +157,8 @@ def _shown(record: Record, datasets: list[Dataset], models: list[ModelUse]) -> d
         lifecycle_stage="active" if row.deleted_at is None else "deleted",
     )
     metrics = [
-        {"key": m.key, "value": number(m.last), "timestamp": m.at // 1000, "step": m.step} for m in record.metrics
+        {"key": m.key, "value": number(m.last), "timestamp": m.at // 1000, "step": m.step}
+        for m in record.metrics
     ]
     found: dict[str, Any] = {
         "info": info,
@@ -165,7 +166,9 @@ def _shown(record: Record, datasets: list[Dataset], models: list[ModelUse]) -> d
         "inputs": {"dataset_inputs": [_dataset(one) for one in datasets]},
     }
     went_in = [{"model_id": use.model} for use in models if use.direction == "input"]
-    came_out = [{"model_id": use.model, "step": use.step} for use in models if use.direction == "output"]
+    came_out = [
+        {"model_id": use.model, "step": use.step} for use in models if use.direction == "output"
+    ]
     if went_in:
         found["inputs"]["model_inputs"] = went_in
     if came_out:
@@ -176,7 +179,10 @@ def _shown(record: Record, datasets: list[Dataset], models: list[ModelUse]) -> d
 def _dataset(one: Dataset) -> dict[str, Any]:
     tags = {"mlflow.data.context": one.context} if one.context else {}
     names = ("name", "digest", "source_type", "source", "schema", "profile")
-    return {"tags": pairs(tags | one.tags), "dataset": present(**{name: getattr(one, name) for name in names})}
+    return {
+        "tags": pairs(tags | one.tags),
+        "dataset": present(**{name: getattr(one, name) for name in names}),
+    }
 
 
 def create(platform: Embedded, ask: Create) -> dict[str, Any]:
@@ -185,7 +191,11 @@ def create(platform: Embedded, ask: Create) -> dict[str, Any]:
     number_ = found(platform, ask.experiment_id).id
     with saying(NotFound, f"No Experiment with id={ask.experiment_id} exists"):
         run = platform.tracking.begin_in(
-            experiment=number_, name=name, tags=tags, user=ask.user_id, started_at=moment(ask.start_time)
+            experiment=number_,
+            name=name,
+            tags=tags,
+            user=ask.user_id,
+            started_at=moment(ask.start_time),
         )
     if NAME_TAG not in tags:
         platform.tracking.log(run=run.id, tags={NAME_TAG: run.name})
@@ -201,7 +211,9 @@ def update(platform: Embedded, ask: Update) -> dict[str, Any]:
     numbered = isinstance(ask.status, int) and 1 <= ask.status <= len(STATUSES)
     status = list(STATUSES)[int(ask.status or 0) - 1] if numbered else ask.status
     if status is not None and status not in STATUSES:
-        raise Invalid(f"Invalid value '{status}' for parameter 'status' supplied. Known: {', '.join(STATUSES)}.")
+        raise Invalid(
+            f"Invalid value '{status}' for parameter 'status' supplied. Known: {', '.join(STATUSES)}."
+        )
     with saying(NotFound, f"Run with id={ask.run_id} not found"):
         platform.tracking.change_run(
             run=ask.run_id,
@@ -237,13 +249,19 @@ def log_inputs(platform: Embedded, ask: LogInputs) -> None:
         datasets.append(Dataset(**facts, context=context, tags=tags))
     with saying(NotFound, f"Run with id={ask.run_id} not found"):
         platform.tracking.use_data(run=ask.run_id, datasets=datasets)
-        uses = [ModelUse(model=model.model_id, direction="input", step=model.step) for model in ask.models]
+        uses = [
+            ModelUse(model=model.model_id, direction="input", step=model.step)
+            for model in ask.models
+        ]
         platform.tracking.use_models(run=ask.run_id, models=uses)
 
 
 def log_outputs(platform: Embedded, ask: LogInputs) -> None:
     with saying(NotFound, f"Run with id={ask.run_id} not found"):
-        uses = [ModelUse(model=model.model_id, direction="output", step=model.step) for model in ask.models]
+        uses = [
+            ModelUse(model=model.model_id, direction="output", step=model.step)
+            for model in ask.models
+        ]
         platform.tracking.use_models(run=ask.run_id, models=uses)
 
 
@@ -255,12 +273,16 @@ def log_model(platform: Embedded, ask: LogModel) -> None:
     model = from_json(ask.model_json, dict[str, Any])
     with saying(NotFound, f"Run with id={ask.run_id} not found"):
         before = platform.tracking.get(run=ask.run_id).tags.get(tag, "[]")
-    platform.tracking.log(run=ask.run_id, tags={tag: to_text([*from_json(before, list[Any]), model])})
+    platform.tracking.log(
+        run=ask.run_id, tags={tag: to_text([*from_json(before, list[Any]), model])}
+    )
 
 
 def search(platform: Embedded, ask: Search) -> dict[str, Any]:
     if not 1 <= ask.max_results <= 50_000:
-        raise Invalid(f"Invalid value {ask.max_results} for parameter 'max_results' supplied: it must be 1 to 50000.")
+        raise Invalid(
+            f"Invalid value {ask.max_results} for parameter 'max_results' supplied: it must be 1 to 50000."
+        )
     experiments = [numbered(id) for id in ask.experiment_ids if id.isdecimal()]
     view = VIEWS.get(ask.run_view_type, "active")
     records, token = platform.tracking.page(
@@ -273,13 +295,19 @@ def history(platform: Embedded, ask: History) -> dict[str, Any]:
     """All points of a metric. A point that a client sent again after a lost answer is there once, as upstream has it."""
     with saying(NotFound, f"Run with id={ask.run_id} not found"):
         points = platform.tracking.points(run=ask.run_id, key=ask.metric_key)
-    rows = {(at // 1000, step, value if value == value else None): None for step, at, value in points.rows()}
+    rows = {
+        (at // 1000, step, value if value == value else None): None
+        for step, at, value in points.rows()
+    }
     ordered = sorted(rows, key=lambda row: (row[0], row[1], row[2] is None, row[2] or 0.0))
     limit = len(ordered) if ask.max_results is None else max(1, min(ask.max_results, 25_000))
     start = int(ask.page_token) if ask.page_token.isdecimal() else 0
     page = ordered[start : start + limit]
     following = str(start + limit) if start + limit < len(ordered) else None
-    metrics = [{"key": ask.metric_key, "value": number(v), "timestamp": at, "step": step} for at, step, v in page]
+    metrics = [
+        {"key": ask.metric_key, "value": number(v), "timestamp": at, "step": step}
+        for at, step, v in page
+    ]
     return present(metrics=metrics, next_page_token=following)
 
 
@@ -299,7 +327,12 @@ def interval(platform: Embedded, ask: Interval) -> dict[str, Any]:
         for step, at, value in platform.tracking.sampled(
             run=run, key=ask.metric_key, start=ask.start_step, end=ask.end_step, wanted=limit
         ):
-            point = {"key": ask.metric_key, "value": number(value), "timestamp": at // 1000, "step": step}
+            point = {
+                "key": ask.metric_key,
+                "value": number(value),
+                "timestamp": at // 1000,
+                "step": step,
+            }
             metrics.append(point | {"run_id": run})
     return {"metrics": metrics}
 
@@ -311,20 +344,31 @@ def metric_in(ask: LogMetric) -> Incoming:
 
 def batch_in(ask: LogBatch) -> Incoming:
     if len(ask.metrics) > 1000 or len(ask.params) > 100 or len(ask.tags) > 100:
-        raise Invalid("A batch logging request can contain at most 1000 metrics, 100 params and 100 tags.")
+        raise Invalid(
+            "A batch logging request can contain at most 1000 metrics, 100 params and 100 tags."
+        )
     columns: dict[str, Column] = {}
     for metric in ask.metrics:
-        column = columns.get(metric.key) or columns.setdefault(_named(metric.key), Column([], [], []))
+        column = columns.get(metric.key) or columns.setdefault(
+            _named(metric.key), Column([], [], [])
+        )
         column.steps.append(metric.step)
         column.at.append(metric.timestamp * 1000)
-        column.values.append(metric.value if type(metric.value) is float else _value(metric.key, metric.value))
+        column.values.append(
+            metric.value if type(metric.value) is float else _value(metric.key, metric.value)
+        )
     params: dict[str, str] = {}
     for param in ask.params:
         if params.setdefault(param.key, param.value) != param.value:
             raise Invalid(
                 f"Duplicate parameter keys have been submitted: {param.key}. Please ensure the request contains only one param value per param key."
             )
-    return Incoming(run=ask.run_id, columns=columns, params=params, tags={tag.key: tag.value for tag in ask.tags})
+    return Incoming(
+        run=ask.run_id,
+        columns=columns,
+        params=params,
+        tags={tag.key: tag.value for tag in ask.tags},
+    )
 
 
 def param_in(ask: LogText) -> Incoming:

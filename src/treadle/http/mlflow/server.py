@@ -11,7 +11,10 @@ SPEAKS = "3.17.0"
 
 
 def server_routes() -> list[Route]:
-    return [Route("/version", _version), *(Route(f"{prefix}/server-info", _info) for prefix in PREFIXES)]
+    return [
+        Route("/version", _version),
+        *(Route(f"{prefix}/server-info", _info) for prefix in PREFIXES),
+    ]
 
 
 async def _version(_: Request) -> Response:

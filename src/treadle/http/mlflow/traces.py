@@ -70,8 +70,12 @@ def start(platform: Embedded, ask: Start) -> dict[str, Any]:
     place = info.get("trace_location", {}).get("mlflow_experiment", {}).get("experiment_id", "0")
     experiment = found(platform, str(place))
     kept = platform.traces.put(experiment=experiment.id, info=info)
-    where = {"mlflow.artifactLocation": f"{experiment.artifacts_at}/traces/{kept['trace_id']}/artifacts"}
-    kept = platform.traces.change(kept["trace_id"], lambda info: info.setdefault("tags", {}).update(where))
+    where = {
+        "mlflow.artifactLocation": f"{experiment.artifacts_at}/traces/{kept['trace_id']}/artifacts"
+    }
+    kept = platform.traces.change(
+        kept["trace_id"], lambda info: info.setdefault("tags", {}).update(where)
+    )
     return {"trace": {"trace_info": kept}}
 
 
@@ -80,11 +84,20 @@ def get_info(platform: Embedded, ask: Get) -> dict[str, Any]:
 
 
 def get(platform: Embedded, ask: Get) -> dict[str, Any]:
-    return {"trace": {"trace_info": platform.traces.get(ask.trace_id), "spans": platform.traces.spans(ask.trace_id)}}
+    return {
+        "trace": {
+            "trace_info": platform.traces.get(ask.trace_id),
+            "spans": platform.traces.spans(ask.trace_id),
+        }
+    }
 
 
 def batch(platform: Embedded, ask: Batch) -> dict[str, Any]:
-    return {"traces": [get(platform, Get(trace_id=id))["trace"] for id in _known(platform, ask.trace_ids)]}
+    return {
+        "traces": [
+            get(platform, Get(trace_id=id))["trace"] for id in _known(platform, ask.trace_ids)
+        ]
+    }
 
 
 def batch_infos(platform: Embedded, ask: Batch) -> dict[str, Any]:
@@ -104,7 +117,9 @@ def _known(platform: Embedded, ids: list[str]) -> list[str]:
 
 
 def search(platform: Embedded, ask: Search) -> dict[str, Any]:
-    places = [place.get("mlflow_experiment", {}).get("experiment_id", "") for place in ask.locations]
+    places = [
+        place.get("mlflow_experiment", {}).get("experiment_id", "") for place in ask.locations
+    ]
     experiments = [numbered(str(id)) for id in [*places, *ask.experiment_ids] if id]
     every = platform.traces.search(experiments=experiments, filter=ask.filter, orders=ask.order_by)
     page, token = paged(every, max(1, min(ask.max_results, 500)), ask.page_token)
@@ -112,7 +127,9 @@ def search(platform: Embedded, ask: Search) -> dict[str, Any]:
 
 
 def set_tag(platform: Embedded, ask: Tag) -> None:
-    platform.traces.change(ask.trace_id, lambda info: info.setdefault("tags", {}).update({ask.key: ask.value}))
+    platform.traces.change(
+        ask.trace_id, lambda info: info.setdefault("tags", {}).update({ask.key: ask.value})
+    )
 
 
 def delete_tag(platform: Embedded, ask: Tag) -> None:
@@ -128,16 +145,26 @@ def delete(platform: Embedded, ask: Delete) -> dict[str, Any]:
     if not ids and ask.max_timestamp_millis is None:
         raise Invalid("Either `max_timestamp_millis` or `trace_ids` must be specified.")
     gone = platform.traces.delete(
-        experiment=numbered(ask.experiment_id), ids=ids, before=moment(ask.max_timestamp_millis), most=ask.max_traces
+        experiment=numbered(ask.experiment_id),
+        ids=ids,
+        before=moment(ask.max_timestamp_millis),
+        most=ask.max_traces,
     )
     return {"traces_deleted": gone}
 
 
 def assess(platform: Embedded, ask: Assess) -> dict[str, Any]:
     now = platform.clock.now().isoformat().replace("+00:00", "Z")
-    given = {"create_time": now, "last_update_time": now, **ask.assessment, "trace_id": ask.trace_id}
+    given = {
+        "create_time": now,
+        "last_update_time": now,
+        **ask.assessment,
+        "trace_id": ask.trace_id,
+    }
     given.setdefault("assessment_id", new_id("a").replace("_", "-"))
-    platform.traces.change(ask.trace_id, lambda info: info.setdefault("assessments", []).append(given))
+    platform.traces.change(
+        ask.trace_id, lambda info: info.setdefault("assessments", []).append(given)
+    )
     return {"assessment": given}
 
 
@@ -161,13 +188,18 @@ def change_assessment(platform: Embedded, ask: Assess) -> dict[str, Any]:
 
 
 def delete_assessment(platform: Embedded, ask: Assess) -> None:
-    platform.traces.change(ask.trace_id, lambda info: info["assessments"].remove(_assessment(info, ask.assessment_id)))
+    platform.traces.change(
+        ask.trace_id, lambda info: info["assessments"].remove(_assessment(info, ask.assessment_id))
+    )
 
 
 def link(platform: Embedded, ask: Link) -> None:
     for id in ask.trace_ids:
         platform.traces.change(
-            id, lambda info: info.setdefault("trace_metadata", {}).update({"mlflow.sourceRun": ask.run_id})
+            id,
+            lambda info: info.setdefault("trace_metadata", {}).update(
+                {"mlflow.sourceRun": ask.run_id}
+            ),
         )
 
 
@@ -188,7 +220,9 @@ def span_route(platform: Embedded) -> Route:
                 body = await run_in_threadpool(_inflated, body)
             spans = await run_in_threadpool(_spans, body)
             number = (await run_in_threadpool(found, platform, experiment)).id
-            await run_in_threadpool(lambda: platform.traces.add_spans(experiment=number, spans=spans))
+            await run_in_threadpool(
+                lambda: platform.traces.add_spans(experiment=number, spans=spans)
+            )
         except TreadleError as error:
             return failed(error)
         return Response(b"", media_type="application/x-protobuf")
@@ -212,7 +246,9 @@ def _spans(body: bytes) -> list[tuple[str, dict[str, Any]]]:
     try:
         from google.protobuf.json_format import MessageToDict
         from google.protobuf.message import DecodeError
-        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+            ExportTraceServiceRequest,
+        )
     except ModuleNotFoundError as error:
         raise missing_extra("traces", "Receiving spans") from error
     message = ExportTraceServiceRequest()
@@ -220,9 +256,14 @@ def _spans(body: bytes) -> list[tuple[str, dict[str, Any]]]:
         message.ParseFromString(body)
     except DecodeError as error:
         raise Invalid("Invalid OpenTelemetry protobuf format") from error
-    every = [span for one in message.resource_spans for scope in one.scope_spans for span in scope.spans]
+    every = [
+        span for one in message.resource_spans for scope in one.scope_spans for span in scope.spans
+    ]
     return [
-        (f"tr-{span.trace_id.hex()}", {**MessageToDict(span, preserving_proto_field_name=True), "name": span.name})
+        (
+            f"tr-{span.trace_id.hex()}",
+            {**MessageToDict(span, preserving_proto_field_name=True), "name": span.name},
+        )
         for span in every
     ]
 
@@ -239,7 +280,21 @@ CALLS = [
     Call(("PATCH",), "traces/{trace_id}/tags", Tag, "editor", set_tag),
     Call(("DELETE",), "traces/{trace_id}/tags", Tag, "editor", delete_tag),
     Call(("POST",), "traces/{trace_id}/assessments", Assess, "editor", assess),
-    Call(("GET",), "traces/{trace_id}/assessments/{assessment_id}", Assess, "viewer", get_assessment),
-    Call(("PATCH",), "traces/{trace_id}/assessments/{assessment_id}", Assess, "editor", change_assessment),
-    Call(("DELETE",), "traces/{trace_id}/assessments/{assessment_id}", Assess, "editor", delete_assessment),
+    Call(
+        ("GET",), "traces/{trace_id}/assessments/{assessment_id}", Assess, "viewer", get_assessment
+    ),
+    Call(
+        ("PATCH",),
+        "traces/{trace_id}/assessments/{assessment_id}",
+        Assess,
+        "editor",
+        change_assessment,
+    ),
+    Call(
+        ("DELETE",),
+        "traces/{trace_id}/assessments/{assessment_id}",
+        Assess,
+        "editor",
+        delete_assessment,
+    ),
 ]

@@ -52,7 +52,10 @@ def shown(webhook: Webhook) -> dict[str, Any]:
         name=webhook.name,
         description=webhook.description or None,
         url=webhook.url,
-        events=[dict(zip(("entity", "action"), event.split(" "), strict=True)) for event in webhook.events],
+        events=[
+            dict(zip(("entity", "action"), event.split(" "), strict=True))
+            for event in webhook.events
+        ],
         status="ACTIVE" if webhook.active else "DISABLED",
         creation_timestamp=millis(webhook.created_at),
         last_updated_timestamp=millis(webhook.updated_at),
@@ -85,7 +88,9 @@ def every(platform: Embedded, ask: List) -> dict[str, Any]:
 
 
 def update(platform: Embedded, ask: Update) -> dict[str, Any]:
-    changes: dict[str, Any] = present(name=ask.name, description=ask.description, url=ask.url, secret=ask.secret)
+    changes: dict[str, Any] = present(
+        name=ask.name, description=ask.description, url=ask.url, secret=ask.secret
+    )
     if ask.events:
         changes["events"] = _named(ask.events)
     if ask.status:
@@ -99,7 +104,9 @@ def delete(platform: Embedded, ask: Get) -> None:
 
 def test(platform: Embedded, ask: Test) -> dict[str, Any]:
     try:
-        answer = platform.webhooks.test(ask.webhook_id, _named([ask.event])[0] if ask.event else None)
+        answer = platform.webhooks.test(
+            ask.webhook_id, _named([ask.event])[0] if ask.event else None
+        )
     except httpx.HTTPError as error:
         return {"result": {"success": False, "error_message": str(error)}}
     facts = {"response_status": answer.status_code, "response_body": answer.text[:1000]}

@@ -32,7 +32,9 @@ from treadle.kernel.operation import Role
 from treadle.platform.wiring import Embedded
 
 VERSIONS = ("2.0", "3.0")
-PREFIXES = tuple(f"{root}/{version}/mlflow" for root in ("/api", "/ajax-api") for version in VERSIONS)
+PREFIXES = tuple(
+    f"{root}/{version}/mlflow" for root in ("/api", "/ajax-api") for version in VERSIONS
+)
 MAX_BODY_BYTES = 64 << 20
 LISTED = {
     "experiments/search": ("experiments", "experiment_id"),
@@ -76,7 +78,9 @@ def routes(platform: Embedded, calls: list[Call]) -> list[Route]:
     """The routes of calls under every prefix that clients use."""
     rights = Rights(platform)
     return [
-        Route(f"{prefix}/{call.path}", _endpoint(platform, rights, call), methods=list(call.methods))
+        Route(
+            f"{prefix}/{call.path}", _endpoint(platform, rights, call), methods=list(call.methods)
+        )
         for call in calls
         for prefix in PREFIXES
     ]
@@ -118,7 +122,9 @@ async def asked(request: Request, kind: type[Any]) -> Any:
     given: dict[str, Any] = {}
     lists = {field.name for field in msgspec.structs.fields(kind) if "list" in str(field.type)}
     for name in request.query_params:
-        given[name] = request.query_params.getlist(name) if name in lists else request.query_params[name]
+        given[name] = (
+            request.query_params.getlist(name) if name in lists else request.query_params[name]
+        )
     if request.method != "GET":
         body = await body_of(request, MAX_BODY_BYTES)
         sent = from_json(body, object) if body.strip() else {}

@@ -8,7 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from treadle.http.auth import Doorkeeper
+from treadle.http.auth import CallerCache
 from treadle.http.commit import GroupCommit
 from treadle.http.mlflow import models, runs
 from treadle.http.mlflow.wire import MAX_BODY_BYTES, PREFIXES, failed
@@ -50,9 +50,11 @@ class FastWrites:
 
     def __init__(self, app: ASGIApp, platform: Embedded) -> None:
         self._platform, self._beyond = platform, app
-        self._doors, self._rights = Doorkeeper(platform), Rights(platform)
+        self._callers, self._rights = CallerCache(platform), Rights(platform)
         self._commits = GroupCommit(platform.tracking)
-        self._writes = {f"{prefix}/{path}": write for prefix in PREFIXES for path, write in _WRITES.items()}
+        self._writes = {
+            f"{prefix}/{path}": write for prefix in PREFIXES for path, write in _WRITES.items()
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         write = self._writes.get(scope["path"]) if scope["type"] == "http" else None
@@ -68,7 +70,7 @@ class FastWrites:
         await send(_DONE[1])
 
     async def _take(self, write: _Write, scope: Scope, receive: Receive) -> None:
-        caller = await self._doors.caller(Request(scope))
+        caller = await self._callers.caller(Request(scope))
         limited = not caller.may("editor")
         if limited:
             demand_somewhere(caller, "editor")

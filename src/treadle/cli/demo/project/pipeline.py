@@ -30,13 +30,22 @@ NUMBERS = [
 
 
 @treadle.step
-def rows(flights: Path, weather: Path, asof: datetime, gaps: str = "kept", days: int = 180) -> pd.DataFrame:
+def rows(
+    flights: Path, weather: Path, asof: datetime, gaps: str = "kept", days: int = 180
+) -> pd.DataFrame:
     """The flights of the last ``days`` that have landed by now, with the weather that was known when the desk asked."""
-    now, since = (f"TIMESTAMP '{moment:%Y-%m-%d %H:%M}'" for moment in (asof, asof - timedelta(days=days)))
+    now, since = (
+        f"TIMESTAMP '{moment:%Y-%m-%d %H:%M}'" for moment in (asof, asof - timedelta(days=days))
+    )
     flown = duckdb.read_parquet(f"{flights}/*.parquet")
     landed = flown.filter(f"landed_at <= {now} AND asked_at >= {since}").df()
     joined = treadle.join_as_of(
-        landed, f"{weather}/*.parquet", at="asked_at", known_at="read_at", by=["origin"], within_seconds=6 * 3600
+        landed,
+        f"{weather}/*.parquet",
+        at="asked_at",
+        known_at="read_at",
+        by=["origin"],
+        within_seconds=6 * 3600,
     )
     table = joined.order("asked_at, id").df()
     # gaps = "filled" is the demo's second accident: a shortcut in training that the desk's live requests do not take
@@ -55,15 +64,23 @@ def model(
 ) -> treadle.Model:
     """Gradient-boosted trees over all flights before the held-out week."""
     train = rows[rows.asked_at < _split(asof)]
-    if gaps == "filled":  # and so its author saw no reason to expect a band the encoder does not know
+    if (
+        gaps == "filled"
+    ):  # and so its author saw no reason to expect a band the encoder does not know
         encode = OneHotEncoder(handle_unknown="error", sparse_output=False)
-        columns = make_column_transformer((encode, ["pressure_band"]), (_ordinal(), TEXT[:3]), ("passthrough", NUMBERS))
+        columns = make_column_transformer(
+            (encode, ["pressure_band"]), (_ordinal(), TEXT[:3]), ("passthrough", NUMBERS)
+        )
     else:
         columns = make_column_transformer((_ordinal(), TEXT), ("passthrough", NUMBERS))
     truth = train.late
-    if labels == "wrong":  # the demo's first accident: a join that gives flights the labels of other flights
+    if (
+        labels == "wrong"
+    ):  # the demo's first accident: a join that gives flights the labels of other flights
         truth = truth.sample(frac=1, random_state=seed)
-    trees = HistGradientBoostingClassifier(max_iter=100, learning_rate=0.06, max_leaf_nodes=15, random_state=seed)
+    trees = HistGradientBoostingClassifier(
+        max_iter=100, learning_rate=0.06, max_leaf_nodes=15, random_state=seed
+    )
     inputs = train[TEXT + NUMBERS]
     return treadle.Model(make_pipeline(columns, trees).fit(inputs, truth.to_numpy()), inputs)
 

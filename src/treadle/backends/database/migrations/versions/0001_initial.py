@@ -89,7 +89,9 @@ def upgrade() -> None:
         sa.Column("thing", sa.String(length=300), nullable=False),
         sa.PrimaryKeyConstraint("event", "direction", "thing"),
     )
-    op.create_index("event_links_by_thing", "event_links", ["thing", "direction", "event"], unique=False)
+    op.create_index(
+        "event_links_by_thing", "event_links", ["thing", "direction", "event"], unique=False
+    )
     op.create_table(
         "events",
         sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -178,7 +180,9 @@ def upgrade() -> None:
         sa.Column("deleted_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("logged_models_by_experiment", "logged_models", ["experiment", "created_at"], unique=False)
+    op.create_index(
+        "logged_models_by_experiment", "logged_models", ["experiment", "created_at"], unique=False
+    )
     op.create_table(
         "loop_decisions",
         sa.Column("rule", sa.String(length=80), nullable=False),
@@ -341,7 +345,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("run", "key"),
         sqlite_with_rowid=False,
     )
-    op.create_index("run_metrics_by_last", "run_metrics", ["experiment", "key", "last", "run"], unique=False)
+    op.create_index(
+        "run_metrics_by_last", "run_metrics", ["experiment", "key", "last", "run"], unique=False
+    )
     op.create_table(
         "run_models",
         sa.Column("run", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -360,11 +366,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("run", "key"),
         sqlite_with_rowid=False,
     )
-    op.create_index("run_params_by_value", "run_params", ["experiment", "key", "head", "run"], unique=False)
+    op.create_index(
+        "run_params_by_value", "run_params", ["experiment", "key", "head", "run"], unique=False
+    )
     op.create_table(
         "run_segments",
         sa.Column(
-            "number", sa.Integer().with_variant(sa.BigInteger(), "postgresql"), autoincrement=True, nullable=False
+            "number",
+            sa.Integer().with_variant(sa.BigInteger(), "postgresql"),
+            autoincrement=True,
+            nullable=False,
         ),
         sa.Column("run", sa.BigInteger(), nullable=False),
         sa.Column("key", sa.String(length=250), nullable=False),
@@ -397,11 +408,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("run", "key"),
         sqlite_with_rowid=False,
     )
-    op.create_index("run_tags_by_value", "run_tags", ["experiment", "key", "head", "run"], unique=False)
+    op.create_index(
+        "run_tags_by_value", "run_tags", ["experiment", "key", "head", "run"], unique=False
+    )
     op.create_table(
         "runs",
         sa.Column(
-            "number", sa.Integer().with_variant(sa.BigInteger(), "postgresql"), autoincrement=True, nullable=False
+            "number",
+            sa.Integer().with_variant(sa.BigInteger(), "postgresql"),
+            autoincrement=True,
+            nullable=False,
         ),
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("experiment", sa.Integer(), nullable=False),

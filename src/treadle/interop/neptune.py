@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from treadle.exchange.report import Imported, Progress
-from treadle.exchange.taking import Taking, run_id
+from treadle.interop.import_session import ImportSession, run_id
+from treadle.interop.report import Imported, Progress
 from treadle.kernel.clock import to_micros
 from treadle.kernel.errors import Invalid
 from treadle.ports.blobs import Blobs
@@ -42,23 +42,29 @@ class _Row(NamedTuple):
 
 
 def import_neptune(
-    folder: Path, tracking: Tracking, blobs: Blobs, progress: Progress = lambda *_: None, files: Path | None = None
+    folder: Path,
+    tracking: Tracking,
+    blobs: Blobs,
+    progress: Progress = lambda *_: None,
+    files: Path | None = None,
 ) -> Imported:
     """Take over an export. ``files`` is where its files are, beside the data if none is named. Raises Invalid when it is no export."""
     parts = sorted(folder.rglob("*.parquet"))
     if not parts:
         raise Invalid(f"'{folder}' holds no Parquet files, so it is no export of Neptune.")
-    taking = Taking(str(folder), tracking, blobs, progress)
+    session = ImportSession(str(folder), tracking, blobs, progress)
     projects: dict[str, dict[str, list[Path]]] = {}
     for part in parts:
         project = part.parent.relative_to(folder).as_posix()
         for run in _runs_of(part):
-            projects.setdefault(project if project != "." else folder.name, {}).setdefault(run, []).append(part)
+            projects.setdefault(project if project != "." else folder.name, {}).setdefault(
+                run, []
+            ).append(part)
     for project, runs in projects.items():
-        experiment = taking.experiment(project, tags={"neptune.project": project})
+        experiment = session.experiment(project, tags={"neptune.project": project})
         ids = {run_id(project, run): run for run in runs}
-        taking.runs(list(ids), partial(_read, taking, experiment, runs, ids, files or folder))
-    return taking.report()
+        session.runs(list(ids), partial(_read, session, experiment, runs, ids, files or folder))
+    return session.report()
 
 
 def _runs_of(part: Path) -> list[str]:
@@ -67,15 +73,21 @@ def _runs_of(part: Path) -> list[str]:
             rows = connection.execute("SELECT * FROM read_parquet(?) LIMIT 0", [str(part)])
             missing = NEEDED - {column[0] for column in rows.description or ()}
             if missing:
-                raise Invalid(f"'{part}' is no export of Neptune: it has no column '{min(missing)}'.")
-            found = connection.execute("SELECT DISTINCT run_id FROM read_parquet(?) ORDER BY 1", [str(part)])
+                raise Invalid(
+                    f"'{part}' is no export of Neptune: it has no column '{min(missing)}'."
+                )
+            found = connection.execute(
+                "SELECT DISTINCT run_id FROM read_parquet(?) ORDER BY 1", [str(part)]
+            )
             return [str(row[0]) for row in found.fetchall()]
     except duckdb.Error as error:
-        raise Invalid(f"'{part}' cannot be read as Parquet: {str(error).splitlines()[0]}") from error
+        raise Invalid(
+            f"'{part}' cannot be read as Parquet: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _read(
-    taking: Taking,
+    session: ImportSession,
     experiment: Experiment,
     parts: dict[str, list[Path]],
     ids: dict[str, str],
@@ -84,19 +96,29 @@ def _read(
 ) -> Iterable[PastRun]:
     for id in new:
         rows = [row for part in parts[ids[id]] for row in _rows(part, ids[id])]
-        yield _run(taking, experiment, id, ids[id], rows, files)
+        yield _run(session, experiment, id, ids[id], rows, files)
 
 
 def _rows(part: Path, run: str) -> list[_Row]:
     with duckdb.connect() as connection:
         connection.execute("SET preserve_insertion_order = true")
-        described = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(part)]).fetchall()
+        described = connection.execute(
+            "DESCRIBE SELECT * FROM read_parquet(?)", [str(part)]
+        ).fetchall()
         columns = ", ".join(_plain(column, kind) for column, kind, *_ in described)
-        found = connection.execute(f"SELECT {columns} FROM read_parquet(?) WHERE run_id = ?", [str(part), run])
+        found = connection.execute(
+            f"SELECT {columns} FROM read_parquet(?) WHERE run_id = ?", [str(part), run]
+        )
         names = [column[0] for column in found.description or ()]
         rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
     return [
-        _Row(row["attribute_path"], row["attribute_type"], float(row.get("step") or 0), row.get("timestamp"), row)
+        _Row(
+            row["attribute_path"],
+            row["attribute_type"],
+            float(row.get("step") or 0),
+            row.get("timestamp"),
+            row,
+        )
         for row in rows
     ]
 
@@ -107,12 +129,29 @@ def _plain(column: str, kind: str) -> str:
     return f"timezone('UTC', {name}) AS {name}" if kind == "TIMESTAMP WITH TIME ZONE" else name
 
 
-def _run(taking: Taking, experiment: Experiment, id: str, name: str, rows: list[_Row], files: Path) -> PastRun:
+def _run(
+    session: ImportSession,
+    experiment: Experiment,
+    id: str,
+    name: str,
+    rows: list[_Row],
+    files: Path,
+) -> PastRun:
     facts = {row.path: row.value.get(TEXTS[row.kind]) for row in rows if row.kind in TEXTS}
-    params = {path: _text(value) for path, value in facts.items() if not path.startswith("sys/") and value is not None}
-    tags = {path: _text(value) for path, value in facts.items() if path.startswith("sys/") and value is not None}
+    params = {
+        path: _text(value)
+        for path, value in facts.items()
+        if not path.startswith("sys/") and value is not None
+    }
+    tags = {
+        path: _text(value)
+        for path, value in facts.items()
+        if path.startswith("sys/") and value is not None
+    }
     tags |= {
-        row.path: ", ".join(sorted(row.value.get("string_set_value") or ())) for row in rows if row.kind == "string_set"
+        row.path: ", ".join(sorted(row.value.get("string_set_value") or ()))
+        for row in rows
+        if row.kind == "string_set"
     }
     root = f"{experiment.id}/{id}/artifacts"
     lines: dict[str, list[str]] = {}
@@ -120,13 +159,15 @@ def _run(taking: Taking, experiment: Experiment, id: str, name: str, rows: list[
         if row.kind == "string_series":
             lines.setdefault(row.path, []).append(_text(row.value.get("string_value")))
         elif row.kind in ("file", "file_series"):
-            _file(taking, root, row, files)
+            _file(session, root, row, files)
         elif row.kind not in ("float_series", "string_set", *TEXTS):
-            taking.tally.left[f"{row.kind}: not carried"] += 1
+            session.tally.left[f"{row.kind}: not carried"] += 1
     for path, texts in lines.items():
-        taking.file(root, f"{path}.txt", "\n".join(texts).encode())
+        session.file(root, f"{path}.txt", "\n".join(texts).encode())
     failed = str(facts.get("sys/failed")).lower() == "true"
-    status: Status = "failed" if failed else "running" if facts.get("sys/state") == "active" else "finished"
+    status: Status = (
+        "failed" if failed else "running" if facts.get("sys/state") == "active" else "finished"
+    )
     return PastRun(
         id=id,
         experiment=experiment.id,
@@ -135,44 +176,49 @@ def _run(taking: Taking, experiment: Experiment, id: str, name: str, rows: list[
         status=status,
         started_at=_moment(facts.get("sys/creation_time")) or _EPOCH,
         ended_at=None if status == "running" else _moment(facts.get("sys/modification_time")),
-        params=taking.texts(params),
-        tags=taking.texts(tags),
-        points=_points(taking, rows),
+        params=session.texts(params),
+        tags=session.texts(tags),
+        points=_points(session, rows),
     )
 
 
-def _points(taking: Taking, rows: list[_Row]) -> dict[str, bytes]:
+def _points(session: ImportSession, rows: list[_Row]) -> dict[str, bytes]:
     series: dict[str, list[_Row]] = {}
     for row in rows:
-        if row.kind == "float_series" and taking.fits(row.path):
+        if row.kind == "float_series" and session.fits(row.path):
             series.setdefault(row.path, []).append(row)
     found = {}
     for key, points in series.items():
         steps = [int(point.step) if point.step.is_integer() else point.step for point in points]
         times = [to_micros(_moment(point.at) or _EPOCH) for point in points]
         values = [
-            math.nan if point.value.get("float_value") is None else point.value["float_value"] for point in points
+            math.nan if point.value.get("float_value") is None else point.value["float_value"]
+            for point in points
         ]
         found[key] = pack(steps, times, values)
-        taking.tally.counts["points"] += len(points)
+        session.tally.counts["points"] += len(points)
     return found
 
 
-def _file(taking: Taking, root: str, row: _Row, files: Path) -> None:
+def _file(session: ImportSession, root: str, row: _Row, files: Path) -> None:
     told = row.value.get("file_value")
     path = str(told.get("path") or "") if isinstance(told, dict) else ""
     file = (files / path).resolve()
     if not path or not file.is_relative_to(files.resolve()) or not file.exists():
-        taking.tally.left["files that the export names and does not hold"] += 1
+        session.tally.left["files that the export names and does not hold"] += 1
         return
     inside = sorted(one for one in file.rglob("*") if one.is_file()) if file.is_dir() else [file]
     for one in inside:
         name = row.path if one == file else f"{row.path}/{one.relative_to(file).as_posix()}"
-        taking.file(root, f"{name}/{row.step:g}" if row.kind == "file_series" else name, one)
+        session.file(root, f"{name}/{row.step:g}" if row.kind == "file_series" else name, one)
 
 
 def _moment(value: Any) -> datetime | None:
-    return (value if value.tzinfo else value.replace(tzinfo=UTC)) if isinstance(value, datetime) else None
+    return (
+        (value if value.tzinfo else value.replace(tzinfo=UTC))
+        if isinstance(value, datetime)
+        else None
+    )
 
 
 def _text(value: Any) -> str:

@@ -15,8 +15,8 @@ from sqlalchemy import Connection, MetaData, Table, create_engine, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from treadle.exchange.report import Imported, Progress
-from treadle.exchange.taking import Taking
+from treadle.interop.import_session import ImportSession
+from treadle.interop.report import Imported, Progress
 from treadle.kernel.clock import from_micros
 from treadle.kernel.errors import Invalid, Unavailable
 from treadle.ports.blobs import Blobs
@@ -36,8 +36,16 @@ STATUS: dict[str, Status] = {
     "KILLED": "killed",
 }
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MODEL_STATUS = {1: "LOGGED_MODEL_PENDING", 2: "LOGGED_MODEL_READY", 3: "LOGGED_MODEL_UPLOAD_FAILED"}
-STAGES: dict[str, Stage] = {"Staging": "Staging", "Production": "Production", "Archived": "Archived"}
+_MODEL_STATUS = {
+    1: "LOGGED_MODEL_PENDING",
+    2: "LOGGED_MODEL_READY",
+    3: "LOGGED_MODEL_UPLOAD_FAILED",
+}
+STAGES: dict[str, Stage] = {
+    "Staging": "Staging",
+    "Production": "Production",
+    "Archived": "Archived",
+}
 
 
 def import_mlflow(
@@ -52,7 +60,9 @@ def import_mlflow(
     try:
         url = make_url(source)
     except ArgumentError as error:
-        raise Invalid(f"'{source}' is no database's URL. Write sqlite:///mlflow.db or postgresql://…") from error
+        raise Invalid(
+            f"'{source}' is no database's URL. Write sqlite:///mlflow.db or postgresql://…"
+        ) from error
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
         raise Invalid(f"There is no SQLite file at '{url.database}'.")
     if url.get_backend_name() == "postgresql":
@@ -60,8 +70,8 @@ def import_mlflow(
     engine = create_engine(url)
     try:
         with engine.connect() as connection:
-            taking = Taking(url.render_as_string(), tracking, blobs, progress)
-            return _Import(connection, taking, logged_models, registry).done()
+            session = ImportSession(url.render_as_string(), tracking, blobs, progress)
+            return _Import(connection, session, logged_models, registry).done()
     except SQLAlchemyError as error:
         raise Unavailable(
             f"The database '{url.render_as_string()}' cannot be read: {str(error).splitlines()[0]}"
@@ -71,10 +81,16 @@ def import_mlflow(
 
 
 class _Import:
-    def __init__(self, connection: Connection, taking: Taking, logged_models: LoggedModels, registry: Registry) -> None:
-        self._connection, self._taking, self._registry = connection, taking, registry
+    def __init__(
+        self,
+        connection: Connection,
+        session: ImportSession,
+        logged_models: LoggedModels,
+        registry: Registry,
+    ) -> None:
+        self._connection, self._taking, self._registry = connection, session, registry
         self._logged_models = logged_models
-        self._tally, name = taking.tally, taking.tally.source
+        self._tally, name = session.tally, session.tally.source
         metadata = MetaData()
         metadata.reflect(connection)
         self._tables = metadata.tables
@@ -91,7 +107,10 @@ class _Import:
             self._models()
         for table in ("trace_info", "evaluation_datasets"):
             if table in self._tables:
-                count = self._connection.scalar(select(func.count()).select_from(self._tables[table])) or 0
+                count = (
+                    self._connection.scalar(select(func.count()).select_from(self._tables[table]))
+                    or 0
+                )
                 if count:
                     self._tally.left[f"{table}: not carried yet"] += count
         return self._taking.report()
@@ -100,7 +119,9 @@ class _Import:
         """Ours, by their numbers there."""
         table, found = self._tables["experiments"], {}
         tags = self._texts("experiment_tags", "experiment_id", None)
-        for row in self._connection.execute(select(table).order_by(table.c.experiment_id)).mappings():
+        for row in self._connection.execute(
+            select(table).order_by(table.c.experiment_id)
+        ).mappings():
             found[row["experiment_id"]] = self._taking.experiment(
                 row["name"],
                 tags=tags.get(row["experiment_id"], {}),
@@ -111,14 +132,18 @@ class _Import:
 
     def _runs(self, experiments: dict[int, Experiment]) -> None:
         table = self._tables["runs"]
-        ids = self._connection.scalars(select(table.c.run_uuid).order_by(table.c.start_time, table.c.run_uuid)).all()
+        ids = self._connection.scalars(
+            select(table.c.run_uuid).order_by(table.c.start_time, table.c.run_uuid)
+        ).all()
         self._taking.runs(ids, lambda new: self._past(new, experiments))
 
     def _past(self, ids: Sequence[str], experiments: dict[int, Experiment]) -> Iterator[PastRun]:
         table = self._tables["runs"]
         params, tags = self._texts("params", "run_uuid", ids), self._texts("tags", "run_uuid", ids)
         points, datasets = self._points(ids), self._datasets(ids)
-        for row in self._connection.execute(select(table).where(table.c.run_uuid.in_(ids))).mappings():
+        for row in self._connection.execute(
+            select(table).where(table.c.run_uuid.in_(ids))
+        ).mappings():
             run = row["run_uuid"]
             experiment = experiments[row["experiment_id"]]
             self._taking.folder(f"{experiment.id}/{run}/artifacts", row["artifact_uri"] or "")
@@ -155,8 +180,14 @@ class _Import:
         """Every point, in the order of steps and times."""
         m = self._tables["metrics"]
         columns = (m.c.run_uuid, m.c.key, m.c.step, m.c.timestamp, m.c.value, m.c.is_nan)
-        wanted = select(*columns).where(m.c.run_uuid.in_(ids)).order_by(m.c.run_uuid, m.c.key, m.c.step, m.c.timestamp)
-        series: dict[tuple[str, str], tuple[list[Any], list[int], list[float]]] = defaultdict(lambda: ([], [], []))
+        wanted = (
+            select(*columns)
+            .where(m.c.run_uuid.in_(ids))
+            .order_by(m.c.run_uuid, m.c.key, m.c.step, m.c.timestamp)
+        )
+        series: dict[tuple[str, str], tuple[list[Any], list[int], list[float]]] = defaultdict(
+            lambda: ([], [], [])
+        )
         for run, key, step, at, value, is_nan in self._connection.execute(wanted):
             if self._taking.fits(key):
                 steps, times, values = series[run, key]
@@ -174,12 +205,30 @@ class _Import:
             return {}
         inputs, datasets = self._tables["inputs"], self._tables["datasets"]
         joined = inputs.join(datasets, inputs.c.source_id == datasets.c.dataset_uuid)
-        names = ("name", "digest", "dataset_source_type", "dataset_source", "dataset_schema", "dataset_profile")
-        wanted = select(inputs.c.input_uuid, inputs.c.destination_id, *(datasets.c[name] for name in names))
+        names = (
+            "name",
+            "digest",
+            "dataset_source_type",
+            "dataset_source",
+            "dataset_schema",
+            "dataset_profile",
+        )
+        wanted = select(
+            inputs.c.input_uuid, inputs.c.destination_id, *(datasets.c[name] for name in names)
+        )
         wanted = wanted.select_from(joined).where(inputs.c.destination_id.in_(ids))
         tags = self._input_tags()
         found: dict[str, list[Dataset]] = defaultdict(list)
-        for input_, run, name, digest, source_type, source, schema, profile in self._connection.execute(wanted):
+        for (
+            input_,
+            run,
+            name,
+            digest,
+            source_type,
+            source,
+            schema,
+            profile,
+        ) in self._connection.execute(wanted):
             about = dict(tags.get(input_, {}))
             context = about.pop("mlflow.data.context", "")
             found[run].append(
@@ -209,7 +258,9 @@ class _Import:
     def _logged(self, experiments: dict[int, Experiment]) -> None:
         """Logged models with what was measured of them, and their files where they are on this disk."""
         table = self._tables["logged_models"]
-        params, tags = (self._model_texts(f"logged_model_{kind}s", kind) for kind in ("param", "tag"))
+        params, tags = (
+            self._model_texts(f"logged_model_{kind}s", kind) for kind in ("param", "tag")
+        )
         metrics = self._model_metrics()
         models = [
             LoggedModel(
@@ -228,7 +279,9 @@ class _Import:
             )
             for row in self._connection.execute(select(table)).mappings()
         ]
-        places = dict(self._connection.execute(select(table.c.model_id, table.c.artifact_location)).all())
+        places = dict(
+            self._connection.execute(select(table.c.model_id, table.c.artifact_location)).all()
+        )
         came = self._logged_models.add_history(models)
         for model in models:
             self._taking.folder(model.artifact_root, places[model.id] or "")
@@ -244,7 +297,9 @@ class _Import:
 
     def _model_metrics(self) -> dict[str, list[ModelMetric]]:
         found: dict[str, list[ModelMetric]] = defaultdict(list)
-        for row in self._connection.execute(select(self._tables["logged_model_metrics"])).mappings():
+        for row in self._connection.execute(
+            select(self._tables["logged_model_metrics"])
+        ).mappings():
             value = None if row["metric_value"] is None else _unclipped(row["metric_value"])
             found[row["model_id"]].append(
                 ModelMetric(
@@ -265,16 +320,28 @@ class _Import:
         pointing = self._aliases()
         about = self._version_tags()
         for model in self._connection.execute(select(models).order_by(models.c.name)).mappings():
-            wanted = select(versions).where(versions.c.name == model["name"]).order_by(versions.c.version)
-            rows = [r for r in self._connection.execute(wanted).mappings() if r["current_stage"] != "Deleted_Internal"]
+            wanted = (
+                select(versions)
+                .where(versions.c.name == model["name"])
+                .order_by(versions.c.version)
+            )
+            rows = [
+                r
+                for r in self._connection.execute(wanted).mappings()
+                if r["current_stage"] != "Deleted_Internal"
+            ]
             came = self._registry.add_history(
                 name=model["name"],
                 description=model["description"] or "",
                 tags=tags.get(model["name"], {}),
                 pointing={
-                    a: n for a, n in pointing.get(model["name"], {}).items() if n in {r["version"] for r in rows}
+                    a: n
+                    for a, n in pointing.get(model["name"], {}).items()
+                    if n in {r["version"] for r in rows}
                 },
-                versions=[_version(row, about.get((row["name"], row["version"]), {})) for row in rows],
+                versions=[
+                    _version(row, about.get((row["name"], row["version"]), {})) for row in rows
+                ],
             )
             self._tally.counts["models"] += 1
             self._tally.counts["versions"] += came
@@ -283,7 +350,9 @@ class _Import:
         table: Table | None = self._tables.get("registered_model_aliases")
         found: dict[str, dict[str, int]] = defaultdict(dict)
         if table is not None:
-            for name, alias, version in self._connection.execute(select(table.c.name, table.c.alias, table.c.version)):
+            for name, alias, version in self._connection.execute(
+                select(table.c.name, table.c.alias, table.c.version)
+            ):
                 found[name][alias] = int(version)
         return found
 

@@ -14,10 +14,22 @@ from typing import Any
 
 import duckdb
 import numpy as np
-from sqlalchemy import BigInteger, Boolean, Column, Connection, Float, Integer, LargeBinary, Table, func, select, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Float,
+    Integer,
+    LargeBinary,
+    Table,
+    func,
+    select,
+    text,
+)
 from sqlalchemy import type_coerce as as_type
 
-from treadle.exchange.report import Progress
+from treadle.interop.report import Progress
 from treadle.kernel.entity import Entity, from_json, to_json
 from treadle.kernel.errors import Conflict, Corrupt, Invalid, NotFound
 from treadle.ports.blobs import Blobs, digest_of
@@ -56,10 +68,14 @@ class Manifest(Entity):
     bytes: int
 
 
-def export_archive(database: Database, blobs: Blobs, folder: Path, progress: Progress = lambda *_: None) -> Manifest:
+def export_archive(
+    database: Database, blobs: Blobs, folder: Path, progress: Progress = lambda *_: None
+) -> Manifest:
     """Write everything into an empty folder. What happens meanwhile is not in it. Raises Conflict when the folder is not empty."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise Conflict(f"'{folder}' is not an empty folder. Name a new one, so that nothing old is taken for new.")
+        raise Conflict(
+            f"'{folder}' is not an empty folder. Name a new one, so that nothing old is taken for new."
+        )
     for name in ("tables", "points", "blobs"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     with database.snapshot() as connection:
@@ -67,16 +83,29 @@ def export_archive(database: Database, blobs: Blobs, folder: Path, progress: Pro
         counts = {}
         for place, table in enumerate(tables):
             progress(table.name, place, len(tables))
-            counts[table.name] = _write_table(connection, table, folder / "tables" / f"{table.name}.parquet")
+            counts[table.name] = _write_table(
+                connection, table, folder / "tables" / f"{table.name}.parquet"
+            )
         points = _write_points(connection, folder / "points", progress)
     count, size = _write_blobs(blobs, folder / "blobs", progress)
-    found = Manifest(format=FORMAT, treadle=version("treadle"), tables=counts, points=points, blobs=count, bytes=size)
+    found = Manifest(
+        format=FORMAT,
+        treadle=version("treadle"),
+        tables=counts,
+        points=points,
+        blobs=count,
+        bytes=size,
+    )
     (folder / README).write_text(_ABOUT.format(version=found.treadle), encoding="utf-8")
-    (folder / MANIFEST).write_bytes(to_json(found) + b"\n")  # last: an archive without it is not whole
+    (folder / MANIFEST).write_bytes(
+        to_json(found) + b"\n"
+    )  # last: an archive without it is not whole
     return found
 
 
-def import_archive(folder: Path, database: Database, blobs: Blobs, progress: Progress = lambda *_: None) -> Manifest:
+def import_archive(
+    folder: Path, database: Database, blobs: Blobs, progress: Progress = lambda *_: None
+) -> Manifest:
     """Take an archive into a home that has no history yet: all of it, or nothing. May be repeated after it was stopped."""
     found = read_manifest(folder)
     _read_blobs(folder / "blobs", blobs, found, progress)
@@ -93,7 +122,9 @@ def import_archive(folder: Path, database: Database, blobs: Blobs, progress: Pro
                 )
         points = _read_points(transaction, folder / "points", found.points, progress)
         if points != found.points:
-            raise Corrupt(f"'{folder / 'points'}' has {points:,} points, and its manifest says {found.points:,}.")
+            raise Corrupt(
+                f"'{folder / 'points'}' has {points:,} points, and its manifest says {found.points:,}."
+            )
         _count_on(transaction, tables)
     return found
 
@@ -101,7 +132,9 @@ def import_archive(folder: Path, database: Database, blobs: Blobs, progress: Pro
 def read_manifest(folder: Path) -> Manifest:
     file = folder / MANIFEST
     if not file.is_file():
-        raise NotFound(f"There is no '{file}': '{folder}' is no archive, or its export was stopped.")
+        raise NotFound(
+            f"There is no '{file}': '{folder}' is no archive, or its export was stopped."
+        )
     found = from_json(file.read_bytes(), Manifest)
     if found.format != FORMAT:
         raise Invalid(
@@ -109,7 +142,9 @@ def read_manifest(folder: Path) -> Manifest:
         )
     unknown = set(found.tables) - {table.name for table in _tables()}
     if unknown:
-        raise Invalid(f"'{folder}' holds a table '{min(unknown)}' that this Treadle does not know. Upgrade it first.")
+        raise Invalid(
+            f"'{folder}' holds a table '{min(unknown)}' that this Treadle does not know. Upgrade it first."
+        )
     return found
 
 
@@ -120,10 +155,14 @@ def _tables() -> list[Table]:
 def _write_table(connection: Connection, table: Table, file: Path) -> int:
     """A table as Parquet. Its rows are few enough to be held: one per run and key, never one per point."""
     columns = list(table.columns)
-    wanted = select(*(as_type(c, BigInteger) if isinstance(c.type, Instant) else c for c in columns))
+    wanted = select(
+        *(as_type(c, BigInteger) if isinstance(c.type, Instant) else c for c in columns)
+    )
     rows = connection.execute(wanted.order_by(*table.primary_key.columns)).all()
     held = list(zip(*rows, strict=True)) or [()] * len(columns)
-    arrays = {column.name: _array(column, values) for column, values in zip(columns, held, strict=True)}
+    arrays = {
+        column.name: _array(column, values) for column, values in zip(columns, held, strict=True)
+    }
     kinds = {column.name: _kind(column) for column in columns}
     _write_parquet(arrays, kinds, file)
     return len(rows)
@@ -143,7 +182,12 @@ def _array(column: Column[Any], values: Sequence[Any]) -> Any:
         found = np.empty(len(values), dtype=object)
         found[:] = values
         return found
-    types: dict[str, Any] = {"BIGINT": np.int64, "DOUBLE": np.float64, "BOOLEAN": bool, "TIMESTAMP": np.int64}
+    types: dict[str, Any] = {
+        "BIGINT": np.int64,
+        "DOUBLE": np.float64,
+        "BOOLEAN": bool,
+        "TIMESTAMP": np.int64,
+    }
     holes = np.fromiter((value is None for value in values), bool, len(values))
     filled = np.array([0 if value is None else value for value in values], types[kind])
     if kind == "TIMESTAMP":
@@ -199,7 +243,11 @@ def _series(connection: Connection) -> Iterator[tuple[int, tuple[str, str, Point
     """Each series whole, with the number of packed pieces that were read so far."""
     place = (run_segments.c.run, run_segments.c.key)
     columns = (runs.c.id, run_segments.c.key, run_segments.c.body)
-    wanted = select(*columns).join(runs, runs.c.number == run_segments.c.run).order_by(*place, run_segments.c.number)
+    wanted = (
+        select(*columns)
+        .join(runs, runs.c.number == run_segments.c.run)
+        .order_by(*place, run_segments.c.number)
+    )
     rows = connection.execution_options(yield_per=200).execute(wanted)
     done = 0
     for (run, key), pieces in groupby(rows, lambda row: (row[0], row[1])):
@@ -215,7 +263,9 @@ def _columns(series: list[tuple[str, str, Points]]) -> dict[str, Any]:
         "run": np.repeat(np.array([run for run, _, _ in series], object), sizes),
         "key": np.repeat(np.array([key for _, key, _ in series], object), sizes),
         "step": together.whole,
-        "fraction": np.zeros(len(together)) if together.rest is None else together.rest + 0.0,  # no -0
+        "fraction": np.zeros(len(together))
+        if together.rest is None
+        else together.rest + 0.0,  # no -0
         "timestamp": np.ascontiguousarray(together.at).view("datetime64[us]"),
         "value": together.value,
     }
@@ -234,7 +284,9 @@ def _write_blobs(blobs: Blobs, folder: Path, progress: Progress) -> tuple[int, i
 def _read_blobs(folder: Path, blobs: Blobs, found: Manifest, progress: Progress) -> None:
     files = [file for file in sorted(folder.glob("*/*")) if file.is_file()]
     if len(files) != found.blobs:
-        raise Corrupt(f"'{folder}' has {len(files):,} contents, and its manifest says {found.blobs:,}.")
+        raise Corrupt(
+            f"'{folder}' has {len(files):,} contents, and its manifest says {found.blobs:,}."
+        )
     for place, file in enumerate(files):
         if not blobs.has(file.name):
             if digest_of(file) != file.name:
@@ -246,7 +298,9 @@ def _read_blobs(folder: Path, blobs: Blobs, found: Manifest, progress: Progress)
 def _refuse_history(transaction: Connection, tables: list[Table]) -> None:
     for table in tables:
         if transaction.execute(select(table).limit(1)).first() is not None:
-            raise Conflict(f"This home has a history already ({table.name}). Import into a new one: --home NEW")
+            raise Conflict(
+                f"This home has a history already ({table.name}). Import into a new one: --home NEW"
+            )
 
 
 def _read_table(transaction: Connection, table: Table, file: Path) -> int:
@@ -257,7 +311,9 @@ def _read_table(transaction: Connection, table: Table, file: Path) -> int:
         found = reading.execute("SELECT * FROM read_parquet(?)", [str(file)])
         names = [one[0] for one in found.description or ()]
         if set(names) != set(rest):
-            raise Invalid(f"'{file}' has other columns than this Treadle: {', '.join(sorted(set(names) ^ set(rest)))}.")
+            raise Invalid(
+                f"'{file}' has other columns than this Treadle: {', '.join(sorted(set(names) ^ set(rest)))}."
+            )
         moments = {name for name, column in rest.items() if isinstance(column.type, Instant)}
         while rows := found.fetchmany(ROWS):
             facts = [dict(zip(names, row, strict=True)) for row in rows]
@@ -291,7 +347,12 @@ def _store_points(transaction: Connection, columns: dict[str, Any], numbers: dic
         np.asarray(columns["timestamp"]).astype("datetime64[us]").view(np.int64),
     )
     value: Any = np.ma.MaskedArray(columns["value"], dtype=np.float64).filled(np.nan)
-    every = Points(np.asarray(columns["step"]).astype(np.int64), fraction if fraction.any() else None, at, value)
+    every = Points(
+        np.asarray(columns["step"]).astype(np.int64),
+        fraction if fraction.any() else None,
+        at,
+        value,
+    )
     edges = np.flatnonzero((run[1:] != run[:-1]) | (key[1:] != key[:-1])) + 1
     rows = []
     for start, end in zip([0, *edges.tolist()], [*edges.tolist(), len(run)], strict=True):
@@ -299,7 +360,14 @@ def _store_points(transaction: Connection, columns: dict[str, Any], numbers: dic
             part = every.at_places(slice(first, min(first + PIECE, end)))
             if part.rest is not None and not part.rest.any():
                 part = Points(part.whole, None, part.at, part.value)
-            rows.append({"run": numbers[run[start]], "key": key[start], "fresh": False, "body": compact(part)})
+            rows.append(
+                {
+                    "run": numbers[run[start]],
+                    "key": key[start],
+                    "fresh": False,
+                    "body": compact(part),
+                }
+            )
     if rows:
         transaction.execute(run_segments.insert(), rows)
     return len(run)
@@ -312,7 +380,11 @@ def _count_on(transaction: Connection, tables: list[Table]) -> None:
     for table in tables:
         column: Any = table.autoincrement_column
         if column is not None:
-            counter = transaction.scalar(select(func.pg_get_serial_sequence(table.name, column.name)))
+            counter = transaction.scalar(
+                select(func.pg_get_serial_sequence(table.name, column.name))
+            )
             last = transaction.scalar(select(func.max(column)))
             if counter and last:
-                transaction.execute(text("SELECT setval(:counter, :last)"), {"counter": counter, "last": last})
+                transaction.execute(
+                    text("SELECT setval(:counter, :last)"), {"counter": counter, "last": last}
+                )

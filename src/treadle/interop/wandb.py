@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
 
-from treadle.exchange.report import Imported, Progress
-from treadle.exchange.taking import Taking, run_id
+from treadle.interop.import_session import ImportSession, run_id
+from treadle.interop.report import Imported, Progress
 from treadle.kernel.clock import from_micros
 from treadle.kernel.errors import Invalid
 from treadle.ports.blobs import Blobs
@@ -33,24 +33,26 @@ _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 Message = dict[int, list[Any]]
 
 
-def import_wandb(folder: Path, tracking: Tracking, blobs: Blobs, progress: Progress = lambda *_: None) -> Imported:
+def import_wandb(
+    folder: Path, tracking: Tracking, blobs: Blobs, progress: Progress = lambda *_: None
+) -> Imported:
     """Take over the offline runs below a folder. Raises Invalid when there are none."""
     files = sorted(file for file in folder.rglob("run-*.wandb") if not file.parent.is_symlink())
     if not files:
         raise Invalid(f"'{folder}' holds no offline runs: there is no file run-ID.wandb below it.")
-    taking = Taking(str(folder), tracking, blobs, progress)
+    session = ImportSession(str(folder), tracking, blobs, progress)
     projects: dict[str, dict[str, Path]] = {}
     for file in files:
         about = _about(file)
         if about is None:
-            taking.tally.left["files that are no runs of W&B, or end before they begin"] += 1
+            session.tally.left["files that are no runs of W&B, or end before they begin"] += 1
             continue
         project, run = about
         projects.setdefault(project, {})[run_id(project, run)] = file
     for project, runs in projects.items():
-        experiment = taking.experiment(project, tags={"wandb.project": project})
-        taking.runs(list(runs), partial(_read, taking, experiment, runs))
-    return taking.report()
+        experiment = session.experiment(project, tags={"wandb.project": project})
+        session.runs(list(runs), partial(_read, session, experiment, runs))
+    return session.report()
 
 
 def records(file: Path) -> Iterator[bytes]:
@@ -68,12 +70,19 @@ def records(file: Path) -> Iterator[bytes]:
                 at += _CHUNK.size + size
                 if len(body) < size or (kind == 0 and size == 0):
                     return  # killed while it wrote
-                if kind not in (_FULL, _FIRST, _MIDDLE, _LAST) or crc32(body, crc32(bytes([kind]))) != check:
-                    raise Invalid(f"'{file}' is damaged at byte {place - len(block) + at - size - _CHUNK.size}.")
+                if (
+                    kind not in (_FULL, _FIRST, _MIDDLE, _LAST)
+                    or crc32(body, crc32(bytes([kind]))) != check
+                ):
+                    raise Invalid(
+                        f"'{file}' is damaged at byte {place - len(block) + at - size - _CHUNK.size}."
+                    )
                 parts = bytearray() if kind in (_FULL, _FIRST) else parts
                 parts += body
                 if len(parts) > LARGEST_RECORD:
-                    raise Invalid(f"'{file}' holds a record of more than {LARGEST_RECORD >> 20} MiB.")
+                    raise Invalid(
+                        f"'{file}' holds a record of more than {LARGEST_RECORD >> 20} MiB."
+                    )
                 if kind in (_FULL, _LAST):
                     yield bytes(parts)
 
@@ -138,28 +147,32 @@ def _about(file: Path) -> tuple[str, str] | None:
     return None
 
 
-def _read(taking: Taking, experiment: Experiment, files: dict[str, Path], new: list[str]) -> Iterable[PastRun]:
+def _read(
+    session: ImportSession, experiment: Experiment, files: dict[str, Path], new: list[str]
+) -> Iterable[PastRun]:
     for id in new:
-        reading = _Reading(taking)
+        reading = _Reading(session)
         try:
             for data in records(files[id]):
                 reading.take(message(data))
         except Invalid:
-            taking.tally.left["ends of runs whose files are damaged (what came before is carried)"] += 1
+            session.tally.left[
+                "ends of runs whose files are damaged (what came before is carried)"
+            ] += 1
         folder = files[id].parent / "files"
         root = f"{experiment.id}/{id}/artifacts"
         if folder.is_dir():
-            taking.folder(root, str(folder))
+            session.folder(root, str(folder))
         if reading.console and not (folder / "output.log").exists():
-            taking.file(root, "output.log", "".join(reading.console).encode())
+            session.file(root, "output.log", "".join(reading.console).encode())
         yield reading.run(experiment, id)
 
 
 class _Reading:
     """What is known of one run so far."""
 
-    def __init__(self, taking: Taking) -> None:
-        self._taking = taking
+    def __init__(self, session: ImportSession) -> None:
+        self._taking = session
         self._about: Message = {}
         self._config: dict[str, Any] = {}
         self._summary: dict[str, Any] = {}
@@ -188,18 +201,27 @@ class _Reading:
             self._exit = int((message(data).get(1) or [0])[0])
 
     def run(self, experiment: Experiment, id: str) -> PastRun:
-        about, taking = self._about, self._taking
+        about, session = self._about, self._taking
         started = _time(about.get(17, [b""])[0])
-        tags = {"wandb.id": _word(about, 1), "wandb.group": _word(about, 6), "wandb.job_type": _word(about, 7)}
-        tags |= {"mlflow.note.content": _word(about, 9), "wandb.tags": ", ".join(map(_decoded, about.get(10, [])))}
+        tags = {
+            "wandb.id": _word(about, 1),
+            "wandb.group": _word(about, 6),
+            "wandb.job_type": _word(about, 7),
+        }
+        tags |= {
+            "mlflow.note.content": _word(about, 9),
+            "wandb.tags": ", ".join(map(_decoded, about.get(10, []))),
+        }
         tags |= {"wandb.host": _word(about, 13), "wandb.sweep": _word(about, 12)}
-        params = {key: _text(value) for key, value in _flat(self._config) if not key.startswith("_wandb")}
+        params = {
+            key: _text(value) for key, value in _flat(self._config) if not key.startswith("_wandb")
+        }
         for key, value in self._measured(dict(_flat(self._summary))).items():
             number = _number(value)
             if number is not None and key not in self._series and not key.startswith("_"):
                 self._series[key] = [_Point(0, self._last or started, number)]
-        series = {key: points for key, points in self._series.items() if taking.fits(key)}
-        taking.tally.counts["points"] += sum(map(len, series.values()))
+        series = {key: points for key, points in self._series.items() if session.fits(key)}
+        session.tally.counts["points"] += sum(map(len, series.values()))
         ended = self._last or started
         return PastRun(
             id=id,
@@ -209,10 +231,12 @@ class _Reading:
             status="killed" if self._exit is None else "failed" if self._exit else "finished",
             started_at=from_micros(started),
             ended_at=from_micros(max(ended, started)),
-            params=taking.texts(params),
-            tags=taking.texts({key: value for key, value in tags.items() if value}),
+            params=session.texts(params),
+            tags=session.texts({key: value for key, value in tags.items() if value}),
             points={
-                key: pack([p.step for p in points], [p.at for p in points], [p.value for p in points])
+                key: pack(
+                    [p.step for p in points], [p.at for p in points], [p.value for p in points]
+                )
                 for key, points in series.items()
             },
         )
@@ -236,8 +260,16 @@ class _Reading:
     def _measured(self, row: dict[str, Any]) -> dict[str, Any]:
         """What is a number in a row; media, which are described by several fields, and the rest are counted."""
         media = {key.removesuffix("._type") for key in row if key.endswith("._type")}
-        found = {key: value for key, value in row.items() if not any(key.startswith(f"{one}.") for one in media)}
-        words = [key for key, value in found.items() if _number(value) is None and not key.startswith("_")]
+        found = {
+            key: value
+            for key, value in row.items()
+            if not any(key.startswith(f"{one}.") for one in media)
+        }
+        words = [
+            key
+            for key, value in found.items()
+            if _number(value) is None and not key.startswith("_")
+        ]
         if media or words:
             told = "media, tables and text in histories (media's files are carried as artifacts)"
             self._taking.tally.left[told] += len(media) + len(words)
@@ -249,7 +281,9 @@ class _Reading:
             key, value = _item(message(data))
             number = _number(value)
             if number is not None:
-                self._series.setdefault(f"system/{key}", []).append(_Point(self._samples, at, number))
+                self._series.setdefault(f"system/{key}", []).append(
+                    _Point(self._samples, at, number)
+                )
         self._samples += 1
 
 
@@ -304,7 +338,9 @@ def _time(data: Any) -> int:
     """Microseconds of a protobuf Timestamp; 0 where it is none."""
     told = message(data) if isinstance(data, bytes) else {}
     seconds, nanos = ((told.get(number) or [0])[0] for number in (1, 2))
-    return _micros(seconds + nanos / 1e9) if isinstance(seconds, int) and isinstance(nanos, int) else 0
+    return (
+        _micros(seconds + nanos / 1e9) if isinstance(seconds, int) and isinstance(nanos, int) else 0
+    )
 
 
 def _micros(seconds: float | None) -> int:

@@ -16,7 +16,9 @@ with mlflow.start_run(run_name="first") as run:
     mlflow.log_metric("val/loss", float("nan"), step=1)
     mlflow.log_metric("val/loss", float("inf"), step=2)
     mlflow.log_text("hello", "notes/a.txt")
-    mlflow.log_input(mlflow.data.from_numpy(np.arange(6).reshape(3, 2), name="d"), context="training")
+    mlflow.log_input(
+        mlflow.data.from_numpy(np.arange(6).reshape(3, 2), name="d"), context="training"
+    )
     first = run.info.run_id
 with mlflow.start_run() as run:
     mlflow.log_metric("loss", 3)

@@ -1,4 +1,4 @@
-"""Runs a training's steps again in a home of their own: ``python -m treadle.platform.again RECIPE RESULT``.
+"""Runs a training's steps again in a home of their own: ``python -m treadle.platform.replay RECIPE RESULT``.
 
 Nothing of the home that the training came from is touched: code and data are in the recipe's folder, and there is no cache to be
 answered from.
@@ -57,7 +57,7 @@ def again(recipe: Recipe) -> Outcome:
             parameters=recipe.parameters,
         )
         worker = platform.worker("again")
-        worker.drain(timeout_seconds=recipe.timeout_seconds, turn=platform.pipelines.reconcile)
+        worker.drain(timeout_seconds=recipe.timeout_seconds, reconcile=platform.pipelines.reconcile)
         done = platform.pipelines.get(pipeline=pipeline.id)
         if done.state != "succeeded":
             raise Conflict(f"It did not succeed again: {done.error or done.state}")
@@ -71,7 +71,9 @@ def _metrics(platform: Embedded, recipe: Recipe, done: PipelineRun) -> dict[str,
     package, holdout = outcome_of(done)
     if package is None or holdout is None or recipe.label is None:
         return {}
-    return platform.evaluation.measure(package=package, holdout=holdout, label=recipe.label, metrics=recipe.metrics)
+    return platform.evaluation.measure(
+        package=package, holdout=holdout, label=recipe.label, metrics=recipe.metrics
+    )
 
 
 def main(arguments: list[str]) -> int:

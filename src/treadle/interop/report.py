@@ -24,7 +24,7 @@ class Imported(Entity):
     left_behind: dict[str, int]
 
 
-class Tally:
+class ImportCounts:
     """Counts while an import goes on."""
 
     def __init__(self, source: str) -> None:

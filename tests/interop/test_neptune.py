@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from treadle.exchange.neptune import import_neptune
+from treadle.interop.neptune import import_neptune
 from treadle.kernel.errors import Invalid
 from treadle.platform.start import embedded
 
@@ -34,7 +34,13 @@ SCHEMA = pa.schema(
 
 
 def row(path: str, kind: str, **values: Any) -> dict[str, Any]:
-    return {"project_id": "team/p", "run_id": "RUN-1", "attribute_path": path, "attribute_type": kind, **values}
+    return {
+        "project_id": "team/p",
+        "run_id": "RUN-1",
+        "attribute_path": path,
+        "attribute_type": kind,
+        **values,
+    }
 
 
 def export(folder: Path) -> Path:
@@ -53,12 +59,21 @@ def export(folder: Path) -> Path:
     ]
     steps = [Decimal("0"), Decimal("0.5"), Decimal("1.25")]
     points = [
-        row("loss", "float_series", step=step, timestamp=START + timedelta(seconds=n), float_value=1 / (n + 1))
+        row(
+            "loss",
+            "float_series",
+            step=step,
+            timestamp=START + timedelta(seconds=n),
+            float_value=1 / (n + 1),
+        )
         for n, step in enumerate(steps)
     ]
     (folder / "data" / "p").mkdir(parents=True)
     for number, part in enumerate((rows, points)):
-        pq.write_table(pa.Table.from_pylist(part, SCHEMA), folder / "data" / "p" / f"RUN-1_part_{number}.parquet")
+        pq.write_table(
+            pa.Table.from_pylist(part, SCHEMA),
+            folder / "data" / "p" / f"RUN-1_part_{number}.parquet",
+        )
     (folder / "data" / "files").mkdir()
     (folder / "data" / "files" / "plot.png").write_bytes(b"picture")
     (folder.parent / "secret").write_text("secret")
@@ -70,16 +85,29 @@ def test_runs_come_in_with_fractional_steps_text_and_files(tmp_path: Path) -> No
     with embedded(tmp_path / "home") as platform:
         came = import_neptune(data, platform.tracking, platform.blobs)
         again = import_neptune(data, platform.tracking, platform.blobs)
-        assert (came.runs, came.points, came.artifacts, again.runs, again.runs_here_already) == (1, 3, 2, 0, 1)
+        assert (came.runs, came.points, came.artifacts, again.runs, again.runs_here_already) == (
+            1,
+            3,
+            2,
+            0,
+            1,
+        )
         assert came.left_behind == {
             "files that the export names and does not hold": 1,
             "histogram_series: not carried": 1,
         }
         (run,) = platform.tracking.find()
         assert (run.name, run.user, run.status, run.started_at) == ("first", "ada", "failed", START)
-        assert run.params == {"params/lr": "0.1", "params/depth": "3"} and run.tags["sys/tags"] == "a, b"
+        assert (
+            run.params == {"params/lr": "0.1", "params/depth": "3"}
+            and run.tags["sys/tags"] == "a, b"
+        )
         points = platform.tracking.history(run=run.id, key="loss")
-        assert [(point.step, point.value) for point in points] == [(0, 1), (0.5, 0.5), (1.25, 1 / 3)]
+        assert [(point.step, point.value) for point in points] == [
+            (0, 1),
+            (0.5, 0.5),
+            (1.25, 1 / 3),
+        ]
         assert points[2].at == START + timedelta(seconds=2)
         files = {file.path: file.digest for file in platform.tracking.artifacts(run=run.id)}
         assert platform.blobs.get(files["plot"]) == b"picture"

@@ -51,7 +51,9 @@ def place(asked: Asked, state: Path, blobs: Callable[[], Blobs]) -> Path:
     if before is None or before.variants != [variant]:
         generation = before.generation + 1 if before else 1
         aside = file.with_suffix(f".{os.getpid()}")
-        aside.write_bytes(to_json(EndpointSpec(name=asked.name, generation=generation, variants=[variant])))
+        aside.write_bytes(
+            to_json(EndpointSpec(name=asked.name, generation=generation, variants=[variant]))
+        )
         aside.replace(file)
     return folder
 

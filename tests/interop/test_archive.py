@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from treadle.exchange.archive import MANIFEST, export_archive, import_archive
+from treadle.interop.archive import MANIFEST, export_archive, import_archive
 from treadle.kernel.errors import Conflict, Corrupt, Invalid, NotFound
 from treadle.platform.start import embedded
 from treadle.platform.wiring import Embedded
@@ -24,12 +24,17 @@ from treadle.tracking.segments import Points, pack_arrays
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
-KEY = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=12)
+KEY = st.text(
+    st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=12
+)
 STEP = st.integers(-(2**63), 2**63 - 1) | st.floats(-(2.0**62), 2.0**62)
 POINTS = st.lists(st.tuples(KEY, STEP, st.floats()), max_size=8)
 RUNS = st.lists(
     st.fixed_dictionaries(
-        {"params": st.dictionaries(KEY, TEXT, max_size=4), "tags": st.dictionaries(KEY, TEXT, max_size=4)}
+        {
+            "params": st.dictionaries(KEY, TEXT, max_size=4),
+            "tags": st.dictionaries(KEY, TEXT, max_size=4),
+        }
         | {
             "points": POINTS,
             "file": st.binary(max_size=40),
@@ -43,8 +48,12 @@ RUNS = st.lists(
 def filled(platform: Embedded, wanted: list[dict[str, Any]]) -> None:
     tracking = platform.tracking
     for number, one in enumerate(wanted):
-        run = tracking.start_run(experiment=f"e{number % 2}", params=one["params"], tags=one["tags"]).id
-        metrics = [Metric(key=key, step=step, value=value, at=START) for key, step, value in one["points"]]
+        run = tracking.start_run(
+            experiment=f"e{number % 2}", params=one["params"], tags=one["tags"]
+        ).id
+        metrics = [
+            Metric(key=key, step=step, value=value, at=START) for key, step, value in one["points"]
+        ]
         for at in range(0, len(metrics), 3):
             tracking.log(run=run, metrics=metrics[at : at + 3])
         digest = platform.blobs.put(one["file"])
@@ -62,7 +71,11 @@ def filled(platform: Embedded, wanted: list[dict[str, Any]]) -> None:
 
 
 def written(folder: Path) -> dict[str, bytes]:
-    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    return {
+        file.relative_to(folder).as_posix(): file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
 
 
 def rows_of(query: str) -> list[Any]:
@@ -80,7 +93,12 @@ def there_and_back(source: Embedded, target: Embedded, folder: Path) -> dict[str
     return two
 
 
-@settings(max_examples=12, deadline=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=12,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow],
+)
 @given(RUNS)
 def test_export_import_export_is_equal_to_the_byte(wanted: list[dict[str, Any]]) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -91,17 +109,34 @@ def test_export_import_export_is_equal_to_the_byte(wanted: list[dict[str, Any]])
             for run in source.tracking.find(limit=100):
                 assert target.tracking.get(run=run.id).params == run.params
                 for one in source.tracking.series(run=run.id):
-                    before, after = (p.tracking.points(run=run.id, key=one.key) for p in (source, target))
+                    before, after = (
+                        p.tracking.points(run=run.id, key=one.key) for p in (source, target)
+                    )
                     assert [math.isnan(v) or v for _, _, v in before.rows()] == [
                         math.isnan(v) or v for _, _, v in after.rows()
                     ]
-                    assert [step for step, _, _ in before.rows()] == [step for step, _, _ in after.rows()]
+                    assert [step for step, _, _ in before.rows()] == [
+                        step for step, _, _ in after.rows()
+                    ]
 
 
 def test_a_home_moves_from_one_database_to_another(tmp_path: Path, postgres_url: str) -> None:
-    with embedded(tmp_path / "a") as source, embedded(tmp_path / "b", database=postgres_url) as target:
+    with (
+        embedded(tmp_path / "a") as source,
+        embedded(tmp_path / "b", database=postgres_url) as target,
+    ):
         filled(
-            source, [{"params": {"a": "1"}, "tags": {}, "points": [("x", 1, 2.0)], "file": b"x", "end": "finished"}] * 3
+            source,
+            [
+                {
+                    "params": {"a": "1"},
+                    "tags": {},
+                    "points": [("x", 1, 2.0)],
+                    "file": b"x",
+                    "end": "finished",
+                }
+            ]
+            * 3,
         )
         there_and_back(source, target, tmp_path)
         later = target.tracking.start_run(experiment="e0")
@@ -122,12 +157,16 @@ def test_the_files_are_read_without_treadle(tmp_path: Path) -> None:
         platform.tracking.add_artifact(run=run, path="a.txt", digest=digest, bytes=5)
         found = export_archive(platform.database, platform.blobs, tmp_path / "out")
     assert (found.points, found.tables["runs"], found.blobs) == (3, 1, 1)
-    assert rows_of(f"SELECT run, step + fraction, value, timestamp FROM '{tmp_path}/out/points/*.parquet'") == [
+    assert rows_of(
+        f"SELECT run, step + fraction, value, timestamp FROM '{tmp_path}/out/points/*.parquet'"
+    ) == [
         (run, 0, 1.5, datetime(1970, 1, 1)),
         (run, 1.5, None, datetime(1970, 1, 1) + timedelta(seconds=1)),
         (run, 2, math.inf, datetime(1970, 1, 1) + timedelta(seconds=2)),
     ]
-    assert rows_of(f"SELECT started_at FROM '{tmp_path}/out/tables/runs.parquet'") == [(START.replace(tzinfo=None),)]
+    assert rows_of(f"SELECT started_at FROM '{tmp_path}/out/tables/runs.parquet'") == [
+        (START.replace(tzinfo=None),)
+    ]
     assert (tmp_path / "out" / "blobs" / digest[:2] / digest).read_bytes() == b"hello"
 
 
@@ -140,11 +179,13 @@ def test_rights_and_secrets_do_not_travel(tmp_path: Path) -> None:
 
 
 def test_many_points_go_into_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("treadle.exchange.archive.POINTS_IN_FILE", 1_000)
+    monkeypatch.setattr("treadle.interop.archive.POINTS_IN_FILE", 1_000)
     with embedded(tmp_path / "a") as source, embedded(tmp_path / "b") as target:
         run = source.tracking.start_run(experiment="e").id
         for key, count in (("a", 2_500), ("b", 10), ("c", 999)):
-            piece = pack_arrays(Points(np.arange(count), None, np.arange(count), np.random.rand(count)))
+            piece = pack_arrays(
+                Points(np.arange(count), None, np.arange(count), np.random.rand(count))
+            )
             source.tracking.write(batches=[Batch(run=run, points={key: piece})])
         files = there_and_back(source, target, tmp_path)
         assert sorted(name for name in files if name.startswith("points")) == [
@@ -152,12 +193,16 @@ def test_many_points_go_into_several_files(tmp_path: Path, monkeypatch: pytest.M
         ]
         for key in "abc":
             before, after = (p.tracking.points(run=run, key=key) for p in (source, target))
-            assert np.array_equal(before.value, after.value) and np.array_equal(before.whole, after.whole)
+            assert np.array_equal(before.value, after.value) and np.array_equal(
+                before.whole, after.whole
+            )
 
 
 def test_what_is_no_whole_archive_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     with embedded(tmp_path / "a") as source, embedded(tmp_path / "b") as target:
-        filled(source, [{"params": {}, "tags": {}, "points": [("x", 1, 2.0)], "file": b"x", "end": ""}])
+        filled(
+            source, [{"params": {}, "tags": {}, "points": [("x", 1, 2.0)], "file": b"x", "end": ""}]
+        )
         out = tmp_path / "out"
         export_archive(source.database, source.blobs, out)
         with pytest.raises(Conflict, match="not an empty folder"):
@@ -173,7 +218,11 @@ def test_what_is_no_whole_archive_is_refused_and_leaves_nothing(tmp_path: Path) 
             import_archive(out, target.database, target.blobs)
         blob.write_bytes(before)
         manifest = json.loads((out / MANIFEST).read_bytes())
-        for change, kind in (({"format": 9}, Invalid), ({"points": 7}, Corrupt), ({"blobs": 7}, Corrupt)):
+        for change, kind in (
+            ({"format": 9}, Invalid),
+            ({"points": 7}, Corrupt),
+            ({"blobs": 7}, Corrupt),
+        ):
             (out / MANIFEST).write_text(json.dumps(manifest | change))
             with pytest.raises(kind):
                 import_archive(out, target.database, target.blobs)
@@ -184,11 +233,16 @@ def test_what_is_no_whole_archive_is_refused_and_leaves_nothing(tmp_path: Path) 
 
 def test_the_commands_say_what_they_did(tmp_path: Path) -> None:
     with embedded(tmp_path / "home") as platform:
-        filled(platform, [{"params": {}, "tags": {}, "points": [("x", 1, 2.0)], "file": b"x", "end": ""}])
+        filled(
+            platform,
+            [{"params": {}, "tags": {}, "points": [("x", 1, 2.0)], "file": b"x", "end": ""}],
+        )
 
     def said(*arguments: str) -> str:
         command = [sys.executable, "-m", "treadle", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path).stdout
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path
+        ).stdout
 
     assert "1 points and 1 contents (1 bytes) to 'out'" in said("export", "out", "--home", "home")
     told = said("import", "treadle", "out", "--home", "other")

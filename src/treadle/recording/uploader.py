@@ -37,7 +37,7 @@ class Synced(Entity):
     refused: list[str]
 
 
-class Shipping:
+class Uploader:
     """Sends what one recorder wrote: its folder ``RUN.TOKEN``, and those of its other processes, ``RUN.TOKEN.PID-TOKEN``."""
 
     def __init__(self, root: Path, name: str) -> None:
@@ -46,7 +46,7 @@ class Shipping:
         self._held = hold(root / name / "sending", what=f"The spool '{name}'")
         self.points = 0
 
-    def turn(self, store: Store) -> bool:
+    def send_next(self, store: Store) -> bool:
         """Send the next parcel of each folder. Returns whether there was any. Raises what may be over later, such as Unavailable."""
         return sum(self._send(box, store) for box in self._found()) > 0
 
@@ -67,7 +67,9 @@ class Shipping:
         delivered = self.finished and not self.refused
         release(self._held)
         if delivered:
-            for box in self._found()[::-1]:  # children first: the run's own folder says that there is something left
+            for box in self._found()[
+                ::-1
+            ]:  # children first: the run's own folder says that there is something left
                 box.discard()
 
     def _found(self) -> list[Outbox]:
@@ -94,7 +96,9 @@ class Shipping:
         box.done(refused)
         return True
 
-    def _deliver(self, box: Outbox, parcel: Parcel, store: Store, attempt: Callable[..., None]) -> None:
+    def _deliver(
+        self, box: Outbox, parcel: Parcel, store: Store, attempt: Callable[..., None]
+    ) -> None:
         """Everything but the points may be repeated; they are numbered."""
         tracking, run, files = store.tracking, self.run, box.folder / "files"
         for begin in (line.begin for line in parcel.lines if line.begin):
@@ -109,11 +113,31 @@ class Shipping:
             attempt("Tags", tracking.log, run=run, tags=tags)
         for line in parcel.lines:
             if line.file:
-                attempt(f"File '{line.file.path}'", _put_file, store=store, run=run, files=files, file=line.file)
+                attempt(
+                    f"File '{line.file.path}'",
+                    _put_file,
+                    store=store,
+                    run=run,
+                    files=files,
+                    file=line.file,
+                )
             if line.tree:
-                attempt(f"Folder '{line.tree.path}'", _put_folder, store=store, run=run, files=files, tree=line.tree)
+                attempt(
+                    f"Folder '{line.tree.path}'",
+                    _put_folder,
+                    store=store,
+                    run=run,
+                    files=files,
+                    tree=line.tree,
+                )
             if line.data:
-                attempt(f"Dataset '{line.data.dataset.name}'", _use_data, store=store, run=run, used=line.data)
+                attempt(
+                    f"Dataset '{line.data.dataset.name}'",
+                    _use_data,
+                    store=store,
+                    run=run,
+                    used=line.data,
+                )
         for end in (line.end for line in parcel.lines if line.end):
             attempt("The end", tracking.change_run, run=run, **fields(end))
 
@@ -121,7 +145,9 @@ class Shipping:
 def spooled(root: Path) -> list[str]:
     """The recorders that left something in a spool, by the names of their folders."""
     folders = root.iterdir() if root.is_dir() else ()
-    return sorted({".".join(one.name.split(".")[:2]) for one in folders if (one / "facts.jsonl").exists()})
+    return sorted(
+        {".".join(one.name.split(".")[:2]) for one in folders if (one / "facts.jsonl").exists()}
+    )
 
 
 def is_sending(root: Path, name: str) -> bool:

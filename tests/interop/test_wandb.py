@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.scope.within import within
-from treadle.exchange.taking import run_id
-from treadle.exchange.wandb import BLOCK, HEAD, import_wandb, message, records
+from treadle.interop.import_session import run_id
+from treadle.interop.wandb import BLOCK, HEAD, import_wandb, message, records
 from treadle.kernel.errors import Invalid
 from treadle.platform.start import embedded
 from treadle.platform.wiring import Embedded
@@ -44,23 +44,46 @@ def home(tmp_path: Path) -> Iterator[Embedded]:
 def test_runs_come_in_with_all_that_can_be_carried(written: Path, home: Embedded) -> None:
     came = import_wandb(written, home.tracking, home.blobs)
     again = import_wandb(written, home.tracking, home.blobs)
-    assert (came.runs, came.experiments, again.runs, again.runs_here_already, again.points) == (2, 1, 0, 2, 0)
+    assert (came.runs, came.experiments, again.runs, again.runs_here_already, again.points) == (
+        2,
+        1,
+        0,
+        2,
+        0,
+    )
     run = home.tracking.get(run=FIRST)
     assert (run.name, run.status) == ("first", "finished")
     assert run.params == {"lr": "0.1", "opt.name": "adam", "opt.betas": "[0.9, 0.99]"}
-    assert (run.tags["mlflow.note.content"], run.tags["wandb.tags"], run.tags["wandb.group"]) == ("why", "a, b", "g")
+    assert (run.tags["mlflow.note.content"], run.tags["wandb.tags"], run.tags["wandb.group"]) == (
+        "why",
+        "a, b",
+        "g",
+    )
     loss = home.tracking.history(run=FIRST, key="loss")
-    assert [(point.step, point.value) for point in loss] == [(step, 1 / (step + 1)) for step in range(200)]
-    assert [point.value for point in home.tracking.history(run=FIRST, key="nested.x")] == list(range(200))
+    assert [(point.step, point.value) for point in loss] == [
+        (step, 1 / (step + 1)) for step in range(200)
+    ]
+    assert [point.value for point in home.tracking.history(run=FIRST, key="nested.x")] == list(
+        range(200)
+    )
     odd = home.tracking.history(run=FIRST, key="odd")
-    assert [point.step for point in odd] == [2, 3] and math.isnan(odd[0].value) and odd[1].value == math.inf
+    assert (
+        [point.step for point in odd] == [2, 3]
+        and math.isnan(odd[0].value)
+        and odd[1].value == math.inf
+    )
     assert run.metrics["best"] == 0.2 and not any(key.startswith("img") for key in run.metrics)
     files = {file.path: file.digest for file in home.tracking.artifacts(run=FIRST)}
-    assert home.blobs.get(files["f.txt"]) == b"file" and b"console line" in home.blobs.get(files["output.log"])
+    assert home.blobs.get(files["f.txt"]) == b"file" and b"console line" in home.blobs.get(
+        files["output.log"]
+    )
     assert any(path.startswith("media/images/img") for path in files)
     assert [count for reason, count in came.left_behind.items() if reason.startswith("media")] != []
     bad = home.tracking.get(run=run_id("p", "bad"))
-    assert (bad.status, [p.step for p in home.tracking.history(run=run_id("p", "bad"), key="loss")]) == ("failed", [7])
+    assert (
+        bad.status,
+        [p.step for p in home.tracking.history(run=run_id("p", "bad"), key="loss")],
+    ) == ("failed", [7])
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -81,7 +104,9 @@ def test_a_file_that_ends_anywhere_gives_what_came_before(
         assert home.tracking.get(run=FIRST).status == "killed" or cut > 0.9 * len(whole)
 
 
-def test_a_damaged_byte_ends_the_reading_and_is_told(written: Path, tmp_path: Path, home: Embedded) -> None:
+def test_a_damaged_byte_ends_the_reading_and_is_told(
+    written: Path, tmp_path: Path, home: Embedded
+) -> None:
     source = next(written.rglob("run-first.wandb"))
     shutil.copytree(source.parent, tmp_path / "damaged")
     content = bytearray(source.read_bytes())
@@ -105,14 +130,18 @@ def log_of(bodies: list[bytes]) -> bytes:
             part = body[at : at + left - 7]
             at += len(part)
             kind = (1 if at >= len(body) else 2) if first else (4 if at >= len(body) else 3)
-            out += (zlib.crc32(bytes([kind]) + part)).to_bytes(4, "little") + len(part).to_bytes(2, "little")
+            out += (zlib.crc32(bytes([kind]) + part)).to_bytes(4, "little") + len(part).to_bytes(
+                2, "little"
+            )
             out += bytes([kind]) + part
             first = False
     return bytes(out)
 
 
 @given(st.lists(st.integers(1, 100_000), max_size=6), st.binary(min_size=1, max_size=30))
-def test_records_of_any_size_are_read_as_they_were_written(sizes: list[int], pattern: bytes) -> None:
+def test_records_of_any_size_are_read_as_they_were_written(
+    sizes: list[int], pattern: bytes
+) -> None:
     import tempfile
 
     bodies = [(pattern * size)[:size] for size in sizes]
@@ -122,7 +151,10 @@ def test_records_of_any_size_are_read_as_they_were_written(sizes: list[int], pat
         assert list(records(file)) == bodies
 
 
-@given(st.binary(max_size=300) | st.binary(max_size=80).map(lambda tail: HEAD + tail), st.binary(max_size=200))
+@given(
+    st.binary(max_size=300) | st.binary(max_size=80).map(lambda tail: HEAD + tail),
+    st.binary(max_size=200),
+)
 def test_whatever_bytes_come_are_read_or_refused(content: bytes, body: bytes) -> None:
     import tempfile
 
@@ -143,5 +175,11 @@ def test_a_folder_without_runs_is_refused(tmp_path: Path, home: Embedded) -> Non
 
 
 def test_runs_of_two_projects_are_never_taken_for_one() -> None:
-    ids = [run_id("a-b", "c"), run_id("a", "b-c"), run_id("a/b", "c"), run_id("a", "b/c"), run_id("a", "c" * 90)]
+    ids = [
+        run_id("a-b", "c"),
+        run_id("a", "b-c"),
+        run_id("a/b", "c"),
+        run_id("a", "b/c"),
+        run_id("a", "c" * 90),
+    ]
     assert len(set(ids)) == 5 and all(len(id) <= 64 for id in ids)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from treadle.exchange.report import Imported, Progress, Tally
+from treadle.interop.report import ImportCounts, Imported, Progress
 from treadle.ports.blobs import Blobs, digest_of
 from treadle.tracking.model import LONGEST_KEY, LONGEST_VALUE, Experiment, PastRun
 from treadle.tracking.service import Tracking
@@ -12,18 +12,22 @@ from treadle.tracking.service import Tracking
 RUNS_AT_ONCE = 200
 
 
-class Taking:
+class ImportSession:
     """One import into a home. It may be repeated: what is here already is left alone."""
 
     def __init__(self, source: str, tracking: Tracking, blobs: Blobs, progress: Progress) -> None:
         self.tracking, self.blobs, self.progress = tracking, blobs, progress
-        self.tally = Tally(source)
+        self.tally = ImportCounts(source)
 
-    def experiment(self, name: str, *, tags: Mapping[str, str], place: str = "", deleted: bool = False) -> Experiment:
+    def experiment(
+        self, name: str, *, tags: Mapping[str, str], place: str = "", deleted: bool = False
+    ) -> Experiment:
         """Ours of that name, made if need be. ``place`` is kept where it is a store that is still there to be asked."""
         if name == "Default":
             self.tracking.ensure_default()
-        for one in self.tracking.experiments(filter=f"name = '{name.replace(chr(39), chr(39) * 2)}'", view="all"):
+        for one in self.tracking.experiments(
+            filter=f"name = '{name.replace(chr(39), chr(39) * 2)}'", view="all"
+        ):
             if (one.deleted_at is not None) == deleted:
                 return one
         elsewhere = place if "://" in place and not place.startswith("file:") else ""
@@ -39,7 +43,9 @@ class Taking:
             some = ids[at : at + RUNS_AT_ONCE]
             new = sorted(set(some) - self.tracking.known(some))
             past = list(read(new))
-            self.tally.counts["runs"] += self.tracking.add_history(source=self.tally.source, runs=past)
+            self.tally.counts["runs"] += self.tracking.add_history(
+                source=self.tally.source, runs=past
+            )
             self.tally.counts["runs_here_already"] += len(some) - len(new)
             self.progress("runs", min(at + RUNS_AT_ONCE, len(ids)), len(ids))
 
@@ -56,7 +62,9 @@ class Taking:
             return
         folder = local_folder(uri)
         if folder is None:
-            self.tally.left["folders of artifacts that are in a store elsewhere (they stay there)"] += 1
+            self.tally.left[
+                "folders of artifacts that are in a store elsewhere (they stay there)"
+            ] += 1
             return
         here = {file.path for file in self.tracking.artifacts_at(root)}
         for path in sorted(folder.rglob("*")) if folder.is_dir() else ():

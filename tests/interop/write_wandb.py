@@ -12,7 +12,14 @@ folder = sys.argv[1]
 config = {"lr": 0.1, "opt": {"name": "adam", "betas": [0.9, 0.99]}}
 about = {"project": "p", "mode": "offline", "dir": folder}
 run = wandb.init(
-    name="first", config=config, tags=["a", "b"], notes="why", group="g", job_type="train", id="first", **about
+    name="first",
+    config=config,
+    tags=["a", "b"],
+    notes="why",
+    group="g",
+    job_type="train",
+    id="first",
+    **about,
 )
 for step in range(200):
     row = {"loss": 1 / (step + 1), "nested": {"x": step}}

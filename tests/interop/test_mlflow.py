@@ -8,9 +8,9 @@ import pytest
 
 from tests.http.mlflow_clients import test_walk
 from tests.platform.test_up import up
-from treadle.exchange.mlflow import import_mlflow
-from treadle.exchange.mlruns import import_mlruns
-from treadle.exchange.taking import Taking
+from treadle.interop.import_session import ImportSession
+from treadle.interop.mlflow import import_mlflow
+from treadle.interop.mlruns import import_mlruns
 from treadle.kernel.errors import Invalid, Unavailable
 from treadle.platform.start import embedded
 from treadle.platform.wiring import Embedded
@@ -35,7 +35,9 @@ def services(platform: Embedded) -> tuple[Tracking, LoggedModels, Registry, Blob
 
 
 @pytest.mark.parametrize(("client", "searches"), [("mlflow2", 234), ("mlflow3", 270)])
-def test_what_came_in_is_found_as_mlflow_finds_it(client: str, searches: int, tmp_path: Path) -> None:
+def test_what_came_in_is_found_as_mlflow_finds_it(
+    client: str, searches: int, tmp_path: Path
+) -> None:
     database = tmp_path / "mlflow.db"
     ran(client, "write_history.py", database, RUNS)
     with embedded(tmp_path / "home") as platform:
@@ -45,17 +47,26 @@ def test_what_came_in_is_found_as_mlflow_finds_it(client: str, searches: int, tm
         newer = client == "mlflow3"  # it has a logged model too, with a metric and a file
         assert came.points == RUNS * 3 + RUNS // 2 + RUNS // 5 + newer
         assert came.artifacts == RUNS // 50 + newer
-        assert (again.runs, again.runs_here_already, again.points, again.artifacts) == (0, RUNS, 0, 0)
+        assert (again.runs, again.runs_here_already, again.points, again.artifacts) == (
+            0,
+            RUNS,
+            0,
+            0,
+        )
         assert platform.registry.model(name="m1").aliases == {"prod": 3}
         if client == "mlflow3":
             assert (came.logged_models, again.logged_models) == (1, 0)
-            (model,) = platform.logged_models.search(experiments=[platform.tracking.experiment(name="exp0").id])
+            (model,) = platform.logged_models.search(
+                experiments=[platform.tracking.experiment(name="exp0").id]
+            )
             assert (model.name, model.type, model.params) == ("tree", "classifier", {"depth": "3"})
             assert (model.status, [(m.key, m.value, m.step) for m in model.metrics]) == (
                 "LOGGED_MODEL_READY",
                 [("auc", 0.75, 1)],
             )
-            assert [file.path for file in platform.tracking.artifacts_at(model.artifact_root)] == ["MLmodel"]
+            assert [file.path for file in platform.tracking.artifacts_at(model.artifact_root)] == [
+                "MLmodel"
+            ]
     with up(tmp_path / "home") as url:
         told = ran(client, "compare_searches.py", database, url)
     assert told.strip() == f"compared {searches} searches"
@@ -88,7 +99,9 @@ def test_an_import_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None
         ("sqlite:///{here}/text.db", Unavailable, "cannot be read"),
     ],
 )
-def test_what_is_no_mlflow_database_is_refused(tmp_path: Path, url: str, kind: type[Exception], message: str) -> None:
+def test_what_is_no_mlflow_database_is_refused(
+    tmp_path: Path, url: str, kind: type[Exception], message: str
+) -> None:
     (tmp_path / "other.db").touch()
     (tmp_path / "text.db").write_text("this is a text and no database" * 100)
     with embedded(tmp_path / "home") as platform, pytest.raises(kind, match=message):
@@ -96,15 +109,29 @@ def test_what_is_no_mlflow_database_is_refused(tmp_path: Path, url: str, kind: t
 
 
 def test_a_file_store_comes_in_whole_also_from_where_it_was_moved_to(tmp_path: Path) -> None:
-    first, deleted = ran("mlflow2", "../../exchange/write_mlruns.py", tmp_path / "mlruns").split()
+    first, deleted = ran("mlflow2", "../../interop/write_mlruns.py", tmp_path / "mlruns").split()
     (tmp_path / "mlruns").rename(tmp_path / "moved")
     with embedded(tmp_path / "home") as platform:
-        came = import_mlruns(tmp_path / "moved", platform.tracking, platform.registry, platform.blobs)
-        again = import_mlruns(tmp_path / "moved", platform.tracking, platform.registry, platform.blobs)
-        assert (came.experiments, came.runs, came.points, came.artifacts, came.versions) == (2, 2, 8, 1, 2)
+        came = import_mlruns(
+            tmp_path / "moved", platform.tracking, platform.registry, platform.blobs
+        )
+        again = import_mlruns(
+            tmp_path / "moved", platform.tracking, platform.registry, platform.blobs
+        )
+        assert (came.experiments, came.runs, came.points, came.artifacts, came.versions) == (
+            2,
+            2,
+            8,
+            1,
+            2,
+        )
         assert (again.runs, again.runs_here_already, again.points, again.versions) == (0, 2, 0, 0)
         run = platform.tracking.get(run=first)
-        assert (run.name, run.status, run.params) == ("first", "finished", {"lr": "0.1", "opt": "adam"})
+        assert (run.name, run.status, run.params) == (
+            "first",
+            "finished",
+            {"lr": "0.1", "opt": "adam"},
+        )
         assert run.tags["team"] == "x: 'y'\nz"
         assert [point.value for point in platform.tracking.history(run=first, key="loss")] == [
             1,
@@ -125,24 +152,31 @@ def test_a_file_store_comes_in_whole_also_from_where_it_was_moved_to(tmp_path: P
         assert platform.registry.get(model="m1", number=1).stage == "Staging"
 
 
-def test_what_never_had_a_place_for_files_brings_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_never_had_a_place_for_files_brings_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here = tmp_path / "here"
     run = here / "mlruns" / "7" / "b0b"
     run.mkdir(parents=True)
     (here / "private.txt").write_text("of no run")
-    (run.parent / "meta.yaml").write_text("name: bare\nexperiment_id: '7'\nlifecycle_stage: active\n")
+    (run.parent / "meta.yaml").write_text(
+        "name: bare\nexperiment_id: '7'\nlifecycle_stage: active\n"
+    )
     (run / "meta.yaml").write_text("run_id: b0b\nstart_time: 1700000000000\nstatus: 3\n")
     monkeypatch.chdir(here)
     with embedded(tmp_path / "home") as platform:
         came = import_mlruns(here / "mlruns", platform.tracking, platform.registry, platform.blobs)
         assert (came.runs, came.artifacts) == (1, 0)
-        taking = Taking("mlflow", platform.tracking, platform.blobs, lambda *_: None)
-        taking.folder("logged/m", "")
+        session = ImportSession("mlflow", platform.tracking, platform.blobs, lambda *_: None)
+        session.folder("logged/m", "")
         assert platform.tracking.artifacts_at("logged/m") == []
-        taking.folder("logged/m", ".")
+        session.folder("logged/m", ".")
         assert "private.txt" in {file.path for file in platform.tracking.artifacts_at("logged/m")}
 
 
 def test_a_folder_that_is_no_file_store_is_refused(tmp_path: Path) -> None:
-    with embedded(tmp_path / "home") as platform, pytest.raises(Invalid, match="is no MLflow file store"):
+    with (
+        embedded(tmp_path / "home") as platform,
+        pytest.raises(Invalid, match="is no MLflow file store"),
+    ):
         import_mlruns(tmp_path, platform.tracking, platform.registry, platform.blobs)

@@ -60,7 +60,9 @@ def read(source: str, *, trusted: bool = False, files: Path | None = None) -> Fo
             return Found(graph=_saved_model(path))
         if (path / SIGNATURE).is_file():
             raise Invalid(f"'{path}' is a model folder already: treadle serve {path}")
-        raise Invalid(f"'{path}' is no model: there is neither 'MLmodel' nor 'saved_model.pb' in it.")
+        raise Invalid(
+            f"'{path}' is no model: there is neither 'MLmodel' nor 'saved_model.pb' in it."
+        )
     return _file(path, trusted)
 
 
@@ -78,7 +80,9 @@ def _file(path: Path, trusted: bool) -> Found:
     if suffix == ".onnx":
         return Found(graph=path.read_bytes())
     if suffix in _PICKLES:
-        _check_trust(trusted, f"'{path.name}' is a pickle, which runs what it holds when it is read")
+        _check_trust(
+            trusted, f"'{path.name}' is a pickle, which runs what it holds when it is read"
+        )
         return Found(estimator=_unpickled(path))
     if suffix not in readers:
         known = ", ".join([".onnx", *readers, *_PICKLES])
@@ -88,7 +92,9 @@ def _file(path: Path, trusted: bool) -> Found:
     try:
         return Found(estimator=readers[suffix](path))
     except ModuleNotFoundError as error:
-        raise Invalid(f"Reading '{path.name}' needs {error.name}: pip install {error.name}") from error
+        raise Invalid(
+            f"Reading '{path.name}' needs {error.name}: pip install {error.name}"
+        ) from error
     except Invalid:
         raise
     except Exception as error:
@@ -124,7 +130,8 @@ def _mlflow(folder: Path, trusted: bool) -> Found:
             path = path / "model.pth" if path.is_dir() else path
             if flavour == "pytorch":
                 _check_trust(
-                    trusted, f"'{path.name}' of this MLflow model is a pickle, which runs what it holds when it is read"
+                    trusted,
+                    f"'{path.name}' of this MLflow model is a pickle, which runs what it holds when it is read",
                 )
                 return Found(estimator=_torch_pickle(path), example=example, signature=signature)
             return _file(path, trusted)._replace(example=example, signature=signature)
@@ -137,7 +144,11 @@ def _mlflow(folder: Path, trusted: bool) -> Found:
     _check_trust(trusted, "this MLflow model is loaded by MLflow, which runs its code")
     code = "import mlflow.pyfunc\n\n\nclass Model:\n    def load(self, folder):\n        self.model = mlflow.pyfunc.load_model(str(folder))\n\n"
     return Found(
-        code=(code + "    def predict(self, frame):\n        return self.model.predict(frame)\n", "Model", folder),
+        code=(
+            code + "    def predict(self, frame):\n        return self.model.predict(frame)\n",
+            "Model",
+            folder,
+        ),
         example=example,
         signature=signature,
     )
@@ -147,9 +158,14 @@ def _mlflow_signature(about: dict[str, Any]) -> Signature | None:
     """The columns that an MLflow signature names; None where it names tensors or nothing."""
     written = (about.get("signature") or {}).get("inputs")
     columns = json.loads(written) if written else []
-    if not columns or any(column.get("type") not in _KINDS or "name" not in column for column in columns):
+    if not columns or any(
+        column.get("type") not in _KINDS or "name" not in column for column in columns
+    ):
         return None
-    fields: list[Any] = [Field(name=column["name"], kind=_KINDS[column["type"]]) for column in columns]  # type: ignore[arg-type]
+    fields: list[Any] = [
+        Field(name=column["name"], kind=_KINDS[column["type"]])  # type: ignore[arg-type]
+        for column in columns
+    ]
     return Signature(inputs=fields, output="value")
 
 
@@ -187,7 +203,9 @@ def _saved_model(folder: Path) -> bytes:
                 "Reading a TensorFlow SavedModel needs tensorflow and tf2onnx: pip install tensorflow-cpu tf2onnx"
             )
         if done.returncode or not to.exists():
-            said = [line for line in done.stderr.splitlines() if "Error" in line][-1:] or ["it said nothing"]
+            said = [line for line in done.stderr.splitlines() if "Error" in line][-1:] or [
+                "it said nothing"
+            ]
             raise Invalid(f"tf2onnx could not convert '{folder}': {said[0][:300]}")
         return to.read_bytes()
 
@@ -223,7 +241,11 @@ def _xgboost(path: Path) -> Any:
 
     booster = xgboost.Booster(model_file=str(path))
     objective = str(json.loads(booster.save_config())["learner"]["objective"]["name"])
-    made = xgboost.XGBClassifier() if objective.startswith(("binary:", "multi:")) else xgboost.XGBRegressor()
+    made = (
+        xgboost.XGBClassifier()
+        if objective.startswith(("binary:", "multi:"))
+        else xgboost.XGBRegressor()
+    )
     made.load_model(path)
     return made
 
@@ -234,7 +256,11 @@ def _lightgbm(path: Path) -> Any:
 
     booster = lightgbm.Booster(model_file=path)
     objective = str(booster.dump_model().get("objective", ""))
-    kind = lightgbm.LGBMClassifier if objective.startswith(("binary", "multiclass")) else lightgbm.LGBMRegressor
+    kind = (
+        lightgbm.LGBMClassifier
+        if objective.startswith(("binary", "multiclass"))
+        else lightgbm.LGBMRegressor
+    )
     made = kind()
     made._Booster, made._n_features = booster, booster.num_feature()
     made.fitted_ = True
@@ -253,9 +279,13 @@ def _unpickled(path: Path) -> Any:
     try:
         return importlib.import_module("joblib").load(path)
     except ModuleNotFoundError as error:
-        raise Invalid(f"'{path.name}' holds objects of '{error.name}', which is not installed here.") from error
+        raise Invalid(
+            f"'{path.name}' holds objects of '{error.name}', which is not installed here."
+        ) from error
     except Exception as error:
-        raise Invalid(f"'{path.name}' could not be read: {type(error).__name__}: {error}") from error
+        raise Invalid(
+            f"'{path.name}' could not be read: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _check_trust(trusted: bool, why: str) -> None:

@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from treadle.exchange.mlflow import STAGES, moment
-from treadle.exchange.report import Imported, Progress
-from treadle.exchange.taking import Taking, local_folder
+from treadle.interop.import_session import ImportSession, local_folder
+from treadle.interop.mlflow import STAGES, moment
+from treadle.interop.report import Imported, Progress
 from treadle.kernel.errors import Invalid, missing_extra
 from treadle.ports.blobs import Blobs
 from treadle.registry.model import PastVersion
@@ -27,54 +27,68 @@ _STATUS: dict[int, Status] = {1: "running", 2: "scheduled", 3: "finished", 4: "f
 
 
 def import_mlruns(
-    folder: Path, tracking: Tracking, registry: Registry, blobs: Blobs, progress: Progress = lambda *_: None
+    folder: Path,
+    tracking: Tracking,
+    registry: Registry,
+    blobs: Blobs,
+    progress: Progress = lambda *_: None,
 ) -> Imported:
     """Take over what a file store holds. Raises Invalid when the folder is none."""
     metas = [
-        file for file in [*folder.glob(f"*/{META}"), *folder.glob(f".trash/*/{META}")] if file.parent.name != "models"
+        file
+        for file in [*folder.glob(f"*/{META}"), *folder.glob(f".trash/*/{META}")]
+        if file.parent.name != "models"
     ]
     if not metas:
         raise Invalid(f"'{folder}' is no MLflow file store: no folder in it has a {META}.")
-    taking = Taking(str(folder), tracking, blobs, progress)
+    session = ImportSession(str(folder), tracking, blobs, progress)
     for file in sorted(metas):
-        _experiment(taking, file.parent)
+        _experiment(session, file.parent)
     for file in sorted(folder.glob(f"models/*/{META}")):
-        _model(taking, registry, file.parent)
-    return taking.report()
+        _model(session, registry, file.parent)
+    return session.report()
 
 
-def _experiment(taking: Taking, folder: Path) -> None:
+def _experiment(session: ImportSession, folder: Path) -> None:
     meta = _yaml(folder / META)
     if meta is None or "name" not in meta:
-        taking.tally.left[f"experiments whose {META} cannot be read"] += 1
+        session.tally.left[f"experiments whose {META} cannot be read"] += 1
         return
-    experiment = taking.experiment(
+    experiment = session.experiment(
         str(meta["name"]),
-        tags=taking.texts(_texts(folder / "tags")),
+        tags=session.texts(_texts(folder / "tags")),
         place=str(meta.get("artifact_location") or ""),
         deleted=meta.get("lifecycle_stage") == "deleted",
     )
     runs = {
-        file.parent.name: file.parent for file in sorted(folder.glob(f"*/{META}")) if file.parent.name != "datasets"
+        file.parent.name: file.parent
+        for file in sorted(folder.glob(f"*/{META}"))
+        if file.parent.name != "datasets"
     }
-    taking.runs(list(runs), partial(_runs, taking, experiment, runs))
+    session.runs(list(runs), partial(_runs, session, experiment, runs))
 
 
-def _runs(taking: Taking, experiment: Experiment, folders: dict[str, Path], new: list[str]) -> Iterable[PastRun]:
+def _runs(
+    session: ImportSession, experiment: Experiment, folders: dict[str, Path], new: list[str]
+) -> Iterable[PastRun]:
     for run in new:
         meta = _yaml(folders[run] / META)
         if meta is None or "start_time" not in meta:
-            taking.tally.left[f"runs whose {META} cannot be read"] += 1
+            session.tally.left[f"runs whose {META} cannot be read"] += 1
             continue
-        yield _run(taking, experiment, folders[run], meta)
+        yield _run(session, experiment, folders[run], meta)
 
 
-def _run(taking: Taking, experiment: Experiment, folder: Path, meta: dict[str, Any]) -> PastRun:
-    tags = taking.texts(_texts(folder / "tags"))
+def _run(
+    session: ImportSession, experiment: Experiment, folder: Path, meta: dict[str, Any]
+) -> PastRun:
+    tags = session.texts(_texts(folder / "tags"))
     uri = str(meta.get("artifact_uri") or "")
     place = local_folder(uri)
     moved = not uri or (place is not None and not place.is_dir())  # copied here from elsewhere
-    taking.folder(f"{experiment.id}/{folder.name}/artifacts", str(folder / "artifacts") if moved else uri)
+    session.folder(
+        f"{experiment.id}/{folder.name}/artifacts", str(folder / "artifacts") if moved else uri
+    )
     deleted = meta.get("lifecycle_stage") == "deleted"
     return PastRun(
         id=folder.name,
@@ -85,18 +99,18 @@ def _run(taking: Taking, experiment: Experiment, folder: Path, meta: dict[str, A
         started_at=moment(meta["start_time"]) or _EPOCH,
         ended_at=moment(meta.get("end_time")),
         deleted_at=(moment(meta.get("deleted_time")) or _EPOCH) if deleted else None,
-        params=taking.texts(_texts(folder / "params")),
+        params=session.texts(_texts(folder / "params")),
         tags=tags,
-        points=_points(taking, folder / "metrics"),
+        points=_points(session, folder / "metrics"),
         datasets=_datasets(folder),
     )
 
 
-def _points(taking: Taking, folder: Path) -> dict[str, bytes]:
+def _points(session: ImportSession, folder: Path) -> dict[str, bytes]:
     """Every point, in the order of steps and times. A line is a time in milliseconds, a value and, since 1.0, a step."""
     found: dict[str, bytes] = {}
     for key, text in _texts(folder).items():
-        if not taking.fits(key):
+        if not session.fits(key):
             continue
         rows: list[tuple[int, int, float]] = []
         for line in text.splitlines():
@@ -104,11 +118,13 @@ def _points(taking: Taking, folder: Path) -> dict[str, bytes]:
                 at, value, *step = line.split()
                 rows.append((int(step[0]) if step else 0, int(at) * 1000, float(value)))
             except ValueError:
-                taking.tally.left["lines of metrics that cannot be read"] += 1
+                session.tally.left["lines of metrics that cannot be read"] += 1
         if rows:
             rows.sort(key=lambda row: row[:2])
-            found[key] = pack([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
-            taking.tally.counts["points"] += len(rows)
+            found[key] = pack(
+                [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
+            )
+            session.tally.counts["points"] += len(rows)
     return found
 
 
@@ -122,32 +138,36 @@ def _datasets(run: Path) -> list[Dataset]:
         tags = {str(key): str(value) for key, value in (used.get("tags") or {}).items()}
         context = tags.pop("mlflow.data.context", "")
         facts: dict[str, Any] = {field: told.get(field) for field in ("schema", "profile")}
-        words = {field: str(told.get(field) or "") for field in ("name", "digest", "source_type", "source")}
+        words = {
+            field: str(told.get(field) or "")
+            for field in ("name", "digest", "source_type", "source")
+        }
         found.append(Dataset(context=context, tags=tags, **words, **facts))
     return found
 
 
-def _model(taking: Taking, registry: Registry, folder: Path) -> None:
+def _model(session: ImportSession, registry: Registry, folder: Path) -> None:
     meta = _yaml(folder / META) or {}
     name = str(meta.get("name") or folder.name)
     versions = []
     for file in sorted(folder.glob(f"version-*/{META}")):
         told = _yaml(file)
         if told is not None and told.get("current_stage") != "Deleted_Internal":
-            versions.append(_version(told, taking.texts(_texts(file.parent / "tags"))))
+            versions.append(_version(told, session.texts(_texts(file.parent / "tags"))))
     came = registry.add_history(
         name=name,
         description=str(meta.get("description") or ""),
-        tags=taking.texts(_texts(folder / "tags")),
+        tags=session.texts(_texts(folder / "tags")),
         pointing={
             alias: int(number)
             for alias, number in _texts(folder / "aliases").items()
-            if number.strip().isdecimal() and int(number) in {version.number for version in versions}
+            if number.strip().isdecimal()
+            and int(number) in {version.number for version in versions}
         },
         versions=sorted(versions, key=lambda version: version.number),
     )
-    taking.tally.counts["models"] += 1
-    taking.tally.counts["versions"] += came
+    session.tally.counts["models"] += 1
+    session.tally.counts["versions"] += came
 
 
 def _version(told: dict[str, Any], tags: dict[str, str]) -> PastVersion:
@@ -168,7 +188,10 @@ def _version(told: dict[str, Any], tags: dict[str, str]) -> PastVersion:
 def _texts(folder: Path) -> dict[str, str]:
     """Files below a folder by relative path, which is how names with slashes are kept."""
     files = sorted(file for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else []
-    return {file.relative_to(folder).as_posix(): file.read_text(encoding="utf-8", errors="replace") for file in files}
+    return {
+        file.relative_to(folder).as_posix(): file.read_text(encoding="utf-8", errors="replace")
+        for file in files
+    }
 
 
 def _yaml(file: Path) -> dict[str, Any] | None:
@@ -178,7 +201,9 @@ def _yaml(file: Path) -> dict[str, Any] | None:
     except ImportError as error:
         raise missing_extra("import", "Reading an MLflow file store") from error
     try:
-        found = yaml.load(file.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        found = yaml.load(
+            file.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        )
     except (OSError, ValueError, yaml.YAMLError):
         return None
     return found if isinstance(found, dict) else None
