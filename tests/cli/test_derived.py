@@ -1,6 +1,5 @@
 """Every operation is a command, and nothing heavy is loaded before it is needed."""
 
-import inspect
 import subprocess
 import sys
 from typing import Any
@@ -8,10 +7,12 @@ from typing import Any
 import pytest
 import typer
 
-from treadle.cli import derived
 from treadle.cli.main import app
 from treadle.kernel.operation import operations
-from treadle.platform.wiring import STAGES
+from treadle.kernel.stage import kinds_of, services_of
+from treadle.platform.stages import stages
+
+STAGES = kinds_of(stages())
 
 HEAVY = (
     "sqlalchemy",
@@ -28,7 +29,7 @@ HEAVY = (
 
 def group(stage: str) -> Any:
     root: Any = typer.main.get_command(app)
-    return root.commands[stage]
+    return root.commands[stage.replace("_", "-")]
 
 
 def names(stage: str) -> list[str]:
@@ -36,9 +37,9 @@ def names(stage: str) -> list[str]:
 
 
 def test_the_stages_of_the_command_line_are_the_stages_in_their_words() -> None:
-    said = {stage: (inspect.getdoc(kind) or "").splitlines()[0] for stage, kind in STAGES.items()}
-    assert said == derived.STAGES
-    assert list(derived.STAGES) == list(STAGES)
+    root: Any = typer.main.get_command(app)
+    for name, service in services_of(stages()).items():
+        assert root.commands[name.replace("_", "-")].help == service.about
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -48,9 +49,7 @@ def test_every_operation_is_a_command_with_all_its_arguments(stage: str) -> None
         command = group(stage).get_command(None, name.replace("_", "-"))
         assert command is not None
         options = {option for parameter in command.params for option in parameter.opts}
-        wanted = {
-            f"--{field.replace('_', '-')}" for field in operation.parameters.__struct_fields__
-        }
+        wanted = {f"--{field.replace('_', '-')}" for field in operation.parameters}
         assert wanted | {"--home", "--url", "--token", "--json"} <= options
         assert (command.help or "").split() == operation.doc.split()
 
@@ -58,7 +57,7 @@ def test_every_operation_is_a_command_with_all_its_arguments(stage: str) -> None
 @pytest.mark.parametrize("stage", STAGES)
 def test_no_argument_of_an_operation_hides_one_of_the_command_lines_own(stage: str) -> None:
     for operation in operations(STAGES[stage]).values():
-        assert not {"home", "url", "token", "json"} & set(operation.parameters.__struct_fields__)
+        assert not {"home", "url", "token", "json"} & set(operation.parameters)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -89,4 +88,4 @@ def test_help_shows_the_verbs_and_every_stage() -> None:
     )
     assert ended.returncode == 0
     for word in ("init", "run", "status", "approve", "deploy", "why", *STAGES):
-        assert f" {word} " in ended.stdout
+        assert f" {word.replace('_', '-')} " in ended.stdout

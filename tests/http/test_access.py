@@ -5,7 +5,11 @@ import pytest
 
 from tests.http.conftest import refusal
 from treadle.kernel.operation import ROLES, Role, operations
-from treadle.platform.wiring import STAGES, Embedded
+from treadle.kernel.stage import kinds_of
+from treadle.platform.stages import stages
+from treadle.platform.wiring import Embedded
+
+STAGES = kinds_of(stages())
 
 FIND = "/api/v1/jobs/find"
 ABSENT = "0" * 64

@@ -10,7 +10,11 @@ from starlette.routing import Route
 from treadle.http.app import application
 from treadle.http.openapi import document
 from treadle.kernel.operation import Operation, operations
-from treadle.platform.wiring import STAGES, Embedded
+from treadle.kernel.stage import kinds_of
+from treadle.platform.stages import stages
+from treadle.platform.wiring import Embedded
+
+STAGES = kinds_of(stages())
 
 OPERATIONS = [
     (stage, operation) for stage, kind in STAGES.items() for operation in operations(kind).values()
@@ -60,7 +64,7 @@ def test_an_entry_tells_all_about_its_operation(
     entry = path[operation.method.lower()]
     assert entry["summary"].endswith((".", "?"))
     assert f"Needs the role {operation.role}." in entry["description"]
-    names = set(operation.parameters.__struct_fields__)
+    names = set(operation.parameters)
     if operation.kind == "query":
         assert {parameter["name"] for parameter in entry["parameters"]} == names
         assert "requestBody" not in entry

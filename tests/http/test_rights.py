@@ -7,7 +7,11 @@ import httpx
 import pytest
 
 from treadle.kernel.operation import operations
-from treadle.platform.wiring import STAGES, Embedded
+from treadle.kernel.stage import kinds_of
+from treadle.platform.stages import stages
+from treadle.platform.wiring import Embedded
+
+STAGES = kinds_of(stages())
 
 API = "/api/2.0/mlflow"
 

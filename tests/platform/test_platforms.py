@@ -10,7 +10,8 @@ import uvicorn
 
 from treadle.http.app import application
 from treadle.platform.remote import connect
-from treadle.platform.wiring import Embedded, Services
+from treadle.platform.stages import Services
+from treadle.platform.wiring import Embedded
 from treadle.ports.blobs import Blobs
 from treadle.testing.blobs import BlobsSuite
 from treadle.testing.platform import PlatformSuite

@@ -18,7 +18,8 @@ from tests.platform.test_up import eventually, up
 from treadle.kernel.clock import EPOCH
 from treadle.kernel.process import holder
 from treadle.platform.remote import Remote, connect
-from treadle.platform.wiring import Embedded, Services
+from treadle.platform.stages import Services
+from treadle.platform.wiring import Embedded
 from treadle.scope.model import About, ProjectSpec, RolloutPolicy, ServingPolicy
 from treadle.serving.log_files import InferenceLogs
 

@@ -22,7 +22,8 @@ from treadle.kernel.errors import TreadleError
 from treadle.kernel.process import holder
 from treadle.platform.remote import Remote, connect
 from treadle.platform.settings import settings_for
-from treadle.platform.wiring import Embedded, Services
+from treadle.platform.stages import Services
+from treadle.platform.wiring import Embedded
 from treadle.scope.file import read
 from treadle.serving.log_files import InferenceLogs
 from treadle.testing.executor import gone

@@ -19,9 +19,11 @@ from hypothesis import strategies as st
 from tests import models
 from tests.platform.test_rerun import PIPELINE, ran
 from treadle.kernel.errors import Invalid, NotFound
+from treadle.kernel.stage import Stage
 from treadle.platform.start import embedded
 from treadle.platform.wiring import Embedded
 from treadle.registry import card
+from treadle.registry.hooks import DEPLOYED_AT
 from treadle.tracking.model import Dataset
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -56,6 +58,14 @@ id = "R2"
 metric = "latency_ms.p99"
 at_most = 250
 """
+
+
+class Desk:
+    """A stage's part that knows of one deployment."""
+
+    @DEPLOYED_AT()
+    def deployed(self) -> dict[tuple[str, int], list[str]]:
+        return {("c", 1): ["desk"]}
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +125,8 @@ def test_the_deployed_come_first_and_the_deleted_are_still_told(
         platform.registry.create_model(name=name)
         platform.registry.register_source(model=name, source=f"s3://{name}", run=run)
     platform.registry.delete_version(model="b", number=1)
-    platform.lineage._places = lambda: {("c", 1): ["desk"]}
+    answers = "tests.registry.test_lineage:Desk"
+    platform.assembly.add(Stage(name="test", parts=(answers,)))
     found = platform.lineage.seen(data="1234567890")
     assert [(one.version, one.endpoints, one.deleted) for one in found] == [
         ("c:1", ["desk"], False),

@@ -8,19 +8,34 @@ import pytest
 from tests.platform.test_platforms import served
 from treadle.kernel.clock import EPOCH
 from treadle.kernel.errors import Conflict, Forbidden, Invalid, NotFound
+from treadle.kernel.stage import Stage
 from treadle.platform.wiring import Embedded
+from treadle.registry.hooks import STILL_NEEDED_BY
 from treadle.registry.model import PastVersion
 from treadle.registry.service import Registry
 
 
+class Blocker:
+    """A stage's part that needs every version."""
+
+    @STILL_NEEDED_BY()
+    def needs(self, model: str, number: int) -> str:
+        return f"{model}:{number} is live on endpoint 'e'."
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def registry(request: pytest.FixtureRequest, open_home: Callable[..., Embedded]) -> Registry:
+def home(request: pytest.FixtureRequest, open_home: Callable[..., Embedded]) -> Embedded:
     given = (
         {"database": request.getfixturevalue("postgres_url")}
         if request.param == "postgresql"
         else {}
     )
-    return open_home(**given).registry
+    return open_home(**given)
+
+
+@pytest.fixture
+def registry(home: Embedded) -> Registry:
+    return home.registry
 
 
 def test_a_deleted_versions_number_is_never_given_again(registry: Registry) -> None:
@@ -86,10 +101,11 @@ def test_files_of_an_approved_version_do_not_change_any_more(
             assert httpx.get(f"{base}/{root}/model/data").content == b"first"
 
 
-def test_what_is_deployed_is_not_deleted(registry: Registry) -> None:
+def test_what_is_deployed_is_not_deleted(home: Embedded, registry: Registry) -> None:
     registry.create_model(name="a")
     registry.register_source(model="a", source="s3://1")
-    registry.blockers.append(lambda model, number: f"{model}:{number} is live on endpoint 'e'.")
+    blocker = Stage(name="test", parts=("tests.registry.test_models:Blocker",))
+    home.assembly.add(blocker)
     with pytest.raises(Forbidden, match="cannot be deleted: a:1 is live"):
         registry.delete_version(model="a", number=1)
     with pytest.raises(Forbidden, match="cannot be deleted"):

@@ -10,8 +10,12 @@ import pytest
 
 from tests.platform.test_platforms import served
 from treadle.kernel.operation import operations
-from treadle.platform.wiring import STAGES, Embedded
+from treadle.kernel.stage import kinds_of
+from treadle.platform.stages import stages
+from treadle.platform.wiring import Embedded
 from treadle.testing.platform import SPEC
+
+STAGES = kinds_of(stages())
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 FLAGS = [

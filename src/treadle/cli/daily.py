@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from treadle.evaluation.model import Verdict
     from treadle.events.model import EventRecord
     from treadle.loop.model import ProjectStatus
-    from treadle.platform.wiring import Services
+    from treadle.platform.stages import Services
 
 Project = Annotated[
     str | None, typer.Option("--project", help="The project (default: the one in this folder).")

@@ -1,46 +1,37 @@
-"""Every operation as a command: ``treadle STAGE OPERATION --argument VALUE``, drawn from its signature when it is used."""
+"""Every operation as a command: ``treadle SERVICE OPERATION --argument VALUE``, drawn from its signature and
+docstring when it is used."""
 
 import inspect
+import types
+import typing
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
 from treadle.cli.output import Home, Json, Token, Url, open_services, print_json, print_pretty
-
-STAGES = {
-    "scope": "What is built, and when it is good enough.",
-    "data": "Dataset versions.",
-    "tracking": "What was tried, and what came out.",
-    "views": "Saved searches over runs.",
-    "pipelines": "Pipelines of Python steps.",
-    "training": "Trainings of a project's model.",
-    "evaluation": "Verdicts on candidates.",
-    "registry": "Models and their versions.",
-    "lineage": "Where versions come from and where they went; cards and bills of materials.",
-    "delivery": "What is live, and how it got there.",
-    "monitoring": "What production shows.",
-    "loop": "Keeps the wheel turning.",
-    "jobs": "The durable job queue.",
-    "events": "The event log.",
-    "access": "Who may do what.",
-}
-"""The stages and what each is, written out so that ``--help`` does not have to load them."""
+from treadle.kernel.operation import Operation, Parameter, operations
+from treadle.kernel.stage import Service, services_of
+from treadle.platform.stages import stages
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add a group for each stage; its operations are looked up when the group is used."""
-    for stage, about in STAGES.items():
-        kind = type("Stage", (_Stage,), {"stage": stage})
-        group = typer.Typer(cls=kind, no_args_is_help=True, help=about)
+    """Add a group for each service; its operations are looked up when the group is used.
+
+    Args:
+        app: The command line.
+    """
+    for name, service in services_of(stages()).items():
+        kind = type("ServiceGroup", (_ServiceGroup,), {"service": service})
+        group = typer.Typer(cls=kind, no_args_is_help=True, help=service.about)
         group.callback()(lambda: None)
-        app.add_typer(group, name=stage, rich_help_panel="Every operation, by stage")
+        app.add_typer(group, name=_dashed(name), rich_help_panel="Every operation, by stage")
 
 
-class _Stage(TyperGroup):
-    stage = ""
+class _ServiceGroup(TyperGroup):
+    service: Service
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         return list(self._group().commands)
@@ -49,40 +40,37 @@ class _Stage(TyperGroup):
         return self._group().commands.get(cmd_name)
 
     def _group(self) -> Any:
-        from treadle.kernel.operation import operations
-        from treadle.platform.wiring import STAGES as KINDS
-
         made = typer.Typer()
         made.callback()(lambda: None)
-        for operation in operations(KINDS[self.stage]).values():
-            made.command(_dashed(operation.name), help=operation.doc)(
-                _function(self.stage, operation)
-            )
+        for operation in operations(self.service.load()).values():
+            command = made.command(_dashed(operation.name), help=operation.doc)
+            command(_function(self.service.name, operation))
         return typer.main.get_command(made)
 
 
-def _function(stage: str, operation: Any) -> Callable[..., None]:
+def _function(service: str, operation: Operation) -> Callable[..., None]:
     """A function with the operation's parameters as options, for Typer to read."""
-    import msgspec
 
     def run(
-        *, home: Path | None, url: str | None, token: str | None, json: bool, **given: str | None
+        *, home: Path | None, url: str | None, token: str | None, json: bool, **given: Any
     ) -> None:
         services = open_services(home, url, token)
-        arguments = operation.bind(
-            {k: _value(v) for k, v in given.items() if v is not None}, strict=False
-        )
-        result = getattr(getattr(services, stage), operation.name)(**arguments)
+        asked = {
+            name: _argument(value)
+            for name, value in given.items()
+            if value is not None and value != []
+        }
+        arguments = operation.bind(asked, strict=False)
+        result = getattr(getattr(services, service), operation.name)(**arguments)
         (print_json if json else print_pretty)(result)
 
-    fields = msgspec.structs.fields(operation.parameters)
-    parameters = [_parameter(field.name, field.type, required=field.required) for field in fields]
+    parameters = [_option(parameter) for parameter in operation.parameters.values()]
     shared: dict[str, tuple[Any, Any]] = {
         "home": (Home, None),
         "url": (Url, None),
         "token": (Token, None),
+        "json": (Json, False),
     }
-    shared["json"] = (Json, False)
     parameters += [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
         for name, (kind, default) in shared.items()
@@ -92,26 +80,74 @@ def _function(stage: str, operation: Any) -> Callable[..., None]:
     return run
 
 
-def _parameter(name: str, kind: Any, *, required: bool) -> inspect.Parameter:
-    option = typer.Option(f"--{_dashed(name)}", help=_type_name(kind), show_default=False)
+def _option(parameter: Parameter) -> inspect.Parameter:
+    """An option for one parameter: a flag, a choice, repeated for a list, else text that is read by the operation."""
+    kind = _plain(parameter.kind)
+    name, required = _dashed(parameter.name), parameter.required
+    help = _help(parameter, kind)
+    if kind is bool:
+        declared: Any = typer.Option(f"--{name}/--no-{name}", help=help, show_default=False)
+        annotation: Any = bool
+    elif typing.get_origin(kind) is list:
+        declared = typer.Option(f"--{name}", help=help, show_default=False, metavar=_metavar(kind))
+        annotation = list[str]
+    else:
+        declared = typer.Option(f"--{name}", help=help, show_default=False, metavar=_metavar(kind))
+        annotation = str
     default = inspect.Parameter.empty if required else None
-    annotation = Annotated[str, option] if required else Annotated[str | None, option]
+    annotation = Annotated[annotation if required else annotation | None, declared]
     return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+        parameter.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
     )
 
 
-def _type_name(kind: Any) -> str:
-    text = kind.__name__ if isinstance(kind, type) and not hasattr(kind, "__args__") else str(kind)
-    return text.replace("typing.", "").replace("NoneType", "None").replace("datetime.", "")
+def _help(parameter: Parameter, kind: Any) -> str:
+    """The parameter's description, and how more than one value is written."""
+    help = parameter.description
+    if typing.get_origin(kind) is list:
+        help += " Repeat it for more, or give a JSON list."
+    elif typing.get_origin(kind) is dict:
+        help += " As a JSON object."
+    if not parameter.required and parameter.default not in (None, "", [], {}):
+        help += f" Default: {parameter.default}."
+    return help.strip()
+
+
+def _metavar(kind: Any) -> str | None:
+    """The shape of a value, as help shows it."""
+    if typing.get_origin(kind) is list:
+        return _metavar(_plain(typing.get_args(kind)[0]))
+    if typing.get_origin(kind) is Literal:
+        return f"[{'|'.join(str(choice) for choice in typing.get_args(kind))}]"
+    names = {int: "INTEGER", float: "NUMBER", str: "TEXT"}
+    if kind in names:
+        return names[kind]
+    return "TIME" if getattr(kind, "__name__", "") == "datetime" else "JSON"
+
+
+def _plain(kind: Any) -> Any:
+    """A parameter's type without its extras, and without None where it is optional."""
+    if typing.get_origin(kind) is Annotated:
+        return _plain(typing.get_args(kind)[0])
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        options = [option for option in typing.get_args(kind) if option is not type(None)]
+        return _plain(options[0]) if len(options) == 1 else kind
+    return kind
+
+
+def _argument(value: Any) -> Any:
+    """What was typed for a parameter: JSON where it is a list or an object, else the text itself."""
+    if isinstance(value, list):
+        parts = [_value(part) for part in value]
+        return parts[0] if len(parts) == 1 and isinstance(parts[0], list) else parts
+    return _value(value) if isinstance(value, str) else value
 
 
 def _value(text: str) -> Any:
-    """An argument from the command line: JSON where it is a list or an object, else the text itself."""
     from treadle.kernel.entity import from_json
     from treadle.kernel.errors import Invalid
 
-    if text[:1] not in "[{":
+    if text[:1] not in ("[", "{"):
         return text
     try:
         return from_json(text, object)

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from treadle.platform.wiring import Embedded, Services
+    from treadle.platform.stages import Services
+    from treadle.platform.wiring import Embedded
 
 Home = Annotated[
     Path | None,

@@ -10,6 +10,7 @@ from treadle.data.tables import labels as label_table
 from treadle.events.service import Events
 from treadle.kernel.clock import Clock
 from treadle.kernel.entity import to_plain
+from treadle.kernel.names import ProjectName
 from treadle.kernel.operation import command, query
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, load
@@ -27,7 +28,7 @@ class Data:
         self._blobs, self._scope = blobs, scope
 
     @command()
-    def add(self, *, project: str, name: str, digest: str) -> DatasetVersion:
+    def add(self, *, project: ProjectName, name: str, digest: str) -> DatasetVersion:
         """Record a stored tree as a version of a dataset. The same content again is the same version."""
         tree = read_tree(self._blobs, digest)
         key = (dataset_versions.c.project == project) & (dataset_versions.c.name == name)
@@ -45,7 +46,7 @@ class Data:
         return load(DatasetVersion, added)
 
     @command()
-    def snapshot(self, *, project: str) -> list[DatasetVersion]:
+    def snapshot(self, *, project: ProjectName) -> list[DatasetVersion]:
         """Take every dataset that the project's file names as it is now, from the folder the project lies in."""
         found = self._scope.project(name=project)
         folder = self._scope.folder(name=project)
@@ -57,7 +58,7 @@ class Data:
         ]
 
     @query()
-    def versions(self, *, project: str, name: str | None = None) -> list[DatasetVersion]:
+    def versions(self, *, project: ProjectName, name: str | None = None) -> list[DatasetVersion]:
         """Versions of a project's datasets, newest first."""
         wanted = select(dataset_versions).where(dataset_versions.c.project == project)
         if name:
@@ -69,7 +70,7 @@ class Data:
             return [load(DatasetVersion, row) for row in rows]
 
     @command()
-    def add_labels(self, *, project: str, labels: list[Label]) -> int:
+    def add_labels(self, *, project: ProjectName, labels: list[Label]) -> int:
         """Tell what turned out to be true of requests. A later label of the same request replaces the earlier one."""
         self._scope.project(name=project)
         now = self._clock.now()

@@ -36,9 +36,12 @@ from treadle.kernel.entity import from_json, to_text
 from treadle.kernel.errors import Conflict, Invalid, NotFound, TreadleError, did_you_mean
 from treadle.kernel.event import Event, acting, current_act
 from treadle.kernel.ids import new_id
+from treadle.kernel.names import EndpointName, ProjectName, RolloutId, VersionRef
 from treadle.kernel.operation import command, query
+from treadle.kernel.stage import RECONCILE
 from treadle.ports.database import Database, load
 from treadle.ports.target import EndpointSpec, Target, Variant
+from treadle.registry.hooks import DEPLOYED_AT, STILL_NEEDED_BY
 from treadle.registry.model import CHAMPION
 from treadle.registry.service import NAME, Registry
 from treadle.scope.file import check_steps, experiment, percentage, share
@@ -76,7 +79,8 @@ class Delivery:
         self._scaling = Scaling(clock, logs)
         self._tallies: dict[tuple[str, str, int], tuple[LogTail, gates.StepStatistics]] = {}
 
-    def blockers(self, model: str, number: int) -> str | None:
+    @STILL_NEEDED_BY()
+    def needs(self, model: str, number: int) -> str | None:
         """Who still needs a version: the endpoint it is live on, or the rollout that brings it."""
         with self._database.read() as connection:
             live = (endpoints.c.model == model) & (endpoints.c.champion == number)
@@ -91,7 +95,8 @@ class Delivery:
             return f"it is live on endpoint '{endpoint}'. Deploy another version there first."
         return None if rollout is None else f"rollout '{rollout}' brings it. Abort that first."
 
-    def places(self) -> dict[tuple[str, int], list[str]]:
+    @DEPLOYED_AT()
+    def deployed(self) -> dict[tuple[str, int], list[str]]:
         """The endpoints on which versions are live, or which rollouts bring them to, by model and number."""
         live = select(endpoints.c.model, endpoints.c.champion, endpoints.c.name).where(
             endpoints.c.champion.is_not(None)
@@ -109,8 +114,8 @@ class Delivery:
     def deploy(
         self,
         *,
-        version: str,
-        endpoint: str | None = None,
+        version: VersionRef,
+        endpoint: EndpointName | None = None,
         steps: list[str] | None = None,
         hold: str | None = None,
     ) -> Rollout:
@@ -170,7 +175,7 @@ class Delivery:
         return self.rollout(id=rollout.id)
 
     @command()
-    def abort(self, *, endpoint: str, reason: str) -> Rollout:
+    def abort(self, *, endpoint: EndpointName, reason: str) -> Rollout:
         """Stop the endpoint's rollout; the champion answers alone again."""
         active = self._active(endpoint)
         if active is None:
@@ -186,17 +191,17 @@ class Delivery:
         return self.rollout(id=active.id)
 
     @command()
-    def pause(self, *, endpoint: str, reason: str) -> Rollout:
+    def pause(self, *, endpoint: EndpointName, reason: str) -> Rollout:
         """Keep the endpoint's rollout at its step until it is resumed. What fails is still rolled back."""
         return self._set_state(endpoint, "running", "paused", RolloutPaused, reason)
 
     @command()
-    def resume(self, *, endpoint: str, reason: str) -> Rollout:
+    def resume(self, *, endpoint: EndpointName, reason: str) -> Rollout:
         """Let a paused rollout go on."""
         return self._set_state(endpoint, "paused", "running", RolloutResumed, reason)
 
     @command()
-    def promote(self, *, endpoint: str, reason: str) -> Rollout:
+    def promote(self, *, endpoint: EndpointName, reason: str) -> Rollout:
         """Give the endpoint's rollout all requests now, whatever its gates still wait for."""
         active = self._active(endpoint)
         if active is None or active.state == "waiting":
@@ -208,7 +213,7 @@ class Delivery:
         return self.rollout(id=active.id)
 
     @command()
-    def roll_back(self, *, endpoint: str, reason: str) -> Endpoint:
+    def roll_back(self, *, endpoint: EndpointName, reason: str) -> Endpoint:
         """Undo the last change, at once: abort the rollout under way, or go back to the champion before this one."""
         if self._active(endpoint) is not None:
             self.abort(endpoint=endpoint, reason=reason)
@@ -233,7 +238,7 @@ class Delivery:
         return self.endpoint(name=endpoint)
 
     @command()
-    def remove(self, *, endpoint: str) -> None:
+    def remove(self, *, endpoint: EndpointName) -> None:
         """End an endpoint and its processes. Its inference log stays."""
         found = self.endpoint(name=endpoint)
         with self._database.write() as transaction:
@@ -250,7 +255,7 @@ class Delivery:
         self._target.remove(endpoint)
 
     @query()
-    def endpoint(self, *, name: str) -> Endpoint:
+    def endpoint(self, *, name: EndpointName) -> Endpoint:
         """One endpoint, with where it answers now."""
         with self._database.read() as connection:
             row = (
@@ -264,7 +269,7 @@ class Delivery:
         return self._observed(row)
 
     @query()
-    def endpoints(self, *, project: str | None = None) -> list[Endpoint]:
+    def endpoints(self, *, project: ProjectName | None = None) -> list[Endpoint]:
         """All endpoints by name, of one project if given."""
         wanted = select(endpoints).order_by(endpoints.c.name)
         if project:
@@ -273,7 +278,7 @@ class Delivery:
             return [self._observed(row) for row in connection.execute(wanted).mappings().all()]
 
     @query()
-    def spec(self, *, endpoint: str) -> EndpointSpec:
+    def spec(self, *, endpoint: EndpointName) -> EndpointSpec:
         """What an endpoint should be now: its variants with their parts of the requests, and its replicas."""
         self.endpoint(name=endpoint)
         wanted = self._wanted(endpoint)
@@ -284,7 +289,7 @@ class Delivery:
         return wanted
 
     @query()
-    def forecast(self, *, endpoint: str, hours: int = 24) -> list[ExpectedLoad]:
+    def forecast(self, *, endpoint: EndpointName, hours: int = 24) -> list[ExpectedLoad]:
         """The load to expect in the coming hours, by what the same hours brought in the weeks before, and the replicas it takes."""
         if not 0 < hours <= MOST_HOURS:
             raise Invalid(f"Field 'hours': {hours} is not between 1 and {MOST_HOURS}.")
@@ -292,7 +297,7 @@ class Delivery:
         return self._scaling.expected(endpoint, policy, hours)
 
     @query()
-    def rollout(self, *, id: str) -> Rollout:
+    def rollout(self, *, id: RolloutId) -> Rollout:
         """One rollout."""
         with self._database.read() as connection:
             row = (
@@ -306,7 +311,11 @@ class Delivery:
 
     @query()
     def rollouts(
-        self, *, endpoint: str | None = None, state: RolloutState | None = None, limit: int = 50
+        self,
+        *,
+        endpoint: EndpointName | None = None,
+        state: RolloutState | None = None,
+        limit: int = 50,
     ) -> list[Rollout]:
         """Rollouts, newest first, of one endpoint or in one state if given."""
         wanted = select(rollouts).order_by(rollouts.c.id.desc()).limit(limit)
@@ -317,6 +326,7 @@ class Delivery:
         with self._database.read() as connection:
             return [_rollout(row) for row in connection.execute(wanted).mappings()]
 
+    @RECONCILE()
     def reconcile(self) -> int:
         """Move every rollout on as far as it can go now, and make the target what it should be."""
         moved, names = 0, [row["name"] for row in self._all()]

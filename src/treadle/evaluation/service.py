@@ -19,7 +19,9 @@ from treadle.kernel.entity import from_json, from_plain, to_text
 from treadle.kernel.errors import Conflict, Invalid, NotFound
 from treadle.kernel.event import acting, current_act
 from treadle.kernel.ids import new_id
+from treadle.kernel.names import ProjectName, RunId, VerdictId
 from treadle.kernel.operation import command, query
+from treadle.kernel.stage import JOB, RECONCILE
 from treadle.pipelines.output import TABLE
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, load
@@ -54,7 +56,7 @@ class Evaluation:
         self._runtime, self._cache = runtime, cache
 
     @command()
-    def request(self, *, run: str, champion: str | None = None) -> str:
+    def request(self, *, run: RunId, champion: str | None = None) -> str:
         """Have a finished training judged, beside the champion's package if one is given. Returns the verdict's id."""
         training = self._training.get(run=run)
         if training.package is None or training.holdout is None:
@@ -82,7 +84,7 @@ class Evaluation:
         return verdict
 
     @query()
-    def get(self, *, verdict: str) -> Verdict:
+    def get(self, *, verdict: VerdictId) -> Verdict:
         """One verdict with its findings."""
         with self._database.read() as connection:
             wanted = select(evaluations).where(
@@ -95,7 +97,7 @@ class Evaluation:
 
     @query()
     def find(
-        self, *, project: str | None = None, run: str | None = None, limit: int = 50
+        self, *, project: ProjectName | None = None, run: RunId | None = None, limit: int = 50
     ) -> list[Verdict]:
         """Verdicts, newest first, of one project or run if given."""
         wanted = select(evaluations).where(evaluations.c.state == "given")
@@ -107,6 +109,7 @@ class Evaluation:
         with self._database.read() as connection:
             return [_verdict(row) for row in connection.execute(wanted).mappings()]
 
+    @JOB(JUDGE_JOB)
     def execute(self, payload: Mapping[str, Any]) -> Judged:
         """Judge; this is what the job's process calls."""
         spec = self._scope.project(name=payload["project"]).spec
@@ -137,6 +140,7 @@ class Evaluation:
         scores = self._scores(package, table)
         return measured(metrics, truth[known], scores[known])
 
+    @RECONCILE()
     def reconcile(self) -> int:
         """Give the verdicts whose jobs have ended. Returns how many."""
         with self._database.read() as connection:

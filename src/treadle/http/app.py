@@ -31,7 +31,7 @@ def application(platform: Embedded, pages: Sequence[BaseRoute] = ()) -> Starlett
     """The application over a platform; ``pages`` are routes for people."""
     routes = [
         Route("/health", _health),
-        Route("/api/openapi.json", _openapi),
+        _openapi_route(platform),
         event_stream(platform),
         *_blob_routes(platform),
         *operation_routes(platform),
@@ -47,8 +47,12 @@ async def _health(_: Request) -> Response:
     return PlainTextResponse("OK")
 
 
-async def _openapi(_: Request) -> Response:
-    return Response(to_json(openapi.document()), media_type="application/json")
+def _openapi_route(platform: Embedded) -> Route:
+    async def document(_: Request) -> Response:
+        content = await run_in_threadpool(openapi.document, platform.stages)
+        return Response(to_json(content), media_type="application/json")
+
+    return Route("/api/openapi.json", document)
 
 
 def _blob_routes(platform: Embedded) -> list[BaseRoute]:

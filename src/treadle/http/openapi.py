@@ -1,5 +1,6 @@
 """The OpenAPI document, drawn from the operations themselves."""
 
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -7,44 +8,8 @@ from typing import Any
 import msgspec
 
 from treadle.kernel.operation import Operation, operations
-from treadle.platform.wiring import STAGES
-
-
-@cache
-def document() -> dict[str, Any]:
-    """OpenAPI 3.1 of every operation."""
-    found = [(stage, op) for stage, kind in STAGES.items() for op in operations(kind).values()]
-    types = [op.parameters for _, op in found] + [op.result for _, op in found]
-    schemas, components = msgspec.json.schema_components(
-        types, ref_template="#/components/schemas/{name}"
-    )
-    parameters, results = schemas[: len(found)], schemas[len(found) :]
-    paths = {
-        f"/api/v1/{stage}/{op.name}": {
-            op.method.lower(): _entry(stage, op, _resolved(given, components), result)
-        }
-        for (stage, op), given, result in zip(found, parameters, results, strict=True)
-    }
-    tags = [
-        {"name": stage, "description": (kind.__doc__ or "").strip()}
-        for stage, kind in STAGES.items()
-    ]
-    return {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "Treadle",
-            "version": version("treadle"),
-            "license": {"name": "Apache-2.0"},
-        },
-        "tags": tags,
-        "paths": paths,
-        "components": {
-            "schemas": components | {"Error": _ERROR},
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-        },
-        "security": [{}, {"token": []}],
-    }
-
+from treadle.kernel.stage import Stage, services_of
+from treadle.platform.stages import stages
 
 _ERROR = {
     "type": "object",
@@ -57,17 +22,70 @@ _ERROR = {
 }
 
 
+@cache
+def document(of: tuple[Stage, ...] | None = None) -> dict[str, Any]:
+    """OpenAPI 3.1 of every operation.
+
+    Args:
+        of: The stages whose operations are described; all that are installed where none are given.
+    """
+    services = services_of(of if of is not None else stages())
+    found = [
+        (name, operation)
+        for name, service in services.items()
+        for operation in operations(service.load()).values()
+    ]
+    schemas, components = _schemas([operation for _, operation in found])
+    paths = {
+        f"/api/v1/{name}/{operation.name}": {
+            operation.method.lower(): _entry(
+                name, operation, _resolved(given, components, operation), result
+            )
+        }
+        for (name, operation), (given, result) in zip(found, schemas, strict=True)
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Treadle",
+            "version": version("treadle"),
+            "license": {"name": "Apache-2.0"},
+        },
+        "tags": [{"name": name, "description": one.about} for name, one in services.items()],
+        "paths": paths,
+        "components": {
+            "schemas": components | {"Error": _ERROR},
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{}, {"token": []}],
+    }
+
+
+def _schemas(
+    found: Iterable[Operation],
+) -> tuple[list[tuple[dict[str, Any], dict[str, Any]]], dict[str, Any]]:
+    """The schemas of each operation's arguments and result, and the components that they share."""
+    found = list(found)
+    types = [operation.arguments for operation in found] + [operation.result for operation in found]
+    schemas, components = msgspec.json.schema_components(
+        types, ref_template="#/components/schemas/{name}"
+    )
+    pairs = zip(schemas[: len(found)], schemas[len(found) :], strict=True)
+    return list(pairs), components
+
+
 def _entry(
-    stage: str, operation: Operation, given: dict[str, Any], result: dict[str, Any]
+    service: str, operation: Operation, given: dict[str, Any], result: dict[str, Any]
 ) -> dict[str, Any]:
+    where = " It must be held in every project." if operation.everywhere else ""
     entry: dict[str, Any] = {
-        "operationId": f"{stage}.{operation.name}",
-        "tags": [stage],
+        "operationId": f"{service}.{operation.name}",
+        "tags": [service],
         "summary": operation.doc.partition("\n")[0],
-        "description": f"{operation.doc}\n\nNeeds the role {operation.role}{' in every project' if operation.everywhere else ''}.",
+        "description": f"{operation.doc}\n\nNeeds the role {operation.role}.{where}",
         "responses": {
             "200": {
-                "description": "The result.",
+                "description": operation.documentation.returns or "The result.",
                 "content": {"application/json": {"schema": result}},
             },
             "default": {
@@ -84,13 +102,26 @@ def _entry(
         return entry
     needed = given.get("required", [])
     entry["parameters"] = [
-        {"name": name, "in": "query", "required": name in needed, "schema": schema}
+        {
+            "name": name,
+            "in": "query",
+            "required": name in needed,
+            "description": schema.get("description", ""),
+            "schema": schema,
+        }
         for name, schema in given.get("properties", {}).items()
     ]
     return entry
 
 
-def _resolved(schema: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
-    """An operation's parameters in place, so that they do not fill the components."""
+def _resolved(
+    schema: dict[str, Any], components: dict[str, Any], operation: Operation
+) -> dict[str, Any]:
+    """An operation's arguments in place, with their descriptions, so that they do not fill the components."""
     name = schema.get("$ref", "").rpartition("/")[2]
-    return components.pop(name) if name in components else schema
+    resolved: dict[str, Any] = components.pop(name) if name in components else schema
+    properties = {
+        argument: {**kind, "description": operation.parameters[argument].description}
+        for argument, kind in resolved.get("properties", {}).items()
+    }
+    return {**resolved, "properties": properties} if properties else resolved

@@ -17,17 +17,11 @@ from treadle.kernel.entity import from_json, from_packed, to_json, to_packed
 from treadle.kernel.errors import Invalid, TooLarge
 from treadle.kernel.event import acting
 from treadle.kernel.operation import Operation, operations
-from treadle.platform.wiring import STAGES, Embedded
-from treadle.scope.model import Project
+from treadle.kernel.stage import kinds_of
+from treadle.platform.wiring import Embedded
 
 MAX_BODY_BYTES = 64 << 20
 PACKED = "application/msgpack"
-NAMED_BY_NAME = (
-    *("experiment", "create_experiment", "change_experiment"),
-    *("model", "create_model", "change_model", "delete_model"),
-    *("endpoint", "project"),
-)
-"""Operations whose argument ``name`` says which thing is meant."""
 
 
 def operation_routes(platform: Embedded) -> list[Route]:
@@ -35,7 +29,7 @@ def operation_routes(platform: Embedded) -> list[Route]:
     rights = Rights(platform)
     return [
         _route(platform, rights, stage, operation)
-        for stage, kind in STAGES.items()
+        for stage, kind in kinds_of(platform.stages).items()
         for operation in operations(kind).values()
     ]
 
@@ -49,9 +43,8 @@ def _route(platform: Embedded, rights: Rights, stage: str, operation: Operation)
         if operation.everywhere or not caller.may_somewhere(operation.role):
             demand(caller, operation.role)
         arguments = await _arguments(request, operation)
-        whole = await run_in_threadpool(
-            rights.demand, caller, operation.role, about_of(operation, arguments), stage
-        )
+        named = operation.named(arguments)
+        whole = await run_in_threadpool(rights.demand, caller, operation.role, named, arguments)
         if not whole and listed is None:
             demand(caller, operation.role)
         result = await run_in_threadpool(_call, method, arguments, caller)
@@ -64,23 +57,10 @@ def _route(platform: Embedded, rights: Rights, stage: str, operation: Operation)
     return Route(f"/api/v1/{stage}/{operation.name}", endpoint, methods=[operation.method])
 
 
-def about_of(operation: Operation, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments that may name something: a run's name, say, is a mere word, and the id that it is to have may be taken."""
-    found = {
-        name: value
-        for name, value in arguments.items()
-        if name != "name" or operation.name in NAMED_BY_NAME
-    }
-    if operation.name == "start_run":
-        found["begun"] = found.pop("id")
-    return found
-
-
 def _listed_by(result: Any) -> str | None:
     """The field by which a list's items tell their project; None where they do not."""
     (item,) = typing.get_args(result) if typing.get_origin(result) is list else (None,)
-    names = getattr(item, "__struct_fields__", ())
-    return "project" if "project" in names else "name" if item is Project else None
+    return "project" if hasattr(item, "project") else None
 
 
 def _call(method: Any, arguments: dict[str, Any], caller: Caller) -> Any:

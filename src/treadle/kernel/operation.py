@@ -1,11 +1,13 @@
-"""An operation is one typed method: a Python call, an HTTP route, an OpenAPI entry and a remote-client method at once."""
+"""An operation is one typed method: a Python call, an HTTP route, an OpenAPI entry, a command and a
+remote-client method at once."""
 
 import inspect
+import re
 import types
 import typing
-from collections.abc import Callable
-from functools import cache
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, cached_property
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -15,12 +17,44 @@ from treadle.kernel.errors import Invalid
 Role = Literal["viewer", "editor", "approver", "admin"]
 F = TypeVar("F", bound=Callable[..., Any])
 
-ROLES: tuple[Role, ...] = (
-    "viewer",
-    "editor",
-    "approver",
-    "admin",
-)  # each may do all that those before it may
+ROLES: tuple[Role, ...] = ("viewer", "editor", "approver", "admin")
+"""Each may do all that those before it may."""
+
+
+class Names(NamedTuple):
+    """Says what a parameter names: ``Annotated[str, Names("run")]``.
+
+    A request is allowed where its caller has a role in the project of all that it names. How a kind of thing leads to
+    its project is declared by the stage that keeps it (``PROJECT_OF`` in ``kernel/stage.py``).
+    """
+
+    kind: str
+
+
+class Named(NamedTuple):
+    """Something that an argument names."""
+
+    kind: str
+    value: Any
+
+
+class Docstring(NamedTuple):
+    """A docstring in Google's style, taken apart."""
+
+    text: str
+    arguments: dict[str, str]
+    returns: str
+    raises: dict[str, str]
+
+
+class Parameter(NamedTuple):
+    """One parameter of an operation. ``kind`` is its annotation with all extras."""
+
+    name: str
+    kind: Any
+    description: str
+    required: bool
+    default: Any
 
 
 class Operation:
@@ -35,46 +69,93 @@ class Operation:
     ) -> None:
         self.function, self.kind, self.role, self.everywhere = function, kind, role, everywhere
         self.name = function.__name__
-        self.doc = inspect.getdoc(function) or ""
+
+    @cached_property
+    def documentation(self) -> Docstring:
+        """The method's docstring, taken apart."""
+        return read_docstring(inspect.getdoc(self.function) or "")
+
+    @property
+    def doc(self) -> str:
+        """What the operation does, without the sections on arguments, result and errors."""
+        return self.documentation.text
 
     @property
     def method(self) -> str:
+        """The HTTP method: GET for a query, POST for a command."""
         return "POST" if self.kind == "command" else "GET"
 
     @property
-    def parameters(self) -> type[msgspec.Struct]:
+    def arguments(self) -> type[msgspec.Struct]:
         """A strict struct of the method's parameters, built once from its signature."""
-        return _parameters(self.function)
+        return _arguments(self.function)
 
-    @property
+    @cached_property
+    def parameters(self) -> dict[str, Parameter]:
+        """The method's parameters by name, in their order."""
+        hints = typing.get_type_hints(self.function, include_extras=True)
+        described = self.documentation.arguments
+        return {
+            name: Parameter(
+                name,
+                hints[name],
+                described.get(name, ""),
+                parameter.default is inspect.Parameter.empty,
+                parameter.default,
+            )
+            for name, parameter in list(inspect.signature(self.function).parameters.items())[1:]
+        }
+
+    @cached_property
     def result(self) -> Any:
+        """The annotation of what the method returns."""
         return typing.get_type_hints(self.function).get("return", None)
 
     def takes_text(self, name: str) -> bool:
         """Whether a parameter is text, or text or nothing."""
         kind = typing.get_type_hints(self.function).get(name, str)
-        either = (
-            typing.get_args(kind)
-            if typing.get_origin(kind) in (typing.Union, types.UnionType)
-            else ()
-        )
+        union = typing.get_origin(kind) in (typing.Union, types.UnionType)
+        either = typing.get_args(kind) if union else ()
         return kind is str or (str in either and not any(map(typing.get_args, either)))
 
-    def bind(self, given: dict[str, Any], *, strict: bool = True) -> dict[str, Any]:
-        """Check and convert plain arguments. Raises Invalid naming the field and the near miss."""
-        struct = from_plain(given, self.parameters, strict=strict)
+    def bind(self, given: Mapping[str, Any], *, strict: bool = True) -> dict[str, Any]:
+        """Check and convert plain arguments.
+
+        Args:
+            given: Arguments by name, as JSON has them.
+            strict: Whether numbers may not be given as text.
+
+        Raises:
+            Invalid: An argument is unknown, missing or of another type; the message names it and the near miss.
+        """
+        struct = from_plain(given, self.arguments, strict=strict)
         for name in struct.__struct_fields__:
             _refuse_huge(name, getattr(struct, name))
         return {name: getattr(struct, name) for name in struct.__struct_fields__}
 
+    def named(self, arguments: Mapping[str, Any]) -> Iterator[Named]:
+        """All that bound arguments name, as their annotations say."""
+        for name, value in arguments.items():
+            yield from _named(self.parameters[name].kind, value)
+
 
 def command(*, role: Role = "editor", everywhere: bool = False) -> Callable[[F], F]:
-    """Mark a method that changes something. ``everywhere``: the role in one project is not enough, whatever is named."""
+    """Mark a method that changes something.
+
+    Args:
+        role: The role that its caller needs in the project of all that is named.
+        everywhere: Whether the role in one project is not enough, whatever is named.
+    """
     return _mark("command", role, everywhere)
 
 
 def query(*, role: Role = "viewer", everywhere: bool = False) -> Callable[[F], F]:
-    """Mark a method that only looks. ``everywhere``: the role in one project is not enough, whatever is named."""
+    """Mark a method that only looks.
+
+    Args:
+        role: The role that its caller needs in the project of all that is named.
+        everywhere: Whether the role in one project is not enough, whatever is named.
+    """
     return _mark("query", role, everywhere)
 
 
@@ -88,9 +169,95 @@ def _mark(kind: Literal["command", "query"], role: Role, everywhere: bool) -> Ca
 
 @cache
 def operations(service: type) -> dict[str, Operation]:
-    """The marked methods of a service class by name, in the order they are written."""
-    members = (getattr(value, "__operation__", None) for value in vars(service).values())
-    return {member.name: member for member in members if member is not None}
+    """The marked methods of a service class by name: its bases' first, each in the order it is written."""
+    found: dict[str, Operation] = {}
+    for base in reversed(service.__mro__):
+        for value in vars(base).values():
+            if (operation := getattr(value, "__operation__", None)) is not None:
+                found[operation.name] = operation
+    return found
+
+
+_SECTION = re.compile(r"^(Args|Returns|Raises|Yields|Attributes|Example|Examples|Note):$")
+_ENTRY = re.compile(r"^(?P<name>[*\w.]+)(?: \([^)]*\))?: ?(?P<text>.*)$")
+
+
+def read_docstring(text: str) -> Docstring:
+    """Take a docstring in Google's style apart.
+
+    Args:
+        text: The docstring without its indentation.
+    """
+    sections: dict[str, list[str]] = {"": []}
+    current = ""
+    for line in text.splitlines():
+        if section := _SECTION.match(line):
+            current = section[1]
+            sections[current] = []
+        else:
+            sections[current].append(line)
+    return Docstring(
+        "\n".join(sections[""]).strip(),
+        _entries(sections.get("Args", [])),
+        " ".join(line.strip() for line in sections.get("Returns", [])).strip(),
+        _entries(sections.get("Raises", [])),
+    )
+
+
+def _entries(lines: list[str]) -> dict[str, str]:
+    """``NAME: text`` with continuation lines that are indented further."""
+    entries: dict[str, str] = {}
+    depth = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
+    name = ""
+    for line in lines:
+        entry = _ENTRY.match(line[depth:])
+        if entry is not None:
+            name = entry["name"].lstrip("*")
+            entries[name] = entry["text"].strip()
+        elif name and line.strip():
+            entries[name] = f"{entries[name]} {line.strip()}".strip()
+    return entries
+
+
+def _named(kind: Any, value: Any) -> Iterator[Named]:
+    """What a value names, by the annotations of its type: also in lists and in the fields of entities."""
+    if value in (None, "") or not _may_name(kind):
+        return
+    if typing.get_origin(kind) is typing.Annotated:
+        inner, *extras = typing.get_args(kind)
+        names = [extra for extra in extras if isinstance(extra, Names)]
+        for one in names:
+            parts = value if isinstance(value, list | tuple) else [value]
+            yield from (Named(one.kind, part) for part in parts)
+        if not names:
+            yield from _named(inner, value)
+    elif isinstance(value, msgspec.Struct):
+        for name, hint in _hints(type(value)).items():
+            yield from _named(hint, getattr(value, name))
+    elif isinstance(value, list | tuple):
+        inner = next(iter(typing.get_args(kind)), None)
+        for part in value:
+            yield from _named(inner, part)
+    else:
+        for option in typing.get_args(kind):
+            if typing.get_origin(option) is typing.Annotated:
+                yield from _named(option, value)
+
+
+@cache
+def _may_name(kind: Any) -> bool:
+    """Whether anything within a type is annotated with ``Names``."""
+    if typing.get_origin(kind) is typing.Annotated:
+        inner, *extras = typing.get_args(kind)
+        return any(isinstance(extra, Names) for extra in extras) or _may_name(inner)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return any(_may_name(hint) for hint in _hints(kind).values())
+    return any(_may_name(part) for part in typing.get_args(kind) if part is not Ellipsis)
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind, include_extras=True)
 
 
 def _refuse_huge(name: str, value: object) -> None:
@@ -100,7 +267,7 @@ def _refuse_huge(name: str, value: object) -> None:
 
 
 @cache
-def _parameters(function: Callable[..., Any]) -> type[msgspec.Struct]:
+def _arguments(function: Callable[..., Any]) -> type[msgspec.Struct]:
     hints = typing.get_type_hints(function)
     fields: list[Any] = []
     for name, parameter in list(inspect.signature(function).parameters.items())[1:]:
@@ -108,9 +275,8 @@ def _parameters(function: Callable[..., Any]) -> type[msgspec.Struct]:
             fields.append((name, hints[name]))
         else:
             fields.append((name, hints[name], parameter.default))
-    name = function.__qualname__.replace(".", "_")
     return msgspec.defstruct(
-        name,
+        function.__qualname__.replace(".", "_"),
         fields,
         module=function.__module__,
         kw_only=True,

@@ -15,7 +15,9 @@ from treadle.events.service import Events
 from treadle.kernel.clock import Clock
 from treadle.kernel.errors import NotFound, TreadleError
 from treadle.kernel.event import Event, acting
+from treadle.kernel.names import ProjectName
 from treadle.kernel.operation import query
+from treadle.kernel.stage import RECONCILE
 from treadle.loop.model import LoopDecision, Outcome, ProjectStatus, RequirementStatus, ScheduleDue
 from treadle.loop.tables import decisions, schedules
 from treadle.monitoring.model import DriftFound, ModelStale, RequirementMissed, Window
@@ -67,6 +69,7 @@ class Loop:
         }
         self._by_name = {kind.__name__: rule for kind, rule in self._rules.items()}
 
+    @RECONCILE()
     def react(self) -> int:
         """Act on every event since the last look, once each. Returns how many there were."""
         self._look_at_schedules()
@@ -98,7 +101,7 @@ class Loop:
             return [load(LoopDecision, row) for row in connection.execute(wanted).mappings()]
 
     @query()
-    def status(self, *, project: str) -> ProjectStatus:
+    def status(self, *, project: ProjectName) -> ProjectStatus:
         """Where a project's wheel stands: every stage, every requirement, what is live, what waits for whom."""
         spec = self._scope.project(name=project).spec
         trainings = self._training.find(project=project, limit=1)

@@ -21,7 +21,9 @@ from treadle.events.service import Events
 from treadle.kernel.clock import EPOCH, Clock
 from treadle.kernel.entity import from_json, to_text
 from treadle.kernel.event import Event
+from treadle.kernel.names import EndpointName
 from treadle.kernel.operation import query
+from treadle.kernel.stage import RECONCILE
 from treadle.monitoring.drift import compare
 from treadle.monitoring.model import (
     ColumnDrift,
@@ -74,7 +76,7 @@ class Monitoring:
         logs.restore = self._restore
 
     @query()
-    def windows(self, *, endpoint: str, limit: int = 100) -> list[Window]:
+    def windows(self, *, endpoint: EndpointName, limit: int = 100) -> list[Window]:
         """An endpoint's windows, newest first."""
         wanted = (
             select(windows)
@@ -87,7 +89,7 @@ class Monitoring:
 
     @query()
     def performance(
-        self, *, endpoint: str, since: datetime, until: datetime, metric: str = "roc_auc"
+        self, *, endpoint: EndpointName, since: datetime, until: datetime, metric: str = "roc_auc"
     ) -> Performance:
         """A metric over every answer an endpoint gave in a period whose label has come."""
         project = self._delivery.endpoint(name=endpoint).project
@@ -106,7 +108,7 @@ class Monitoring:
         )
 
     @query()
-    def log_files(self, *, endpoint: str, limit: int = 100) -> list[LogFile]:
+    def log_files(self, *, endpoint: EndpointName, limit: int = 100) -> list[LogFile]:
         """The days of an endpoint's inference log that are Parquet files by now, newest first. Fetch one by its digest."""
         wanted = (
             select(log_files)
@@ -117,6 +119,7 @@ class Monitoring:
         with self._database.read() as connection:
             return [load(LogFile, row) for row in connection.execute(wanted).mappings()]
 
+    @RECONCILE()
     def reconcile(self) -> int:
         """Measure every window that has ended, and complete every one whose labels are due. Returns how many."""
         done = 0

@@ -18,7 +18,9 @@ from treadle.kernel.entity import from_json, from_plain, replace, to_json, to_pl
 from treadle.kernel.errors import Conflict, Invalid, NotFound, did_you_mean
 from treadle.kernel.event import acting, current_act
 from treadle.kernel.ids import new_id
+from treadle.kernel.names import PipelineId, ProjectName
 from treadle.kernel.operation import command, query
+from treadle.kernel.stage import JOB, RECONCILE
 from treadle.pipelines import output
 from treadle.pipelines.model import (
     PipelineEnded,
@@ -61,7 +63,7 @@ class Pipelines:
     def start(
         self,
         *,
-        project: str,
+        project: ProjectName,
         code: str,
         file: str,
         datasets: dict[str, str],
@@ -124,7 +126,7 @@ class Pipelines:
         self._insert(transaction, replace(pipeline, cause=number))
 
     @query()
-    def get(self, *, pipeline: str) -> PipelineRun:
+    def get(self, *, pipeline: PipelineId) -> PipelineRun:
         """One pipeline run with its steps."""
         with self._database.read() as connection:
             row = (
@@ -150,7 +152,7 @@ class Pipelines:
             ]
 
     @command()
-    def cancel(self, *, pipeline: str) -> PipelineRun:
+    def cancel(self, *, pipeline: PipelineId) -> PipelineRun:
         """Stop a pipeline run and the job of its current step."""
         found = self.get(pipeline=pipeline)
         if found.state != "running":
@@ -159,10 +161,12 @@ class Pipelines:
         self._finish(found, "cancelled", "It was cancelled.", by=current_act().actor)
         return self.get(pipeline=pipeline)
 
+    @RECONCILE()
     def reconcile(self) -> int:
         """Move every running pipeline on as far as it can go now. Returns how many steps or runs changed state."""
         return sum(self._advance(pipeline) for pipeline in self.find(state="running", limit=ALL))
 
+    @JOB(STEP_JOB)
     def execute(self, payload: Mapping[str, Any]) -> StepResult:
         """Run one step; this is what its job's process calls."""
         pipeline = self.get(pipeline=payload["pipeline"])

@@ -21,7 +21,7 @@ from treadle.data.profile import REFERENCE, Reference
 from treadle.kernel.entity import Entity, from_json, to_json
 from treadle.kernel.errors import Unavailable
 from treadle.platform.model_store import Asked, put
-from treadle.platform.wiring import Services
+from treadle.platform.stages import Services
 from treadle.ports.runtime import SIGNATURE, Columns, Layout, Signature
 from treadle.ports.target import EndpointSpec, Variant
 from treadle.serving.explaining import drawn

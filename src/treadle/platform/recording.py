@@ -14,7 +14,7 @@ from treadle.recording.system import Machine
 from treadle.recording.uploader import Store, Synced, Uploader, is_sending, spooled
 
 if TYPE_CHECKING:
-    from treadle.platform.wiring import Services
+    from treadle.platform.stages import Services
 
 _opened: dict[tuple[str, str, str], "Services"] = {}
 _opening = threading.Lock()

@@ -10,7 +10,8 @@ import httpx
 from treadle.kernel.entity import from_json, from_packed, from_plain, to_json, to_packed, to_plain
 from treadle.kernel.errors import Corrupt, TreadleError, Unavailable, error_named
 from treadle.kernel.operation import Operation, operations
-from treadle.platform.wiring import STAGES, Services
+from treadle.kernel.stage import kinds_of
+from treadle.platform.stages import Services, stages
 from treadle.ports.blobs import digest_of
 
 S = TypeVar("S")
@@ -103,7 +104,7 @@ class Remote(Services):
     def __init__(self, url: str, token: str | None = None) -> None:
         self._connection = Connection(url, token)
         self.blobs = RemoteBlobs(self._connection)
-        for name, kind in STAGES.items():
+        for name, kind in kinds_of(stages()).items():
             setattr(self, name, _service(kind, name, self._connection))
 
     @property

@@ -20,7 +20,7 @@ from treadle.kernel.entity import Entity, from_json, replace, to_json
 from treadle.kernel.errors import Conflict, NotFound, Unavailable
 from treadle.platform.replay import Outcome, Recipe
 from treadle.platform.settings import backend
-from treadle.platform.wiring import Services
+from treadle.platform.stages import Services
 from treadle.ports.tree import copy_tree, fetch_tree, put_tree, read_tree, tree_digest
 from treadle.recording.recorder import RERUN_OF
 from treadle.recording.uploader import KEPT

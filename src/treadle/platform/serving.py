@@ -22,7 +22,7 @@ from treadle.platform.image import write
 from treadle.platform.model_server import Place, serve
 from treadle.platform.model_store import Asked, Repository, in_files, place, put
 from treadle.platform.runtimes import Runtimes, trusted
-from treadle.platform.wiring import Services
+from treadle.platform.stages import Services
 from treadle.ports.runtime import open_model
 from treadle.ports.target import Variant
 from treadle.registry.service import NAME

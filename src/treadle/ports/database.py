@@ -1,15 +1,17 @@
 """Where records, events and the job queue live."""
 
-from collections.abc import Mapping
+import importlib
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import BigInteger, Connection, MetaData
+from sqlalchemy import BigInteger, Connection, MetaData, Table
 from sqlalchemy.types import TypeDecorator
 
 from treadle.kernel.clock import from_micros, to_micros
 from treadle.kernel.entity import Entity
+from treadle.kernel.stage import Stage
 
 E = TypeVar("E", bound=Entity)
 
@@ -51,6 +53,22 @@ class Database(Protocol):
     def migrate(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+def loaded_tables(stage: Stage) -> list[Table]:
+    """The tables that a stage's module declares."""
+    if not stage.tables:
+        return []
+    module = importlib.import_module(stage.tables)
+    return [value for value in vars(module).values() if isinstance(value, Table)]
+
+
+def create_tables(database: Database, tables: Iterable[Table]) -> None:
+    """Create what is not there yet of the tables of stages that Treadle's own migrations do not know."""
+    wanted = list(tables)
+    if wanted:
+        with database.write() as transaction:
+            wanted[0].metadata.create_all(transaction, tables=wanted, checkfirst=True)
 
 
 def load(kind: type[E], row: Mapping[Any, Any], **decoded: object) -> E:

@@ -1,7 +1,6 @@
 """Where a version comes from and where it went, in both directions; and what is written from these facts: cards and bills of materials."""
 
 import re
-from collections.abc import Callable
 from typing import Any, Literal
 
 from sqlalchemy import select
@@ -10,13 +9,16 @@ from treadle.evaluation.model import Verdict
 from treadle.evaluation.service import Evaluation
 from treadle.kernel.entity import Entity, from_json, to_text
 from treadle.kernel.errors import Invalid, NotFound
+from treadle.kernel.names import VersionRef
 from treadle.kernel.operation import query
+from treadle.kernel.stage import Assembly
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database
 from treadle.ports.runtime import SIGNATURE, Signature
 from treadle.ports.tree import read_tree
 from treadle.registry import bom, card
 from treadle.registry.facts import Facts, Input
+from treadle.registry.hooks import DEPLOYED_AT
 from treadle.registry.model import ModelVersion
 from treadle.registry.service import Registry
 from treadle.registry.tables import versions
@@ -28,8 +30,6 @@ from treadle.tracking.tables import run_datasets, runs
 
 SHORTEST, WHOLE = 6, 64
 """Characters of a digest that name it, and those of a whole one of ours."""
-Places = Callable[[], dict[tuple[str, int], list[str]]]
-"""The endpoints on which versions are live, or are being brought to, by model and number."""
 
 
 class Descendant(Entity):
@@ -46,6 +46,14 @@ class Descendant(Entity):
 class Lineage:
     """Where versions come from and where they went; cards and bills of materials."""
 
+    def _deployed(self) -> dict[tuple[str, int], list[str]]:
+        """The endpoints of versions by model and number."""
+        return {
+            version: endpoints
+            for asked in self._assembly.answers(DEPLOYED_AT)
+            for version, endpoints in asked.method().items()
+        }
+
     def __init__(
         self,
         database: Database,
@@ -54,15 +62,11 @@ class Lineage:
         tracking: Tracking,
         evaluation: Evaluation,
         registry: Registry,
-        places: Places,
+        assembly: Assembly,
     ) -> None:
         self._database, self._blobs, self._scope = database, blobs, scope
-        self._tracking, self._evaluation, self._registry, self._places = (
-            tracking,
-            evaluation,
-            registry,
-            places,
-        )
+        self._tracking, self._evaluation, self._registry = tracking, evaluation, registry
+        self._assembly = assembly
 
     @query()
     def seen(self, *, data: str) -> list[Descendant]:
@@ -96,7 +100,7 @@ class Lineage:
             raise Invalid(
                 f"'{data}' begins {len(digests)} datasets: {', '.join(sorted(digests)[:5])}. Give more of it."
             )
-        places = self._places()
+        places = self._deployed()
         found = [
             Descendant(
                 version=f"{row.model}:{row.number}",
@@ -111,7 +115,7 @@ class Lineage:
         return sorted(found, key=lambda one: not one.endpoints)
 
     @query()
-    def of(self, *, version: str) -> Facts:
+    def of(self, *, version: VersionRef) -> Facts:
         """All that is known of how a version came about: code, data, run, verdict, approval; and where it is live."""
         found = self._registry.resolve(ref=version)
         spec, known = (
@@ -141,11 +145,11 @@ class Lineage:
             verdict=self._verdict(found),
             approved=self._registry.verify_approval(model=found.model, number=found.number),
             signature=self._signature(found),
-            endpoints=self._places().get((found.model, found.number), []),
+            endpoints=self._deployed().get((found.model, found.number), []),
         )
 
     @query()
-    def card(self, *, version: str, format: Literal["md", "html", "json"] = "md") -> str:
+    def card(self, *, version: VersionRef, format: Literal["md", "html", "json"] = "md") -> str:
         """A version's model card, drawn from the facts: Markdown with Hugging Face's front matter, a page of HTML, or JSON."""
         facts = self.of(version=version)
         return (
@@ -157,7 +161,7 @@ class Lineage:
         )
 
     @query()
-    def bom(self, *, version: str) -> dict[str, Any]:
+    def bom(self, *, version: VersionRef) -> dict[str, Any]:
         """A version's bill of materials as CycloneDX 1.6: the model with its card, its data, and the packages it was made with."""
         return bom.cyclonedx(self.of(version=version))
 

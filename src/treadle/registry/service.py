@@ -2,7 +2,7 @@
 
 import hmac
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, update
@@ -13,8 +13,19 @@ from treadle.kernel.clock import Clock, to_micros
 from treadle.kernel.entity import from_json, to_json, to_text
 from treadle.kernel.errors import Conflict, Forbidden, Invalid, NotFound, did_you_mean
 from treadle.kernel.event import acting, current_act
+from treadle.kernel.names import (
+    LoggedModelId,
+    ModelName,
+    NewModelName,
+    ProjectName,
+    RunId,
+    VerdictId,
+    VersionRef,
+)
 from treadle.kernel.operation import command, query
+from treadle.kernel.stage import Assembly
 from treadle.ports.database import Database, load
+from treadle.registry.hooks import STILL_NEEDED_BY
 from treadle.registry.model import (
     CHAMPION,
     AliasMoved,
@@ -48,15 +59,20 @@ class Registry:
     """Models and their versions."""
 
     def __init__(
-        self, database: Database, events: Events, clock: Clock, evaluation: Evaluation, key: bytes
+        self,
+        database: Database,
+        events: Events,
+        clock: Clock,
+        evaluation: Evaluation,
+        assembly: Assembly,
+        key: bytes,
     ) -> None:
         self._database, self._events, self._clock = database, events, clock
         self._evaluation, self._key = evaluation, key
-        self.blockers: list[Callable[[str, int], str | None]] = []
-        """Asked before a version goes away: who still needs it, as a sentence, or None."""
+        self._assembly = assembly
 
     @command()
-    def register(self, *, verdict: str, model: str | None = None) -> ModelVersion:
+    def register(self, *, verdict: VerdictId, model: ModelName | None = None) -> ModelVersion:
         """Make the next version of a model (named like its project if not given) from a passed verdict.
 
         Registering the same verdict again gives the version it made.
@@ -93,7 +109,7 @@ class Registry:
         return self.get(model=name, number=number)
 
     @command(role="approver")
-    def approve(self, *, model: str, number: int, comment: str = "") -> ModelVersion:
+    def approve(self, *, model: ModelName, number: int, comment: str = "") -> ModelVersion:
         """Sign a version for production, on the evidence of its verdict. A signature is given once."""
         found = self.get(model=model, number=number)
         if found.approval is not None and self.verify_approval(model=model, number=number):
@@ -130,8 +146,8 @@ class Registry:
     def create_model(
         self,
         *,
-        name: str,
-        project: str = "",
+        name: NewModelName,
+        project: ProjectName = "",
         description: str = "",
         tags: dict[str, str] | None = None,
     ) -> RegisteredModel:
@@ -147,10 +163,10 @@ class Registry:
     def register_source(
         self,
         *,
-        model: str,
+        model: ModelName,
         source: str,
-        run: str = "",
-        logged_model: str = "",
+        run: RunId = "",
+        logged_model: LoggedModelId = "",
         description: str = "",
         tags: dict[str, str] | None = None,
     ) -> ModelVersion:
@@ -237,7 +253,7 @@ class Registry:
         return len(new)
 
     @query()
-    def model(self, *, name: str) -> RegisteredModel:
+    def model(self, *, name: NewModelName) -> RegisteredModel:
         """One model, without its versions."""
         with self._database.read() as connection:
             row = (
@@ -252,7 +268,11 @@ class Registry:
 
     @query()
     def models(
-        self, *, filter: str = "", order: list[str] | None = None, project: str | None = None
+        self,
+        *,
+        filter: str = "",
+        order: list[str] | None = None,
+        project: ProjectName | None = None,
     ) -> list[RegisteredModel]:
         """Models that satisfy a filter such as ``name LIKE 'flight%' AND tags.team != 'x'``, by name. A missing tag differs from any."""
         wanted = select(models).order_by(models.c.name)
@@ -268,7 +288,7 @@ class Registry:
     def change_model(
         self,
         *,
-        name: str,
+        name: NewModelName,
         new_name: str | None = None,
         description: str | None = None,
         tags: dict[str, str | None] | None = None,
@@ -288,7 +308,7 @@ class Registry:
         return self.model(name=new_name or name)
 
     @command()
-    def delete_model(self, *, name: str) -> None:
+    def delete_model(self, *, name: NewModelName) -> None:
         """Delete a model with its versions; the name can be used again. Refused while a version is deployed."""
         self.model(name=name)
         for version in self.find(model=name, limit=100_000):
@@ -303,7 +323,7 @@ class Registry:
     def change_version(
         self,
         *,
-        model: str,
+        model: ModelName,
         number: int,
         description: str | None = None,
         tags: dict[str, str | None] | None = None,
@@ -331,7 +351,7 @@ class Registry:
 
     @command()
     def set_stage(
-        self, *, model: str, number: int, stage: Stage, archive_others: bool = False
+        self, *, model: ModelName, number: int, stage: Stage, archive_others: bool = False
     ) -> ModelVersion:
         """Put a version into a stage, as old clients do; others in that stage are archived if asked for."""
         found = self.get(model=model, number=number)
@@ -351,7 +371,7 @@ class Registry:
         return self.get(model=model, number=number)
 
     @command()
-    def delete_version(self, *, model: str, number: int, erase: bool = False) -> None:
+    def delete_version(self, *, model: ModelName, number: int, erase: bool = False) -> None:
         """Put a version away; its number is never given again. Refused while it is deployed. ``erase`` leaves no row of it."""
         found = self.get(model=model, number=number)
         self._refuse_held(found)
@@ -370,7 +390,7 @@ class Registry:
             )
 
     @command()
-    def remove_alias(self, *, model: str, alias: str) -> None:
+    def remove_alias(self, *, model: ModelName, alias: str) -> None:
         """Take an alias away. ImportSession away one that is not there changes nothing."""
         here = (aliases.c.model == model) & (aliases.c.alias == alias)
         with self._database.write() as transaction:
@@ -396,7 +416,7 @@ class Registry:
         return found_in(found, filter, order or [], _seen)
 
     @command()
-    def set_alias(self, *, model: str, alias: str, number: int) -> ModelVersion:
+    def set_alias(self, *, model: ModelName, alias: str, number: int) -> ModelVersion:
         """Point an alias at a version. Pointing it there again changes nothing."""
         self.get(model=model, number=number)
         here = (aliases.c.model == model) & (aliases.c.alias == alias)
@@ -412,7 +432,7 @@ class Registry:
         return self.get(model=model, number=number)
 
     @query()
-    def get(self, *, model: str, number: int) -> ModelVersion:
+    def get(self, *, model: ModelName, number: int) -> ModelVersion:
         """One version with its aliases and its approval."""
         with self._database.read() as connection:
             here = (versions.c.model == model) & (
@@ -426,7 +446,7 @@ class Registry:
             return _loaded(connection, [row])[0]
 
     @query()
-    def find(self, *, model: str | None = None, limit: int = 50) -> list[ModelVersion]:
+    def find(self, *, model: ModelName | None = None, limit: int = 50) -> list[ModelVersion]:
         """Versions, newest first, of one model if given."""
         wanted = select(versions).where(versions.c.deleted_at.is_(None))
         wanted = wanted.order_by(versions.c.created_at.desc(), versions.c.number.desc()).limit(
@@ -438,7 +458,7 @@ class Registry:
             return _loaded(connection, connection.execute(wanted).mappings().all())
 
     @query()
-    def resolve(self, *, ref: str) -> ModelVersion:
+    def resolve(self, *, ref: VersionRef) -> ModelVersion:
         """The version that ``model@alias``, ``model:number`` or ``model`` (its champion, else its newest) names."""
         if "@" in ref:
             model, _, alias = ref.partition("@")
@@ -458,7 +478,7 @@ class Registry:
         return newest[0] if champion is None else self.get(model=model, number=champion)
 
     @query()
-    def verify_approval(self, *, model: str, number: int) -> bool:
+    def verify_approval(self, *, model: ModelName, number: int) -> bool:
         """Whether a version's approval is there, and its signature fits the version as it is now."""
         version = self.get(model=model, number=number)
         if version.approval is None:
@@ -567,8 +587,8 @@ class Registry:
         self._events.append(transaction, ModelRenamed(name=new_name, before=name))
 
     def _refuse_held(self, version: ModelVersion) -> None:
-        for holder in self.blockers:
-            needs = holder(version.model, version.number)
+        for asked in self._assembly.answers(STILL_NEEDED_BY):
+            needs = asked.method(version.model, version.number)
             if needs is not None:
                 raise Forbidden(f"Version '{version.ref}' cannot be deleted: {needs}")
 

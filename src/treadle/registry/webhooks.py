@@ -19,6 +19,7 @@ from treadle.kernel.clock import Clock
 from treadle.kernel.entity import from_json, to_text
 from treadle.kernel.errors import Invalid, NotFound
 from treadle.kernel.ids import new_id
+from treadle.kernel.stage import RECONCILE
 from treadle.ports.database import Database, load
 from treadle.registry.model import Webhook
 from treadle.registry.tables import webhooks
@@ -111,6 +112,7 @@ class Webhooks:
             raise Invalid(f"There is no event '{told}'. Known: {', '.join(EXAMPLES)}.")
         return self._send(row, told, EXAMPLES[told])
 
+    @RECONCILE()
     def reconcile(self) -> int:
         """Tell of what happened since, in a thread of its own: a slow listener does not hold up the wheel."""
         if self._sending is not None and self._sending.is_alive():

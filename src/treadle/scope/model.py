@@ -224,6 +224,11 @@ class Project(Entity):
     digest: str
     declared_at: datetime
 
+    @property
+    def project(self) -> str:
+        """The project's own name, as other entities name their project."""
+        return self.name
+
 
 class ProjectDeclared(Event):
     project: str

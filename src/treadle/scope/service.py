@@ -10,6 +10,7 @@ from treadle.events.service import Events
 from treadle.kernel.clock import Clock
 from treadle.kernel.entity import from_json, from_plain, to_json, to_text
 from treadle.kernel.errors import Conflict, Forbidden, NotFound, did_you_mean
+from treadle.kernel.names import ProjectName
 from treadle.kernel.operation import command, query
 from treadle.ports.blobs import digest_of
 from treadle.ports.database import Database, load
@@ -86,7 +87,7 @@ class Scope:
         return self.project(name=name)
 
     @query()
-    def project(self, *, name: str) -> Project:
+    def project(self, *, name: ProjectName) -> Project:
         """One project."""
         with self._database.read() as connection:
             row = (

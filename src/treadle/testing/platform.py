@@ -7,7 +7,9 @@ import pytest
 from treadle.kernel.clock import EPOCH
 from treadle.kernel.errors import Conflict, Invalid, NotFound
 from treadle.kernel.operation import operations
-from treadle.platform.wiring import STAGES, Embedded, Services
+from treadle.kernel.stage import kinds_of
+from treadle.platform.stages import Services, stages
+from treadle.platform.wiring import Embedded
 from treadle.ports.tree import put_files
 from treadle.scope.model import About, DataSource, ProjectSpec, Requirement
 from treadle.testing.suite import Suite
@@ -34,7 +36,7 @@ class PlatformSuite(Suite):
         raise TypeError("give the fixture 'services'")
 
     def test_every_operation_is_there(self, services: Services) -> None:
-        for stage, kind in STAGES.items():
+        for stage, kind in kinds_of(stages()).items():
             for name in operations(kind):
                 assert callable(getattr(getattr(services, stage), name)), f"{stage}.{name}"
 

@@ -6,6 +6,7 @@ from typing import Literal
 from treadle.kernel.entity import Entity
 from treadle.kernel.errors import Invalid
 from treadle.kernel.event import Event
+from treadle.kernel.names import ExperimentId, RunId
 
 LONGEST_KEY, LONGEST_VALUE = 250, 1 << 20
 Status = Literal["running", "scheduled", "finished", "failed", "killed"]
@@ -60,7 +61,7 @@ class Batch(Entity):
     A sender that may send a batch twice names its ``stream`` and counts ``sequence`` up from 1: each number is stored once.
     """
 
-    run: str
+    run: RunId
     points: dict[str, bytes] = {}
     params: dict[str, str] = {}
     tags: dict[str, str] = {}
@@ -124,7 +125,7 @@ class PastRun(Entity):
     """A run that happened elsewhere. ``points`` holds packed pieces (see ``segments``) by metric."""
 
     id: str
-    experiment: int
+    experiment: ExperimentId
     name: str
     user: str
     status: Status

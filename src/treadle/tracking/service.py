@@ -14,7 +14,9 @@ from treadle.kernel.entity import from_json, to_json, to_text
 from treadle.kernel.errors import Conflict, Invalid, NotFound, did_you_mean
 from treadle.kernel.event import current_act
 from treadle.kernel.ids import new_id
+from treadle.kernel.names import ExperimentId, ExperimentName, NewRunId, ProjectName, RunId
 from treadle.kernel.operation import command, query
+from treadle.kernel.stage import RECONCILE
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, load
 from treadle.ports.tree import read_files, read_tree
@@ -80,8 +82,8 @@ class Tracking:
     def create_experiment(
         self,
         *,
-        name: str,
-        project: str = "",
+        name: ExperimentName,
+        project: ProjectName = "",
         tags: dict[str, str] | None = None,
         artifacts_at: str = "",
     ) -> Experiment:
@@ -104,7 +106,9 @@ class Tracking:
             self._experiment_named(transaction, DEFAULT, "")
 
     @query()
-    def experiment(self, *, id: int | None = None, name: str | None = None) -> Experiment:
+    def experiment(
+        self, *, id: ExperimentId | None = None, name: ExperimentName | None = None
+    ) -> Experiment:
         """One experiment by its number, or a live one by its name."""
         if (id is None) == (name is None):
             raise Invalid("Name the experiment by its id or by its name.")
@@ -130,7 +134,7 @@ class Tracking:
         filter: str = "",
         order: list[str] | None = None,
         view: View = "active",
-        project: str | None = None,
+        project: ProjectName | None = None,
     ) -> list[Experiment]:
         """Experiments that satisfy a filter, the last changed first if no order is given."""
         shown = {
@@ -150,7 +154,11 @@ class Tracking:
 
     @command()
     def change_experiment(
-        self, *, id: int, name: str | None = None, tags: dict[str, str | None] | None = None
+        self,
+        *,
+        id: ExperimentId,
+        name: ExperimentName | None = None,
+        tags: dict[str, str | None] | None = None,
     ) -> Experiment:
         """Give an experiment another name, set tags, and remove those given as none."""
         found = self.experiment(id=id)
@@ -175,7 +183,7 @@ class Tracking:
         return self.experiment(id=id)
 
     @command()
-    def delete_experiment(self, *, id: int, erase: bool = False) -> None:
+    def delete_experiment(self, *, id: ExperimentId, erase: bool = False) -> None:
         """Put an experiment and its runs away; they can be restored, and its name be used again. ``erase`` leaves nothing."""
         found = self.experiment(id=id)
         with self._database.write() as transaction:
@@ -200,7 +208,7 @@ class Tracking:
             )
 
     @command()
-    def restore_experiment(self, *, id: int) -> Experiment:
+    def restore_experiment(self, *, id: ExperimentId) -> Experiment:
         """Bring an experiment back, with the runs that were put away with it."""
         found = self.experiment(id=id)
         if found.deleted_at is None:
@@ -224,12 +232,12 @@ class Tracking:
     def start_run(
         self,
         *,
-        experiment: str = "",
-        project: str = "",
+        experiment: ExperimentName = "",
+        project: ProjectName = "",
         name: str = "",
         params: dict[str, str] | None = None,
         tags: dict[str, str] | None = None,
-        id: str = "",
+        id: NewRunId = "",
         user: str = "",
         started_at: datetime | None = None,
     ) -> Run:
@@ -290,7 +298,7 @@ class Tracking:
     def log(
         self,
         *,
-        run: str,
+        run: RunId,
         metrics: list[Metric] | None = None,
         params: dict[str, str] | None = None,
         tags: dict[str, str] | None = None,
@@ -382,7 +390,7 @@ class Tracking:
     def change_run(
         self,
         *,
-        run: str,
+        run: RunId,
         name: str | None = None,
         status: Status | None = None,
         ended_at: datetime | None = None,
@@ -403,13 +411,13 @@ class Tracking:
         return self.get(run=run)
 
     @command()
-    def finish_run(self, *, run: str, status: Status = "finished") -> Run:
+    def finish_run(self, *, run: RunId, status: Status = "finished") -> Run:
         """End a run. Ending it again the same way changes nothing."""
         found = self.get(run=run)
         return found if found.status == status else self.change_run(run=run, status=status)
 
     @command()
-    def delete_tag(self, *, run: str, key: str) -> None:
+    def delete_tag(self, *, run: RunId, key: str) -> None:
         """Remove a tag from a run."""
         with self._database.write() as transaction:
             number = self._number(transaction, run)
@@ -418,7 +426,7 @@ class Tracking:
                 raise NotFound(f"No tag with name: {key} in run with id {run}")
 
     @command()
-    def delete_run(self, *, run: str, erase: bool = False) -> None:
+    def delete_run(self, *, run: RunId, erase: bool = False) -> None:
         """Put a run away; it can be restored. ``erase`` leaves nothing of it but the events that tell of it."""
         found = self.get(run=run)
         with self._database.write() as transaction:
@@ -431,7 +439,7 @@ class Tracking:
             self._events.append(transaction, RunDeleted(run=run, erased=erase))
 
     @command()
-    def restore_run(self, *, run: str) -> Run:
+    def restore_run(self, *, run: RunId) -> Run:
         """Bring a run back that was put away."""
         if self.get(run=run).deleted_at is not None:
             with self._database.write() as transaction:
@@ -440,7 +448,7 @@ class Tracking:
         return self.get(run=run)
 
     @command()
-    def use_data(self, *, run: str, datasets: list[Dataset]) -> None:
+    def use_data(self, *, run: RunId, datasets: list[Dataset]) -> None:
         """Note the data that a run read. Noting it again changes nothing."""
         with self._database.write() as transaction:
             number = self._number(transaction, run)
@@ -493,7 +501,7 @@ class Tracking:
         return found
 
     @query()
-    def datasets(self, *, run: str) -> list[Dataset]:
+    def datasets(self, *, run: RunId) -> list[Dataset]:
         """The data that a run read, by name."""
         with self._database.read() as connection:
             mine = run_datasets.c.run == self._number(connection, run)
@@ -503,7 +511,7 @@ class Tracking:
             return [_dataset(row) for row in rows]
 
     @command()
-    def add_artifact(self, *, run: str, path: str, digest: str, bytes: int) -> Artifact:
+    def add_artifact(self, *, run: RunId, path: str, digest: str, bytes: int) -> Artifact:
         """Attach a stored blob or tree to a run, under a path of its own."""
         self.put_artifact(
             root=self.get(run=run).artifact_root, path=path, digest=digest, bytes=bytes
@@ -539,17 +547,17 @@ class Tracking:
             return [load(Artifact, row) for row in connection.execute(wanted).mappings()]
 
     @query()
-    def artifacts(self, *, run: str) -> list[Artifact]:
+    def artifacts(self, *, run: RunId) -> list[Artifact]:
         """What is attached to a run, by path."""
         return self.artifacts_at(self.get(run=run).artifact_root)
 
     @query()
-    def get(self, *, run: str) -> Run:
+    def get(self, *, run: RunId) -> Run:
         """One run, with its parameters, its tags and the last value of each metric."""
         return self.record(run).run()
 
     @query()
-    def find(self, *, project: str | None = None, limit: int = 50) -> list[Run]:
+    def find(self, *, project: ProjectName | None = None, limit: int = 50) -> list[Run]:
         """Runs, newest first, of one project if given."""
         wanted = (
             select(runs)
@@ -566,7 +574,7 @@ class Tracking:
     def search(
         self,
         *,
-        experiments: list[int],
+        experiments: list[ExperimentId],
         filter: str = "",
         order: list[str] | None = None,
         view: View = "active",
@@ -608,12 +616,12 @@ class Tracking:
             return records(connection, [row])[0]
 
     @query()
-    def compare(self, *, a: str, b: str) -> Comparison:
+    def compare(self, *, a: RunId, b: RunId) -> Comparison:
         """What differs between two runs: lines of code, parameters, the content of their data, environment, last metrics, tags."""
         return compared(self._side(a), self._side(b))
 
     @query()
-    def environment(self, *, run: str) -> Environment | None:
+    def environment(self, *, run: RunId) -> Environment | None:
         """What was noted of a run's command, Python and packages; none where nothing was."""
         kept = {file.path: file.digest for file in self.artifacts(run=run)}
         return (
@@ -636,7 +644,7 @@ class Tracking:
         return Side(self.get(run=run), self.datasets(run=run), code, self.environment(run=run))
 
     @query()
-    def history(self, *, run: str, key: str) -> list[Point]:
+    def history(self, *, run: RunId, key: str) -> list[Point]:
         """All values of one metric, in order of step and of writing."""
         points = self.points(run=run, key=key).in_order()
         return [
@@ -649,7 +657,7 @@ class Tracking:
             return history.read(connection, self._number(connection, run), key)
 
     @query()
-    def series(self, *, run: str) -> list[Series]:
+    def series(self, *, run: RunId) -> list[Series]:
         """What is known of each metric of a run: how many points, the last, the extremes."""
         with self._database.read() as connection:
             mine = run_metrics.c.run == self._number(connection, run)
@@ -661,7 +669,7 @@ class Tracking:
             ]
 
     @query()
-    def chart(self, *, runs: list[str], key: str, points: int = 1_000) -> list[Downsampled]:
+    def chart(self, *, runs: list[RunId], key: str, points: int = 1_000) -> list[Downsampled]:
         """One metric of many runs, thinned out for a chart: each stretch keeps its extremes."""
         with self._database.read() as connection:
             return [
@@ -686,6 +694,7 @@ class Tracking:
             found = found.at_places(np.flatnonzero((found.steps >= start) & (found.steps <= end)))
         return list(found.at_places(history.thinned(found, wanted)).rows())
 
+    @RECONCILE()
     def reconcile(self) -> int:
         """Compact series that came in many pieces."""
         return history.tidy(self._database)

@@ -8,6 +8,7 @@ from treadle.kernel.clock import Clock
 from treadle.kernel.entity import from_json, to_text
 from treadle.kernel.errors import Invalid, NotFound, did_you_mean
 from treadle.kernel.event import current_act
+from treadle.kernel.names import ExperimentId, ProjectName
 from treadle.kernel.operation import command, query
 from treadle.ports.database import Database, load
 from treadle.tracking.language import parse, parse_order
@@ -27,8 +28,8 @@ class Views:
         self,
         *,
         name: str,
-        project: str,
-        experiments: list[int],
+        project: ProjectName,
+        experiments: list[ExperimentId],
         filter: str = "",
         order: list[str] | None = None,
         columns: list[str] | None = None,
@@ -60,7 +61,7 @@ class Views:
         return self.get(name=name, project=project)
 
     @query()
-    def find(self, *, project: str | None = None) -> list[SavedView]:
+    def find(self, *, project: ProjectName | None = None) -> list[SavedView]:
         """Views by project and name, of one project if given."""
         wanted = select(saved_views).order_by(saved_views.c.project, saved_views.c.name)
         with self._database.read() as connection:
@@ -70,7 +71,7 @@ class Views:
             return [_view(row) for row in rows.mappings()]
 
     @query()
-    def get(self, *, name: str, project: str) -> SavedView:
+    def get(self, *, name: str, project: ProjectName) -> SavedView:
         """One view."""
         here = (saved_views.c.project == project) & (saved_views.c.name == name)
         with self._database.read() as connection:
@@ -82,7 +83,7 @@ class Views:
         return _view(row)
 
     @query()
-    def look(self, *, name: str, project: str, limit: int = 100, page: str = "") -> RunPage:
+    def look(self, *, name: str, project: ProjectName, limit: int = 100, page: str = "") -> RunPage:
         """The runs that a view finds now; ``page`` is what the page before gave as ``next``."""
         view = self.get(name=name, project=project)
         return self._tracking.search(
@@ -94,7 +95,7 @@ class Views:
         )
 
     @command()
-    def remove(self, *, name: str, project: str) -> None:
+    def remove(self, *, name: str, project: ProjectName) -> None:
         """Forget a view; its runs stay."""
         self.get(name=name, project=project)
         with self._database.write() as transaction:

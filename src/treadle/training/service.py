@@ -11,7 +11,9 @@ from treadle.events.service import Events
 from treadle.kernel.entity import from_json, to_text
 from treadle.kernel.errors import NotFound, TreadleError
 from treadle.kernel.event import acting, current_act
+from treadle.kernel.names import ProjectName, RunId
 from treadle.kernel.operation import command, query
+from treadle.kernel.stage import RECONCILE
 from treadle.pipelines.model import PipelineRun
 from treadle.pipelines.service import Pipelines
 from treadle.ports.database import Database, load
@@ -50,7 +52,7 @@ class TrainingService:
 
     @command()
     def start(
-        self, *, project: str, name: str = "", parameters: dict[str, Any] | None = None
+        self, *, project: ProjectName, name: str = "", parameters: dict[str, Any] | None = None
     ) -> Training:
         """Take the project's data and code as they are now and train a candidate on them."""
         found, folder = self._scope.project(name=project), self._scope.folder(name=project)
@@ -84,7 +86,7 @@ class TrainingService:
         return self.get(run=run)
 
     @query()
-    def get(self, *, run: str) -> Training:
+    def get(self, *, run: RunId) -> Training:
         """One training by its run."""
         with self._database.read() as connection:
             row = (
@@ -100,7 +102,11 @@ class TrainingService:
 
     @query()
     def find(
-        self, *, project: str | None = None, state: TrainingState | None = None, limit: int = 50
+        self,
+        *,
+        project: ProjectName | None = None,
+        state: TrainingState | None = None,
+        limit: int = 50,
     ) -> list[Training]:
         """Trainings, newest first, of one project or in one state if given."""
         wanted = select(trainings).order_by(trainings.c.run.desc()).limit(limit)
@@ -111,6 +117,7 @@ class TrainingService:
         with self._database.read() as connection:
             return [_training(row) for row in connection.execute(wanted).mappings()]
 
+    @RECONCILE()
     def reconcile(self) -> int:
         """Settle every training whose pipeline has ended. Returns how many were settled."""
         return sum(self._settle(training) for training in self.find(state="running", limit=100_000))

@@ -19,6 +19,7 @@ from treadle.kernel.entity import to_json
 from treadle.kernel.errors import Forbidden, Invalid, NotFound, TooLarge, TreadleError
 from treadle.kernel.operation import Role
 from treadle.platform.wiring import Embedded
+from treadle.ports.naming import NOWHERE
 from treadle.tracking.model import Artifact
 
 MAX_FILE_BYTES = 50 << 30
@@ -141,7 +142,8 @@ def artifact_routes(platform: Embedded) -> list[Route]:
         """Raise Forbidden unless the caller may do this with the files of the experiment that a path begins with."""
         caller = caller_of(platform, request)
         if not caller.may(role):
-            demand(caller, role, rights.of_path(path))
+            experiment = path.strip("/").partition("/")[0]
+            demand(caller, role, rights.project("experiment", experiment) or NOWHERE)
 
     async def one(request: Request) -> Response:
         path = request.path_params["path"]

@@ -17,6 +17,7 @@ from treadle.http.rights import Rights
 from treadle.http.routes import body_of
 from treadle.kernel.errors import Invalid, NotFound, TooLarge, TreadleError, missing_extra
 from treadle.kernel.ids import new_id
+from treadle.kernel.operation import Named
 from treadle.platform.wiring import Embedded
 from treadle.tracking.traces import Info
 
@@ -212,7 +213,9 @@ def span_route(platform: Embedded) -> Route:
         try:
             caller = await run_in_threadpool(caller_of, platform, request)
             experiment = request.headers.get("x-mlflow-experiment-id", "")
-            await run_in_threadpool(rights.demand, caller, "editor", {"experiment_id": experiment})
+            await run_in_threadpool(
+                rights.demand, caller, "editor", [Named("experiment", experiment)], {}
+            )
             body = await body_of(request, MAX_BODY_BYTES)
             if not experiment:
                 raise Invalid("Missing required header: x-mlflow-experiment-id")

@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from treadle.access.model import Caller
 from treadle.http.auth import caller_of
+from treadle.http.mlflow.naming import named
 from treadle.http.rights import Rights, demand
 from treadle.http.routes import body_of
 from treadle.kernel.entity import from_json, from_plain, to_json
@@ -30,6 +31,7 @@ from treadle.kernel.errors import (
 from treadle.kernel.event import acting
 from treadle.kernel.operation import Role
 from treadle.platform.wiring import Embedded
+from treadle.ports.naming import NOWHERE
 
 VERSIONS = ("2.0", "3.0")
 PREFIXES = tuple(
@@ -96,7 +98,9 @@ def _endpoint(platform: Embedded, rights: Rights, call: Call) -> Callable[[Reque
                 demand(caller, call.role)
             ask = await asked(request, call.ask)
             given = msgspec.structs.asdict(ask)
-            whole = await run_in_threadpool(rights.demand, caller, call.role, given, resource)
+            whole = await run_in_threadpool(
+                rights.demand, caller, call.role, named(given, resource), given
+            )
             if not whole and call.path not in LISTED:
                 demand(caller, call.role)
             with acting(caller.name):
@@ -113,8 +117,12 @@ def _endpoint(platform: Embedded, rights: Rights, call: Call) -> Callable[[Reque
 def _cut(rights: Rights, caller: Caller, path: str, found: dict[str, Any]) -> None:
     """Leave in a list what the caller may see."""
     field, key = LISTED[path]
-    of = rights.of_experiment if key == "experiment_id" else rights.of_model
-    found[field] = [one for one in found.get(field, []) if caller.may("viewer", of(one[key]))]
+    kind = "experiment" if key == "experiment_id" else "model"
+    found[field] = [
+        item
+        for item in found.get(field, [])
+        if caller.may("viewer", rights.project(kind, item[key]) or NOWHERE)
+    ]
 
 
 async def asked(request: Request, kind: type[Any]) -> Any:

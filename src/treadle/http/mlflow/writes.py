@@ -15,6 +15,7 @@ from treadle.http.mlflow.wire import MAX_BODY_BYTES, PREFIXES, failed
 from treadle.http.rights import Rights, demand_somewhere
 from treadle.kernel.entity import reading
 from treadle.kernel.errors import Invalid, TooLarge, TreadleError
+from treadle.kernel.operation import Named
 from treadle.platform.wiring import Embedded
 from treadle.tracking.ingest import Incoming
 
@@ -80,8 +81,9 @@ class FastWrites:
         incoming = write.read(ask)
         told = runs.for_models(ask) if isinstance(ask, runs.LogMetric | runs.LogBatch) else []
         if limited:
-            named = {"run": incoming.run, "model_id": [model for model, _ in told]}
-            await run_in_threadpool(self._rights.demand, caller, "editor", named)
+            named = [Named("run", incoming.run)]
+            named += [Named("logged model", model) for model, _ in told]
+            await run_in_threadpool(self._rights.demand, caller, "editor", named, {})
         try:
             await self._commits.write(incoming)
         except TreadleError as error:

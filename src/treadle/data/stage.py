@@ -1,0 +1,15 @@
+"""Declares what the stage brings to a platform."""
+
+from treadle.kernel.stage import Service, Stage
+
+STAGE = Stage(
+    name="data",
+    services=(
+        Service(
+            name="data",
+            about="Dataset versions.",
+            kind="treadle.data.service:Data",
+        ),
+    ),
+    tables="treadle.data.tables",
+)

@@ -1,0 +1,16 @@
+"""Declares what the stage brings to a platform."""
+
+from treadle.kernel.stage import Service, Stage
+
+STAGE = Stage(
+    name="delivery",
+    parts=("treadle.delivery.names:DeliveryNames",),
+    services=(
+        Service(
+            name="delivery",
+            about="What is live, and how it got there.",
+            kind="treadle.delivery.service:Delivery",
+        ),
+    ),
+    tables="treadle.delivery.tables",
+)

@@ -1,0 +1,16 @@
+"""Declares what the stage brings to a platform."""
+
+from treadle.kernel.stage import Service, Stage
+
+STAGE = Stage(
+    name="evaluation",
+    parts=("treadle.evaluation.names:VerdictNames",),
+    services=(
+        Service(
+            name="evaluation",
+            about="Verdicts on candidates.",
+            kind="treadle.evaluation.service:Evaluation",
+        ),
+    ),
+    tables="treadle.evaluation.tables",
+)

@@ -1,0 +1,15 @@
+"""Declares what the stage brings to a platform."""
+
+from treadle.kernel.stage import Service, Stage
+
+STAGE = Stage(
+    name="events",
+    services=(
+        Service(
+            name="events",
+            about="The event log.",
+            kind="treadle.events.service:Events",
+        ),
+    ),
+    tables="treadle.events.tables",
+)

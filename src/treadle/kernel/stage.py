@@ -1,0 +1,197 @@
+"""Declares what a stage brings, and assembles stages into one platform."""
+
+import importlib
+import inspect
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+from treadle.kernel.errors import Invalid
+
+F = TypeVar("F", bound=Callable[..., Any])
+_ANSWERS = "__treadle_answers__"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A class whose operations are offered in Python, over HTTP and on the command line.
+
+    Attributes:
+        name: What it is called in routes, commands and on a platform.
+        about: One sentence for help texts.
+        kind: ``MODULE:CLASS`` with the operations.
+        here: ``MODULE:CLASS``, a subclass with what only this process offers, or empty.
+    """
+
+    name: str
+    about: str
+    kind: str
+    here: str = ""
+
+    def load(self) -> type:
+        """The class with the operations."""
+        kind: type = loaded(self.kind)
+        return kind
+
+    def load_here(self) -> type:
+        """The class that this process makes."""
+        kind: type = loaded(self.here or self.kind)
+        return kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What a stage brings to a platform. Nothing is imported before it is used.
+
+    Attributes:
+        name: The stage's name.
+        services: What it offers.
+        parts: ``MODULE:CLASS`` of collaborators that are not offered; made before the services.
+        tables: The module that declares its tables.
+    """
+
+    name: str
+    services: tuple[Service, ...] = ()
+    parts: tuple[str, ...] = ()
+    tables: str = ""
+
+
+class Hook:
+    """A question that one stage declares and methods of any stage answer.
+
+    Calling the hook marks a method as an answer; ``key`` says which part of the question it answers, such as a job's
+    kind. ``Assembly.answers`` gives the marked methods of all that was assembled, in stage order.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, key: object = None) -> Callable[[F], F]:
+        def mark(function: F) -> F:
+            answers: list[tuple[Hook, object]] = function.__dict__.setdefault(_ANSWERS, [])
+            answers.append((self, key))
+            return function
+
+        return mark
+
+
+RECONCILE = Hook("reconcile")
+"""Methods without arguments that take the step which can be taken now and return how much changed."""
+
+JOB = Hook("job")
+"""Methods that do a job's work, by the job's kind: they take its payload and return its result."""
+
+PROJECT_OF = Hook("project of")
+"""Methods that find the project of what a parameter names, by the kind of thing (see ``Names``).
+
+They take the name and all arguments of the request; None where the name leads to no project of its own.
+"""
+
+
+class Answer(NamedTuple):
+    """One method that answers a hook."""
+
+    key: Any
+    method: Callable[..., Any]
+
+
+class Assembly:
+    """Makes the parts and services of stages, giving each what its constructor's annotations ask for.
+
+    A parameter of a class that is there receives it; one of a plain type (``Path``, ``bytes``) receives the value
+    that was given under the parameter's name.
+    """
+
+    def __init__(self) -> None:
+        self.services: dict[str, Any] = {}
+        self._by_type: dict[Any, Any] = {Assembly: self}
+        self._by_name: dict[str, Any] = {}
+        self._made: list[Any] = []
+
+    def provide(self, kind: Any, value: Any) -> None:
+        """Give a value to every constructor that asks for ``kind``."""
+        self._by_type[kind] = value
+
+    def provide_named(self, **values: Any) -> None:
+        """Give values to constructors' parameters of plain types, by name."""
+        self._by_name |= values
+
+    def add(self, stage: Stage) -> None:
+        """Make a stage's parts, then its services.
+
+        Raises:
+            Invalid: Something that it asks for is not provided by any stage before it.
+        """
+        for part in stage.parts:
+            self._make(loaded(part), stage)
+        for service in stage.services:
+            self.services[service.name] = self._make(service.load_here(), stage)
+
+    def answers(self, hook: Hook) -> list[Answer]:
+        """The methods that answer a hook, in the order in which their stages were added."""
+        return [
+            Answer(key, getattr(part, name))
+            for part in self._made
+            for name, function in _functions(type(part))
+            for answered, key in function.__dict__.get(_ANSWERS, ())
+            if answered is hook
+        ]
+
+    def answer(self, hook: Hook, key: object) -> Callable[..., Any] | None:
+        """The method that answers a hook for a key, or None."""
+        return next((found.method for found in self.answers(hook) if found.key == key), None)
+
+    def _make(self, kind: type, stage: Stage) -> Any:
+        hints = typing.get_type_hints(kind.__init__)  # type: ignore[misc]
+        given = {}
+        for name in inspect.signature(kind).parameters:
+            if hints.get(name) in self._by_type:
+                given[name] = self._by_type[hints[name]]
+            elif name in self._by_name:
+                given[name] = self._by_name[name]
+            else:
+                raise Invalid(
+                    f"Stage '{stage.name}': {kind.__name__} asks for '{name}' "
+                    f"({hints.get(name)}), which no stage before it provides."
+                )
+        made = kind(**given)
+        for base in kind.__mro__[:-1]:
+            self._by_type[base] = made
+        self._made.append(made)
+        return made
+
+
+def loaded(path: str) -> Any:
+    """The object that ``MODULE:NAME`` names."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def services_of(stages: Iterable[Stage]) -> Mapping[str, Service]:
+    """All services of some stages by name.
+
+    Raises:
+        Invalid: Two stages offer a service of one name.
+    """
+    services: dict[str, Service] = {}
+    for stage in stages:
+        for service in stage.services:
+            if service.name in services:
+                raise Invalid(f"Two stages offer a service named '{service.name}'. Rename one.")
+            services[service.name] = service
+    return services
+
+
+def kinds_of(stages: Iterable[Stage]) -> dict[str, type]:
+    """The classes with the operations of all services of some stages, by service name."""
+    return {name: service.load() for name, service in services_of(stages).items()}
+
+
+def _functions(kind: type) -> Iterator[tuple[str, Any]]:
+    """A class's functions, its bases' first, each once and as the class has it."""
+    names = [name for base in reversed(kind.__mro__) for name in vars(base)]
+    for name in dict.fromkeys(names):
+        function = inspect.getattr_static(kind, name)
+        if inspect.isfunction(function):
+            yield name, function

@@ -1,0 +1,15 @@
+"""Declares what the stage brings to a platform."""
+
+from treadle.kernel.stage import Service, Stage
+
+STAGE = Stage(
+    name="loop",
+    services=(
+        Service(
+            name="loop",
+            about="Retrains, judges and rolls out, inside declared brakes.",
+            kind="treadle.loop.service:Loop",
+        ),
+    ),
+    tables="treadle.loop.tables",
+)

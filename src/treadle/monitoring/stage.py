@@ -1,0 +1,15 @@
+"""Declares what the stage brings to a platform."""
+
+from treadle.kernel.stage import Service, Stage
+
+STAGE = Stage(
+    name="monitoring",
+    services=(
+        Service(
+            name="monitoring",
+            about="What production shows.",
+            kind="treadle.monitoring.service:Monitoring",
+        ),
+    ),
+    tables="treadle.monitoring.tables",
+)

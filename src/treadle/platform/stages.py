@@ -1,0 +1,94 @@
+"""The list of stages: the only place that names them all."""
+
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+from treadle.access.stage import STAGE as ACCESS
+from treadle.data.stage import STAGE as DATA
+from treadle.delivery.stage import STAGE as DELIVERY
+from treadle.evaluation.stage import STAGE as EVALUATION
+from treadle.events.stage import STAGE as EVENTS
+from treadle.jobs.stage import STAGE as JOBS
+from treadle.kernel.stage import Stage
+from treadle.loop.stage import STAGE as LOOP
+from treadle.monitoring.stage import STAGE as MONITORING
+from treadle.pipelines.stage import STAGE as PIPELINES
+from treadle.registry.stage import STAGE as REGISTRY
+from treadle.scope.stage import STAGE as SCOPE
+from treadle.tracking.stage import STAGE as TRACKING
+from treadle.training.stage import STAGE as TRAINING
+
+if TYPE_CHECKING:
+    from treadle.access.service import Access
+    from treadle.data.service import Data
+    from treadle.delivery.service import Delivery
+    from treadle.evaluation.service import Evaluation
+    from treadle.events.service import Events
+    from treadle.jobs.service import Jobs
+    from treadle.loop.service import Loop
+    from treadle.monitoring.service import Monitoring
+    from treadle.pipelines.service import Pipelines
+    from treadle.ports.blobs import Blobs
+    from treadle.registry.lineage import Lineage
+    from treadle.registry.service import Registry
+    from treadle.registry.webhooks import Webhooks
+    from treadle.scope.service import Scope
+    from treadle.tracking.logged_models import LoggedModels
+    from treadle.tracking.service import Tracking
+    from treadle.tracking.traces import Traces
+    from treadle.tracking.views import Views
+    from treadle.training.service import TrainingService
+
+BUILT_IN: tuple[Stage, ...] = (
+    EVENTS,
+    ACCESS,
+    JOBS,
+    SCOPE,
+    DATA,
+    TRACKING,
+    PIPELINES,
+    TRAINING,
+    EVALUATION,
+    REGISTRY,
+    DELIVERY,
+    MONITORING,
+    LOOP,
+)
+"""In the order in which they are made: each may ask for what those before it provide."""
+
+GROUP = "treadle.stage"
+"""The group of entry points by which stages of other packages are found; each names a ``Stage``."""
+
+
+def stages() -> tuple[Stage, ...]:
+    """All stages: those built in, then those that installed packages register."""
+    return (*BUILT_IN, *(entry.load() for entry in entry_points(group=GROUP)))
+
+
+class Services:
+    """The stages' services, the same whether they are embedded here or live behind a URL."""
+
+    blobs: "Blobs"
+    events: "Events"
+    access: "Access"
+    jobs: "Jobs"
+    scope: "Scope"
+    data: "Data"
+    tracking: "Tracking"
+    logged_models: "LoggedModels"
+    traces: "Traces"
+    views: "Views"
+    pipelines: "Pipelines"
+    training: "TrainingService"
+    evaluation: "Evaluation"
+    registry: "Registry"
+    lineage: "Lineage"
+    webhooks: "Webhooks"
+    delivery: "Delivery"
+    monitoring: "Monitoring"
+    loop: "Loop"
+
+    @property
+    def address(self) -> dict[str, str]:
+        """The environment variables by which another process on this machine finds the same place."""
+        raise NotImplementedError

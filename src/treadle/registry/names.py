@@ -1,0 +1,31 @@
+"""Finds the project of models and versions that a request names."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from treadle.kernel.stage import PROJECT_OF
+from treadle.ports.database import Database
+from treadle.ports.naming import look_up
+from treadle.registry.tables import models
+
+
+class RegistryNames:
+    """Looks up the projects of registered models."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @PROJECT_OF("model")
+    def model(self, name: str, _: Mapping[str, Any]) -> str:
+        """The project of a registered model."""
+        return str(look_up(self._database, models.c.project, models.c.name, name))
+
+    @PROJECT_OF("model's name")
+    def model_by_name(self, name: str, given: Mapping[str, Any]) -> str | None:
+        """The project of a model; a new one is made in the project given, else in that of its name."""
+        return self.model(name, given) or (None if given.get("project") else name[:63])
+
+    @PROJECT_OF("version")
+    def version(self, ref: str, given: Mapping[str, Any]) -> str:
+        """The project of the model of a version, written NAME:NUMBER or NAME@ALIAS."""
+        return self.model(ref.partition("@")[0].partition(":")[0], given)

@@ -1,0 +1,61 @@
+"""Finds the project of experiments, runs, logged models and traces that a request names."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from treadle.kernel.stage import PROJECT_OF
+from treadle.ports.database import Database
+from treadle.ports.naming import NOWHERE, look_up
+from treadle.tracking.tables import experiments, logged_models, runs, traces
+
+_MOST_REMEMBERED = 100_000
+
+
+class TrackingNames:
+    """A run's project is that of its experiment and never changes, so it is looked up once."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._of_run: dict[str, str] = {}
+
+    @PROJECT_OF("run")
+    def run(self, run: str, _: Mapping[str, Any]) -> str:
+        """The project of a run."""
+        if run not in self._of_run:
+            project = str(look_up(self._database, runs.c.project, runs.c.id, run))
+            if project == NOWHERE:
+                return project
+            if len(self._of_run) > _MOST_REMEMBERED:
+                self._of_run.clear()
+            self._of_run[run] = project
+        return self._of_run[run]
+
+    @PROJECT_OF("run that may have begun")
+    def begun(self, run: str, given: Mapping[str, Any]) -> str | None:
+        """The project of a run; where it has not begun, its experiment says where it will be."""
+        return self.run(run, given) or None
+
+    @PROJECT_OF("experiment")
+    def experiment(self, id: Any, _: Mapping[str, Any]) -> str:
+        """The project of an experiment by its number."""
+        text = str(id)
+        if not text.isdecimal() or len(text) > 9:
+            return NOWHERE
+        return str(look_up(self._database, experiments.c.project, experiments.c.id, int(text)))
+
+    @PROJECT_OF("experiment's name")
+    def experiment_by_name(self, name: str, given: Mapping[str, Any]) -> str | None:
+        """The project of a live experiment; a new one is made in the project given, else in that of its name."""
+        known = look_up(self._database, experiments.c.project, experiments.c.live_name, name)
+        return known or (None if given.get("project") else name[:63])
+
+    @PROJECT_OF("logged model")
+    def logged_model(self, id: str, given: Mapping[str, Any]) -> str:
+        """The project of a logged model."""
+        within = logged_models.c.experiment
+        return self.experiment(look_up(self._database, within, logged_models.c.id, id), given)
+
+    @PROJECT_OF("trace")
+    def trace(self, id: str, given: Mapping[str, Any]) -> str:
+        """The project of a trace."""
+        return self.experiment(look_up(self._database, traces.c.experiment, traces.c.id, id), given)

@@ -1,0 +1,31 @@
+"""Declares what the stage brings to a platform."""
+
+from treadle.kernel.stage import Service, Stage
+
+STAGE = Stage(
+    name="tracking",
+    parts=("treadle.tracking.names:TrackingNames",),
+    services=(
+        Service(
+            name="tracking",
+            about="What was tried, and what came out.",
+            kind="treadle.tracking.service:Tracking",
+        ),
+        Service(
+            name="logged_models",
+            about="Models that runs have logged.",
+            kind="treadle.tracking.logged_models:LoggedModels",
+        ),
+        Service(
+            name="traces",
+            about="Traces of requests, with their spans.",
+            kind="treadle.tracking.traces:Traces",
+        ),
+        Service(
+            name="views",
+            about="Saved searches over runs.",
+            kind="treadle.tracking.views:Views",
+        ),
+    ),
+    tables="treadle.tracking.tables",
+)

@@ -1,0 +1,15 @@
+"""Declares what the stage brings to a platform."""
+
+from treadle.kernel.stage import Service, Stage
+
+STAGE = Stage(
+    name="training",
+    services=(
+        Service(
+            name="training",
+            about="Trainings of a project's model.",
+            kind="treadle.training.service:TrainingService",
+        ),
+    ),
+    tables="treadle.training.tables",
+)
