@@ -23,9 +23,9 @@ import numpy as np
 from bench_serving import pinned, wait
 
 from treadle.platform.start import embedded
+from treadle.tracking.local import LocalTracking
 from treadle.tracking.model import Batch, PastRun
 from treadle.tracking.segments import Points, pack, pack_arrays
-from treadle.tracking.service import Tracking
 
 PEER = Path(__file__).parents[1] / ".peers" / "bin" / "python"
 CONNECTIONS, SECONDS, ROUNDS = 64, 4, 3
@@ -232,7 +232,7 @@ def curve(count: int) -> Points:
     )
 
 
-def bulk(tracking: Tracking) -> None:
+def bulk(tracking: LocalTracking) -> None:
     """Packed pieces into SQLite, each batch a durable commit."""
     run, piece = tracking.start_run(experiment="bulk").id, pack_arrays(curve(20_000))
     taken = seconds(lambda: tracking.write(batches=[Batch(run=run, points={"loss": piece})]))
@@ -244,7 +244,7 @@ def bulk(tracking: Tracking) -> None:
     )
 
 
-def charts(tracking: Tracking) -> None:
+def charts(tracking: LocalTracking) -> None:
     one = tracking.start_run(experiment="charts").id
     points = curve(SERIES_POINTS)
     for start in range(0, SERIES_POINTS, 50_000):
@@ -269,7 +269,7 @@ def charts(tracking: Tracking) -> None:
     )
 
 
-def size(tracking: Tracking, file: Path) -> None:
+def size(tracking: LocalTracking, file: Path) -> None:
     """What the database grows by for a million points that came in pieces of 1,000, compacted."""
     before = used(file)
     run, points = tracking.start_run(experiment="size").id, curve(1_000_000)
@@ -292,7 +292,7 @@ def used(file: Path) -> int:
     return int((pages - free) * page)
 
 
-def searches(tracking: Tracking) -> None:
+def searches(tracking: LocalTracking) -> None:
     """Pages of 100 out of 100,000 runs with 5 parameters, 5 tags and 5 metrics each."""
     random = np.random.default_rng(0)
     experiment = tracking.create_experiment(name="many").id

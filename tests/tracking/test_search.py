@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from treadle.kernel.errors import Invalid
 from treadle.platform.wiring import Embedded
 from treadle.tracking.language import Field, found_in, parse
+from treadle.tracking.local import LocalTracking
 from treadle.tracking.model import Metric, Run
-from treadle.tracking.service import Tracking
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 VALUES = [-1.5, 0.0, 0.25, 2.0, math.inf, -math.inf, math.nan]
@@ -22,7 +22,7 @@ TEXTS = ["adam", "Adam", "sgd", "a%b", "x_y", "", "it's", "a\\b", "x" * 100]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def tracking(request: pytest.FixtureRequest, open_home: Callable[..., Embedded]) -> Tracking:
+def tracking(request: pytest.FixtureRequest, open_home: Callable[..., Embedded]) -> LocalTracking:
     given = (
         {"database": request.getfixturevalue("postgres_url")}
         if request.param == "postgresql"
@@ -31,7 +31,7 @@ def tracking(request: pytest.FixtureRequest, open_home: Callable[..., Embedded])
     return open_home(**given).tracking
 
 
-def fill(tracking: Tracking, count: int = 40) -> list[Run]:
+def fill(tracking: LocalTracking, count: int = 40) -> list[Run]:
     """Runs with every mixture of what may be there or missing."""
     for place in range(count):
         run = tracking.start_run(
@@ -61,7 +61,7 @@ def fill(tracking: Tracking, count: int = 40) -> list[Run]:
     return tracking.search(experiments=[1, 2], limit=1000).runs
 
 
-def looked(tracking: Tracking, runs: list[Run]) -> Callable[[Run, Field], Any]:
+def looked(tracking: LocalTracking, runs: list[Run]) -> Callable[[Run, Field], Any]:
     """What a plain evaluator sees of a run."""
     series = {run.id: {one.key: one for one in tracking.series(run=run.id)} for run in runs}
 
@@ -144,7 +144,7 @@ ORDERS = st.lists(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 @given(data=st.data())
 def test_sql_finds_what_plain_python_finds_in_its_order_page_by_page(
-    tracking: Tracking, data: st.DataObject
+    tracking: LocalTracking, data: st.DataObject
 ) -> None:
     runs = tracking.search(experiments=[1, 2], limit=1000).runs or fill(tracking)
     filter, order, limit = data.draw(FILTERS), data.draw(ORDERS), data.draw(st.integers(1, 15))

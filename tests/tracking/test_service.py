@@ -9,9 +9,9 @@ import pytest
 from treadle.kernel.errors import Conflict, Invalid, NotFound
 from treadle.platform.wiring import Embedded
 from treadle.tracking.ingest import Column, Incoming
+from treadle.tracking.local import LocalTracking
 from treadle.tracking.model import Batch, Dataset, Metric
 from treadle.tracking.segments import pack
-from treadle.tracking.service import Tracking
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -25,7 +25,7 @@ def home(request: pytest.FixtureRequest, open_home: Callable[..., Embedded]) -> 
 
 
 @pytest.fixture
-def tracking(home: Embedded) -> Tracking:
+def tracking(home: Embedded) -> LocalTracking:
     return home.tracking
 
 
@@ -33,7 +33,7 @@ def point(run: str, step: int, value: float = 1.0, **more: object) -> Incoming:
     return Incoming(run=run, columns={"loss": Column([step], [step], [value])}, **more)  # type: ignore[arg-type]
 
 
-def test_a_deleted_experiments_name_can_be_used_again(tracking: Tracking) -> None:
+def test_a_deleted_experiments_name_can_be_used_again(tracking: LocalTracking) -> None:
     first = tracking.create_experiment(name="e", tags={"a": "b"})
     run = tracking.start_run(experiment="e")
     tracking.delete_experiment(id=first.id)
@@ -58,7 +58,7 @@ def test_what_is_erased_leaves_only_its_events(home: Embedded) -> None:
     assert home.events.verify().intact
 
 
-def test_one_refused_batch_harms_no_other_in_its_commit(tracking: Tracking) -> None:
+def test_one_refused_batch_harms_no_other_in_its_commit(tracking: LocalTracking) -> None:
     run = tracking.start_run(experiment="e", params={"a": "1"}).id
     gone = tracking.start_run(experiment="e").id
     tracking.delete_run(run=gone)
@@ -75,7 +75,7 @@ def test_one_refused_batch_harms_no_other_in_its_commit(tracking: Tracking) -> N
     assert [p.step for p in tracking.history(run=run, key="loss")] == [1, 2]
 
 
-def test_a_batch_that_is_sent_twice_is_stored_once(tracking: Tracking) -> None:
+def test_a_batch_that_is_sent_twice_is_stored_once(tracking: LocalTracking) -> None:
     run = tracking.start_run(experiment="e").id
     batch = Batch(run=run, points={"loss": pack([1], [1], [0.5])}, stream="s", sequence=1)
     tracking.write(batches=[batch, batch])
@@ -87,7 +87,7 @@ def test_a_batch_that_is_sent_twice_is_stored_once(tracking: Tracking) -> None:
     assert tracking.series(run=run)[0].points == 2
 
 
-def test_a_series_row_tells_the_last_and_the_extremes(tracking: Tracking) -> None:
+def test_a_series_row_tells_the_last_and_the_extremes(tracking: LocalTracking) -> None:
     run = tracking.start_run(experiment="e").id
     values = [(5, 2.0), (7, math.nan), (1, -math.inf), (2.5, 3.0)]
     for step, value in values:
@@ -99,7 +99,7 @@ def test_a_series_row_tells_the_last_and_the_extremes(tracking: Tracking) -> Non
     assert tracking.get(run=run).metrics == {"m": 0.0}
 
 
-def test_compacting_between_writes_changes_no_history(tracking: Tracking) -> None:
+def test_compacting_between_writes_changes_no_history(tracking: LocalTracking) -> None:
     run, wanted, dice = tracking.start_run(experiment="e").id, [], random.Random(1)
     for turn in range(60):
         steps = [
@@ -118,7 +118,7 @@ def test_compacting_between_writes_changes_no_history(tracking: Tracking) -> Non
     assert found == sorted(wanted, key=lambda row: row[0])
 
 
-def test_a_chart_keeps_the_extremes(tracking: Tracking) -> None:
+def test_a_chart_keeps_the_extremes(tracking: LocalTracking) -> None:
     run = tracking.start_run(experiment="e").id
     values = [math.sin(i / 1000) for i in range(20_000)]
     values[7_777], values[13_131] = 9.0, -9.0
@@ -144,7 +144,7 @@ def test_data_that_a_run_read_is_lineage(home: Embedded) -> None:
     ).runs
 
 
-def test_two_runs_are_compared_by_what_went_in_and_what_came_out(tracking: Tracking) -> None:
+def test_two_runs_are_compared_by_what_went_in_and_what_came_out(tracking: LocalTracking) -> None:
     runs = [
         tracking.start_run(
             experiment="e", params={"lr": lr, "same": "1"}, tags={"mlflow.runName": lr}

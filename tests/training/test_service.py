@@ -11,8 +11,8 @@ from treadle.kernel.event import acting
 from treadle.platform.wiring import Embedded
 from treadle.ports.tree import read_tree
 from treadle.tracking.environment import CODE, ENVIRONMENT
+from treadle.tracking.local import LocalTracking
 from treadle.tracking.model import Run, Status
-from treadle.tracking.service import Tracking
 from treadle.training.model import Training
 from treadle.training.service import TrainingService
 
@@ -177,7 +177,7 @@ def test_reconciling_again_settles_nothing_twice(platform: Embedded, tmp_path: P
     assert platform.events.last_number() == before
 
 
-class Interrupted(Tracking):
+class Interrupted(LocalTracking):
     """Fails the first time a run is ended, as when the process dies there."""
 
     failures = 1

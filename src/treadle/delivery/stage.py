@@ -10,6 +10,7 @@ STAGE = Stage(
             name="delivery",
             about="What is live, and how it got there.",
             kind="treadle.delivery.service:Delivery",
+            here="treadle.delivery.local:LocalDelivery",
         ),
     ),
     tables="treadle.delivery.tables",

@@ -28,7 +28,7 @@ from treadle.ports.database import Database, load
 from treadle.ports.runtime import Runtime
 from treadle.ports.tree import fetch_tree
 from treadle.scope.service import Scope
-from treadle.tracking.service import Tracking
+from treadle.tracking.local import LocalTracking
 from treadle.training.package import Package
 from treadle.training.service import TrainingService
 
@@ -46,7 +46,7 @@ class Evaluation:
         blobs: Blobs,
         jobs: Jobs,
         scope: Scope,
-        tracking: Tracking,
+        tracking: LocalTracking,
         training: TrainingService,
         runtime: Runtime,
         cache: Path,

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from treadle.kernel.errors import Busy
 from treadle.tracking.ingest import Incoming
-from treadle.tracking.service import Tracking
+from treadle.tracking.local import LocalTracking
 
 MOST_WAITING = 20_000
 
@@ -13,7 +13,7 @@ MOST_WAITING = 20_000
 class GroupCommit:
     """Writes of one server process, one transaction at a time. Belongs to one event loop."""
 
-    def __init__(self, tracking: Tracking) -> None:
+    def __init__(self, tracking: LocalTracking) -> None:
         self._tracking = tracking
         self._waiting: list[tuple[Incoming, asyncio.Future[None]]] = []
         self._thread = ThreadPoolExecutor(1, "commit")

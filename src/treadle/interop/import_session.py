@@ -6,8 +6,8 @@ from urllib.parse import unquote, urlsplit
 
 from treadle.interop.report import ImportCounts, Imported, Progress
 from treadle.ports.blobs import Blobs, digest_of
+from treadle.tracking.local import LocalTracking
 from treadle.tracking.model import LONGEST_KEY, LONGEST_VALUE, Experiment, PastRun
-from treadle.tracking.service import Tracking
 
 RUNS_AT_ONCE = 200
 
@@ -15,7 +15,9 @@ RUNS_AT_ONCE = 200
 class ImportSession:
     """One import into a home. It may be repeated: what is here already is left alone."""
 
-    def __init__(self, source: str, tracking: Tracking, blobs: Blobs, progress: Progress) -> None:
+    def __init__(
+        self, source: str, tracking: LocalTracking, blobs: Blobs, progress: Progress
+    ) -> None:
         self.tracking, self.blobs, self.progress = tracking, blobs, progress
         self.tally = ImportCounts(source)
 

@@ -22,10 +22,10 @@ from treadle.kernel.errors import Invalid, Unavailable
 from treadle.ports.blobs import Blobs
 from treadle.registry.model import PastVersion, Stage
 from treadle.registry.service import Registry
+from treadle.tracking.local import LocalTracking
 from treadle.tracking.logged_models import LoggedModels
 from treadle.tracking.model import Dataset, Experiment, LoggedModel, ModelMetric, PastRun, Status
 from treadle.tracking.segments import pack
-from treadle.tracking.service import Tracking
 
 NEEDED = ("experiments", "runs", "params", "tags", "metrics")
 STATUS: dict[str, Status] = {
@@ -50,7 +50,7 @@ STAGES: dict[str, Stage] = {
 
 def import_mlflow(
     source: str,
-    tracking: Tracking,
+    tracking: LocalTracking,
     logged_models: LoggedModels,
     registry: Registry,
     blobs: Blobs,

@@ -17,9 +17,9 @@ from treadle.kernel.errors import Invalid, missing_extra
 from treadle.ports.blobs import Blobs
 from treadle.registry.model import PastVersion
 from treadle.registry.service import Registry
+from treadle.tracking.local import LocalTracking
 from treadle.tracking.model import Dataset, Experiment, PastRun, Status
 from treadle.tracking.segments import pack
-from treadle.tracking.service import Tracking
 
 META = "meta.yaml"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -28,7 +28,7 @@ _STATUS: dict[int, Status] = {1: "running", 2: "scheduled", 3: "finished", 4: "f
 
 def import_mlruns(
     folder: Path,
-    tracking: Tracking,
+    tracking: LocalTracking,
     registry: Registry,
     blobs: Blobs,
     progress: Progress = lambda *_: None,

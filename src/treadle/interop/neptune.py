@@ -17,9 +17,9 @@ from treadle.interop.report import Imported, Progress
 from treadle.kernel.clock import to_micros
 from treadle.kernel.errors import Invalid
 from treadle.ports.blobs import Blobs
+from treadle.tracking.local import LocalTracking
 from treadle.tracking.model import Experiment, PastRun, Status
 from treadle.tracking.segments import pack
-from treadle.tracking.service import Tracking
 
 NEEDED = {"run_id", "attribute_path", "attribute_type"}
 TEXTS = {
@@ -43,7 +43,7 @@ class _Row(NamedTuple):
 
 def import_neptune(
     folder: Path,
-    tracking: Tracking,
+    tracking: LocalTracking,
     blobs: Blobs,
     progress: Progress = lambda *_: None,
     files: Path | None = None,

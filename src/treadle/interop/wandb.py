@@ -19,9 +19,9 @@ from treadle.interop.report import Imported, Progress
 from treadle.kernel.clock import from_micros
 from treadle.kernel.errors import Invalid
 from treadle.ports.blobs import Blobs
+from treadle.tracking.local import LocalTracking
 from treadle.tracking.model import Experiment, PastRun
 from treadle.tracking.segments import pack
-from treadle.tracking.service import Tracking
 
 HEAD = b":W&B" + struct.pack("<HB", 0xBEE1, 0)
 BLOCK, LARGEST_RECORD = 32_768, 64 << 20
@@ -34,7 +34,7 @@ Message = dict[int, list[Any]]
 
 
 def import_wandb(
-    folder: Path, tracking: Tracking, blobs: Blobs, progress: Progress = lambda *_: None
+    folder: Path, tracking: LocalTracking, blobs: Blobs, progress: Progress = lambda *_: None
 ) -> Imported:
     """Take over the offline runs below a folder. Raises Invalid when there are none."""
     files = sorted(file for file in folder.rglob("run-*.wandb") if not file.parent.is_symlink())

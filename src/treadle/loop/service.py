@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 
 from treadle.delivery.model import RolloutAborted, RolloutPromoted, RolloutRolledBack
-from treadle.delivery.service import ACTIVE, UNDER_WAY, Delivery
+from treadle.delivery.records import ACTIVE, UNDER_WAY
+from treadle.delivery.service import Delivery
 from treadle.evaluation.model import VerdictGiven
 from treadle.evaluation.service import Evaluation
 from treadle.events.model import EventRecord

@@ -14,7 +14,8 @@ from sqlalchemy import select
 from treadle.data.profile import REFERENCE, Reference
 from treadle.data.service import Data
 from treadle.delivery.model import Endpoint
-from treadle.delivery.service import ACTIVE, Delivery
+from treadle.delivery.records import ACTIVE
+from treadle.delivery.service import Delivery
 from treadle.evaluation.metrics import METRICS, estimate
 from treadle.evaluation.metrics import metric as named
 from treadle.events.service import Events

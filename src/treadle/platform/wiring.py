@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from treadle.jobs.model import Job
 from treadle.jobs.worker import Worker
@@ -24,6 +24,11 @@ from treadle.ports.runtime import Exporter, Runtime
 from treadle.ports.target import Target
 from treadle.serving.log_files import InferenceLogs
 
+if TYPE_CHECKING:
+    from treadle.delivery.local import LocalDelivery
+    from treadle.registry.local import LocalRegistry
+    from treadle.tracking.local import LocalTracking
+
 log = logging.getLogger(__name__)
 TRAINED_WITH = ("pandas", "sklearn", "skl2onnx", "onnx", "onnxruntime")
 
@@ -34,6 +39,10 @@ class Embedded(Services):
     Args:
         settings: The home, and the URLs of its backends.
     """
+
+    tracking: "LocalTracking"
+    registry: "LocalRegistry"
+    delivery: "LocalDelivery"
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

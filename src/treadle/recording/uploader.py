@@ -24,8 +24,12 @@ KEPT = "treadle.kept"
 class Store(Protocol):
     """Where runs go: an embedded home or a server."""
 
-    tracking: Tracking
     blobs: Blobs
+
+    @property
+    def tracking(self) -> Tracking:
+        """Where runs are recorded."""
+        ...
 
 
 class Synced(Entity):

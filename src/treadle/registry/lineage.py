@@ -25,7 +25,7 @@ from treadle.registry.tables import versions
 from treadle.scope.model import ProjectSpec
 from treadle.scope.service import Scope
 from treadle.tracking.environment import CODE
-from treadle.tracking.service import Tracking
+from treadle.tracking.local import LocalTracking
 from treadle.tracking.tables import run_datasets, runs
 
 SHORTEST, WHOLE = 6, 64
@@ -59,7 +59,7 @@ class Lineage:
         database: Database,
         blobs: Blobs,
         scope: Scope,
-        tracking: Tracking,
+        tracking: LocalTracking,
         evaluation: Evaluation,
         registry: Registry,
         assembly: Assembly,

@@ -10,6 +10,7 @@ STAGE = Stage(
             name="registry",
             about="Models and their versions.",
             kind="treadle.registry.service:Registry",
+            here="treadle.registry.local:LocalRegistry",
         ),
         Service(
             name="lineage",

@@ -10,6 +10,7 @@ STAGE = Stage(
             name="tracking",
             about="What was tried, and what came out.",
             kind="treadle.tracking.service:Tracking",
+            here="treadle.tracking.local:LocalTracking",
         ),
         Service(
             name="logged_models",

@@ -20,8 +20,8 @@ from treadle.ports.database import Database, load
 from treadle.scope.model import duration
 from treadle.scope.service import Scope
 from treadle.tracking.environment import capture
+from treadle.tracking.local import LocalTracking
 from treadle.tracking.model import Dataset, Metric
-from treadle.tracking.service import Tracking
 from treadle.training.model import (
     Training,
     TrainingFailed,
@@ -44,7 +44,7 @@ class TrainingService:
         events: Events,
         scope: Scope,
         data: Data,
-        tracking: Tracking,
+        tracking: LocalTracking,
         pipelines: Pipelines,
     ) -> None:
         self._database, self._events, self._scope, self._data = database, events, scope, data

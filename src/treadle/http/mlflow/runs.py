@@ -11,7 +11,7 @@ from treadle.kernel.errors import Conflict, Invalid, NotFound, TreadleError
 from treadle.platform.wiring import Embedded
 from treadle.tracking.ingest import Column, Incoming
 from treadle.tracking.model import Dataset, ModelUse, Status
-from treadle.tracking.service import Record
+from treadle.tracking.records import Record
 
 STATUSES: dict[str, Status] = {
     "RUNNING": "running",

@@ -1,0 +1,159 @@
+"""Endpoints and rollouts as they are stored and observed."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+
+from treadle.data.service import Data
+from treadle.delivery import gates
+from treadle.delivery.model import (
+    Endpoint,
+    GateResult,
+    Rollout,
+    RolloutState,
+)
+from treadle.delivery.scaling import Scaling
+from treadle.delivery.tables import endpoints, rollouts
+from treadle.events.service import Events
+from treadle.kernel.clock import Clock
+from treadle.kernel.entity import from_json
+from treadle.kernel.errors import NotFound, did_you_mean
+from treadle.kernel.names import EndpointName, ProjectName, RolloutId
+from treadle.kernel.operation import query
+from treadle.ports.database import Database, load
+from treadle.ports.target import Target
+from treadle.registry.service import Registry
+from treadle.scope.model import ProjectSpec
+from treadle.scope.service import Scope
+from treadle.serving.inference_log import LogTail
+from treadle.serving.log_files import InferenceLogs
+
+UNDER_WAY: tuple[RolloutState, ...] = ("running", "paused")
+ACTIVE: tuple[RolloutState, ...] = ("waiting", *UNDER_WAY)
+
+
+class DeliveryRecords:
+    """Looks endpoints and rollouts up."""
+
+    def __init__(
+        self,
+        database: Database,
+        events: Events,
+        clock: Clock,
+        scope: Scope,
+        data: Data,
+        registry: Registry,
+        target: Target,
+        logs: InferenceLogs,
+    ) -> None:
+        self._database, self._events, self._clock = database, events, clock
+        self._scope, self._data, self._registry = scope, data, registry
+        self._target, self._logs = target, logs
+        self._learnt: dict[str, datetime] = {}  # rollout → up to when labels have been taken
+        self._scaling = Scaling(clock, logs)
+        self._tallies: dict[tuple[str, str, int], tuple[LogTail, gates.StepStatistics]] = {}
+
+    @query()
+    def endpoint(self, *, name: EndpointName) -> Endpoint:
+        """One endpoint, with where it answers now."""
+        with self._database.read() as connection:
+            row = (
+                connection.execute(select(endpoints).where(endpoints.c.name == name))
+                .mappings()
+                .one_or_none()
+            )
+            if row is None:
+                known = connection.scalars(select(endpoints.c.name)).all()
+                raise NotFound(f"There is no endpoint '{name}'.{did_you_mean(name, known)}")
+        return self._observed(row)
+
+    @query()
+    def endpoints(self, *, project: ProjectName | None = None) -> list[Endpoint]:
+        """All endpoints by name, of one project if given."""
+        wanted = select(endpoints).order_by(endpoints.c.name)
+        if project:
+            wanted = wanted.where(endpoints.c.project == project)
+        with self._database.read() as connection:
+            return [self._observed(row) for row in connection.execute(wanted).mappings().all()]
+
+    @query()
+    def rollout(self, *, id: RolloutId) -> Rollout:
+        """One rollout."""
+        with self._database.read() as connection:
+            row = (
+                connection.execute(select(rollouts).where(rollouts.c.id == id))
+                .mappings()
+                .one_or_none()
+            )
+        if row is None:
+            raise NotFound(f"There is no rollout '{id}'.")
+        return rollout_of(row)
+
+    @query()
+    def rollouts(
+        self,
+        *,
+        endpoint: EndpointName | None = None,
+        state: RolloutState | None = None,
+        limit: int = 50,
+    ) -> list[Rollout]:
+        """Rollouts, newest first, of one endpoint or in one state if given."""
+        wanted = select(rollouts).order_by(rollouts.c.id.desc()).limit(limit)
+        if endpoint:
+            wanted = wanted.where(rollouts.c.endpoint == endpoint)
+        if state:
+            wanted = wanted.where(rollouts.c.state == state)
+        with self._database.read() as connection:
+            return [rollout_of(row) for row in connection.execute(wanted).mappings()]
+
+    def _active(self, endpoint: str) -> Rollout | None:
+        return next(
+            (r for state in ACTIVE for r in self.rollouts(endpoint=endpoint, state=state, limit=1)),
+            None,
+        )
+
+    def _row(self, name: str) -> Mapping[Any, Any] | None:
+        with self._database.read() as connection:
+            return (
+                connection.execute(select(endpoints).where(endpoints.c.name == name))
+                .mappings()
+                .one_or_none()
+            )
+
+    def _all(self) -> list[Mapping[Any, Any]]:
+        with self._database.read() as connection:
+            return list(connection.execute(select(endpoints).order_by(endpoints.c.name)).mappings())
+
+    def _generation(self, name: str) -> int:
+        with self._database.read() as connection:
+            return int(
+                connection.scalar(select(endpoints.c.generation).where(endpoints.c.name == name))
+                or 0
+            )
+
+    def _spec(self, rollout: Rollout) -> ProjectSpec:
+        version = self._registry.get(model=rollout.model, number=rollout.number)
+        return self._scope.project(name=version.project).spec
+
+    def _observed(self, row: Mapping[Any, Any]) -> Endpoint:
+        status = self._target.observe(row["name"])
+        urls = (
+            list(dict.fromkeys(replica.url for replica in status.replicas if replica.ready))
+            if status
+            else []
+        )
+        if status and not urls and not status.wanted and status.address:
+            urls = [status.address]  # it sleeps, and a request wakes it
+        ready = bool(status and status.ready and status.generation == row["generation"])
+        return load(Endpoint, row, urls=urls, ready=ready)
+
+
+def rollout_of(row: Mapping[Any, Any]) -> Rollout:
+    return load(
+        Rollout,
+        row,
+        steps=from_json(row["steps"], list[str]),
+        gates=from_json(row["gates"], list[GateResult]),
+    )

@@ -1,0 +1,24 @@
+"""The registry as the process has it that holds the database."""
+
+from sqlalchemy import select
+
+from treadle.registry.service import Registry
+from treadle.registry.tables import approvals, versions
+
+
+class LocalRegistry(Registry):
+    """Models and their versions; with what only this process offers."""
+
+    def approved_from(self, *, run: str, logged_model: str) -> str | None:
+        """The version, if any, that somebody approved and whose files are those of a run or a logged model."""
+        same = (versions.c.model == approvals.c.model) & (versions.c.number == approvals.c.number)
+        wanted = (
+            select(versions.c.model, versions.c.number)
+            .join(approvals, same)
+            .where(versions.c.deleted_at.is_(None))
+        )
+        theirs = versions.c.logged_model == logged_model if logged_model else versions.c.run == run
+        sourced = versions.c.source != ""
+        with self._database.read() as connection:
+            found = connection.execute(wanted.where(theirs, sourced).limit(1)).one_or_none()
+        return None if found is None else f"{found.model}:{found.number}"

@@ -1,0 +1,114 @@
+"""What runs read and wrote: data, artifacts, code and environment."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import delete, select
+
+from treadle.kernel.entity import from_json, to_text
+from treadle.kernel.names import RunId
+from treadle.kernel.operation import command, query
+from treadle.ports.database import load
+from treadle.ports.tree import read_files
+from treadle.tracking.compare import Side, compared
+from treadle.tracking.environment import CODE, ENVIRONMENT, Environment
+from treadle.tracking.model import (
+    Artifact,
+    Comparison,
+    Dataset,
+    RunUsedData,
+)
+from treadle.tracking.runs import Runs
+from treadle.tracking.tables import (
+    artifacts,
+    run_datasets,
+)
+
+
+class RunFiles(Runs):
+    """Data and files of runs, and what differs between two runs."""
+
+    @command()
+    def use_data(self, *, run: RunId, datasets: list[Dataset]) -> None:
+        """Note the data that a run read. Noting it again changes nothing."""
+        with self._database.write() as transaction:
+            number = self._number(transaction, run)
+            known = select(run_datasets.c.name, run_datasets.c.digest).where(
+                run_datasets.c.run == number
+            )
+            there = {tuple(row) for row in transaction.execute(known)}
+            new = {
+                (one.name, one.digest): one
+                for one in datasets
+                if (one.name, one.digest) not in there
+            }
+            for one in new.values():
+                row = {name: getattr(one, name) for name in one.__struct_fields__} | {
+                    "tags": to_text(one.tags)
+                }
+                transaction.execute(run_datasets.insert().values(run=number, **row))
+            if new:
+                digests = {name: digest for name, digest in new}  # noqa: C416
+                self._events.append(transaction, RunUsedData(run=run, datasets=digests))
+
+    @query()
+    def datasets(self, *, run: RunId) -> list[Dataset]:
+        """The data that a run read, by name."""
+        with self._database.read() as connection:
+            mine = run_datasets.c.run == self._number(connection, run)
+            rows = connection.execute(
+                select(run_datasets).where(mine).order_by(run_datasets.c.name)
+            ).mappings()
+            return [dataset_of(row) for row in rows]
+
+    @command()
+    def add_artifact(self, *, run: RunId, path: str, digest: str, bytes: int) -> Artifact:
+        """Attach a stored blob or tree to a run, under a path of its own."""
+        self._put_artifact(
+            root=self.get(run=run).artifact_root, path=path, digest=digest, bytes=bytes
+        )
+        return Artifact(path=path, digest=digest, bytes=bytes)
+
+    @query()
+    def artifacts(self, *, run: RunId) -> list[Artifact]:
+        """What is attached to a run, by path."""
+        return self._artifacts_at(self.get(run=run).artifact_root)
+
+    @query()
+    def environment(self, *, run: RunId) -> Environment | None:
+        """What was noted of a run's command, Python and packages; none where nothing was."""
+        kept = {file.path: file.digest for file in self.artifacts(run=run)}
+        return (
+            from_json(self._blobs.get(kept[ENVIRONMENT]), Environment)
+            if ENVIRONMENT in kept
+            else None
+        )
+
+    @query()
+    def compare(self, *, a: RunId, b: RunId) -> Comparison:
+        """What differs between two runs: lines of code, parameters, the content of their data, environment, last metrics, tags."""
+        return compared(self._side(a), self._side(b))
+
+    def _side(self, run: str) -> Side:
+        kept = {file.path: file.digest for file in self.artifacts(run=run)}
+        code = read_files(self._blobs, kept[CODE]) if CODE in kept else None
+        return Side(self.get(run=run), self.datasets(run=run), code, self.environment(run=run))
+
+    def _put_artifact(self, *, root: str, path: str, digest: str, bytes: int) -> None:
+        """Put a stored blob under a path of an artifact root; what was there before is replaced."""
+        with self._database.write() as transaction:
+            here = (artifacts.c.root == root) & (artifacts.c.path == path)
+            transaction.execute(delete(artifacts).where(here))
+            transaction.execute(
+                artifacts.insert().values(root=root, path=path, digest=digest, bytes=bytes)
+            )
+
+    def _artifacts_at(self, root: str) -> list[Artifact]:
+        """All files of an artifact root, by path."""
+        wanted = select(artifacts).where(artifacts.c.root == root).order_by(artifacts.c.path)
+        with self._database.read() as connection:
+            return [load(Artifact, row) for row in connection.execute(wanted).mappings()]
+
+
+def dataset_of(row: Mapping[Any, Any]) -> Dataset:
+    return load(Dataset, row, tags=from_json(row["tags"], dict[str, str]))

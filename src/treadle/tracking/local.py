@@ -1,0 +1,168 @@
+"""Tracking as the process has it that holds the database."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import numpy as np
+from sqlalchemy import Connection, and_, delete, select
+
+from treadle.kernel.clock import to_micros
+from treadle.kernel.entity import to_json
+from treadle.kernel.errors import Invalid, NotFound
+from treadle.kernel.stage import RECONCILE
+from treadle.ports.database import load
+from treadle.ports.tree import read_tree
+from treadle.tracking import history, ingest
+from treadle.tracking.environment import CODE, ENVIRONMENT, Environment
+from treadle.tracking.experiments import DEFAULT
+from treadle.tracking.files import dataset_of
+from treadle.tracking.ingest import Incoming
+from treadle.tracking.model import (
+    Dataset,
+    ModelUse,
+    Run,
+)
+from treadle.tracking.records import fitting
+from treadle.tracking.segments import Step
+from treadle.tracking.service import Tracking
+from treadle.tracking.tables import (
+    artifacts,
+    experiments,
+    run_datasets,
+    run_models,
+    run_params,
+    run_tags,
+    runs,
+)
+
+
+class LocalTracking(Tracking):
+    """What was tried, and what came out; with what only this process offers."""
+
+    def ensure_default(self) -> None:
+        """Make the experiment of those who name none, unless it is there, alive or put away."""
+        with self._database.read() as connection:
+            if connection.scalar(select(experiments.c.id).where(experiments.c.id == 0)) is not None:
+                return
+        with self._database.write() as transaction:
+            self._experiment_named(transaction, DEFAULT, "")
+
+    def begin(
+        self, transaction: Connection, project: str, name: str, params: Mapping[str, str]
+    ) -> str:
+        """Begin a run in the transaction of whoever needs it, in the experiment named like the project. Returns its id."""
+        where = self._experiment_named(transaction, project, project)
+        run = self._insert_run(transaction, where, "", name, "", None)
+        self._texts(transaction, run_params, run, params)
+        return run
+
+    def begin_in(
+        self,
+        *,
+        experiment: int,
+        name: str,
+        tags: Mapping[str, str],
+        user: str,
+        started_at: datetime | None,
+    ) -> Run:
+        """Begin a run in an experiment that is known by its number."""
+        with self._database.write() as transaction:
+            here = select(experiments.c.id, experiments.c.project, experiments.c.deleted_at)
+            found = transaction.execute(
+                here.where(experiments.c.id == fitting(experiment))
+            ).one_or_none()
+            if found is None:
+                raise NotFound(f"No Experiment with id={experiment} exists")
+            if found.deleted_at is not None:
+                raise Invalid(
+                    f"The experiment {experiment} must be in the 'active' state. Current state is deleted."
+                )
+            run = self._insert_run(
+                transaction, (found.id, found.project), "", name, user, started_at
+            )
+            self._texts(transaction, run_tags, run, tags)
+        return self.get(run=run)
+
+    def measured(self, transaction: Connection, run: str, metrics: Mapping[str, float]) -> None:
+        """Add what was found out about a run in the transaction of whoever found it."""
+        now = to_micros(self._clock.now())
+        columns = {key: ingest.Column([0], [now], [value]) for key, value in metrics.items()}
+        ingest.write_in(transaction, [Incoming(run=run, columns=columns)])
+
+    def known(self, ids: Sequence[str]) -> set[str]:
+        """Those of these runs that are here."""
+        with self._database.read() as connection:
+            return set(connection.scalars(select(runs.c.id).where(runs.c.id.in_(list(ids)))))
+
+    def use_models(self, *, run: str, models: Sequence[ModelUse]) -> None:
+        """Note models that a run read or wrote. Noting one again changes its step."""
+        with self._database.write() as transaction:
+            number = self._number(transaction, run)
+            for one in models:
+                row = {"run": number, "model": one.model, "direction": one.direction}
+                here = and_(*(run_models.c[name] == value for name, value in row.items()))
+                transaction.execute(delete(run_models).where(here))
+                transaction.execute(run_models.insert().values(**row, step=one.step))
+
+    def inputs(self, numbers: Sequence[int]) -> dict[int, tuple[list[Dataset], list[ModelUse]]]:
+        """The data and the models of runs, by their numbers; of those that named any."""
+        found: dict[int, tuple[list[Dataset], list[ModelUse]]] = {}
+        with self._database.read() as connection:
+            for at in range(0, len(numbers), ingest.MANY):
+                some = numbers[at : at + ingest.MANY]
+                used = (
+                    select(run_datasets)
+                    .where(run_datasets.c.run.in_(some))
+                    .order_by(run_datasets.c.name)
+                )
+                for row in connection.execute(used).mappings():
+                    found.setdefault(row["run"], ([], []))[0].append(dataset_of(row))
+                wanted = (
+                    select(run_models).where(run_models.c.run.in_(some)).order_by(run_models.c.step)
+                )
+                for row in connection.execute(wanted).mappings():
+                    found.setdefault(row["run"], ([], []))[1].append(load(ModelUse, row))
+        return found
+
+    def delete_artifacts(self, *, root: str, path: str) -> int:
+        """Remove a file, or all below a folder; the blobs stay. Returns how many files were removed."""
+        here = artifacts.c.path == path
+        below = (
+            artifacts.c.path.startswith(f"{path}/", autoescape=True)
+            if path
+            else artifacts.c.path != ""
+        )
+        with self._database.write() as transaction:
+            return transaction.execute(
+                delete(artifacts).where(artifacts.c.root == root, here | below)
+            ).rowcount
+
+    def keep_source(self, *, run: str, environment: Environment, code: str) -> None:
+        """Note what repeating a run needs: its environment, and its code as a stored tree."""
+        content = to_json(environment)
+        self.add_artifact(
+            run=run, path=ENVIRONMENT, digest=self._blobs.put(content), bytes=len(content)
+        )
+        self.add_artifact(run=run, path=CODE, digest=code, bytes=read_tree(self._blobs, code).bytes)
+
+    def sampled(
+        self, *, run: str, key: str, start: int | None, end: int | None, wanted: int
+    ) -> list[tuple[Step, int, float]]:
+        """A series between two steps (both included), thinned out to about ``wanted`` points."""
+        found = self._points(run=run, key=key).in_order()
+        if start is not None and end is not None:
+            found = found.at_places(np.flatnonzero((found.steps >= start) & (found.steps <= end)))
+        return list(found.at_places(history.thinned(found, wanted)).rows())
+
+    @RECONCILE()
+    def reconcile(self) -> int:
+        """Compact series that came in many pieces."""
+        return history.tidy(self._database)
+
+    write_together = Tracking._write_together
+    outcomes = Tracking._outcomes
+    page = Tracking._page
+    record = Tracking._record
+    points = Tracking._points
+    put_artifact = Tracking._put_artifact
+    artifacts_at = Tracking._artifacts_at

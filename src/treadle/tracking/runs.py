@@ -1,0 +1,302 @@
+"""Runs: begun, logged to, changed, found and searched."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, select
+
+from treadle.kernel.clock import to_micros
+from treadle.kernel.entity import to_text
+from treadle.kernel.errors import Invalid, NotFound
+from treadle.kernel.event import current_act
+from treadle.kernel.ids import new_id
+from treadle.kernel.names import ExperimentId, ExperimentName, NewRunId, ProjectName, RunId
+from treadle.kernel.operation import command, query
+from treadle.tracking import ingest
+from treadle.tracking.experiments import DEFAULT, Experiments
+from treadle.tracking.ingest import Incoming, incoming
+from treadle.tracking.language import parse, parse_order
+from treadle.tracking.model import (
+    Batch,
+    HistoryAdded,
+    Metric,
+    PastRun,
+    Run,
+    RunDeleted,
+    RunFinished,
+    RunPage,
+    RunRestored,
+    RunStarted,
+    Status,
+)
+from treadle.tracking.records import Record, records
+from treadle.tracking.search import Search, View
+from treadle.tracking.tables import (
+    experiments,
+    run_datasets,
+    run_params,
+    run_tags,
+    runs,
+)
+
+_runs = runs  # where a parameter has the table's name
+ENDED: tuple[Status, ...] = ("finished", "failed", "killed")
+
+
+class Runs(Experiments):
+    """Runs of experiments, with parameters, metrics and tags."""
+
+    @command()
+    def start_run(
+        self,
+        *,
+        experiment: ExperimentName = "",
+        project: ProjectName = "",
+        name: str = "",
+        params: dict[str, str] | None = None,
+        tags: dict[str, str] | None = None,
+        id: NewRunId = "",
+        user: str = "",
+        started_at: datetime | None = None,
+    ) -> Run:
+        """Begin a run in an experiment, which is made if need be. A sender that may repeat this gives the run's id."""
+        with self._database.write() as transaction:
+            if not id or transaction.scalar(select(runs.c.id).where(runs.c.id == id)) is None:
+                where = self._experiment_named(
+                    transaction, experiment or project or DEFAULT, project
+                )
+                id = self._insert_run(transaction, where, id, name, user, started_at)
+                self._texts(transaction, run_params, id, params or {})
+                self._texts(transaction, run_tags, id, tags or {})
+        return self.get(run=id)
+
+    @command()
+    def log(
+        self,
+        *,
+        run: RunId,
+        metrics: list[Metric] | None = None,
+        params: dict[str, str] | None = None,
+        tags: dict[str, str] | None = None,
+    ) -> None:
+        """Add metrics, parameters and tags to a run. A parameter is set once; setting it to the same value again is fine."""
+        columns: dict[str, ingest.Column] = {}
+        now = to_micros(self._clock.now())
+        for metric in metrics or []:
+            column = columns.setdefault(metric.key, ingest.Column([], [], []))
+            column.steps.append(metric.step)
+            column.at.append(now if metric.at is None else to_micros(metric.at))
+            column.values.append(metric.value)
+        self._write_together(
+            [Incoming(run=run, columns=columns, params=params or {}, tags=tags or {})]
+        )
+
+    @command()
+    def write(self, *, batches: list[Batch]) -> None:
+        """Add what senders collected, in one transaction. Raises what the first refused batch was refused for; others count."""
+        self._write_together([incoming(batch) for batch in batches])
+
+    @command()
+    def add_history(self, *, source: str, runs: list[PastRun]) -> int:
+        """Take in runs that happened elsewhere, all or none; those that are here already are left alone. Returns how many came."""
+        with self._database.write() as transaction:
+            ids = [run.id for run in runs]
+            known = set(transaction.scalars(select(_runs.c.id).where(_runs.c.id.in_(ids))))
+            new = [run for run in runs if run.id not in known]
+            projects = self._projects(transaction, {run.experiment for run in new})
+            for run in new:
+                self._insert_past(transaction, run, projects[run.experiment])
+            batches = [
+                Incoming(run=r.id, packed=r.points, params=r.params, tags=r.tags) for r in new
+            ]
+            ingest.write_in(transaction, batches)
+            put_away = [
+                {"b_id": run.id, "b_at": run.deleted_at}
+                for run in new
+                if run.deleted_at is not None
+            ]
+            if put_away:
+                gone = (
+                    _runs.update()
+                    .where(_runs.c.id == bindparam("b_id"))
+                    .values(deleted_at=bindparam("b_at"))
+                )
+                transaction.execute(gone, put_away)
+            if new:
+                self._events.append(transaction, HistoryAdded(source=source, runs=len(new)))
+        return len(new)
+
+    @command()
+    def change_run(
+        self,
+        *,
+        run: RunId,
+        name: str | None = None,
+        status: Status | None = None,
+        ended_at: datetime | None = None,
+    ) -> Run:
+        """Change a run's name or status. A status that ends it sets when, now if not given."""
+        found = self.get(run=run)
+        values: dict[str, Any] = {} if name is None else {"name": name}
+        if status is not None:
+            ended = ended_at or found.ended_at or self._clock.now()
+            values |= {"status": status, "ended_at": ended if status in ENDED else ended_at}
+        if values:
+            with self._database.write() as transaction:
+                transaction.execute(runs.update().where(runs.c.id == run).values(values))
+                if status in ENDED and status != found.status:
+                    self._events.append(
+                        transaction, RunFinished(run=run, project=found.project, status=status)
+                    )
+        return self.get(run=run)
+
+    @command()
+    def finish_run(self, *, run: RunId, status: Status = "finished") -> Run:
+        """End a run. Ending it again the same way changes nothing."""
+        found = self.get(run=run)
+        return found if found.status == status else self.change_run(run=run, status=status)
+
+    @command()
+    def delete_tag(self, *, run: RunId, key: str) -> None:
+        """Remove a tag from a run."""
+        with self._database.write() as transaction:
+            number = self._number(transaction, run)
+            here = (run_tags.c.run == number) & (run_tags.c.key == key)
+            if not transaction.execute(delete(run_tags).where(here)).rowcount:
+                raise NotFound(f"No tag with name: {key} in run with id {run}")
+
+    @command()
+    def delete_run(self, *, run: RunId, erase: bool = False) -> None:
+        """Put a run away; it can be restored. ``erase`` leaves nothing of it but the events that tell of it."""
+        found = self.get(run=run)
+        with self._database.write() as transaction:
+            if erase:
+                self._erase_run(transaction, run, self._number(transaction, run), found.experiment)
+            else:
+                transaction.execute(
+                    runs.update().where(runs.c.id == run).values(deleted_at=self._clock.now())
+                )
+            self._events.append(transaction, RunDeleted(run=run, erased=erase))
+
+    @command()
+    def restore_run(self, *, run: RunId) -> Run:
+        """Bring a run back that was put away."""
+        if self.get(run=run).deleted_at is not None:
+            with self._database.write() as transaction:
+                transaction.execute(runs.update().where(runs.c.id == run).values(deleted_at=None))
+                self._events.append(transaction, RunRestored(run=run))
+        return self.get(run=run)
+
+    @query()
+    def get(self, *, run: RunId) -> Run:
+        """One run, with its parameters, its tags and the last value of each metric."""
+        return self._record(run).run()
+
+    @query()
+    def find(self, *, project: ProjectName | None = None, limit: int = 50) -> list[Run]:
+        """Runs, newest first, of one project if given."""
+        wanted = (
+            select(runs)
+            .where(runs.c.deleted_at.is_(None))
+            .order_by(runs.c.number.desc())
+            .limit(max(0, limit))
+        )
+        if project:
+            wanted = wanted.where(runs.c.project == project)
+        with self._database.read() as connection:
+            return [one.run() for one in records(connection, connection.execute(wanted).all())]
+
+    @query()
+    def search(
+        self,
+        *,
+        experiments: list[ExperimentId],
+        filter: str = "",
+        order: list[str] | None = None,
+        view: View = "active",
+        limit: int = 100,
+        page: str = "",
+    ) -> RunPage:
+        """Runs of experiments that satisfy a filter such as ``metrics.loss < 0.3 AND NOT tags.team LIKE 'v%'``, newest first.
+
+        ``order`` takes fields such as ``metrics.loss DESC``. ``page`` is what the page before gave as ``next``.
+        """
+        found, token = self._page(experiments, filter, order or [], view, limit, page)
+        return RunPage(runs=[one.run() for one in found], next=token)
+
+    def _insert_run(
+        self,
+        transaction: Connection,
+        where: tuple[int, str],
+        id: str,
+        name: str,
+        user: str,
+        started_at: datetime | None,
+    ) -> str:
+        run = id or new_id("run")
+        row: dict[str, Any] = {
+            "id": run,
+            "experiment": where[0],
+            "project": where[1],
+            "name": name or run,
+        }
+        row |= {
+            "status": "running",
+            "user": user or current_act().actor,
+            "started_at": started_at or self._clock.now(),
+        }
+        transaction.execute(runs.insert().values(row))
+        event = RunStarted(run=run, project=where[1], name=row["name"], experiment=where[0])
+        self._events.append(transaction, event)
+        return run
+
+    def _projects(self, transaction: Connection, numbers: set[int]) -> dict[int, str]:
+        wanted = select(experiments.c.id, experiments.c.project).where(
+            experiments.c.id.in_(list(numbers))
+        )
+        found = dict(transaction.execute(wanted).all())
+        missing = sorted(numbers - set(found))
+        if missing:
+            raise NotFound(f"There is no experiment {missing[0]}.")
+        return found
+
+    def _insert_past(self, transaction: Connection, run: PastRun, project: str) -> None:
+        names = ("id", "experiment", "name", "user", "status", "started_at", "ended_at")
+        row = {name: getattr(run, name) for name in names} | {"project": project}
+        transaction.execute(_runs.insert().values(row))
+        if run.datasets:
+            number = self._number(transaction, run.id)
+            for one in run.datasets:
+                facts = {name: getattr(one, name) for name in one.__struct_fields__} | {
+                    "tags": to_text(one.tags)
+                }
+                transaction.execute(run_datasets.insert().values(run=number, **facts))
+
+    def _write_together(self, batches: Sequence[Incoming]) -> None:
+        for failed in self._outcomes(batches):
+            if failed is not None:
+                raise failed
+
+    def _outcomes(self, batches: Sequence[Incoming]) -> list[Exception | None]:
+        """Make many senders' batches durable at once; gives what each one failed with, or None."""
+        return ingest.write(self._database, batches)
+
+    def _page(
+        self,
+        experiments: Sequence[int],
+        filter: str,
+        order: Sequence[str],
+        view: View,
+        limit: int,
+        token: str,
+    ) -> tuple[list["Record"], str]:
+        """What a search finds, as it is stored, and the token of the next page."""
+        if not 1 <= limit <= 50_000:
+            raise Invalid(f"Field 'limit': a page has 1 to 50,000 runs, not {limit}.")
+        node, orders = parse(filter), [parse_order(text) for text in order]
+        if not experiments:
+            return [], ""
+        with self._database.read() as connection:
+            rows, following = Search(connection, experiments, view).page(node, orders, limit, token)
+            return records(connection, rows), following
