@@ -1,1 +1,1 @@
-"""Who may do what: tokens with a role, stored hashed."""
+"""Users with roles by project, and their access tokens."""

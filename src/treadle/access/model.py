@@ -1,3 +1,5 @@
+"""Types and events of access control: tokens, users with their roles, and callers."""
+
 from datetime import datetime
 
 from treadle.kernel.entity import Entity
@@ -9,7 +11,14 @@ _RANKS: dict[Role | None, int] = {role: rank for rank, role in enumerate(ROLES)}
 
 
 class Token(Entity):
-    """A user's right to come in. The secret itself is shown once and never stored."""
+    """A user's access token. Only a hash of its secret is stored.
+
+    Attributes:
+        name: Name of the token.
+        user: User whose roles the token carries.
+        created_at: Time at which the token was created.
+        revoked_at: Time from which the token is no longer valid, or None.
+    """
 
     name: str
     user: str
@@ -18,26 +27,49 @@ class Token(Entity):
 
 
 class NewToken(Entity):
+    """A token that was just created, with its secret.
+
+    Attributes:
+        name: Name of the token.
+        user: User whose roles the token carries.
+        secret: What to send as ``Authorization: Bearer SECRET``; it is shown only once.
+    """
+
     name: str
     user: str
     secret: str
 
 
 class User(Entity):
-    """Somebody, or some program. ``roles`` are by project; ``*`` is every project and what belongs to none."""
+    """A person or a program with roles.
+
+    Attributes:
+        name: Name of the user.
+        roles: Role by project. ``*`` stands for all projects and for what belongs to no project.
+    """
 
     name: str
     roles: dict[str, Role]
 
 
 class Caller(Entity):
-    """Who is asking, and what they may do in which project."""
+    """The user behind a request.
+
+    Attributes:
+        name: Name of the user, or ``anonymous``.
+        roles: Role by project. ``*`` stands for all projects and for what belongs to no project.
+    """
 
     name: str
     roles: dict[str, Role]
 
     def may(self, role: Role, project: str = EVERYWHERE) -> bool:
-        """Whether the caller may do what needs a role: in a project, or everywhere."""
+        """Whether the caller has a role or a higher one.
+
+        Args:
+            role: The role that is needed.
+            project: Project in which it is needed; by default in all of them.
+        """
         needed = _RANKS[role]
         return (
             _RANKS.get(self.roles.get(EVERYWHERE), -1) >= needed
@@ -45,10 +77,17 @@ class Caller(Entity):
         )
 
     def may_somewhere(self, role: Role) -> bool:
+        """Whether the caller has a role or a higher one in at least one project.
+
+        Args:
+            role: The role that is needed.
+        """
         return any(self.may(role, project) for project in self.roles)
 
 
 class TokenCreated(Event):
+    """A token was created for a user."""
+
     name: str
     user: str
 
@@ -58,6 +97,8 @@ class TokenCreated(Event):
 
 
 class TokenRevoked(Event):
+    """A token was revoked."""
+
     name: str
 
     @property
@@ -66,6 +107,8 @@ class TokenRevoked(Event):
 
 
 class RoleGranted(Event):
+    """A user was given a role in a project."""
+
     user: str
     role: Role
     project: str
@@ -76,6 +119,8 @@ class RoleGranted(Event):
 
 
 class RoleTaken(Event):
+    """A user lost the role in a project."""
+
     user: str
     project: str
 

@@ -1,7 +1,4 @@
-"""Users with roles by project, and their tokens: made once, stored hashed, revoked at will.
-
-As long as there is no token, only loopback is served, to anybody.
-"""
+"""Manages users, their roles by project, and their tokens, and identifies callers by token."""
 
 import secrets
 
@@ -28,22 +25,42 @@ from treadle.ports.database import Database, load
 
 
 class Access:
-    """Who may do what."""
+    """Who may do what.
+
+    As long as no token exists, a server answers requests from its own machine only, and gives every
+    caller all rights.
+    """
 
     def __init__(self, database: Database, events: Events, clock: Clock) -> None:
-        self._database, self._events, self._clock = database, events, clock
+        self._database = database
+        self._events = events
+        self._clock = clock
 
     @command(role="admin")
     def create_token(
         self, *, name: str, role: Role | None = None, project: str = EVERYWHERE, user: str = ""
     ) -> NewToken:
-        """Make a token for a user; for one of the token's own name, a viewer if nothing else is said, when none is named.
+        """Create a token; its secret is in the answer and cannot be read again.
 
-        Its secret is in the answer and nowhere else. The first token turns authentication on.
+        Creating the first token turns authentication on.
+
+        Args:
+            name: Name of the new token.
+            role: Role to give the user; if omitted, a user without any role becomes a viewer.
+            project: Project in which to give the role; ``*`` for all of them.
+            user: User whom the token identifies; if omitted, a user named like the token.
+
+        Returns:
+            The token with its secret.
+
+        Raises:
+            Invalid: The name is empty, or the name of the user or the project is too long.
+            Conflict: A token of that name exists, maybe revoked.
         """
         if not name.strip():
             raise Invalid("Field 'name': a token needs a name.")
-        user, secret = user or name, f"treadle_{secrets.token_urlsafe(32)}"
+        user = user or name
+        secret = f"treadle_{secrets.token_urlsafe(32)}"
         with self._database.write() as transaction:
             if transaction.scalar(select(tokens.c.name).where(tokens.c.name == name)):
                 raise Conflict(f"Token '{name}' exists already. Choose another name.")
@@ -61,69 +78,109 @@ class Access:
 
     @command(role="admin")
     def revoke_token(self, *, name: str) -> None:
-        """Make a token worthless from now on."""
+        """Make a token invalid from now on.
+
+        Args:
+            name: Name of the token.
+
+        Raises:
+            NotFound: No valid token has that name.
+        """
         with self._database.write() as transaction:
-            alive = (tokens.c.name == name) & tokens.c.revoked_at.is_(None)
+            live = tokens.c.revoked_at.is_(None)
             changed = transaction.execute(
-                tokens.update().where(alive).values(revoked_at=self._clock.now())
+                tokens.update()
+                .where(tokens.c.name == name, live)
+                .values(revoked_at=self._clock.now())
             )
             if not changed.rowcount:
-                known = transaction.scalars(
-                    select(tokens.c.name).where(tokens.c.revoked_at.is_(None))
-                ).all()
+                known = transaction.scalars(select(tokens.c.name).where(live)).all()
                 raise NotFound(f"There is no live token '{name}'.{did_you_mean(name, known)}")
             self._events.append(transaction, TokenRevoked(name=name))
 
     @query(role="admin")
     def list_tokens(self) -> list[Token]:
-        """All tokens, revoked ones too, without their secrets."""
+        """List all tokens, including revoked ones, without their secrets."""
         with self._database.read() as connection:
             rows = connection.execute(select(tokens).order_by(tokens.c.created_at)).mappings()
             return [load(Token, row) for row in rows]
 
     @command(role="admin")
     def grant(self, *, user: str, role: Role, project: str = EVERYWHERE) -> User:
-        """Give a user a role in a project, or in all of them; the role that they had there is replaced."""
+        """Give a user a role; it replaces the role that the user has in that project.
+
+        Args:
+            user: Name of the user, 1 to 200 characters.
+            role: The role to give.
+            project: Project in which the role holds; ``*`` for all of them.
+
+        Returns:
+            The user with all roles.
+
+        Raises:
+            Invalid: The name of the user or the project is empty or too long.
+        """
         with self._database.write() as transaction:
             self._grant(transaction, user, role, project)
             return User(name=user, roles=_roles(transaction, user))
 
     @command(role="admin")
     def take(self, *, user: str, project: str = EVERYWHERE) -> User:
-        """Take the role away that a user has in a project, or the one that they have in all of them."""
+        """Take away the role that a user has in a project.
+
+        Args:
+            user: Name of the user.
+            project: Project of the role; ``*`` for the role that holds in all projects.
+
+        Returns:
+            The user with the remaining roles.
+
+        Raises:
+            NotFound: The user has no role in that project.
+        """
         with self._database.write() as transaction:
-            here = (grants.c.user == user) & (grants.c.project == project)
-            if not transaction.execute(delete(grants).where(here)).rowcount:
-                known = [f"{one.name} in {where}" for one in self.users() for where in one.roles]
-                raise NotFound(
-                    f"User '{user}' has no role in '{project}'.{did_you_mean(f'{user} in {project}', known)}"
-                )
+            statement = delete(grants).where(grants.c.user == user, grants.c.project == project)
+            if not transaction.execute(statement).rowcount:
+                known = [
+                    f"{holder.name} in {granted}"
+                    for holder in self.users()
+                    for granted in holder.roles
+                ]
+                hint = did_you_mean(f"{user} in {project}", known)
+                raise NotFound(f"User '{user}' has no role in '{project}'.{hint}")
             self._events.append(transaction, RoleTaken(user=user, project=project))
             return User(name=user, roles=_roles(transaction, user))
 
     @query(role="admin")
     def users(self) -> list[User]:
-        """Everybody who has a role or a live token, by name."""
+        """List everybody who has a role or a valid token, by name."""
+        live_users = select(tokens.c.user).where(tokens.c.revoked_at.is_(None))
+        all_grants = select(grants.c.user, grants.c.project, grants.c.role)
         with self._database.read() as connection:
-            found: dict[str, dict[str, Role]] = {
-                name: {}
-                for name in connection.scalars(
-                    select(tokens.c.user).where(tokens.c.revoked_at.is_(None))
-                )
+            roles: dict[str, dict[str, Role]] = {
+                user: {} for user in connection.scalars(live_users)
             }
-            for user, project, role in connection.execute(
-                select(grants.c.user, grants.c.project, grants.c.role)
-            ):
-                found.setdefault(user, {})[project] = role
-        return [User(name=name, roles=found[name]) for name in sorted(found)]
+            for user, project, role in connection.execute(all_grants):
+                roles.setdefault(user, {})[project] = role
+        return [User(name=name, roles=roles[name]) for name in sorted(roles)]
 
     def required(self) -> bool:
-        """Whether callers must bring a token: yes as soon as one was ever made."""
+        """Whether callers must send a token: true once any token has been created."""
         with self._database.read() as connection:
             return bool(connection.scalar(select(func.count()).select_from(tokens)))
 
     def caller(self, secret: str | None) -> Caller:
-        """Who holds this secret. Raises Unauthenticated when a token is required and this is none."""
+        """Identify the caller that sent a secret.
+
+        Args:
+            secret: Secret of a token, or None when the request brought none.
+
+        Returns:
+            The token's user, or ``anonymous`` with all rights while no token exists.
+
+        Raises:
+            Unauthenticated: The secret is not valid, or a token is required and none was sent.
+        """
         if secret:
             live = (tokens.c.hash == _hash(secret)) & tokens.c.revoked_at.is_(None)
             with self._database.read() as connection:
@@ -149,8 +206,8 @@ class Access:
 
 
 def _roles(connection: Connection, user: str) -> dict[str, Role]:
-    found = connection.execute(select(grants.c.project, grants.c.role).where(grants.c.user == user))
-    return {project: role for project, role in found}  # noqa: C416
+    rows = connection.execute(select(grants.c.project, grants.c.role).where(grants.c.user == user))
+    return {project: role for project, role in rows}  # noqa: C416
 
 
 def _hash(secret: str) -> str:

@@ -1,3 +1,5 @@
+"""The tables of tokens and of roles granted to users."""
+
 from sqlalchemy import Column, String, Table
 
 from treadle.ports.database import Instant, metadata
@@ -16,6 +18,6 @@ grants = Table(
     "access_grants",
     metadata,
     Column("user", String(200), primary_key=True),
-    Column("project", String(63), primary_key=True),  # * is every one
+    Column("project", String(63), primary_key=True),  # '*' is every project
     Column("role", String(20), nullable=False),
 )

@@ -1,1 +1,1 @@
-"""Dataset versions by content, profiles, and tables on their way between steps."""
+"""Dataset versions by content, column profiles, labels, and tables as Parquet files."""

@@ -1,4 +1,4 @@
-"""Tables as Parquet: any frame (pandas, Polars, Arrow, DuckDB) in, the frame that is asked for out."""
+"""Stores data frames of pandas, Polars, Arrow or DuckDB as Parquet, and reads any of them back."""
 
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,29 @@ from treadle.kernel.errors import Invalid
 
 
 def is_frame(value: object) -> bool:
-    """Whether a value is a table that can be stored as Parquet."""
-    return _library(value) in ("pandas", "polars", "pyarrow", "duckdb", "_duckdb") and hasattr(
-        value, "columns"
-    )
+    """Whether a value is a table that can be stored as Parquet.
+
+    Args:
+        value: Any value.
+    """
+    libraries = ("pandas", "polars", "pyarrow", "duckdb", "_duckdb")
+    return _library(value) in libraries and hasattr(value, "columns")
 
 
 def write(frame: Any, file: Path) -> None:
-    """Write any frame as one Parquet file, rows in their order."""
-    _refuse_twins(
-        [str(name) for name in frame.columns]
-        if _library(frame) != "pyarrow"
-        else frame.column_names
-    )
+    """Write a frame as one Parquet file, keeping the order of its rows.
+
+    Args:
+        frame: Frame of pandas, Polars, Arrow or DuckDB.
+        file: Path of the file to write.
+
+    Raises:
+        Invalid: Two columns differ in case only.
+    """
+    if _library(frame) == "pyarrow":
+        _refuse_twins(frame.column_names)
+    else:
+        _refuse_twins([str(name) for name in frame.columns])
     with duckdb.connect() as connection:
         connection.execute("SET preserve_insertion_order = true")
         if "duckdb" in _library(frame):
@@ -37,7 +47,13 @@ def write(frame: Any, file: Path) -> None:
 
 
 def read(file: Path, kind: Any = None) -> Any:
-    """Read a Parquet file as the frame type ``kind``; as pandas when none is named."""
+    """Read a Parquet file as a frame.
+
+    Args:
+        file: Path of the file.
+        kind: Class of frame to return, such as ``polars.DataFrame``; pandas by default. Nullable
+            numbers come as float64 with NaN in pandas.
+    """
     library = getattr(kind, "__module__", "").partition(".")[0] or "pandas"
     with duckdb.connect() as connection:
         relation = connection.read_parquet(str(file))
@@ -49,7 +65,19 @@ def read(file: Path, kind: Any = None) -> Any:
 
 
 def columns(file: Path, names: list[str]) -> dict[str, NDArray[Any]]:
-    """Columns of a Parquet file by name, each (rows,): numbers as float64 with NaN where null, text as objects."""
+    """Read columns of a Parquet file as NumPy arrays.
+
+    Args:
+        file: Path of the file.
+        names: Names of the columns.
+
+    Returns:
+        Arrays of shape (rows,) by name: numbers as float64 with NaN for null, text as objects with
+            None for null.
+
+    Raises:
+        Invalid: The file lacks one of the columns.
+    """
     with duckdb.connect() as connection:
         relation = connection.read_parquet(str(file))
         missing = [name for name in names if name not in relation.columns]
@@ -62,34 +90,47 @@ def columns(file: Path, names: list[str]) -> dict[str, NDArray[Any]]:
 
 
 def plain(values: Any) -> NDArray[Any]:
-    """A column as plain numpy: numbers and booleans as float64 with NaN for null, anything else as objects of ``str``.
+    """Convert a column to a plain NumPy array of shape (rows,).
 
-    What is missing in a column of text (None, NaN, NaT, pandas' NA) is None.
+    Args:
+        values: Column of any frame, or an array, maybe a masked one.
+
+    Returns:
+        Numbers and booleans as float64 with NaN for missing values; anything else as objects of
+            ``str`` with None for missing values (None, NaN, NaT, pandas' NA).
     """
-    if isinstance(values, np.ma.MaskedArray):
-        numeric = values.dtype.kind in "iufb"
-        holes = np.ma.getmaskarray(values)
-        values = values.data.astype(
-            np.float64 if numeric else "datetime64[us]" if values.dtype.kind == "M" else object
-        )
-        values[holes] = np.nan if numeric else None
-    array = np.asarray(values)
+    array = np.asarray(_unmasked(values) if isinstance(values, np.ma.MaskedArray) else values)
     if array.dtype.kind in "iufb":
         return array.astype(np.float64)
     listed = (array.astype("datetime64[us]") if array.dtype.kind == "M" else array).tolist()
     if set(map(type, listed)) <= {str}:
         return np.array(listed, dtype=object)
-    present = [None if _missing(value) else value for value in listed]
-    if any(value is not None for value in present) and all(
-        value is None or isinstance(value, int | float) for value in present
-    ):
-        return np.array([np.nan if value is None else float(value) for value in present])
-    return np.array([None if value is None else str(value) for value in present], dtype=object)
+    cleaned = [None if _missing(value) else value for value in listed]
+    present = [value for value in cleaned if value is not None]
+    if present and all(isinstance(value, int | float) for value in present):
+        return np.array([np.nan if value is None else float(value) for value in cleaned])
+    return np.array([None if value is None else str(value) for value in cleaned], dtype=object)
 
 
 def quoted(name: str) -> str:
-    """A column's name as SQL takes it."""
+    """Quote the name of a column for SQL.
+
+    Args:
+        name: Name of the column.
+    """
     return '"' + name.replace('"', '""') + '"'
+
+
+def _unmasked(values: Any) -> NDArray[Any]:
+    """A masked array with NaN, NaT or None in the place of masked values."""
+    kind = values.dtype.kind
+    if kind in "iufb":
+        numbers: NDArray[Any] = values.data.astype(np.float64)
+        numbers[np.ma.getmaskarray(values)] = np.nan
+        return numbers
+    others: NDArray[Any] = values.data.astype("datetime64[us]" if kind == "M" else object)
+    others[np.ma.getmaskarray(values)] = None
+    return others
 
 
 def _missing(value: Any) -> bool:
@@ -101,18 +142,19 @@ def _missing(value: Any) -> bool:
 
 
 def _refuse_twins(names: list[str]) -> None:
-    """Parquet through SQL cannot tell columns apart by case alone."""
+    """Refuse columns that differ in case only: SQL cannot tell them apart."""
     seen: dict[str, str] = {}
     for name in names:
         if name.lower() in seen:
             raise Invalid(
-                f"The columns '{seen[name.lower()]}' and '{name}' differ in case only. Rename one of them."
+                f"The columns '{seen[name.lower()]}' and '{name}' differ in case only. "
+                "Rename one of them."
             )
         seen[name.lower()] = name
 
 
 def _plain_numbers(frame: Any) -> Any:
-    """pandas' nullable numbers as float64 with NaN: what every estimator takes."""
+    """pandas' nullable numbers as float64 with NaN, which every estimator takes."""
     nullable = [name for name in frame.columns if str(frame[name].dtype) in _NULLABLE]
     return frame.astype(dict.fromkeys(nullable, "float64"))
 

@@ -1,3 +1,5 @@
+"""Types and events of data: dataset versions and labels."""
+
 from datetime import datetime
 
 from treadle.kernel.entity import Entity
@@ -5,7 +7,16 @@ from treadle.kernel.event import Event
 
 
 class DatasetVersion(Entity):
-    """A dataset's content at one time: the digest of its tree names it, so equal content is the same version."""
+    """The content of a dataset at one time. Equal content is the same version.
+
+    Attributes:
+        project: Project of the dataset.
+        name: Name of the dataset in ``treadle.toml``.
+        digest: Digest of the stored files, 64 hex digits.
+        files: Number of files.
+        bytes: Size of all files, in bytes.
+        created_at: Time at which the version was recorded.
+    """
 
     project: str
     name: str
@@ -16,10 +27,13 @@ class DatasetVersion(Entity):
 
     @property
     def ref(self) -> str:
+        """Short name of the version: ``NAME@`` and the first 12 digits of its digest."""
         return f"{self.name}@{self.digest[:12]}"
 
 
 class DatasetVersionAdded(Event):
+    """A version of a dataset was recorded."""
+
     project: str
     name: str
     digest: str
@@ -36,6 +50,8 @@ class DatasetVersionAdded(Event):
 
 
 class LabelsAdded(Event):
+    """Labels of requests were recorded."""
+
     project: str
     labels: int
 
@@ -45,7 +61,12 @@ class LabelsAdded(Event):
 
 
 class Label(Entity):
-    """The truth about one request, known later. ``request`` is the id under which it was predicted."""
+    """The true outcome of one request, known some time after the prediction.
+
+    Attributes:
+        request: Id under which the prediction was requested.
+        value: The true value; 1 or 0 where the model predicts a probability.
+    """
 
     request: str
     value: float

@@ -1,4 +1,7 @@
-"""What a table's columns look like: counts over fixed bins, mergeable, so that batch and stream give the same numbers."""
+"""Profiles of columns: counts over fixed bins that can be merged.
+
+Batch and stream give the same counts, so that training data and production can be compared.
+"""
 
 import math
 from collections import Counter
@@ -14,12 +17,17 @@ CATEGORIES = 30
 RARE = 5  # a category with fewer rows shares the bin of all others
 MISSING, OTHER = "(missing)", "(other)"
 REFERENCE = "reference.json"
+"""Name of the file in a model folder that holds its ``Reference``."""
 
 
 class ColumnProfile(Entity):
-    """Counts of one column: per bin between ``edges`` (numbers) or per category in ``labels`` (text).
+    """Counts of one column over fixed bins.
 
-    The last count of a numeric column is its missing values; text has ``(missing)`` and ``(other)`` among its labels.
+    Attributes:
+        counts: Rows per bin; a numeric column has one more count at the end, of missing values.
+        edges: Inner edges between the bins of a numeric column, ascending; empty for text.
+        labels: Categories of a column of text, with ``(other)`` and ``(missing)``; empty for
+            numbers.
     """
 
     counts: list[int]
@@ -28,17 +36,33 @@ class ColumnProfile(Entity):
 
     @property
     def rows(self) -> int:
+        """Number of rows that were counted."""
         return sum(self.counts)
 
     def count(self, values: NDArray[Any]) -> "ColumnProfile":
-        """The counts of other values (float64 or objects) over the same bins."""
-        counted = (
-            _count_numbers(values, self.edges) if self.edges else _count_labels(values, self.labels)
-        )
-        return ColumnProfile(counts=counted, edges=self.edges, labels=self.labels)
+        """Count other values over the same bins.
+
+        Args:
+            values: Column of shape (rows,): float64 for numbers, objects for text.
+
+        Returns:
+            A profile of these values alone.
+        """
+        if self.edges:
+            counts = _count_numbers(values, self.edges)
+        else:
+            counts = _count_labels(values, self.labels)
+        return ColumnProfile(counts=counts, edges=self.edges, labels=self.labels)
 
     def merge(self, other: "ColumnProfile") -> "ColumnProfile":
-        """Counts of both; they must have the same bins."""
+        """Add the counts of two profiles.
+
+        Args:
+            other: A profile over the same bins.
+
+        Raises:
+            ValueError: The profiles have different bins.
+        """
         if (self.edges, self.labels) != (other.edges, other.labels):
             raise ValueError("profiles over different bins cannot be merged")
         added = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
@@ -46,9 +70,14 @@ class ColumnProfile(Entity):
 
 
 class Reference(Entity):
-    """What a model saw in training: the profile of each input column and of its predictions, over half of ``rows``.
+    """What a model saw in training; a model folder keeps it as ``reference.json``.
 
-    A model folder keeps it as ``reference.json``. ``parity`` is the largest difference between the trained and the packaged model.
+    Attributes:
+        rows: Number of training rows that were sampled; every second one is counted.
+        columns: Profile of each input column.
+        prediction: Profile of the model's predictions.
+        parity: Largest absolute difference between the outputs of the trained and the packaged
+            model.
     """
 
     rows: int
@@ -58,14 +87,17 @@ class Reference(Entity):
 
 
 def profile(values: NDArray[Any]) -> ColumnProfile:
-    """Choose bins from the values themselves: quantiles for numbers, the commonest categories for text."""
+    """Profile a column over bins chosen from its own values.
+
+    Numbers are binned by their deciles. Text is binned by its most frequent categories.
+
+    Args:
+        values: Column of shape (rows,): a float array for numbers, objects for text.
+    """
     if values.dtype.kind == "f":
         finite = values[np.isfinite(values)]
-        quantiles = (
-            np.quantile(finite, np.linspace(0, 1, BINS + 1)[1:-1])
-            if len(finite)
-            else np.array([0.0])
-        )
+        inner = np.linspace(0, 1, BINS + 1)[1:-1]
+        quantiles = np.quantile(finite, inner) if len(finite) else np.array([0.0])
         edges = [float(edge) for edge in np.unique(quantiles)]
         return ColumnProfile(counts=_count_numbers(values, edges), edges=edges)
     counts = Counter(values.tolist()).most_common(CATEGORIES + 2)
@@ -75,9 +107,13 @@ def profile(values: NDArray[Any]) -> ColumnProfile:
 
 
 def reference_profile(values: NDArray[Any]) -> ColumnProfile:
-    """A profile to compare later samples with: bins are chosen on every other row and the remaining rows are counted.
+    """Profile a column in order to compare later samples with it.
 
-    Counts that had decided over their own bins would make later samples look different when they are not.
+    Bins are chosen on every second row and the remaining rows are counted. Rows that choose the
+    bins and are counted in them too would make later samples look different when they are not.
+
+    Args:
+        values: Column of shape (rows,): a float array for numbers, objects for text.
     """
     return profile(values[::2]).count(values[1::2])
 
@@ -85,15 +121,15 @@ def reference_profile(values: NDArray[Any]) -> ColumnProfile:
 def _count_numbers(values: NDArray[Any], edges: list[float]) -> list[int]:
     numbers = values.astype(np.float64)
     missing = np.isnan(numbers)
-    places = np.searchsorted(np.array(edges), numbers[~missing], side="right")
-    return [*np.bincount(places, minlength=len(edges) + 1).tolist(), int(missing.sum())]
+    bins = np.searchsorted(np.array(edges), numbers[~missing], side="right")
+    return [*np.bincount(bins, minlength=len(edges) + 1).tolist(), int(missing.sum())]
 
 
 def _count_labels(values: NDArray[Any], labels: list[str]) -> list[int]:
-    places = {label: place for place, label in enumerate(labels)}
+    bins = {label: index for index, label in enumerate(labels)}
     counts = [0] * len(labels)
     for value, rows in Counter(values.tolist()).items():
-        counts[places.get(_label(value), places[OTHER])] += rows
+        counts[bins.get(_label(value), bins[OTHER])] += rows
     return counts
 
 

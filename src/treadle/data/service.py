@@ -1,4 +1,4 @@
-"""Dataset versions: recorded by the digest of their content, fetched back by it."""
+"""Records dataset versions by the digest of their content, and labels of requests."""
 
 from datetime import datetime
 
@@ -17,19 +17,39 @@ from treadle.ports.database import Database, load
 from treadle.ports.tree import put_tree, read_tree
 from treadle.scope.service import Scope
 
+_BATCH = 500  # labels that one SQL statement names
+
 
 class Data:
-    """Dataset versions."""
+    """Dataset versions.
+
+    Labels of requests belong here as well.
+    """
 
     def __init__(
         self, database: Database, events: Events, clock: Clock, blobs: Blobs, scope: Scope
     ) -> None:
-        self._database, self._events, self._clock = database, events, clock
-        self._blobs, self._scope = blobs, scope
+        self._database = database
+        self._events = events
+        self._clock = clock
+        self._blobs = blobs
+        self._scope = scope
 
     @command()
     def add(self, *, project: ProjectName, name: str, digest: str) -> DatasetVersion:
-        """Record a stored tree as a version of a dataset. The same content again is the same version."""
+        """Record stored files as a version of a dataset.
+
+        Recording the same content again gives the version that is there.
+
+        Args:
+            project: Name of the project.
+            name: Name of the dataset.
+            digest: Digest of the stored tree of files, 64 hex digits.
+
+        Raises:
+            NotFound: No tree of that digest is stored.
+            Invalid: What is stored under that digest is not a tree.
+        """
         tree = read_tree(self._blobs, digest)
         key = (dataset_versions.c.project == project) & (dataset_versions.c.name == name)
         key &= dataset_versions.c.digest == digest
@@ -47,44 +67,73 @@ class Data:
 
     @command()
     def snapshot(self, *, project: ProjectName) -> list[DatasetVersion]:
-        """Take every dataset that the project's file names as it is now, from the folder the project lies in."""
-        found = self._scope.project(name=project)
+        """Store the present content of every dataset of a project.
+
+        Datasets and their files are named in the project's ``treadle.toml``.
+
+        Args:
+            project: Name of the project.
+
+        Returns:
+            The versions, one for each dataset; unchanged content gives the version that is there.
+
+        Raises:
+            NotFound: The project or a file of a dataset does not exist.
+            Conflict: The project has no folder on this machine.
+        """
+        sources = self._scope.project(name=project).spec.data
         folder = self._scope.folder(name=project)
-        return [
-            self.add(
-                project=project, name=name, digest=put_tree(self._blobs, folder / source.source)
-            )
-            for name, source in found.spec.data.items()
-        ]
+        versions = []
+        for name, source in sources.items():
+            digest = put_tree(self._blobs, folder / source.source)
+            versions.append(self.add(project=project, name=name, digest=digest))
+        return versions
 
     @query()
     def versions(self, *, project: ProjectName, name: str | None = None) -> list[DatasetVersion]:
-        """Versions of a project's datasets, newest first."""
-        wanted = select(dataset_versions).where(dataset_versions.c.project == project)
+        """List versions of a project's datasets, newest first.
+
+        Args:
+            project: Name of the project.
+            name: Name of one dataset; all datasets if omitted.
+        """
+        statement = select(dataset_versions).where(dataset_versions.c.project == project)
         if name:
-            wanted = wanted.where(dataset_versions.c.name == name)
+            statement = statement.where(dataset_versions.c.name == name)
+        statement = statement.order_by(dataset_versions.c.created_at.desc())
         with self._database.read() as connection:
-            rows = connection.execute(
-                wanted.order_by(dataset_versions.c.created_at.desc())
-            ).mappings()
+            rows = connection.execute(statement).mappings()
             return [load(DatasetVersion, row) for row in rows]
 
     @command()
     def add_labels(self, *, project: ProjectName, labels: list[Label]) -> int:
-        """Tell what turned out to be true of requests. A later label of the same request replaces the earlier one."""
+        """Record the true outcomes of requests.
+
+        A later label of the same request replaces the earlier one.
+
+        Args:
+            project: Name of the project.
+            labels: Labels, each with the id of its request and the true value.
+
+        Returns:
+            The number of requests that were labelled.
+
+        Raises:
+            NotFound: There is no such project.
+        """
         self._scope.project(name=project)
         now = self._clock.now()
         rows = list({label.request: label.value for label in labels}.items())
         with self._database.write() as transaction:
-            for start in range(0, len(rows), 500):
-                part = rows[start : start + 500]
-                known = label_table.c.request.in_([request for request, _ in part])
+            for start in range(0, len(rows), _BATCH):
+                batch = rows[start : start + _BATCH]
+                replaced = label_table.c.request.in_([request for request, _ in batch])
                 transaction.execute(
-                    label_table.delete().where(known, label_table.c.project == project)
+                    label_table.delete().where(replaced, label_table.c.project == project)
                 )
                 values = [
-                    {"project": project, "request": r, "value": value, "at": now}
-                    for r, value in part
+                    {"project": project, "request": request, "value": value, "at": now}
+                    for request, value in batch
                 ]
                 transaction.execute(label_table.insert(), values)
             if rows:
@@ -92,22 +141,40 @@ class Data:
         return len(rows)
 
     def labels_since(self, project: str, moment: datetime) -> dict[str, float]:
-        """The labels that came at a moment or later, in the order in which they came."""
-        wanted = select(label_table.c.request, label_table.c.value)
-        wanted = wanted.where(label_table.c.project == project, label_table.c.at >= moment)
+        """The labels that were recorded at a moment or later, in order of time.
+
+        Args:
+            project: Name of the project.
+            moment: An aware moment.
+
+        Returns:
+            Values by request.
+        """
+        statement = (
+            select(label_table.c.request, label_table.c.value)
+            .where(label_table.c.project == project, label_table.c.at >= moment)
+            .order_by(label_table.c.at, label_table.c.request)
+        )
         with self._database.read() as connection:
-            rows = connection.execute(wanted.order_by(label_table.c.at, label_table.c.request))
+            rows = connection.execute(statement)
             return {request: value for request, value in rows}  # noqa: C416
 
     def labels_of(self, project: str, requests: list[str]) -> dict[str, float]:
-        """The labels that are known of some requests."""
-        found: dict[str, float] = {}
+        """The known labels of some requests.
+
+        Args:
+            project: Name of the project.
+            requests: Ids of the requests.
+
+        Returns:
+            Values by request; requests without a label are left out.
+        """
+        labels: dict[str, float] = {}
         with self._database.read() as connection:
-            for start in range(0, len(requests), 500):
-                part = requests[start : start + 500]
-                wanted = select(label_table.c.request, label_table.c.value)
-                wanted = wanted.where(
-                    label_table.c.project == project, label_table.c.request.in_(part)
+            for start in range(0, len(requests), _BATCH):
+                batch = requests[start : start + _BATCH]
+                statement = select(label_table.c.request, label_table.c.value).where(
+                    label_table.c.project == project, label_table.c.request.in_(batch)
                 )
-                found.update({request: value for request, value in connection.execute(wanted)})  # noqa: C416
-        return found
+                labels.update((row.request, row.value) for row in connection.execute(statement))
+        return labels

@@ -1,3 +1,5 @@
+"""The tables of dataset versions and of labels."""
+
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, String, Table
 
 from treadle.ports.database import Instant, metadata

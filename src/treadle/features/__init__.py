@@ -1,1 +1,1 @@
-"""Feature views: what was known at the time, joined to what is asked."""
+"""Features with their values as known at the time of each row."""

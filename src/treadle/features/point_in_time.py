@@ -1,4 +1,4 @@
-"""Joins facts to rows as they were known at each row's moment, never later."""
+"""Joins to each row the newest facts that were known at the row's time, never later ones."""
 
 from pathlib import Path
 from typing import Any
@@ -18,25 +18,34 @@ def join_as_of(
     by: list[str],
     within_seconds: float | None = None,
 ) -> duckdb.DuckDBPyRelation:
-    """Give every row the newest fact with ``known_at`` ≤ ``at`` and equal ``by`` columns (none: the facts are everybody's).
+    """Join to each row the newest fact that was known at the row's time.
 
-    ``rows`` and ``facts`` are frames, relations or Parquet files (a glob as text). Facts' columns are added; where no
-    fact was known, or only one older than ``within_seconds``, they are null. Every row comes back once. Moments are
-    timestamps, dates, or numbers of seconds. Source: DuckDB's
-    ASOF join.
+    Every row comes back exactly once. The facts' columns are added; they are null where no fact was
+    known in time. Source: DuckDB's ASOF join.
+
+    Args:
+        rows: Frame, DuckDB relation, or path or glob of Parquet files.
+        facts: Frame, DuckDB relation, or path or glob of Parquet files.
+        at: Column of ``rows`` with each row's time: timestamp, date, or number of seconds.
+        known_at: Column of ``facts`` with the time from which a fact is known: timestamp, date, or
+            number of seconds.
+        by: Columns that a row and its fact have in common; empty when every fact applies to all
+            rows.
+        within_seconds: Largest age of a fact, in seconds; by default any age.
+
+    Returns:
+        A DuckDB relation with all columns of ``rows`` and the further columns of ``facts``.
+
+    Raises:
+        Invalid: A column to join on is absent, or both sides have another column of the same name.
     """
     connection = duckdb.connect()
-    left, right = _relation(connection, rows), _relation(connection, facts)
-    for name, relation in (
-        (at, left),
-        (known_at, right),
-        *((b, left) for b in by),
-        *((b, right) for b in by),
-    ):
-        if name not in relation.columns:
-            raise Invalid(
-                f"There is no column '{name}' to join on. There is: {', '.join(relation.columns)}."
-            )
+    left = _relation(connection, rows)
+    right = _relation(connection, facts)
+    _require(left, [at])
+    _require(right, [known_at])
+    _require(left, by)
+    _require(right, by)
     added = [name for name in right.columns if name not in (known_at, *by)]
     twins = [name for name in added if name in left.columns]
     if twins:
@@ -44,8 +53,8 @@ def join_as_of(
             f"Both sides have a column '{twins[0]}'. Rename it, or leave it out of one of them."
         )
     moment, known = f"r.{quoted(at)}", f"f.{quoted(known_at)}"
-    fresh = f"{_seconds(left, at, moment)} - {_seconds(right, known_at, known)} <= {within_seconds}"
-    fresh = fresh if within_seconds is not None else "true"
+    age_seconds = f"{_seconds(left, at, moment)} - {_seconds(right, known_at, known)}"
+    fresh = f"{age_seconds} <= {within_seconds}" if within_seconds is not None else "true"
     picked = ", ".join(
         f"CASE WHEN {fresh} THEN f.{quoted(name)} END AS {quoted(name)}" for name in added
     )
@@ -54,8 +63,18 @@ def join_as_of(
     right.create_view("point_in_time_facts")
     return connection.sql(
         f"""SELECT {", ".join(["r.*", *([picked] if picked else [])])}
-        FROM point_in_time_rows r ASOF LEFT JOIN point_in_time_facts f ON {equal}{moment} >= {known}"""
+        FROM point_in_time_rows r
+        ASOF LEFT JOIN point_in_time_facts f ON {equal}{moment} >= {known}"""
     )
+
+
+def _require(relation: duckdb.DuckDBPyRelation, names: list[str]) -> None:
+    """Refuse a relation that lacks one of the columns to join on."""
+    for name in names:
+        if name not in relation.columns:
+            raise Invalid(
+                f"There is no column '{name}' to join on. There is: {', '.join(relation.columns)}."
+            )
 
 
 def _seconds(relation: duckdb.DuckDBPyRelation, column: str, expression: str) -> str:

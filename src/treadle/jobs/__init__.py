@@ -1,1 +1,1 @@
-"""The durable queue: any stage's long work, leased, retried, watched."""
+"""The durable job queue: leases, retries and watches the long work of any stage."""

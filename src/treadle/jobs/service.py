@@ -1,4 +1,4 @@
-"""The queue's operations. Each change of state is one transaction, fenced by the attempt that makes it."""
+"""Operations of the job queue; an attempt changes a job only while it holds the job's lease."""
 
 import time
 from collections.abc import Mapping
@@ -25,17 +25,18 @@ FIRST_BACKOFF = timedelta(seconds=1)
 
 
 class Jobs:
-    """The durable job queue."""
+    """The durable job queue.
+
+    Each change of a job's state is one transaction.
+    """
 
     def __init__(
         self, database: Database, events: Events, clock: Clock, executor: Executor
     ) -> None:
-        self._database, self._events, self._clock, self._executor = (
-            database,
-            events,
-            clock,
-            executor,
-        )
+        self._database = database
+        self._events = events
+        self._clock = clock
+        self._executor = executor
 
     def enqueue(
         self,
@@ -46,8 +47,20 @@ class Jobs:
         max_attempts: int = 3,
         timeout_seconds: float = 3600.0,
     ) -> str:
-        """Queue a job in the transaction of the change that needs it. Returns its id."""
-        job, now = new_id("job"), self._clock.now()
+        """Queue a job in the transaction of the change that needs it.
+
+        Args:
+            transaction: Open write transaction; the job exists when it commits.
+            kind: Which code runs the job.
+            payload: Input of that code, as plain JSON values.
+            max_attempts: Number of starts before the job ends as failed or set aside.
+            timeout_seconds: Longest duration of one attempt, in seconds.
+
+        Returns:
+            The id of the job.
+        """
+        job = new_id("job")
+        now = self._clock.now()
         event = self._events.append(transaction, JobQueued(job=job, kind=kind))
         transaction.execute(
             jobs.insert().values(
@@ -70,7 +83,14 @@ class Jobs:
 
     @query()
     def get(self, *, job: str) -> Job:
-        """One job."""
+        """Show one job.
+
+        Args:
+            job: Id of the job.
+
+        Raises:
+            NotFound: There is no such job.
+        """
         with self._database.read() as connection:
             row = connection.execute(select(jobs).where(jobs.c.id == job)).mappings().one_or_none()
         if row is None:
@@ -79,138 +99,204 @@ class Jobs:
 
     @query()
     def find(self, *, state: State | None = None, limit: int = 100) -> list[Job]:
-        """Jobs, newest first, in one state if given."""
-        wanted = select(jobs).order_by(jobs.c.id.desc()).limit(max(limit, 0))
+        """List jobs, newest first.
+
+        Args:
+            state: List only jobs in this state; all states if omitted.
+            limit: Largest number of jobs to list.
+        """
+        statement = select(jobs).order_by(jobs.c.id.desc()).limit(max(limit, 0))
         if state:
-            wanted = wanted.where(jobs.c.state == state)
+            statement = statement.where(jobs.c.state == state)
         with self._database.read() as connection:
-            return [_job(row) for row in connection.execute(wanted).mappings()]
+            return [_job(row) for row in connection.execute(statement).mappings()]
 
     @command()
     def cancel(self, *, job: str) -> Job:
-        """Stop a job: at once if it waits, as soon as its worker sees it if it runs."""
-        found = self.get(job=job)
-        if found.ended:
+        """Stop a job: at once if it is queued, otherwise as soon as its worker notices.
+
+        Args:
+            job: Id of the job.
+
+        Returns:
+            The job after the request; a running one still has the state ``running``.
+
+        Raises:
+            NotFound: There is no such job.
+            Conflict: The job has ended already.
+        """
+        current = self.get(job=job)
+        if current.ended:
             raise Conflict(
-                f"Job '{job}' has ended already ({found.state}), so there is nothing to cancel."
+                f"Job '{job}' has ended already ({current.state}), so there is nothing to cancel."
             )
         with self._database.write() as transaction:
             waiting = and_(jobs.c.id == job, jobs.c.state == "queued")
-            if not self._end(transaction, found, waiting, "cancelled", by=current_act().actor):
-                transaction.execute(
-                    jobs.update().where(jobs.c.id == job).values(cancel_requested=True)
-                )
-                self._events.append(transaction, JobCancelRequested(job=job, kind=found.kind))
+            if not self._end(transaction, current, waiting, "cancelled", by=current_act().actor):
+                request = jobs.update().where(jobs.c.id == job).values(cancel_requested=True)
+                transaction.execute(request)
+                self._events.append(transaction, JobCancelRequested(job=job, kind=current.kind))
         return self.get(job=job)
 
     @command()
     def retry(self, *, job: str) -> Job:
-        """Queue an ended job again, with as many attempts as it had."""
-        found = self.get(job=job)
-        if found.state not in ("failed", "cancelled", "set aside"):
+        """Queue an ended job again, with as many attempts as it had at first.
+
+        Args:
+            job: Id of the failed, cancelled or set-aside job.
+
+        Raises:
+            NotFound: There is no such job.
+            Conflict: The job has succeeded or has not ended.
+        """
+        current = self.get(job=job)
+        if current.state not in ("failed", "cancelled", "set aside"):
             raise Conflict(
-                f"Job '{job}' is {found.state}; only a failed, cancelled or set-aside job can be retried."
+                f"Job '{job}' is {current.state}; "
+                "only a failed, cancelled or set-aside job can be retried."
             )
         with self._database.write() as transaction:
-            again = {
+            requeued = {
                 "state": "queued",
                 "max_attempts": jobs.c.attempt + jobs.c.allowance,
                 "due_at": self._clock.now(),
+                "error": None,
+                "cancel_requested": False,
+                "ended_at": None,
             }
-            again |= {"error": None, "cancel_requested": False, "ended_at": None}
-            still = (
-                (jobs.c.id == job)
-                & (jobs.c.state == found.state)
-                & (jobs.c.attempt == found.attempt)
+            unchanged = and_(
+                jobs.c.id == job,
+                jobs.c.state == current.state,
+                jobs.c.attempt == current.attempt,
             )
-            if transaction.execute(jobs.update().where(still).values(again)).rowcount:
-                self._events.append(transaction, JobQueued(job=job, kind=found.kind))
+            if transaction.execute(jobs.update().where(unchanged).values(requeued)).rowcount:
+                self._events.append(transaction, JobQueued(job=job, kind=current.kind))
         return self.get(job=job)
 
     @query()
     def log(self, *, job: str, offset: int = 0) -> LogChunk:
-        """What the job's newest attempt has printed, from a byte offset on, about a megabyte at a time."""
+        """Read what the newest attempt of a job has printed, about a megabyte at a time.
+
+        Args:
+            job: Id of the job.
+            offset: Number of bytes of the log to skip.
+
+        Returns:
+            The next piece of the log, with the offset of the piece after it.
+
+        Raises:
+            NotFound: There is no such job.
+            Invalid: The offset is negative.
+        """
         if offset < 0:
             raise Invalid(f"Field 'offset': {offset} is before the beginning.")
-        found = self.get(job=job)
-        piece = self._executor.log(found.attempt_name, offset) if found.attempt else b""
-        ended = found.ended and len(piece) < LOG_PIECE_BYTES
+        current = self.get(job=job)
+        piece = self._executor.log(current.attempt_name, offset) if current.attempt else b""
+        ended = current.ended and len(piece) < LOG_PIECE_BYTES
         piece = piece if ended else whole_letters(piece)
         return LogChunk(
             text=piece.decode(errors="replace"), next_offset=offset + len(piece), ended=ended
         )
 
     def lease(self, worker: str) -> Job | None:
-        """Take the next due job for ``LEASE_SECONDS``: a waiting one, or one whose worker has gone silent."""
+        """Take the next due job for ``LEASE_SECONDS``.
+
+        A job is due when it is queued and its time has come, or when it runs and the lease of its
+        worker has run out.
+
+        Args:
+            worker: Name of the worker that takes the job.
+
+        Returns:
+            The job with its new attempt, or None when no job is due.
+        """
         silent = and_(jobs.c.state == "running", jobs.c.leased_until < time.time())
         due = and_(jobs.c.state == "queued", jobs.c.due_at <= self._clock.now())
-        wanted = select(jobs).where(or_(due, silent)).order_by(jobs.c.due_at, jobs.c.id).limit(1)
+        statement = select(jobs).where(or_(due, silent)).order_by(jobs.c.due_at, jobs.c.id).limit(1)
         with self._database.read() as connection:
-            if connection.execute(wanted).one_or_none() is None:
+            if connection.execute(statement).one_or_none() is None:
                 return None
         with self._database.write() as transaction:
-            row = transaction.execute(wanted).mappings().one_or_none()
+            row = transaction.execute(statement).mappings().one_or_none()
             if row is None:
                 return None
-            found: Job | None = _job(row)
-            assert found is not None
-            if found.cancel_requested:
-                self._end(
-                    transaction,
-                    found,
-                    jobs.c.id == found.id,
-                    "cancelled",
-                    error="It was cancelled.",
-                )
-                found = None
-            elif found.attempt >= found.max_attempts:
-                reason = f"Its worker died in each of {found.attempt} attempts. Read its log, then: treadle jobs retry --job {found.id}"
-                self._end(transaction, found, jobs.c.id == found.id, "set aside", error=reason)
-                found = None
-            else:
-                taken = {"state": "running", "attempt": found.attempt + 1, "worker": worker}
-                taken["leased_until"] = time.time() + LEASE_SECONDS
-                transaction.execute(jobs.update().where(jobs.c.id == found.id).values(taken))
-        return self.get(job=found.id) if found is not None else self.lease(worker)
+            job = _job(row)
+            leased = self._lease_or_end(transaction, job, worker)
+        return self.get(job=job.id) if leased else self.lease(worker)
 
     def heartbeat(self, job: Job) -> bool:
-        """Keep the lease. False when it was lost or the job is to be cancelled: stop working on it."""
+        """Extend the lease of a running attempt.
+
+        Args:
+            job: The job with the attempt that the worker runs.
+
+        Returns:
+            False when the attempt has lost its lease or the job is to be cancelled. The worker must
+                then stop the attempt.
+        """
         with self._database.write() as transaction:
-            kept = transaction.execute(
+            extended = transaction.execute(
                 jobs.update()
                 .where(_held(job), jobs.c.cancel_requested.is_(False))
                 .values(leased_until=time.time() + LEASE_SECONDS)
             )
-        return bool(kept.rowcount)
+        return bool(extended.rowcount)
 
     def succeed(self, job: Job, result: object) -> bool:
-        """End a job with its result. False when this attempt has lost its lease: the result is not taken."""
+        """End a job with its result.
+
+        Args:
+            job: The job with the attempt that made the result.
+            result: What the job returned, as plain JSON values.
+
+        Returns:
+            False when this attempt has lost its lease; the result is then ignored.
+        """
         with self._database.write() as transaction:
             return self._end(transaction, job, _held(job), "succeeded", result=result)
 
     def fail(self, job: Job, error: str, *, lethal: bool = False, final: bool = False) -> bool:
-        """Record a failed attempt: retried with doubled waits, or ended. ``lethal`` when it took its process down."""
+        """Record a failed attempt, and either queue the job again or end it.
+
+        Waits between attempts start at one second and double. A job that is to be cancelled ends as
+        cancelled.
+
+        Args:
+            job: The job with the attempt that failed.
+            error: Why the attempt failed.
+            lethal: Whether the attempt's process died; the last such attempt sets the job aside.
+            final: Whether to end the job although it has attempts left.
+
+        Returns:
+            False when this attempt has lost its lease; the failure is then ignored.
+        """
         if self.get(job=job.id).cancel_requested:
             with self._database.write() as transaction:
                 return self._end(transaction, job, _held(job), "cancelled", error=error)
         if final or job.attempt >= job.max_attempts:
+            state: State = "set aside" if lethal else "failed"
             with self._database.write() as transaction:
-                return self._end(
-                    transaction, job, _held(job), "set aside" if lethal else "failed", error=error
-                )
-        wait = FIRST_BACKOFF * 2 ** (job.attempt - 1)
-        again = {
+                return self._end(transaction, job, _held(job), state, error=error)
+        backoff = FIRST_BACKOFF * 2 ** (job.attempt - 1)
+        requeued = {
             "state": "queued",
-            "due_at": self._clock.now() + wait,
+            "due_at": self._clock.now() + backoff,
             "error": error,
             "worker": None,
         }
         with self._database.write() as transaction:
-            return bool(transaction.execute(jobs.update().where(_held(job)).values(again)).rowcount)
+            changed = transaction.execute(jobs.update().where(_held(job)).values(requeued))
+        return bool(changed.rowcount)
 
     def release(self, job: Job) -> None:
-        """Give a job back, as when the worker is told to stop: this attempt does not count against it."""
-        again = {
+        """Give a running job back to the queue, as when its worker is told to stop.
+
+        This attempt does not count against ``max_attempts``.
+
+        Args:
+            job: The job with the attempt to give back.
+        """
+        requeued = {
             "state": "queued",
             "max_attempts": job.max_attempts + 1,
             "worker": None,
@@ -220,13 +306,35 @@ class Jobs:
             cancelled = _held(job) & jobs.c.cancel_requested
             if self._end(transaction, job, cancelled, "cancelled", error="It was cancelled."):
                 return
-            transaction.execute(jobs.update().where(_held(job)).values(again))
+            transaction.execute(jobs.update().where(_held(job)).values(requeued))
 
     def open(self) -> bool:
         """Whether any job is queued or running."""
+        statement = select(jobs.c.id).where(jobs.c.state.not_in(ENDED)).limit(1)
         with self._database.read() as connection:
-            wanted = select(jobs.c.id).where(jobs.c.state.not_in(ENDED)).limit(1)
-            return connection.scalar(wanted) is not None
+            return connection.scalar(statement) is not None
+
+    def _lease_or_end(self, transaction: Connection, job: Job, worker: str) -> bool:
+        """Lease a due job to a worker, or end it when it is cancelled or has no attempt left."""
+        row = jobs.c.id == job.id
+        if job.cancel_requested:
+            self._end(transaction, job, row, "cancelled", error="It was cancelled.")
+            return False
+        if job.attempt >= job.max_attempts:
+            reason = (
+                f"Its worker died in each of {job.attempt} attempts. "
+                f"Read its log, then: treadle jobs retry --job {job.id}"
+            )
+            self._end(transaction, job, row, "set aside", error=reason)
+            return False
+        leased = {
+            "state": "running",
+            "attempt": job.attempt + 1,
+            "worker": worker,
+            "leased_until": time.time() + LEASE_SECONDS,
+        }
+        transaction.execute(jobs.update().where(row).values(leased))
+        return True
 
     def _end(
         self,
@@ -258,19 +366,26 @@ class Jobs:
 
 
 def whole_letters(piece: bytes) -> bytes:
-    """A piece of UTF-8 without the letter that its end cuts in two."""
+    """Drop an incomplete letter from the end of a piece of UTF-8.
+
+    Args:
+        piece: Bytes cut from a longer text.
+
+    Returns:
+        The piece without the letter that its end cuts in two.
+    """
     for size in range(1, min(4, len(piece)) + 1):
         lead = piece[-size]
         if lead >= 0xC0:
-            wanted = 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
-            return piece[:-size] if size < wanted else piece
+            letter_bytes = 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
+            return piece[:-size] if size < letter_bytes else piece
         if lead < 0x80:
             break
     return piece
 
 
 def _held(job: Job) -> Any:
-    """True for the row as long as this very attempt holds it: the fence against a late twin."""
+    """The condition that this very attempt still holds the job's row."""
     return and_(jobs.c.id == job.id, jobs.c.state == "running", jobs.c.attempt == job.attempt)
 
 

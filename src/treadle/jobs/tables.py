@@ -1,3 +1,5 @@
+"""The table of the job queue."""
+
 from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, String, Table, Text
 
 from treadle.ports.database import Instant, metadata
@@ -11,13 +13,12 @@ jobs = Table(
     Column("state", String(20), nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("max_attempts", Integer, nullable=False),
-    Column("allowance", Integer, nullable=False),  # attempts that a retry adds to those there were
+    Column("allowance", Integer, nullable=False),  # attempts that a retry adds to those made so far
     Column("timeout_seconds", Float, nullable=False),
     Column("due_at", Instant, nullable=False),
     Column("worker", String(100)),
-    Column(
-        "leased_until", Float
-    ),  # real seconds since 1970: a lease runs out even when a manual clock stands still
+    # Real seconds since 1970: a lease runs out even when a manual clock stands still.
+    Column("leased_until", Float),
     Column("cancel_requested", Boolean, nullable=False),
     Column("result", Text),
     Column("error", Text),

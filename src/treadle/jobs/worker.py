@@ -1,8 +1,9 @@
-"""Takes jobs off the queue, runs each as a process through the executor, and keeps their leases."""
+"""Takes jobs off the queue, runs each in a process, and extends their leases."""
 
 import logging
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from treadle.jobs.model import Job
 from treadle.jobs.service import LEASE_SECONDS, Jobs
@@ -13,11 +14,26 @@ from treadle.ports.executor import Executor, Launch
 log = logging.getLogger(__name__)
 
 
-class Worker:
-    """Runs up to ``slots`` jobs at once. Call ``reconcile`` often; it never waits.
+class _Attempt(NamedTuple):
+    """A job that this worker runs; both times are seconds of the monotonic clock."""
 
-    A job's process reports its own result, fenced by its attempt. What is left for the worker: heartbeats, timeouts,
-    cancels, and processes that die without a word.
+    job: Job
+    started: float
+    last_heartbeat: float
+
+
+class Worker:
+    """Runs several jobs at once. Call ``reconcile`` often; it never waits.
+
+    A job's process reports its own result. The worker sends heartbeats, enforces timeouts, passes
+    on cancels, and reports processes that end without a result.
+
+    Args:
+        name: Name of the worker, unique among the workers of a queue.
+        jobs: The queue.
+        executor: Runs the processes.
+        launch: Makes the command of a job's attempt.
+        slots: Number of jobs that run at the same time.
     """
 
     def __init__(
@@ -29,19 +45,19 @@ class Worker:
         *,
         slots: int = 2,
     ) -> None:
-        self._name, self._jobs, self._executor, self._launch, self._slots = (
-            name,
-            jobs,
-            executor,
-            launch,
-            slots,
-        )
-        self._running: dict[
-            str, tuple[Job, float, float]
-        ] = {}  # attempt → job, when it started, when last kept
+        self._name = name
+        self._jobs = jobs
+        self._executor = executor
+        self._launch = launch
+        self._slots = slots
+        self._running: dict[str, _Attempt] = {}  # by the attempt's name
 
     def reconcile(self) -> int:
-        """Start what is due and settle what has ended. Returns how many jobs were started or settled."""
+        """Settle the jobs that have ended and start the jobs that are due.
+
+        Returns:
+            How many jobs were started or settled.
+        """
         settled = sum(self._settle(name) for name in list(self._running))
         started = 0
         while len(self._running) < self._slots and (job := self._jobs.lease(self._name)):
@@ -49,53 +65,61 @@ class Worker:
             try:
                 self._executor.start(self._launch(job))
             except (TreadleError, OSError) as error:
-                later = isinstance(error, BrokenPipeError) or getattr(error, "retry", False)
-                self._jobs.fail(job, f"Its process could not be started: {error}", final=not later)
+                temporary = isinstance(error, BrokenPipeError) or getattr(error, "retry", False)
+                reason = f"Its process could not be started: {error}"
+                self._jobs.fail(job, reason, final=not temporary)
                 continue
-            self._running[job.attempt_name] = (job, monotonic(), monotonic())
+            self._running[job.attempt_name] = _Attempt(job, monotonic(), monotonic())
         return settled + started
 
     @property
     def busy(self) -> bool:
+        """Whether any job runs here."""
         return bool(self._running)
 
     def stop(self) -> None:
-        """End what runs and give it back to the queue."""
-        for name, (job, _, _) in self._running.items():
+        """End all running processes and give their jobs back to the queue."""
+        for name, attempt in self._running.items():
             self._executor.cancel(name)
-            self._jobs.release(job)
+            self._jobs.release(attempt.job)
         self._running.clear()
 
     def drain(self, *, timeout_seconds: float, reconcile: Callable[[], int]) -> None:
-        """Turn until nothing is left to do, calling ``reconcile`` whenever a job may have changed something."""
-        until = monotonic() + timeout_seconds
-        while monotonic() < until:
-            moved = self.reconcile()
-            if moved or not self.busy:
-                moved += reconcile()
-            if not moved and not self.busy:
+        """Work until nothing is left to do, or until the time is up.
+
+        Args:
+            timeout_seconds: Longest time to work, in seconds; a warning is logged when work is
+                left.
+            reconcile: Moves the rest of the platform on; called when a job may have changed
+                something. Returns how many things changed.
+        """
+        deadline = monotonic() + timeout_seconds
+        while monotonic() < deadline:
+            changes = self.reconcile()
+            if changes or not self.busy:
+                changes += reconcile()
+            if not changes and not self.busy:
                 return
-            if not moved:
+            if not changes:
                 time.sleep(0.01)
         log.warning("work was left after %.0f s", timeout_seconds)
 
     def _settle(self, name: str) -> bool:
-        job, started, kept = self._running[name]
-        code = self._executor.poll(name)
-        if code is not None:
+        attempt = self._running[name]
+        job = attempt.job
+        exit_code = self._executor.poll(name)
+        if exit_code is not None:
             del self._running[name]
-            self._jobs.fail(
-                job, _obituary(code), lethal=True
-            )  # no effect when the process reported by itself
+            # This has no effect when the process has reported its own result.
+            self._jobs.fail(job, _exit_message(exit_code), lethal=True)
             return True
-        if monotonic() - started > job.timeout_seconds:
-            return self._end(
-                name, job, f"It ran longer than its timeout of {job.timeout_seconds:g} s."
-            )
-        if monotonic() - kept > LEASE_SECONDS / 3:
+        if monotonic() - attempt.started > job.timeout_seconds:
+            reason = f"It ran longer than its timeout of {job.timeout_seconds:g} s."
+            return self._end(name, job, reason)
+        if monotonic() - attempt.last_heartbeat > LEASE_SECONDS / 3:
             if not self._jobs.heartbeat(job):
                 return self._end(name, job, "It was cancelled, or another worker has it now.")
-            self._running[name] = (job, started, monotonic())
+            self._running[name] = attempt._replace(last_heartbeat=monotonic())
         return False
 
     def _end(self, name: str, job: Job, reason: str) -> bool:
@@ -105,6 +129,6 @@ class Worker:
         return True
 
 
-def _obituary(code: int) -> str:
+def _exit_message(code: int) -> str:
     how = f"was ended by signal {-code}" if code < 0 else f"exited with code {code}"
     return f"Its process {how} without a result. Its log says more: treadle logs"

@@ -1,1 +1,1 @@
-"""Steps in Python, the graph they form, the cache of what they made, and the jobs that run them."""
+"""Pipelines: steps in Python, the graph they form, the cache of their outputs, and their jobs."""

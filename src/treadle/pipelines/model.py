@@ -1,3 +1,5 @@
+"""Types and events of pipelines: a run, its steps, and what a step's job reports."""
+
 from datetime import datetime
 from typing import Any, Literal
 
@@ -11,7 +13,19 @@ OutputKind = Literal["table", "model", "value"]
 
 
 class StepRun(Entity):
-    """One step of a pipeline run. ``output`` is the digest of a tree; ``cached`` when an earlier run had made it."""
+    """One step of a pipeline run.
+
+    Attributes:
+        name: Name of the step.
+        state: State of the step.
+        job: Id of the job that runs it, or None.
+        key: Digest of all that decides the output; None before the step starts.
+        output: Digest of the stored output; None before the step has succeeded.
+        kind: What the output is; None before the step has succeeded.
+        cached: Whether an earlier run had made the output.
+        seconds: How long the step took, in seconds; 0 when its output was cached.
+        error: Why the step failed, or None.
+    """
 
     name: str
     state: StepState
@@ -25,7 +39,26 @@ class StepRun(Entity):
 
 
 class PipelineRun(Entity):
-    """One run of a project's steps, over one version of its code and of each dataset."""
+    """One run of a project's steps, over one version of its code and of each dataset.
+
+    Attributes:
+        id: Id of the run, ``pipe_...``.
+        project: Project of the run.
+        code: Digest of the stored code.
+        file: Path of the pipeline file within the code.
+        datasets: Digest of a dataset's version by the dataset's name.
+        parameters: Values of pipeline parameters by name.
+        step_timeout_seconds: Longest duration of one step, in seconds.
+        plan: Steps in the order in which they can run.
+        asof: The time that steps receive as ``asof``.
+        state: State of the run.
+        error: Why the run failed or ended early, or None.
+        started_at: Time at which the run started.
+        ended_at: Time at which the run ended, or None.
+        actor: User or program in whose name the steps run.
+        cause: Number of the event that started the run.
+        steps: State of each step, in the order of the plan.
+    """
 
     id: str
     project: str
@@ -45,11 +78,22 @@ class PipelineRun(Entity):
     steps: list[StepRun]
 
     def step(self, name: str) -> StepRun | None:
+        """The step of a name, or None.
+
+        Args:
+            name: Name of the step.
+        """
         return next((step for step in self.steps if step.name == name), None)
 
 
 class StepResult(Entity):
-    """What a step's job reports."""
+    """What the job of a step reports.
+
+    Attributes:
+        output: Digest of the stored output.
+        kind: What the output is.
+        seconds: How long the step took, in seconds.
+    """
 
     output: str
     kind: OutputKind
@@ -57,6 +101,8 @@ class StepResult(Entity):
 
 
 class PipelineStarted(Event):
+    """A pipeline run started."""
+
     pipeline: str
     project: str
     code: str
@@ -72,6 +118,8 @@ class PipelineStarted(Event):
 
 
 class PipelineEnded(Event):
+    """A pipeline run has succeeded, failed or been cancelled."""
+
     pipeline: str
     project: str
     state: PipelineState

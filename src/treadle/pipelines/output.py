@@ -1,4 +1,4 @@
-"""What steps hand to each other: a tree whose file name says what it holds."""
+"""Stores what steps return as trees of files, and loads it for the steps that need it."""
 
 import tempfile
 from pathlib import Path
@@ -13,17 +13,38 @@ from treadle.ports.runtime import Exporter, Runtime
 from treadle.ports.tree import put_files, put_tree
 
 TABLE, VALUE = "table.parquet", "value.json"
+"""Names of the file that a stored output holds: a table, or a JSON value."""
 
 
 class Packaged:
-    """What a model must be for a step to return it: something that writes itself into a folder without pickling."""
+    """A model that a step returns: it saves itself into a folder without pickling."""
 
     def save(self, folder: Path, exporter: Exporter, runtime: Runtime) -> None:  # noqa: ARG002
+        """Write the model into a folder.
+
+        Args:
+            folder: An empty folder.
+            exporter: Converts the trained estimator.
+            runtime: Loads the converted model, to compare both.
+        """
         raise TypeError(f"{type(self).__name__} must say how it is saved.")
 
 
 def store(blobs: Blobs, value: Any, exporter: Exporter, runtime: Runtime) -> tuple[str, OutputKind]:
-    """Store what a step returned. Returns the tree's digest and its kind."""
+    """Store what a step returned.
+
+    Args:
+        blobs: Where to store it.
+        value: A frame, a packaged model, or a value that JSON can hold.
+        exporter: Converts a model's estimator.
+        runtime: Loads the converted model, to compare both.
+
+    Returns:
+        The digest of the stored tree, and the kind of the output.
+
+    Raises:
+        Invalid: The value cannot be stored, or its model cannot be packaged.
+    """
     if isinstance(value, Packaged):
         with tempfile.TemporaryDirectory() as folder:
             value.save(Path(folder), exporter, runtime)
@@ -36,18 +57,30 @@ def store(blobs: Blobs, value: Any, exporter: Exporter, runtime: Runtime) -> tup
         content = to_json(value)
         if (lost := lost_in_json(value, from_json(content, object))) is not None:
             raise Invalid(
-                f"A step returned {lost}, which JSON cannot hold, so it cannot be stored. Return null or text instead."
+                f"A step returned {lost}, which JSON cannot hold, so it cannot be stored. "
+                "Return null or text instead."
             )
         return put_files(blobs, {VALUE: content}), "value"
     except TypeError as error:
         raise Invalid(
-            f"A step returned a {type(value).__name__}, which cannot be stored. Return a frame, a treadle.Model, or "
-            "numbers, text, lists and dicts. (Pickle is code, so objects are not pickled.)"
+            f"A step returned a {type(value).__name__}, which cannot be stored. Return a frame, "
+            "a treadle.Model, or numbers, text, lists and dicts. "
+            "(Pickle is code, so objects are not pickled.)"
         ) from error
 
 
 def load(folder: Path, kind: OutputKind, wanted: Any) -> Any:
-    """Load a fetched output as the type the receiving parameter is annotated with; a model comes as its folder."""
+    """Load an output for the step that needs it.
+
+    Args:
+        folder: Folder of the fetched output.
+        kind: What the output is.
+        wanted: Annotated type of the receiving parameter, or None: a class of frames, or Path for
+            the Parquet file itself.
+
+    Returns:
+        A frame, a JSON value, or the folder of a model.
+    """
     if kind == "model":
         return folder
     if kind == "table":
@@ -56,15 +89,22 @@ def load(folder: Path, kind: OutputKind, wanted: Any) -> Any:
 
 
 def lost_in_json(value: Any, read: Any) -> float | None:
-    """A number of ``value`` that came back from JSON as null, if there is one: NaN or an infinity."""
+    """Find a number that JSON turns into null: NaN or an infinity.
+
+    Args:
+        value: The value before it was encoded.
+        read: The same value after it was encoded and decoded.
+
+    Returns:
+        The first such number, or None.
+    """
     if isinstance(value, float):
         return value if read is None else None
     if isinstance(value, dict) and isinstance(read, dict):
-        pairs = iter([(one, read.get(str(key))) for key, one in value.items()])
+        pairs = [(item, read.get(str(key))) for key, item in value.items()]
     elif isinstance(value, list | tuple) and isinstance(read, list):
-        pairs = iter(list(zip(value, read, strict=False)))
+        pairs = list(zip(value, read, strict=False))
     else:
         return None
-    return next(
-        (lost for one, other in pairs if (lost := lost_in_json(one, other)) is not None), None
-    )
+    lost = (lost_in_json(item, read_item) for item, read_item in pairs)
+    return next((number for number in lost if number is not None), None)

@@ -1,4 +1,4 @@
-"""Runs a project's steps as jobs, one step of progress per reconcile, and never makes the same thing twice."""
+"""Runs the steps of pipelines as jobs, and reuses outputs that an earlier run has made."""
 
 import math
 import platform
@@ -9,12 +9,12 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, and_, select
 
 from treadle.events.service import Events
 from treadle.jobs.service import Jobs
 from treadle.kernel.clock import Clock, monotonic
-from treadle.kernel.entity import from_json, from_plain, replace, to_json, to_plain, to_text
+from treadle.kernel.entity import fields, from_json, from_plain, replace, to_json, to_plain, to_text
 from treadle.kernel.errors import Conflict, Invalid, NotFound, did_you_mean
 from treadle.kernel.event import acting, current_act
 from treadle.kernel.ids import new_id
@@ -29,6 +29,7 @@ from treadle.pipelines.model import (
     PipelineState,
     StepResult,
     StepRun,
+    StepState,
 )
 from treadle.pipelines.step import StepPlan, load_steps, parse_steps, plan, read_steps
 from treadle.pipelines.tables import pipeline_steps, pipelines, step_cache
@@ -42,7 +43,10 @@ ALL = 100_000
 
 
 class Pipelines:
-    """Pipelines of Python steps."""
+    """Pipelines of Python steps.
+
+    A step whose code, packages and inputs are those of an earlier run is not run again.
+    """
 
     def __init__(
         self,
@@ -55,9 +59,14 @@ class Pipelines:
         runtime: Runtime,
         cache: Path,
     ) -> None:
-        self._database, self._events, self._clock = database, events, clock
-        self._blobs, self._jobs, self._cache = blobs, jobs, cache
-        self._exporter, self._runtime = exporter, runtime
+        self._database = database
+        self._events = events
+        self._clock = clock
+        self._blobs = blobs
+        self._jobs = jobs
+        self._cache = cache
+        self._exporter = exporter
+        self._runtime = runtime
 
     @command(role="admin", everywhere=True)
     def start(
@@ -69,9 +78,24 @@ class Pipelines:
         datasets: dict[str, str],
         parameters: dict[str, Any],
     ) -> PipelineRun:
-        """Start a run of the steps in a file of a stored tree of code, over dataset versions; trees are given by digest.
+        """Start a run of the steps in stored code, over stored dataset versions.
 
-        The code runs with the server's own rights, so nobody may bring it who has not all of them.
+        The code runs with the server's own rights, so only an administrator of all projects may
+        start it.
+
+        Args:
+            project: Name of the project.
+            code: Digest of the stored tree of code, 64 hex digits.
+            file: Path of the pipeline file within the code, such as ``pipeline.py``.
+            datasets: Digest of the dataset version to use by dataset name, as a JSON object.
+            parameters: Values of pipeline parameters by name, as a JSON object.
+
+        Returns:
+            The run that has started.
+
+        Raises:
+            NotFound: There is no such code, or no such file in it.
+            Invalid: The file has no valid steps, or a parameter is unknown or not finite.
         """
         pipeline = self.prepare(project, code, file, datasets, parameters)
         with self._database.write() as transaction:
@@ -79,7 +103,19 @@ class Pipelines:
         return self.get(pipeline=pipeline.id)
 
     def keep_code(self, folder: Path, file: str) -> str:
-        """Store a folder's Python files, once ``file`` among them is known to hold steps. Returns their digest."""
+        """Store the Python files of a folder, after checking that the pipeline file holds steps.
+
+        Args:
+            folder: Folder of the code.
+            file: Path of the pipeline file within the folder.
+
+        Returns:
+            The digest of the stored tree.
+
+        Raises:
+            NotFound: There is no such pipeline file.
+            Invalid: The pipeline file has no valid steps.
+        """
         read_steps(folder / file)
         return put_tree(self._blobs, folder, pattern="**/*.py")
 
@@ -92,7 +128,23 @@ class Pipelines:
         parameters: dict[str, Any],
         step_timeout_seconds: float = 3600.0,
     ) -> PipelineRun:
-        """A run that can begin: its steps are in order, its parameters checked. ``code`` is a stored tree."""
+        """Make a run that can begin: its steps are in order and its parameters are checked.
+
+        Args:
+            project: Name of the project.
+            code: Digest of the stored tree of code.
+            file: Path of the pipeline file within the code.
+            datasets: Digest of the dataset version to use by dataset name.
+            parameters: Values of pipeline parameters by name.
+            step_timeout_seconds: Longest duration of one step, in seconds.
+
+        Returns:
+            The run, which is not stored yet.
+
+        Raises:
+            NotFound: There is no such code, or no such file in it.
+            Invalid: The file has no valid steps, or a parameter is unknown or not finite.
+        """
         steps = plan(self._steps_of(code, file), given={*datasets, *parameters})
         _check_parameters(steps, parameters)
         return PipelineRun(
@@ -115,7 +167,12 @@ class Pipelines:
         )
 
     def begin(self, transaction: Connection, pipeline: PipelineRun) -> None:
-        """Start a prepared run in the transaction of whoever wants it."""
+        """Start a prepared run in the transaction of the change that needs it.
+
+        Args:
+            transaction: Open write transaction; the run exists when it commits.
+            pipeline: The run that ``prepare`` made.
+        """
         event = PipelineStarted(
             pipeline=pipeline.id,
             project=pipeline.project,
@@ -127,13 +184,17 @@ class Pipelines:
 
     @query()
     def get(self, *, pipeline: PipelineId) -> PipelineRun:
-        """One pipeline run with its steps."""
+        """Show one pipeline run with its steps.
+
+        Args:
+            pipeline: Id of the pipeline run.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        statement = select(pipelines).where(pipelines.c.id == pipeline)
         with self._database.read() as connection:
-            row = (
-                connection.execute(select(pipelines).where(pipelines.c.id == pipeline))
-                .mappings()
-                .one_or_none()
-            )
+            row = connection.execute(statement).mappings().one_or_none()
             if row is None:
                 raise NotFound(
                     f"There is no pipeline run '{pipeline}'. List them with: treadle pipelines find"
@@ -142,33 +203,59 @@ class Pipelines:
 
     @query()
     def find(self, *, state: PipelineState | None = None, limit: int = 50) -> list[PipelineRun]:
-        """Pipeline runs, newest first, in one state if given."""
-        wanted = select(pipelines).order_by(pipelines.c.id.desc()).limit(limit)
+        """List pipeline runs, newest first.
+
+        Args:
+            state: List only runs in this state; all states if omitted.
+            limit: Largest number of runs to list.
+        """
+        statement = select(pipelines).order_by(pipelines.c.id.desc()).limit(limit)
         if state:
-            wanted = wanted.where(pipelines.c.state == state)
+            statement = statement.where(pipelines.c.state == state)
         with self._database.read() as connection:
-            return [
-                _pipeline(connection, row) for row in connection.execute(wanted).mappings().all()
-            ]
+            rows = connection.execute(statement).mappings().all()
+            return [_pipeline(connection, row) for row in rows]
 
     @command()
     def cancel(self, *, pipeline: PipelineId) -> PipelineRun:
-        """Stop a pipeline run and the job of its current step."""
-        found = self.get(pipeline=pipeline)
-        if found.state != "running":
-            was = "was cancelled" if found.state == "cancelled" else f"has {found.state}"
-            raise Conflict(f"Pipeline run '{pipeline}' {was} already.")
-        self._finish(found, "cancelled", "It was cancelled.", by=current_act().actor)
+        """Stop a pipeline run and the jobs of its running steps.
+
+        Args:
+            pipeline: Id of the pipeline run.
+
+        Returns:
+            The run as it is now.
+
+        Raises:
+            NotFound: There is no such run.
+            Conflict: The run has ended already.
+        """
+        current = self.get(pipeline=pipeline)
+        if current.state != "running":
+            ending = "was cancelled" if current.state == "cancelled" else f"has {current.state}"
+            raise Conflict(f"Pipeline run '{pipeline}' {ending} already.")
+        self._finish(current, "cancelled", "It was cancelled.", by=current_act().actor)
         return self.get(pipeline=pipeline)
 
     @RECONCILE()
     def reconcile(self) -> int:
-        """Move every running pipeline on as far as it can go now. Returns how many steps or runs changed state."""
+        """Move every running pipeline on as far as it can go now.
+
+        Returns:
+            How many steps or runs changed state.
+        """
         return sum(self._advance(pipeline) for pipeline in self.find(state="running", limit=ALL))
 
     @JOB(STEP_JOB)
     def execute(self, payload: Mapping[str, Any]) -> StepResult:
-        """Run one step; this is what its job's process calls."""
+        """Run one step in this process; the process of the step's job calls this.
+
+        Args:
+            payload: Payload of the job: the id of the ``pipeline`` and the name of the ``step``.
+
+        Raises:
+            Invalid: The step's output cannot be stored.
+        """
         pipeline = self.get(pipeline=payload["pipeline"])
         started = monotonic()
         folder = fetch_tree(self._blobs, pipeline.code, self._cache / pipeline.code)
@@ -178,37 +265,51 @@ class Pipelines:
         return StepResult(output=digest, kind=kind, seconds=round(monotonic() - started, 3))
 
     def fetch_output(self, step: StepRun) -> Path:
-        """The folder that holds a finished step's output."""
+        """Fetch the output of a finished step.
+
+        Args:
+            step: The step.
+
+        Returns:
+            The folder that holds the output.
+
+        Raises:
+            Conflict: The step has no output.
+        """
         if step.output is None:
             raise Conflict(f"Step '{step.name}' has made nothing: it is {step.state}.")
         return fetch_tree(self._blobs, step.output, self._cache / step.output)
 
     def output_bytes(self, step: StepRun) -> int:
-        """How large a finished step's output is."""
+        """Size of a step's output in bytes; 0 when it has none.
+
+        Args:
+            step: The step.
+        """
         return read_tree(self._blobs, step.output).bytes if step.output else 0
 
     def _steps_of(self, code: str, file: str) -> list[StepPlan]:
-        kept = read_tree(self._blobs, code).files
-        if file not in kept:
-            raise NotFound(
-                f"There is no pipeline file '{file}' in code {code[:12]}.{did_you_mean(file, kept)}"
-            )
-        return parse_steps(self._blobs.get(kept[file].digest), file)
+        files = read_tree(self._blobs, code).files
+        if file not in files:
+            hint = did_you_mean(file, files)
+            raise NotFound(f"There is no pipeline file '{file}' in code {code[:12]}.{hint}")
+        return parse_steps(self._blobs.get(files[file].digest), file)
 
     def _arguments(self, pipeline: PipelineRun, function: Any) -> dict[str, Any]:
         hints = _hints(function)
-        given: dict[str, Any] = {"seed": 0, **pipeline.parameters, "asof": pipeline.asof}
-        step_plan = next(p for p in pipeline.plan if p.name == function.__name__)
+        values: dict[str, Any] = {"seed": 0, **pipeline.parameters, "asof": pipeline.asof}
+        step_plan = next(entry for entry in pipeline.plan if entry.name == function.__name__)
         arguments = {}
         for need in step_plan.needs:
-            if (made := pipeline.step(need.name)) is not None and made.kind:
-                arguments[need.name] = output.load(
-                    self.fetch_output(made), made.kind, hints.get(need.name)
-                )
-            elif need.name in pipeline.datasets:
-                arguments[need.name] = self._dataset(pipeline.datasets[need.name])
-            elif need.name in given:
-                arguments[need.name] = given[need.name]
+            name = need.name
+            source = pipeline.step(name)
+            if source is not None and source.kind:
+                folder = self.fetch_output(source)
+                arguments[name] = output.load(folder, source.kind, hints.get(name))
+            elif name in pipeline.datasets:
+                arguments[name] = self._dataset(pipeline.datasets[name])
+            elif name in values:
+                arguments[name] = values[name]
         return arguments
 
     def _dataset(self, digest: str) -> Path:
@@ -224,9 +325,8 @@ class Pipelines:
         pipeline = self.get(pipeline=pipeline.id) if changed else pipeline
         failed = next((step for step in pipeline.steps if step.state == "failed"), None)
         if failed:
-            return changed + self._finish(
-                pipeline, "failed", f"Step '{failed.name}' failed: {failed.error}"
-            )
+            error = f"Step '{failed.name}' failed: {failed.error}"
+            return changed + self._finish(pipeline, "failed", error)
         done = {step.name for step in pipeline.steps if step.state == "succeeded"}
         if len(done) == len(pipeline.plan):
             return changed + self._finish(pipeline, "succeeded", None)
@@ -240,47 +340,45 @@ class Pipelines:
 
     def _start_step(self, pipeline: PipelineRun, step_plan: StepPlan) -> None:
         key = self._key(pipeline, step_plan)
-        mine = (pipeline_steps.c.pipeline == pipeline.id) & (
-            pipeline_steps.c.name == step_plan.name
-        )
-        mine &= pipeline_steps.c.state == "waiting"
+        waiting = _step_in_state(pipeline, step_plan.name, "waiting")
+        running = and_(pipelines.c.id == pipeline.id, pipelines.c.state == "running")
         with self._database.write() as transaction, acting(pipeline.actor, cause=pipeline.cause):
-            running = (pipelines.c.id == pipeline.id) & (pipelines.c.state == "running")
-            waiting = transaction.scalar(select(pipeline_steps.c.name).where(mine))
-            if waiting is None or transaction.scalar(select(pipelines.c.id).where(running)) is None:
-                return  # somebody else was faster, or the run was cancelled meanwhile
-            hit = (
-                transaction.execute(select(step_cache).where(step_cache.c.key == key))
-                .mappings()
-                .one_or_none()
-            )
-            if hit is not None and self._blobs.has(hit["output"]):
-                done = {
-                    "state": "succeeded",
-                    "cached": True,
-                    "output": hit["output"],
-                    "kind": hit["kind"],
-                }
-                transaction.execute(pipeline_steps.update().where(mine).values(**done, key=key))
-                return
-            payload, seconds = (
-                {"pipeline": pipeline.id, "step": step_plan.name},
-                pipeline.step_timeout_seconds,
-            )
-            job = self._jobs.enqueue(
-                transaction, kind=STEP_JOB, payload=payload, timeout_seconds=seconds
-            )
-            transaction.execute(
-                pipeline_steps.update().where(mine).values(state="running", job=job, key=key)
-            )
+            if (
+                transaction.scalar(select(pipeline_steps.c.name).where(waiting)) is None
+                or transaction.scalar(select(pipelines.c.id).where(running)) is None
+            ):
+                return  # another process has started the step, or the run was cancelled meanwhile
+            values = self._cached(transaction, key) or {
+                "state": "running",
+                "job": self._jobs.enqueue(
+                    transaction,
+                    kind=STEP_JOB,
+                    payload={"pipeline": pipeline.id, "step": step_plan.name},
+                    timeout_seconds=pipeline.step_timeout_seconds,
+                ),
+            }
+            transaction.execute(pipeline_steps.update().where(waiting).values(**values, key=key))
+
+    def _cached(self, transaction: Connection, key: str) -> dict[str, Any] | None:
+        """The values of a step whose output an earlier run has made, or None."""
+        statement = select(step_cache).where(step_cache.c.key == key)
+        hit = transaction.execute(statement).mappings().one_or_none()
+        if hit is None or not self._blobs.has(hit["output"]):
+            return None
+        return {
+            "state": "succeeded",
+            "cached": True,
+            "output": hit["output"],
+            "kind": hit["kind"],
+        }
 
     def _key(self, pipeline: PipelineRun, step_plan: StepPlan) -> str:
-        """What decides a step's result: the code, the installed packages, and the content of each input."""
+        """Digest of all that decides a step's output: code, installed packages, and inputs."""
+        values = {**pipeline.parameters, **pipeline.datasets, "asof": pipeline.asof}
         inputs: dict[str, Any] = {}
         for need in step_plan.needs:
-            made = pipeline.step(need.name)
-            given = {**pipeline.parameters, **pipeline.datasets, "asof": pipeline.asof}
-            inputs[need.name] = made.output if made else given.get(need.name)
+            source = pipeline.step(need.name)
+            inputs[need.name] = source.output if source else values.get(need.name)
         return digest_of(
             to_json([pipeline.code, pipeline.file, step_plan.name, inputs, environment()])
         )
@@ -289,45 +387,37 @@ class Pipelines:
         job = self._jobs.get(job=step.job or "")
         if not job.ended:
             return 0
-        mine = (pipeline_steps.c.pipeline == pipeline.id) & (pipeline_steps.c.name == step.name)
-        mine &= pipeline_steps.c.state == "running"
+        running = _step_in_state(pipeline, step.name, "running")
+        change = pipeline_steps.update().where(running)
         with self._database.write() as transaction:
             if job.state == "succeeded":
                 result = from_plain(job.result, StepResult)
-                transaction.execute(
-                    pipeline_steps.update()
-                    .where(mine)
-                    .values(state="succeeded", **to_plain(result))
-                )
+                transaction.execute(change.values(state="succeeded", **to_plain(result)))
                 transaction.execute(step_cache.delete().where(step_cache.c.key == step.key))
                 transaction.execute(
                     step_cache.insert().values(key=step.key, output=result.output, kind=result.kind)
                 )
             else:
                 error = f"{job.error} (job {job.id} {job.state}; see: treadle logs {job.id})"
-                transaction.execute(
-                    pipeline_steps.update().where(mine).values(state="failed", error=error)
-                )
+                transaction.execute(change.values(state="failed", error=error))
         return 1
 
     def _finish(
         self, pipeline: PipelineRun, state: PipelineState, error: str | None, by: str | None = None
     ) -> int:
-        still = (pipelines.c.id == pipeline.id) & (pipelines.c.state == "running")
-        with (
-            self._database.write() as transaction,
-            acting(by or pipeline.actor, cause=pipeline.cause),
-        ):
+        running = and_(pipelines.c.id == pipeline.id, pipelines.c.state == "running")
+        running_steps = and_(
+            pipeline_steps.c.pipeline == pipeline.id, pipeline_steps.c.state == "running"
+        )
+        actor = by or pipeline.actor
+        with self._database.write() as transaction, acting(actor, cause=pipeline.cause):
             ending = {"state": state, "error": error, "ended_at": self._clock.now()}
-            if transaction.execute(pipelines.update().where(still).values(ending)).rowcount:
-                open_steps = (pipeline_steps.c.pipeline == pipeline.id) & (
-                    pipeline_steps.c.state == "running"
-                )
-                values = {
+            if transaction.execute(pipelines.update().where(running).values(ending)).rowcount:
+                unfinished = {
                     "state": "failed",
                     "error": "The pipeline run ended before this step did.",
                 }
-                transaction.execute(pipeline_steps.update().where(open_steps).values(values))
+                transaction.execute(pipeline_steps.update().where(running_steps).values(unfinished))
                 event = PipelineEnded(
                     pipeline=pipeline.id, project=pipeline.project, state=state, error=error
                 )
@@ -338,29 +428,31 @@ class Pipelines:
         return 1
 
     def _insert(self, transaction: Connection, pipeline: PipelineRun) -> None:
-        row = {
-            name: getattr(pipeline, name) for name in pipeline.__struct_fields__ if name != "steps"
-        }
+        row = fields(pipeline)
+        del row["steps"]
         row |= {name: to_text(row[name]) for name in ("datasets", "parameters", "plan")}
         transaction.execute(pipelines.insert().values(row))
-        for place, step_plan in enumerate(pipeline.plan):
-            fresh = {"state": "waiting", "cached": False, "seconds": 0.0}
-            transaction.execute(
-                pipeline_steps.insert().values(
-                    pipeline=pipeline.id, name=step_plan.name, place=place, **fresh
-                )
-            )
+        for index, step_plan in enumerate(pipeline.plan):
+            step_row = {
+                "pipeline": pipeline.id,
+                "name": step_plan.name,
+                "place": index,
+                "state": "waiting",
+                "cached": False,
+                "seconds": 0.0,
+            }
+            transaction.execute(pipeline_steps.insert().values(step_row))
 
 
 @cache
 def environment() -> str:
-    """The digest of this Python and every package installed in it, with their versions."""
-    packages = sorted(f"{found.name}=={found.version}" for found in distributions())
+    """Digest of this Python's version and of every installed package with its version."""
+    packages = sorted(f"{package.name}=={package.version}" for package in distributions())
     return digest_of(to_json([platform.python_version(), packages]))
 
 
 def _hints(function: Any) -> dict[str, Any]:
-    """A step's annotations as types; as far as they can be looked up, for some are imported for type checkers only."""
+    """Types of a step's annotations; names imported only for type checkers are left out."""
     try:
         return typing.get_type_hints(function)
     except NameError:
@@ -373,18 +465,27 @@ def _hints(function: Any) -> dict[str, Any]:
 
 def _check_parameters(steps: list[StepPlan], parameters: dict[str, Any]) -> None:
     """Refuse a parameter that no step asks for, and a number that cannot be kept."""
-    asked = {need.name for step in steps for need in step.needs} | {"seed"}
+    needed = {need.name for step in steps for need in step.needs} | {"seed"}
     for name, value in parameters.items():
-        if name not in asked:
-            raise Invalid(f"No step asks for the parameter '{name}'.{did_you_mean(name, asked)}")
+        if name not in needed:
+            raise Invalid(f"No step asks for the parameter '{name}'.{did_you_mean(name, needed)}")
         if isinstance(value, float) and not math.isfinite(value):
             raise Invalid(
                 f"Parameter '{name}' is {value}, which cannot be kept. Give a finite number."
             )
 
 
+def _step_in_state(pipeline: PipelineRun, name: str, state: StepState) -> ColumnElement[bool]:
+    """The condition that a step's row still has a state."""
+    return and_(
+        pipeline_steps.c.pipeline == pipeline.id,
+        pipeline_steps.c.name == name,
+        pipeline_steps.c.state == state,
+    )
+
+
 def _pipeline(connection: Connection, row: Mapping[Any, Any]) -> PipelineRun:
-    wanted = (
+    statement = (
         select(pipeline_steps)
         .where(pipeline_steps.c.pipeline == row["id"])
         .order_by(pipeline_steps.c.place)
@@ -395,5 +496,5 @@ def _pipeline(connection: Connection, row: Mapping[Any, Any]) -> PipelineRun:
         datasets=from_json(row["datasets"], dict[str, str]),
         parameters=from_json(row["parameters"], dict[str, Any]),
         plan=from_json(row["plan"], list[StepPlan]),
-        steps=[load(StepRun, step) for step in connection.execute(wanted).mappings()],
+        steps=[load(StepRun, step_row) for step_row in connection.execute(statement).mappings()],
     )

@@ -1,4 +1,4 @@
-"""A step is a function; its parameters' names say where its inputs come from."""
+"""Marks functions as pipeline steps, reads them from files, and orders them by their inputs."""
 
 import ast
 import importlib.util
@@ -13,44 +13,68 @@ from treadle.kernel.errors import Invalid, NotFound, did_you_mean
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-BUILT_IN = (
-    "asof",
-    "seed",
-)  # given to any step that asks: the moment the pipeline started, and its seed
+BUILT_IN = ("asof", "seed")
+"""Values that any step may ask for: the time at which the pipeline started, and its seed."""
 _MARK = "__treadle_step__"
 
 
 def step(function: F) -> F:
     """Mark a function as a pipeline step.
 
-    A parameter named after another step receives what that step returned; one named after a dataset of
-    ``treadle.toml`` receives the Path of that dataset version's file or folder; ``asof`` receives the moment (UTC) and
-    ``seed`` the seed of the pipeline; any other is a pipeline parameter. A step may return a frame, a
-    ``treadle.Model``, or anything JSON can hold.
+    The name of each parameter says what it receives. The name of another step stands for what that
+    step returned. The name of a dataset of ``treadle.toml`` stands for the Path of its file or
+    folder. ``asof`` stands for the time (UTC) at which the pipeline started, ``seed`` for the
+    pipeline's seed. Any other name is a pipeline parameter. A step returns a frame, a
+    ``treadle.Model``, or a value that JSON can hold.
+
+    Args:
+        function: The function to mark.
+
+    Returns:
+        The same function.
     """
     setattr(function, _MARK, True)
     return function
 
 
 class Need(Entity):
-    """One parameter of a step: its name, and its default if it has one."""
+    """One parameter of a step.
+
+    Attributes:
+        name: Name of the parameter.
+        optional: Whether the parameter has a default.
+    """
 
     name: str
     optional: bool
 
 
 class StepPlan(Entity):
-    """A step as the graph sees it: its name and what it needs."""
+    """A step as a node of the graph.
+
+    Attributes:
+        name: Name of the step.
+        needs: Parameters of its function.
+    """
 
     name: str
     needs: list[Need]
 
 
 def load_steps(file: Path) -> dict[str, Callable[..., Any]]:
-    """Import a pipeline file and return its steps by name. This runs the file's code: only a step's own job does it."""
-    if (
-        str(file.parent) not in sys.path
-    ):  # the steps may import the project's own modules, also while they run
+    """Import a pipeline file. This runs the file's code, so only the job of a step does it.
+
+    Args:
+        file: Path of the pipeline file.
+
+    Returns:
+        The functions that are steps, by name.
+
+    Raises:
+        Invalid: The file is not a Python file.
+    """
+    # Steps may import the project's own modules, also while they run.
+    if str(file.parent) not in sys.path:
         sys.path.insert(0, str(file.parent))
     spec = importlib.util.spec_from_file_location(f"treadle_project_{file.stem}", file)
     if spec is None or spec.loader is None:
@@ -62,7 +86,15 @@ def load_steps(file: Path) -> dict[str, Callable[..., Any]]:
 
 
 def read_steps(file: Path) -> list[StepPlan]:
-    """Find the steps of a pipeline file by reading it, without running any of it."""
+    """Find the steps of a pipeline file without running any of its code.
+
+    Args:
+        file: Path of the pipeline file.
+
+    Raises:
+        NotFound: There is no such file.
+        Invalid: The file cannot be read, is not valid Python, or has no steps.
+    """
     try:
         return parse_steps(file.read_bytes(), str(file))
     except FileNotFoundError as error:
@@ -74,48 +106,62 @@ def read_steps(file: Path) -> list[StepPlan]:
 
 
 def parse_steps(content: bytes, file: str) -> list[StepPlan]:
-    """Find the steps in a pipeline file's content, without running any of it; ``file`` is what errors call it."""
+    """Find the steps in the content of a pipeline file without running any of its code.
+
+    Args:
+        content: UTF-8 text of the file.
+        file: Name of the file in error messages.
+
+    Raises:
+        Invalid: The content is not valid Python, or has no steps.
+    """
     try:
         tree = ast.parse(content.decode("utf-8"), file)
     except SyntaxError as error:
         raise Invalid(f"{file}, line {error.lineno}: {error.msg}.") from error
-    except (
-        ValueError,
-        RecursionError,
-        MemoryError,
-    ) as error:  # not UTF-8, a null byte, nested without end
+    except (ValueError, RecursionError, MemoryError) as error:
+        # The text is not UTF-8, has a null byte or is nested too deeply.
         raise Invalid(f"The pipeline file '{file}' cannot be read: {error}.") from error
     functions = (node for node in tree.body if isinstance(node, ast.FunctionDef))
-    found = [
-        StepPlan(name=f.name, needs=_needs(f.args))
-        for f in functions
-        if any(map(_is_step, f.decorator_list))
+    steps = [
+        StepPlan(name=function.name, needs=_needs(function.args))
+        for function in functions
+        if any(map(_is_step, function.decorator_list))
     ]
-    if not found:
+    if not steps:
         raise Invalid(f"'{file}' has no steps. Mark its functions with @treadle.step.")
-    return found
+    return steps
 
 
 def plan(steps: list[StepPlan], *, given: set[str]) -> list[StepPlan]:
-    """Put steps in an order in which each comes after those it needs. ``given`` names parameters and datasets."""
+    """Order steps so that each comes after those whose outputs it needs.
+
+    Args:
+        steps: The steps in any order.
+        given: Names of the parameters and datasets of the run.
+
+    Raises:
+        Invalid: A step needs something unknown, or steps need each other in a circle.
+    """
     plans = {step_plan.name: step_plan for step_plan in steps}
     known = {*plans, *given, *BUILT_IN}
     for step_plan in steps:
         for need in step_plan.needs:
             if need.name not in known and not need.optional:
+                hint = did_you_mean(need.name, known)
                 raise Invalid(
-                    f"Step '{step_plan.name}' needs '{need.name}', which is no step, dataset or parameter of this "
-                    f"pipeline.{did_you_mean(need.name, known)}"
+                    f"Step '{step_plan.name}' needs '{need.name}', "
+                    f"which is no step, dataset or parameter of this pipeline.{hint}"
                 )
     graph = {
-        name: [need.name for need in p.needs if need.name in plans] for name, p in plans.items()
+        step_plan.name: [need.name for need in step_plan.needs if need.name in plans]
+        for step_plan in plans.values()
     }
     try:
         return [plans[name] for name in TopologicalSorter(graph).static_order()]
     except CycleError as error:
-        raise Invalid(
-            f"The steps need each other in a circle: {' → '.join(error.args[1])}."
-        ) from error
+        circle = " → ".join(error.args[1])
+        raise Invalid(f"The steps need each other in a circle: {circle}.") from error
 
 
 def _is_step(decorator: ast.expr) -> bool:
@@ -127,7 +173,11 @@ def _is_step(decorator: ast.expr) -> bool:
 
 def _needs(arguments: ast.arguments) -> list[Need]:
     positional = [*arguments.posonlyargs, *arguments.args]
-    defaulted = len(positional) - len(arguments.defaults)
-    needs = [Need(name=a.arg, optional=place >= defaulted) for place, a in enumerate(positional)]
-    keyword = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-    return needs + [Need(name=a.arg, optional=default is not None) for a, default in keyword]
+    first_default = len(positional) - len(arguments.defaults)
+    needs = [
+        Need(name=argument.arg, optional=index >= first_default)
+        for index, argument in enumerate(positional)
+    ]
+    keywords = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    needs += [Need(name=keyword.arg, optional=value is not None) for keyword, value in keywords]
+    return needs

@@ -1,3 +1,5 @@
+"""The tables of pipeline runs, their steps, and the cache of outputs."""
+
 from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, String, Table, Text
 
 from treadle.ports.database import Instant, metadata

@@ -1,1 +1,1 @@
-"""What we build, for whom, and when it is good enough: the project file, its requirements."""
+"""The project file ``treadle.toml``: what is built, for whom, and the requirements it must meet."""

@@ -1,4 +1,8 @@
-"""Schedules in cron's five fields: minute, hour, day of month, month, day of week (0 and 7 are Sunday), in UTC."""
+"""Parses cron expressions and says when they are due.
+
+An expression has five fields, read in UTC: minute, hour, day of month, month, day of week (0 and 7
+are Sunday).
+"""
 
 import re
 from datetime import datetime, timedelta
@@ -10,7 +14,17 @@ _NAMES = ("minute", "hour", "day of month", "month", "day of week")
 
 
 def parse(expression: str) -> tuple[set[int], ...]:
-    """The allowed values of each field. Raises Invalid naming the field that is wrong."""
+    """Parse a cron expression.
+
+    Args:
+        expression: Five fields separated by blanks, such as ``0 3 * * 1``.
+
+    Returns:
+        The allowed values of each field, in the order of the fields.
+
+    Raises:
+        Invalid: There are not five fields, or one is malformed or out of range; the error names it.
+    """
     fields = expression.split()
     if len(fields) != 5:
         raise Invalid(
@@ -23,16 +37,25 @@ def parse(expression: str) -> tuple[set[int], ...]:
 
 
 def due(expression: str, after: datetime, until: datetime) -> bool:
-    """Whether the schedule has a moment in (after, until]."""
+    """Whether a schedule has a moment in (after, until].
+
+    Args:
+        expression: A cron expression.
+        after: Start of the interval, in UTC and not part of it.
+        until: End of the interval, in UTC and part of it.
+
+    Raises:
+        Invalid: The expression is malformed.
+    """
     minutes, hours, days, months, weekdays = parse(expression)
     weekdays = {day % 7 for day in weekdays}
-    either = not any(
-        field.startswith("*") for field in expression.split()[2:5:2]
-    )  # both days restricted: cron takes either
+    # Where both kinds of day are restricted, cron takes a day that fits either.
+    either = not any(field.startswith("*") for field in expression.split()[2:5:2])
     moment = after.replace(second=0, microsecond=0) + timedelta(minutes=1)
     while moment <= until:
-        of_month, of_week = moment.day in days, moment.isoweekday() % 7 in weekdays
-        on_day = (of_month or of_week) if either else (of_month and of_week)
+        in_month_days = moment.day in days
+        in_weekdays = moment.isoweekday() % 7 in weekdays
+        on_day = (in_month_days or in_weekdays) if either else (in_month_days and in_weekdays)
         if not on_day or moment.month not in months:
             moment = moment.replace(hour=0, minute=0) + timedelta(days=1)
         elif moment.hour not in hours:
@@ -47,12 +70,13 @@ def due(expression: str, after: datetime, until: datetime) -> bool:
 def _field(text: str, low: int, high: int, name: str) -> set[int]:
     allowed: set[int] = set()
     for part in text.split(","):
-        found = re.fullmatch(r"(?:\*|(\d{1,4})(?:-(\d{1,4}))?)(?:/(\d{1,4}))?", part)
-        if not found:
+        match = re.fullmatch(r"(?:\*|(\d{1,4})(?:-(\d{1,4}))?)(?:/(\d{1,4}))?", part)
+        if not match:
             raise Invalid(
-                f"The {name} '{text}' is not a number, a range such as 1-5, a list, a step such as */15, or *."
+                f"The {name} '{text}' is not a number, a range such as 1-5, a list, "
+                "a step such as */15, or *."
             )
-        start, end, step = (int(group) if group else None for group in found.groups())
+        start, end, step = (int(group) if group else None for group in match.groups())
         first = low if start is None else start
         last = end if end is not None else high if start is None or step else first
         if step == 0:

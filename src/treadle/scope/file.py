@@ -1,4 +1,4 @@
-"""Reads ``treadle.toml`` and checks it, with errors that point at the line."""
+"""Reads ``treadle.toml`` and checks it, with errors that name the line."""
 
 import math
 import re
@@ -17,6 +17,7 @@ from treadle.scope.model import (
     TRIGGERS,
     DataSource,
     ProjectSpec,
+    Requirement,
     duration,
 )
 
@@ -24,7 +25,15 @@ FILE = "treadle.toml"
 
 
 def read(path: Path) -> ProjectSpec:
-    """The project described by a file, or by the ``treadle.toml`` in a folder."""
+    """Read a project file.
+
+    Args:
+        path: The file, or the folder that holds a ``treadle.toml``.
+
+    Raises:
+        NotFound: There is no such file.
+        Invalid: The file is malformed; the error names the line.
+    """
     path = path / FILE if path.is_dir() else path
     try:
         text = path.read_text(encoding="utf-8")
@@ -36,7 +45,15 @@ def read(path: Path) -> ProjectSpec:
 
 
 def parse(text: str, *, name: str = FILE) -> ProjectSpec:
-    """The project described by TOML text; ``name`` is what errors call it."""
+    """Parse the text of a project file.
+
+    Args:
+        text: TOML text.
+        name: Name of the file in error messages.
+
+    Raises:
+        Invalid: The text is malformed; the error names the line.
+    """
     try:
         plain = tomllib.loads(text)
     except ValueError as error:  # also an integer of thousands of digits
@@ -54,7 +71,7 @@ def parse(text: str, *, name: str = FILE) -> ProjectSpec:
 
 
 def _dataset_named(message: str, plain: dict[str, Any]) -> str:
-    """A message about ``data[...]``, which hides which dataset is meant, with that dataset's name."""
+    """Put a dataset's name into a message that says only ``data[...]``."""
     tables = plain.get("data")
     if "data[...]" not in message or not isinstance(tables, dict):
         return message
@@ -67,38 +84,37 @@ def _dataset_named(message: str, plain: dict[str, Any]) -> str:
 
 
 def check(spec: ProjectSpec) -> None:
-    """What types cannot say. Errors name the field as ``requirement[0].id``, so that its line can be found."""
+    """Check what the types of a specification cannot express.
+
+    Args:
+        spec: The specification.
+
+    Raises:
+        Invalid: A value is not allowed. The error names its field, such as ``requirement[0].id``.
+    """
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", spec.project.name):
         raise Invalid(
             "Field 'project.name': use lower-case letters, digits and hyphens, 63 at most."
         )
     seen: set[str] = set()
-    for place, requirement in enumerate(spec.requirement):
-        here = f"requirement[{place}]"
+    for index, requirement in enumerate(spec.requirement):
+        field = f"requirement[{index}]"
         if requirement.id in seen:
             raise Invalid(
-                f"Field '{here}.id': '{requirement.id}' is used twice. Give each requirement an id of its own."
+                f"Field '{field}.id': '{requirement.id}' is used twice. "
+                "Give each requirement an id of its own."
             )
         seen.add(requirement.id)
-        if (requirement.at_least is None) == (requirement.at_most is None):
-            raise Invalid(
-                f"Field '{here}.metric': requirement '{requirement.id}' needs either at_least or at_most."
-            )
-        if requirement.metric not in (*FROM_LABELS, *FROM_PRODUCTION):
-            hint = did_you_mean(requirement.metric, (*FROM_LABELS, *FROM_PRODUCTION))
-            raise Invalid(
-                f"Field '{here}.metric': there is no metric '{requirement.metric}'.{hint}"
-            )
-        for bound in ("at_least", "at_most"):
-            if not math.isfinite(getattr(requirement, bound) or 0.0):
-                raise Invalid(f"Field '{here}.{bound}': a bound must be a finite number.")
+        _check_requirement(requirement, field)
     if spec.data and spec.labelled is None:
         raise Invalid(
-            "Field 'data': no dataset has a label. Write label = \"COLUMN\" under the one to learn from."
+            "Field 'data': no dataset has a label. "
+            'Write label = "COLUMN" under the one to learn from.'
         )
     if sum(source.label is not None for source in spec.data.values()) > 1:
         raise Invalid(
-            "Field 'data': two datasets have a label. One is learnt from; leave the label out of the others."
+            "Field 'data': two datasets have a label. "
+            "One is learnt from; leave the label out of the others."
         )
     for name, source in spec.data.items():
         _check_inside(source.source, f"data.{name}.source")
@@ -111,38 +127,54 @@ def check(spec: ProjectSpec) -> None:
         percentage(spec.rollout.error_margin, "rollout.error_margin")
     if spec.rollout.four_eyes and not spec.rollout.approve:
         raise Invalid(
-            "Field 'rollout.four_eyes': nothing is to be approved. Declare: approve = [\"production\"]"
+            "Field 'rollout.four_eyes': nothing is to be approved. "
+            'Declare: approve = ["production"]'
         )
-    for place, text in enumerate(spec.rollout.freeze):
-        Freeze.read(text, f"rollout.freeze[{place}]")
-    for place, trigger in enumerate(spec.retrain.when):
-        _check_trigger(trigger, f"retrain.when[{place}]")
+    for index, text in enumerate(spec.rollout.freeze):
+        Freeze.read(text, f"rollout.freeze[{index}]")
+    for index, trigger in enumerate(spec.retrain.when):
+        _check_trigger(trigger, f"retrain.when[{index}]")
+
+
+def _check_requirement(requirement: Requirement, field: str) -> None:
+    """Refuse an unknown metric, and bounds that are missing, double or not finite."""
+    if (requirement.at_least is None) == (requirement.at_most is None):
+        raise Invalid(
+            f"Field '{field}.metric': requirement '{requirement.id}' "
+            "needs either at_least or at_most."
+        )
+    if requirement.metric not in (*FROM_LABELS, *FROM_PRODUCTION):
+        hint = did_you_mean(requirement.metric, (*FROM_LABELS, *FROM_PRODUCTION))
+        raise Invalid(f"Field '{field}.metric': there is no metric '{requirement.metric}'.{hint}")
+    for bound in ("at_least", "at_most"):
+        if not math.isfinite(getattr(requirement, bound) or 0.0):
+            raise Invalid(f"Field '{field}.{bound}': a bound must be a finite number.")
 
 
 def _check_inside(path: str, field: str) -> None:
-    """What a project names lies in its folder, and is not hidden."""
+    """Refuse a path that leaves the project's folder or has hidden parts."""
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or any(part.startswith(".") for part in parts):
         raise Invalid(
-            f"Field '{field}': '{path}' must be a path inside the project's folder, without hidden parts."
+            f"Field '{field}': '{path}' must be a path inside the project's folder, "
+            "without hidden parts."
         )
 
 
 def _check_numbers(spec: ProjectSpec) -> None:
-    least = {
+    least_replicas = 0 if spec.serving.scales else 1
+    least_max_replicas = spec.serving.replicas if spec.serving.scales else 0
+    lower_bounds = {
         "rollout.min_requests": (spec.rollout.min_requests, 0),
-        "serving.replicas": (spec.serving.replicas, 0 if spec.serving.scales else 1),
-        "serving.max_replicas": (
-            spec.serving.max_replicas,
-            spec.serving.replicas if spec.serving.scales else 0,
-        ),
+        "serving.replicas": (spec.serving.replicas, least_replicas),
+        "serving.max_replicas": (spec.serving.max_replicas, least_max_replicas),
         "retrain.budget_per_month": (spec.retrain.budget_per_month, 0),
         "retrain.max_depth": (spec.retrain.max_depth, 0),
         "monitoring.min_labels": (spec.monitoring.min_labels, 2),
     }
-    for field, (value, bound) in least.items():
-        if value < bound:
-            raise Invalid(f"Field '{field}': {value} is less than {bound}.")
+    for field, (value, lower_bound) in lower_bounds.items():
+        if value < lower_bound:
+            raise Invalid(f"Field '{field}': {value} is less than {lower_bound}.")
     if not spec.serving.concurrency > 0 or not math.isfinite(spec.serving.concurrency):
         raise Invalid(
             f"Field 'serving.concurrency': {spec.serving.concurrency:g} is no positive number."
@@ -153,19 +185,37 @@ def _check_numbers(spec: ProjectSpec) -> None:
 
 
 def check_steps(steps: list[str], field: str) -> None:
-    """Shares grow from step to step and end with all requests; a shadow can only come first."""
-    shares = [share(step, f"{field}[{place}]") for place, step in enumerate(steps)]
+    """Check that the steps of a rollout grow and end with ``100%``; a shadow can only come first.
+
+    Args:
+        steps: Steps such as ``shadow``, ``10%``, ``ab`` and ``100%``.
+        field: Name of the field in error messages.
+
+    Raises:
+        Invalid: A step is malformed or does not follow the one before it.
+    """
+    shares = [share(step, f"{field}[{index}]") for index, step in enumerate(steps)]
     if not shares or shares[-1] != 1:
         raise Invalid(f"Field '{field}': the last step must be '100%'.")
-    for place, (before, after) in enumerate(pairwise(shares), start=1):
+    for index, (before, after) in enumerate(pairwise(shares), start=1):
         if after <= before:
             raise Invalid(
-                f"Field '{field}[{place}]': '{steps[place]}' is not more than '{steps[place - 1]}' before it."
+                f"Field '{field}[{index}]': '{steps[index]}' is not more than "
+                f"'{steps[index - 1]}' before it."
             )
 
 
 def share(step: str, field: str = "step") -> float:
-    """The share of traffic a rollout step stands for: '10%' → 0.1, 'shadow' → 0, an experiment's where it begins."""
+    """The share of traffic, 0 to 1, that a step of a rollout gives the new version at its start.
+
+    Args:
+        step: ``shadow`` (0), a share such as ``10%`` (0.1), ``ab`` or ``bandit`` (0.5), or ``ab
+            30%`` (0.3).
+        field: Name of the field in error messages.
+
+    Raises:
+        Invalid: The step is malformed.
+    """
     if step == "shadow":
         return 0.0
     if step in ("ab", "bandit"):
@@ -176,13 +226,26 @@ def share(step: str, field: str = "step") -> float:
 
 
 def experiment(step: str) -> Literal["ab", "bandit"] | None:
-    """Which kind of experiment a step is, if any."""
+    """The kind of experiment that a step of a rollout runs, or None.
+
+    Args:
+        step: A step such as ``shadow``, ``10%``, ``ab 30%`` or ``bandit``.
+    """
     kind = step.partition(" ")[0]
     return "ab" if kind == "ab" else "bandit" if kind == "bandit" else None
 
 
 def percentage(text: str, field: str = "share", *, what: str = "not") -> float:
-    """A part of a whole: '10%' → 0.1."""
+    """Parse a share such as ``10%`` into a number above 0 and up to 1.
+
+    Args:
+        text: Number followed by ``%``.
+        field: Name of the field in error messages.
+        what: Words for the error message, which reads "'TEXT' is WHAT a share such as '10%'".
+
+    Raises:
+        Invalid: The text is malformed or out of range.
+    """
     if not re.fullmatch(r"\d+(\.\d+)?%", text):
         raise Invalid(f"Field '{field}': '{text}' is {what} a share such as '10%'.")
     part = float(text[:-1]) / 100
@@ -195,16 +258,14 @@ def _check_durations(spec: ProjectSpec) -> None:
     fields = {
         "rollout.hold": spec.rollout.hold,
         "rollout.experiment": spec.rollout.experiment,
-        **(
-            {"rollout.wait_for_labels": spec.rollout.wait_for_labels}
-            if spec.rollout.wait_for_labels
-            else {}
-        ),
+        "rollout.wait_for_labels": spec.rollout.wait_for_labels,
         "retrain.cooldown": spec.retrain.cooldown,
         "monitoring.window": spec.monitoring.window,
         "pipeline.step_timeout": spec.pipeline.step_timeout,
         **{f"data.{name}.label_delay": source.label_delay for name, source in spec.data.items()},
     }
+    if not spec.rollout.wait_for_labels:  # an empty text: labels are not waited for
+        del fields["rollout.wait_for_labels"]
     for field, text in fields.items():
         try:
             length = duration(text)
@@ -228,23 +289,34 @@ def _check_trigger(trigger: str, field: str) -> None:
 
 
 def line_of(text: str, path: str) -> int | None:
-    """The line on which a field such as ``requirement[1].at_least`` stands, or its table's, or None."""
-    places = _places(text)
+    """Find the line of a field in a project file.
+
+    Args:
+        text: TOML text.
+        path: Path of the field, such as ``requirement[1].at_least``.
+
+    Returns:
+        Number of the field's line, from 1; of its table's where the field is absent; None where
+            both are.
+    """
+    line_numbers = _line_numbers(text)
     while path:
-        if path in places:
-            return places[path]
+        if path in line_numbers:
+            return line_numbers[path]
         path = re.sub(r"(\[[^\[\]]*\]|\.[^.\[]*|^[^.\[]*|.)$", "", path, count=1)
     return None
 
 
-def _places(text: str) -> dict[str, int]:
-    """Path of every table and key → its line number. A table is also found by the name of what it lies in."""
-    places: dict[str, int] = {}
+def _line_numbers(text: str) -> dict[str, int]:
+    """Line number by the path of each table and key, and by the path of what holds a table."""
+    line_numbers: dict[str, int] = {}
     counts: dict[str, int] = {}
-    table, inside = "", ""
+    table = ""
+    open_quote = ""
     for number, line in enumerate(text.split("\n"), 1):
-        inside, begins_inside = _multiline(line, inside), inside
-        if begins_inside:
+        begins_inside_text = bool(open_quote)
+        open_quote = _multiline(line, open_quote)
+        if begins_inside_text:
             continue
         if array := re.match(r"\s*\[\[\s*([^\]]+?)\s*\]\]", line):
             name = _unquoted(array[1])
@@ -255,14 +327,14 @@ def _places(text: str) -> dict[str, int]:
             table = _unquoted(header[1])
         elif key := re.match(r"""\s*("[^"]*"|'[^']*'|[A-Za-z0-9_.-]+)\s*=""", line):
             name = _unquoted(key[1])
-            places.setdefault(f"{table}.{name}" if table else name, number)
+            line_numbers.setdefault(f"{table}.{name}" if table else name, number)
             continue
         else:
             continue
-        places.setdefault(table, number)
+        line_numbers.setdefault(table, number)
         for parent in _parents(table):
-            places.setdefault(parent, number)
-    return places
+            line_numbers.setdefault(parent, number)
+    return line_numbers
 
 
 def _parents(table: str) -> list[str]:
@@ -276,24 +348,29 @@ def _unquoted(key: str) -> str:
     return ".".join(part[1:-1] if part[0] in "\"'" else part for part in parts)
 
 
-def _multiline(line: str, inside: str) -> str:
-    """Which kind of multi-line text a line leaves open, if any."""
-    for mark in ('"""', "'''"):
-        if inside in ("", mark) and line.count(mark) % 2:
-            return "" if inside else mark
-    return inside
+def _multiline(line: str, open_quote: str) -> str:
+    """The quote of a multi-line text that is open after a line, or ''."""
+    for quote in ('"""', "'''"):
+        if open_quote in ("", quote) and line.count(quote) % 2:
+            return "" if open_quote else quote
+    return open_quote
 
 
 def _path_in(message: str) -> str:
-    found = re.search(r"ield '(.+?)'(?=[.:]| is missing)", message)
-    return found[1] if found else ""
+    match = re.search(r"ield '(.+?)'(?=[.:]| is missing)", message)
+    return match[1] if match else ""
 
 
 def _with_line(message: str) -> str:
-    found = re.search(r"^(.*) \(at line (\d+), column (\d+)\)$", message)
-    return f"line {found[2]}, column {found[3]}: {found[1]}." if found else f"{message}."
+    match = re.search(r"^(.*) \(at line (\d+), column (\d+)\)$", message)
+    return f"line {match[2]}, column {match[3]}: {match[1]}." if match else f"{message}."
 
 
 def nearest(folder: Path) -> Path | None:
-    """The closest folder at or above ``folder`` that holds a ``treadle.toml``."""
-    return next((place for place in [folder, *folder.parents] if (place / FILE).is_file()), None)
+    """The closest folder at or above a folder that holds a ``treadle.toml``, or None.
+
+    Args:
+        folder: Folder in which to start.
+    """
+    folders = [folder, *folder.parents]
+    return next((candidate for candidate in folders if (candidate / FILE).is_file()), None)

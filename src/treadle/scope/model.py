@@ -1,4 +1,4 @@
-"""The types of ``treadle.toml``: what people decide about a project."""
+"""Types of ``treadle.toml``: what people decide about a project."""
 
 import re
 from datetime import datetime, timedelta
@@ -20,28 +20,48 @@ FROM_LABELS = (
     "rmse",
     "r2",
 )
+"""Metrics that labelled rows show; a requirement can name any of them."""
 FROM_PRODUCTION = ("latency_ms.p99",)
-"""The metrics that a requirement can name: those that labelled rows show, and those that only production shows."""
+"""Metrics that only production shows; a requirement can name any of them."""
 
 TRIGGERS = ("drift", "missed requirement")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def duration(text: str) -> timedelta:
-    """Read ``90s``, ``15m``, ``12h``, ``30d`` or ``2w``. Raises Invalid for anything else."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", text.strip())
-    if not found:
+    """Parse a duration.
+
+    Args:
+        text: Number and unit: ``90s``, ``15m``, ``12h``, ``30d`` or ``2w``.
+
+    Raises:
+        Invalid: The text is malformed, or the duration is too long to be represented.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", text.strip())
+    if not match:
         raise Invalid(
-            f"'{text}' is not a duration. Write a number and a unit, such as 90s, 15m, 12h, 30d or 2w."
+            f"'{text}' is not a duration. "
+            "Write a number and a unit, such as 90s, 15m, 12h, 30d or 2w."
         )
     try:
-        return timedelta(**{_UNITS[found[2]]: float(found[1])})
+        return timedelta(**{_UNITS[match[2]]: float(match[1])})
     except OverflowError as error:
         raise Invalid(f"'{text}' is longer than any clock can count.") from error
 
 
 class About(Entity):
-    """``[project]``: what is built, why, and who answers for it. All but the name is told to people, and decides nothing."""
+    """Table ``[project]``: what is built, why, and who answers for it.
+
+    All fields but the name inform people and decide nothing.
+
+    Attributes:
+        name: Name of the project: lower-case letters, digits and hyphens, 63 at most.
+        problem: The problem that the model solves.
+        owner: Who answers for the model.
+        users: Who uses its answers.
+        risk: How much harm wrong answers do.
+        budget: What the project may cost.
+    """
 
     name: str
     problem: str = ""
@@ -52,9 +72,19 @@ class About(Entity):
 
 
 class DataSource(Entity):
-    """``[data.NAME]``: where a dataset comes from, and what it is. The label's name marks the dataset that is learnt from.
+    """Table ``[data.NAME]``: where a dataset comes from, and what it is.
 
-    ``id`` is the column that names a row, and so the request that asks about it. Owner, licence and sensitivity are the inventory: kept with every version of this file, they decide nothing.
+    Owner, licence and sensitivity are an inventory: they are kept with every version of the file
+    and decide nothing.
+
+    Attributes:
+        source: File or folder of the dataset, relative to the project's folder.
+        label: Column to predict; only the dataset that the model learns from has one.
+        id: Column that names a row, and so the request that asks about it.
+        label_delay: How long after a prediction its label is known, as a duration.
+        owner: Who answers for the data.
+        licence: Terms under which the data may be used.
+        sensitivity: How sensitive the data are.
     """
 
     source: str
@@ -67,7 +97,18 @@ class DataSource(Entity):
 
 
 class Requirement(Entity):
-    """``[[requirement]]``: gates promotion and watches production. ``metric`` is a name such as ``roc_auc``."""
+    """Table ``[[requirement]]``: a bound on a metric that gates promotion and watches production.
+
+    Exactly one of ``at_least`` and ``at_most`` is given.
+
+    Attributes:
+        id: Id of the requirement, unique in the file.
+        metric: Name of the metric, such as ``roc_auc``.
+        says: What the requirement means, in words.
+        at_least: Smallest value that meets the requirement.
+        at_most: Largest value that meets the requirement.
+        baseline: What the bound was compared with when it was chosen, in words.
+    """
 
     id: str
     metric: str
@@ -78,20 +119,29 @@ class Requirement(Entity):
 
     @property
     def bound(self) -> str:
-        return (
-            f"{self.metric} ≥ {self.at_least:g}"
-            if self.at_least is not None
-            else f"{self.metric} ≤ {self.at_most:g}"
-        )
+        """The bound as text, such as ``roc_auc ≥ 0.62``."""
+        if self.at_least is not None:
+            return f"{self.metric} ≥ {self.at_least:g}"
+        return f"{self.metric} ≤ {self.at_most:g}"
 
     def met_by(self, value: float) -> bool:
-        return (self.at_least is None or value >= self.at_least) and (
-            self.at_most is None or value <= self.at_most
-        )
+        """Whether a value of the metric meets the requirement.
+
+        Args:
+            value: Value of the metric, in the metric's own unit.
+        """
+        enough = self.at_least is None or value >= self.at_least
+        return enough and (self.at_most is None or value <= self.at_most)
 
 
 class PipelineFile(Entity):
-    """``[pipeline]``: the Python file that holds the steps, what they are given by default, and how long one may run."""
+    """Table ``[pipeline]``: the Python file that holds the steps.
+
+    Attributes:
+        file: Path of the file, relative to the project's folder.
+        step_timeout: Longest duration of one step.
+        parameters: Values of pipeline parameters by name; a training may override them.
+    """
 
     file: str = "pipeline.py"
     step_timeout: str = "1h"
@@ -99,15 +149,31 @@ class PipelineFile(Entity):
 
 
 class RolloutPolicy(Entity):
-    """``[rollout]``: ``shadow`` and shares of traffic in order; ``hold`` is how long each step lasts at least.
+    """Table ``[rollout]``: how a new version replaces the champion.
 
-    Steps may also be ``ab`` (or ``ab 30%``) and ``bandit``: the labels are rewards then, and who is worth more is promoted; an experiment
-    that has shown nothing within ``experiment`` ends with the champion. ``strategy`` names usual steps instead of them.
-    ``max_shift`` is how far predictions may be spread otherwise than the champion's (Kolmogorov-Smirnov), ``max_disagreement`` how many
-    mirrored requests a shadow may answer differently; both are off unless declared. ``error_margin`` (such as ``1%``): a step is passed only when the newcomer is shown to fail at most this much more often.
-    ``wait_for_labels``: how long after they are due the labels that quality is judged on are waited for; ``without_labels``
-    is what happens then. ``four_eyes``: who approves is not who deploys. ``freeze``: when no step is taken, such as
-    ``Fri 15:00 to Mon 08:00`` or ``2026-12-20 to 2027-01-03``, in UTC.
+    A rollout goes through steps. ``shadow`` mirrors requests to the new version, and a share such
+    as ``10%`` lets it answer that part of the traffic. ``ab`` (or ``ab 30%``) and ``bandit`` are
+    experiments: labels count as rewards, and the version with the higher mean is promoted.
+
+    Attributes:
+        strategy: Name of a usual list of steps, used when ``steps`` is empty.
+        steps: Steps in order; the last is ``100%``.
+        hold: Shortest duration of each step.
+        min_requests: Number of requests that each step must see.
+        error_margin: Largest tolerated excess of the failure rate over the champion's, such as
+            ``1%``; a step is passed only when the data show it. Empty: not checked.
+        max_shift: Largest tolerated Kolmogorov-Smirnov distance between the predictions of both
+            versions, such as ``10%``. Empty: not checked.
+        max_disagreement: Largest share of mirrored requests that a shadow may answer differently.
+            Empty: not checked.
+        experiment: Duration after which an experiment without a result ends with the champion.
+        wait_for_labels: How long to wait for labels after they are due. Empty: do not wait.
+        without_labels: What happens when the labels have not come by then.
+        approve: Stages that need a person's approval.
+        four_eyes: Whether the approver must be another user than the one who deploys.
+        freeze: Times in which no step is taken, in UTC, such as ``Fri 15:00 to Mon 08:00`` or
+            ``2026-12-20 to 2027-01-03``.
+        automatic: Whether a registered version is rolled out without being asked for.
     """
 
     strategy: Literal["canary", "rolling", "blue/green", "shadow", "ab", "bandit"] = "canary"
@@ -127,7 +193,7 @@ class RolloutPolicy(Entity):
 
     @property
     def way(self) -> list[str]:
-        """The steps that a rollout goes."""
+        """The steps of a rollout in order: the declared ones, or those of the strategy."""
         return self.steps or STRATEGIES[self.strategy]
 
 
@@ -142,11 +208,16 @@ STRATEGIES = {
 
 
 class ServingPolicy(Entity):
-    """``[serving]``: ``log`` is the part of the requests whose predictions are kept, while no rollout needs them all.
+    """Table ``[serving]``: how many replicas answer requests, and what is logged.
 
-    ``without_log`` says what happens while the log cannot be written, as on a full disk: ``refuse`` to answer, or ``serve`` unlogged.
-    With ``max_replicas`` there are from ``replicas`` (0 as well) to as many, one for every ``concurrency`` requests in hand, and with
-    ``forecast`` they are there before the load that the same hour brought in the weeks before.
+    Attributes:
+        log: Share of requests whose predictions are logged; during a rollout all are.
+        without_log: Whether to ``refuse`` requests or to ``serve`` them unlogged while the log
+            cannot be written, as on a full disk.
+        replicas: Number of replicas; with ``max_replicas`` the smallest number, which may be 0.
+        max_replicas: Largest number of replicas; 0 turns autoscaling off.
+        concurrency: Number of requests in flight that one replica is planned for.
+        forecast: Whether to scale ahead of the load that the same hour of earlier weeks brought.
     """
 
     log: str = "100%"
@@ -158,11 +229,19 @@ class ServingPolicy(Entity):
 
     @property
     def scales(self) -> bool:
+        """Whether the number of replicas follows the load."""
         return self.max_replicas > 0
 
 
 class RetrainPolicy(Entity):
-    """``[retrain]``: what starts a training, and the brakes on it."""
+    """Table ``[retrain]``: what starts a training automatically, and the limits on that.
+
+    Attributes:
+        when: Triggers: ``drift``, ``missed requirement``, ``older than 30d``, or cron expressions.
+        cooldown: Shortest time between two automatic trainings.
+        budget_per_month: Largest number of automatic trainings in 30 days.
+        max_depth: Longest chain of events that cause each other; a longer one starts no training.
+    """
 
     when: list[str] = []
     cooldown: str = "1d"
@@ -190,7 +269,13 @@ class RetrainPolicy(Entity):
 
 
 class MonitoringPolicy(Entity):
-    """``[monitoring]``: how production is looked at. ``effect`` is the smallest PSI that counts as drift."""
+    """Table ``[monitoring]``: how production is observed.
+
+    Attributes:
+        window: Duration of one window of requests.
+        min_labels: Number of labelled requests from which quality is judged.
+        effect: Smallest population stability index (PSI) that counts as drift.
+    """
 
     window: str = "1d"
     min_labels: int = 100
@@ -198,7 +283,18 @@ class MonitoringPolicy(Entity):
 
 
 class ProjectSpec(Entity):
-    """All of ``treadle.toml``."""
+    """All of ``treadle.toml``.
+
+    Attributes:
+        project: Table ``[project]``.
+        data: Tables ``[data.NAME]`` by name.
+        requirement: Tables ``[[requirement]]`` in order.
+        pipeline: Table ``[pipeline]``.
+        rollout: Table ``[rollout]``.
+        serving: Table ``[serving]``.
+        retrain: Table ``[retrain]``.
+        monitoring: Table ``[monitoring]``.
+    """
 
     project: About
     data: dict[str, DataSource] = {}
@@ -211,12 +307,20 @@ class ProjectSpec(Entity):
 
     @property
     def labelled(self) -> DataSource | None:
-        """The dataset that is learnt from."""
+        """The dataset that the model learns from, or None."""
         return next((source for source in self.data.values() if source.label), None)
 
 
 class Project(Entity):
-    """A project as it was last declared: its file, its digest, and the folder it lies in on the machine that runs it (or nothing)."""
+    """A project as it was last declared.
+
+    Attributes:
+        name: Name of the project.
+        spec: Content of its ``treadle.toml``.
+        folder: Its folder on the machine that runs it, or '' when it has none there.
+        digest: Digest of the specification.
+        declared_at: Time of the last change.
+    """
 
     name: str
     spec: ProjectSpec
@@ -231,6 +335,8 @@ class Project(Entity):
 
 
 class ProjectDeclared(Event):
+    """A project's specification or folder was declared or changed."""
+
     project: str
     digest: str
     requirements: list[str]

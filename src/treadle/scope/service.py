@@ -1,4 +1,4 @@
-"""Projects and their requirements, as last declared."""
+"""Stores projects and their requirements as last declared."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,46 +24,79 @@ RENAMED = {
     ("rollout", "most_disagreement"): "max_disagreement",
     ("serving", "most_replicas"): "max_replicas",
 }
-"""Keys of ``treadle.toml`` by table, as stored specifications may still name them, and their names today."""
+"""Table and former name of a renamed key of ``treadle.toml`` → its present name.
+
+Stored specifications may still have the former names.
+"""
 
 
 class Scope:
     """What is built, and when it is good enough."""
 
     def __init__(self, database: Database, events: Events, clock: Clock) -> None:
-        self._database, self._events, self._clock = database, events, clock
+        self._database = database
+        self._events = events
+        self._clock = clock
 
     @command()
     def declare(self, *, spec: ProjectSpec) -> Project:
-        """Take a project's file as it is now. Declaring the same again changes nothing."""
+        """Create or update a project from its specification.
+
+        Declaring the same specification again changes nothing.
+
+        Args:
+            spec: Content of ``treadle.toml``, as a JSON object.
+
+        Returns:
+            The project as it is now.
+
+        Raises:
+            Invalid: The specification is not valid; the error names the field.
+            Forbidden: It names files that the ``treadle.toml`` in the project's folder does not
+                name.
+        """
         return self._declare(spec, None)
 
     def declare_in(self, *, spec: ProjectSpec, folder: str) -> Project:
-        """Take a project's file and the folder on this machine that its data and code are taken from.
+        """Create or update a project, with the folder on this machine that holds its data and code.
 
-        No operation: code in the folder is run, and its files are read, so no request may name one.
+        This is no operation: code in the folder is run and its files are read, so no request may
+        name a folder.
+
+        Args:
+            spec: Content of ``treadle.toml``.
+            folder: Absolute path of the project's folder.
+
+        Raises:
+            Invalid: The specification is not valid; the error names the field.
         """
         return self._declare(spec, folder)
 
     def folder(self, *, name: str) -> Path:
-        """The folder of a project's data and code. Raises Conflict when it was declared without one."""
+        """The folder of a project's data and code.
+
+        Args:
+            name: Name of the project.
+
+        Raises:
+            NotFound: There is no such project.
+            Conflict: The project was declared without a folder.
+        """
         folder = self.project(name=name).folder
         if not folder:
             raise Conflict(
-                f"Project '{name}' has no folder on this machine, so there are no data and code to take. "
-                f"Put it there and call 'treadle run' in it."
+                f"Project '{name}' has no folder on this machine, so there are no data and code "
+                "to take. Put it there and call 'treadle run' in it."
             )
         return Path(folder)
 
     def _declare(self, spec: ProjectSpec, folder: str | None) -> Project:
         check(spec)
-        name, digest = spec.project.name, digest_of(to_json(spec))
+        name = spec.project.name
+        digest = digest_of(to_json(spec))
+        statement = select(projects).where(projects.c.name == name)
         with self._database.write() as transaction:
-            row = (
-                transaction.execute(select(projects).where(projects.c.name == name))
-                .mappings()
-                .one_or_none()
-            )
+            row = transaction.execute(statement).mappings().one_or_none()
             if folder is None and row is not None:
                 _check_sources(spec, _project(row))
             if folder is None:
@@ -88,13 +121,17 @@ class Scope:
 
     @query()
     def project(self, *, name: ProjectName) -> Project:
-        """One project."""
+        """Show one project.
+
+        Args:
+            name: Name of the project.
+
+        Raises:
+            NotFound: There is no such project.
+        """
+        statement = select(projects).where(projects.c.name == name)
         with self._database.read() as connection:
-            row = (
-                connection.execute(select(projects).where(projects.c.name == name))
-                .mappings()
-                .one_or_none()
-            )
+            row = connection.execute(statement).mappings().one_or_none()
             if row is None:
                 known = connection.scalars(select(projects.c.name)).all()
                 raise NotFound(f"There is no project '{name}' here.{did_you_mean(name, known)}")
@@ -102,32 +139,31 @@ class Scope:
 
     @query()
     def projects(self) -> list[Project]:
-        """All projects by name."""
+        """List all projects by name."""
+        statement = select(projects).order_by(projects.c.name)
         with self._database.read() as connection:
-            return [
-                _project(row)
-                for row in connection.execute(select(projects).order_by(projects.c.name)).mappings()
-            ]
+            return [_project(row) for row in connection.execute(statement).mappings()]
 
 
 def _check_sources(spec: ProjectSpec, declared: Project) -> None:
-    """Which files of a project's folder are read and run is said where the folder is: it holds more than its project's own."""
-    known = {source.source for source in declared.spec.data.values()} | {
-        declared.spec.pipeline.file
-    }
-    for field, path in [
-        *((f"data.{name}.source", source.source) for name, source in spec.data.items()),
-        ("pipeline.file", spec.pipeline.file),
-    ]:
+    """Refuse a request that names further files of the folder on the machine of a project.
+
+    The folder may hold more than the project's own files, so only its ``treadle.toml`` names them.
+    """
+    known = {source.source for source in declared.spec.data.values()}
+    known.add(declared.spec.pipeline.file)
+    named = {f"data.{name}.source": source.source for name, source in spec.data.items()}
+    named["pipeline.file"] = spec.pipeline.file
+    for field, path in named.items():
         if declared.folder and path not in known:
             raise Forbidden(
-                f"Field '{field}': '{path}' is a file of the machine that runs project '{declared.name}'. "
-                f"Change it in treadle.toml there, and call 'treadle run'."
+                f"Field '{field}': '{path}' is a file of the machine that runs project "
+                f"'{declared.name}'. Change it in treadle.toml there, and call 'treadle run'."
             )
 
 
 def _project(row: Mapping[Any, Any]) -> Project:
-    """A project's row as a value; names that older versions stored are today's."""
+    """A project from its row; renamed keys get their present names."""
     stored = from_json(row["spec"], dict[str, Any])
     for (table, old), new in RENAMED.items():
         if old in stored.get(table, {}):

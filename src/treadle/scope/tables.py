@@ -1,3 +1,5 @@
+"""The table of declared projects."""
+
 from sqlalchemy import Column, String, Table, Text
 
 from treadle.ports.database import Instant, metadata

@@ -1,1 +1,1 @@
-"""Launching a training: pinned data, pinned code, one tracked run, one packaged model."""
+"""Trainings: pinned data, pinned code, one tracked run, one packaged model."""

@@ -1,3 +1,5 @@
+"""Types and events of trainings."""
+
 from typing import Any, Literal
 
 from treadle.kernel.entity import Entity
@@ -7,7 +9,21 @@ TrainingState = Literal["running", "succeeded", "failed"]
 
 
 class Training(Entity):
-    """A training of a project's model. ``package`` is the packaged model's tree, ``holdout`` the table it is judged on."""
+    """A training of a project's model.
+
+    Attributes:
+        run: Id of the tracked run, which is also the id of the training.
+        project: Project of the model.
+        pipeline: Id of the pipeline run.
+        state: State of the training.
+        package: Digest of the packaged model; None before the training has succeeded.
+        holdout: Digest of the table that the model is judged on; None before the training has
+            succeeded.
+        error: Why the training failed, or None.
+        parameters: Values of pipeline parameters by name.
+        actor: User or program in whose name the training runs.
+        cause: Number of the event that started the training.
+    """
 
     run: str
     project: str
@@ -22,6 +38,8 @@ class Training(Entity):
 
 
 class TrainingStarted(Event):
+    """A training started."""
+
     run: str
     project: str
     pipeline: str
@@ -37,6 +55,8 @@ class TrainingStarted(Event):
 
 
 class TrainingFinished(Event):
+    """A training has made a packaged model."""
+
     run: str
     project: str
     package: str
@@ -56,6 +76,8 @@ class TrainingFinished(Event):
 
 
 class TrainingFailed(Event):
+    """A training ended without a packaged model."""
+
     run: str
     project: str
     error: str

@@ -1,4 +1,7 @@
-"""A model folder: a graph (ONNX wherever it can be), its signature, and the profile of what it was trained on. No pickle."""
+"""Writes and opens model folders: a model, its signature, and a profile of its training data.
+
+The model is an ONNX graph wherever it can be, and never a pickle.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,17 +19,23 @@ from treadle.ports.runtime import SIGNATURE, Columns, Exporter, Runtime, open_mo
 
 PARITY_TOLERANCE = 1e-3
 PARITY_ROWS = 512
-PROFILE_ROWS = 20_000  # of a larger training table, every k-th row is profiled
+PROFILE_ROWS = 20_000
+"""Number of rows that are profiled; of a larger training table, every k-th row."""
 
 
 class Model(Packaged):
     """A trained estimator with the rows it was trained on, ready to be packaged.
 
-    ``estimator`` is a fitted scikit-learn estimator or pipeline (LightGBM's and XGBoost's among them), or a PyTorch or Keras
-    module that takes the columns side by side (rows, columns); ``inputs`` the frame of input columns it was fitted on.
-    ``classes`` names what a module's outputs are probabilities of; scikit-learn's classifiers know that themselves.
-    Packaging converts it to ONNX and compares both on real rows; it refuses when they differ by more than ``tolerance``
-    (on the output; relative to its largest size where that is above 1).
+    Packaging converts the estimator to ONNX, and compares the outputs of both on real rows.
+
+    Args:
+        estimator: Fitted scikit-learn estimator or pipeline (also of LightGBM or XGBoost), or a
+            PyTorch or Keras module that takes the columns side by side, as (rows, columns).
+        inputs: Frame of the input columns that the estimator was fitted on.
+        classes: Names of the classes whose probabilities a module puts out; scikit-learn's
+            classifiers know theirs.
+        tolerance: Largest allowed difference between the outputs of both; relative to the largest
+            output where that is above 1.
     """
 
     def __init__(
@@ -37,14 +46,23 @@ class Model(Packaged):
         classes: Sequence[str] = (),
         tolerance: float = PARITY_TOLERANCE,
     ) -> None:
-        self.estimator, self.inputs, self.classes, self.tolerance = (
-            estimator,
-            inputs,
-            list(classes),
-            tolerance,
-        )
+        self.estimator = estimator
+        self.inputs = inputs
+        self.classes = list(classes)
+        self.tolerance = tolerance
 
     def save(self, folder: Path, exporter: Exporter, runtime: Runtime) -> None:
+        """Write the model into a folder.
+
+        Args:
+            folder: An empty folder.
+            exporter: Converts the estimator.
+            runtime: Loads the converted model, to compare both.
+
+        Raises:
+            Invalid: The estimator cannot be converted, the name of a column cannot be served, or
+                both models differ by more than the tolerance.
+        """
         signature = exporter.describe(self.estimator, self.inputs)
         if self.classes:
             output = "probability" if len(self.classes) == 2 else "probabilities"
@@ -59,9 +77,8 @@ class Model(Packaged):
         (folder / SIGNATURE).write_bytes(to_json(signature))
         sample = self.inputs[:: max(1, len(self.inputs) // PROFILE_ROWS)]
         table = {field.name: plain(sample[field.name]) for field in signature.inputs}
-        predictions = runtime.load(folder / signature.file, signature).predict(
-            Columns.of(signature.inputs, table)
-        )
+        packaged = runtime.load(folder / signature.file, signature)
+        predictions = packaged.predict(Columns.of(signature.inputs, table))
         rows = sample[:PARITY_ROWS]
         parity = self._parity(exporter.answer(self.estimator, signature, rows), predictions)
         write_reference(folder, table, predictions, parity)
@@ -69,25 +86,33 @@ class Model(Packaged):
     def _parity(self, original: NDArray[Any], packaged: NDArray[np.float32]) -> float:
         if original.shape[1:] != packaged.shape[1:]:
             raise Invalid(
-                f"The packaged model gives {list(packaged.shape[1:])} numbers for a row, the trained one "
-                f"{list(original.shape[1:])}. Nothing was packaged."
+                f"The packaged model gives {list(packaged.shape[1:])} numbers for a row, "
+                f"the trained one {list(original.shape[1:])}. Nothing was packaged."
             )
-        worst = (
-            float(np.max(np.abs(original - packaged[: len(original)]))) if len(original) else 0.0
-        )
-        scale = max(1.0, float(np.max(np.abs(original)))) if len(original) else 1.0
-        if not worst <= self.tolerance * scale:
+        rows = len(original)
+        difference = float(np.max(np.abs(original - packaged[:rows]))) if rows else 0.0
+        scale = max(1.0, float(np.max(np.abs(original)))) if rows else 1.0
+        if not difference <= self.tolerance * scale:
             raise Invalid(
-                f"The packaged model differs from the trained one by {worst:.2g} on {len(original)} training rows, more "
-                f"than the tolerance of {self.tolerance * scale:g}. Nothing was packaged."
+                f"The packaged model differs from the trained one by {difference:.2g} on {rows} "
+                f"training rows, more than the tolerance of {self.tolerance * scale:g}. "
+                "Nothing was packaged."
             )
-        return worst
+        return difference
 
 
 def write_reference(
     folder: Path, table: dict[str, NDArray[Any]], predictions: NDArray[np.float32], parity: float
 ) -> None:
-    """Keep in a model folder what rows looked like and what the model said of them."""
+    """Write into a model folder what its training data looked like.
+
+    Args:
+        folder: The model folder.
+        table: Input columns by name, each of shape (rows,): numbers as float64, text as objects.
+        predictions: The model's output for these rows, of shape (rows,) or (rows, classes).
+        parity: Largest absolute difference between the outputs of the trained and the packaged
+            model.
+    """
     reference = Reference(
         rows=len(predictions),
         columns={name: reference_profile(values) for name, values in table.items()},
@@ -98,17 +123,41 @@ def write_reference(
 
 
 class Package:
-    """A model folder opened for prediction."""
+    """A model folder opened for prediction.
+
+    Args:
+        folder: The model folder.
+        runtime: Loads the model.
+
+    Attributes:
+        signature: What the model takes and gives.
+        reference: Profile of the training data.
+    """
 
     def __init__(self, folder: Path, runtime: Runtime) -> None:
         self.signature, self._model = open_model(folder, runtime)
         self.reference = from_json((folder / REFERENCE).read_bytes(), Reference)
 
     def predict(self, columns: Columns) -> NDArray[np.float32]:
+        """Predict rows.
+
+        Args:
+            columns: Rows as the model takes them.
+
+        Returns:
+            Array of shape (rows,) or (rows, classes).
+        """
         return self._model.predict(columns)
 
     def predict_table(self, table: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
-        """Scores (rows,) for a table of plain columns; NaN for the rows on which the model fails."""
+        """Score the rows of a table.
+
+        Args:
+            table: Columns by name, each of shape (rows,): numbers as float64, text as objects.
+
+        Returns:
+            Scores of shape (rows,); NaN for rows on which the model fails.
+        """
         columns = Columns.of(self.signature.inputs, table)
         return self._scores(columns) if columns.rows else np.empty(0)
 
@@ -119,11 +168,17 @@ class Package:
             if columns.rows == 1:
                 return np.array([np.nan])
             half = columns.rows // 2  # the rows that fail are found by halving
-            return np.concatenate(
-                [self._scores(columns.part(part)) for part in (slice(half), slice(half, None))]
-            )
+            halves = (columns.part(slice(half)), columns.part(slice(half, None)))
+            return np.concatenate([self._scores(part) for part in halves])
 
 
 def score(predictions: NDArray[Any]) -> NDArray[Any]:
-    """One number per row: the prediction itself, or the highest class probability of several."""
+    """Reduce predictions to one number a row: the prediction itself, or the highest of several.
+
+    Args:
+        predictions: Array of shape (rows,) or (rows, classes).
+
+    Returns:
+        Array of shape (rows,).
+    """
     return predictions if predictions.ndim == 1 else predictions.max(axis=1)

@@ -1,4 +1,4 @@
-"""Trainings: each pins its data and code, runs the project's pipeline as a tracked run, and ends with a packaged model."""
+"""Runs trainings: each pins data and code, runs a tracked pipeline, and packages a model."""
 
 import logging
 from collections.abc import Mapping
@@ -47,24 +47,44 @@ class TrainingService:
         tracking: LocalTracking,
         pipelines: Pipelines,
     ) -> None:
-        self._database, self._events, self._scope, self._data = database, events, scope, data
-        self._tracking, self._pipelines = tracking, pipelines
+        self._database = database
+        self._events = events
+        self._scope = scope
+        self._data = data
+        self._tracking = tracking
+        self._pipelines = pipelines
 
     @command()
     def start(
         self, *, project: ProjectName, name: str = "", parameters: dict[str, Any] | None = None
     ) -> Training:
-        """Take the project's data and code as they are now and train a candidate on them."""
-        found, folder = self._scope.project(name=project), self._scope.folder(name=project)
-        given = {**found.spec.pipeline.parameters, **(parameters or {})}
-        datasets = {
-            version.name: version.digest for version in self._data.snapshot(project=project)
-        }
-        policy = found.spec.pipeline
-        seconds = duration(policy.step_timeout).total_seconds()
-        code = self._pipelines.keep_code(folder, policy.file)
-        pipeline = self._pipelines.prepare(project, code, policy.file, datasets, given, seconds)
-        params = {key: str(value) for key, value in given.items()}
+        """Train a candidate on the project's data and code as they are now.
+
+        Data and code are stored first, so that the training can be repeated.
+
+        Args:
+            project: Name of the project.
+            name: Name of the tracked run; a generated one if omitted.
+            parameters: Values of pipeline parameters by name, as a JSON object; they override those
+                of ``treadle.toml``.
+
+        Returns:
+            The training that has started.
+
+        Raises:
+            NotFound: The project, its pipeline file or a file of its datasets does not exist.
+            Conflict: The project has no folder on this machine.
+            Invalid: The pipeline has no valid steps, or a parameter is unknown or not finite.
+        """
+        declared = self._scope.project(name=project).spec.pipeline
+        folder = self._scope.folder(name=project)
+        values = {**declared.parameters, **(parameters or {})}
+        versions = self._data.snapshot(project=project)
+        datasets = {version.name: version.digest for version in versions}
+        seconds = duration(declared.step_timeout).total_seconds()
+        code = self._pipelines.keep_code(folder, declared.file)
+        pipeline = self._pipelines.prepare(project, code, declared.file, datasets, values, seconds)
+        params = {key: str(value) for key, value in values.items()}
         with self._database.write() as transaction:
             self._pipelines.begin(transaction, pipeline)
             run = self._tracking.begin(transaction, project, name, params)
@@ -72,28 +92,38 @@ class TrainingService:
                 run=run, project=project, pipeline=pipeline.id, datasets=datasets
             )
             cause = self._events.append(transaction, event)
-            row = {"run": run, "project": project, "pipeline": pipeline.id, "state": "running"}
-            row |= {"parameters": to_text(given), "actor": current_act().actor}
-            transaction.execute(trainings.insert().values(**row, cause=cause))
+            row = {
+                "run": run,
+                "project": project,
+                "pipeline": pipeline.id,
+                "state": "running",
+                "parameters": to_text(values),
+                "actor": current_act().actor,
+                "cause": cause,
+            }
+            transaction.execute(trainings.insert().values(row))
         try:
-            told = capture(given.get("seed"), root=folder, command=[])
-            self._tracking.keep_source(run=run, environment=told, code=pipeline.code)
-            self._tracking.use_data(
-                run=run, datasets=[_used(name, digest) for name, digest in datasets.items()]
-            )
-        except TreadleError as error:  # the training has begun, and is what was asked for
+            environment = capture(values.get("seed"), root=folder, command=[])
+            self._tracking.keep_source(run=run, environment=environment, code=pipeline.code)
+            used = [_used(name, digest) for name, digest in datasets.items()]
+            self._tracking.use_data(run=run, datasets=used)
+        except TreadleError as error:  # the training itself has begun and goes on
             log.warning("What repeating run %s needs could not be noted: %s", run, error)
         return self.get(run=run)
 
     @query()
     def get(self, *, run: RunId) -> Training:
-        """One training by its run."""
+        """Show one training.
+
+        Args:
+            run: Id of the training's run.
+
+        Raises:
+            NotFound: There is no such training.
+        """
+        statement = select(trainings).where(trainings.c.run == run)
         with self._database.read() as connection:
-            row = (
-                connection.execute(select(trainings).where(trainings.c.run == run))
-                .mappings()
-                .one_or_none()
-            )
+            row = connection.execute(statement).mappings().one_or_none()
         if row is None:
             raise NotFound(
                 f"Run '{run}' is no training. List trainings with: treadle training find"
@@ -108,18 +138,28 @@ class TrainingService:
         state: TrainingState | None = None,
         limit: int = 50,
     ) -> list[Training]:
-        """Trainings, newest first, of one project or in one state if given."""
-        wanted = select(trainings).order_by(trainings.c.run.desc()).limit(limit)
+        """List trainings, newest first.
+
+        Args:
+            project: List only trainings of this project; all projects if omitted.
+            state: List only trainings in this state; all states if omitted.
+            limit: Largest number of trainings to list.
+        """
+        statement = select(trainings).order_by(trainings.c.run.desc()).limit(limit)
         if project:
-            wanted = wanted.where(trainings.c.project == project)
+            statement = statement.where(trainings.c.project == project)
         if state:
-            wanted = wanted.where(trainings.c.state == state)
+            statement = statement.where(trainings.c.state == state)
         with self._database.read() as connection:
-            return [_training(row) for row in connection.execute(wanted).mappings()]
+            return [_training(row) for row in connection.execute(statement).mappings()]
 
     @RECONCILE()
     def reconcile(self) -> int:
-        """Settle every training whose pipeline has ended. Returns how many were settled."""
+        """Settle every training whose pipeline has ended.
+
+        Returns:
+            How many trainings were settled.
+        """
         return sum(self._settle(training) for training in self.find(state="running", limit=100_000))
 
     def _settle(self, training: Training) -> int:
@@ -137,7 +177,7 @@ class TrainingService:
     def _succeed(
         self, training: Training, pipeline: PipelineRun, package: str, holdout: str
     ) -> None:
-        """Complete the run first: each part may repeat, so a crash before the last transaction loses nothing."""
+        """Complete the run, then the training; a crash between them repeats the former."""
         seconds = [
             Metric(key=f"seconds.{step.name}", value=step.seconds) for step in pipeline.steps
         ]
@@ -151,10 +191,9 @@ class TrainingService:
                 )
         self._tracking.finish_run(run=training.run)
         with self._database.write() as transaction:
-            done = {"state": "succeeded", "package": package, "holdout": holdout}
-            if not transaction.execute(
-                trainings.update().where(_running(training)).values(done)
-            ).rowcount:
+            values = {"state": "succeeded", "package": package, "holdout": holdout}
+            change = trainings.update().where(_running(training)).values(values)
+            if not transaction.execute(change).rowcount:
                 return
             event = TrainingFinished(
                 run=training.run, project=training.project, package=package, holdout=holdout
@@ -164,10 +203,9 @@ class TrainingService:
     def _fail(self, training: Training, error: str) -> None:
         self._tracking.finish_run(run=training.run, status="failed")
         with self._database.write() as transaction:
-            done = {"state": "failed", "error": error}
-            if not transaction.execute(
-                trainings.update().where(_running(training)).values(done)
-            ).rowcount:
+            values = {"state": "failed", "error": error}
+            change = trainings.update().where(_running(training)).values(values)
+            if not transaction.execute(change).rowcount:
                 return
             event = TrainingFailed(run=training.run, project=training.project, error=error)
             self._events.append(transaction, event)
@@ -180,12 +218,20 @@ def _used(name: str, digest: str) -> Dataset:
 
 
 def _running(training: Training) -> Any:
-    """True for the row as long as nobody has settled it."""
+    """The condition that nobody has settled a training yet."""
     return (trainings.c.run == training.run) & (trainings.c.state == "running")
 
 
 def outcome_of(pipeline: PipelineRun) -> tuple[str | None, str | None]:
-    """The packaged model and the holdout table that a finished pipeline made."""
+    """What a pipeline made for the model's verdict.
+
+    Args:
+        pipeline: A pipeline run that has ended.
+
+    Returns:
+        The digest of the packaged model and that of the holdout table, each None when it was not
+            made.
+    """
     models = [step.output for step in pipeline.steps if step.kind == "model"]
     holdout = pipeline.step(HOLDOUT)
     table = holdout.output if holdout and holdout.kind == "table" else None
@@ -195,7 +241,10 @@ def outcome_of(pipeline: PipelineRun) -> tuple[str | None, str | None]:
 def _incomplete(package: str | None) -> str:
     if package is None:
         return "No step returned a treadle.Model, so there is nothing to judge or deploy."
-    return f"There is no step '{HOLDOUT}' that returns a table, so the model cannot be judged on rows it has not seen."
+    return (
+        f"There is no step '{HOLDOUT}' that returns a table, "
+        "so the model cannot be judged on rows it has not seen."
+    )
 
 
 def _training(row: Mapping[Any, Any]) -> Training:

@@ -1,3 +1,5 @@
+"""The table of trainings."""
+
 from sqlalchemy import BigInteger, Column, String, Table, Text
 
 from treadle.ports.database import metadata
