@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treadle.kernel.entity import Entity
+from treadle.stats.histograms import count_between
 
 BINS = 10
 CATEGORIES = 30
@@ -33,7 +34,7 @@ class ColumnProfile(Entity):
     def count(self, values: NDArray[Any]) -> "ColumnProfile":
         """The counts of other values (float64 or objects) over the same bins."""
         counted = (
-            _count_numbers(values, self.edges) if self.edges else _count_labels(values, self.labels)
+            count_between(values, self.edges) if self.edges else _count_labels(values, self.labels)
         )
         return ColumnProfile(counts=counted, edges=self.edges, labels=self.labels)
 
@@ -67,7 +68,7 @@ def profile(values: NDArray[Any]) -> ColumnProfile:
             else np.array([0.0])
         )
         edges = [float(edge) for edge in np.unique(quantiles)]
-        return ColumnProfile(counts=_count_numbers(values, edges), edges=edges)
+        return ColumnProfile(counts=count_between(values, edges), edges=edges)
     counts = Counter(values.tolist()).most_common(CATEGORIES + 2)
     common = [value for value, rows in counts if _label(value) != MISSING and rows >= RARE]
     labels = [*sorted(str(value) for value in common[:CATEGORIES]), OTHER, MISSING]
@@ -80,13 +81,6 @@ def reference_profile(values: NDArray[Any]) -> ColumnProfile:
     Counts that had decided over their own bins would make later samples look different when they are not.
     """
     return profile(values[::2]).count(values[1::2])
-
-
-def _count_numbers(values: NDArray[Any], edges: list[float]) -> list[int]:
-    numbers = values.astype(np.float64)
-    missing = np.isnan(numbers)
-    places = np.searchsorted(np.array(edges), numbers[~missing], side="right")
-    return [*np.bincount(places, minlength=len(edges) + 1).tolist(), int(missing.sum())]
 
 
 def _count_labels(values: NDArray[Any], labels: list[str]) -> list[int]:

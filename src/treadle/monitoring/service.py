@@ -15,8 +15,6 @@ from treadle.data.profile import REFERENCE, Reference
 from treadle.data.service import Data
 from treadle.delivery.model import Endpoint
 from treadle.delivery.service import ACTIVE, Delivery
-from treadle.evaluation.metrics import METRICS, estimate
-from treadle.evaluation.metrics import metric as named
 from treadle.events.service import Events
 from treadle.kernel.clock import EPOCH, Clock
 from treadle.kernel.entity import from_json, to_text
@@ -44,6 +42,9 @@ from treadle.scope.model import ProjectSpec, Requirement, duration
 from treadle.scope.service import Scope
 from treadle.serving.inference_log import LogBatch
 from treadle.serving.log_files import DAY_SUFFIX, InferenceLogs
+from treadle.stats.intervals import estimate
+from treadle.stats.metrics import METRICS
+from treadle.stats.metrics import metric as named
 
 GRACE = timedelta(hours=1)  # after which no server writes to the day before any more
 MIN_ROWS = 100  # a window with fewer answers is measured, but says nothing about drift
