@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from treadle.data.profile import ColumnProfile, profile, reference_profile
-from treadle.monitoring.drift import FALSE_DISCOVERY_RATE, compare, psi_test
+from treadle.monitoring.monitors.drift import FALSE_DISCOVERY_RATE, compare, psi_test
 
 Draw = Callable[[np.random.Generator, int], NDArray[Any]]
 TRIALS = 600
@@ -63,8 +63,11 @@ def highest(trials: int) -> float:
 @pytest.mark.parametrize(
     ("reference", "current"), [(2000, 100), (2000, 500), (500, 500), (1000, 1000)]
 )
-@pytest.mark.parametrize("draw", [normal, spike, holed, categories(2), categories(5), categories(20), rare_categories],
-                         ids=["normal", "spike", "holed", "2", "5", "20", "rare"])  # fmt: skip
+@pytest.mark.parametrize(
+    "draw",
+    [normal, spike, holed, categories(2), categories(5), categories(20), rare_categories],
+    ids=["normal", "spike", "holed", "2", "5", "20", "rare"],
+)
 def test_false_alarms_stay_under_the_nominal_rate(draw: Draw, reference: int, current: int) -> None:
     assert alarms(draw, reference, current) <= highest(TRIALS)
 

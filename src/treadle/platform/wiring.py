@@ -18,6 +18,7 @@ from treadle.jobs.worker import Worker
 from treadle.kernel.errors import Invalid, TreadleError, missing_extra
 from treadle.kernel.event import acting
 from treadle.loop.service import Loop
+from treadle.monitoring.discovery import registered_monitors
 from treadle.monitoring.service import Monitoring
 from treadle.pipelines.service import STEP_JOB, Pipelines
 from treadle.platform.runtimes import Exporters, Runtimes
@@ -155,6 +156,7 @@ class Embedded(Services):
             self.delivery,
             logs,
             cache,
+            registered_monitors,
         )
         self.loop = Loop(
             *base,

@@ -1,15 +1,63 @@
-"""Has a column's distribution moved? By effect and by evidence, corrected over the columns."""
+"""Have inputs or predictions moved away from the training data? By effect and by evidence."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
-from treadle.data.profile import ColumnProfile as Profile
 from treadle.monitoring.model import ColumnDrift
+from treadle.ports.monitor import Context, Finding, Needs, Profile
+from treadle.serving.counting import PREDICTION
 from treadle.stats.distances import population_stability_index
 from treadle.stats.hypothesis import benjamini_hochberg, homogeneity_test, pool_rare_bins
 
 FALSE_DISCOVERY_RATE = 0.05
+MIN_ROWS = 100
+
+
+class Drift:
+    """Compares every input column, and the predictions, with the training data.
+
+    A window in which the champion answered fewer than 100 rows says nothing.
+    """
+
+    name = "drift"
+    needs = Needs(reference=True)
+
+    def look(self, context: Context) -> list[Finding]:
+        """Measure every column's population stability index; what has drifted is raised.
+
+        The columns share one false discovery rate; the predictions are a test of their own.
+
+        Args:
+            context: The window, with the reference.
+        """
+        if context.champion_rows < MIN_ROWS:
+            return []
+        effect = context.policy.effect
+        columns = compare(context.reference, context.current, effect=effect)
+        if context.reference_prediction and context.current_prediction:
+            columns += compare(
+                {PREDICTION: context.reference_prediction},
+                {PREDICTION: context.current_prediction},
+                effect=effect,
+            )
+        return [_finding(column, context) for column in columns]
+
+
+def _finding(column: ColumnDrift, context: Context) -> Finding:
+    what = "The predictions have" if column.column == PREDICTION else f"'{column.column}' has"
+    moved = "moved" if column.drifted else "not moved"
+    return Finding(
+        name="psi",
+        subject=column.column,
+        value=column.psi,
+        threshold=context.policy.effect,
+        p=column.p,
+        since=context.window.start,
+        raised=column.drifted,
+        message=f"{what} {moved}: PSI {column.psi:.3g}, p {column.p:.3g}.",
+        trigger="drift",
+    )
 
 
 def compare(
