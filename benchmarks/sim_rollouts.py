@@ -17,7 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from treadle.delivery import gates
-from treadle.delivery.gates import Step, StepStatistics
+from treadle.delivery.step import Step
+from treadle.delivery.step_statistics import StepStatistics
 from treadle.scope.model import Requirement
 
 STEPS = (0.1, 0.5)

@@ -1,6 +1,5 @@
 """The gates do what their formulas promise, however often they are asked."""
 
-import math
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,28 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.special import betaln
 
 from tests.serving.scripted import batch_of
-from treadle.delivery import gates
-from treadle.delivery.evidence import Losses, rate_bounds, share_log_e
-from treadle.delivery.gates import Latencies, Step, StepStatistics
+from treadle.delivery import gates, quality_gates, step_statistics
 from treadle.delivery.model import Decision, GateResult
+from treadle.delivery.step import ALPHA, Step
+from treadle.delivery.step_statistics import StepStatistics
 from treadle.scope.model import Requirement
+from treadle.stats.histograms import LatencyHistogram
 
-KAPPA, LIMIT = 4.0, 20.0
 P99 = Requirement(id="L", metric="latency_ms.p99", at_most=15)
 START, DAY = datetime(2026, 1, 1, tzinfo=UTC), timedelta(days=1)
 AUC = Requirement(id="R1", metric="roc_auc", at_least=0.7)
-shares = st.floats(0.01, 0.99)
-
-
-def direct(k: int, n: int, share: float) -> float:
-    """The e-value's logarithm as the reference writes it."""
-    a, b = KAPPA * share, KAPPA * (1 - share)
-    return float(
-        betaln(a + k, b + n - k) - betaln(a, b) - k * np.log(share) - (n - k) * np.log(1 - share)
-    )
 
 
 def tally(
@@ -41,22 +30,6 @@ def tally(
     if answers:
         into.add(batch_of(*answers, role=role, outputs=list(answers.values())))
     return into
-
-
-@given(st.integers(0, 300), st.integers(0, 300), shares)
-def test_the_e_value_is_the_formulas(k: int, others: int, share: float) -> None:
-    assert share_log_e(k, k + others, share) == pytest.approx(
-        direct(k, k + others, share), abs=1e-6
-    )
-
-
-@given(st.integers(0, 40), shares)
-def test_the_e_value_is_one_on_average_when_both_fail_alike(n: int, share: float) -> None:
-    mean = sum(
-        math.comb(n, k) * share**k * (1 - share) ** (n - k) * math.exp(share_log_e(k, n, share))
-        for k in range(n + 1)
-    )
-    assert mean == pytest.approx(1, abs=1e-6)
 
 
 def looked_at_always(
@@ -83,7 +56,7 @@ def test_equals_looked_at_after_every_request_are_rarely_rolled_back(
     random = np.random.default_rng(1)
     shape = (2000, 400)
     rolled = looked_at_always(random.random(shape) < share, random.random(shape) < rate, share)
-    assert rolled.mean() <= gates.ALPHA
+    assert rolled.mean() <= ALPHA
 
 
 @pytest.mark.parametrize(("share", "power"), [(0.1, 0.5), (0.5, 0.95)])
@@ -142,10 +115,10 @@ def test_the_gravest_decision_wins_with_its_reasons(decisions: list[Decision]) -
 def test_a_latency_bound_that_the_champion_keeps_must_be_kept(
     newcomer_ms: int, champion_ms: int, decision: Decision
 ) -> None:
-    mine, its = Latencies(), Latencies()
-    mine.add([newcomer_ms * 1000] * 50)
-    its.add([champion_ms * 1000] * 50)
-    found = gates.latency(P99, mine, its, step(share=0.5))
+    newcomer, champion = LatencyHistogram(), LatencyHistogram()
+    newcomer.add([newcomer_ms * 1000] * 50)
+    champion.add([champion_ms * 1000] * 50)
+    found = gates.latency(P99, newcomer, champion, step(share=0.5))
     assert found.decision == decision
     told = [float(number) for number in re.findall(r"([\d.]+) ms", found.reason)]
     assert told == pytest.approx([newcomer_ms, champion_ms], rel=0.02)
@@ -209,59 +182,8 @@ def test_a_margin_is_kept_or_waited_for_with_a_time() -> None:
     )
 
 
-@given(st.integers(0, 60), st.integers(1, 400), st.floats(0.001, 0.2))
-def test_rate_bounds_hold_what_was_seen_and_narrow(k: int, more: int, alpha: float) -> None:
-    n = k + more
-    low, high = rate_bounds(k, n, alpha)
-    assert 0 <= low <= k / n <= high <= 1
-    wide_low, wide_high = rate_bounds(k, n, alpha / 10)
-    assert wide_low <= low + 1e-9 and wide_high >= high - 1e-9
-    assert rate_bounds(10 * k, 10 * n, alpha)[1] <= high + 1e-9
-
-
-def test_rate_bounds_looked_at_always_are_rarely_wrong() -> None:
-    random, wrong = np.random.default_rng(0), 0
-    for _ in range(300):
-        failures = np.cumsum(random.random(1000) < 0.03)
-        looks = [rate_bounds(int(failures[n - 1]), n, 0.05) for n in range(10, 1000, 15)]
-        wrong += any(low > 0.03 for low, _ in looks) or any(high < 0.03 for _, high in looks)
-    assert wrong / 300 <= 0.1  # 5 % on each side
-
-
-@pytest.mark.parametrize("share", [0.1, 0.5])
-def test_bets_on_losses_rarely_win_when_both_lose_alike_and_often_when_not(share: float) -> None:
-    random = np.random.default_rng(3)
-
-    def won(worse: float) -> float:
-        rounds = 0
-        for _ in range(100):
-            newcomers = random.random(5000) < share
-            bets = Losses(share)
-            losses = np.minimum(random.beta(2, 8, 5000) + worse * newcomers, 1.0)
-            for start in range(0, 5000, 250):
-                bets.add(newcomers[start : start + 250], losses[start : start + 250])
-                if bets.log_e >= math.log(20):
-                    rounds += 1
-                    break
-        return rounds / 100
-
-    assert won(0.0) <= 0.05
-    assert won(0.05) >= 0.95
-
-
-@given(st.lists(st.integers(1, 10**7), min_size=1, max_size=60), st.floats(0.01, 0.99))
-def test_latencies_are_counted_to_two_percent(micros: list[int], part: float) -> None:
-    seen = Latencies()
-    seen.add(micros)
-    exact = float(np.quantile(micros, part, method="inverted_cdf")) / 1000
-    assert seen.quantile(part) == pytest.approx(exact, rel=0.021)
-    assert len(seen) == len(micros)
-    limit = 50.0
-    assert sum(m > 51_000 for m in micros) <= seen.above(limit) <= sum(m > 49_000 for m in micros)
-
-
 def test_a_tally_of_more_answers_than_it_keeps_keeps_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gates, "MOST_ANSWERS", 100)
+    monkeypatch.setattr(step_statistics, "MOST_ANSWERS", 100)
     seen = StepStatistics()
     for start in range(0, 1000, 50):
         for role in ("champion", "shadow"):
@@ -283,24 +205,27 @@ def labelled(
 
 def test_a_candidate_that_clearly_misses_its_requirement_is_rolled_back() -> None:
     labels, good, poor = labelled(300)
-    assert gates.quality(AUC, tally("candidate", poor), labels).decision == "roll back"
-    assert gates.quality(AUC, tally("candidate", good), labels).decision == "promote"
+    assert quality_gates.quality(AUC, tally("candidate", poor), labels).decision == "roll back"
+    assert quality_gates.quality(AUC, tally("candidate", good), labels).decision == "promote"
 
 
 def test_labels_of_one_class_only_are_no_reason_to_roll_back() -> None:
     scores = {f"r{n}": n / 200 for n in range(200)}
-    found = gates.quality(AUC, tally("candidate", scores), dict.fromkeys(scores, 0.0))
+    found = quality_gates.quality(AUC, tally("candidate", scores), dict.fromkeys(scores, 0.0))
     assert found.decision != "roll back"
     both = tally("champion", scores, tally("shadow", scores))
-    assert gates.paired_quality("roc_auc", both, dict.fromkeys(scores, 0.0)).decision != "roll back"
+    assert (
+        quality_gates.paired_quality("roc_auc", both, dict.fromkeys(scores, 0.0)).decision
+        != "roll back"
+    )
 
 
 def test_a_shadow_is_compared_on_the_requests_that_both_answered() -> None:
     labels, good, poor = labelled(300)
     worse = tally("champion", good, tally("shadow", poor))
     better = tally("champion", poor, tally("shadow", good))
-    assert gates.paired_quality("roc_auc", worse, labels).decision == "roll back"
-    assert gates.paired_quality("roc_auc", better, labels).decision == "promote"
+    assert quality_gates.paired_quality("roc_auc", worse, labels).decision == "roll back"
+    assert quality_gates.paired_quality("roc_auc", better, labels).decision == "promote"
     apart = tally(
         "champion", good, tally("shadow", {f"other {id}": score for id, score in poor.items()})
     )
@@ -312,11 +237,11 @@ def test_a_shadow_is_compared_on_the_requests_that_both_answered() -> None:
 def test_lower_is_better_for_losses() -> None:
     labels, good, poor = labelled(300)
     worse = tally("champion", good, tally("shadow", poor))
-    assert gates.paired_quality("brier", worse, labels).decision == "roll back"
+    assert quality_gates.paired_quality("brier", worse, labels).decision == "roll back"
     bound = Requirement(id="B", metric="brier", at_most=0.2)
-    assert gates.quality(bound, tally("candidate", poor), labels).decision == "roll back"
+    assert quality_gates.quality(bound, tally("candidate", poor), labels).decision == "roll back"
     assert (
-        gates.quality(
+        quality_gates.quality(
             bound, tally("candidate", {k: min(1.0, v) for k, v in good.items()}), labels
         ).decision
         == "promote"

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from treadle.evaluation.judge import MIN_ROWS, judge
-from treadle.evaluation.metrics import Array
 from treadle.evaluation.model import Judged
 from treadle.scope.model import Requirement
+from treadle.stats.metrics import Array
 
 NAN = float("nan")
 R1 = Requirement(id="R1", says="ranks well", metric="roc_auc", at_least=0.7)

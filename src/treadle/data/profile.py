@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treadle.kernel.entity import Entity
+from treadle.stats.histograms import count_between
 
 BINS = 10
 CATEGORIES = 30
@@ -49,7 +50,7 @@ class ColumnProfile(Entity):
             A profile of these values alone.
         """
         if self.edges:
-            counts = _count_numbers(values, self.edges)
+            counts = count_between(values, self.edges)
         else:
             counts = _count_labels(values, self.labels)
         return ColumnProfile(counts=counts, edges=self.edges, labels=self.labels)
@@ -99,7 +100,7 @@ def profile(values: NDArray[Any]) -> ColumnProfile:
         inner = np.linspace(0, 1, BINS + 1)[1:-1]
         quantiles = np.quantile(finite, inner) if len(finite) else np.array([0.0])
         edges = [float(edge) for edge in np.unique(quantiles)]
-        return ColumnProfile(counts=_count_numbers(values, edges), edges=edges)
+        return ColumnProfile(counts=count_between(values, edges), edges=edges)
     counts = Counter(values.tolist()).most_common(CATEGORIES + 2)
     common = [value for value, rows in counts if _label(value) != MISSING and rows >= RARE]
     labels = [*sorted(str(value) for value in common[:CATEGORIES]), OTHER, MISSING]
@@ -116,13 +117,6 @@ def reference_profile(values: NDArray[Any]) -> ColumnProfile:
         values: Column of shape (rows,): a float array for numbers, objects for text.
     """
     return profile(values[::2]).count(values[1::2])
-
-
-def _count_numbers(values: NDArray[Any], edges: list[float]) -> list[int]:
-    numbers = values.astype(np.float64)
-    missing = np.isnan(numbers)
-    bins = np.searchsorted(np.array(edges), numbers[~missing], side="right")
-    return [*np.bincount(bins, minlength=len(edges) + 1).tolist(), int(missing.sum())]
 
 
 def _count_labels(values: NDArray[Any], labels: list[str]) -> list[int]:

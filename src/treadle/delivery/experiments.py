@@ -1,6 +1,7 @@
-"""Steps that measure which version is worth more: A/B, which decides once it is shown, and a bandit, which follows what it learns.
+"""Steps that measure which version is worth more: A/B tests, which decide, and bandits.
 
-A request's label is its reward, from 0 to 1. Who answers whom is drawn by a key, so a person keeps their version while the shares stand.
+A bandit also follows what it learns. A request's label is its reward, from 0 to 1. A key draws who
+answers whom, so a person keeps their version while the shares stand.
 """
 
 from dataclasses import dataclass
@@ -10,50 +11,74 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from treadle.delivery.evidence import Losses, at_least
 from treadle.delivery.model import GateResult
+from treadle.stats.beta import chance_of_more
+from treadle.stats.evalues import LossEProcess, rejects
 
 SURE, LEAST_SHARE, MOST_SHARE = 0.99, 0.05, 0.95
 SHIFT = 0.02  # smaller changes of a bandit's share are not worth a generation
-_DRAWS = 20_000
 
 
 class Rewards:
-    """What labelled requests were worth, by who answered; evidence that may be looked at at any time, for both directions."""
+    """Rewards of labelled requests, by who answered, and the evidence in both directions.
+
+    Attributes:
+        counts: Labelled requests of the champion, of the candidate.
+        sums: Their rewards in total, in the same order.
+        worse: Evidence that the candidate is worth less.
+        better: Evidence that the candidate is worth more.
+    """
 
     def __init__(self, share: float) -> None:
-        self.counts, self.sums = [0, 0], [0.0, 0.0]  # of the champion, of the candidate
-        self.worse, self.better = Losses(share), Losses(share)
+        """Start without rewards.
+
+        Args:
+            share: Probability that a request is the candidate's, between 0 and 1.
+        """
+        self.counts, self.sums = [0, 0], [0.0, 0.0]
+        self.worse, self.better = LossEProcess(share), LossEProcess(share)
 
     def add(self, newcomers: NDArray[np.bool_], rewards: NDArray[np.float64]) -> None:
-        worth = np.clip(rewards, 0.0, 1.0)
-        self.worse.add(newcomers, 1.0 - worth)
-        self.better.add(newcomers, worth)
+        """Take labelled requests in the order in which their labels came.
+
+        Args:
+            newcomers: Whether each request (requests,) was the candidate's.
+            rewards: Reward of each request (requests,); what lies beyond 0 or 1 counts as that.
+        """
+        clipped = np.clip(rewards, 0.0, 1.0)
+        self.worse.add(newcomers, 1.0 - clipped)
+        self.better.add(newcomers, clipped)
         for newcomer in (False, True):
-            mine = worth[newcomers == newcomer]
-            self.counts[newcomer] += len(mine)
-            self.sums[newcomer] += float(mine.sum())
+            own_rewards = clipped[newcomers == newcomer]
+            self.counts[newcomer] += len(own_rewards)
+            self.sums[newcomer] += float(own_rewards.sum())
 
     def mean(self, newcomer: bool) -> float:
+        """Mean reward of one side, 0 before its first.
+
+        Args:
+            newcomer: The candidate's, or else the champion's.
+        """
         return self.sums[newcomer] / self.counts[newcomer] if self.counts[newcomer] else 0.0
 
     def chance(self) -> float:
-        """How probable it is that the candidate is worth more, by Beta distributions after a flat start (Thompson 1933)."""
-        random = np.random.default_rng(0)  # the same evidence gives the same answer
-        champion, candidate = (
-            random.beta(1 + self.sums[who], 1 + self.counts[who] - self.sums[who], _DRAWS)
-            for who in (0, 1)
-        )
-        return float(np.mean(candidate > champion))
+        """How probable it is that the candidate is worth more, after a flat start."""
+        return chance_of_more(self.sums, self.counts)
 
     def share(self) -> float:
-        """The candidate's part of the requests by Thompson's rule, with something left for either."""
+        """The candidate's part of the requests by Thompson's rule (1933), within 5 % and 95 %."""
         return min(max(self.chance(), LEAST_SHARE), MOST_SHARE)
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """``longest`` is when an experiment ends that has shown nothing; the champion stays then."""
+    """What an experiment is.
+
+    Attributes:
+        kind: An A/B test, which holds its shares, or a bandit, which moves them.
+        longest: When it ends if it has shown nothing; the champion stays then.
+        min_labels: Labelled requests of either version before it decides.
+    """
 
     kind: Literal["ab", "bandit"]
     longest: timedelta
@@ -63,14 +88,22 @@ class Experiment:
 def judge(
     experiment: Experiment, seen: Rewards, started: datetime, now: datetime, alpha: float
 ) -> GateResult:
-    """What the rewards say: the candidate is worth more, it is worth less, or nobody knows yet."""
+    """Decide whether the candidate is worth more, is worth less, or nobody knows yet.
+
+    Args:
+        experiment: What was asked.
+        seen: The rewards so far.
+        started: When the step began.
+        now: When it is looked at.
+        alpha: How often an A/B test may be wrong, in each direction.
+    """
     figures = (
         f"a mean reward of {seen.mean(True):.4f} on {seen.counts[1]} labelled requests, "
         f"the champion's {seen.mean(False):.4f} on {seen.counts[0]}"
     )
     if min(seen.counts) >= experiment.min_labels:
         if experiment.kind == "ab":
-            won, lost = at_least(seen.better.log_e, alpha), at_least(seen.worse.log_e, alpha)
+            won, lost = rejects(seen.better.log_e, alpha), rejects(seen.worse.log_e, alpha)
         else:
             chance = seen.chance()
             won, lost = chance >= SURE, chance <= 1 - SURE

@@ -1,1 +1,1 @@
-"""Metrics with confidence intervals, comparison with the champion, and verdicts against requirements."""
+"""Verdicts on candidates: metrics against requirements, and against the champion."""

@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 
-from treadle.evaluation.metrics import METRICS, Array, Estimate, difference, estimate
 from treadle.evaluation.model import Finding, Judged, Outcome
 from treadle.scope.model import Requirement
+from treadle.stats.intervals import Estimate, difference, estimate
+from treadle.stats.metrics import METRICS, Array
 
 MIN_ROWS = 100
 _NOTHING = Estimate(math.nan, math.nan, math.nan)

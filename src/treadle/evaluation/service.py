@@ -9,7 +9,6 @@ from sqlalchemy import select
 
 from treadle.data import frames
 from treadle.evaluation.judge import judge, measured
-from treadle.evaluation.metrics import Array
 from treadle.evaluation.model import Finding, Judged, Verdict, VerdictGiven
 from treadle.evaluation.tables import evaluations
 from treadle.events.service import Events
@@ -28,6 +27,7 @@ from treadle.ports.database import Database, load
 from treadle.ports.runtime import Runtime
 from treadle.ports.tree import fetch_tree
 from treadle.scope.service import Scope
+from treadle.stats.metrics import Array
 from treadle.tracking.local import LocalTracking
 from treadle.training.package import Package
 from treadle.training.service import TrainingService

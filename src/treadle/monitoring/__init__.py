@@ -1,1 +1,1 @@
-"""Windows over production: drift, performance, staleness. Finds, and tells; it never acts."""
+"""Windows over production: drift, performance, staleness, and monitors of third parties."""

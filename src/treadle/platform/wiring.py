@@ -14,6 +14,7 @@ from treadle.kernel.clock import Clock
 from treadle.kernel.errors import Invalid, TreadleError, missing_extra
 from treadle.kernel.event import acting
 from treadle.kernel.stage import JOB, RECONCILE, Assembly
+from treadle.monitoring.discovery import registered_monitors
 from treadle.platform.runtimes import Exporters, Runtimes
 from treadle.platform.settings import Settings, backend
 from treadle.platform.stages import BUILT_IN, Services, stages
@@ -75,7 +76,9 @@ class Embedded(Services):
         }
         for kind, value in provided.items():
             assembly.provide(kind, value)
-        assembly.provide_named(cache=home / "cache", key=_key(home))
+        assembly.provide_named(
+            cache=home / "cache", key=_key(home), find_monitors=registered_monitors
+        )
         own_tables = [loaded_tables(stage) for stage in self.stages if stage not in BUILT_IN]
         create_tables(self.database, chain.from_iterable(own_tables))
         for stage in self.stages:

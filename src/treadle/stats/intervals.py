@@ -1,0 +1,101 @@
+"""Intervals around a metric: the percentile bootstrap, of one model and of a paired difference."""
+
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+
+from treadle.stats.metrics import LOWER_IS_BETTER, Array, metric
+
+RESAMPLES = 200
+
+
+class Estimate(NamedTuple):
+    """A measured value and the limits of its 95 % interval, all NaN where nothing can be computed.
+
+    Attributes:
+        value: The value on the sample itself.
+        low: The 2.5 % quantile of its bootstrap distribution.
+        high: The 97.5 % quantile of its bootstrap distribution.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def estimate(name: str, truth: Array, score: Array, *, seed: int = 0) -> Estimate:
+    """Measure a metric with its percentile bootstrap interval (Efron 1979), from 200 resamples.
+
+    Args:
+        name: The metric, a name in ``METRICS``.
+        truth: Truths (rows,).
+        score: Scores (rows,).
+        seed: Seed of the resampling; the same seed gives the same interval.
+
+    Raises:
+        Invalid: There is no metric of that name.
+    """
+    measure = metric(name)
+    draws = [measure(truth[rows], score[rows]) for rows in _resamples(len(truth), seed)]
+    return Estimate(measure(truth, score), *_percentile_interval(draws))
+
+
+def difference(name: str, truth: Array, score: Array, other: Array, *, seed: int = 0) -> Estimate:
+    """Measure how much better ``score`` is than ``other`` on the same rows, by a paired bootstrap.
+
+    Rows are resampled with both scores, so what the two have in common cancels (Efron 1979).
+
+    Args:
+        name: The metric, a name in ``METRICS``.
+        truth: Truths (rows,).
+        score: Scores (rows,) of the model in question.
+        other: Scores (rows,) of the model that it is compared with.
+        seed: Seed of the resampling; the same seed gives the same interval.
+
+    Returns:
+        The difference in the metric's unit, positive where ``score`` is better, whether the metric
+        is one to raise or one to lower.
+
+    Raises:
+        Invalid: There is no metric of that name.
+    """
+    measure, sign = metric(name), -1.0 if name in LOWER_IS_BETTER else 1.0
+    draws = [
+        sign * (measure(truth[rows], score[rows]) - measure(truth[rows], other[rows]))
+        for rows in _resamples(len(truth), seed)
+    ]
+    value = sign * (measure(truth, score) - measure(truth, other))
+    return Estimate(value, *_percentile_interval(draws))
+
+
+def one_sided_limits(measured: Estimate, alpha: float) -> tuple[float, float]:
+    """Stretch a 95 % interval to one-sided limits at another level, as if it were a normal's.
+
+    Each half of the interval is scaled by the ratio of the normal quantiles, so an interval that is
+    not symmetric stays so.
+
+    Args:
+        measured: A value with its 95 % interval.
+        alpha: Probability that one of the limits may be wrong with, between 0 and 1.
+
+    Returns:
+        The lower and the upper limit.
+    """
+    stretch = NormalDist().inv_cdf(1 - alpha) / NormalDist().inv_cdf(0.975)
+    low = measured.value - stretch * (measured.value - measured.low)
+    high = measured.value + stretch * (measured.high - measured.value)
+    return low, high
+
+
+def _resamples(rows: int, seed: int) -> list[Array]:
+    random = np.random.default_rng(seed)
+    return [random.integers(0, rows, rows) for _ in range(RESAMPLES)]
+
+
+def _percentile_interval(draws: list[float]) -> tuple[float, float]:
+    finite = [draw for draw in draws if np.isfinite(draw)]
+    if not finite:
+        return float("nan"), float("nan")
+    low, high = np.quantile(finite, [0.025, 0.975])
+    return float(low), float(high)

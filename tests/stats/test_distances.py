@@ -1,0 +1,36 @@
+"""Distances agree with scipy's."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import rel_entr
+from scipy.stats import ks_2samp
+
+from treadle.stats.distances import kolmogorov_smirnov, population_stability_index
+
+counts = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=20)
+
+
+@given(counts)
+def test_the_stability_index_is_the_sum_of_both_relative_entropies(
+    pairs: list[tuple[int, int]],
+) -> None:
+    first, second = np.array(pairs, dtype=float).T
+    p, q = ((side + 0.5) / (side + 0.5).sum() for side in (first, second))
+    expected = float(np.sum(rel_entr(p, q) + rel_entr(q, p)))
+    assert population_stability_index(first, second) == pytest.approx(expected, abs=1e-12)
+    assert population_stability_index(second, first) == pytest.approx(expected, abs=1e-12)
+    assert population_stability_index(first, first) == 0.0
+
+
+@given(counts.filter(lambda pairs: all(sum(side) for side in zip(*pairs, strict=True))))
+def test_the_distance_of_distribution_functions_is_scipys(pairs: list[tuple[int, int]]) -> None:
+    first, second = np.array(pairs).T
+    bins = np.arange(len(first))
+    theirs = ks_2samp(np.repeat(bins, first), np.repeat(bins, second), method="asymp").statistic
+    assert kolmogorov_smirnov(first, second) == pytest.approx(theirs, abs=1e-12)
+
+
+def test_a_sample_without_rows_has_a_distance_of_1() -> None:
+    assert kolmogorov_smirnov(np.array([0, 0]), np.array([1, 3])) == 1.0
