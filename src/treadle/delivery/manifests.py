@@ -1,4 +1,4 @@
-"""An endpoint as Kubernetes objects: what `treadle up` does with processes, a cluster does with these."""
+"""Renders an endpoint as Kubernetes objects."""
 
 from typing import Any
 
@@ -22,38 +22,61 @@ def render(
     gateway: str = "",
     max_replicas: int = 0,
 ) -> list[Manifest]:
-    """Everything that an endpoint needs: for each variant a Deployment and a Service, one route that weighs them, and what keeps them safe.
+    """Render everything that an endpoint needs in a cluster.
 
-    ``image`` holds ``{model}`` and ``{number}`` where a version's image does. With a ``gateway`` the route is a Gateway API
-    HTTPRoute that gives each variant its weight and mirrors to a shadow. Raises Invalid when a rollout needs a gateway and none is named.
+    That is a Deployment and a Service for each variant, a disruption budget, a network policy, an
+    autoscaler, and what directs the requests.
+
+    Args:
+        spec: The endpoint.
+        image: The images' name, with `{model}` and `{number}` where a version's image has them.
+        namespace: The namespace of all objects.
+        gateway: A Gateway's name. With it an HTTPRoute gives each variant its weight and mirrors
+            requests to a shadow.
+        max_replicas: The autoscaler's largest number of replicas; 0 is four times the endpoint's.
+
+    Raises:
+        Invalid: The image is the same for every version, or a rollout is under way and no gateway
+            is named.
     """
     if "{number}" not in image:
         raise Invalid(
-            f"--image '{image}' is the same for every version. Write {{number}} where the version stands, as in 'registry/churn:{{number}}'."
+            f"--image '{image}' is the same for every version. "
+            "Write {number} where the version stands, as in 'registry/churn:{number}'."
         )
     if len(spec.variants) > 1 and not gateway:
         raise Invalid(
-            f"Endpoint '{spec.name}' is rolling a version out; a --gateway is needed to weigh its variants."
+            f"Endpoint '{spec.name}' is rolling a version out; "
+            "a --gateway is needed to weigh its variants."
         )
-    found = workload(spec, image)
+    manifests = workload(spec, image)
     champion = next(variant for variant in spec.variants if variant.role == "champion")
-    found += [_scaler(spec, champion, max_replicas), *switches(spec, gateway)]
-    return [placed(manifest, namespace) for manifest in found]
+    manifests += [_scaler(spec, champion, max_replicas), *switches(spec, gateway)]
+    return [placed(manifest, namespace) for manifest in manifests]
 
 
 def workload(spec: EndpointSpec, image: str, *, log_secret: str = "") -> list[Manifest]:
-    """What runs: for each variant a Deployment and a Service, and what keeps them safe.
+    """Render what runs: a Deployment and a Service for each variant, and what keeps them safe.
 
-    With a ``log_secret`` (the name of a Secret that holds a ``token``) the inference log may be read by who has the token.
+    Args:
+        spec: The endpoint.
+        image: The images' name, with `{model}` and `{number}` where a version's image has them.
+        log_secret: The name of a Secret with a `token` that permits to read the inference log;
+            empty where nobody may read it.
     """
-    found: list[Manifest] = []
+    manifests: list[Manifest] = []
     for variant in spec.variants:
-        found += [_deployment(spec, variant, image, log_secret), _service(spec, variant)]
-    return [*found, _budget(spec), _network(spec)]
+        manifests += [_deployment(spec, variant, image, log_secret), _service(spec, variant)]
+    return [*manifests, _budget(spec), _network(spec)]
 
 
 def switches(spec: EndpointSpec, gateway: str) -> list[Manifest]:
-    """What decides who gets the requests: the endpoint's own Service, which is the champion's, and with a gateway a route."""
+    """Render what directs requests: the endpoint's Service, which is the champion's, and a route.
+
+    Args:
+        spec: The endpoint.
+        gateway: The Gateway that the route belongs to; empty for no route.
+    """
     champion = next(variant for variant in spec.variants if variant.role == "champion")
     service = _service(spec, champion)
     service["metadata"] = {"name": spec.name, "labels": {NAME: spec.name}}
@@ -61,12 +84,27 @@ def switches(spec: EndpointSpec, gateway: str) -> list[Manifest]:
 
 
 def placed(manifest: Manifest, namespace: str) -> Manifest:
+    """Set a manifest's namespace, and return the same manifest.
+
+    Args:
+        manifest: The manifest; it is changed.
+        namespace: The namespace.
+    """
     manifest["metadata"]["namespace"] = namespace
     return manifest
 
 
 def render_kserve(spec: EndpointSpec, image: str, *, namespace: str = "default") -> list[Manifest]:
-    """The endpoint as a KServe InferenceService: the newest variant, and the share of the requests that it gets."""
+    """Render the endpoint as a KServe InferenceService of the newest variant and its share.
+
+    Args:
+        spec: The endpoint.
+        image: The images' name, with `{model}` and `{number}` where a version's image has them.
+        namespace: The namespace of the object.
+
+    Raises:
+        Invalid: A variant is a shadow, which KServe does not support.
+    """
     if any(variant.role == "shadow" for variant in spec.variants):
         raise Invalid(
             "KServe mirrors no requests, so a shadow step cannot be rendered for it. Use --gateway."
@@ -127,14 +165,13 @@ def _container(variant: Variant, image: str, log_secret: str = "") -> Manifest:
     return {
         "name": "model",
         "image": image.format(model=model, number=number),
-        "args": ["serve"],  # the model, the address and the state's place are the image's own
+        "args": ["serve"],  # the image sets the model, the address and the state's folder
         "env": [
             {"name": "PORT", "value": str(PORT)},
             *([{"name": LOG_TOKEN, "valueFrom": token}] if log_secret else []),
         ],
-        "lifecycle": {
-            "preStop": {"sleep": {"seconds": 5}}
-        },  # until nobody sends anything here any more
+        # Runs until no more requests are sent here.
+        "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
         "ports": [{"name": PORT_NAME, "containerPort": PORT}],
         "startupProbe": {
             "httpGet": {"path": READY, "port": PORT_NAME},
@@ -205,7 +242,7 @@ def _budget(spec: EndpointSpec) -> Manifest:
 
 
 def _network(spec: EndpointSpec) -> Manifest:
-    """Requests come in by one port; nothing goes out: a model server asks nobody."""
+    """Requests come in by one port; nothing goes out, because a model server connects nowhere."""
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -219,7 +256,7 @@ def _network(spec: EndpointSpec) -> Manifest:
 
 
 def _route(spec: EndpointSpec, gateway: str) -> Manifest:
-    """Weights in hundredths of a percent, which add up to 10,000."""
+    """A route with weights in hundredths of a percent, which add up to 10,000."""
     answering = [variant for variant in spec.variants if variant.role != "shadow"]
     weights = [round(variant.weight * 10_000) for variant in answering]
     weights[0] += 10_000 - sum(weights)
@@ -253,7 +290,12 @@ def _route(spec: EndpointSpec, gateway: str) -> Manifest:
 
 
 def replicas_of(spec: EndpointSpec, variant: Variant) -> int:
-    """As many as its part of the requests needs; a shadow sees them all."""
+    """Return how many replicas a variant has, by its share of the requests; a shadow sees all.
+
+    Args:
+        spec: The endpoint.
+        variant: One of its variants.
+    """
     part = 1.0 if variant.role == "shadow" else variant.weight
     return max(1, -(-round(spec.replicas * part * 100) // 100))
 
@@ -263,5 +305,10 @@ def _selector(spec: EndpointSpec, variant: Variant) -> dict[str, str]:
 
 
 def name_of(spec: EndpointSpec, variant: Variant) -> str:
-    """What a variant's Deployment and Service are called."""
+    """Return the name of a variant's Deployment and Service.
+
+    Args:
+        spec: The endpoint.
+        variant: One of its variants.
+    """
     return f"{spec.name}-{variant.version.rpartition(':')[2]}"

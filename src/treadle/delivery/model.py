@@ -1,3 +1,5 @@
+"""Types of delivery: endpoints, rollouts, and the events of both."""
+
 from datetime import datetime
 from typing import Literal
 
@@ -9,7 +11,13 @@ Decision = Literal["promote", "hold", "roll back", "not enough evidence"]
 
 
 class GateResult(Entity):
-    """What one gate says of a rollout's step, and the numbers it says it on."""
+    """What a gate decides about a rollout's step, and the numbers that decide it.
+
+    Attributes:
+        gate: The gate's name.
+        decision: What the gate decides.
+        reason: One sentence with the numbers.
+    """
 
     gate: str
     decision: Decision
@@ -17,9 +25,27 @@ class GateResult(Entity):
 
 
 class Rollout(Entity):
-    """A version on its way into an endpoint. ``position`` is the index of the current step; -1 while it waits.
+    """A version on its way into an endpoint.
 
-    ``part`` is its share of the requests where that is not its step's: a bandit's.
+    Attributes:
+        id: The rollout's id.
+        endpoint: The endpoint's name.
+        model: The model's name.
+        number: The version that is rolled out.
+        previous: The champion's version when the rollout began; None for the first.
+        steps: The steps in order, such as `shadow`, `10%` and `100%`.
+        position: The index of the current step; -1 while the rollout waits for approval.
+        hold_seconds: How long each step lasts at least.
+        min_requests: How many requests each step needs at least.
+        state: Where the rollout stands.
+        reason: Why it stands there.
+        gates: The newest results of the gates.
+        step_started_at: When the current step began.
+        created_at: When the rollout was created.
+        ended_at: When it ended; None while it is under way.
+        actor: Who began it.
+        cause: The number of the event that caused it, or None.
+        part: The share of the requests from 0 to 1 where a bandit sets it; None for the step's.
     """
 
     id: str
@@ -43,15 +69,28 @@ class Rollout(Entity):
 
     @property
     def version(self) -> str:
+        """The version's reference, `MODEL:NUMBER`."""
         return f"{self.model}:{self.number}"
 
     @property
     def step(self) -> str:
+        """The current step; `waiting` before the first."""
         return self.steps[self.position] if self.position >= 0 else "waiting"
 
 
 class Endpoint(Entity):
-    """A place that answers. ``champion`` is the version number that answers by default; ``urls`` where it does so now."""
+    """A name under which a model's versions answer.
+
+    Attributes:
+        name: The endpoint's name.
+        project: The project that it belongs to.
+        model: The model whose versions it serves.
+        champion: The version that answers by default; None before the first.
+        generation: A number that rises with each change of what is served.
+        created_at: When it was created.
+        urls: Where it answers now.
+        ready: Whether it answers now.
+    """
 
     name: str
     project: str
@@ -64,7 +103,14 @@ class Endpoint(Entity):
 
 
 class ExpectedLoad(Entity):
-    """What an hour is expected to bring in its busier minutes: requests in hand, requests a second, and the replicas that takes."""
+    """What an hour's busier minutes are expected to bring.
+
+    Attributes:
+        hour: The begin of the hour.
+        concurrency: Requests in hand.
+        per_second: Requests a second.
+        replicas: How many replicas that takes.
+    """
 
     hour: datetime
     concurrency: float
@@ -73,6 +119,8 @@ class ExpectedLoad(Entity):
 
 
 class EndpointCreated(Event):
+    """An endpoint was created."""
+
     endpoint: str
     model: str
 
@@ -82,7 +130,7 @@ class EndpointCreated(Event):
 
 
 class EndpointScaled(Event):
-    """That an endpoint should have more replicas, or fewer."""
+    """An endpoint's wanted number of replicas has changed."""
 
     endpoint: str
     before: int
@@ -95,6 +143,8 @@ class EndpointScaled(Event):
 
 
 class EndpointRemoved(Event):
+    """An endpoint was removed."""
+
     endpoint: str
     model: str
 
@@ -119,15 +169,21 @@ class _RolloutEvent(Event):
 
 
 class RolloutStarted(_RolloutEvent):
+    """A version's rollout has begun."""
+
     steps: list[str]
 
 
 class RolloutAdvanced(_RolloutEvent):
+    """A rollout has reached its next step."""
+
     step: str
     reason: str
 
 
 class RolloutPromoted(_RolloutEvent):
+    """A rollout has ended with its version as the champion."""
+
     reason: str
     previous: int | None
 
@@ -137,19 +193,27 @@ class RolloutPromoted(_RolloutEvent):
 
 
 class RolloutRolledBack(_RolloutEvent):
+    """A gate has ended a rollout; the previous champion answers again."""
+
     step: str
     reason: str
 
 
 class RolloutAborted(_RolloutEvent):
+    """A person has ended a rollout; the previous champion answers again."""
+
     reason: str
 
 
 class RolloutPaused(_RolloutEvent):
+    """A rollout was paused at a step."""
+
     step: str
     reason: str
 
 
 class RolloutResumed(_RolloutEvent):
+    """A paused rollout goes on."""
+
     step: str
     reason: str

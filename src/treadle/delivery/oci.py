@@ -1,6 +1,7 @@
-"""Container images without a container engine: layers, a config and a manifest after the OCI image specification 1.1.
+"""Writes container images without a container engine, after the OCI image specification 1.1.
 
-The same contents give the same bytes, digest included: times are zero, owners are named, entries are in order.
+The same contents give the same bytes, digest included: times are zero, owners are fixed and
+entries are in order.
 """
 
 import gzip
@@ -22,14 +23,23 @@ _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _INDEX = "application/vnd.oci.image.index.v1+json"
+_FORMAT = tarfile.PAX_FORMAT
 _EPOCH = "1970-01-01T00:00:00Z"
 _ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
-_LEVEL = 3  # gzip: twice as fast as 6, a twentieth larger
+_LEVEL = 3  # of gzip: twice as fast as 6, with files a twentieth larger
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One path of a layer: a file's content, a folder (no content), or a link to another path."""
+    """One path of a layer: a file, a folder, or a link to another path.
+
+    Attributes:
+        path: The path in the image, without a leading slash.
+        content: A file's content, or the file that holds it; None for a folder or a link.
+        link: The path that a link points to; None for files and folders.
+        mode: The permissions; those of a link are fixed.
+        owner: The number of the owning user and group.
+    """
 
     path: str
     content: Path | bytes | None = None
@@ -40,14 +50,29 @@ class Entry:
 
 @dataclass(frozen=True)
 class Layer:
-    """What is laid over the layers before it; ``what`` says in the image's history what it holds."""
+    """Files that are laid over the layers before.
+
+    Attributes:
+        what: What the layer holds, for the image's history.
+        entries: The layer's paths; folders above them are added.
+    """
 
     what: str
     entries: Sequence[Entry]
 
 
 class ImageConfig(Entity):
-    """How a container of the image is started."""
+    """How a container of the image starts.
+
+    Attributes:
+        user: The user that the process runs as.
+        entrypoint: The command's fixed part.
+        command: The arguments that whoever starts a container may replace.
+        environment: Environment variables.
+        port: The TCP port that the process answers on.
+        volumes: Paths that hold state.
+        labels: The image's labels.
+    """
 
     user: str
     entrypoint: list[str]
@@ -59,7 +84,15 @@ class ImageConfig(Entity):
 
 
 class Image(Entity):
-    """An image that was written. ``digest`` is its manifest's, ``bytes`` the archive's size."""
+    """An image that was written.
+
+    Attributes:
+        file: The archive.
+        tag: The image's name and tag.
+        digest: The digest of its manifest.
+        bytes: The archive's size, in bytes.
+        layers: The layers' digests.
+    """
 
     file: str
     tag: str
@@ -75,17 +108,24 @@ def write_archive(
     config: ImageConfig,
     told: Callable[[str, int, int], None],
 ) -> Image:
-    """Write an image as one file that ``podman load``, ``docker load`` and ``skopeo`` take: an OCI layout in a tar.
+    """Write an image as one file that `podman load`, `docker load` and `skopeo` read.
 
-    It appears whole or not at all. ``told`` hears what is being done, how far it is, and how far it goes.
+    The file is an OCI layout in a tar archive. It appears whole or not at all.
+
+    Args:
+        to: The file to write.
+        tag: The image's name and tag.
+        layers: The layers, the lowest first.
+        config: How a container starts.
+        told: Called with what is written, how many steps are done and how many there are.
     """
     to.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=to.parent, prefix=f".{to.name}.") as folder:
         blobs = _Blobs(Path(folder))
         written: list[dict[str, Any]] = []
         contents: list[str] = []
-        for place, layer in enumerate(layers):
-            told(layer.what, place, len(layers))
+        for done, layer in enumerate(layers):
+            told(layer.what, done, len(layers))
             descriptor, content = blobs.layer(layer)
             written.append(descriptor)
             contents.append(content)
@@ -114,12 +154,12 @@ def write_archive(
         tag=tag,
         digest=manifest["digest"],
         bytes=size,
-        layers=[d["digest"] for d in written],
+        layers=[descriptor["digest"] for descriptor in written],
     )
 
 
 class _Blobs:
-    """An OCI layout's contents, by their SHA-256."""
+    """An OCI layout's contents by their SHA-256."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "blobs" / "sha256"
@@ -132,31 +172,26 @@ class _Blobs:
         return {"mediaType": kind, "digest": f"sha256:{digest}", "size": len(content)}
 
     def layer(self, layer: Layer) -> tuple[dict[str, Any], str]:
-        """The layer's descriptor, and the digest of what it is unpacked."""
+        """Write a layer. Returns its descriptor, and the digest of its unpacked content."""
         aside = self._folder.parent / "layer"
         with aside.open("wb") as file:
             packed = _Hashed(file)
             with gzip.GzipFile(
                 filename="", mode="wb", fileobj=packed, mtime=0, compresslevel=_LEVEL
             ) as squeezed:
-                unpacked = _Hashed(squeezed)  # type: ignore[arg-type]
-                with tarfile.open(
-                    fileobj=unpacked, mode="w|", format=tarfile.PAX_FORMAT
-                ) as archive:  # type: ignore[call-overload]
+                unpacked: Any = _Hashed(squeezed)  # type: ignore[arg-type]
+                with tarfile.open(fileobj=unpacked, mode="w|", format=_FORMAT) as archive:
                     for entry in _with_folders(layer.entries):
                         _add(archive, entry)
         digest = packed.digest()
         shutil.move(aside, self._folder / digest)
         size = (self._folder / digest).stat().st_size
-        return {
-            "mediaType": _LAYER,
-            "digest": f"sha256:{digest}",
-            "size": size,
-        }, f"sha256:{unpacked.digest()}"
+        descriptor = {"mediaType": _LAYER, "digest": f"sha256:{digest}", "size": size}
+        return descriptor, f"sha256:{unpacked.digest()}"
 
 
 class _Hashed:
-    """Writes on to a file and takes the digest of what passes."""
+    """Writes to a file and takes the digest of what was written."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file, self._hash = file, hashlib.sha256()
@@ -174,12 +209,12 @@ class _Hashed:
 
 def _with_folders(entries: Iterable[Entry]) -> list[Entry]:
     """The entries in order, each behind the folders it lies in."""
-    found = {entry.path: entry for entry in entries}
-    for path in list(found):
+    by_path = {entry.path: entry for entry in entries}
+    for path in list(by_path):
         for folder in Path(path).parents:
-            found.setdefault(folder.as_posix(), Entry(folder.as_posix(), mode=0o755))
-    found.pop(".", None)
-    return [found[path] for path in sorted(found)]
+            by_path.setdefault(folder.as_posix(), Entry(folder.as_posix(), mode=0o755))
+    by_path.pop(".", None)
+    return [by_path[path] for path in sorted(by_path)]
 
 
 def _add(archive: tarfile.TarFile, entry: Entry) -> None:
@@ -223,7 +258,7 @@ def _config(config: ImageConfig, layers: Sequence[Layer], contents: list[str]) -
 
 
 def _for_docker(tag: str, config: dict[str, Any], layers: list[dict[str, Any]]) -> dict[str, Any]:
-    """What Docker looked for before it knew OCI layouts."""
+    """The manifest that Docker reads where it does not know OCI layouts."""
     path = "blobs/sha256/{}".format
     return {
         "Config": path(config["digest"].partition(":")[2]),

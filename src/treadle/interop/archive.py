@@ -1,14 +1,15 @@
-"""A home's whole history as files that need no Treadle to be read: Parquet, JSON, and every stored content under its digest.
+"""Exports a home's whole history as Parquet and JSON files, and imports such an archive.
 
-``tables/NAME.parquet`` is a table as it is, rows by key; ``points/NNNNN.parquet`` holds every point of every metric in the order they
-came; ``blobs/`` every artifact, dataset and model by content. What was written once is written the same way again: an archive that is
-taken in and exported again is equal to the byte. Rights do not travel: tokens and webhooks, which hold secrets, are left out.
+``tables/NAME.parquet`` is a table as it is, with its rows sorted by key. ``points/NNNNN.parquet``
+holds every point of every metric in the order of arrival. ``blobs/`` holds every artifact, dataset
+and model by content. Exports are deterministic: an archive that is imported and exported again is
+equal to the byte. Rights are not exported: tokens and webhooks, which hold secrets, are left out.
 """
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -40,25 +41,40 @@ from treadle.tracking.tables import run_segments, runs
 
 FORMAT = 1
 LEFT_OUT = ("access_tokens", "webhooks", run_segments.name)
-"""Tables that are not written as they are: rights and secrets, and packed points, which are written out."""
+"""Tables that are not written as they are: rights and secrets, and packed points."""
 ROWS, POINTS_IN_FILE = 50_000, 2_000_000
 MANIFEST, README = "manifest.json", "README.md"
 _ABOUT = """# A history, exported by Treadle {version}
 
 | where | what |
 |---|---|
-| `tables/NAME.parquet` | one table each, rows by key. Moments are UTC. Columns of text that begin with `{{` or `[` are JSON. |
-| `points/NNNNN.parquet` | every point of every metric: `run`, `key`, `step` (its whole part), `fraction` (of the step), `timestamp` (UTC), `value` (null is NaN), in the order they came |
-| `blobs/XX/DIGEST` | contents by their BLAKE3 digest. `tables/artifacts.parquet` says which file of which run is which; a digest may be that of a folder: JSON that names the digest of each file |
+| `tables/NAME.parquet` | one table each, rows by key. Moments are UTC. \
+Columns of text that begin with `{{` or `[` are JSON. |
+| `points/NNNNN.parquet` | every point of every metric: `run`, `key`, `step` (its whole part), \
+`fraction` (of the step), `timestamp` (UTC), `value` (null is NaN), in the order they came |
+| `blobs/XX/DIGEST` | contents by their BLAKE3 digest. \
+`tables/artifacts.parquet` says which file of which run is which; \
+a digest may be that of a folder: JSON that names the digest of each file |
 | `manifest.json` | how many rows, points and contents there are |
 
-Read it with anything: `SELECT * FROM 'points/*.parquet' WHERE key = 'loss'` in DuckDB, `pandas.read_parquet` in Python.
-Take it in with `treadle import treadle DIR --home NEW`. Tokens, webhooks and the key that signs approvals are not in here.
+Read it with anything: `SELECT * FROM 'points/*.parquet' WHERE key = 'loss'` in DuckDB, \
+`pandas.read_parquet` in Python.
+Take it in with `treadle import treadle DIR --home NEW`. \
+Tokens, webhooks and the key that signs approvals are not in here.
 """
 
 
 class Manifest(Entity):
-    """What an archive holds."""
+    """What an archive holds.
+
+    Attributes:
+        format: The version of the archive's layout.
+        treadle: The version of Treadle that wrote it.
+        tables: The number of rows of each table, by the table's name.
+        points: The number of points of all metrics.
+        blobs: The number of stored contents.
+        bytes: The size of all stored contents, in bytes.
+    """
 
     format: int
     treadle: str
@@ -71,24 +87,38 @@ class Manifest(Entity):
 def export_archive(
     database: Database, blobs: Blobs, folder: Path, progress: Progress = lambda *_: None
 ) -> Manifest:
-    """Write everything into an empty folder. What happens meanwhile is not in it. Raises Conflict when the folder is not empty."""
+    """Write a home's history into an empty folder, as of the moment of the call.
+
+    Args:
+        database: The home's records; they are read in one snapshot.
+        blobs: The home's stored contents.
+        folder: Where to write; it is made if need be.
+        progress: Called with what is written, how many are done and how many there are.
+
+    Returns:
+        What was written. It is in the archive too, and is written last: an archive without its
+        manifest is incomplete.
+
+    Raises:
+        Conflict: The folder is not empty.
+    """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise Conflict(
-            f"'{folder}' is not an empty folder. Name a new one, so that nothing old is taken for new."
+            f"'{folder}' is not an empty folder. "
+            "Name a new one, so that nothing old is taken for new."
         )
     for name in ("tables", "points", "blobs"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     with database.snapshot() as connection:
         tables = _tables()
         counts = {}
-        for place, table in enumerate(tables):
-            progress(table.name, place, len(tables))
-            counts[table.name] = _write_table(
-                connection, table, folder / "tables" / f"{table.name}.parquet"
-            )
+        for done, table in enumerate(tables):
+            progress(table.name, done, len(tables))
+            file = folder / "tables" / f"{table.name}.parquet"
+            counts[table.name] = _write_table(connection, table, file)
         points = _write_points(connection, folder / "points", progress)
     count, size = _write_blobs(blobs, folder / "blobs", progress)
-    found = Manifest(
+    manifest = Manifest(
         format=FORMAT,
         treadle=version("treadle"),
         tables=counts,
@@ -96,56 +126,83 @@ def export_archive(
         blobs=count,
         bytes=size,
     )
-    (folder / README).write_text(_ABOUT.format(version=found.treadle), encoding="utf-8")
-    (folder / MANIFEST).write_bytes(
-        to_json(found) + b"\n"
-    )  # last: an archive without it is not whole
-    return found
+    (folder / README).write_text(_ABOUT.format(version=manifest.treadle), encoding="utf-8")
+    (folder / MANIFEST).write_bytes(to_json(manifest) + b"\n")
+    return manifest
 
 
 def import_archive(
     folder: Path, database: Database, blobs: Blobs, progress: Progress = lambda *_: None
 ) -> Manifest:
-    """Take an archive into a home that has no history yet: all of it, or nothing. May be repeated after it was stopped."""
-    found = read_manifest(folder)
-    _read_blobs(folder / "blobs", blobs, found, progress)
+    """Import an archive into a home without history: all of it, or nothing.
+
+    An import that was stopped may be repeated.
+
+    Args:
+        folder: The archive.
+        database: The home's records.
+        blobs: The home's stored contents.
+        progress: Called with what is read, how many are done and how many there are.
+
+    Returns:
+        What was imported.
+
+    Raises:
+        NotFound: The folder holds no manifest.
+        Invalid: The archive has another format, or tables or columns that are unknown here.
+        Conflict: The home has a history already.
+        Corrupt: The archive's files do not hold what its manifest says.
+    """
+    manifest = read_manifest(folder)
+    _read_blobs(folder / "blobs", blobs, manifest, progress)
     with database.write() as transaction:
         tables = _tables()
         _refuse_history(transaction, tables)
-        for place, table in enumerate(tables):
-            progress(table.name, place, len(tables))
+        for done, table in enumerate(tables):
+            progress(table.name, done, len(tables))
             file = folder / "tables" / f"{table.name}.parquet"
             count = _read_table(transaction, table, file) if file.exists() else 0
-            if count != found.tables.get(table.name, 0):
-                raise Corrupt(
-                    f"'{file}' has {count:,} rows, and its manifest says {found.tables.get(table.name, 0):,}."
-                )
-        points = _read_points(transaction, folder / "points", found.points, progress)
-        if points != found.points:
+            expected = manifest.tables.get(table.name, 0)
+            if count != expected:
+                raise Corrupt(f"'{file}' has {count:,} rows, and its manifest says {expected:,}.")
+        points = _read_points(transaction, folder / "points", manifest.points, progress)
+        if points != manifest.points:
             raise Corrupt(
-                f"'{folder / 'points'}' has {points:,} points, and its manifest says {found.points:,}."
+                f"'{folder / 'points'}' has {points:,} points, "
+                f"and its manifest says {manifest.points:,}."
             )
         _count_on(transaction, tables)
-    return found
+    return manifest
 
 
 def read_manifest(folder: Path) -> Manifest:
+    """Read an archive's manifest, and check that this version of Treadle reads the archive.
+
+    Args:
+        folder: The archive.
+
+    Raises:
+        NotFound: The folder holds no manifest.
+        Invalid: The archive has another format, or a table that is unknown here.
+    """
     file = folder / MANIFEST
     if not file.is_file():
         raise NotFound(
             f"There is no '{file}': '{folder}' is no archive, or its export was stopped."
         )
-    found = from_json(file.read_bytes(), Manifest)
-    if found.format != FORMAT:
+    manifest = from_json(file.read_bytes(), Manifest)
+    if manifest.format != FORMAT:
         raise Invalid(
-            f"'{folder}' was written by Treadle {found.treadle} in format {found.format}; this one reads {FORMAT}."
+            f"'{folder}' was written by Treadle {manifest.treadle} in format {manifest.format}; "
+            f"this one reads {FORMAT}."
         )
-    unknown = set(found.tables) - {table.name for table in _tables()}
+    unknown = set(manifest.tables) - {table.name for table in _tables()}
     if unknown:
         raise Invalid(
-            f"'{folder}' holds a table '{min(unknown)}' that this Treadle does not know. Upgrade it first."
+            f"'{folder}' holds a table '{min(unknown)}' that this Treadle does not know. "
+            "Upgrade it first."
         )
-    return found
+    return manifest
 
 
 def _tables() -> list[Table]:
@@ -153,15 +210,18 @@ def _tables() -> list[Table]:
 
 
 def _write_table(connection: Connection, table: Table, file: Path) -> int:
-    """A table as Parquet. Its rows are few enough to be held: one per run and key, never one per point."""
+    """Write a table as Parquet. Its rows fit in memory: one per run and key, not per point."""
     columns = list(table.columns)
-    wanted = select(
-        *(as_type(c, BigInteger) if isinstance(c.type, Instant) else c for c in columns)
-    )
-    rows = connection.execute(wanted.order_by(*table.primary_key.columns)).all()
-    held = list(zip(*rows, strict=True)) or [()] * len(columns)
+    plain_columns = [
+        as_type(column, BigInteger) if isinstance(column.type, Instant) else column
+        for column in columns
+    ]
+    by_key = select(*plain_columns).order_by(*table.primary_key.columns)
+    rows = connection.execute(by_key).all()
+    values_by_column = list(zip(*rows, strict=True)) or [()] * len(columns)
     arrays = {
-        column.name: _array(column, values) for column, values in zip(columns, held, strict=True)
+        column.name: _array(column, values)
+        for column, values in zip(columns, values_by_column, strict=True)
     }
     kinds = {column.name: _kind(column) for column in columns}
     _write_parquet(arrays, kinds, file)
@@ -179,9 +239,9 @@ def _kind(column: Column[Any]) -> str:
 def _array(column: Column[Any], values: Sequence[Any]) -> Any:
     kind = _kind(column)
     if kind in ("VARCHAR", "BLOB"):
-        found = np.empty(len(values), dtype=object)
-        found[:] = values
-        return found
+        objects = np.empty(len(values), dtype=object)
+        objects[:] = values
+        return objects
     types: dict[str, Any] = {
         "BIGINT": np.int64,
         "DOUBLE": np.float64,
@@ -206,24 +266,29 @@ def _write_parquet(arrays: dict[str, Any], kinds: dict[str, str], file: Path) ->
 
 
 def _write_points(connection: Connection, folder: Path, progress: Progress) -> int:
-    """Every series, by run and key. Returns how many points there are."""
-    total, file, waiting, size = 0, 0, list[tuple[str, str, Points]](), 0
-    count = connection.scalar(select(func.count()).select_from(run_segments)) or 0
+    """Write every series, by run and key. Returns how many points there are."""
+    total = 0
+    file_number = 0
+    waiting: list[tuple[str, str, Points]] = []
+    waiting_points = 0
+    segments = connection.scalar(select(func.count()).select_from(run_segments)) or 0
 
     def write() -> None:
-        nonlocal file, waiting, size
-        _write_parquet(_columns(waiting), _POINT_KINDS, folder / f"{file:05}.parquet")
-        file, waiting, size = file + 1, [], 0
+        nonlocal file_number, waiting, waiting_points
+        _write_parquet(_columns(waiting), _POINT_KINDS, folder / f"{file_number:05}.parquet")
+        file_number += 1
+        waiting = []
+        waiting_points = 0
 
     for done, (run, key, points) in _series(connection):
-        for at in range(0, len(points), POINTS_IN_FILE):
-            part = points.at_places(slice(at, at + POINTS_IN_FILE))
-            if size + len(part) > POINTS_IN_FILE:
+        for first in range(0, len(points), POINTS_IN_FILE):
+            part = points.at_places(slice(first, first + POINTS_IN_FILE))
+            if waiting_points + len(part) > POINTS_IN_FILE:
                 write()
             waiting.append((run, key, part))
-            size += len(part)
+            waiting_points += len(part)
         total += len(points)
-        progress("points", done, count)
+        progress("points", done, segments)
     if waiting:
         write()
     return total
@@ -241,14 +306,13 @@ _POINT_KINDS = {
 
 def _series(connection: Connection) -> Iterator[tuple[int, tuple[str, str, Points]]]:
     """Each series whole, with the number of packed pieces that were read so far."""
-    place = (run_segments.c.run, run_segments.c.key)
     columns = (runs.c.id, run_segments.c.key, run_segments.c.body)
-    wanted = (
+    in_order = (
         select(*columns)
         .join(runs, runs.c.number == run_segments.c.run)
-        .order_by(*place, run_segments.c.number)
+        .order_by(run_segments.c.run, run_segments.c.key, run_segments.c.number)
     )
-    rows = connection.execution_options(yield_per=200).execute(wanted)
+    rows = connection.execution_options(yield_per=200).execute(in_order)
     done = 0
     for (run, key), pieces in groupby(rows, lambda row: (row[0], row[1])):
         bodies = [unpack(row[2]) for row in pieces]
@@ -257,42 +321,45 @@ def _series(connection: Connection) -> Iterator[tuple[int, tuple[str, str, Point
 
 
 def _columns(series: list[tuple[str, str, Points]]) -> dict[str, Any]:
+    """Series as columns, a row a point."""
     sizes = [len(points) for _, _, points in series]
     together = joined([points for _, _, points in series])
+    # Adding 0.0 turns -0.0 into 0.0.
+    fraction = np.zeros(len(together)) if together.rest is None else together.rest + 0.0
     return {
         "run": np.repeat(np.array([run for run, _, _ in series], object), sizes),
         "key": np.repeat(np.array([key for _, key, _ in series], object), sizes),
         "step": together.whole,
-        "fraction": np.zeros(len(together))
-        if together.rest is None
-        else together.rest + 0.0,  # no -0
+        "fraction": fraction,
         "timestamp": np.ascontiguousarray(together.at).view("datetime64[us]"),
         "value": together.value,
     }
 
 
 def _write_blobs(blobs: Blobs, folder: Path, progress: Progress) -> tuple[int, int]:
-    digests, size = sorted(blobs.digests()), 0
-    for place, digest in enumerate(digests):
+    """Write every stored content. Returns how many there are and their size in bytes."""
+    digests = sorted(blobs.digests())
+    size = 0
+    for done, digest in enumerate(digests, start=1):
         file = folder / digest[:2] / digest
         blobs.fetch(digest, file)
         size += file.stat().st_size
-        progress("contents", place + 1, len(digests))
+        progress("contents", done, len(digests))
     return len(digests), size
 
 
-def _read_blobs(folder: Path, blobs: Blobs, found: Manifest, progress: Progress) -> None:
+def _read_blobs(folder: Path, blobs: Blobs, manifest: Manifest, progress: Progress) -> None:
     files = [file for file in sorted(folder.glob("*/*")) if file.is_file()]
-    if len(files) != found.blobs:
+    if len(files) != manifest.blobs:
         raise Corrupt(
-            f"'{folder}' has {len(files):,} contents, and its manifest says {found.blobs:,}."
+            f"'{folder}' has {len(files):,} contents, and its manifest says {manifest.blobs:,}."
         )
-    for place, file in enumerate(files):
+    for done, file in enumerate(files, start=1):
         if not blobs.has(file.name):
             if digest_of(file) != file.name:
                 raise Corrupt(f"'{file}' is damaged: its content has another digest than its name.")
             blobs.put(file)
-        progress("contents", place + 1, len(files))
+        progress("contents", done, len(files))
 
 
 def _refuse_history(transaction: Connection, tables: list[Table]) -> None:
@@ -304,22 +371,20 @@ def _refuse_history(transaction: Connection, tables: list[Table]) -> None:
 
 
 def _read_table(transaction: Connection, table: Table, file: Path) -> int:
-    columns = list(table.columns)
-    rest = {column.name: column for column in columns}
+    columns = {column.name: column for column in table.columns}
+    moments = {name for name, column in columns.items() if isinstance(column.type, Instant)}
     count = 0
     with duckdb.connect() as reading:
-        found = reading.execute("SELECT * FROM read_parquet(?)", [str(file)])
-        names = [one[0] for one in found.description or ()]
-        if set(names) != set(rest):
-            raise Invalid(
-                f"'{file}' has other columns than this Treadle: {', '.join(sorted(set(names) ^ set(rest)))}."
-            )
-        moments = {name for name, column in rest.items() if isinstance(column.type, Instant)}
-        while rows := found.fetchmany(ROWS):
+        content = reading.execute("SELECT * FROM read_parquet(?)", [str(file)])
+        names = [described[0] for described in content.description or ()]
+        if set(names) != set(columns):
+            different = ", ".join(sorted(set(names) ^ set(columns)))
+            raise Invalid(f"'{file}' has other columns than this Treadle: {different}.")
+        while rows := content.fetchmany(ROWS):
             facts = [dict(zip(names, row, strict=True)) for row in rows]
-            for row in facts:
+            for fact in facts:
                 for name in moments:
-                    row[name] = _aware(row[name])
+                    fact[name] = _aware(fact[name])
             transaction.execute(table.insert(), facts)
             count += len(rows)
     return count
@@ -341,23 +406,19 @@ def _read_points(transaction: Connection, folder: Path, total: int, progress: Pr
 
 
 def _store_points(transaction: Connection, columns: dict[str, Any], numbers: dict[str, int]) -> int:
+    """Store the points of one file as packed pieces. Returns how many points there were."""
     run, key = np.asarray(columns["run"]), np.asarray(columns["key"])
-    fraction, at = (
-        np.asarray(columns["fraction"]),
-        np.asarray(columns["timestamp"]).astype("datetime64[us]").view(np.int64),
-    )
+    fraction = np.asarray(columns["fraction"])
+    at = np.asarray(columns["timestamp"]).astype("datetime64[us]").view(np.int64)
     value: Any = np.ma.MaskedArray(columns["value"], dtype=np.float64).filled(np.nan)
-    every = Points(
-        np.asarray(columns["step"]).astype(np.int64),
-        fraction if fraction.any() else None,
-        at,
-        value,
-    )
-    edges = np.flatnonzero((run[1:] != run[:-1]) | (key[1:] != key[:-1])) + 1
+    step = np.asarray(columns["step"]).astype(np.int64)
+    points = Points(step, fraction if fraction.any() else None, at, value)
+    series_starts = np.flatnonzero((run[1:] != run[:-1]) | (key[1:] != key[:-1])) + 1
+    edges = [0, *series_starts.tolist(), len(run)]
     rows = []
-    for start, end in zip([0, *edges.tolist()], [*edges.tolist(), len(run)], strict=True):
+    for start, end in pairwise(edges):
         for first in range(start, end, PIECE):
-            part = every.at_places(slice(first, min(first + PIECE, end)))
+            part = points.at_places(slice(first, min(first + PIECE, end)))
             if part.rest is not None and not part.rest.any():
                 part = Points(part.whole, None, part.at, part.value)
             rows.append(
@@ -374,15 +435,14 @@ def _store_points(transaction: Connection, columns: dict[str, Any], numbers: dic
 
 
 def _count_on(transaction: Connection, tables: list[Table]) -> None:
-    """Let PostgreSQL's counters go on behind the numbers that came; SQLite's do so by themselves."""
+    """Set PostgreSQL's counters behind the imported numbers; SQLite's follow by themselves."""
     if transaction.dialect.name != "postgresql":
         return
     for table in tables:
         column: Any = table.autoincrement_column
         if column is not None:
-            counter = transaction.scalar(
-                select(func.pg_get_serial_sequence(table.name, column.name))
-            )
+            sequence = func.pg_get_serial_sequence(table.name, column.name)
+            counter = transaction.scalar(select(sequence))
             last = transaction.scalar(select(func.max(column)))
             if counter and last:
                 transaction.execute(

@@ -1,4 +1,4 @@
-"""What every import does in the same way: experiments by name, runs in portions, files by content, and all of it counted."""
+"""Imports experiments, runs and files in the way that all importers share, and counts them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +13,17 @@ RUNS_AT_ONCE = 200
 
 
 class ImportSession:
-    """One import into a home. It may be repeated: what is here already is left alone."""
+    """An import into a home. It may be repeated: what the home holds already is left alone.
+
+    Args:
+        source: What is imported, as it is named in the report.
+        tracking: Where experiments and runs go.
+        blobs: Where files go.
+        progress: Called with what is imported, how many are done and how many there are.
+
+    Attributes:
+        tally: Counts of what was imported and what was left behind.
+    """
 
     def __init__(
         self, source: str, tracking: LocalTracking, blobs: Blobs, progress: Progress
@@ -24,14 +34,20 @@ class ImportSession:
     def experiment(
         self, name: str, *, tags: Mapping[str, str], place: str = "", deleted: bool = False
     ) -> Experiment:
-        """Ours of that name, made if need be. ``place`` is kept where it is a store that is still there to be asked."""
+        """Return the home's experiment of a name; create it where there is none.
+
+        Args:
+            name: The experiment's name.
+            tags: Tags of the experiment, where it is created.
+            place: The URI of its artifacts in the source; kept where it names a store elsewhere.
+            deleted: Whether the experiment is deleted in the source.
+        """
         if name == "Default":
             self.tracking.ensure_default()
-        for one in self.tracking.experiments(
-            filter=f"name = '{name.replace(chr(39), chr(39) * 2)}'", view="all"
-        ):
-            if (one.deleted_at is not None) == deleted:
-                return one
+        quoted = name.replace("'", "''")
+        for known in self.tracking.experiments(filter=f"name = '{quoted}'", view="all"):
+            if (known.deleted_at is not None) == deleted:
+                return known
         elsewhere = place if "://" in place and not place.startswith("file:") else ""
         made = self.tracking.create_experiment(name=name, tags=dict(tags), artifacts_at=elsewhere)
         if deleted:
@@ -40,33 +56,50 @@ class ImportSession:
         return made
 
     def runs(self, ids: Sequence[str], read: Callable[[list[str]], Iterable[PastRun]]) -> None:
-        """Take in runs, a portion at a time; ``read`` gives those that are not here yet."""
-        for at in range(0, len(ids), RUNS_AT_ONCE):
-            some = ids[at : at + RUNS_AT_ONCE]
-            new = sorted(set(some) - self.tracking.known(some))
+        """Import runs, a portion at a time.
+
+        Args:
+            ids: Every run's id in this home.
+            read: Reads the runs of the given ids; it is called with those that are not here yet.
+        """
+        for first in range(0, len(ids), RUNS_AT_ONCE):
+            portion = ids[first : first + RUNS_AT_ONCE]
+            new = sorted(set(portion) - self.tracking.known(portion))
             past = list(read(new))
             self.tally.counts["runs"] += self.tracking.add_history(
                 source=self.tally.source, runs=past
             )
-            self.tally.counts["runs_here_already"] += len(some) - len(new)
-            self.progress("runs", min(at + RUNS_AT_ONCE, len(ids)), len(ids))
+            self.tally.counts["runs_here_already"] += len(portion) - len(new)
+            self.progress("runs", min(first + RUNS_AT_ONCE, len(ids)), len(ids))
 
     def file(self, root: str, path: str, content: Path | bytes) -> None:
-        """Put a file below an artifact root."""
+        """Store a file below an artifact root.
+
+        Args:
+            root: The artifact root, such as that of a run.
+            path: The file's path below it, with forward slashes.
+            content: The file on this disk, or its content.
+        """
         digest = self.blobs.put(content)
         size = content.stat().st_size if isinstance(content, Path) else len(content)
         self.tracking.put_artifact(root=root, path=path, digest=digest, bytes=size)
         self.tally.counts["artifacts"] += 1
 
     def folder(self, root: str, uri: str) -> None:
-        """Put the files of a folder on this machine's disk below a root; those in a store elsewhere stay there, and are still found."""
-        if not uri:  # nothing was ever kept
+        """Store the files of a folder below an artifact root.
+
+        Files in a store elsewhere stay there, and are counted as left behind.
+
+        Args:
+            root: The artifact root, such as that of a run.
+            uri: The folder's path or URI; empty where there are no files.
+        """
+        if not uri:
             return
         folder = local_folder(uri)
         if folder is None:
-            self.tally.left[
-                "folders of artifacts that are in a store elsewhere (they stay there)"
-            ] += 1
+            elsewhere = "folders of artifacts that are in a store elsewhere (they stay there)"
+            self.tally.left[elsewhere] += 1
             return
         here = {file.path for file in self.tracking.artifacts_at(root)}
         for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
@@ -75,36 +108,57 @@ class ImportSession:
                 self.file(root, name, path)
 
     def fits(self, key: str) -> bool:
-        """Whether a name can be kept."""
+        """Whether a name can be kept; one that cannot is counted as left behind.
+
+        Args:
+            key: The name of a parameter, a tag or a metric.
+        """
         if not key or len(key) > LONGEST_KEY or "\0" in key:
             self.tally.left[f"names that are empty, or longer than {LONGEST_KEY} characters"] += 1
             return False
         return True
 
     def texts(self, given: Mapping[str, str]) -> dict[str, str]:
-        """Parameters or tags that can be kept."""
-        found = {}
+        """Return the parameters or tags that can be kept; the others are counted as left behind.
+
+        Args:
+            given: Values by name.
+        """
+        kept = {}
         for key, value in given.items():
             if not self.fits(key):
                 continue
             if len(value) > LONGEST_VALUE or "\0" in value:
                 self.tally.left["values longer than 1 MiB"] += 1
             else:
-                found[key] = value
-        return found
+                kept[key] = value
+        return kept
 
     def report(self) -> Imported:
+        """Return the counts of the import so far."""
         return self.tally.report()
 
 
 def run_id(project: str, run: str) -> str:
-    """What a run is called here whose id is its own in its project only: no two of them are called the same."""
+    """Return the id in this home of a run whose id is unique in its project only.
+
+    Args:
+        project: The project's name in the source.
+        run: The run's id there.
+    """
     plain = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in run)
     return f"{plain[-47:]}-{digest_of(f'{project}{chr(0)}{run}'.encode())[:16]}"
 
 
 def local_folder(uri: str) -> Path | None:
-    """The folder that an artifact's URI names on this machine's disk; None for one elsewhere, and for no URI."""
+    """Return the folder on this machine's disk that a URI of artifacts names.
+
+    Args:
+        uri: A path, a URI, or nothing.
+
+    Returns:
+        The folder; None for a store elsewhere, and for no URI.
+    """
     if not uri:
         return None
     if uri.startswith("file:"):

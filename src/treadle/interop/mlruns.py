@@ -1,7 +1,8 @@
-"""Takes over an MLflow file store, the folder ``mlruns``, which newer MLflow refuses to open.
+"""Imports an MLflow file store: the folder ``mlruns``, which newer MLflow versions do not open.
 
-Its layout: ``EXPERIMENT/RUN/{meta.yaml, params/, tags/, metrics/, artifacts/, inputs/}``, ``EXPERIMENT/datasets/``, ``.trash/`` for deleted
-experiments, and ``models/NAME/{meta.yaml, tags/, version-N/}``.
+Its layout: ``EXPERIMENT/RUN/{meta.yaml, params/, tags/, metrics/, artifacts/, inputs/}``,
+``EXPERIMENT/datasets/``, ``.trash/`` for deleted experiments, and
+``models/NAME/{meta.yaml, tags/, version-N/}``.
 """
 
 from collections.abc import Iterable
@@ -33,7 +34,21 @@ def import_mlruns(
     blobs: Blobs,
     progress: Progress = lambda *_: None,
 ) -> Imported:
-    """Take over what a file store holds. Raises Invalid when the folder is none."""
+    """Import what a file store holds.
+
+    Args:
+        folder: The folder `mlruns`.
+        tracking: Where experiments and runs go.
+        registry: Where registered models and their versions go.
+        blobs: Where files go.
+        progress: Called with what is imported, how many are done and how many there are.
+
+    Returns:
+        What was imported, and what was left behind.
+
+    Raises:
+        Invalid: The folder is no file store, or PyYAML is not installed.
+    """
     metas = [
         file
         for file in [*folder.glob(f"*/{META}"), *folder.glob(f".trash/*/{META}")]
@@ -84,11 +99,11 @@ def _run(
 ) -> PastRun:
     tags = session.texts(_texts(folder / "tags"))
     uri = str(meta.get("artifact_uri") or "")
-    place = local_folder(uri)
-    moved = not uri or (place is not None and not place.is_dir())  # copied here from elsewhere
-    session.folder(
-        f"{experiment.id}/{folder.name}/artifacts", str(folder / "artifacts") if moved else uri
-    )
+    recorded = local_folder(uri)
+    # A store that was copied here from elsewhere has its artifacts beside the run.
+    moved = not uri or (recorded is not None and not recorded.is_dir())
+    artifacts = str(folder / "artifacts") if moved else uri
+    session.folder(f"{experiment.id}/{folder.name}/artifacts", artifacts)
     deleted = meta.get("lifecycle_stage") == "deleted"
     return PastRun(
         id=folder.name,
@@ -107,86 +122,90 @@ def _run(
 
 
 def _points(session: ImportSession, folder: Path) -> dict[str, bytes]:
-    """Every point, in the order of steps and times. A line is a time in milliseconds, a value and, since 1.0, a step."""
-    found: dict[str, bytes] = {}
+    """Every point as packed series by key, in the order of steps and times.
+
+    A line is a time in milliseconds, a value and, since MLflow 1.0, a step.
+    """
+    series: dict[str, bytes] = {}
     for key, text in _texts(folder).items():
         if not session.fits(key):
             continue
         rows: list[tuple[int, int, float]] = []
         for line in text.splitlines():
             try:
-                at, value, *step = line.split()
-                rows.append((int(step[0]) if step else 0, int(at) * 1000, float(value)))
+                millis, value, *step = line.split()
+                rows.append((int(step[0]) if step else 0, int(millis) * 1000, float(value)))
             except ValueError:
                 session.tally.left["lines of metrics that cannot be read"] += 1
         if rows:
             rows.sort(key=lambda row: row[:2])
-            found[key] = pack(
-                [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
-            )
+            steps, times, values = zip(*rows, strict=True)
+            series[key] = pack(list(steps), list(times), list(values))
             session.tally.counts["points"] += len(rows)
-    return found
+    return series
 
 
 def _datasets(run: Path) -> list[Dataset]:
-    found = []
+    """The datasets that a run has used."""
+    datasets = []
     for file in sorted(run.glob(f"inputs/*/{META}")):
         used = _yaml(file) or {}
-        told = _yaml(run.parent / "datasets" / str(used.get("source_id")) / META)
-        if told is None:
+        meta = _yaml(run.parent / "datasets" / str(used.get("source_id")) / META)
+        if meta is None:
             continue
         tags = {str(key): str(value) for key, value in (used.get("tags") or {}).items()}
         context = tags.pop("mlflow.data.context", "")
-        facts: dict[str, Any] = {field: told.get(field) for field in ("schema", "profile")}
+        facts: dict[str, Any] = {field: meta.get(field) for field in ("schema", "profile")}
         words = {
-            field: str(told.get(field) or "")
+            field: str(meta.get(field) or "")
             for field in ("name", "digest", "source_type", "source")
         }
-        found.append(Dataset(context=context, tags=tags, **words, **facts))
-    return found
+        datasets.append(Dataset(context=context, tags=tags, **words, **facts))
+    return datasets
 
 
 def _model(session: ImportSession, registry: Registry, folder: Path) -> None:
+    """Import a registered model with its versions and aliases."""
     meta = _yaml(folder / META) or {}
     name = str(meta.get("name") or folder.name)
     versions = []
     for file in sorted(folder.glob(f"version-*/{META}")):
-        told = _yaml(file)
-        if told is not None and told.get("current_stage") != "Deleted_Internal":
-            versions.append(_version(told, session.texts(_texts(file.parent / "tags"))))
-    came = registry.add_history(
+        version_meta = _yaml(file)
+        if version_meta is not None and version_meta.get("current_stage") != "Deleted_Internal":
+            versions.append(_version(version_meta, session.texts(_texts(file.parent / "tags"))))
+    numbers = {version.number for version in versions}
+    added = registry.add_history(
         name=name,
         description=str(meta.get("description") or ""),
         tags=session.texts(_texts(folder / "tags")),
         pointing={
             alias: int(number)
             for alias, number in _texts(folder / "aliases").items()
-            if number.strip().isdecimal()
-            and int(number) in {version.number for version in versions}
+            if number.strip().isdecimal() and int(number) in numbers
         },
         versions=sorted(versions, key=lambda version: version.number),
     )
     session.tally.counts["models"] += 1
-    session.tally.counts["versions"] += came
+    session.tally.counts["versions"] += added
 
 
-def _version(told: dict[str, Any], tags: dict[str, str]) -> PastVersion:
-    created = moment(told.get("creation_timestamp")) or _EPOCH
+def _version(meta: dict[str, Any], tags: dict[str, str]) -> PastVersion:
+    created = moment(meta.get("creation_timestamp")) or _EPOCH
     return PastVersion(
-        number=int(told["version"]),
-        source=str(told.get("source") or ""),
-        run=str(told.get("run_id") or ""),
+        number=int(meta["version"]),
+        source=str(meta.get("source") or ""),
+        run=str(meta.get("run_id") or ""),
         created_at=created,
-        updated_at=moment(told.get("last_updated_timestamp")) or created,
-        created_by=str(told.get("user_id") or ""),
-        description=str(told.get("description") or ""),
-        stage=STAGES.get(str(told.get("current_stage")), "None"),
+        updated_at=moment(meta.get("last_updated_timestamp")) or created,
+        created_by=str(meta.get("user_id") or ""),
+        description=str(meta.get("description") or ""),
+        stage=STAGES.get(str(meta.get("current_stage")), "None"),
         tags=tags,
     )
 
 
 def _texts(folder: Path) -> dict[str, str]:
-    """Files below a folder by relative path, which is how names with slashes are kept."""
+    """The texts of a folder's files by relative path, which is how names with slashes are kept."""
     files = sorted(file for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else []
     return {
         file.relative_to(folder).as_posix(): file.read_text(encoding="utf-8", errors="replace")
@@ -195,15 +214,14 @@ def _texts(folder: Path) -> dict[str, str]:
 
 
 def _yaml(file: Path) -> dict[str, Any] | None:
-    """A YAML mapping, or None where there is none. Nothing in it is run."""
+    """A YAML mapping, or None where there is none. No code in it is run."""
     try:
         import yaml
     except ImportError as error:
         raise missing_extra("import", "Reading an MLflow file store") from error
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        found = yaml.load(
-            file.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        )
+        content = yaml.load(file.read_text(encoding="utf-8"), loader)
     except (OSError, ValueError, yaml.YAMLError):
         return None
-    return found if isinstance(found, dict) else None
+    return content if isinstance(content, dict) else None

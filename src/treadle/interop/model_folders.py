@@ -1,4 +1,4 @@
-"""Takes over models that other tools have saved: what each format holds, read without running code from it unless that is trusted."""
+"""Reads models that other tools have saved, and runs code from them only where it is trusted."""
 
 import importlib
 import importlib.util
@@ -26,30 +26,44 @@ _KINDS = {
 
 
 class Found(NamedTuple):
-    """What a source holds: an estimator in memory, an ONNX file, or a Python class with the files it loads.
+    """What a source holds: an estimator in memory, an ONNX graph, or a Python class.
 
-    ``example`` are rows that came with it; ``signature`` what its own description says.
+    Attributes:
+        estimator: A fitted estimator of any library; None for a graph or a class.
+        graph: The content of an ONNX file; None for the others.
+        code: A class's source text, its name and the files it loads; None for the others.
+        example: Example rows that came with the model, or None.
+        signature: The inputs that the model's own description names, or None.
     """
 
     estimator: Any = None
     graph: bytes | None = None
-    code: tuple[str, str, Path | None] | None = None  # source text, the class's name, its files
+    code: tuple[str, str, Path | None] | None = None
     example: Any = None
     signature: Signature | None = None
 
 
 def read(source: str, *, trusted: bool = False, files: Path | None = None) -> Found:
-    """Read a model: an MLflow folder, a TensorFlow SavedModel, ``FILE.py:Class``, or a file of ONNX, Keras, PyTorch (.pt2),
+    """Read a model that another tool has saved.
 
-    XGBoost, LightGBM, skops, or pickle. Raises Invalid for what would run code and is not ``trusted``.
+    Args:
+        source: An MLflow folder, a TensorFlow SavedModel, `FILE.py:Class`, or a file of ONNX,
+            Keras, PyTorch (.pt2), XGBoost, LightGBM, skops or pickle.
+        trusted: Whether code from the source may be run.
+        files: The files that a Python class loads.
+
+    Raises:
+        NotFound: The source does not exist.
+        Invalid: The source is no model that is known, needs a library that is not installed, or
+            would run code and is not trusted.
     """
     file, _, entry = source.partition(".py:")
     if entry:
-        text = Path(f"{file}.py")
-        if not text.is_file():
-            raise NotFound(f"There is no '{text}'.")
+        script = Path(f"{file}.py")
+        if not script.is_file():
+            raise NotFound(f"There is no '{script}'.")
         _check_trust(trusted, f"'{source}' is Python code")
-        return Found(code=(text.read_text(encoding="utf-8"), entry, files))
+        return Found(code=(script.read_text(encoding="utf-8"), entry, files))
     path = Path(source)
     if not path.exists():
         raise NotFound(f"There is no '{path}'. Name a model's file or folder, or FILE.py:Class.")
@@ -80,14 +94,14 @@ def _file(path: Path, trusted: bool) -> Found:
     if suffix == ".onnx":
         return Found(graph=path.read_bytes())
     if suffix in _PICKLES:
-        _check_trust(
-            trusted, f"'{path.name}' is a pickle, which runs what it holds when it is read"
-        )
+        runs_code = f"'{path.name}' is a pickle, which runs what it holds when it is read"
+        _check_trust(trusted, runs_code)
         return Found(estimator=_unpickled(path))
     if suffix not in readers:
         known = ", ".join([".onnx", *readers, *_PICKLES])
         raise Invalid(
-            f"'{path.name}' is no model that is known by its name. Known are {known}, folders, and FILE.py:Class."
+            f"'{path.name}' is no model that is known by its name. "
+            f"Known are {known}, folders, and FILE.py:Class."
         )
     try:
         return Found(estimator=readers[suffix](path))
@@ -98,13 +112,12 @@ def _file(path: Path, trusted: bool) -> Found:
     except Invalid:
         raise
     except Exception as error:
-        raise Invalid(
-            f"'{path.name}' could not be read: {type(error).__name__}: {str(error).splitlines()[0][:300]}"
-        ) from error
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0][:300]}"
+        raise Invalid(f"'{path.name}' could not be read: {reason}") from error
 
 
 def _mlflow(folder: Path, trusted: bool) -> Found:
-    """An MLflow model: its native flavour where that is data, else the pickled one, else whatever MLflow itself can load."""
+    """An MLflow model: its native flavour, else the pickled one, else what MLflow itself loads."""
     try:
         import yaml
     except ModuleNotFoundError as error:
@@ -118,40 +131,45 @@ def _mlflow(folder: Path, trusted: bool) -> Found:
             example=example,
             signature=signature,
         )
-    for flavour, place in (
+    for flavour, key in (
         ("xgboost", "data"),
         ("lightgbm", "data"),
         ("sklearn", "pickled_model"),
         ("pytorch", "model_data"),
     ):
-        named = flavours.get(flavour, {}).get(place)
+        named = flavours.get(flavour, {}).get(key)
         if named is not None:
             path = folder / named
             path = path / "model.pth" if path.is_dir() else path
             if flavour == "pytorch":
-                _check_trust(
-                    trusted,
-                    f"'{path.name}' of this MLflow model is a pickle, which runs what it holds when it is read",
+                runs_code = (
+                    f"'{path.name}' of this MLflow model is a pickle, "
+                    "which runs what it holds when it is read"
                 )
+                _check_trust(trusted, runs_code)
                 return Found(estimator=_torch_pickle(path), example=example, signature=signature)
             return _file(path, trusted)._replace(example=example, signature=signature)
     if "tensorflow" in flavours or "keras" in flavours:
-        found = next(iter([*folder.rglob("*.keras")]), None)
-        if found is not None:
-            return _file(found, trusted)._replace(example=example, signature=signature)
-        if (saved := next(iter(folder.rglob("saved_model.pb")), None)) is not None:
+        keras = next(folder.rglob("*.keras"), None)
+        if keras is not None:
+            return _file(keras, trusted)._replace(example=example, signature=signature)
+        saved = next(folder.rglob("saved_model.pb"), None)
+        if saved is not None:
             return Found(graph=_saved_model(saved.parent), example=example, signature=signature)
     _check_trust(trusted, "this MLflow model is loaded by MLflow, which runs its code")
-    code = "import mlflow.pyfunc\n\n\nclass Model:\n    def load(self, folder):\n        self.model = mlflow.pyfunc.load_model(str(folder))\n\n"
-    return Found(
-        code=(
-            code + "    def predict(self, frame):\n        return self.model.predict(frame)\n",
-            "Model",
-            folder,
-        ),
-        example=example,
-        signature=signature,
-    )
+    return Found(code=(_PYFUNC, "Model", folder), example=example, signature=signature)
+
+
+_PYFUNC = """import mlflow.pyfunc
+
+
+class Model:
+    def load(self, folder):
+        self.model = mlflow.pyfunc.load_model(str(folder))
+
+    def predict(self, frame):
+        return self.model.predict(frame)
+"""
 
 
 def _mlflow_signature(about: dict[str, Any]) -> Signature | None:
@@ -183,43 +201,34 @@ def _mlflow_example(folder: Path, about: dict[str, Any]) -> Any:
 
 
 def _saved_model(folder: Path) -> bytes:
-    """A TensorFlow SavedModel as a graph, by tf2onnx in a process of its own: it and TensorFlow want much of one."""
+    """A TensorFlow SavedModel as a graph, converted by tf2onnx in a process of its own."""
     with tempfile.TemporaryDirectory() as aside:
-        to = Path(aside, "model.onnx")
-        command = [
-            sys.executable,
-            "-m",
-            "tf2onnx.convert",
-            "--saved-model",
-            str(folder),
-            "--output",
-            str(to),
-            "--opset",
-            "17",
-        ]
-        done = subprocess.run(command, capture_output=True, text=True)
+        target = Path(aside, "model.onnx")
+        convert = [sys.executable, "-m", "tf2onnx.convert"]
+        options = ["--saved-model", str(folder), "--output", str(target), "--opset", "17"]
+        done = subprocess.run([*convert, *options], capture_output=True, text=True)
         if "No module named" in done.stderr:
             raise Invalid(
-                "Reading a TensorFlow SavedModel needs tensorflow and tf2onnx: pip install tensorflow-cpu tf2onnx"
+                "Reading a TensorFlow SavedModel needs tensorflow and tf2onnx: "
+                "pip install tensorflow-cpu tf2onnx"
             )
-        if done.returncode or not to.exists():
-            said = [line for line in done.stderr.splitlines() if "Error" in line][-1:] or [
-                "it said nothing"
-            ]
-            raise Invalid(f"tf2onnx could not convert '{folder}': {said[0][:300]}")
-        return to.read_bytes()
+        if done.returncode or not target.exists():
+            errors = [line for line in done.stderr.splitlines() if "Error" in line]
+            reason = errors[-1] if errors else "it said nothing"
+            raise Invalid(f"tf2onnx could not convert '{folder}': {reason[:300]}")
+        return target.read_bytes()
 
 
 def _keras(path: Path) -> Any:
-    """On the backend that Keras is set to; on the one that is here where it is not."""
-    there = [name for name in ("tensorflow", "torch", "jax") if importlib.util.find_spec(name)]
-    if there:
-        os.environ.setdefault("KERAS_BACKEND", there[0])
+    """A Keras model, on the backend that Keras is set to, else on the first that is installed."""
+    installed = [name for name in ("tensorflow", "torch", "jax") if importlib.util.find_spec(name)]
+    if installed:
+        os.environ.setdefault("KERAS_BACKEND", installed[0])
     return importlib.import_module("keras.saving").load_model(path)
 
 
 def _torch(path: Path) -> Any:
-    """A program that torch.export has saved: a graph, and no code of anybody's."""
+    """A program that torch.export has saved: a graph without code."""
     return importlib.import_module("torch.export").load(path).module()
 
 
@@ -229,50 +238,44 @@ def _torch_pickle(path: Path) -> Any:
 
 def _skops(path: Path) -> Any:
     io = importlib.import_module("skops.io")
-    strange = io.get_untrusted_types(file=path)
-    if strange:
-        raise Invalid(f"'{path.name}' holds {', '.join(strange)}, which is not known to be safe.")
+    untrusted = io.get_untrusted_types(file=path)
+    if untrusted:
+        raise Invalid(f"'{path.name}' holds {', '.join(untrusted)}, which is not known to be safe.")
     return io.load(path, trusted=[])
 
 
 def _xgboost(path: Path) -> Any:
-    """XGBoost's own file, as the classifier or regressor that it says it is."""
+    """XGBoost's own file, as the classifier or regressor that its objective names."""
     import xgboost
 
     booster = xgboost.Booster(model_file=str(path))
     objective = str(json.loads(booster.save_config())["learner"]["objective"]["name"])
-    made = (
-        xgboost.XGBClassifier()
-        if objective.startswith(("binary:", "multi:"))
-        else xgboost.XGBRegressor()
-    )
-    made.load_model(path)
-    return made
+    classifies = objective.startswith(("binary:", "multi:"))
+    estimator = xgboost.XGBClassifier() if classifies else xgboost.XGBRegressor()
+    estimator.load_model(path)
+    return estimator
 
 
 def _lightgbm(path: Path) -> Any:
-    """LightGBM's own text, behind the estimator that its objective is of."""
+    """LightGBM's own text, as the classifier or regressor that its objective names."""
     import lightgbm
 
     booster = lightgbm.Booster(model_file=path)
     objective = str(booster.dump_model().get("objective", ""))
-    kind = (
-        lightgbm.LGBMClassifier
-        if objective.startswith(("binary", "multiclass"))
-        else lightgbm.LGBMRegressor
-    )
-    made = kind()
-    made._Booster, made._n_features = booster, booster.num_feature()
-    made.fitted_ = True
-    if kind is lightgbm.LGBMClassifier:
+    classifies = objective.startswith(("binary", "multiclass"))
+    estimator = lightgbm.LGBMClassifier() if classifies else lightgbm.LGBMRegressor()
+    estimator._Booster = booster
+    estimator._n_features = booster.num_feature()
+    estimator.fitted_ = True
+    if classifies:
         import numpy as np
         from sklearn.preprocessing import LabelEncoder
 
-        made._n_classes = max(2, booster.num_model_per_iteration())
-        made._le = LabelEncoder().fit(np.arange(made._n_classes))
-        made._classes = made._le.classes_
-        made._objective = objective.partition(" ")[0]
-    return made
+        estimator._n_classes = max(2, booster.num_model_per_iteration())
+        estimator._le = LabelEncoder().fit(np.arange(estimator._n_classes))
+        estimator._classes = estimator._le.classes_
+        estimator._objective = objective.partition(" ")[0]
+    return estimator
 
 
 def _unpickled(path: Path) -> Any:

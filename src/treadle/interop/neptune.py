@@ -1,6 +1,8 @@
-"""Takes over what Neptune's exporter wrote: Parquet files of attributes, one or more for each run, and a folder of files.
+"""Imports what Neptune's exporter wrote: Parquet files of attributes, and a folder of files.
 
-The rows of a run: ``run_id``, ``attribute_path``, ``attribute_type``, ``step`` (which may have a fraction), ``timestamp`` and one column of values for each type.
+A run's rows have the columns ``run_id``, ``attribute_path``, ``attribute_type``, ``step`` (which
+may have a fraction), ``timestamp``, and one column of values for each type. They are in one file
+or several.
 """
 
 import math
@@ -48,7 +50,21 @@ def import_neptune(
     progress: Progress = lambda *_: None,
     files: Path | None = None,
 ) -> Imported:
-    """Take over an export. ``files`` is where its files are, beside the data if none is named. Raises Invalid when it is no export."""
+    """Import an export.
+
+    Args:
+        folder: The exported Parquet files; a folder below it is a project.
+        tracking: Where experiments and runs go.
+        blobs: Where files go.
+        progress: Called with what is imported, how many are done and how many there are.
+        files: The exported files; `folder` itself where none is named.
+
+    Returns:
+        What was imported, and what was left behind.
+
+    Raises:
+        Invalid: The folder holds no export.
+    """
     parts = sorted(folder.rglob("*.parquet"))
     if not parts:
         raise Invalid(f"'{folder}' holds no Parquet files, so it is no export of Neptune.")
@@ -56,10 +72,10 @@ def import_neptune(
     projects: dict[str, dict[str, list[Path]]] = {}
     for part in parts:
         project = part.parent.relative_to(folder).as_posix()
+        if project == ".":
+            project = folder.name
         for run in _runs_of(part):
-            projects.setdefault(project if project != "." else folder.name, {}).setdefault(
-                run, []
-            ).append(part)
+            projects.setdefault(project, {}).setdefault(run, []).append(part)
     for project, runs in projects.items():
         experiment = session.experiment(project, tags={"neptune.project": project})
         ids = {run_id(project, run): run for run in runs}
@@ -70,16 +86,16 @@ def import_neptune(
 def _runs_of(part: Path) -> list[str]:
     try:
         with duckdb.connect() as connection:
-            rows = connection.execute("SELECT * FROM read_parquet(?) LIMIT 0", [str(part)])
-            missing = NEEDED - {column[0] for column in rows.description or ()}
+            empty = connection.execute("SELECT * FROM read_parquet(?) LIMIT 0", [str(part)])
+            missing = NEEDED - {column[0] for column in empty.description or ()}
             if missing:
                 raise Invalid(
                     f"'{part}' is no export of Neptune: it has no column '{min(missing)}'."
                 )
-            found = connection.execute(
+            rows = connection.execute(
                 "SELECT DISTINCT run_id FROM read_parquet(?) ORDER BY 1", [str(part)]
             )
-            return [str(row[0]) for row in found.fetchall()]
+            return [str(row[0]) for row in rows.fetchall()]
     except duckdb.Error as error:
         raise Invalid(
             f"'{part}' cannot be read as Parquet: {str(error).splitlines()[0]}"
@@ -106,25 +122,25 @@ def _rows(part: Path, run: str) -> list[_Row]:
             "DESCRIBE SELECT * FROM read_parquet(?)", [str(part)]
         ).fetchall()
         columns = ", ".join(_plain(column, kind) for column, kind, *_ in described)
-        found = connection.execute(
+        of_run = connection.execute(
             f"SELECT {columns} FROM read_parquet(?) WHERE run_id = ?", [str(part), run]
         )
-        names = [column[0] for column in found.description or ()]
-        rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+        names = [column[0] for column in of_run.description or ()]
+        rows = [dict(zip(names, row, strict=True)) for row in of_run.fetchall()]
     return [
         _Row(
-            row["attribute_path"],
-            row["attribute_type"],
-            float(row.get("step") or 0),
-            row.get("timestamp"),
-            row,
+            path=row["attribute_path"],
+            kind=row["attribute_type"],
+            step=float(row.get("step") or 0),
+            at=row.get("timestamp"),
+            value=row,
         )
         for row in rows
     ]
 
 
 def _plain(column: str, kind: str) -> str:
-    """A column as it is read: moments in UTC, without a time zone of their own."""
+    """The SQL that reads a column: moments in UTC, without a time zone of their own."""
     name = '"' + column.replace('"', '""') + '"'
     return f"timezone('UTC', {name}) AS {name}" if kind == "TIMESTAMP WITH TIME ZONE" else name
 
@@ -165,9 +181,8 @@ def _run(
     for path, texts in lines.items():
         session.file(root, f"{path}.txt", "\n".join(texts).encode())
     failed = str(facts.get("sys/failed")).lower() == "true"
-    status: Status = (
-        "failed" if failed else "running" if facts.get("sys/state") == "active" else "finished"
-    )
+    active = facts.get("sys/state") == "active"
+    status: Status = "failed" if failed else "running" if active else "finished"
     return PastRun(
         id=id,
         experiment=experiment.id,
@@ -183,42 +198,44 @@ def _run(
 
 
 def _points(session: ImportSession, rows: list[_Row]) -> dict[str, bytes]:
+    """Every point as packed series by key."""
     series: dict[str, list[_Row]] = {}
     for row in rows:
         if row.kind == "float_series" and session.fits(row.path):
             series.setdefault(row.path, []).append(row)
-    found = {}
+    packed = {}
     for key, points in series.items():
         steps = [int(point.step) if point.step.is_integer() else point.step for point in points]
         times = [to_micros(_moment(point.at) or _EPOCH) for point in points]
-        values = [
-            math.nan if point.value.get("float_value") is None else point.value["float_value"]
-            for point in points
-        ]
-        found[key] = pack(steps, times, values)
+        numbers = [point.value.get("float_value") for point in points]
+        values = [math.nan if number is None else number for number in numbers]
+        packed[key] = pack(steps, times, values)
         session.tally.counts["points"] += len(points)
-    return found
+    return packed
 
 
 def _file(session: ImportSession, root: str, row: _Row, files: Path) -> None:
-    told = row.value.get("file_value")
-    path = str(told.get("path") or "") if isinstance(told, dict) else ""
-    file = (files / path).resolve()
-    if not path or not file.is_relative_to(files.resolve()) or not file.exists():
+    """Import a file, or the files of a folder, that a row names by its path below `files`."""
+    named = row.value.get("file_value")
+    path = str(named.get("path") or "") if isinstance(named, dict) else ""
+    source = (files / path).resolve()
+    if not path or not source.is_relative_to(files.resolve()) or not source.exists():
         session.tally.left["files that the export names and does not hold"] += 1
         return
-    inside = sorted(one for one in file.rglob("*") if one.is_file()) if file.is_dir() else [file]
-    for one in inside:
-        name = row.path if one == file else f"{row.path}/{one.relative_to(file).as_posix()}"
-        session.file(root, f"{name}/{row.step:g}" if row.kind == "file_series" else name, one)
+    inside = sorted(file for file in source.rglob("*") if file.is_file())
+    for file in inside if source.is_dir() else [source]:
+        name = row.path
+        if file != source:
+            name = f"{name}/{file.relative_to(source).as_posix()}"
+        if row.kind == "file_series":
+            name = f"{name}/{row.step:g}"
+        session.file(root, name, file)
 
 
 def _moment(value: Any) -> datetime | None:
-    return (
-        (value if value.tzinfo else value.replace(tzinfo=UTC))
-        if isinstance(value, datetime)
-        else None
-    )
+    if not isinstance(value, datetime):
+        return None
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What an import carried over, and what it could not."""
+"""Counts what an import carried over and what it left behind."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -6,11 +6,16 @@ from collections.abc import Callable
 from treadle.kernel.entity import Entity
 
 Progress = Callable[[str, int, int], None]
-"""Told what is being carried, how many are done, and how many there are."""
+"""Called with what is carried, how many are done, and how many there are."""
 
 
 class Imported(Entity):
-    """Counts of what came in now, of what was here already, and what stayed behind, by reason."""
+    """What an import brought in, what was here already, and what was left behind.
+
+    Attributes:
+        source: What was imported: a folder, or a database's URL without its password.
+        left_behind: How many things were left behind, by reason.
+    """
 
     source: str
     experiments: int
@@ -25,7 +30,15 @@ class Imported(Entity):
 
 
 class ImportCounts:
-    """Counts while an import goes on."""
+    """Counts while an import goes on.
+
+    Args:
+        source: What is imported, as it is named in the report.
+
+    Attributes:
+        counts: Counts of what was imported, by the names of `Imported`'s fields.
+        left: Counts of what was left behind, by reason.
+    """
 
     def __init__(self, source: str) -> None:
         self.source = source
@@ -33,6 +46,7 @@ class ImportCounts:
         self.left: Counter[str] = Counter()
 
     def report(self) -> Imported:
+        """Return the counts so far."""
         names = (
             "experiments",
             "runs",

@@ -1,7 +1,9 @@
-"""Takes over offline runs of Weights & Biases: ``wandb/offline-run-…/run-ID.wandb`` with the folder ``files`` beside it.
+"""Imports offline runs of Weights & Biases.
 
-A run's file is a LevelDB log (blocks of 32 KiB; records in chunks, each behind a checksum) of protobuf messages, of which only the few
-fields are read that tell of the run. A file that ends in the middle of a record is that of a run that was killed: what came before counts.
+A run is a file ``wandb/offline-run-…/run-ID.wandb`` with a folder ``files`` beside it. The file is
+a LevelDB log (blocks of 32 KiB; records in chunks, each behind a checksum) of protobuf messages,
+of which only the few fields are read that describe the run. A file that ends in the middle of a
+record is that of a run that was killed; everything before that record is imported.
 """
 
 import json
@@ -25,18 +27,32 @@ from treadle.tracking.segments import pack
 
 HEAD = b":W&B" + struct.pack("<HB", 0xBEE1, 0)
 BLOCK, LARGEST_RECORD = 32_768, 64 << 20
-_CHUNK = struct.Struct("<IHB")
+_CHUNK = struct.Struct("<IHB")  # a chunk's checksum, size in bytes and kind
 _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 _HISTORY, _SUMMARY, _CONFIG, _STATS, _OUTPUT, _RUN, _EXIT = 2, 3, 5, 7, 13, 17, 18
-"""Fields of a Record that are read."""
+"""The fields of a Record that are read."""
 _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 Message = dict[int, list[Any]]
+"""The values of a protobuf message, by the fields' numbers."""
 
 
 def import_wandb(
     folder: Path, tracking: LocalTracking, blobs: Blobs, progress: Progress = lambda *_: None
 ) -> Imported:
-    """Take over the offline runs below a folder. Raises Invalid when there are none."""
+    """Import the offline runs below a folder.
+
+    Args:
+        folder: The folder; runs are looked for at any depth.
+        tracking: Where experiments and runs go.
+        blobs: Where files go.
+        progress: Called with what is imported, how many are done and how many there are.
+
+    Returns:
+        What was imported, and what was left behind.
+
+    Raises:
+        Invalid: There are no runs below the folder.
+    """
     files = sorted(file for file in folder.rglob("run-*.wandb") if not file.parent.is_symlink())
     if not files:
         raise Invalid(f"'{folder}' holds no offline runs: there is no file run-ID.wandb below it.")
@@ -56,40 +72,59 @@ def import_wandb(
 
 
 def records(file: Path) -> Iterator[bytes]:
-    """The records of a LevelDB log, as far as they are whole. Raises Invalid when the file is none, or damaged in the middle."""
+    """Read the records of a LevelDB log, as far as they are whole.
+
+    Args:
+        file: The log.
+
+    Yields:
+        The records' contents.
+
+    Raises:
+        Invalid: The file is no log of W&B, or is damaged before its last record.
+    """
     with file.open("rb") as source:
         if source.read(len(HEAD)) != HEAD:
             raise Invalid(f"'{file}' is no run of W&B: it does not begin as one.")
-        place, parts = len(HEAD), bytearray()
-        while block := source.read(BLOCK - place % BLOCK):
-            place += len(block)
-            at = 0
-            while at + _CHUNK.size <= len(block):
-                check, size, kind = _CHUNK.unpack_from(block, at)
-                body = block[at + _CHUNK.size : at + _CHUNK.size + size]
-                at += _CHUNK.size + size
+        position = len(HEAD)
+        record = bytearray()
+        while block := source.read(BLOCK - position % BLOCK):
+            start = 0
+            while start + _CHUNK.size <= len(block):
+                checksum, size, kind = _CHUNK.unpack_from(block, start)
+                end = start + _CHUNK.size + size
+                body = block[start + _CHUNK.size : end]
                 if len(body) < size or (kind == 0 and size == 0):
-                    return  # killed while it wrote
-                if (
-                    kind not in (_FULL, _FIRST, _MIDDLE, _LAST)
-                    or crc32(body, crc32(bytes([kind]))) != check
-                ):
-                    raise Invalid(
-                        f"'{file}' is damaged at byte {place - len(block) + at - size - _CHUNK.size}."
-                    )
-                parts = bytearray() if kind in (_FULL, _FIRST) else parts
-                parts += body
-                if len(parts) > LARGEST_RECORD:
-                    raise Invalid(
-                        f"'{file}' holds a record of more than {LARGEST_RECORD >> 20} MiB."
-                    )
+                    return  # the run was killed while it wrote
+                known = kind in (_FULL, _FIRST, _MIDDLE, _LAST)
+                if not known or crc32(body, crc32(bytes([kind]))) != checksum:
+                    raise Invalid(f"'{file}' is damaged at byte {position + start}.")
+                if kind in (_FULL, _FIRST):
+                    record = bytearray()
+                record += body
+                if len(record) > LARGEST_RECORD:
+                    largest = LARGEST_RECORD >> 20
+                    raise Invalid(f"'{file}' holds a record of more than {largest} MiB.")
                 if kind in (_FULL, _LAST):
-                    yield bytes(parts)
+                    yield bytes(record)
+                start = end
+            position += len(block)
 
 
 def message(data: bytes) -> Message:
-    """A protobuf message's fields by number: varints as int, 64 bits as float, the rest as bytes. Raises Invalid when it is none."""
-    found: Message = {}
+    """Decode a protobuf message of unknown type.
+
+    Args:
+        data: The encoded message.
+
+    Returns:
+        The values of each field by its number, in order: varints as int, 64 bits as float, the
+        rest as bytes.
+
+    Raises:
+        Invalid: The data is no protobuf message.
+    """
+    fields: Message = {}
     at = 0
     try:
         while at < len(data):
@@ -109,13 +144,14 @@ def message(data: bytes) -> Message:
                 value, at = data[at : at + 4], at + 4
             else:
                 raise ValueError
-            found.setdefault(number, []).append(value)
+            fields.setdefault(number, []).append(value)
     except (ValueError, IndexError, struct.error) as error:
         raise Invalid("A record is no protobuf message.") from error
-    return found
+    return fields
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """The varint at a position, and the position behind it."""
     value = shift = 0
     while True:
         byte = data[at]
@@ -137,11 +173,13 @@ def _about(file: Path) -> tuple[str, str] | None:
     """A run's project and id, from the beginning of its file."""
     try:
         for data in records(file):
-            found = message(data)
-            if _RUN in found:
-                run = message(found[_RUN][0])
-                entity, project = _word(run, 2), _word(run, 3) or "uncategorized"
-                return (f"{entity}/{project}" if entity else project), _word(run, 1) or file.stem
+            fields = message(data)
+            if _RUN in fields:
+                run = message(fields[_RUN][0])
+                entity = _word(run, 2)
+                project = _word(run, 3) or "uncategorized"
+                name = f"{entity}/{project}" if entity else project
+                return name, _word(run, 1) or file.stem
     except Invalid:
         return None
     return None
@@ -156,9 +194,8 @@ def _read(
             for data in records(files[id]):
                 reading.take(message(data))
         except Invalid:
-            session.tally.left[
-                "ends of runs whose files are damaged (what came before is carried)"
-            ] += 1
+            damaged = "ends of runs whose files are damaged (what came before is carried)"
+            session.tally.left[damaged] += 1
         folder = files[id].parent / "files"
         root = f"{experiment.id}/{id}/artifacts"
         if folder.is_dir():
@@ -172,7 +209,7 @@ class _Reading:
     """What is known of one run so far."""
 
     def __init__(self, session: ImportSession) -> None:
-        self._taking = session
+        self._session = session
         self._about: Message = {}
         self._config: dict[str, Any] = {}
         self._summary: dict[str, Any] = {}
@@ -201,7 +238,7 @@ class _Reading:
             self._exit = int((message(data).get(1) or [0])[0])
 
     def run(self, experiment: Experiment, id: str) -> PastRun:
-        about, session = self._about, self._taking
+        about, session = self._about, self._session
         started = _time(about.get(17, [b""])[0])
         tags = {
             "wandb.id": _word(about, 1),
@@ -233,12 +270,7 @@ class _Reading:
             ended_at=from_micros(max(ended, started)),
             params=session.texts(params),
             tags=session.texts({key: value for key, value in tags.items() if value}),
-            points={
-                key: pack(
-                    [p.step for p in points], [p.at for p in points], [p.value for p in points]
-                )
-                for key, points in series.items()
-            },
+            points={key: _packed(points) for key, points in series.items()},
         )
 
     def _items(self, record: Message, into: dict[str, Any]) -> None:
@@ -247,9 +279,10 @@ class _Reading:
             into[key] = value
 
     def _history(self, record: Message) -> None:
-        row = self._measured(dict(_flat(dict(_item(message(data)) for data in record.get(1, [])))))
-        told = message(record[2][0]).get(1, [0])[0] if record.get(2) else 0
-        step = int(_number(row.get("_step")) or told)
+        items = dict(_item(message(data)) for data in record.get(1, []))
+        row = self._measured(dict(_flat(items)))
+        step_of_record = message(record[2][0]).get(1, [0])[0] if record.get(2) else 0
+        step = int(_number(row.get("_step")) or step_of_record)
         at = _micros(_number(row.get("_timestamp"))) or self._last
         self._last = max(self._last, at)
         for key, value in row.items():
@@ -258,22 +291,22 @@ class _Reading:
                 self._series.setdefault(key, []).append(_Point(step, at, number))
 
     def _measured(self, row: dict[str, Any]) -> dict[str, Any]:
-        """What is a number in a row; media, which are described by several fields, and the rest are counted."""
+        """The plain values of a row. Media, which several fields describe, and text are counted."""
         media = {key.removesuffix("._type") for key in row if key.endswith("._type")}
-        found = {
+        plain = {
             key: value
             for key, value in row.items()
-            if not any(key.startswith(f"{one}.") for one in media)
+            if not any(key.startswith(f"{medium}.") for medium in media)
         }
         words = [
             key
-            for key, value in found.items()
+            for key, value in plain.items()
             if _number(value) is None and not key.startswith("_")
         ]
         if media or words:
-            told = "media, tables and text in histories (media's files are carried as artifacts)"
-            self._taking.tally.left[told] += len(media) + len(words)
-        return found
+            reason = "media, tables and text in histories (media's files are carried as artifacts)"
+            self._session.tally.left[reason] += len(media) + len(words)
+        return plain
 
     def _stats(self, record: Message) -> None:
         at = _time(record.get(2, [b""])[0])
@@ -281,14 +314,21 @@ class _Reading:
             key, value = _item(message(data))
             number = _number(value)
             if number is not None:
-                self._series.setdefault(f"system/{key}", []).append(
-                    _Point(self._samples, at, number)
-                )
+                point = _Point(self._samples, at, number)
+                self._series.setdefault(f"system/{key}", []).append(point)
         self._samples += 1
 
 
+def _packed(points: list[_Point]) -> bytes:
+    return pack(
+        [point.step for point in points],
+        [point.at for point in points],
+        [point.value for point in points],
+    )
+
+
 def _item(item: Message) -> tuple[str, Any]:
-    """A key with its value, which newer files hold as what it is and older ones as JSON."""
+    """A key with its value: newer files hold the value in its own type, older ones as JSON."""
     key = ".".join(map(_decoded, item.get(2, []))) or _word(item, 1)
     if 16 in item or 8 in item:
         text = _word(item, 16) or _word(item, 8)
@@ -306,6 +346,7 @@ def _item(item: Message) -> tuple[str, Any]:
 
 
 def _flat(values: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested values by their keys joined with dots."""
     for key, value in values.items():
         if isinstance(value, dict) and value and "_type" not in value:
             yield from _flat(value, f"{before}{key}.")
@@ -335,16 +376,17 @@ def _decoded(value: Any) -> str:
 
 
 def _time(data: Any) -> int:
-    """Microseconds of a protobuf Timestamp; 0 where it is none."""
-    told = message(data) if isinstance(data, bytes) else {}
-    seconds, nanos = ((told.get(number) or [0])[0] for number in (1, 2))
-    return (
-        _micros(seconds + nanos / 1e9) if isinstance(seconds, int) and isinstance(nanos, int) else 0
-    )
+    """Microseconds since 1970 of an encoded protobuf Timestamp; 0 where the data is none."""
+    fields = message(data) if isinstance(data, bytes) else {}
+    seconds = (fields.get(1) or [0])[0]
+    nanos = (fields.get(2) or [0])[0]
+    if not isinstance(seconds, int) or not isinstance(nanos, int):
+        return 0
+    return _micros(seconds + nanos / 1e9)
 
 
 def _micros(seconds: float | None) -> int:
-    """Microseconds of a moment in this calendar, else 0."""
+    """Microseconds since 1970 of a moment before the year 9999, else 0."""
     return int(seconds * 1e6) if seconds and 0 < seconds < _LATEST else 0
 
 

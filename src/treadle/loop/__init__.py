@@ -1,1 +1,1 @@
-"""Turns downstream events into upstream commands, inside declared brakes; every decision explains itself."""
+"""Turns downstream events into upstream commands, within declared limits, and records why."""

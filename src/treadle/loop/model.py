@@ -1,3 +1,5 @@
+"""Types of the loop: its decisions, and a project's status across all stages."""
+
 from datetime import datetime
 from typing import Literal
 
@@ -14,7 +16,15 @@ Outcome = Literal["acted", "braked", "nothing to do", "failed"]
 
 
 class LoopDecision(Entity):
-    """What a rule did about an event, and why. One rule decides once about one event."""
+    """What a rule did about an event, and why. A rule decides once about an event.
+
+    Attributes:
+        rule: The rule's name, such as `retrain on drift`.
+        event: The event's number in the event log.
+        outcome: What came of it; `braked` is an action that a declared limit held back.
+        reason: One sentence: what was done, or why nothing was.
+        at: When the rule decided.
+    """
 
     rule: str
     event: int
@@ -24,6 +34,8 @@ class LoopDecision(Entity):
 
 
 class ScheduleDue(Event):
+    """A moment of a declared retraining schedule has passed."""
+
     project: str
     schedule: str
 
@@ -33,7 +45,16 @@ class ScheduleDue(Event):
 
 
 class RequirementStatus(Entity):
-    """A requirement and what production last showed of it."""
+    """A requirement and its newest measurement in production.
+
+    Attributes:
+        id: The requirement's id in `treadle.toml`.
+        says: The requirement in words.
+        bound: The bound in words, such as `at least 0.62`.
+        value: The newest measured value; None where nothing has been measured.
+        met: Whether that value meets the bound; None where nothing has been measured.
+        measured_at: The end of the window that the value is of.
+    """
 
     id: str
     says: str

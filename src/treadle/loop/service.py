@@ -1,4 +1,4 @@
-"""The loop: rules that turn what happened downstream into commands upstream."""
+"""Runs the rules that turn events of later stages into commands of earlier ones."""
 
 import logging
 from collections.abc import Callable
@@ -39,7 +39,19 @@ log = logging.getLogger(__name__)
 
 
 class Loop:
-    """Keeps the wheel turning."""
+    """Reacts to events with commands and reports a project's status across all stages.
+
+    Args:
+        database: Where decisions and schedules are stored.
+        events: The event log that the rules read.
+        clock: The source of time.
+        scope: The declared projects, with their triggers and limits.
+        training: Starts trainings.
+        evaluation: Has finished trainings judged.
+        registry: Registers candidates that have passed.
+        delivery: Rolls registered versions out.
+        monitoring: The windows that the status reports.
+    """
 
     def __init__(
         self,
@@ -53,9 +65,15 @@ class Loop:
         delivery: Delivery,
         monitoring: Monitoring,
     ) -> None:
-        self._database, self._events, self._clock, self._scope = database, events, clock, scope
-        self._training, self._evaluation, self._registry = training, evaluation, registry
-        self._delivery, self._monitoring = delivery, monitoring
+        self._database = database
+        self._events = events
+        self._clock = clock
+        self._scope = scope
+        self._training = training
+        self._evaluation = evaluation
+        self._registry = registry
+        self._delivery = delivery
+        self._monitoring = monitoring
         self._rules: dict[type[Event], tuple[str, Rule]] = {
             DriftFound: ("retrain on drift", self._retrain),
             RequirementMissed: ("retrain on a missed requirement", self._retrain),
@@ -72,15 +90,18 @@ class Loop:
 
     @RECONCILE()
     def react(self) -> int:
-        """Act on every event since the last look, once each. Returns how many there were."""
+        """Act on every event since the last call, each of them once.
+
+        Returns:
+            How many events there were; 0 when one has to wait because its command may succeed
+            later. Events behind it wait with it, so that they are handled in order.
+        """
         self._look_at_schedules()
         unread = self._events.unread(READER)
         for record in unread:
             try:
                 decision = self._decide(record)
-            except (
-                TreadleError
-            ) as error:  # one that says the same may succeed later: wait, in order
+            except TreadleError as error:  # only an error that a retry may mend arrives here
                 log.warning("event %d waits: %s", record.number, error.message)
                 return 0
             with self._database.write() as transaction:
@@ -96,19 +117,31 @@ class Loop:
 
     @query()
     def decisions(self, *, limit: int = 50) -> list[LoopDecision]:
-        """What the loop decided, newest first."""
-        wanted = select(decisions).order_by(decisions.c.event.desc()).limit(limit)
+        """List what the loop decided, newest first.
+
+        Args:
+            limit: How many decisions to return at most.
+        """
+        newest_first = select(decisions).order_by(decisions.c.event.desc()).limit(limit)
         with self._database.read() as connection:
-            return [load(LoopDecision, row) for row in connection.execute(wanted).mappings()]
+            rows = connection.execute(newest_first).mappings()
+            return [load(LoopDecision, row) for row in rows]
 
     @query()
     def status(self, *, project: ProjectName) -> ProjectStatus:
-        """Where a project's wheel stands: every stage, every requirement, what is live, what waits for whom."""
+        """Show a project's state: every stage, each requirement, what is live and what waits.
+
+        Args:
+            project: The project's name.
+
+        Raises:
+            NotFound: The project does not exist.
+        """
         spec = self._scope.project(name=project).spec
         trainings = self._training.find(project=project, limit=1)
         verdicts = self._evaluation.find(project=project, limit=1)
         endpoints = self._delivery.endpoints(project=project)
-        main = next((e for e in endpoints if e.name == e.model), None)
+        main = next((endpoint for endpoint in endpoints if endpoint.name == endpoint.model), None)
         windows = self._monitoring.windows(endpoint=main.name, limit=200) if main else []
         rollouts = self._delivery.rollouts(endpoint=main.name, limit=1) if main else []
         return ProjectStatus(
@@ -162,11 +195,15 @@ class Loop:
     def _brake(self, record: EventRecord, event: Event, project: str) -> str | None:
         """Why no training may start now, or None."""
         policy = self._scope.project(name=project).spec.retrain
-        wanted = {DriftFound: "drift", RequirementMissed: "missed requirement"}.get(type(event))
+        trigger_names: dict[type[Event], str] = {
+            DriftFound: "drift",
+            RequirementMissed: "missed requirement",
+        }
+        trigger = trigger_names.get(type(event))
         if isinstance(event, RequirementMissed) and event.metric not in FROM_LABELS:
             return f"training anew does not mend {event.metric}"
-        if wanted is not None and wanted not in policy.when:
-            return f"'{wanted}' is not among the declared triggers"
+        if trigger is not None and trigger not in policy.when:
+            return f"'{trigger}' is not among the declared triggers"
         main = getattr(event, "endpoint", project)
         if main != project and not self._leads(main):
             return f"endpoint '{main}' is not the one that is kept up to date"
@@ -179,20 +216,29 @@ class Loop:
         return self._spent(project, duration(policy.cooldown), policy.budget_per_month)
 
     def _spent(self, project: str, cooldown: timedelta, budget: int) -> str | None:
+        """Why cooldown or budget forbid a training now, or None."""
         started = self._events.history(type="TrainingStarted", newest_first=True, limit=10_000)
-        mine = [
-            r for r in started if r.body.get("project") == project and r.actor.startswith("loop:")
+        by_the_loop = [
+            record
+            for record in started
+            if record.body.get("project") == project and record.actor.startswith("loop:")
         ]
-        now, champion = self._clock.now(), self._champion(project)
-        last = max(
-            [*(r.at for r in mine[:1]), *([champion.created_at] if champion else [])], default=None
-        )
+        now = self._clock.now()
+        champion = self._champion(project)
+        renewals = [record.at for record in by_the_loop[:1]]
+        if champion:
+            renewals.append(champion.created_at)
+        last = max(renewals, default=None)
         if last is not None and now - last < cooldown:
-            return f"the last training of the loop or the champion was {_ago(now - last)} ago, the cooldown is {_ago(cooldown)}"
-        month = [r for r in mine if now - r.at < timedelta(days=30)]
-        if len(month) >= budget:
             return (
-                f"{len(month)} trainings were started in the last 30 days, the budget is {budget}"
+                f"the last training of the loop or the champion was {_ago(now - last)} ago, "
+                f"the cooldown is {_ago(cooldown)}"
+            )
+        last_month = [record for record in by_the_loop if now - record.at < timedelta(days=30)]
+        if len(last_month) >= budget:
+            return (
+                f"{len(last_month)} trainings were started in the last 30 days, "
+                f"the budget is {budget}"
             )
         return None
 
@@ -202,18 +248,14 @@ class Loop:
             return "nothing to do", "this training is being judged already"
         champion = self._champion(event.project)
         self._evaluation.request(run=event.run, champion=champion.package if champion else None)
-        return (
-            "acted",
-            f"had run {event.run} judged beside {champion.ref if champion else 'nobody'}",
-        )
+        rival = champion.ref if champion else "nobody"
+        return "acted", f"had run {event.run} judged beside {rival}"
 
     def _register(self, record: EventRecord, event: Event) -> Act:  # noqa: ARG002
         assert isinstance(event, VerdictGiven)
         if event.outcome != "passed":
-            return (
-                "nothing to do",
-                f"the candidate is not registered: {event.outcome}: {event.reason}",
-            )
+            reason = f"the candidate is not registered: {event.outcome}: {event.reason}"
+            return "nothing to do", reason
         version = self._registry.register(verdict=event.verdict)
         return "acted", f"registered {version.ref}"
 
@@ -221,45 +263,38 @@ class Loop:
         assert isinstance(event, VersionRegistered)
         version = self._registry.get(model=event.model, number=event.number)
         if not self._scope.project(name=version.project).spec.rollout.automatic:
-            return (
-                "nothing to do",
-                "rollouts are not automatic here; deploy it with: treadle deploy " + version.ref,
-            )
+            advice = f"deploy it with: treadle deploy {version.ref}"
+            return "nothing to do", f"rollouts are not automatic here; {advice}"
         if self._has_caused(record, "RolloutStarted"):
             return "nothing to do", "it is being rolled out already"
         if any(
             self._delivery.rollouts(endpoint=version.model, state=state, limit=1)
             for state in UNDER_WAY
         ):
-            return (
-                "braked",
-                f"another rollout is under way; {version.ref} follows when that has ended",
-            )
+            reason = f"another rollout is under way; {version.ref} follows when that has ended"
+            return "braked", reason
         rollout = self._delivery.deploy(version=version.ref)
         return "acted", f"began rollout {rollout.id} of {version.ref}"
 
     def _roll_out_next(self, record: EventRecord, event: Event) -> Act:
-        """The newest version that was registered while another was rolled out, if there is one."""
+        """Roll out the newest version that was registered during another rollout, if any."""
         model: str = event.model  # type: ignore[attr-defined]
-        if event.endpoint != model or self._has_caused(record, "RolloutStarted"):  # type: ignore[attr-defined]
-            return (
-                "nothing to do",
-                "this was not the model's own endpoint, or the next rollout has begun",
-            )
-        if not any(endpoint.name == model for endpoint in self._delivery.endpoints()):
+        endpoint: str = event.endpoint  # type: ignore[attr-defined]
+        if endpoint != model or self._has_caused(record, "RolloutStarted"):
+            reason = "this was not the model's own endpoint, or the next rollout has begun"
+            return "nothing to do", reason
+        if not any(served.name == model for served in self._delivery.endpoints()):
             return "nothing to do", "the endpoint was removed"
         newest = self._registry.find(model=model, limit=1)[0]
         tried = {rollout.number for rollout in self._delivery.rollouts(endpoint=model, limit=1000)}
         automatic = self._scope.project(name=newest.project).spec.rollout.automatic
         if not automatic or newest.number <= max(tried, default=0):
             return "nothing to do", "no version waited"
-        return (
-            "acted",
-            f"began rollout {self._delivery.deploy(version=newest.ref).id} of {newest.ref}",
-        )
+        rollout = self._delivery.deploy(version=newest.ref)
+        return "acted", f"began rollout {rollout.id} of {newest.ref}"
 
     def _look_at_schedules(self) -> None:
-        """Emit ScheduleDue for every declared schedule that has passed a moment since the last look."""
+        """Emit ScheduleDue for every declared schedule that is due since the last look."""
         now = self._clock.now()
         for project in self._scope.projects():
             for schedule in project.spec.retrain.schedules:
@@ -280,12 +315,13 @@ class Loop:
                 self._events.append(transaction, ScheduleDue(project=project, schedule=schedule))
 
     def _has_caused(self, record: EventRecord, type: str) -> bool:
-        """Whether an event has led to one of that type already: what makes rules safe to repeat."""
+        """Whether the event has led to one of that type already, so that rules may repeat."""
         return any(effect.type == type for effect in self._events.effects(number=record.number))
 
     def _leads(self, endpoint: str) -> bool:
-        found = self._delivery.endpoint(name=endpoint)
-        return found.name == found.model
+        """Whether the endpoint is its model's own, which the loop keeps up to date."""
+        served = self._delivery.endpoint(name=endpoint)
+        return served.name == served.model
 
     def _champion(self, model: str) -> ModelVersion | None:
         try:
@@ -295,14 +331,14 @@ class Loop:
 
     def _decisions_of(self, project: str) -> list[LoopDecision]:
         """The newest decisions about a project's events."""
-        found = []
+        about_project: list[LoopDecision] = []
         for decision in self.decisions(limit=200):
             (record, *_) = self._events.causes(number=decision.event)
             if _about(record, project):
-                found.append(decision)
-            if len(found) == 5:
+                about_project.append(decision)
+            if len(about_project) == 5:
                 break
-        return found
+        return about_project
 
     def _recent(self, project: str) -> list[EventRecord]:
         records = self._events.history(newest_first=True, limit=500)
@@ -312,26 +348,23 @@ class Loop:
         """What waits for whom, in words."""
         waits = []
         for endpoint in self._delivery.endpoints(project=project):
-            for rollout in self._delivery.rollouts(endpoint=endpoint.name, state="waiting"):
-                waits.append(
-                    f"{rollout.version} waits for an approver: treadle approve {rollout.version}"
-                )
-            for rollout in self._delivery.rollouts(endpoint=endpoint.name, state="running"):
-                waits.append(
-                    f"{rollout.version} is at step '{rollout.step}' of {endpoint.name}: {rollout.reason}"
-                )
-            for rollout in self._delivery.rollouts(endpoint=endpoint.name, state="paused"):
-                resume = f"treadle rollout resume {endpoint.name}"
-                waits.append(
-                    f"{rollout.version} is paused at step '{rollout.step}' of {endpoint.name}: {resume}"
-                )
+            name = endpoint.name
+            for rollout in self._delivery.rollouts(endpoint=name, state="waiting"):
+                approve = f"treadle approve {rollout.version}"
+                waits.append(f"{rollout.version} waits for an approver: {approve}")
+            for rollout in self._delivery.rollouts(endpoint=name, state="running"):
+                step = f"{rollout.version} is at step '{rollout.step}' of {name}"
+                waits.append(f"{step}: {rollout.reason}")
+            for rollout in self._delivery.rollouts(endpoint=name, state="paused"):
+                step = f"{rollout.version} is paused at step '{rollout.step}' of {name}"
+                waits.append(f"{step}: treadle rollout resume {name}")
         for training in self._training.find(project=project, state="running"):
             waits.append(f"training {training.run} waits for its pipeline {training.pipeline}")
         return waits
 
 
 def _about(record: EventRecord, project: str) -> bool:
-    """Whether an event belongs to a project, as far as it says so; models and endpoints are named like theirs by default."""
+    """Whether an event belongs to a project; one that names none belongs to every project."""
     named = {
         str(record.body[key]) for key in ("project", "model", "endpoint") if key in record.body
     }
@@ -339,7 +372,7 @@ def _about(record: EventRecord, project: str) -> bool:
 
 
 def _status(requirement: Requirement, windows: list[Window]) -> RequirementStatus:
-    """The newest window that shows something of a requirement."""
+    """A requirement with its value in the newest window that measured it."""
     value, at = None, None
     for window in windows:
         measured = {measure.metric: measure.value for measure in window.measures}
@@ -359,8 +392,7 @@ def _status(requirement: Requirement, windows: list[Window]) -> RequirementStatu
 
 
 def _ago(span: timedelta) -> str:
-    return (
-        f"{span / timedelta(days=1):.1f} days"
-        if span >= timedelta(days=1)
-        else f"{span / timedelta(hours=1):.1f} hours"
-    )
+    """A span in words, in days or hours."""
+    if span >= timedelta(days=1):
+        return f"{span / timedelta(days=1):.1f} days"
+    return f"{span / timedelta(hours=1):.1f} hours"

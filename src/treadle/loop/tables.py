@@ -1,3 +1,5 @@
+"""Tables of the loop: its decisions, and when each schedule was last looked at."""
+
 from sqlalchemy import BigInteger, Column, String, Table, Text
 
 from treadle.ports.database import Instant, metadata

@@ -1,4 +1,4 @@
-"""Bills of materials in CycloneDX 1.6: the model, what it was trained on, and what it was made with."""
+"""Writes bills of materials in CycloneDX 1.6: a model, its data and the packages it used."""
 
 import re
 from importlib.metadata import version as version_of
@@ -9,31 +9,38 @@ from uuid import NAMESPACE_URL, uuid5
 from treadle.registry.facts import Facts, Input
 
 NO_METRICS = ("answers", "champion")
-"""Checks of a verdict whose figures are no measure of the model alone."""
+"""Checks of a verdict whose figures measure more than the model alone."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def cyclonedx(facts: Facts) -> dict[str, Any]:
-    """The bill of one version. The same facts give the same bill, serial number included."""
-    model, data, packages = _model(facts), [_dataset(one) for one in facts.data], _packages(facts)
+    """Return the bill of materials of a version as a CycloneDX document.
+
+    The same facts give the same bill, serial number included.
+
+    Args:
+        facts: All that is known of the version.
+    """
+    version = facts.version
+    model = _model(facts)
+    parts = [*(_dataset(dataset) for dataset in facts.data), *_packages(facts)]
+    content = version.package or version.source
+    serial = uuid5(NAMESPACE_URL, f"treadle:{version.ref}:{content}")
+    tool = {"type": "application", "name": "treadle", "version": version_of("treadle")}
     return {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
-        "serialNumber": f"urn:uuid:{uuid5(NAMESPACE_URL, f'treadle:{facts.version.ref}:{facts.version.package or facts.version.source}')}",
+        "serialNumber": f"urn:uuid:{serial}",
         "version": 1,
         "metadata": {
-            "timestamp": facts.version.created_at.isoformat().replace("+00:00", "Z"),
-            "tools": {
-                "components": [
-                    {"type": "application", "name": "treadle", "version": version_of("treadle")}
-                ]
-            },
+            "timestamp": version.created_at.isoformat().replace("+00:00", "Z"),
+            "tools": {"components": [tool]},
             "component": model,
         },
-        "components": [*data, *packages],
+        "components": parts,
         "dependencies": [
-            {"ref": model["bom-ref"], "dependsOn": [one["bom-ref"] for one in [*data, *packages]]}
+            {"ref": model["bom-ref"], "dependsOn": [part["bom-ref"] for part in parts]}
         ],
     }
 
@@ -41,20 +48,26 @@ def cyclonedx(facts: Facts) -> dict[str, Any]:
 def _model(facts: Facts) -> dict[str, Any]:
     version = facts.version
     about = facts.about
+    signature = facts.signature
+    inputs = signature.inputs if signature else []
     parameters = {
         "task": facts.task,
-        "datasets": [{"ref": _data_ref(one)} for one in facts.data],
-        "inputs": [
-            {"format": f"{field.name}: {field.kind}"}
-            for field in (facts.signature.inputs if facts.signature else [])
-        ],
-        "outputs": [{"format": facts.signature.output}] if facts.signature else [],
+        "datasets": [{"ref": _data_ref(dataset)} for dataset in facts.data],
+        "inputs": [{"format": f"{field.name}: {field.kind}"} for field in inputs],
+        "outputs": [{"format": signature.output}] if signature else [],
     }
     considerations = {
         "users": [about.users] if about and about.users else [],
         "useCases": [about.problem] if about and about.problem else [],
         "technicalLimitations": facts.limits,
     }
+    card = {
+        "modelParameters": _known(parameters),
+        "quantitativeAnalysis": _known({"performanceMetrics": _metrics(facts)}),
+        "considerations": _known(considerations),
+    }
+    hashed = _DIGEST.fullmatch(version.package) is not None
+    origins = {"run": version.run, "verdict": version.verdict or "", "code": facts.code or ""}
     return _known(
         {
             "type": "machine-learning-model",
@@ -62,23 +75,11 @@ def _model(facts: Facts) -> dict[str, Any]:
             "name": version.model,
             "version": str(version.number),
             "description": facts.description or (about.problem if about else ""),
-            "hashes": [{"alg": "BLAKE3", "content": version.package}]
-            if _DIGEST.fullmatch(version.package)
-            else [],
-            "modelCard": _known(
-                {
-                    "modelParameters": _known(parameters),
-                    "quantitativeAnalysis": _known({"performanceMetrics": _metrics(facts)}),
-                    "considerations": _known(considerations),
-                }
-            ),
+            "hashes": [{"alg": "BLAKE3", "content": version.package}] if hashed else [],
+            "modelCard": _known(card),
             "properties": [
                 {"name": f"treadle:{name}", "value": value}
-                for name, value in (
-                    ("run", version.run),
-                    ("verdict", version.verdict or ""),
-                    ("code", facts.code or ""),
-                )
+                for name, value in origins.items()
                 if value
             ],
         }
@@ -86,65 +87,71 @@ def _model(facts: Facts) -> dict[str, Any]:
 
 
 def _metrics(facts: Facts) -> list[dict[str, Any]]:
-    found = []
+    """The measured figures of the verdict, with their intervals."""
+    metrics = []
     for finding in facts.verdict.findings if facts.verdict else []:
         if finding.value is None or finding.check in NO_METRICS:
             continue
-        one: dict[str, Any] = {
+        metric: dict[str, Any] = {
             "type": finding.metric,
             "value": f"{finding.value:.6g}",
             "slice": finding.check,
         }
         if finding.low is not None and finding.high is not None:
-            one["confidenceInterval"] = {
+            metric["confidenceInterval"] = {
                 "lowerBound": f"{finding.low:.6g}",
                 "upperBound": f"{finding.high:.6g}",
             }
-        found.append(one)
-    return found
+        metrics.append(metric)
+    return metrics
 
 
-def _data_ref(one: Input) -> str:
-    return f"data:{one.name}:{one.digest}"
+def _data_ref(dataset: Input) -> str:
+    return f"data:{dataset.name}:{dataset.digest}"
 
 
-def _dataset(one: Input) -> dict[str, Any]:
-    about = {"type": "dataset", "name": one.name, "classification": one.sensitivity}
-    about_known: dict[str, Any] = _known(about)
-    if one.owner:
-        about_known["governance"] = {"owners": [{"organization": {"name": one.owner}}]}
+def _dataset(dataset: Input) -> dict[str, Any]:
+    facts = {"type": "dataset", "name": dataset.name, "classification": dataset.sensitivity}
+    content: dict[str, Any] = _known(facts)
+    if dataset.owner:
+        content["governance"] = {"owners": [{"organization": {"name": dataset.owner}}]}
     return _known(
         {
             "type": "data",
-            "bom-ref": _data_ref(one),
-            "name": one.name,
-            "version": one.digest,
-            "hashes": [{"alg": "BLAKE3", "content": one.digest}] if one.kept else [],
-            "licenses": [{"license": {"name": one.licence}}] if one.licence else [],
-            "data": [about_known],
+            "bom-ref": _data_ref(dataset),
+            "name": dataset.name,
+            "version": dataset.digest,
+            "hashes": [{"alg": "BLAKE3", "content": dataset.digest}] if dataset.kept else [],
+            "licenses": [{"license": {"name": dataset.licence}}] if dataset.licence else [],
+            "data": [content],
         }
     )
 
 
 def _packages(facts: Facts) -> list[dict[str, Any]]:
-    """The packages of the environment, each under its package URL."""
+    """The packages of the environment; those from local folders have no package URL."""
     if facts.environment is None:
         return []
-    found = []
+    components = []
     for name, version in facts.environment.packages.items():
-        one = library(name, version)
+        component = library(name, version)
         if name in facts.environment.from_folders:
-            del one["purl"]
-        found.append(one)
-    return found
+            del component["purl"]
+        components.append(component)
+    return components
 
 
 def library(name: str, version: str) -> dict[str, Any]:
-    """A Python package as a component, under its package URL."""
+    """Return a Python package as a component, under its package URL.
+
+    Args:
+        name: The package's name.
+        version: Its version.
+    """
     purl = f"pkg:pypi/{re.sub(r'[-_.]+', '-', name).lower()}@{quote(version, safe='')}"
     return {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
 
 
 def _known(facts: dict[str, Any]) -> dict[str, Any]:
-    """Facts without those that are not known."""
+    """The facts that are known: those that are neither empty nor None."""
     return {key: value for key, value in facts.items() if value not in ("", [], {}, None)}

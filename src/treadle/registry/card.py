@@ -1,4 +1,4 @@
-"""Model cards: for people as HTML, for hubs as Markdown with front matter."""
+"""Renders model cards: as an HTML page, and as Markdown with the front matter that hubs read."""
 
 import json
 import re
@@ -14,32 +14,43 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
 def html(facts: Facts) -> str:
-    """One page that needs nothing else: no script, no style sheet, no picture from elsewhere."""
+    """Return the card as one HTML page without scripts, style sheets or pictures from elsewhere.
+
+    Args:
+        facts: All that is known of the version.
+    """
     return _pages.get_template("card.html").render(facts=facts, rows=_rows(facts))
 
 
 def markdown(facts: Facts) -> str:
-    """Markdown that begins with Hugging Face's front matter, results included."""
+    """Return the card as Markdown that begins with Hugging Face's front matter.
+
+    Args:
+        facts: All that is known of the version.
+    """
     text = _texts.get_template("card.md").render(facts=facts, rows=_rows(facts))
     return f"---\n{_yaml(front_matter(facts))}---\n\n{text}"
 
 
 def front_matter(facts: Facts) -> dict[str, Any]:
-    """What a hub indexes a model by."""
-    version, verdict = facts.version, facts.verdict
-    measured = (
-        [f for f in verdict.findings if f.value is not None and f.check not in NO_METRICS]
-        if verdict
-        else []
-    )
+    """Return what a hub indexes a model by, results included.
+
+    Args:
+        facts: All that is known of the version.
+    """
+    version = facts.version
+    findings = facts.verdict.findings if facts.verdict else []
+    measured = [
+        finding
+        for finding in findings
+        if finding.value is not None and finding.check not in NO_METRICS
+    ]
     task = f"tabular-{facts.task}" if facts.task else "other"
+    dataset = facts.data[0].name if facts.data else "held-out rows"
     results = [
         {
             "task": {"type": task},
-            "dataset": {
-                "name": facts.data[0].name if facts.data else "held-out rows",
-                "type": "tabular",
-            },
+            "dataset": {"name": dataset, "type": "tabular"},
             "metrics": [
                 {
                     "type": finding.metric,
@@ -50,64 +61,67 @@ def front_matter(facts: Facts) -> dict[str, Any]:
         }
         for finding in measured
     ]
-    found: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "library_name": "onnx" if version.package else "",
         "pipeline_tag": task if facts.task else "",
         "tags": ["treadle", *sorted(version.tags)],
-        "datasets": sorted({one.name for one in facts.data}),
+        "datasets": sorted({used.name for used in facts.data}),
         "metrics": sorted({finding.metric for finding in measured}),
         "model-index": [{"name": version.model, "results": results}] if results else [],
     }
-    return {key: value for key, value in found.items() if value}
+    return {key: value for key, value in fields.items() if value}
 
 
 def _rows(facts: Facts) -> dict[str, list[tuple[str, ...]]]:
     """The card's tables, as text."""
-    findings = facts.verdict.findings if facts.verdict else []
-    environment = facts.environment
+    version, run, environment = facts.version, facts.run, facts.environment
+    author = version.created_by or "unknown"
+    commit = environment.commit if environment else ""
+    if environment and environment.changed:
+        commit += " with changes"
     about: list[tuple[str, ...]] = [
-        ("Version", facts.version.ref),
-        ("Aliases", ", ".join(facts.version.aliases)),
+        ("Version", version.ref),
+        ("Aliases", ", ".join(version.aliases)),
         ("Live on", ", ".join(facts.endpoints)),
-        (
-            "Registered",
-            f"{facts.version.created_at:%Y-%m-%d %H:%M} UTC by {facts.version.created_by or 'unknown'}",
-        ),
-        ("Package", facts.version.package or facts.version.source),
-        ("Run", facts.version.run),
+        ("Registered", f"{version.created_at:%Y-%m-%d %H:%M} UTC by {author}"),
+        ("Package", version.package or version.source),
+        ("Run", version.run),
         ("Code", facts.code or ""),
-        (
-            "Commit",
-            (environment.commit + (" with changes" if environment.changed else ""))
-            if environment
-            else "",
-        ),
+        ("Commit", commit),
         ("Python", environment.python if environment else ""),
     ]
+    evidence: list[tuple[str, ...]] = [
+        (
+            finding.check,
+            finding.says,
+            finding.metric,
+            _number(finding.value),
+            _between(finding.low, finding.high),
+            finding.bound,
+            finding.outcome,
+        )
+        for finding in (facts.verdict.findings if facts.verdict else [])
+    ]
+    data: list[tuple[str, ...]] = [
+        (
+            dataset.name,
+            dataset.digest,
+            dataset.label or "",
+            dataset.owner,
+            dataset.licence,
+            dataset.sensitivity,
+        )
+        for dataset in facts.data
+    ]
+    metrics = sorted(run.metrics.items()) if run else []
+    inputs = facts.signature.inputs if facts.signature else []
     return {
         "about": [row for row in about if row[1]],
-        "evidence": [
-            (
-                f.check,
-                f.says,
-                f.metric,
-                _number(f.value),
-                _between(f.low, f.high),
-                f.bound,
-                f.outcome,
-            )
-            for f in findings
-        ],
-        "data": [
-            (d.name, d.digest, d.label or "", d.owner, d.licence, d.sensitivity) for d in facts.data
-        ],
-        "params": sorted(facts.run.params.items()) if facts.run else [],
-        "metrics": [(key, _number(value)) for key, value in sorted(facts.run.metrics.items())]
-        if facts.run
-        else [],
-        "inputs": [(field.name, field.kind) for field in facts.signature.inputs]
-        if facts.signature
-        else [],
+        "evidence": evidence,
+        "data": data,
+        "params": sorted(run.params.items()) if run else [],
+        "metrics": [(key, _number(value)) for key, value in metrics],
+        "inputs": [(field.name, field.kind) for field in inputs],
     }
 
 
@@ -120,24 +134,27 @@ def _between(low: float | None, high: float | None) -> str:
 
 
 def _yaml(value: dict[str, Any]) -> str:
-    return "".join(f"{key}: {_flow(one)}\n" for key, one in value.items())
+    return "".join(f"{key}: {_flow(field)}\n" for key, field in value.items())
 
 
 def _flow(value: Any) -> str:
-    """A value on one line of YAML, read back as it was by readers of YAML 1.1 too, which take ``1e-06`` for text."""
+    """A value on one line of YAML.
+
+    Readers of YAML 1.1 take ``1e-06`` for text, so floats are written with a point.
+    """
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{_flow(key)}: {_flow(one)}" for key, one in value.items()) + "}"
+        return "{" + ", ".join(f"{_flow(key)}: {_flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(_flow, value)) + "]"
     if isinstance(value, float):
         text = repr(value)
         return text if "." in text or "e" not in text else text.replace("e", ".0e")
     quoted = json.dumps(value, ensure_ascii=False)
-    return _UNPRINTABLE.sub(lambda found: f"\\U{ord(found[0]):08x}", quoted)
+    return _UNPRINTABLE.sub(lambda match: f"\\U{ord(match[0]):08x}", quoted)
 
 
 def _plain(text: object) -> str:
-    """Text that Markdown shows as it is, on one line."""
+    """Text on one line, escaped so that Markdown shows it as it is."""
     return _SPECIAL.sub(r"\\\1", " ".join(str(text).split()))
 
 

@@ -1,4 +1,4 @@
-"""All that is known of a version, as cards and bills of materials are written from it."""
+"""Types that gather all that is known of a version, for its card and its bill of materials."""
 
 from treadle.evaluation.model import Verdict
 from treadle.kernel.entity import Entity
@@ -10,7 +10,17 @@ from treadle.tracking.model import Run
 
 
 class Input(Entity):
-    """A dataset version that a model saw, with what the inventory says of it. ``kept``: its content is here, so its digest is our hash."""
+    """A dataset version that a model saw, with what the project's inventory says of it.
+
+    Attributes:
+        name: The dataset's name.
+        digest: The digest of the version's content, as the run recorded it.
+        kept: Whether the content is stored here under that digest.
+        label: The label column.
+        owner: Who owns the data.
+        licence: The data's licence.
+        sensitivity: How sensitive the data is.
+    """
 
     name: str
     digest: str
@@ -22,7 +32,22 @@ class Input(Entity):
 
 
 class Facts(Entity):
-    """A version with all that led to it. What is None or empty is not known. ``approved``: the signature fits the version as it is."""
+    """A version with all that led to it. What is None or empty is not known.
+
+    Attributes:
+        version: The version.
+        description: What the model is, in words.
+        about: The project, as `treadle.toml` declares it.
+        requirements: The project's requirements.
+        run: The run that made the version.
+        code: The digest of the run's code.
+        environment: The packages, the interpreter and the commit that the run used.
+        data: The dataset versions that the run read.
+        verdict: The verdict that the version was registered on.
+        approved: Whether the approval's signature fits the version as it is.
+        signature: The model's inputs and output.
+        endpoints: Where the version is live, or on its way.
+    """
 
     version: ModelVersion
     description: str
@@ -39,32 +64,34 @@ class Facts(Entity):
 
     @property
     def task(self) -> str:
-        """``classification`` or ``regression``, as far as the signature tells."""
+        """`classification` or `regression` where the signature tells, else nothing."""
         output = self.signature.output if self.signature else None
         return "regression" if output == "value" else "classification" if output else ""
 
     @property
     def limits(self) -> list[str]:
         """What the evidence does not cover, in sentences."""
-        found = [] if self.verdict else ["No verdict was given on this version."]
-        checked = {finding.check for finding in self.verdict.findings} if self.verdict else set()
-        found += [
-            f"Requirement {one.id} ({one.bound}) was not measured before deployment."
-            for one in self.requirements
-            if one.id not in checked and self.verdict
-        ]
+        limits = [] if self.verdict else ["No verdict was given on this version."]
         if self.verdict:
-            found.append(
-                f"It was judged on {self.verdict.rows:,} rows of held-out data; nothing is known of other populations."
+            checked = {finding.check for finding in self.verdict.findings}
+            limits += [
+                f"Requirement {requirement.id} ({requirement.bound}) "
+                "was not measured before deployment."
+                for requirement in self.requirements
+                if requirement.id not in checked
+            ]
+            limits.append(
+                f"It was judged on {self.verdict.rows:,} rows of held-out data; "
+                "nothing is known of other populations."
             )
         if not self.data:
-            found.append("Which data it was trained on is not recorded.")
+            limits.append("Which data it was trained on is not recorded.")
         if self.environment is None:
-            found.append("The code and packages it was made with are not recorded.")
+            limits.append("The code and packages it was made with are not recorded.")
         if self.version.approval is None:
-            found.append("Nobody has approved it.")
+            limits.append("Nobody has approved it.")
         elif not self.approved:
-            found.append(
+            limits.append(
                 "Its approval does not fit it: the version or the signing key has changed since."
             )
-        return found
+        return limits

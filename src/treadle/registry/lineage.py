@@ -1,4 +1,4 @@
-"""Where a version comes from and where it went, in both directions; and what is written from these facts: cards and bills of materials."""
+"""Answers what a version was made from and where it is live, and writes cards and bills from it."""
 
 import re
 from typing import Any, Literal
@@ -29,11 +29,20 @@ from treadle.tracking.local import LocalTracking
 from treadle.tracking.tables import run_datasets, runs
 
 SHORTEST, WHOLE = 6, 64
-"""Characters of a digest that name it, and those of a whole one of ours."""
+"""The fewest characters of a digest that name it, and the length of a whole one."""
 
 
 class Descendant(Entity):
-    """A version whose run read some data. ``endpoints`` are where it is live, or on its way, now."""
+    """A version whose run has read a dataset.
+
+    Attributes:
+        version: The version's reference, `MODEL:NUMBER`.
+        run: The run that made it.
+        dataset: The dataset's name, as the run recorded it.
+        digest: The digest of the dataset's version.
+        endpoints: Where the version is live, or on its way, now.
+        deleted: Whether the version was deleted.
+    """
 
     version: str
     run: str
@@ -44,15 +53,17 @@ class Descendant(Entity):
 
 
 class Lineage:
-    """Where versions come from and where they went; cards and bills of materials."""
+    """Traces versions back to their data and code and forward to endpoints.
 
-    def _deployed(self) -> dict[tuple[str, int], list[str]]:
-        """The endpoints of versions by model and number."""
-        return {
-            version: endpoints
-            for asked in self._assembly.answers(DEPLOYED_AT)
-            for version, endpoints in asked.method().items()
-        }
+    Args:
+        database: The home's records.
+        blobs: The home's stored contents.
+        scope: The declared projects.
+        tracking: The runs that versions come from.
+        evaluation: The verdicts on versions.
+        registry: The registered versions.
+        assembly: Knows which stages can say where versions are deployed.
+    """
 
     def __init__(
         self,
@@ -65,15 +76,24 @@ class Lineage:
         assembly: Assembly,
     ) -> None:
         self._database, self._blobs, self._scope = database, blobs, scope
-        self._tracking, self._evaluation, self._registry = tracking, evaluation, registry
-        self._assembly = assembly
+        self._tracking, self._evaluation = tracking, evaluation
+        self._registry, self._assembly = registry, assembly
 
     @query()
     def seen(self, *, data: str) -> list[Descendant]:
-        """Which versions saw a dataset version, named by its digest or the beginning of it; those that are deployed come first."""
+        """List the versions that were trained on a dataset version; deployed ones come first.
+
+        Args:
+            data: The digest of the dataset version, or the first characters of it, at least 6.
+
+        Raises:
+            Invalid: The text is no digest, or several datasets' digests begin with it.
+            NotFound: No run has read such a dataset.
+        """
         if not re.fullmatch(r"[\w.:-]+", data) or len(data) < SHORTEST:
             raise Invalid(
-                f"'{data[:80]}' is no digest of a dataset. Give at least {SHORTEST} of its characters."
+                f"'{data[:80]}' is no digest of a dataset. "
+                f"Give at least {SHORTEST} of its characters."
             )
         digest = run_datasets.c.digest
         within = digest == data if len(data) == WHOLE else digest.startswith(data, autoescape=True)
@@ -84,7 +104,7 @@ class Lineage:
             runs.c.id,
             run_datasets.c.name,
         )
-        wanted = (
+        readers = (
             select(*columns, run_datasets.c.digest)
             .join(runs, runs.c.number == run_datasets.c.run)
             .join(versions, versions.c.run == runs.c.id)
@@ -93,86 +113,112 @@ class Lineage:
         )
         with self._database.read() as connection:
             digests = set(connection.scalars(select(digest).where(within).distinct().limit(6)))
-            rows = connection.execute(wanted).all()
+            rows = connection.execute(readers).all()
         if not digests:
             raise NotFound(f"No run has read a dataset whose digest begins with '{data}'.")
         if len(digests) > 1 and data not in digests:
-            raise Invalid(
-                f"'{data}' begins {len(digests)} datasets: {', '.join(sorted(digests)[:5])}. Give more of it."
-            )
-        places = self._deployed()
-        found = [
+            several = ", ".join(sorted(digests)[:5])
+            raise Invalid(f"'{data}' begins {len(digests)} datasets: {several}. Give more of it.")
+        endpoints = self._deployed()
+        descendants = [
             Descendant(
                 version=f"{row.model}:{row.number}",
                 run=row.id,
                 dataset=row.name,
                 digest=row.digest,
-                endpoints=places.get((row.model, row.number), []),
+                endpoints=endpoints.get((row.model, row.number), []),
                 deleted=row.deleted_at is not None,
             )
             for row in rows
         ]
-        return sorted(found, key=lambda one: not one.endpoints)
+        return sorted(descendants, key=lambda descendant: not descendant.endpoints)
 
     @query()
     def of(self, *, version: VersionRef) -> Facts:
-        """All that is known of how a version came about: code, data, run, verdict, approval; and where it is live."""
-        found = self._registry.resolve(ref=version)
-        spec, known = (
-            self._spec(found.project),
-            bool(found.run and self._tracking.known([found.run])),
-        )
-        run = self._tracking.get(run=found.run) if known else None
-        kept = (
-            {file.path: file.digest for file in self._tracking.artifacts(run=found.run)}
-            if known
-            else {}
-        )
+        """Show all that is known of a version: code, data, run, verdict, approval, endpoints.
+
+        Args:
+            version: The version, as `MODEL:NUMBER` or `MODEL@ALIAS`.
+
+        Raises:
+            Invalid: The text names no version.
+            NotFound: There is no such version.
+        """
+        resolved = self._registry.resolve(ref=version)
+        model = self._registry.model(name=resolved.model)
+        spec = self._spec(resolved.project)
+        run_is_here = bool(resolved.run and self._tracking.known([resolved.run]))
         return Facts(
-            version=found,
-            description=self._registry.model(name=found.model).description or found.description,
+            version=resolved,
+            description=model.description or resolved.description,
             about=spec.project if spec else None,
             requirements=spec.requirement if spec else [],
-            run=run,
-            code=kept.get(CODE),
-            environment=self._tracking.environment(run=found.run) if known else None,
-            data=[
-                self._input(one.name, one.digest, spec)
-                for one in self._tracking.datasets(run=found.run)
-            ]
-            if known
-            else [],
-            verdict=self._verdict(found),
-            approved=self._registry.verify_approval(model=found.model, number=found.number),
-            signature=self._signature(found),
-            endpoints=self._deployed().get((found.model, found.number), []),
+            run=self._tracking.get(run=resolved.run) if run_is_here else None,
+            code=self._code(resolved.run) if run_is_here else None,
+            environment=self._tracking.environment(run=resolved.run) if run_is_here else None,
+            data=self._data(resolved.run, spec) if run_is_here else [],
+            verdict=self._verdict(resolved),
+            approved=self._registry.verify_approval(model=resolved.model, number=resolved.number),
+            signature=self._signature(resolved),
+            endpoints=self._deployed().get((resolved.model, resolved.number), []),
         )
 
     @query()
     def card(self, *, version: VersionRef, format: Literal["md", "html", "json"] = "md") -> str:
-        """A version's model card, drawn from the facts: Markdown with Hugging Face's front matter, a page of HTML, or JSON."""
+        """Write a version's model card from what is known of it.
+
+        Args:
+            version: The version, as `MODEL:NUMBER` or `MODEL@ALIAS`.
+            format: `md` for Markdown with Hugging Face's front matter, `html` for a page, `json`
+                for the facts themselves.
+
+        Raises:
+            Invalid: The text names no version.
+            NotFound: There is no such version.
+        """
         facts = self.of(version=version)
-        return (
-            to_text(facts)
-            if format == "json"
-            else card.html(facts)
-            if format == "html"
-            else card.markdown(facts)
-        )
+        if format == "json":
+            return to_text(facts)
+        return card.html(facts) if format == "html" else card.markdown(facts)
 
     @query()
     def bom(self, *, version: VersionRef) -> dict[str, Any]:
-        """A version's bill of materials as CycloneDX 1.6: the model with its card, its data, and the packages it was made with."""
+        """Write a version's bill of materials: model card, data and packages, as CycloneDX 1.6.
+
+        Args:
+            version: The version, as `MODEL:NUMBER` or `MODEL@ALIAS`.
+
+        Raises:
+            Invalid: The text names no version.
+            NotFound: There is no such version.
+        """
         return bom.cyclonedx(self.of(version=version))
 
+    def _deployed(self) -> dict[tuple[str, int], list[str]]:
+        """The endpoints of versions by model and number."""
+        return {
+            version: endpoints
+            for answer in self._assembly.answers(DEPLOYED_AT)
+            for version, endpoints in answer.method().items()
+        }
+
+    def _code(self, run: str) -> str | None:
+        """The digest of a run's code, where it is kept."""
+        digests = {file.path: file.digest for file in self._tracking.artifacts(run=run)}
+        return digests.get(CODE)
+
+    def _data(self, run: str, spec: ProjectSpec | None) -> list[Input]:
+        datasets = self._tracking.datasets(run=run)
+        return [self._input(dataset.name, dataset.digest, spec) for dataset in datasets]
+
     def _input(self, name: str, digest: str, spec: ProjectSpec | None) -> Input:
-        """Data with what the inventory says of it, and whether its content is here under that digest."""
+        """A dataset version with what the inventory says, and whether its content is here."""
         kept = re.fullmatch(r"[0-9a-f]{64}", digest) is not None and self._blobs.has(digest)
         source = spec.data.get(name) if spec else None
         if source is None:
             return Input(name=name, digest=digest, kept=kept)
-        told = {field: getattr(source, field) for field in ("owner", "licence", "sensitivity")}
-        return Input(name=name, digest=digest, kept=kept, label=source.label, **told)
+        declared = {field: getattr(source, field) for field in ("owner", "licence", "sensitivity")}
+        return Input(name=name, digest=digest, kept=kept, label=source.label, **declared)
 
     def _spec(self, project: str) -> ProjectSpec | None:
         try:
@@ -184,7 +230,7 @@ class Lineage:
         return self._evaluation.get(verdict=version.verdict) if version.verdict else None
 
     def _signature(self, version: ModelVersion) -> Signature | None:
-        """What the package says it takes and gives; none for a version that a client registered by its source."""
+        """The package's signature; None for a version that a client registered by its source."""
         if not version.package or not self._blobs.has(version.package):
             return None
         file = read_tree(self._blobs, version.package).files.get(SIGNATURE)

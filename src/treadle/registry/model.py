@@ -1,3 +1,5 @@
+"""Types of the registry: models, versions, approvals, webhooks, and the registry's events."""
+
 from datetime import datetime
 from typing import Literal
 
@@ -8,7 +10,16 @@ CHAMPION = "champion"
 
 
 class Approval(Entity):
-    """A person's signature under a version and the evidence it was given on."""
+    """A person's signature under a version and the evidence for it.
+
+    Attributes:
+        by: Who approved.
+        at: When.
+        comment: What the person said.
+        verdict: The verdict that the approval rests on.
+        package: The digest of the approved package.
+        signature: The signature over all of this.
+    """
 
     by: str
     at: datetime
@@ -19,11 +30,21 @@ class Approval(Entity):
 
 
 Stage = Literal["None", "Staging", "Production", "Archived"]
-"""What versions of old clients are in; aliases say it better."""
+"""Stages of a version, which older MLflow clients set; new ones use aliases."""
 
 
 class RegisteredModel(Entity):
-    """A name under which versions follow one another. ``aliases`` point at numbers."""
+    """A name under which versions follow one another.
+
+    Attributes:
+        name: The model's name.
+        project: The project that it belongs to.
+        description: What the model is, in words.
+        tags: The model's tags.
+        aliases: The version's number by alias.
+        created_at: When the model was registered.
+        updated_at: When it was last changed.
+    """
 
     name: str
     project: str
@@ -35,9 +56,26 @@ class RegisteredModel(Entity):
 
 
 class ModelVersion(Entity):
-    """One version of a model; its content never changes.
+    """A version of a model. Its content never changes.
 
-    A version from a verdict names its ``package``; one that a client registered names the ``source`` it was logged to.
+    Attributes:
+        model: The model's name.
+        number: The version's number, from 1.
+        project: The project that the model belongs to.
+        run: The run that made the version; empty where none is known.
+        package: The digest of the model's files; empty for a version registered by its source.
+        verdict: The verdict that it was registered on; empty for one registered by its source.
+        created_at: When it was registered.
+        aliases: The aliases that point to it.
+        approval: The approval, or None.
+        source: Where the client that registered it had logged the model.
+        logged_model: The logged model's id, where the source is one.
+        description: What the version is, in words.
+        tags: The version's tags.
+        stage: The stage that an older client has set.
+        created_by: Who registered it.
+        updated_at: When it was last changed.
+        deleted_at: When it was deleted; None where it was not.
     """
 
     model: str
@@ -60,11 +98,12 @@ class ModelVersion(Entity):
 
     @property
     def ref(self) -> str:
+        """The version's reference, `MODEL:NUMBER`."""
         return f"{self.model}:{self.number}"
 
 
 class PastVersion(Entity):
-    """A version that was registered elsewhere, under its own number."""
+    """A version that was registered elsewhere. Its fields are those of `ModelVersion`."""
 
     number: int
     source: str
@@ -79,6 +118,8 @@ class PastVersion(Entity):
 
 
 class VersionRegistered(Event):
+    """A version was registered."""
+
     model: str
     number: int
     run: str
@@ -101,6 +142,8 @@ class VersionRegistered(Event):
 
 
 class VersionApproved(Event):
+    """A person has approved a version."""
+
     model: str
     number: int
     verdict: str
@@ -117,6 +160,8 @@ class VersionApproved(Event):
 
 
 class AliasMoved(Event):
+    """An alias points to another version."""
+
     model: str
     alias: str
     number: int
@@ -132,6 +177,8 @@ class AliasMoved(Event):
 
 
 class AliasRemoved(Event):
+    """An alias was removed."""
+
     model: str
     alias: str
     number: int
@@ -142,6 +189,8 @@ class AliasRemoved(Event):
 
 
 class StageChanged(Event):
+    """An older client has moved a version to another stage."""
+
     model: str
     number: int
     stage: Stage
@@ -153,6 +202,8 @@ class StageChanged(Event):
 
 
 class ModelRegistered(Event):
+    """A model was registered."""
+
     name: str
     project: str
 
@@ -162,6 +213,8 @@ class ModelRegistered(Event):
 
 
 class ModelRenamed(Event):
+    """A model was renamed; `before` is its former name."""
+
     name: str
     before: str
 
@@ -171,6 +224,8 @@ class ModelRenamed(Event):
 
 
 class VersionDeleted(Event):
+    """A version was deleted; where it was erased, nothing of it remains."""
+
     model: str
     number: int
     erased: bool
@@ -181,6 +236,8 @@ class VersionDeleted(Event):
 
 
 class ModelDeleted(Event):
+    """A model was deleted with its versions."""
+
     name: str
 
     @property
@@ -189,7 +246,7 @@ class ModelDeleted(Event):
 
 
 class VersionTagged(Event):
-    """A version's tag was set, or removed where ``value`` is none."""
+    """A version's tag was set, or removed where `value` is None."""
 
     model: str
     number: int
@@ -202,7 +259,19 @@ class VersionTagged(Event):
 
 
 class Webhook(Entity):
-    """Who is told of what happens to models. ``events`` are pairs such as ``MODEL_VERSION CREATED``; the secret is never shown."""
+    """A subscription to the registry's events. Its secret is never shown.
+
+    Attributes:
+        id: The subscription's id.
+        name: Its name.
+        description: What it is for.
+        url: Where events are sent.
+        events: The events to send, such as `MODEL_VERSION CREATED`.
+        active: Whether events are sent.
+        signed: Whether deliveries are signed.
+        created_at: When it was created.
+        updated_at: When it was last changed.
+    """
 
     id: str
     name: str

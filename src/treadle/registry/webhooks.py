@@ -1,4 +1,4 @@
-"""Tells other systems what happens to models: signed HTTP requests, sent from the event log, at least once."""
+"""Stores webhook subscriptions and delivers the registry's events to them at least once."""
 
 import base64
 import hmac
@@ -27,6 +27,7 @@ from treadle.registry.tables import webhooks
 log = logging.getLogger(__name__)
 READER = "webhooks"
 TRIES, TIMEOUT_SECONDS = 3, 5.0
+_OVERLOADED = (429, 500, 502, 503, 504)  # statuses after which a delivery is tried again
 EXAMPLES: dict[str, dict[str, Any]] = {
     "REGISTERED_MODEL CREATED": {"name": "example_model", "tags": {}, "description": "An example"},
     "MODEL_VERSION CREATED": {
@@ -46,11 +47,17 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "MODEL_VERSION_ALIAS CREATED": {"name": "example_model", "alias": "champion", "version": "1"},
     "MODEL_VERSION_ALIAS DELETED": {"name": "example_model", "alias": "champion"},
 }
-"""Every event that can be told of, with an example of its data."""
+"""Every event that can be subscribed to, with an example of its data."""
 
 
 class Webhooks:
-    """Who is told, and the telling."""
+    """Webhook subscriptions, and their delivery from the event log as signed HTTP requests.
+
+    Args:
+        database: Where subscriptions are stored.
+        events: The event log that deliveries are read from.
+        clock: The source of time.
+    """
 
     def __init__(self, database: Database, events: Events, clock: Clock) -> None:
         self._database, self._events, self._clock = database, events, clock
@@ -66,32 +73,67 @@ class Webhooks:
         secret: str | None = None,
         active: bool = True,
     ) -> Webhook:
+        """Subscribe a URL to events of the registry.
+
+        Args:
+            name: The subscription's name.
+            url: Where events are sent; it begins with `http://` or `https://`.
+            events: The events to send, such as `MODEL_VERSION CREATED`.
+            description: What the subscription is for.
+            secret: The key that deliveries are signed with; None for unsigned deliveries.
+            active: Whether events are sent.
+
+        Raises:
+            Invalid: The URL is malformed, or an event is unknown.
+        """
         _check(url, events)
-        now, id = self._clock.now(), new_id("webhook")
+        now = self._clock.now()
+        id = new_id("webhook")
         row: dict[str, Any] = {
             "id": id,
             "name": name,
             "description": description,
             "url": url,
             "events": to_text(events),
+            "active": active,
+            "secret": secret or None,
+            "created_at": now,
+            "updated_at": now,
         }
-        row |= {"active": active, "secret": secret or None, "created_at": now, "updated_at": now}
         with self._database.write() as transaction:
             transaction.execute(webhooks.insert().values(row))
         return self.get(id)
 
     def get(self, id: str) -> Webhook:
+        """Return a subscription.
+
+        Args:
+            id: The subscription's id.
+
+        Raises:
+            NotFound: There is no such subscription.
+        """
         return _shown(self._row(id))
 
     def every(self) -> list[Webhook]:
+        """Return all subscriptions, by id."""
         with self._database.read() as connection:
             rows = connection.execute(select(webhooks).order_by(webhooks.c.id)).mappings()
             return [_shown(row) for row in rows]
 
     def change(self, id: str, **changes: Any) -> Webhook:
-        """Change what is given: name, url, events, description, secret, active."""
-        found = self.get(id)
-        _check(changes.get("url", found.url), changes.get("events", found.events))
+        """Change a subscription.
+
+        Args:
+            id: The subscription's id.
+            changes: New values of name, url, events, description, secret or active.
+
+        Raises:
+            NotFound: There is no such subscription.
+            Invalid: The URL is malformed, or an event is unknown.
+        """
+        current = self.get(id)
+        _check(changes.get("url", current.url), changes.get("events", current.events))
         if "events" in changes:
             changes["events"] = to_text(changes["events"])
         with self._database.write() as transaction:
@@ -100,30 +142,52 @@ class Webhooks:
         return self.get(id)
 
     def delete(self, id: str) -> None:
+        """Remove a subscription.
+
+        Args:
+            id: The subscription's id.
+
+        Raises:
+            NotFound: There is no such subscription.
+        """
         self.get(id)
         with self._database.write() as transaction:
             transaction.execute(delete(webhooks).where(webhooks.c.id == id))
 
     def test(self, id: str, event: str | None = None) -> httpx.Response:
-        """Send an example of an event (the first one it is told of) and give the answer."""
+        """Send an example of an event, and return the answer.
+
+        Args:
+            id: The subscription's id.
+            event: The event; the first that the subscription names where none is given.
+
+        Raises:
+            NotFound: There is no such subscription.
+            Invalid: There is no such event.
+        """
         row = self._row(id)
-        told = event or from_json(row["events"], list[str])[0]
-        if told not in EXAMPLES:
-            raise Invalid(f"There is no event '{told}'. Known: {', '.join(EXAMPLES)}.")
-        return self._send(row, told, EXAMPLES[told])
+        name = event or from_json(row["events"], list[str])[0]
+        if name not in EXAMPLES:
+            raise Invalid(f"There is no event '{name}'. Known: {', '.join(EXAMPLES)}.")
+        return self._send(row, name, EXAMPLES[name])
 
     @RECONCILE()
     def reconcile(self) -> int:
-        """Tell of what happened since, in a thread of its own: a slow listener does not hold up the wheel."""
+        """Deliver the events since the last call, in a thread of its own.
+
+        A slow receiver therefore holds up nothing else.
+
+        Returns:
+            1 where a delivery has begun, else 0.
+        """
         if self._sending is not None and self._sending.is_alive():
             return 0
         waiting = self._events.unread(READER, limit=200)
         if not waiting:
             return 0
+        active = select(webhooks).where(webhooks.c.active)
         with self._database.read() as connection:
-            listening = list(
-                connection.execute(select(webhooks).where(webhooks.c.active)).mappings()
-            )
+            listening = list(connection.execute(active).mappings())
         self._sending = threading.Thread(
             target=self._deliver, args=(waiting, listening), name="webhooks", daemon=True
         )
@@ -135,14 +199,14 @@ class Webhooks:
 
     def _deliver(self, records: list[EventRecord], rows: Sequence[Mapping[Any, Any]]) -> None:
         for record in records:
-            told = _told(record)
-            if told is not None:
-                for row in rows:
-                    if (
-                        told[0] in from_json(row["events"], list[str])
-                        and row["created_at"] <= record.at
-                    ):
-                        self._try(row, *told)
+            message = _message(record)
+            if message is None:
+                continue
+            event, data = message
+            for row in rows:
+                subscribed = event in from_json(row["events"], list[str])
+                if subscribed and row["created_at"] <= record.at:
+                    self._try(row, event, data)
         with self._database.write() as transaction:
             self._events.confirm(transaction, READER, records[-1].number)
 
@@ -153,7 +217,7 @@ class Webhooks:
             except httpx.HTTPError as error:
                 trouble = str(error)
             else:
-                if answer.status_code not in (429, 500, 502, 503, 504):
+                if answer.status_code not in _OVERLOADED:
                     return
                 trouble = f"it answered {answer.status_code}"
             time.sleep(0.2 * 2**attempt)
@@ -165,7 +229,8 @@ class Webhooks:
         body = json.dumps(
             {"entity": entity, "action": action, "timestamp": now.isoformat(), "data": data}
         )
-        delivery, moment = new_id("delivery"), str(int(now.timestamp()))
+        delivery = new_id("delivery")
+        moment = str(int(now.timestamp()))
         headers = {
             "Content-Type": "application/json",
             "X-MLflow-Delivery-Id": delivery,
@@ -176,25 +241,32 @@ class Webhooks:
         return httpx.post(row["url"], content=body, headers=headers, timeout=TIMEOUT_SECONDS)
 
     def _row(self, id: str) -> Mapping[Any, Any]:
+        of_id = select(webhooks).where(webhooks.c.id == id)
         with self._database.read() as connection:
-            row = (
-                connection.execute(select(webhooks).where(webhooks.c.id == id))
-                .mappings()
-                .one_or_none()
-            )
+            row = connection.execute(of_id).mappings().one_or_none()
         if row is None:
             raise NotFound(f"Webhook with ID {id} not found.")
         return row
 
 
 def signature(secret: str, delivery: str, moment: str, body: str) -> str:
-    """``v1,`` and the base64 of HMAC-SHA256 over ``delivery.moment.body``, as MLflow's listeners check it."""
+    """Sign a delivery in the way that MLflow's listeners check it.
+
+    Args:
+        secret: The subscription's key.
+        delivery: The delivery's id.
+        moment: Seconds since 1970, as text.
+        body: The request's body.
+
+    Returns:
+        `v1,` and the base64 of HMAC-SHA256 over `delivery.moment.body`.
+    """
     signed = hmac.new(secret.encode(), f"{delivery}.{moment}.{body}".encode(), "sha256")
     return f"v1,{base64.b64encode(signed.digest()).decode()}"
 
 
-def _told(record: EventRecord) -> tuple[str, dict[str, Any]] | None:
-    """What listeners are told of an event of ours, if anything."""
+def _message(record: EventRecord) -> tuple[str, dict[str, Any]] | None:
+    """The event's name and data as MLflow's listeners know them; None where there is nothing."""
     body = record.body
     if record.type == "ModelRegistered":
         return "REGISTERED_MODEL CREATED", {"name": body["name"], "tags": {}, "description": None}
@@ -224,7 +296,8 @@ def _check(url: str, events: list[str]) -> None:
     unknown = [event for event in events if event not in EXAMPLES]
     if not events or unknown:
         raise Invalid(
-            f"A webhook is told of at least one of {', '.join(EXAMPLES)}; not of {', '.join(unknown) or 'nothing'}."
+            f"A webhook is told of at least one of {', '.join(EXAMPLES)}; "
+            f"not of {', '.join(unknown) or 'nothing'}."
         )
 
 

@@ -1,1 +1,1 @@
-"""Pages for people, and the pictures that pages and reports share."""
+"""Pages for people, and the charts that pages and reports share."""

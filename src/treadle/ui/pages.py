@@ -1,4 +1,4 @@
-"""The pages that ``treadle up`` serves: the wheel of every project, and a page to try the operations."""
+"""Serves the pages of ``treadle up``: every project's status, and a page to try the operations."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -19,21 +19,29 @@ _templates = Environment(loader=PackageLoader("treadle.ui"), autoescape=select_a
 
 
 def render(template: str, **facts: object) -> str:
-    """A template of this package, filled."""
+    """Render a template of this package.
+
+    Args:
+        template: The template's file name.
+        facts: The template's variables.
+    """
     return _templates.get_template(template).render(**facts)
 
 
 def pages(platform: Embedded) -> list[BaseRoute]:
-    """Routes for people."""
+    """Return the routes of the pages.
+
+    Args:
+        platform: The services that answer.
+    """
 
     def wheel(caller: Caller) -> str:
         projects = [
             project for project in platform.scope.projects() if caller.may("viewer", project.name)
         ]
         wheels = [platform.loop.status(project=project.name) for project in projects]
-        return render(
-            "status.html", wheels=wheels, report=report_of(platform.settings.folder) is not None
-        )
+        has_report = report_of(platform.settings.folder) is not None
+        return render("status.html", wheels=wheels, report=has_report)
 
     async def home(request: Request) -> Response:
         caller = await run_in_threadpool(caller_of, platform, request)
@@ -48,13 +56,17 @@ def pages(platform: Embedded) -> list[BaseRoute]:
         return FileResponse(file)
 
     async def explorer(_: Request) -> Response:
-        return HTMLResponse(
-            files("treadle.ui").joinpath("templates", "api.html").read_text(encoding="utf-8")
-        )
+        page = files("treadle.ui").joinpath("templates", "api.html")
+        return HTMLResponse(page.read_text(encoding="utf-8"))
 
     return [Route("/", home), Route("/report", report), Route("/api", explorer)]
 
 
 def report_of(home: Path) -> Path | None:
+    """Return the report that the demo has written into a home; None where there is none.
+
+    Args:
+        home: The home's folder.
+    """
     file = home / "report.html"
     return file if file.is_file() else None
