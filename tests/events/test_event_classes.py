@@ -2,10 +2,13 @@
 
 import importlib
 import types
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import treadle.platform.wiring  # noqa: F401 - defines every event
+from treadle.access.model import RoleGranted, RoleTaken, TokenCreated
 from treadle.kernel.event import Event
 
 
@@ -51,3 +54,31 @@ def test_bases_of_events_are_not_registered_and_may_share_a_name() -> None:
     define("bakery.model", "_OvenEvent")
     define("kitchen.model", "_OvenEvent")
     assert not [name for name in Event.registry if name.startswith("_")]
+
+
+def test_an_event_that_does_not_say_its_project_cannot_be_written() -> None:
+    kind: Callable[..., Event] = define("bakery.model", "CakeBaked")
+    event = kind(name="rye")
+    with pytest.raises(
+        TypeError, match="CakeBaked must say which project it belongs to: give it a field 'project'"
+    ):
+        _ = event.belongs_to
+
+
+def test_every_event_says_its_project() -> None:
+    silent = [
+        name
+        for name, kind in Event.registry.items()
+        if kind.__module__.startswith("treadle.")
+        and "project" not in kind.__struct_fields__
+        and kind.belongs_to is Event.belongs_to
+    ]
+    assert "RolloutPromoted" in Event.registry
+    assert silent == []
+
+
+@pytest.mark.parametrize("project, belongs_to", [("p", "p"), ("*", None)])
+def test_a_role_in_every_project_belongs_to_none(project: str, belongs_to: str | None) -> None:
+    assert RoleGranted(user="ada", role="viewer", project=project).belongs_to == belongs_to
+    assert RoleTaken(user="ada", project=project).belongs_to == belongs_to
+    assert TokenCreated(name="laptop", user="ada").belongs_to is None

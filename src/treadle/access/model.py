@@ -56,6 +56,10 @@ class TokenCreated(Event):
     def subject(self) -> str:
         return f"token:{self.name}"
 
+    @property
+    def belongs_to(self) -> None:
+        return None
+
 
 class TokenRevoked(Event):
     name: str
@@ -63,6 +67,10 @@ class TokenRevoked(Event):
     @property
     def subject(self) -> str:
         return f"token:{self.name}"
+
+    @property
+    def belongs_to(self) -> None:
+        return None
 
 
 class RoleGranted(Event):
@@ -74,6 +82,10 @@ class RoleGranted(Event):
     def subject(self) -> str:
         return f"user:{self.user}"
 
+    @property
+    def belongs_to(self) -> str | None:
+        return None if self.project == EVERYWHERE else self.project
+
 
 class RoleTaken(Event):
     user: str
@@ -82,3 +94,7 @@ class RoleTaken(Event):
     @property
     def subject(self) -> str:
         return f"user:{self.user}"
+
+    @property
+    def belongs_to(self) -> str | None:
+        return None if self.project == EVERYWHERE else self.project

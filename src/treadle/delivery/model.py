@@ -74,6 +74,7 @@ class ExpectedLoad(Entity):
 
 class EndpointCreated(Event):
     endpoint: str
+    project: str
     model: str
 
     @property
@@ -85,6 +86,7 @@ class EndpointScaled(Event):
     """That an endpoint should have more replicas, or fewer."""
 
     endpoint: str
+    project: str
     before: int
     replicas: int
     reason: str
@@ -96,6 +98,7 @@ class EndpointScaled(Event):
 
 class EndpointRemoved(Event):
     endpoint: str
+    project: str
     model: str
 
     @property
@@ -106,6 +109,7 @@ class EndpointRemoved(Event):
 class _RolloutEvent(Event):
     rollout: str
     endpoint: str
+    project: str
     model: str
     number: int
 

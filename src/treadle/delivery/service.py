@@ -134,7 +134,7 @@ class Delivery:
             )
         with self._database.write() as transaction:
             current = self._ensure_endpoint(transaction, name, found.project, found.model)
-            self._refuse_second(transaction, name)
+            self._refuse_second(transaction, name, found.project)
             wanted = steps or policy.way
             rollout = Rollout(
                 id=new_id("rollout"),
@@ -157,7 +157,8 @@ class Delivery:
                 part=None,
             )
             cause = self._events.append(
-                transaction, RolloutStarted(**_about(rollout), steps=rollout.steps)
+                transaction,
+                RolloutStarted(**_about(rollout, found.project), steps=rollout.steps),
             )
             row = {f: getattr(rollout, f) for f in rollout.__struct_fields__}
             row |= {
@@ -178,7 +179,7 @@ class Delivery:
         self._end(
             active,
             "aborted",
-            RolloutAborted(**_about(active), reason=reason),
+            RolloutAborted(**_about(active, self._project(active)), reason=reason),
             reason,
             by=current_act().actor,
         )
@@ -202,7 +203,8 @@ class Delivery:
         if active is None or active.state == "waiting":
             what = "waits for an approval" if active else "has no rollout under way"
             raise Conflict(f"Endpoint '{endpoint}' {what}, so nothing can be promoted.")
-        event = RolloutPromoted(**_about(active), reason=reason, previous=active.previous)
+        about = _about(active, self._project(active))
+        event = RolloutPromoted(**about, reason=reason, previous=active.previous)
         self._end(active, "promoted", event, reason, by=current_act().actor)
         self._reconcile(endpoint)
         return self.rollout(id=active.id)
@@ -227,7 +229,8 @@ class Delivery:
                 .where(rollouts.c.id == last.id)
                 .values(state="rolled back", reason=reason)
             )
-            event = RolloutRolledBack(**_about(last), step="after promotion", reason=reason)
+            about = _about(last, current.project)
+            event = RolloutRolledBack(**about, step="after promotion", reason=reason)
             self._events.append(transaction, event)
         self._reconcile(endpoint)
         return self.endpoint(name=endpoint)
@@ -240,13 +243,13 @@ class Delivery:
             reason = "the endpoint was removed"
             mine = (rollouts.c.endpoint == endpoint) & rollouts.c.state.in_(ACTIVE)
             for row in transaction.execute(select(rollouts).where(mine)).mappings().all():
-                self._events.append(
-                    transaction, RolloutAborted(**_about(_rollout(row)), reason=reason)
-                )
+                about = _about(_rollout(row), found.project)
+                self._events.append(transaction, RolloutAborted(**about, reason=reason))
             ended = {"state": "aborted", "reason": reason, "ended_at": self._clock.now()}
             transaction.execute(rollouts.update().where(mine).values(ended))
             transaction.execute(endpoints.delete().where(endpoints.c.name == endpoint))
-            self._events.append(transaction, EndpointRemoved(endpoint=endpoint, model=found.model))
+            event = EndpointRemoved(endpoint=endpoint, project=found.project, model=found.model)
+            self._events.append(transaction, event)
         self._target.remove(endpoint)
 
     @query()
@@ -358,7 +361,8 @@ class Delivery:
         if rollout.state == "paused" and verdict.decision != "roll back":
             return 0
         if verdict.decision == "roll back":
-            event = RolloutRolledBack(**_about(rollout), step=rollout.step, reason=verdict.reason)
+            about = _about(rollout, self._project(rollout))
+            event = RolloutRolledBack(**about, step=rollout.step, reason=verdict.reason)
             return self._end(rollout, "rolled back", event, verdict.reason, results)
         if verdict.decision == "promote":
             return self._enter(rollout, rollout.position + 1, _summary(results), results)
@@ -424,24 +428,22 @@ class Delivery:
                 if active
                 else f"Endpoint '{endpoint}' {what}."
             )
+        about = _about(active, self._project(active))
         still = (rollouts.c.id == active.id) & (rollouts.c.state == before)
         with self._database.write() as transaction:
             if transaction.execute(
                 rollouts.update().where(still).values(state=after, reason=reason)
             ).rowcount:
-                self._events.append(
-                    transaction, event(**_about(active), step=active.step, reason=reason)
-                )
+                self._events.append(transaction, event(**about, step=active.step, reason=reason))
         return self.rollout(id=active.id)
 
     def _enter(
         self, rollout: Rollout, position: int, reason: str, results: list[GateResult] | None = None
     ) -> int:
         """Begin a step; a step of all requests is the promotion."""
+        about = _about(rollout, self._project(rollout))
         if position >= len(rollout.steps) or share(rollout.steps[position]) >= 1:
-            event: Event = RolloutPromoted(
-                **_about(rollout), reason=reason, previous=rollout.previous
-            )
+            event: Event = RolloutPromoted(**about, reason=reason, previous=rollout.previous)
             return self._end(rollout, "promoted", event, reason, results)
         step = rollout.steps[position]
         still = (
@@ -459,9 +461,7 @@ class Delivery:
             values |= {"step_started_at": self._clock.now(), "part": None}
             if transaction.execute(rollouts.update().where(still).values(values)).rowcount:
                 self._bump(transaction, rollout.endpoint)
-                self._events.append(
-                    transaction, RolloutAdvanced(**_about(rollout), step=step, reason=reason)
-                )
+                self._events.append(transaction, RolloutAdvanced(**about, step=step, reason=reason))
         return 1
 
     def _end(
@@ -568,7 +568,11 @@ class Delivery:
                         endpoints.update().where(here).values(replicas=found.replicas)
                     )
                     event = EndpointScaled(
-                        endpoint=name, before=before, replicas=found.replicas, reason=found.reason
+                        endpoint=name,
+                        project=row["project"],
+                        before=before,
+                        replicas=found.replicas,
+                        reason=found.reason,
                     )
                     self._events.append(transaction, event)
         spec = self._wanted(name)
@@ -643,10 +647,11 @@ class Delivery:
             "created_at": self._clock.now(),
         }
         transaction.execute(endpoints.insert().values(values))
-        self._events.append(transaction, EndpointCreated(endpoint=name, model=model))
+        event = EndpointCreated(endpoint=name, project=project, model=model)
+        self._events.append(transaction, event)
         return None
 
-    def _refuse_second(self, transaction: Connection, name: str) -> None:
+    def _refuse_second(self, transaction: Connection, name: str, project: str) -> None:
         """One rollout at a time; one that has not begun gives way to a newer version."""
         active = (rollouts.c.endpoint == name) & rollouts.c.state.in_(ACTIVE)
         for row in transaction.execute(select(rollouts).where(active)).mappings().all():
@@ -662,9 +667,9 @@ class Delivery:
                 "ended_at": self._clock.now(),
             }
             transaction.execute(rollouts.update().where(rollouts.c.id == found.id).values(values))
-            self._events.append(
-                transaction, RolloutAborted(**_about(found), reason="a newer version came first")
-            )
+            about = _about(found, project)
+            event = RolloutAborted(**about, reason="a newer version came first")
+            self._events.append(transaction, event)
 
     def _set_champion(self, transaction: Connection, name: str, number: int | None) -> None:
         transaction.execute(
@@ -719,6 +724,10 @@ class Delivery:
                 or 0
             )
 
+    def _project(self, rollout: Rollout) -> str:
+        """The project of a rollout's version."""
+        return self._registry.get(model=rollout.model, number=rollout.number).project
+
     def _spec(self, rollout: Rollout) -> ProjectSpec:
         version = self._registry.get(model=rollout.model, number=rollout.number)
         return self._scope.project(name=version.project).spec
@@ -744,10 +753,12 @@ def _replicas(row: Mapping[Any, Any], policy: ServingPolicy) -> int:
     return min(max(policy.replicas if last is None else last, policy.replicas), policy.max_replicas)
 
 
-def _about(rollout: Rollout) -> dict[str, Any]:
+def _about(rollout: Rollout, project: str) -> dict[str, Any]:
+    """What every event of a rollout tells."""
     return {
         "rollout": rollout.id,
         "endpoint": rollout.endpoint,
+        "project": project,
         "model": rollout.model,
         "number": rollout.number,
     }

@@ -54,6 +54,7 @@ class LogChunk(Entity):
 class JobQueued(Event):
     job: str
     kind: str
+    project: str | None
 
     @property
     def subject(self) -> str:
@@ -63,6 +64,7 @@ class JobQueued(Event):
 class JobCancelRequested(Event):
     job: str
     kind: str
+    project: str | None
 
     @property
     def subject(self) -> str:
@@ -72,6 +74,7 @@ class JobCancelRequested(Event):
 class JobEnded(Event):
     job: str
     kind: str
+    project: str | None
     state: State
     attempts: int
     error: str | None = None

@@ -45,10 +45,11 @@ class Jobs:
         payload: Mapping[str, Any],
         max_attempts: int = 3,
         timeout_seconds: float = 3600.0,
+        project: str | None = None,
     ) -> str:
         """Queue a job in the transaction of the change that needs it. Returns its id."""
         job, now = new_id("job"), self._clock.now()
-        event = self._events.append(transaction, JobQueued(job=job, kind=kind))
+        event = self._events.append(transaction, JobQueued(job=job, kind=kind, project=project))
         transaction.execute(
             jobs.insert().values(
                 id=job,
@@ -100,7 +101,10 @@ class Jobs:
                 transaction.execute(
                     jobs.update().where(jobs.c.id == job).values(cancel_requested=True)
                 )
-                self._events.append(transaction, JobCancelRequested(job=job, kind=found.kind))
+                event = JobCancelRequested(
+                    job=job, kind=found.kind, project=self._project(transaction, found)
+                )
+                self._events.append(transaction, event)
         return self.get(job=job)
 
     @command()
@@ -124,7 +128,10 @@ class Jobs:
                 & (jobs.c.attempt == found.attempt)
             )
             if transaction.execute(jobs.update().where(still).values(again)).rowcount:
-                self._events.append(transaction, JobQueued(job=job, kind=found.kind))
+                event = JobQueued(
+                    job=job, kind=found.kind, project=self._project(transaction, found)
+                )
+                self._events.append(transaction, event)
         return self.get(job=job)
 
     @query()
@@ -250,11 +257,20 @@ class Jobs:
         )
         if changed.rowcount:
             event = JobEnded(
-                job=job.id, kind=job.kind, state=state, attempts=job.attempt, error=error
+                job=job.id,
+                kind=job.kind,
+                project=self._project(transaction, job),
+                state=state,
+                attempts=job.attempt,
+                error=error,
             )
             with acting(by or job.actor, cause=job.cause):
                 self._events.append(transaction, event)
         return bool(changed.rowcount)
+
+    def _project(self, transaction: Connection, job: Job) -> str | None:
+        """The project that a job was queued for; the event that queued it is its cause."""
+        return None if job.cause is None else self._events.project_of(transaction, job.cause)
 
 
 def whole_letters(piece: bytes) -> bytes:

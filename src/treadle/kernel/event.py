@@ -9,8 +9,10 @@ from treadle.kernel.entity import Entity
 
 
 class Event(Entity):
-    """A fact about a subject. Subclass it with a past-tense name: the class name is the stored type.
+    """A fact about a subject.
 
+    Subclass it with a past-tense name: the class name is the stored type. Give the subclass a field
+    ``project``, or a property ``belongs_to`` that gives None where it belongs to no project.
     Two event classes of one name are a TypeError when the second is made. Classes whose name begins
     with an underscore are bases of others and are never stored.
     """
@@ -34,6 +36,20 @@ class Event(Entity):
     def subject(self) -> str:
         """The thing the event is about, as ``kind:name``."""
         raise TypeError(f"{type(self).__name__} must say what it is about: define its subject.")
+
+    @property
+    def belongs_to(self) -> str | None:
+        """The project it belongs to: its field ``project``.
+
+        A class of events that belong to no project overrides this and gives None.
+        """
+        if "project" not in self.__struct_fields__:
+            raise TypeError(
+                f"{type(self).__name__} must say which project it belongs to: give it a field "
+                f"'project', or a property 'belongs_to' that gives None."
+            )
+        project: str | None = getattr(self, "project")  # noqa: B009
+        return project
 
     @property
     def uses(self) -> tuple[str, ...]:

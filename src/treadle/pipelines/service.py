@@ -264,7 +264,11 @@ class Pipelines:
                 pipeline.step_timeout_seconds,
             )
             job = self._jobs.enqueue(
-                transaction, kind=STEP_JOB, payload=payload, timeout_seconds=seconds
+                transaction,
+                kind=STEP_JOB,
+                payload=payload,
+                timeout_seconds=seconds,
+                project=pipeline.project,
             )
             transaction.execute(
                 pipeline_steps.update().where(mine).values(state="running", job=job, key=key)

@@ -81,6 +81,7 @@ class PastVersion(Entity):
 class VersionRegistered(Event):
     model: str
     number: int
+    project: str
     run: str
     package: str
     verdict: str
@@ -103,6 +104,7 @@ class VersionRegistered(Event):
 class VersionApproved(Event):
     model: str
     number: int
+    project: str
     verdict: str
     comment: str
     signature: str
@@ -119,6 +121,7 @@ class VersionApproved(Event):
 class AliasMoved(Event):
     model: str
     alias: str
+    project: str
     number: int
     before: int | None
 
@@ -134,6 +137,7 @@ class AliasMoved(Event):
 class AliasRemoved(Event):
     model: str
     alias: str
+    project: str
     number: int
 
     @property
@@ -144,6 +148,7 @@ class AliasRemoved(Event):
 class StageChanged(Event):
     model: str
     number: int
+    project: str
     stage: Stage
     before: Stage
 
@@ -164,6 +169,7 @@ class ModelRegistered(Event):
 class ModelRenamed(Event):
     name: str
     before: str
+    project: str
 
     @property
     def subject(self) -> str:
@@ -173,6 +179,7 @@ class ModelRenamed(Event):
 class VersionDeleted(Event):
     model: str
     number: int
+    project: str
     erased: bool
 
     @property
@@ -182,6 +189,7 @@ class VersionDeleted(Event):
 
 class ModelDeleted(Event):
     name: str
+    project: str
 
     @property
     def subject(self) -> str:
@@ -193,6 +201,7 @@ class VersionTagged(Event):
 
     model: str
     number: int
+    project: str
     key: str
     value: str | None
 

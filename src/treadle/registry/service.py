@@ -118,6 +118,7 @@ class Registry:
             event = VersionApproved(
                 model=model,
                 number=number,
+                project=found.project,
                 verdict=found.verdict,
                 comment=comment,
                 signature=signature,
@@ -209,6 +210,7 @@ class Registry:
                 event = VersionRegistered(
                     model=name,
                     number=version.number,
+                    project=str(project),
                     run=version.run,
                     package="",
                     verdict="",
@@ -290,14 +292,14 @@ class Registry:
     @command()
     def delete_model(self, *, name: str) -> None:
         """Delete a model with its versions; the name can be used again. Refused while a version is deployed."""
-        self.model(name=name)
+        found = self.model(name=name)
         for version in self.find(model=name, limit=100_000):
             self._refuse_held(version)
         with self._database.write() as transaction:
             for table in (versions, aliases, approvals):
                 transaction.execute(delete(table).where(table.c.model == name))
             transaction.execute(delete(models).where(models.c.name == name))
-            self._events.append(transaction, ModelDeleted(name=name))
+            self._events.append(transaction, ModelDeleted(name=name, project=found.project))
 
     @command()
     def change_version(
@@ -324,9 +326,10 @@ class Registry:
         with self._database.write() as transaction:
             transaction.execute(update(versions).where(here).values(values))
             for key, value in (tags or {}).items():
-                self._events.append(
-                    transaction, VersionTagged(model=model, number=number, key=key, value=value)
+                event = VersionTagged(
+                    model=model, number=number, project=found.project, key=key, value=value
                 )
+                self._events.append(transaction, event)
         return self.get(model=model, number=number)
 
     @command()
@@ -346,7 +349,13 @@ class Registry:
             here = mine & (versions.c.number == number)
             transaction.execute(update(versions).where(here).values(stage=stage, updated_at=now))
             if found.stage != stage:
-                event = StageChanged(model=model, number=number, stage=stage, before=found.stage)
+                event = StageChanged(
+                    model=model,
+                    number=number,
+                    project=found.project,
+                    stage=stage,
+                    before=found.stage,
+                )
                 self._events.append(transaction, event)
         return self.get(model=model, number=number)
 
@@ -366,7 +375,8 @@ class Registry:
                     update(versions).where(here).values(deleted_at=self._clock.now())
                 )
             self._events.append(
-                transaction, VersionDeleted(model=model, number=number, erased=erase)
+                transaction,
+                VersionDeleted(model=model, number=number, project=found.project, erased=erase),
             )
 
     @command()
@@ -377,9 +387,13 @@ class Registry:
             number = transaction.scalar(select(aliases.c.number).where(here))
             if number is not None:
                 transaction.execute(delete(aliases).where(here))
-                self._events.append(
-                    transaction, AliasRemoved(model=model, alias=alias, number=number)
+                event = AliasRemoved(
+                    model=model,
+                    alias=alias,
+                    project=self._project(transaction, model),
+                    number=number,
                 )
+                self._events.append(transaction, event)
 
     @query()
     def search(self, *, filter: str = "", order: list[str] | None = None) -> list[ModelVersion]:
@@ -398,7 +412,7 @@ class Registry:
     @command()
     def set_alias(self, *, model: str, alias: str, number: int) -> ModelVersion:
         """Point an alias at a version. Pointing it there again changes nothing."""
-        self.get(model=model, number=number)
+        found = self.get(model=model, number=number)
         here = (aliases.c.model == model) & (aliases.c.alias == alias)
         with self._database.write() as transaction:
             before = transaction.scalar(select(aliases.c.number).where(here))
@@ -407,7 +421,9 @@ class Registry:
                 transaction.execute(
                     aliases.insert().values(model=model, alias=alias, number=number)
                 )
-                event = AliasMoved(model=model, alias=alias, number=number, before=before)
+                event = AliasMoved(
+                    model=model, alias=alias, project=found.project, number=number, before=before
+                )
                 self._events.append(transaction, event)
         return self.get(model=model, number=number)
 
@@ -539,6 +555,7 @@ class Registry:
         event = VersionRegistered(
             model=model,
             number=number,
+            project=project,
             run=known["run"],
             package=known["package"],
             verdict=facts.get("verdict", ""),
@@ -564,7 +581,15 @@ class Registry:
         for table in (versions, aliases):
             transaction.execute(update(table).where(table.c.model == name).values(model=new_name))
         transaction.execute(update(models).where(models.c.name == name).values(name=new_name))
-        self._events.append(transaction, ModelRenamed(name=new_name, before=name))
+        event = ModelRenamed(
+            name=new_name, before=name, project=self._project(transaction, new_name)
+        )
+        self._events.append(transaction, event)
+
+    def _project(self, transaction: Connection, model: str) -> str:
+        """The project of a model that is there."""
+        here = models.c.name == model
+        return str(transaction.execute(select(models.c.project).where(here)).scalar_one())
 
     def _refuse_held(self, version: ModelVersion) -> None:
         for holder in self.blockers:

@@ -1,6 +1,7 @@
 """Experiments and runs, with parameters, metrics, data and artifacts."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -196,7 +197,10 @@ class Tracking:
                     runs.update().where(inside, runs.c.deleted_at.is_(None)).values(deleted_at=now)
                 )
             self._events.append(
-                transaction, ExperimentDeleted(experiment=id, name=found.name, erased=erase)
+                transaction,
+                ExperimentDeleted(
+                    experiment=id, project=found.project, name=found.name, erased=erase
+                ),
             )
 
     @command()
@@ -217,7 +221,10 @@ class Tracking:
             transaction.execute(experiments.update().where(experiments.c.id == id).values(back))
             together = (runs.c.experiment == id) & (runs.c.deleted_at == found.deleted_at)
             transaction.execute(runs.update().where(together).values(deleted_at=None))
-            self._events.append(transaction, ExperimentRestored(experiment=id, name=found.name))
+            self._events.append(
+                transaction,
+                ExperimentRestored(experiment=id, project=found.project, name=found.name),
+            )
         return self.experiment(id=id)
 
     @command()
@@ -347,8 +354,10 @@ class Tracking:
                     .values(deleted_at=bindparam("b_at"))
                 )
                 transaction.execute(gone, put_away)
-            if new:
-                self._events.append(transaction, HistoryAdded(source=source, runs=len(new)))
+            for project, count in Counter(projects[run.experiment] for run in new).items():
+                self._events.append(
+                    transaction, HistoryAdded(source=source, project=project, runs=count)
+                )
         return len(new)
 
     def known(self, ids: Sequence[str]) -> set[str]:
@@ -428,15 +437,18 @@ class Tracking:
                 transaction.execute(
                     runs.update().where(runs.c.id == run).values(deleted_at=self._clock.now())
                 )
-            self._events.append(transaction, RunDeleted(run=run, erased=erase))
+            self._events.append(
+                transaction, RunDeleted(run=run, project=found.project, erased=erase)
+            )
 
     @command()
     def restore_run(self, *, run: str) -> Run:
         """Bring a run back that was put away."""
-        if self.get(run=run).deleted_at is not None:
+        found = self.get(run=run)
+        if found.deleted_at is not None:
             with self._database.write() as transaction:
                 transaction.execute(runs.update().where(runs.c.id == run).values(deleted_at=None))
-                self._events.append(transaction, RunRestored(run=run))
+                self._events.append(transaction, RunRestored(run=run, project=found.project))
         return self.get(run=run)
 
     @command()
@@ -460,7 +472,9 @@ class Tracking:
                 transaction.execute(run_datasets.insert().values(run=number, **row))
             if new:
                 digests = {name: digest for name, digest in new}  # noqa: C416
-                self._events.append(transaction, RunUsedData(run=run, datasets=digests))
+                project = transaction.scalar(select(runs.c.project).where(runs.c.id == run))
+                event = RunUsedData(run=run, project=str(project), datasets=digests)
+                self._events.append(transaction, event)
 
     def use_models(self, *, run: str, models: Sequence[ModelUse]) -> None:
         """Note models that a run read or wrote. Noting one again changes its step."""
