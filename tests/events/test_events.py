@@ -11,8 +11,9 @@ from treadle.backends.database.sqlite import SQLite
 from treadle.events.model import Chain
 from treadle.events.service import Events
 from treadle.events.tables import event_links, events
+from treadle.events.upcasters import upcaster
 from treadle.kernel.clock import ManualClock
-from treadle.kernel.errors import NotFound
+from treadle.kernel.errors import Invalid, NotFound
 from treadle.kernel.event import Event, act_as, acting, current_act
 
 
@@ -21,6 +22,7 @@ class LoafBaked(Event):
     took: list[str] = []
     gave: list[str] = []
     note: dict[str, Any] = {}
+    project: str | None = None
 
     @property
     def subject(self) -> str:
@@ -79,6 +81,72 @@ def test_an_event_of_another_version_is_still_read(log: Events, database: SQLite
         transaction.execute(events.update().values(type="LoafToasted"))
     assert log.history()[0].event() is None
     assert log.history()[0].body["about"] == "loaf:rye"
+
+
+def test_an_event_with_fields_of_a_newer_version_is_not_decoded_and_that_is_logged(
+    log: Events, database: SQLite, caplog: pytest.LogCaptureFixture
+) -> None:
+    bake(log, "loaf:rye")
+    with database.write() as transaction:
+        newer = '{"about": "loaf:rye", "oven": 3, "crust": "dark"}'
+        transaction.execute(events.update().values(body=newer))
+    assert log.history()[0].event() is None
+    assert log.history()[0].body["oven"] == 3
+    (line, *_) = caplog.messages
+    assert line == (
+        "event 1 is of a newer Treadle: its type 'LoafBaked' has no field 'crust', 'oven' here"
+    )
+
+
+@pytest.mark.parametrize("body", ['{"oven": 3}', '{"about": 3}', '{"about": "x", "took": 3}'])
+def test_a_body_that_no_version_wrote_is_refused(log: Events, database: SQLite, body: str) -> None:
+    bake(log, "loaf:rye")
+    with database.write() as transaction:
+        transaction.execute(events.update().values(body=body))
+    with pytest.raises(Invalid, match=r"oven|about|took"):
+        log.history()[0].event()
+
+
+def test_an_older_body_is_decoded_as_todays(
+    log: Events, database: SQLite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("treadle.events.upcasters._upcasters", {})
+
+    @upcaster("LoafBaked", "LoafSold")
+    def _rename(body: dict[str, Any], project: str | None) -> dict[str, Any]:
+        subject = body.pop("loaf") if "loaf" in body else body["about"]
+        return {**body, "about": subject, "project": project}
+
+    @upcaster("LoafBaked")
+    def _count(body: dict[str, Any], _: str | None) -> dict[str, Any]:
+        return {**body, "note": {"loaves": body.get("note", {}).get("loaves", 1)}}
+
+    bake(log, "loaf:oat", project="bakery", note={"loaves": 2})
+    bake(log, "loaf:rye", project="bakery")
+    with database.write() as transaction:
+        second = events.c.number == 2
+        transaction.execute(events.update().where(second).values(body='{"loaf": "loaf:rye"}'))
+    today, old = log.history()
+    assert today.event() == LoafBaked(about="loaf:oat", project="bakery", note={"loaves": 2})
+    assert old.event() == LoafBaked(about="loaf:rye", project="bakery", note={"loaves": 1})
+    assert old.body == {"loaf": "loaf:rye"}
+
+
+def test_what_happened_in_one_project_is_told_apart(log: Events) -> None:
+    bake(log, "loaf:rye", project="a")
+    bake(log, "loaf:rye", project="b", cause=1)
+    bake(log, "endpoint:x", cause=2)
+    bake(log, "endpoint:x", project="b", cause=3)
+    assert [record.number for record in log.history(project="b")] == [2, 4]
+    assert [record.number for record in log.history(project="b", newest_first=True, limit=1)] == [4]
+    assert [record.project for record in log.history()] == ["a", "b", None, "b"]
+    assert [record.number for record in log.why(subject="x").events] == [4, 3, 2, 1]
+    assert [record.number for record in log.why(subject="x", project="b").events] == [4, 2]
+    assert [record.number for record in log.why(subject="loaf:rye", project="a").events] == [1]
+    with pytest.raises(NotFound, match=r"^Nothing is known about 'loaf:rie'\.$"):
+        log.why(subject="loaf:rie", project="c")
+    with pytest.raises(NotFound, match=r"^Nothing is known about 'x'"):
+        log.why(subject="x", project="a")
 
 
 def test_who_acts_is_known_within_the_block_only() -> None:
@@ -200,6 +268,8 @@ def test_a_chain_of_many_pages_is_verified(log: Events, database: SQLite) -> Non
     ("column", "value"),
     [
         ("actor", "eve"),
+        ("project", "another"),
+        ("project", None),
         ("subject", "loaf:0"),
         ("type", "LoafBurnt"),
         ("at", ManualClock().now() + timedelta(microseconds=1)),
@@ -216,7 +286,7 @@ def test_whatever_is_changed_in_an_entry_breaks_the_chain_there(
     log: Events, database: SQLite, column: str, value: object
 ) -> None:
     for number in (1, 2, 3):
-        bake(log, f"loaf:{number}")
+        bake(log, f"loaf:{number}", project="bakery")
     with database.write() as transaction:
         transaction.execute(events.update().where(events.c.number == 2).values({column: value}))
     found = log.verify()

@@ -95,6 +95,10 @@ class TokenCreated(Event):
     def subject(self) -> str:
         return f"token:{self.name}"
 
+    @property
+    def belongs_to(self) -> None:
+        return None
+
 
 class TokenRevoked(Event):
     """A token was revoked."""
@@ -104,6 +108,10 @@ class TokenRevoked(Event):
     @property
     def subject(self) -> str:
         return f"token:{self.name}"
+
+    @property
+    def belongs_to(self) -> None:
+        return None
 
 
 class RoleGranted(Event):
@@ -117,6 +125,10 @@ class RoleGranted(Event):
     def subject(self) -> str:
         return f"user:{self.user}"
 
+    @property
+    def belongs_to(self) -> str | None:
+        return None if self.project == EVERYWHERE else self.project
+
 
 class RoleTaken(Event):
     """A user lost the role in a project."""
@@ -127,3 +139,7 @@ class RoleTaken(Event):
     @property
     def subject(self) -> str:
         return f"user:{self.user}"
+
+    @property
+    def belongs_to(self) -> str | None:
+        return None if self.project == EVERYWHERE else self.project

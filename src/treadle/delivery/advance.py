@@ -39,7 +39,8 @@ class RolloutAdvance(RolloutTransitions):
         if rollout.state == "paused" and verdict.decision != "roll back":
             return 0
         if verdict.decision == "roll back":
-            event = RolloutRolledBack(**facts_of(rollout), step=rollout.step, reason=verdict.reason)
+            about = facts_of(rollout, self._project(rollout))
+            event = RolloutRolledBack(**about, step=rollout.step, reason=verdict.reason)
             return self._end(rollout, "rolled back", event, verdict.reason, results)
         if verdict.decision == "promote":
             return self._enter(rollout, rollout.position + 1, _summary(results), results)

@@ -49,7 +49,11 @@ class EndpointConvergence(RolloutAdvance):
                         endpoints.update().where(here).values(replicas=found.replicas)
                     )
                     event = EndpointScaled(
-                        endpoint=name, before=before, replicas=found.replicas, reason=found.reason
+                        endpoint=name,
+                        project=row["project"],
+                        before=before,
+                        replicas=found.replicas,
+                        reason=found.reason,
                     )
                     self._events.append(transaction, event)
         spec = self._wanted(name)

@@ -122,6 +122,7 @@ class EndpointCreated(Event):
     """An endpoint was created."""
 
     endpoint: str
+    project: str
     model: str
 
     @property
@@ -133,6 +134,7 @@ class EndpointScaled(Event):
     """An endpoint's wanted number of replicas has changed."""
 
     endpoint: str
+    project: str
     before: int
     replicas: int
     reason: str
@@ -146,6 +148,7 @@ class EndpointRemoved(Event):
     """An endpoint was removed."""
 
     endpoint: str
+    project: str
     model: str
 
     @property
@@ -156,6 +159,7 @@ class EndpointRemoved(Event):
 class _RolloutEvent(Event):
     rollout: str
     endpoint: str
+    project: str
     model: str
     number: int
 

@@ -133,6 +133,10 @@ class DeliveryRecords:
                 or 0
             )
 
+    def _project(self, rollout: Rollout) -> str:
+        """The project of a rollout's version."""
+        return self._registry.get(model=rollout.model, number=rollout.number).project
+
     def _spec(self, rollout: Rollout) -> ProjectSpec:
         version = self._registry.get(model=rollout.model, number=rollout.number)
         return self._scope.project(name=version.project).spec

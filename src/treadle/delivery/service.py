@@ -66,7 +66,7 @@ class Delivery(EndpointConvergence):
             )
         with self._database.write() as transaction:
             current = self._ensure_endpoint(transaction, name, found.project, found.model)
-            self._refuse_second(transaction, name)
+            self._refuse_second(transaction, name, found.project)
             wanted = steps or policy.way
             rollout = Rollout(
                 id=new_id("rollout"),
@@ -89,7 +89,7 @@ class Delivery(EndpointConvergence):
                 part=None,
             )
             cause = self._events.append(
-                transaction, RolloutStarted(**facts_of(rollout), steps=rollout.steps)
+                transaction, RolloutStarted(**facts_of(rollout, found.project), steps=rollout.steps)
             )
             row = {f: getattr(rollout, f) for f in rollout.__struct_fields__}
             row |= {
@@ -110,7 +110,7 @@ class Delivery(EndpointConvergence):
         self._end(
             active,
             "aborted",
-            RolloutAborted(**facts_of(active), reason=reason),
+            RolloutAborted(**facts_of(active, self._project(active)), reason=reason),
             reason,
             by=current_act().actor,
         )
@@ -134,7 +134,8 @@ class Delivery(EndpointConvergence):
         if active is None or active.state == "waiting":
             what = "waits for an approval" if active else "has no rollout under way"
             raise Conflict(f"Endpoint '{endpoint}' {what}, so nothing can be promoted.")
-        event = RolloutPromoted(**facts_of(active), reason=reason, previous=active.previous)
+        about = facts_of(active, self._project(active))
+        event = RolloutPromoted(**about, reason=reason, previous=active.previous)
         self._end(active, "promoted", event, reason, by=current_act().actor)
         self._reconcile(endpoint)
         return self.rollout(id=active.id)
@@ -159,7 +160,8 @@ class Delivery(EndpointConvergence):
                 .where(rollouts.c.id == last.id)
                 .values(state="rolled back", reason=reason)
             )
-            event = RolloutRolledBack(**facts_of(last), step="after promotion", reason=reason)
+            about = facts_of(last, current.project)
+            event = RolloutRolledBack(**about, step="after promotion", reason=reason)
             self._events.append(transaction, event)
         self._reconcile(endpoint)
         return self.endpoint(name=endpoint)
@@ -173,12 +175,16 @@ class Delivery(EndpointConvergence):
             mine = (rollouts.c.endpoint == endpoint) & rollouts.c.state.in_(ACTIVE)
             for row in transaction.execute(select(rollouts).where(mine)).mappings().all():
                 self._events.append(
-                    transaction, RolloutAborted(**facts_of(rollout_of(row)), reason=reason)
+                    transaction,
+                    RolloutAborted(**facts_of(rollout_of(row), found.project), reason=reason),
                 )
             ended = {"state": "aborted", "reason": reason, "ended_at": self._clock.now()}
             transaction.execute(rollouts.update().where(mine).values(ended))
             transaction.execute(endpoints.delete().where(endpoints.c.name == endpoint))
-            self._events.append(transaction, EndpointRemoved(endpoint=endpoint, model=found.model))
+            self._events.append(
+                transaction,
+                EndpointRemoved(endpoint=endpoint, project=found.project, model=found.model),
+            )
         self._target.remove(endpoint)
 
     @query()

@@ -54,10 +54,12 @@ class RolloutTransitions(DeliveryRecords):
             "created_at": self._clock.now(),
         }
         transaction.execute(endpoints.insert().values(values))
-        self._events.append(transaction, EndpointCreated(endpoint=name, model=model))
+        self._events.append(
+            transaction, EndpointCreated(endpoint=name, project=project, model=model)
+        )
         return None
 
-    def _refuse_second(self, transaction: Connection, name: str) -> None:
+    def _refuse_second(self, transaction: Connection, name: str, project: str) -> None:
         """One rollout at a time; one that has not begun gives way to a newer version."""
         active = (rollouts.c.endpoint == name) & rollouts.c.state.in_(ACTIVE)
         for row in transaction.execute(select(rollouts).where(active)).mappings().all():
@@ -74,7 +76,8 @@ class RolloutTransitions(DeliveryRecords):
             }
             transaction.execute(rollouts.update().where(rollouts.c.id == found.id).values(values))
             self._events.append(
-                transaction, RolloutAborted(**facts_of(found), reason="a newer version came first")
+                transaction,
+                RolloutAborted(**facts_of(found, project), reason="a newer version came first"),
             )
 
     def _set_state(
@@ -93,24 +96,22 @@ class RolloutTransitions(DeliveryRecords):
                 if active
                 else f"Endpoint '{endpoint}' {what}."
             )
+        about = facts_of(active, self._project(active))
         still = (rollouts.c.id == active.id) & (rollouts.c.state == before)
         with self._database.write() as transaction:
             if transaction.execute(
                 rollouts.update().where(still).values(state=after, reason=reason)
             ).rowcount:
-                self._events.append(
-                    transaction, event(**facts_of(active), step=active.step, reason=reason)
-                )
+                self._events.append(transaction, event(**about, step=active.step, reason=reason))
         return self.rollout(id=active.id)
 
     def _enter(
         self, rollout: Rollout, position: int, reason: str, results: list[GateResult] | None = None
     ) -> int:
         """Begin a step; a step of all requests is the promotion."""
+        about = facts_of(rollout, self._project(rollout))
         if position >= len(rollout.steps) or share(rollout.steps[position]) >= 1:
-            event: Event = RolloutPromoted(
-                **facts_of(rollout), reason=reason, previous=rollout.previous
-            )
+            event: Event = RolloutPromoted(**about, reason=reason, previous=rollout.previous)
             return self._end(rollout, "promoted", event, reason, results)
         step = rollout.steps[position]
         still = (
@@ -128,9 +129,7 @@ class RolloutTransitions(DeliveryRecords):
             values |= {"step_started_at": self._clock.now(), "part": None}
             if transaction.execute(rollouts.update().where(still).values(values)).rowcount:
                 self._bump(transaction, rollout.endpoint)
-                self._events.append(
-                    transaction, RolloutAdvanced(**facts_of(rollout), step=step, reason=reason)
-                )
+                self._events.append(transaction, RolloutAdvanced(**about, step=step, reason=reason))
         return 1
 
     def _end(
@@ -172,10 +171,12 @@ class RolloutTransitions(DeliveryRecords):
         )
 
 
-def facts_of(rollout: Rollout) -> dict[str, Any]:
+def facts_of(rollout: Rollout, project: str) -> dict[str, Any]:
+    """What every event of a rollout tells."""
     return {
         "rollout": rollout.id,
         "endpoint": rollout.endpoint,
+        "project": project,
         "model": rollout.model,
         "number": rollout.number,
     }

@@ -65,7 +65,10 @@ class Evaluation:
         payload = {"project": training.project, "package": training.package, "champion": champion}
         with self._database.write() as transaction:
             job = self._jobs.enqueue(
-                transaction, kind=JUDGE_JOB, payload={**payload, "holdout": training.holdout}
+                transaction,
+                kind=JUDGE_JOB,
+                payload={**payload, "holdout": training.holdout},
+                project=training.project,
             )
             row = {
                 "id": verdict,

@@ -1,1 +1,1 @@
-"""The append-only log of what happened: written with each change, hash-chained, read by cursor, walked by cause."""
+"""The append-only log of what happened: chained by hashes, read by cursor, walked by cause."""

@@ -1,11 +1,11 @@
-"""Appends events in the transaction of their change, and answers what happened, why, and whether it was tampered with."""
+"""Appends events in the transaction of their change; answers what happened and why."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
 
-from treadle.events.model import GENESIS, Chain, EventRecord, Thread, chained
+from treadle.events.model import GENESIS, Chain, EventRecord, Thread, chained, is_chained
 from treadle.events.tables import event_cursors, event_links, events
 from treadle.kernel.clock import Clock
 from treadle.kernel.entity import from_json, to_plain, to_text
@@ -15,17 +15,30 @@ from treadle.kernel.operation import query
 from treadle.ports.database import Database
 
 SUBJECTS = ("alias", "version", "endpoint", "run", "pipeline", "job", "project", "dataset", "token")
+"""The kinds of things that ``why`` looks for under a plain name, in this order."""
+LONGEST_CHAIN = 1_000
+"""Causes that are walked at most."""
 
 
 class Events:
-    """The event log."""
+    """The append-only event log, chained by hashes.
+
+    Args:
+        database: Where the log is kept.
+        clock: Tells when an event is written.
+    """
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
     def append(self, transaction: Connection, event: Event) -> int:
-        """Write an event with the change it tells of. Returns its number; numbers have no gaps."""
+        """Write an event with the change it tells of. Returns its number; numbers have no gaps.
+
+        Args:
+            transaction: The write transaction of the change.
+            event: The event; who acts and its cause are those of ``acting``.
+        """
         last = transaction.execute(
             select(events.c.number, events.c.hash).order_by(events.c.number.desc()).limit(1)
         )
@@ -56,6 +69,7 @@ class Events:
             number=number,
             type=type(event).__name__,
             subject=event.subject,
+            project=event.belongs_to,
             at=self._clock.now(),
             actor=act.actor,
             cause=act.cause,
@@ -74,71 +88,108 @@ class Events:
         subject: str | None = None,
         type: str | None = None,
         newest_first: bool = False,
+        project: str | None = None,
     ) -> list[EventRecord]:
-        """Events in order (or newest first), of one subject or type if given; ``after`` is the last number seen."""
+        """List events in the order in which they happened, or newest first.
+
+        Args:
+            after: Give events with a greater number only, such as the last number you have seen.
+            limit: How many to give at most; never more than 10000.
+            subject: Give events about this thing only, such as ``endpoint:flight-delay``.
+            type: Give events of this type only, such as ``RolloutPromoted``.
+            newest_first: Begin with the newest event.
+            project: Give events of this project only.
+        """
         wanted = select(events).where(events.c.number > after)
-        if subject:
-            wanted = wanted.where(events.c.subject == subject)
-        if type:
-            wanted = wanted.where(events.c.type == type)
+        for column, value in (("subject", subject), ("type", type), ("project", project)):
+            if value:
+                wanted = wanted.where(events.c[column] == value)
         order = events.c.number.desc() if newest_first else events.c.number
         return self._read(wanted.order_by(order).limit(max(0, min(limit, 10_000))))
 
     @query()
-    def why(self, *, subject: str) -> Thread:
-        """The chain of causes that ends in the newest event about a thing.
+    def why(self, *, subject: str, project: str | None = None) -> Thread:
+        """Show the chain of causes that ends in the newest event about a thing.
 
-        Name it as it is known (``flight-delay@champion``, ``flight-delay:3``, an endpoint, a run) or by its full subject,
-        such as ``endpoint:flight-delay``.
+        Args:
+            subject: The thing, as it is known (``flight-delay@champion``, ``flight-delay:3``, an
+                endpoint, a run) or in full, such as ``endpoint:flight-delay``.
+            project: Look at the events of this project only, those that are causes included.
+
+        Raises:
+            NotFound: No event is about the thing.
         """
         for name in (subject, *(f"{kind}:{subject}" for kind in SUBJECTS)):
-            newest = self.history(subject=name, newest_first=True, limit=1)
+            newest = self.history(subject=name, newest_first=True, limit=1, project=project)
             if newest and name.startswith("version:"):  # what became of it is told by its rollouts
                 fates = [
-                    record for record in self.used(thing=name) if record.type.startswith("Rollout")
+                    record
+                    for record in self.used(thing=name)
+                    if record.type.startswith("Rollout") and project in (None, record.project)
                 ]
                 newest = [max([*newest, *fates], key=lambda record: record.number)]
             if newest:
-                return Thread(subject=name, events=self.causes(number=newest[0].number))
+                chain = self.causes(number=newest[0].number)
+                chain = [record for record in chain if project in (None, record.project)]
+                return Thread(subject=name, events=chain)
+        wanted = select(events.c.subject).distinct()
+        if project is not None:
+            wanted = wanted.where(events.c.project == project)
         with self._database.read() as connection:
-            known = {
-                name.partition(":")[2]
-                for name in connection.scalars(select(events.c.subject).distinct())
-            }
+            known = {name.partition(":")[2] for name in connection.scalars(wanted)}
         raise NotFound(f"Nothing is known about '{subject}'.{did_you_mean(subject, known)}")
 
     @query()
     def causes(self, *, number: int) -> list[EventRecord]:
-        """The event of that number and the causes above it, newest first."""
+        """List an event and the causes above it, newest first.
+
+        Args:
+            number: The event's number.
+
+        Raises:
+            NotFound: There is no event of that number.
+        """
         chain: list[EventRecord] = []
-        wanted: int | None = number
-        while wanted is not None and len(chain) < 1_000:
-            found = self._read(select(events).where(events.c.number == wanted))
-            if not found:
-                raise NotFound(f"There is no event {wanted}.")
-            chain += found
-            wanted = found[0].cause
+        next_number: int | None = number
+        while next_number is not None and len(chain) < LONGEST_CHAIN:
+            cause = self._read(select(events).where(events.c.number == next_number))
+            if not cause:
+                raise NotFound(f"There is no event {next_number}.")
+            chain += cause
+            next_number = cause[0].cause
         return chain
 
     @query()
     def effects(self, *, number: int) -> list[EventRecord]:
-        """The events that an event caused directly, in order."""
+        """List the events that an event caused directly, in order.
+
+        Args:
+            number: The number of the event that caused them.
+        """
         return self._read(select(events).where(events.c.cause == number).order_by(events.c.number))
 
     @query()
     def made(self, *, thing: str) -> EventRecord | None:
-        """The event that made a thing, or None: one step of lineage, upstream."""
-        found = self._linked(thing, "makes")
-        return found[0] if found else None
+        """Give the event that made a thing, or nothing: one step of lineage, upstream.
+
+        Args:
+            thing: The thing with its kind, such as ``package:DIGEST`` or ``verdict:ID``.
+        """
+        made = self._linked(thing, "makes")
+        return made[0] if made else None
 
     @query()
     def used(self, *, thing: str) -> list[EventRecord]:
-        """The events that used a thing: one step of lineage, downstream."""
+        """List the events that used a thing: one step of lineage, downstream.
+
+        Args:
+            thing: The thing with its kind, such as ``data:DIGEST`` or ``version:flight-delay:3``.
+        """
         return self._linked(thing, "uses")
 
     @query()
     def verify(self) -> Chain:
-        """Recompute every hash: has the log been changed after the fact?
+        """Recompute every hash and tell whether the log was changed after the fact.
 
         It cannot see that the newest entries were cut off: compare ``entries`` with what you knew.
         """
@@ -146,11 +197,7 @@ class Events:
         while page := self._page(after=count):
             for record in page:
                 count += 1
-                if (
-                    record is None
-                    or record.number != count
-                    or chained(record, before) != record.hash
-                ):
+                if record is None or record.number != count or not is_chained(record, before):
                     return Chain(entries=count, intact=False, broken_at=count)
                 before = record.hash
         return Chain(entries=count, intact=True)
@@ -176,11 +223,31 @@ class Events:
         return found
 
     def last_number(self) -> int:
+        """Give the number of the newest event; 0 where there is none."""
         with self._database.read() as connection:
             return connection.scalar(select(func.max(events.c.number))) or 0
 
+    def project_of(self, connection: Connection, number: int) -> str | None:
+        """Give the project of an event, or None where it belongs to none or is not there.
+
+        Args:
+            connection: An open connection, such as that of a transaction.
+            number: The event's number.
+        """
+        project: str | None = connection.scalar(
+            select(events.c.project).where(events.c.number == number)
+        )
+        return project
+
     def unread(self, reader: str, *, limit: int = 500) -> list[EventRecord]:
-        """The events a reader has not confirmed yet. Delivered at least once: confirm after acting on them."""
+        """List the events that a reader has not confirmed yet.
+
+        Delivery is at least once: confirm after acting on them.
+
+        Args:
+            reader: The name under which the reader confirms.
+            limit: How many to give at most.
+        """
         with self._database.read() as connection:
             seen = connection.scalar(
                 select(event_cursors.c.number).where(event_cursors.c.reader == reader)
@@ -188,7 +255,13 @@ class Events:
         return self.history(after=seen or 0, limit=limit)
 
     def confirm(self, transaction: Connection, reader: str, number: int) -> None:
-        """Move a reader's cursor, in the transaction of what the reader did."""
+        """Move a reader's cursor, in the transaction of what the reader did.
+
+        Args:
+            transaction: The write transaction of what the reader did.
+            reader: The reader's name.
+            number: The last event that it has acted on.
+        """
         moved = transaction.execute(
             event_cursors.update().where(event_cursors.c.reader == reader).values(number=number)
         )
@@ -223,7 +296,10 @@ def _loaded(row: Mapping[Any, Any], links: dict[tuple[int, str], list[str]]) -> 
     return EventRecord(
         **{
             name: row[name]
-            for name in ("number", "type", "subject", "at", "actor", "cause", "depth", "hash")
+            for name in (
+                *("number", "type", "subject", "project", "at"),
+                *("actor", "cause", "depth", "hash"),
+            )
         },
         body=from_json(row["body"], dict[str, Any]),
         uses=sorted(links.get((row["number"], "uses"), [])),

@@ -1,3 +1,5 @@
+"""The event log's tables."""
+
 from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, Text
 
 from treadle.ports.database import Instant, metadata
@@ -8,6 +10,7 @@ events = Table(
     Column("number", BigInteger, primary_key=True, autoincrement=False),
     Column("type", String(80), nullable=False),
     Column("subject", String(300), nullable=False),
+    Column("project", String(63)),  # none for what belongs to no project
     Column("at", Instant, nullable=False),
     Column("actor", String(200), nullable=False),
     Column("cause", BigInteger),
@@ -15,6 +18,7 @@ events = Table(
     Column("body", Text, nullable=False),
     Column("hash", String(64), nullable=False),
     Index("events_by_subject", "subject", "number"),
+    Index("events_by_project", "project", "number"),
     Index("events_by_type", "type", "number"),
     Index("events_by_cause", "cause"),
 )

@@ -82,6 +82,7 @@ class JobQueued(Event):
 
     job: str
     kind: str
+    project: str | None
 
     @property
     def subject(self) -> str:
@@ -93,6 +94,7 @@ class JobCancelRequested(Event):
 
     job: str
     kind: str
+    project: str | None
 
     @property
     def subject(self) -> str:
@@ -104,6 +106,7 @@ class JobEnded(Event):
 
     job: str
     kind: str
+    project: str | None
     state: State
     attempts: int
     error: str | None = None

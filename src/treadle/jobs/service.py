@@ -46,6 +46,7 @@ class Jobs:
         payload: Mapping[str, Any],
         max_attempts: int = 3,
         timeout_seconds: float = 3600.0,
+        project: str | None = None,
     ) -> str:
         """Queue a job in the transaction of the change that needs it.
 
@@ -55,13 +56,14 @@ class Jobs:
             payload: Input of that code, as plain JSON values.
             max_attempts: Number of starts before the job ends as failed or set aside.
             timeout_seconds: Longest duration of one attempt, in seconds.
+            project: The project that the job works for; none for what belongs to no project.
 
         Returns:
             The id of the job.
         """
         job = new_id("job")
         now = self._clock.now()
-        event = self._events.append(transaction, JobQueued(job=job, kind=kind))
+        event = self._events.append(transaction, JobQueued(job=job, kind=kind, project=project))
         transaction.execute(
             jobs.insert().values(
                 id=job,
@@ -135,7 +137,10 @@ class Jobs:
             if not self._end(transaction, current, waiting, "cancelled", by=current_act().actor):
                 request = jobs.update().where(jobs.c.id == job).values(cancel_requested=True)
                 transaction.execute(request)
-                self._events.append(transaction, JobCancelRequested(job=job, kind=current.kind))
+                event = JobCancelRequested(
+                    job=job, kind=current.kind, project=self._project(transaction, current)
+                )
+                self._events.append(transaction, event)
         return self.get(job=job)
 
     @command()
@@ -170,7 +175,10 @@ class Jobs:
                 jobs.c.attempt == current.attempt,
             )
             if transaction.execute(jobs.update().where(unchanged).values(requeued)).rowcount:
-                self._events.append(transaction, JobQueued(job=job, kind=current.kind))
+                event = JobQueued(
+                    job=job, kind=current.kind, project=self._project(transaction, current)
+                )
+                self._events.append(transaction, event)
         return self.get(job=job)
 
     @query()
@@ -288,6 +296,10 @@ class Jobs:
             changed = transaction.execute(jobs.update().where(_held(job)).values(requeued))
         return bool(changed.rowcount)
 
+    def _project(self, transaction: Connection, job: Job) -> str | None:
+        """The project that a job was queued for; the event that queued it is its cause."""
+        return None if job.cause is None else self._events.project_of(transaction, job.cause)
+
     def release(self, job: Job) -> None:
         """Give a running job back to the queue, as when its worker is told to stop.
 
@@ -358,7 +370,12 @@ class Jobs:
         )
         if changed.rowcount:
             event = JobEnded(
-                job=job.id, kind=job.kind, state=state, attempts=job.attempt, error=error
+                job=job.id,
+                kind=job.kind,
+                project=self._project(transaction, job),
+                state=state,
+                attempts=job.attempt,
+                error=error,
             )
             with acting(by or job.actor, cause=job.cause):
                 self._events.append(transaction, event)

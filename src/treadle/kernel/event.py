@@ -1,4 +1,4 @@
-"""What happened, in the past tense: a frozen fact about a subject, with what it used and what it made."""
+"""Events: frozen facts in the past tense, and in whose name and by what cause they are written."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,29 +9,62 @@ from treadle.kernel.entity import Entity
 
 
 class Event(Entity):
-    """A fact. Subclass it with a past-tense name; the class name is the stored type.
+    """A fact about a subject.
 
-    ``subject`` is the thing the event is about, as ``kind:name``. ``uses`` and ``makes`` name what went in
-    and what came out, so that lineage is the event log read sideways.
+    Subclass it with a past-tense name: the class name is the stored type. Give the subclass a field
+    ``project``, or a property ``belongs_to`` that gives None where it belongs to no project.
+    Two event classes of one name are a TypeError when the second is made. Classes whose name begins
+    with an underscore are bases of others and are never stored.
     """
 
     registry: ClassVar[dict[str, "type[Event]"]] = {}
+    """The event classes by name: what a stored type is decoded to."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        if cls.__name__.startswith("_"):
+            return
+        known = Event.registry.get(cls.__name__, cls)
+        if _place(known) != _place(cls):  # the same place again is a reload
+            raise TypeError(
+                f"Two events are named '{cls.__name__}': {_place(known)} and {_place(cls)}. "
+                f"The name is what is stored, so rename one."
+            )
         Event.registry[cls.__name__] = cls
 
     @property
     def subject(self) -> str:
+        """The thing the event is about, as ``kind:name``."""
         raise TypeError(f"{type(self).__name__} must say what it is about: define its subject.")
 
     @property
+    def belongs_to(self) -> str | None:
+        """The project it belongs to: its field ``project``.
+
+        A class of events that belong to no project overrides this and gives None.
+        """
+        if "project" not in self.__struct_fields__:
+            raise TypeError(
+                f"{type(self).__name__} must say which project it belongs to: give it a field "
+                f"'project', or a property 'belongs_to' that gives None."
+            )
+        project: str | None = getattr(self, "project")  # noqa: B009
+        return project
+
+    @property
     def uses(self) -> tuple[str, ...]:
+        """The things that went in, as ``kind:name``: lineage is read from the event log."""
         return ()
 
     @property
     def makes(self) -> tuple[str, ...]:
+        """The things that came out, as ``kind:name``."""
         return ()
+
+
+def _place(kind: type[Event]) -> str:
+    """Where a class is defined."""
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 class Act(Entity):
@@ -45,17 +78,27 @@ _act: ContextVar[Act] = ContextVar("act", default=Act())  # noqa: B039
 
 
 def current_act() -> Act:
+    """In whose name, and by what cause, events are written now."""
     return _act.get()
 
 
 def act_as(actor: str) -> None:
-    """From now on events carry ``actor``, for as long as this context lasts; what a command line calls once."""
+    """Write events in somebody's name from now on; a command line calls this once.
+
+    Args:
+        actor: The name that events carry for as long as this context lasts.
+    """
     _act.set(Act(actor=actor))
 
 
 @contextmanager
 def acting(actor: str | None = None, *, cause: int | None = None) -> Iterator[None]:
-    """Within this block, events carry ``actor`` and ``cause``. What is not given stays as it was."""
+    """Write events in somebody's name, or as the effect of another event, within a block.
+
+    Args:
+        actor: The name that events carry; who acts now if not given.
+        cause: The number of the event that causes them; the current cause if not given.
+    """
     now = _act.get()
     token = _act.set(Act(actor=actor or now.actor, cause=cause if cause is not None else now.cause))
     try:

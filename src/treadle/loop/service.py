@@ -6,13 +6,14 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import select
 
-from treadle.delivery.model import RolloutAborted, RolloutPromoted, RolloutRolledBack
+from treadle.delivery.model import Endpoint, RolloutAborted, RolloutPromoted, RolloutRolledBack
 from treadle.delivery.records import ACTIVE, UNDER_WAY
 from treadle.delivery.service import Delivery
 from treadle.evaluation.model import VerdictGiven
 from treadle.evaluation.service import Evaluation
 from treadle.events.model import EventRecord
 from treadle.events.service import Events
+from treadle.events.tables import events
 from treadle.kernel.clock import Clock
 from treadle.kernel.errors import NotFound, TreadleError
 from treadle.kernel.event import Event, acting
@@ -33,6 +34,7 @@ from treadle.training.model import TrainingFinished
 from treadle.training.service import TrainingService
 
 READER = "loop"
+FINDINGS = tuple(kind.__name__ for kind in (DriftFound, RequirementMissed, ModelStale))
 Act = tuple[Outcome, str]
 Rule = Callable[[EventRecord, Event], Act]
 log = logging.getLogger(__name__)
@@ -141,7 +143,7 @@ class Loop:
         trainings = self._training.find(project=project, limit=1)
         verdicts = self._evaluation.find(project=project, limit=1)
         endpoints = self._delivery.endpoints(project=project)
-        main = next((endpoint for endpoint in endpoints if endpoint.name == endpoint.model), None)
+        main = _main(project, endpoints)
         windows = self._monitoring.windows(endpoint=main.name, limit=200) if main else []
         rollouts = self._delivery.rollouts(endpoint=main.name, limit=1) if main else []
         return ProjectStatus(
@@ -150,14 +152,14 @@ class Loop:
             owner=spec.project.owner,
             requirements=[_status(requirement, windows) for requirement in spec.requirement],
             endpoints=endpoints,
-            champion=self._champion(project),
+            champion=self._champion(main.model if main else project),
             training=trainings[0] if trainings else None,
             verdict=verdicts[0] if verdicts else None,
             rollout=rollouts[0] if rollouts else None,
             window=windows[0] if windows else None,
             waiting=self._waiting(project),
             decisions=self._decisions_of(project),
-            recent=self._recent(project),
+            recent=self._events.history(project=project, newest_first=True, limit=10),
         )
 
     def _decide(self, record: EventRecord) -> LoopDecision | None:
@@ -169,7 +171,7 @@ class Loop:
         with acting(f"loop: {name}", cause=record.number):
             try:
                 event = record.event()
-                assert event is not None
+                assert event is not None, "a newer Treadle wrote this event"
                 outcome, reason = act(record, event)
             except TreadleError as error:
                 if error.retry:
@@ -211,30 +213,28 @@ class Loop:
             return f"the chain of causes is {record.depth} long, the limit is {policy.max_depth}"
         if self._training.find(project=project, state="running", limit=1):
             return "a training is running"
-        if any(self._delivery.rollouts(endpoint=project, state=state, limit=1) for state in ACTIVE):
+        model = self._model(record, project)
+        if any(self._delivery.rollouts(endpoint=model, state=state, limit=1) for state in ACTIVE):
             return "a rollout is under way"
-        return self._spent(project, duration(policy.cooldown), policy.budget_per_month)
+        champion = self._champion(model)
+        return self._spent(project, champion, duration(policy.cooldown), policy.budget_per_month)
 
-    def _spent(self, project: str, cooldown: timedelta, budget: int) -> str | None:
-        """Why cooldown or budget forbid a training now, or None."""
-        started = self._events.history(type="TrainingStarted", newest_first=True, limit=10_000)
-        by_the_loop = [
-            record
-            for record in started
-            if record.body.get("project") == project and record.actor.startswith("loop:")
-        ]
-        now = self._clock.now()
-        champion = self._champion(project)
-        renewals = [record.at for record in by_the_loop[:1]]
-        if champion:
-            renewals.append(champion.created_at)
-        last = max(renewals, default=None)
+    def _spent(
+        self, project: str, champion: ModelVersion | None, cooldown: timedelta, budget: int
+    ) -> str | None:
+        """Why the cooldown or the budget allows no training now, or None."""
+        trainings = self._events.history(
+            type="TrainingStarted", project=project, newest_first=True, limit=10_000
+        )
+        own_starts = [training.at for training in trainings if training.actor.startswith("loop:")]
+        champions = [champion.created_at] if champion else []
+        now, last = self._clock.now(), max([*own_starts[:1], *champions], default=None)
         if last is not None and now - last < cooldown:
             return (
                 f"the last training of the loop or the champion was {_ago(now - last)} ago, "
                 f"the cooldown is {_ago(cooldown)}"
             )
-        last_month = [record for record in by_the_loop if now - record.at < timedelta(days=30)]
+        last_month = [start for start in own_starts if now - start < timedelta(days=30)]
         if len(last_month) >= budget:
             return (
                 f"{len(last_month)} trainings were started in the last 30 days, "
@@ -246,17 +246,20 @@ class Loop:
         assert isinstance(event, TrainingFinished)
         if self._has_caused(record, "JobQueued"):
             return "nothing to do", "this training is being judged already"
-        champion = self._champion(event.project)
+        champion = self._champion(self._model(record, event.project))
         self._evaluation.request(run=event.run, champion=champion.package if champion else None)
         rival = champion.ref if champion else "nobody"
         return "acted", f"had run {event.run} judged beside {rival}"
 
-    def _register(self, record: EventRecord, event: Event) -> Act:  # noqa: ARG002
+    def _register(self, record: EventRecord, event: Event) -> Act:
         assert isinstance(event, VerdictGiven)
         if event.outcome != "passed":
-            reason = f"the candidate is not registered: {event.outcome}: {event.reason}"
-            return "nothing to do", reason
-        version = self._registry.register(verdict=event.verdict)
+            return (
+                "nothing to do",
+                f"the candidate is not registered: {event.outcome}: {event.reason}",
+            )
+        model = self._model(record, event.project)
+        version = self._registry.register(verdict=event.verdict, model=model)
         return "acted", f"registered {version.ref}"
 
     def _roll_out(self, record: EventRecord, event: Event) -> Act:
@@ -329,20 +332,22 @@ class Loop:
         except NotFound:
             return None
 
+    def _model(self, record: EventRecord, project: str) -> str:
+        """The model that a training is for: that of the endpoint whose window called for it.
+
+        It is the one named like the project where nothing in production called for it.
+        """
+        causes = self._events.causes(number=record.number)
+        found = (cause.body.get("endpoint") for cause in causes if cause.type in FINDINGS)
+        return str(next(found, project))
+
     def _decisions_of(self, project: str) -> list[LoopDecision]:
         """The newest decisions about a project's events."""
-        about_project: list[LoopDecision] = []
-        for decision in self.decisions(limit=200):
-            (record, *_) = self._events.causes(number=decision.event)
-            if _about(record, project):
-                about_project.append(decision)
-            if len(about_project) == 5:
-                break
-        return about_project
-
-    def _recent(self, project: str) -> list[EventRecord]:
-        records = self._events.history(newest_first=True, limit=500)
-        return [record for record in records if _about(record, project)][:10]
+        of_project = select(decisions).join(events, events.c.number == decisions.c.event)
+        of_project = of_project.where(events.c.project == project)
+        newest = of_project.order_by(decisions.c.event.desc()).limit(5)
+        with self._database.read() as connection:
+            return [load(LoopDecision, row) for row in connection.execute(newest).mappings()]
 
     def _waiting(self, project: str) -> list[str]:
         """What waits for whom, in words."""
@@ -363,12 +368,11 @@ class Loop:
         return waits
 
 
-def _about(record: EventRecord, project: str) -> bool:
-    """Whether an event belongs to a project; one that names none belongs to every project."""
-    named = {
-        str(record.body[key]) for key in ("project", "model", "endpoint") if key in record.body
-    }
-    return not named or project in named
+def _main(project: str, endpoints: list[Endpoint]) -> Endpoint | None:
+    """The endpoint that a project is known by: named like it, else like the model it serves."""
+    leading = [endpoint for endpoint in endpoints if endpoint.name == endpoint.model]
+    by_name = {endpoint.name: endpoint for endpoint in leading}
+    return by_name.get(project, leading[0] if leading else None)
 
 
 def _status(requirement: Requirement, windows: list[Window]) -> RequirementStatus:

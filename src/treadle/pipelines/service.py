@@ -355,6 +355,7 @@ class Pipelines:
                     kind=STEP_JOB,
                     payload={"pipeline": pipeline.id, "step": step_plan.name},
                     timeout_seconds=pipeline.step_timeout_seconds,
+                    project=pipeline.project,
                 ),
             }
             transaction.execute(pipeline_steps.update().where(waiting).values(**values, key=key))

@@ -122,6 +122,7 @@ class VersionRegistered(Event):
 
     model: str
     number: int
+    project: str
     run: str
     package: str
     verdict: str
@@ -146,6 +147,7 @@ class VersionApproved(Event):
 
     model: str
     number: int
+    project: str
     verdict: str
     comment: str
     signature: str
@@ -164,6 +166,7 @@ class AliasMoved(Event):
 
     model: str
     alias: str
+    project: str
     number: int
     before: int | None
 
@@ -181,6 +184,7 @@ class AliasRemoved(Event):
 
     model: str
     alias: str
+    project: str
     number: int
 
     @property
@@ -193,6 +197,7 @@ class StageChanged(Event):
 
     model: str
     number: int
+    project: str
     stage: Stage
     before: Stage
 
@@ -217,6 +222,7 @@ class ModelRenamed(Event):
 
     name: str
     before: str
+    project: str
 
     @property
     def subject(self) -> str:
@@ -228,6 +234,7 @@ class VersionDeleted(Event):
 
     model: str
     number: int
+    project: str
     erased: bool
 
     @property
@@ -239,6 +246,7 @@ class ModelDeleted(Event):
     """A model was deleted with its versions."""
 
     name: str
+    project: str
 
     @property
     def subject(self) -> str:
@@ -250,6 +258,7 @@ class VersionTagged(Event):
 
     model: str
     number: int
+    project: str
     key: str
     value: str | None
 

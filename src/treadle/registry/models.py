@@ -95,14 +95,14 @@ class Models(RegistryRecords):
     @command()
     def delete_model(self, *, name: NewModelName) -> None:
         """Delete a model with its versions; the name can be used again. Refused while a version is deployed."""
-        self.model(name=name)
+        found = self.model(name=name)
         for version in self.find(model=name, limit=100_000):
             self._refuse_held(version)
         with self._database.write() as transaction:
             for table in (versions, aliases, approvals):
                 transaction.execute(delete(table).where(table.c.model == name))
             transaction.execute(delete(models).where(models.c.name == name))
-            self._events.append(transaction, ModelDeleted(name=name))
+            self._events.append(transaction, ModelDeleted(name=name, project=found.project))
 
     def _ensure_model(
         self,
@@ -141,7 +141,10 @@ class Models(RegistryRecords):
         for table in (versions, aliases):
             transaction.execute(update(table).where(table.c.model == name).values(model=new_name))
         transaction.execute(update(models).where(models.c.name == name).values(name=new_name))
-        self._events.append(transaction, ModelRenamed(name=new_name, before=name))
+        self._events.append(
+            transaction,
+            ModelRenamed(name=new_name, before=name, project=self._project(transaction, new_name)),
+        )
 
     def _refuse_held(self, version: ModelVersion) -> None:
         for asked in self._assembly.answers(STILL_NEEDED_BY):

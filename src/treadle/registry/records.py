@@ -105,6 +105,11 @@ class RegistryRecords:
             champion = connection.scalar(select(aliases.c.number).where(here))
         return newest[0] if champion is None else self.get(model=model, number=champion)
 
+    def _project(self, transaction: Connection, model: str) -> str:
+        """The project of a model that is there."""
+        here = models.c.name == model
+        return str(transaction.execute(select(models.c.project).where(here)).scalar_one())
+
     def _aliased(self, model: str, alias: str) -> ModelVersion:
         with self._database.read() as connection:
             rows = connection.execute(

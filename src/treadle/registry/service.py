@@ -54,6 +54,7 @@ class Registry(Versions):
             event = VersionApproved(
                 model=model,
                 number=number,
+                project=found.project,
                 verdict=found.verdict,
                 comment=comment,
                 signature=signature,
@@ -94,14 +95,20 @@ class Registry(Versions):
             here = mine & (versions.c.number == number)
             transaction.execute(update(versions).where(here).values(stage=stage, updated_at=now))
             if found.stage != stage:
-                event = StageChanged(model=model, number=number, stage=stage, before=found.stage)
+                event = StageChanged(
+                    model=model,
+                    number=number,
+                    project=found.project,
+                    stage=stage,
+                    before=found.stage,
+                )
                 self._events.append(transaction, event)
         return self.get(model=model, number=number)
 
     @command()
     def set_alias(self, *, model: ModelName, alias: str, number: int) -> ModelVersion:
         """Point an alias at a version. Pointing it there again changes nothing."""
-        self.get(model=model, number=number)
+        found = self.get(model=model, number=number)
         here = (aliases.c.model == model) & (aliases.c.alias == alias)
         with self._database.write() as transaction:
             before = transaction.scalar(select(aliases.c.number).where(here))
@@ -110,7 +117,9 @@ class Registry(Versions):
                 transaction.execute(
                     aliases.insert().values(model=model, alias=alias, number=number)
                 )
-                event = AliasMoved(model=model, alias=alias, number=number, before=before)
+                event = AliasMoved(
+                    model=model, alias=alias, project=found.project, number=number, before=before
+                )
                 self._events.append(transaction, event)
         return self.get(model=model, number=number)
 
@@ -123,7 +132,13 @@ class Registry(Versions):
             if number is not None:
                 transaction.execute(delete(aliases).where(here))
                 self._events.append(
-                    transaction, AliasRemoved(model=model, alias=alias, number=number)
+                    transaction,
+                    AliasRemoved(
+                        model=model,
+                        alias=alias,
+                        project=self._project(transaction, model),
+                        number=number,
+                    ),
                 )
 
     def _sign(self, facts: Mapping[str, Any]) -> str:

@@ -140,6 +140,7 @@ class Versions(Models):
                 event = VersionRegistered(
                     model=name,
                     number=version.number,
+                    project=str(project),
                     run=version.run,
                     package="",
                     verdict="",
@@ -193,7 +194,10 @@ class Versions(Models):
             transaction.execute(update(versions).where(here).values(values))
             for key, value in (tags or {}).items():
                 self._events.append(
-                    transaction, VersionTagged(model=model, number=number, key=key, value=value)
+                    transaction,
+                    VersionTagged(
+                        model=model, number=number, project=found.project, key=key, value=value
+                    ),
                 )
         return self.get(model=model, number=number)
 
@@ -213,7 +217,8 @@ class Versions(Models):
                     update(versions).where(here).values(deleted_at=self._clock.now())
                 )
             self._events.append(
-                transaction, VersionDeleted(model=model, number=number, erased=erase)
+                transaction,
+                VersionDeleted(model=model, number=number, project=found.project, erased=erase),
             )
 
     @query()
@@ -263,6 +268,7 @@ class Versions(Models):
         event = VersionRegistered(
             model=model,
             number=number,
+            project=project,
             run=known["run"],
             package=known["package"],
             verdict=facts.get("verdict", ""),

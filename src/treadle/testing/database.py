@@ -23,6 +23,10 @@ class ThingHappened(Event):
         return f"thing:{self.name}"
 
     @property
+    def belongs_to(self) -> None:
+        return None
+
+    @property
     def makes(self) -> tuple[str, ...]:
         return (f"made:{self.name}",)
 

@@ -159,7 +159,10 @@ class Experiments(TrackingRecords):
                     runs.update().where(inside, runs.c.deleted_at.is_(None)).values(deleted_at=now)
                 )
             self._events.append(
-                transaction, ExperimentDeleted(experiment=id, name=found.name, erased=erase)
+                transaction,
+                ExperimentDeleted(
+                    experiment=id, project=found.project, name=found.name, erased=erase
+                ),
             )
 
     @command()
@@ -180,7 +183,10 @@ class Experiments(TrackingRecords):
             transaction.execute(experiments.update().where(experiments.c.id == id).values(back))
             together = (runs.c.experiment == id) & (runs.c.deleted_at == found.deleted_at)
             transaction.execute(runs.update().where(together).values(deleted_at=None))
-            self._events.append(transaction, ExperimentRestored(experiment=id, name=found.name))
+            self._events.append(
+                transaction,
+                ExperimentRestored(experiment=id, project=found.project, name=found.name),
+            )
         return self.experiment(id=id)
 
     def _experiment_named(

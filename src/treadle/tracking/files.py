@@ -22,6 +22,7 @@ from treadle.tracking.runs import Runs
 from treadle.tracking.tables import (
     artifacts,
     run_datasets,
+    runs,
 )
 
 
@@ -49,7 +50,9 @@ class RunFiles(Runs):
                 transaction.execute(run_datasets.insert().values(run=number, **row))
             if new:
                 digests = {name: digest for name, digest in new}  # noqa: C416
-                self._events.append(transaction, RunUsedData(run=run, datasets=digests))
+                project = transaction.scalar(select(runs.c.project).where(runs.c.id == run))
+                event = RunUsedData(run=run, project=str(project), datasets=digests)
+                self._events.append(transaction, event)
 
     @query()
     def datasets(self, *, run: RunId) -> list[Dataset]:

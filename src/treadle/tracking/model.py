@@ -237,6 +237,7 @@ class ExperimentCreated(Event):
 
 class ExperimentDeleted(Event):
     experiment: int
+    project: str
     name: str
     erased: bool
 
@@ -247,6 +248,7 @@ class ExperimentDeleted(Event):
 
 class ExperimentRestored(Event):
     experiment: int
+    project: str
     name: str
 
     @property
@@ -276,9 +278,10 @@ class RunFinished(Event):
 
 
 class HistoryAdded(Event):
-    """Runs that happened elsewhere came in."""
+    """Runs of one project that happened elsewhere came in."""
 
     source: str
+    project: str
     runs: int
 
     @property
@@ -290,6 +293,7 @@ class RunUsedData(Event):
     """A run named the data it read: lineage from a dataset's content to the run."""
 
     run: str
+    project: str
     datasets: dict[str, str]
 
     @property
@@ -307,6 +311,7 @@ class RunUsedData(Event):
 
 class RunDeleted(Event):
     run: str
+    project: str
     erased: bool
 
     @property
@@ -316,6 +321,7 @@ class RunDeleted(Event):
 
 class RunRestored(Event):
     run: str
+    project: str
 
     @property
     def subject(self) -> str:

@@ -1,5 +1,6 @@
 """Runs: begun, logged to, changed, found and searched."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -123,8 +124,10 @@ class Runs(Experiments):
                     .values(deleted_at=bindparam("b_at"))
                 )
                 transaction.execute(gone, put_away)
-            if new:
-                self._events.append(transaction, HistoryAdded(source=source, runs=len(new)))
+            for project, count in Counter(projects[run.experiment] for run in new).items():
+                self._events.append(
+                    transaction, HistoryAdded(source=source, project=project, runs=count)
+                )
         return len(new)
 
     @command()
@@ -177,15 +180,18 @@ class Runs(Experiments):
                 transaction.execute(
                     runs.update().where(runs.c.id == run).values(deleted_at=self._clock.now())
                 )
-            self._events.append(transaction, RunDeleted(run=run, erased=erase))
+            self._events.append(
+                transaction, RunDeleted(run=run, project=found.project, erased=erase)
+            )
 
     @command()
     def restore_run(self, *, run: RunId) -> Run:
         """Bring a run back that was put away."""
-        if self.get(run=run).deleted_at is not None:
+        found = self.get(run=run)
+        if found.deleted_at is not None:
             with self._database.write() as transaction:
                 transaction.execute(runs.update().where(runs.c.id == run).values(deleted_at=None))
-                self._events.append(transaction, RunRestored(run=run))
+                self._events.append(transaction, RunRestored(run=run, project=found.project))
         return self.get(run=run)
 
     @query()
