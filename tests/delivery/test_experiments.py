@@ -29,7 +29,7 @@ AB = Experiment("ab", 14 * DAY, 50)
 def played(
     random: np.random.Generator, champion: float, candidate: float, requests: int, looks: int = 60
 ) -> str:
-    """What an A/B step decides, looked at again and again, when both are worth this much on average."""
+    """What an A/B step decides, looked at again and again, by what both are worth on average."""
     seen, share = Rewards(0.5), 0.5
     for _ in range(looks):
         newcomers = random.random(requests // looks) < share

@@ -1,4 +1,4 @@
-"""Simulated rollouts, looked at at every tick: equals are rarely rolled back, what is worse nearly always."""
+"""Simulated rollouts: equals are rarely rolled back, what is worse nearly always."""
 
 from collections import Counter
 

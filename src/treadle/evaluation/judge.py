@@ -10,16 +10,25 @@ from treadle.stats.intervals import Estimate, difference, estimate
 from treadle.stats.metrics import METRICS, Array
 
 MIN_ROWS = 100
+"""Rows of known truth that a verdict takes at least."""
+
 _NOTHING = Estimate(math.nan, math.nan, math.nan)
 
 
 def judge(
     requirements: list[Requirement], truth: Array, candidate: Array, champion: Array | None
 ) -> Judged:
-    """The verdict on a candidate's scores (rows,) for rows of known truth.
+    """Judge a candidate on rows of known truth.
 
-    Refused when a requirement is missed or the champion is clearly better (the whole interval of the paired difference
-    below zero); not enough evidence when there are too few rows, or a metric cannot be computed on them.
+    It is refused when it misses a requirement, leaves a row without a finite answer, or is clearly
+    worse than the champion: the whole 95 % interval of the paired difference is below zero. There
+    is not enough evidence with fewer than 100 rows, or where a metric cannot be computed on them.
+
+    Args:
+        requirements: The project's requirements; those that rows cannot show are left out.
+        truth: Truths (rows,).
+        candidate: The candidate's scores (rows,).
+        champion: The champion's scores (rows,), NaN where it gives none; None for no champion.
     """
     findings = [_finite(len(truth), candidate)]
     usable = np.isfinite(candidate)
@@ -36,14 +45,23 @@ def judge(
 
 
 def measured(metrics: list[str], truth: Array, scores: Array) -> dict[str, float]:
-    """Those of some metrics that these rows can show, on the rows that were answered."""
+    """Measure those metrics that these rows can show, on the rows that were answered.
+
+    Args:
+        metrics: Names of metrics; unknown ones are left out.
+        truth: Truths (rows,).
+        scores: Scores (rows,); rows whose score is not finite are left out.
+
+    Returns:
+        Metric → value, finite ones only.
+    """
     usable = np.isfinite(scores)
-    found = {
+    values = {
         name: METRICS[name](truth[usable], scores[usable])
         for name in metrics
         if name in METRICS and usable.any()
     }
-    return {name: value for name, value in found.items() if math.isfinite(value)}
+    return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def _finite(rows: int, candidate: Array) -> Finding:
@@ -62,12 +80,12 @@ def _finite(rows: int, candidate: Array) -> Finding:
 
 
 def _requirement(requirement: Requirement, truth: Array, candidate: Array) -> Finding:
-    found = estimate(requirement.metric, truth, candidate)
-    outcome: Outcome = "passed" if requirement.met_by(found.value) else "refused"
-    if math.isnan(found.value):
+    measured = estimate(requirement.metric, truth, candidate)
+    outcome: Outcome = "passed" if requirement.met_by(measured.value) else "refused"
+    if math.isnan(measured.value):
         outcome = "not enough evidence"
     return _finding(
-        requirement.id, requirement.says, outcome, requirement.metric, found, requirement.bound
+        requirement.id, requirement.says, outcome, requirement.metric, measured, requirement.bound
     )
 
 
@@ -82,23 +100,23 @@ def _against_champion(metric: str, truth: Array, candidate: Array, champion: Arr
             _NOTHING,
             "nothing",
         )
-    found = difference(metric, truth[usable], candidate[usable], champion[usable])
-    outcome: Outcome = "refused" if found.high < 0 else "passed"
+    advantage = difference(metric, truth[usable], candidate[usable], champion[usable])
+    outcome: Outcome = "refused" if advantage.high < 0 else "passed"
     says = "is not clearly worse than the champion on the same rows"
     return _finding(
         "champion",
         says,
         outcome,
         f"{metric} better than the champion's by",
-        found,
+        advantage,
         "interval reaches 0",
     )
 
 
 def _finding(
-    check: str, says: str, outcome: Outcome, metric: str, found: Estimate, bound: str
+    check: str, says: str, outcome: Outcome, metric: str, measured: Estimate, bound: str
 ) -> Finding:
-    value, low, high = (None if math.isnan(x) else round(x, 6) for x in found)
+    value, low, high = (None if math.isnan(x) else round(x, 6) for x in measured)
     return Finding(
         check=check,
         says=says,
@@ -113,19 +131,27 @@ def _finding(
 
 def _sum_up(findings: list[Finding]) -> tuple[Outcome, str]:
     for outcome in ("refused", "not enough evidence"):
-        found = [finding for finding in findings if finding.outcome == outcome]
-        if found:
-            return found[0].outcome, "; ".join(describe(finding) for finding in found)
+        decisive = [finding for finding in findings if finding.outcome == outcome]
+        if decisive:
+            return decisive[0].outcome, "; ".join(describe(finding) for finding in decisive)
     return "passed", "; ".join(describe(finding) for finding in findings)
 
 
 def describe(finding: Finding) -> str:
-    """One finding as a sentence fragment."""
+    """One finding as a sentence fragment: check, metric, value, bound.
+
+    Args:
+        finding: The finding.
+    """
     return f"{finding.check}: {finding.metric} {interval(finding)}, wanted {finding.bound}"
 
 
 def interval(finding: Finding) -> str:
-    """The number with its interval, in words where there is none."""
+    """A finding's value with its interval, in words where there is none.
+
+    Args:
+        finding: The finding.
+    """
     if finding.value is None:
         return "cannot be computed"
     between = (

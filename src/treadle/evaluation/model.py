@@ -1,3 +1,5 @@
+"""What an evaluation finds, and the verdict it ends in."""
+
 from datetime import datetime
 from typing import Literal
 
@@ -8,7 +10,18 @@ Outcome = Literal["passed", "refused", "not enough evidence"]
 
 
 class Finding(Entity):
-    """One thing that was checked, with the number it rests on and its 95 % interval (null when it cannot be computed)."""
+    """One thing that was checked, with the number it rests on.
+
+    Attributes:
+        check: A requirement's id, ``answers`` or ``champion``.
+        says: What is checked, in words.
+        outcome: What the check says.
+        metric: What was measured.
+        value: The measured number; None when it cannot be computed.
+        low: Lower limit of its 95 % interval; None when it cannot be computed.
+        high: Upper limit of its 95 % interval; None when it cannot be computed.
+        bound: What it is held against, as text.
+    """
 
     check: str
     says: str
@@ -21,7 +34,20 @@ class Finding(Entity):
 
 
 class Verdict(Entity):
-    """What a candidate was judged to be, and on which evidence."""
+    """What a candidate was judged to be, and on which evidence.
+
+    Attributes:
+        id: The verdict's id.
+        run: The run that trained the candidate.
+        project: Its project's name.
+        package: Digest of the candidate's package.
+        champion: Digest of the champion's package; None when there was no champion.
+        outcome: Passed, refused, or not enough evidence.
+        reason: The findings that decided it, as text.
+        rows: Rows of known truth that it rests on.
+        findings: Everything that was checked.
+        at: When the verdict was given.
+    """
 
     id: str
     run: str
@@ -36,7 +62,15 @@ class Verdict(Entity):
 
 
 class Judged(Entity):
-    """What the judging job reports. ``metrics`` are the measured ones, unrounded."""
+    """What the judging job reports.
+
+    Attributes:
+        outcome: Passed, refused, or not enough evidence.
+        reason: The findings that decided it, as text.
+        rows: Rows of known truth that it rests on.
+        findings: Everything that was checked.
+        metrics: Metric → value on all rows, unrounded.
+    """
 
     outcome: Outcome
     reason: str
@@ -46,6 +80,8 @@ class Judged(Entity):
 
 
 class VerdictGiven(Event):
+    """A candidate was judged."""
+
     verdict: str
     run: str
     project: str

@@ -51,13 +51,39 @@ class Evaluation:
         runtime: Runtime,
         cache: Path,
     ) -> None:
+        """Put evaluation together.
+
+        Args:
+            database: Where verdicts are kept.
+            events: The log that verdicts are told in.
+            clock: Says when a verdict is given.
+            blobs: Where packages and tables are kept.
+            jobs: Runs the judging.
+            scope: Knows what each project requires.
+            tracking: Keeps the measured metrics with the run.
+            training: Knows what was trained.
+            runtime: Loads models.
+            cache: The folder that packages and tables are fetched into.
+        """
         self._database, self._events, self._clock, self._blobs = database, events, clock, blobs
         self._jobs, self._scope, self._tracking, self._training = jobs, scope, tracking, training
         self._runtime, self._cache = runtime, cache
 
     @command()
     def request(self, *, run: RunId, champion: str | None = None) -> str:
-        """Have a finished training judged, beside the champion's package if one is given. Returns the verdict's id."""
+        """Have a finished training judged on its holdout, beside the champion if one is given.
+
+        Args:
+            run: Id of the run that trained the model.
+            champion: Digest of the champion's package; left out, there is no comparison.
+
+        Returns:
+            The id of the verdict, which is given once the judging job has ended.
+
+        Raises:
+            NotFound: There is no such training.
+            Conflict: The training has no model to judge.
+        """
         training = self._training.get(run=run)
         if training.package is None or training.holdout is None:
             raise Conflict(f"Training '{run}' has no model to judge: it is {training.state}.")
@@ -88,12 +114,19 @@ class Evaluation:
 
     @query()
     def get(self, *, verdict: VerdictId) -> Verdict:
-        """One verdict with its findings."""
+        """Show one verdict with its findings.
+
+        Args:
+            verdict: The verdict's id.
+
+        Raises:
+            NotFound: There is no such verdict, or it is not given yet.
+        """
+        given = select(evaluations).where(
+            evaluations.c.id == verdict, evaluations.c.state == "given"
+        )
         with self._database.read() as connection:
-            wanted = select(evaluations).where(
-                evaluations.c.id == verdict, evaluations.c.state == "given"
-            )
-            row = connection.execute(wanted).mappings().one_or_none()
+            row = connection.execute(given).mappings().one_or_none()
         if row is None:
             raise NotFound(f"There is no verdict '{verdict}', or it is not given yet.")
         return _verdict(row)
@@ -102,19 +135,33 @@ class Evaluation:
     def find(
         self, *, project: ProjectName | None = None, run: RunId | None = None, limit: int = 50
     ) -> list[Verdict]:
-        """Verdicts, newest first, of one project or run if given."""
-        wanted = select(evaluations).where(evaluations.c.state == "given")
-        wanted = wanted.order_by(evaluations.c.id.desc()).limit(limit)
+        """List verdicts, newest first.
+
+        Args:
+            project: Only those of this project.
+            run: Only those on the model that this run trained.
+            limit: The most verdicts to list.
+        """
+        given = select(evaluations).where(evaluations.c.state == "given")
+        given = given.order_by(evaluations.c.id.desc()).limit(limit)
         if project:
-            wanted = wanted.where(evaluations.c.project == project)
+            given = given.where(evaluations.c.project == project)
         if run:
-            wanted = wanted.where(evaluations.c.run == run)
+            given = given.where(evaluations.c.run == run)
         with self._database.read() as connection:
-            return [_verdict(row) for row in connection.execute(wanted).mappings()]
+            return [_verdict(row) for row in connection.execute(given).mappings()]
 
     @JOB(JUDGE_JOB)
     def execute(self, payload: Mapping[str, Any]) -> Judged:
-        """Judge; this is what the job's process calls."""
+        """Judge a candidate; this is what the job's process calls.
+
+        Args:
+            payload: Names ``project``, and the digests of ``package``, ``holdout`` and
+                ``champion`` (or None).
+
+        Raises:
+            Invalid: The project declares no label, or the model cannot be judged by one score.
+        """
         spec = self._scope.project(name=payload["project"]).spec
         label = spec.labelled.label if spec.labelled else None
         if label is None:
@@ -137,7 +184,20 @@ class Evaluation:
     def measure(
         self, *, package: str, holdout: str, label: str, metrics: list[str]
     ) -> dict[str, float]:
-        """Metrics of a packaged model on a table, by name; those that there is no way to compute are left out."""
+        """Measure a packaged model on a table.
+
+        Args:
+            package: Digest of the model's package.
+            holdout: Digest of the table.
+            label: The column with the truth; rows without it are left out.
+            metrics: Names of metrics.
+
+        Returns:
+            Metric → value; metrics that cannot be computed are left out.
+
+        Raises:
+            Invalid: The model gives more than one score a row.
+        """
         table = fetch_tree(self._blobs, holdout, self._cache / holdout) / TABLE
         truth, known = _truth(table, label)
         scores = self._scores(package, table)
@@ -145,7 +205,11 @@ class Evaluation:
 
     @RECONCILE()
     def reconcile(self) -> int:
-        """Give the verdicts whose jobs have ended. Returns how many."""
+        """Give the verdicts whose jobs have ended.
+
+        Returns:
+            How many verdicts were given.
+        """
         with self._database.read() as connection:
             rows = (
                 connection.execute(select(evaluations).where(evaluations.c.state == "running"))
@@ -155,7 +219,7 @@ class Evaluation:
         return sum(self._settle(row) for row in rows)
 
     def _champion_scores(self, package: str | None, table: Path) -> Array | None:
-        """The champion's scores, or None when there is none or it wants columns that the rows no longer have."""
+        """The champion's scores; None without one, or when the rows lack columns it needs."""
         if package is None:
             return None
         try:

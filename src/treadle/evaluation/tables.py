@@ -1,3 +1,5 @@
+"""Verdicts as they are stored, given or still being judged."""
+
 from sqlalchemy import BigInteger, Column, Integer, String, Table, Text
 
 from treadle.ports.database import Instant, metadata

@@ -1,3 +1,5 @@
+"""Windows, and days of the inference log that are in the blob store."""
+
 from sqlalchemy import BigInteger, Column, Float, Integer, String, Table, Text
 
 from treadle.ports.database import Instant, metadata

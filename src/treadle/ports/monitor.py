@@ -133,7 +133,13 @@ class Bound(Protocol):
     @property
     def bound(self) -> str: ...
 
-    def met_by(self, value: float) -> bool: ...
+    def met_by(self, value: float) -> bool:
+        """Whether a value of the metric meets the requirement.
+
+        Args:
+            value: The metric's value.
+        """
+        ...
 
 
 class Policy(Entity):
@@ -252,9 +258,19 @@ class Monitor(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The monitor's name, which is its entry point's."""
+        ...
 
     @property
-    def needs(self) -> Needs: ...
+    def needs(self) -> Needs:
+        """What it must be given."""
+        ...
 
-    def look(self, context: Context) -> Sequence[Finding]: ...
+    def look(self, context: Context) -> Sequence[Finding]:
+        """Measure a window; what is out of bounds is raised.
+
+        Args:
+            context: The window, with what the monitor needs.
+        """
+        ...
