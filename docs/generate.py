@@ -455,9 +455,14 @@ def _toml_default(field: Any) -> str:
 
 
 def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], mark: str, word: str) -> str:
-    """A Markdown table; a third column that says ``mark`` says ``word``."""
+    """A Markdown table; a third column that says ``mark`` says ``word``.
+
+    A last column that is empty is left out.
+    """
     if not rows:
         return ""
+    if not any(row[-1] for row in rows):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
     shown = [
         tuple(f"*{word}*" if n == 2 and cell == mark else cell for n, cell in enumerate(row))
         for row in rows
