@@ -61,6 +61,17 @@ def test_every_operation_has_an_entry_with_each_of_its_parameters() -> None:
             assert f"| `{parameter}` |" in written, f"the entry of '{path}' lacks '{parameter}'"
 
 
+def test_every_parameter_of_every_operation_is_described() -> None:
+    """By the ``Args:`` of its docstring, which OpenAPI, command-line help and reference show."""
+    missing = [
+        f"{entry['operationId']}: {parameter}"
+        for _, _, entry in ROUTES
+        for parameter, _, _, description in parameters_of(entry)
+        if not description
+    ]
+    assert missing == []
+
+
 def test_every_type_of_the_http_interface_has_an_entry() -> None:
     written = set(re.findall(r"^## (\w+)$", BUILT["reference/http/types.md"], re.MULTILINE))
     assert written == set(document()["components"]["schemas"])
