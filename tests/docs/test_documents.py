@@ -1,4 +1,4 @@
-"""Everything that is shown is run: the blocks of the README and of every page under docs/, and the make targets they name."""
+"""Every block of the README and of every page under docs/ runs, and the make targets exist."""
 
 import os
 import re
@@ -27,9 +27,12 @@ def is_ours(page: Path) -> bool:
     return any(language in ("sh", "python") for language, _ in blocks(page))
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if is_ours(page)], ids=lambda page: page.name
-)
+def name_of(page: Path) -> str:
+    """What a page's tests are called: its path, since pages of several folders share names."""
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if is_ours(page)], ids=name_of)
 def test_every_block_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     script = "set -euo pipefail\n"
     for number, (language, text) in enumerate(blocks(page)):
@@ -63,7 +66,7 @@ def test_every_block_of_a_page_runs(page: Path, tmp_path: Path) -> None:
 
 
 def runnable(line: str) -> str:
-    """A line as the test runs it: make targets and what follows the demo have tests of their own, so they must only exist."""
+    """A line as the test runs it: make targets and what follows the demo must only exist."""
     words = line.split()
     if words[:1] == ["make"]:
         return f"make -C {ROOT} --dry-run PYTHON={sys.executable} {words[1]} > /dev/null\n"
@@ -75,7 +78,11 @@ def runnable(line: str) -> str:
 def environment() -> dict[str, str]:
     """The commands of this Python first on the PATH, and no home but the page's own."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("TREADLE_")}
-    return ours | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "120"}
+    return ours | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "COLUMNS": "120",
+        "PYTEST_ADDOPTS": "-p no:kmock",  # as in pyproject.toml: its plugin wants pytest-asyncio
+    }
 
 
 def stop_what_was_started(folder: Path) -> None:
@@ -85,8 +92,9 @@ def stop_what_was_started(folder: Path) -> None:
             os.kill(pid, signal.SIGTERM)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_link_between_pages_leads_somewhere(page: Path) -> None:
+    """Anchors, and links of generated pages, are checked by the strict build of the site."""
     for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
