@@ -57,7 +57,11 @@ class DeliveryRecords:
 
     @query()
     def endpoint(self, *, name: EndpointName) -> Endpoint:
-        """One endpoint, with where it answers now."""
+        """One endpoint, with where it answers now.
+
+        Args:
+            name: Name of the endpoint.
+        """
         with self._database.read() as connection:
             row = (
                 connection.execute(select(endpoints).where(endpoints.c.name == name))
@@ -71,7 +75,11 @@ class DeliveryRecords:
 
     @query()
     def endpoints(self, *, project: ProjectName | None = None) -> list[Endpoint]:
-        """All endpoints by name, of one project if given."""
+        """All endpoints by name, of one project if given.
+
+        Args:
+            project: Only those of this project.
+        """
         wanted = select(endpoints).order_by(endpoints.c.name)
         if project:
             wanted = wanted.where(endpoints.c.project == project)
@@ -80,7 +88,11 @@ class DeliveryRecords:
 
     @query()
     def rollout(self, *, id: RolloutId) -> Rollout:
-        """One rollout."""
+        """One rollout.
+
+        Args:
+            id: Id of the rollout.
+        """
         with self._database.read() as connection:
             row = (
                 connection.execute(select(rollouts).where(rollouts.c.id == id))
@@ -99,7 +111,13 @@ class DeliveryRecords:
         state: RolloutState | None = None,
         limit: int = 50,
     ) -> list[Rollout]:
-        """Rollouts, newest first, of one endpoint or in one state if given."""
+        """Rollouts, newest first, of one endpoint or in one state if given.
+
+        Args:
+            endpoint: Only those of this endpoint.
+            state: Only those in this state.
+            limit: The most rollouts to return.
+        """
         wanted = select(rollouts).order_by(rollouts.c.id.desc()).limit(limit)
         if endpoint:
             wanted = wanted.where(rollouts.c.endpoint == endpoint)

@@ -46,10 +46,19 @@ class Delivery(EndpointConvergence):
         steps: list[str] | None = None,
         hold: str | None = None,
     ) -> Rollout:
-        """Roll a version (``NAME:NUMBER`` or ``NAME@ALIAS``) out to an endpoint, named like its model if not given.
+        """Roll a version (``NAME:NUMBER`` or ``NAME@ALIAS``) out to an endpoint, named like its
+        model if not given.
 
-        Goes through the steps of the project's file, or those given. The first version of an endpoint goes straight to all
-        requests. Where production needs an approval, the rollout waits for it.
+        Goes through the steps of the project's file, or those given. The first version of an
+        endpoint goes straight to all requests. Where production needs an approval, the rollout
+        waits for it.
+
+        Args:
+            version: The version, as NAME:NUMBER or NAME@ALIAS.
+            endpoint: Name of the endpoint; the model's name if none is given.
+            steps: Steps such as shadow or 10%, in order; those of the project's file if none are
+                given.
+            hold: How long each step lasts at least, such as 15m; the project's own if not given.
         """
         found = self._registry.resolve(ref=version)
         if not found.package:
@@ -103,7 +112,12 @@ class Delivery(EndpointConvergence):
 
     @command()
     def abort(self, *, endpoint: EndpointName, reason: str) -> Rollout:
-        """Stop the endpoint's rollout; the champion answers alone again."""
+        """Stop the endpoint's rollout; the champion answers alone again.
+
+        Args:
+            endpoint: Name of the endpoint.
+            reason: Why; it is kept with the event.
+        """
         active = self._active(endpoint)
         if active is None:
             raise Conflict(f"Endpoint '{endpoint}' has no rollout under way.")
@@ -119,17 +133,34 @@ class Delivery(EndpointConvergence):
 
     @command()
     def pause(self, *, endpoint: EndpointName, reason: str) -> Rollout:
-        """Keep the endpoint's rollout at its step until it is resumed. What fails is still rolled back."""
+        """Keep the endpoint's rollout at its step until it is resumed.
+
+        What fails is still rolled back.
+
+        Args:
+            endpoint: Name of the endpoint.
+            reason: Why; it is kept with the event.
+        """
         return self._set_state(endpoint, "running", "paused", RolloutPaused, reason)
 
     @command()
     def resume(self, *, endpoint: EndpointName, reason: str) -> Rollout:
-        """Let a paused rollout go on."""
+        """Let a paused rollout go on.
+
+        Args:
+            endpoint: Name of the endpoint.
+            reason: Why; it is kept with the event.
+        """
         return self._set_state(endpoint, "paused", "running", RolloutResumed, reason)
 
     @command()
     def promote(self, *, endpoint: EndpointName, reason: str) -> Rollout:
-        """Give the endpoint's rollout all requests now, whatever its gates still wait for."""
+        """Give the endpoint's rollout all requests now, whatever its gates still wait for.
+
+        Args:
+            endpoint: Name of the endpoint.
+            reason: Why; it is kept with the event.
+        """
         active = self._active(endpoint)
         if active is None or active.state == "waiting":
             what = "waits for an approval" if active else "has no rollout under way"
@@ -142,7 +173,13 @@ class Delivery(EndpointConvergence):
 
     @command()
     def roll_back(self, *, endpoint: EndpointName, reason: str) -> Endpoint:
-        """Undo the last change, at once: abort the rollout under way, or go back to the champion before this one."""
+        """Undo the last change, at once: abort the rollout under way, or go back to the champion
+        before this one.
+
+        Args:
+            endpoint: Name of the endpoint.
+            reason: Why; it is kept with the event.
+        """
         if self._active(endpoint) is not None:
             self.abort(endpoint=endpoint, reason=reason)
             return self.endpoint(name=endpoint)
@@ -168,7 +205,11 @@ class Delivery(EndpointConvergence):
 
     @command()
     def remove(self, *, endpoint: EndpointName) -> None:
-        """End an endpoint and its processes. Its inference log stays."""
+        """End an endpoint and its processes. Its inference log stays.
+
+        Args:
+            endpoint: Name of the endpoint.
+        """
         found = self.endpoint(name=endpoint)
         with self._database.write() as transaction:
             reason = "the endpoint was removed"
@@ -189,7 +230,12 @@ class Delivery(EndpointConvergence):
 
     @query()
     def spec(self, *, endpoint: EndpointName) -> EndpointSpec:
-        """What an endpoint should be now: its variants with their parts of the requests, and its replicas."""
+        """What an endpoint should be now: its variants with their parts of the requests, and its
+        replicas.
+
+        Args:
+            endpoint: Name of the endpoint.
+        """
         self.endpoint(name=endpoint)
         wanted = self._wanted(endpoint)
         if wanted is None:
@@ -200,7 +246,13 @@ class Delivery(EndpointConvergence):
 
     @query()
     def forecast(self, *, endpoint: EndpointName, hours: int = 24) -> list[ExpectedLoad]:
-        """The load to expect in the coming hours, by what the same hours brought in the weeks before, and the replicas it takes."""
+        """The load to expect in the coming hours, by what the same hours brought in the weeks
+        before, and the replicas it takes.
+
+        Args:
+            endpoint: Name of the endpoint.
+            hours: How many hours ahead, 672 at most.
+        """
         if not 0 < hours <= MOST_HOURS:
             raise Invalid(f"Field 'hours': {hours} is not between 1 and {MOST_HOURS}.")
         policy = self._scope.project(name=self.endpoint(name=endpoint).project).spec.serving

@@ -43,7 +43,14 @@ class Models(RegistryRecords):
         description: str = "",
         tags: dict[str, str] | None = None,
     ) -> RegisteredModel:
-        """Make a name for versions to come, in a project of the same name if none is given."""
+        """Make a name for versions to come, in a project of the same name if none is given.
+
+        Args:
+            name: Name of the model.
+            project: Project that it belongs to; the one of its own name if none is given.
+            description: Text that describes it.
+            tags: Tags to set, by key.
+        """
         check_name(name)
         with self._database.write() as transaction:
             if transaction.scalar(select(models.c.name).where(models.c.name == name)) is not None:
@@ -59,7 +66,14 @@ class Models(RegistryRecords):
         order: list[str] | None = None,
         project: ProjectName | None = None,
     ) -> list[RegisteredModel]:
-        """Models that satisfy a filter such as ``name LIKE 'flight%' AND tags.team != 'x'``, by name. A missing tag differs from any."""
+        """Models that satisfy a filter such as ``name LIKE 'flight%' AND tags.team != 'x'``, by
+        name. A missing tag differs from any.
+
+        Args:
+            filter: Condition such as `name LIKE 'flight%'`; empty for all.
+            order: Fields to sort by, such as `name DESC`.
+            project: Only those of this project.
+        """
         wanted = select(models).order_by(models.c.name)
         if project is not None:
             wanted = wanted.where(models.c.project == project)
@@ -78,7 +92,14 @@ class Models(RegistryRecords):
         description: str | None = None,
         tags: dict[str, str | None] | None = None,
     ) -> RegisteredModel:
-        """Rename or describe a model, set tags, and remove those given as none."""
+        """Rename or describe a model, set tags, and remove those given as none.
+
+        Args:
+            name: Name of the model.
+            new_name: A new name; the old one can be used again.
+            description: Text that describes it.
+            tags: Tags to set by key; null removes one.
+        """
         found = self.model(name=name)
         kept = {
             key: value for key, value in {**found.tags, **(tags or {})}.items() if value is not None
@@ -94,7 +115,13 @@ class Models(RegistryRecords):
 
     @command()
     def delete_model(self, *, name: NewModelName) -> None:
-        """Delete a model with its versions; the name can be used again. Refused while a version is deployed."""
+        """Delete a model with its versions; the name can be used again.
+
+        Refused while a version is deployed.
+
+        Args:
+            name: Name of the model.
+        """
         found = self.model(name=name)
         for version in self.find(model=name, limit=100_000):
             self._refuse_held(version)

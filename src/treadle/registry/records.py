@@ -47,7 +47,11 @@ class RegistryRecords:
 
     @query()
     def model(self, *, name: NewModelName) -> RegisteredModel:
-        """One model, without its versions."""
+        """One model, without its versions.
+
+        Args:
+            name: Name of the model.
+        """
         with self._database.read() as connection:
             row = (
                 connection.execute(select(models).where(models.c.name == name))
@@ -61,7 +65,12 @@ class RegistryRecords:
 
     @query()
     def get(self, *, model: ModelName, number: int) -> ModelVersion:
-        """One version with its aliases and its approval."""
+        """One version with its aliases and its approval.
+
+        Args:
+            model: Name of the model.
+            number: Number of the version.
+        """
         with self._database.read() as connection:
             here = (versions.c.model == model) & (
                 versions.c.number == min(max(number, -1), LAST_NUMBER)
@@ -75,7 +84,12 @@ class RegistryRecords:
 
     @query()
     def find(self, *, model: ModelName | None = None, limit: int = 50) -> list[ModelVersion]:
-        """Versions, newest first, of one model if given."""
+        """Versions, newest first, of one model if given.
+
+        Args:
+            model: Only those of this model.
+            limit: The most versions to return.
+        """
         wanted = select(versions).where(versions.c.deleted_at.is_(None))
         wanted = wanted.order_by(versions.c.created_at.desc(), versions.c.number.desc()).limit(
             limit
@@ -87,7 +101,12 @@ class RegistryRecords:
 
     @query()
     def resolve(self, *, ref: VersionRef) -> ModelVersion:
-        """The version that ``model@alias``, ``model:number`` or ``model`` (its champion, else its newest) names."""
+        """The version that ``model@alias``, ``model:number`` or ``model`` (its champion, else its
+        newest) names.
+
+        Args:
+            ref: The version, as NAME:NUMBER or NAME@ALIAS.
+        """
         if "@" in ref:
             model, _, alias = ref.partition("@")
             return self._aliased(model, alias)

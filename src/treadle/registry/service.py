@@ -30,7 +30,15 @@ class Registry(Versions):
 
     @command(role="approver")
     def approve(self, *, model: ModelName, number: int, comment: str = "") -> ModelVersion:
-        """Sign a version for production, on the evidence of its verdict. A signature is given once."""
+        """Sign a version for production, on the evidence of its verdict.
+
+        A signature is given once.
+
+        Args:
+            model: Name of the model.
+            number: Number of the version.
+            comment: What the signature is given on.
+        """
         found = self.get(model=model, number=number)
         if found.approval is not None and self.verify_approval(model=model, number=number):
             raise Conflict(f"Version '{found.ref}' was approved already, by {found.approval.by}.")
@@ -65,7 +73,12 @@ class Registry(Versions):
 
     @query()
     def verify_approval(self, *, model: ModelName, number: int) -> bool:
-        """Whether a version's approval is there, and its signature fits the version as it is now."""
+        """Whether a version's approval is there, and its signature fits the version as it is now.
+
+        Args:
+            model: Name of the model.
+            number: Number of the version.
+        """
         version = self.get(model=model, number=number)
         if version.approval is None:
             return False
@@ -82,7 +95,15 @@ class Registry(Versions):
     def set_stage(
         self, *, model: ModelName, number: int, stage: Stage, archive_others: bool = False
     ) -> ModelVersion:
-        """Put a version into a stage, as old clients do; others in that stage are archived if asked for."""
+        """Put a version into a stage, as old clients do; others in that stage are archived if
+        asked for.
+
+        Args:
+            model: Name of the model.
+            number: Number of the version.
+            stage: Stage to put the version into.
+            archive_others: Whether other versions in that stage are archived.
+        """
         found = self.get(model=model, number=number)
         with self._database.write() as transaction:
             now = self._clock.now()
@@ -107,7 +128,13 @@ class Registry(Versions):
 
     @command()
     def set_alias(self, *, model: ModelName, alias: str, number: int) -> ModelVersion:
-        """Point an alias at a version. Pointing it there again changes nothing."""
+        """Point an alias at a version. Pointing it there again changes nothing.
+
+        Args:
+            model: Name of the model.
+            alias: Name of the alias, such as champion.
+            number: Number of the version.
+        """
         found = self.get(model=model, number=number)
         here = (aliases.c.model == model) & (aliases.c.alias == alias)
         with self._database.write() as transaction:
@@ -125,7 +152,12 @@ class Registry(Versions):
 
     @command()
     def remove_alias(self, *, model: ModelName, alias: str) -> None:
-        """Take an alias away. ImportSession away one that is not there changes nothing."""
+        """Take an alias away. ImportSession away one that is not there changes nothing.
+
+        Args:
+            model: Name of the model.
+            alias: Name of the alias, such as champion.
+        """
         here = (aliases.c.model == model) & (aliases.c.alias == alias)
         with self._database.write() as transaction:
             number = transaction.scalar(select(aliases.c.number).where(here))

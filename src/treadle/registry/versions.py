@@ -39,9 +39,14 @@ class Versions(Models):
 
     @command()
     def register(self, *, verdict: VerdictId, model: ModelName | None = None) -> ModelVersion:
-        """Make the next version of a model (named like its project if not given) from a passed verdict.
+        """Make the next version of a model (named like its project if not given) from a passed
+        verdict.
 
         Registering the same verdict again gives the version it made.
+
+        Args:
+            verdict: Id of a verdict that passed.
+            model: Name of the model; the project's name if none is given.
         """
         judged = self._evaluation.get(verdict=verdict)
         if judged.outcome != "passed":
@@ -85,7 +90,18 @@ class Versions(Models):
         description: str = "",
         tags: dict[str, str] | None = None,
     ) -> ModelVersion:
-        """Make the next version of a model from what a client logged somewhere. It carries no verdict, so it cannot be deployed."""
+        """Make the next version of a model from what a client logged somewhere.
+
+        It carries no verdict, so it cannot be deployed.
+
+        Args:
+            model: Name of the model.
+            source: Where the files are, as a URI.
+            run: Id of the run that it comes from.
+            logged_model: Id of the logged model that it comes from.
+            description: Text that describes it.
+            tags: Tags to set, by key.
+        """
         found = self.model(name=model)
         with self._database.write() as transaction:
             facts = {
@@ -107,7 +123,16 @@ class Versions(Models):
         pointing: dict[str, int],
         versions: list[PastVersion],
     ) -> int:
-        """Take in a model with its versions and aliases from elsewhere; what is here already is left alone. Returns how many versions came."""
+        """Take in a model with its versions and aliases from elsewhere; what is here already is
+        left alone. Returns how many versions came.
+
+        Args:
+            name: Name of the model.
+            description: Text that describes it.
+            tags: Tags to set, by key.
+            pointing: Numbers of versions by alias.
+            versions: The versions, each with its own number.
+        """
         check_name(name)
         numbers = [version.number for version in versions]
         if (
@@ -177,7 +202,16 @@ class Versions(Models):
         description: str | None = None,
         tags: dict[str, str | None] | None = None,
     ) -> ModelVersion:
-        """Describe a version, set tags, and remove those given as none. An approved version does not change any more."""
+        """Describe a version, set tags, and remove those given as none.
+
+        An approved version does not change any more.
+
+        Args:
+            model: Name of the model.
+            number: Number of the version.
+            description: Text that describes it.
+            tags: Tags to set by key; null removes one.
+        """
         found = self.get(model=model, number=number)
         if found.approval is not None:
             raise Forbidden(
@@ -203,7 +237,15 @@ class Versions(Models):
 
     @command()
     def delete_version(self, *, model: ModelName, number: int, erase: bool = False) -> None:
-        """Put a version away; its number is never given again. Refused while it is deployed. ``erase`` leaves no row of it."""
+        """Put a version away; its number is never given again.
+
+        Refused while it is deployed. ``erase`` leaves no row of it.
+
+        Args:
+            model: Name of the model.
+            number: Number of the version.
+            erase: Whether to remove it for good instead of marking it as deleted.
+        """
         found = self.get(model=model, number=number)
         self._refuse_held(found)
         with self._database.write() as transaction:
@@ -223,7 +265,13 @@ class Versions(Models):
 
     @query()
     def search(self, *, filter: str = "", order: list[str] | None = None) -> list[ModelVersion]:
-        """Versions that satisfy a filter such as ``name = 'flight-delay' AND tags.team = 'x'``, the last changed first."""
+        """Versions that satisfy a filter such as ``name = 'flight-delay' AND tags.team = 'x'``,
+        the last changed first.
+
+        Args:
+            filter: Condition such as `name LIKE 'flight%'`; empty for all.
+            order: Fields to sort by, such as `name DESC`.
+        """
         wanted = select(versions).where(versions.c.deleted_at.is_(None))
         wanted = wanted.order_by(
             versions.c.updated_at.desc(), versions.c.model, versions.c.number.desc()

@@ -50,7 +50,16 @@ class Experiments(TrackingRecords):
         tags: dict[str, str] | None = None,
         artifacts_at: str = "",
     ) -> Experiment:
-        """Make an experiment, in a project of the same name if none is given. A name is used once at a time."""
+        """Make an experiment, in a project of the same name if none is given.
+
+        A name is used once at a time.
+
+        Args:
+            name: Name to give it.
+            project: Project that it belongs to; the one of its own name if none is given.
+            tags: Tags to set, by key.
+            artifacts_at: Location of its runs' files; the server's own store if none is given.
+        """
         with self._database.write() as transaction:
             if (
                 transaction.scalar(select(experiments.c.id).where(experiments.c.live_name == name))
@@ -64,7 +73,12 @@ class Experiments(TrackingRecords):
     def experiment(
         self, *, id: ExperimentId | None = None, name: ExperimentName | None = None
     ) -> Experiment:
-        """One experiment by its number, or a live one by its name."""
+        """One experiment by its number, or a live one by its name.
+
+        Args:
+            id: Number of the experiment.
+            name: Name of a live experiment.
+        """
         if (id is None) == (name is None):
             raise Invalid("Name the experiment by its id or by its name.")
         wanted = experiments.c.live_name == name if id is None else experiments.c.id == fitting(id)
@@ -91,7 +105,14 @@ class Experiments(TrackingRecords):
         view: View = "active",
         project: ProjectName | None = None,
     ) -> list[Experiment]:
-        """Experiments that satisfy a filter, the last changed first if no order is given."""
+        """Experiments that satisfy a filter, the last changed first if no order is given.
+
+        Args:
+            filter: Condition such as `tags.team = 'search'`; empty for all.
+            order: Fields to sort by, such as `name DESC`, the most important first.
+            view: Whether to list active, deleted or all experiments.
+            project: Only those of this project.
+        """
         shown = {
             "active": experiments.c.deleted_at.is_(None),
             "deleted": experiments.c.deleted_at.is_not(None),
@@ -115,7 +136,13 @@ class Experiments(TrackingRecords):
         name: ExperimentName | None = None,
         tags: dict[str, str | None] | None = None,
     ) -> Experiment:
-        """Give an experiment another name, set tags, and remove those given as none."""
+        """Give an experiment another name, set tags, and remove those given as none.
+
+        Args:
+            id: Number of the experiment.
+            name: A new name.
+            tags: Tags to set by key; null removes one.
+        """
         found = self.experiment(id=id)
         for key, value in (tags or {}).items():
             check_text("Tag", key, value or "")
@@ -139,7 +166,14 @@ class Experiments(TrackingRecords):
 
     @command()
     def delete_experiment(self, *, id: ExperimentId, erase: bool = False) -> None:
-        """Put an experiment and its runs away; they can be restored, and its name be used again. ``erase`` leaves nothing."""
+        """Put an experiment and its runs away; they can be restored, and its name be used again.
+
+        ``erase`` leaves nothing.
+
+        Args:
+            id: Number of the experiment.
+            erase: Whether to remove it for good instead of marking it as deleted.
+        """
         found = self.experiment(id=id)
         with self._database.write() as transaction:
             inside = runs.c.experiment == id
@@ -167,7 +201,11 @@ class Experiments(TrackingRecords):
 
     @command()
     def restore_experiment(self, *, id: ExperimentId) -> Experiment:
-        """Bring an experiment back, with the runs that were put away with it."""
+        """Bring an experiment back, with the runs that were put away with it.
+
+        Args:
+            id: Number of the experiment.
+        """
         found = self.experiment(id=id)
         if found.deleted_at is None:
             return found

@@ -31,7 +31,12 @@ class RunFiles(Runs):
 
     @command()
     def use_data(self, *, run: RunId, datasets: list[Dataset]) -> None:
-        """Note the data that a run read. Noting it again changes nothing."""
+        """Note the data that a run read. Noting it again changes nothing.
+
+        Args:
+            run: Id of the run.
+            datasets: The dataset versions it read.
+        """
         with self._database.write() as transaction:
             number = self._number(transaction, run)
             known = select(run_datasets.c.name, run_datasets.c.digest).where(
@@ -56,7 +61,11 @@ class RunFiles(Runs):
 
     @query()
     def datasets(self, *, run: RunId) -> list[Dataset]:
-        """The data that a run read, by name."""
+        """The data that a run read, by name.
+
+        Args:
+            run: Id of the run.
+        """
         with self._database.read() as connection:
             mine = run_datasets.c.run == self._number(connection, run)
             rows = connection.execute(
@@ -66,7 +75,14 @@ class RunFiles(Runs):
 
     @command()
     def add_artifact(self, *, run: RunId, path: str, digest: str, bytes: int) -> Artifact:
-        """Attach a stored blob or tree to a run, under a path of its own."""
+        """Attach a stored blob or tree to a run, under a path of its own.
+
+        Args:
+            run: Id of the run.
+            path: Path of the file among the run's artifacts.
+            digest: Digest of the stored blob or tree.
+            bytes: Its size, in bytes.
+        """
         self._put_artifact(
             root=self.get(run=run).artifact_root, path=path, digest=digest, bytes=bytes
         )
@@ -74,12 +90,20 @@ class RunFiles(Runs):
 
     @query()
     def artifacts(self, *, run: RunId) -> list[Artifact]:
-        """What is attached to a run, by path."""
+        """What is attached to a run, by path.
+
+        Args:
+            run: Id of the run.
+        """
         return self._artifacts_at(self.get(run=run).artifact_root)
 
     @query()
     def environment(self, *, run: RunId) -> Environment | None:
-        """What was noted of a run's command, Python and packages; none where nothing was."""
+        """What was noted of a run's command, Python and packages; none where nothing was.
+
+        Args:
+            run: Id of the run.
+        """
         kept = {file.path: file.digest for file in self.artifacts(run=run)}
         return (
             from_json(self._blobs.get(kept[ENVIRONMENT]), Environment)
@@ -89,7 +113,13 @@ class RunFiles(Runs):
 
     @query()
     def compare(self, *, a: RunId, b: RunId) -> Comparison:
-        """What differs between two runs: lines of code, parameters, the content of their data, environment, last metrics, tags."""
+        """What differs between two runs: lines of code, parameters, the content of their data,
+        environment, last metrics, tags.
+
+        Args:
+            a: Id of the one run.
+            b: Id of the other run.
+        """
         return compared(self._side(a), self._side(b))
 
     def _side(self, run: str) -> Side:

@@ -61,7 +61,21 @@ class Runs(Experiments):
         user: str = "",
         started_at: datetime | None = None,
     ) -> Run:
-        """Begin a run in an experiment, which is made if need be. A sender that may repeat this gives the run's id."""
+        """Begin a run in an experiment, which is made if need be.
+
+        A sender that may repeat this gives the run's id.
+
+        Args:
+            experiment: Name of the experiment, which is made if it is not there.
+            project: Project of an experiment that is made; the one of the experiment's name if
+                empty.
+            name: Name to show; its id if empty.
+            params: Parameters by name.
+            tags: Tags to set, by key.
+            id: Id to give the run, by a sender that may repeat this; a new one if empty.
+            user: Who runs it; the caller if none is given.
+            started_at: When it began; now if not given.
+        """
         with self._database.write() as transaction:
             if not id or transaction.scalar(select(runs.c.id).where(runs.c.id == id)) is None:
                 where = self._experiment_named(
@@ -81,7 +95,16 @@ class Runs(Experiments):
         params: dict[str, str] | None = None,
         tags: dict[str, str] | None = None,
     ) -> None:
-        """Add metrics, parameters and tags to a run. A parameter is set once; setting it to the same value again is fine."""
+        """Add metrics, parameters and tags to a run.
+
+        A parameter is set once; setting it to the same value again is fine.
+
+        Args:
+            run: Id of the run.
+            metrics: Points to add: key, value, step and time.
+            params: Parameters by name.
+            tags: Tags to set, by key.
+        """
         columns: dict[str, ingest.Column] = {}
         now = to_micros(self._clock.now())
         for metric in metrics or []:
@@ -95,12 +118,24 @@ class Runs(Experiments):
 
     @command()
     def write(self, *, batches: list[Batch]) -> None:
-        """Add what senders collected, in one transaction. Raises what the first refused batch was refused for; others count."""
+        """Add what senders collected, in one transaction.
+
+        Raises what the first refused batch was refused for; others count.
+
+        Args:
+            batches: What each run's sender has collected.
+        """
         self._write_together([incoming(batch) for batch in batches])
 
     @command()
     def add_history(self, *, source: str, runs: list[PastRun]) -> int:
-        """Take in runs that happened elsewhere, all or none; those that are here already are left alone. Returns how many came."""
+        """Take in runs that happened elsewhere, all or none; those that are here already are left
+        alone. Returns how many came.
+
+        Args:
+            source: Where they come from, for the event that tells of them.
+            runs: The runs, with all their points.
+        """
         with self._database.write() as transaction:
             ids = [run.id for run in runs]
             known = set(transaction.scalars(select(_runs.c.id).where(_runs.c.id.in_(ids))))
@@ -139,7 +174,14 @@ class Runs(Experiments):
         status: Status | None = None,
         ended_at: datetime | None = None,
     ) -> Run:
-        """Change a run's name or status. A status that ends it sets when, now if not given."""
+        """Change a run's name or status. A status that ends it sets when, now if not given.
+
+        Args:
+            run: Id of the run.
+            name: A new name.
+            status: The status to set.
+            ended_at: When it ended; now if not given.
+        """
         found = self.get(run=run)
         values: dict[str, Any] = {} if name is None else {"name": name}
         if status is not None:
@@ -156,13 +198,23 @@ class Runs(Experiments):
 
     @command()
     def finish_run(self, *, run: RunId, status: Status = "finished") -> Run:
-        """End a run. Ending it again the same way changes nothing."""
+        """End a run. Ending it again the same way changes nothing.
+
+        Args:
+            run: Id of the run.
+            status: The status to set.
+        """
         found = self.get(run=run)
         return found if found.status == status else self.change_run(run=run, status=status)
 
     @command()
     def delete_tag(self, *, run: RunId, key: str) -> None:
-        """Remove a tag from a run."""
+        """Remove a tag from a run.
+
+        Args:
+            run: Id of the run.
+            key: Key of the tag.
+        """
         with self._database.write() as transaction:
             number = self._number(transaction, run)
             here = (run_tags.c.run == number) & (run_tags.c.key == key)
@@ -171,7 +223,14 @@ class Runs(Experiments):
 
     @command()
     def delete_run(self, *, run: RunId, erase: bool = False) -> None:
-        """Put a run away; it can be restored. ``erase`` leaves nothing of it but the events that tell of it."""
+        """Put a run away; it can be restored.
+
+        ``erase`` leaves nothing of it but the events that tell of it.
+
+        Args:
+            run: Id of the run.
+            erase: Whether to remove it for good instead of marking it as deleted.
+        """
         found = self.get(run=run)
         with self._database.write() as transaction:
             if erase:
@@ -186,7 +245,11 @@ class Runs(Experiments):
 
     @command()
     def restore_run(self, *, run: RunId) -> Run:
-        """Bring a run back that was put away."""
+        """Bring a run back that was put away.
+
+        Args:
+            run: Id of the run.
+        """
         found = self.get(run=run)
         if found.deleted_at is not None:
             with self._database.write() as transaction:
@@ -196,12 +259,21 @@ class Runs(Experiments):
 
     @query()
     def get(self, *, run: RunId) -> Run:
-        """One run, with its parameters, its tags and the last value of each metric."""
+        """One run, with its parameters, its tags and the last value of each metric.
+
+        Args:
+            run: Id of the run.
+        """
         return self._record(run).run()
 
     @query()
     def find(self, *, project: ProjectName | None = None, limit: int = 50) -> list[Run]:
-        """Runs, newest first, of one project if given."""
+        """Runs, newest first, of one project if given.
+
+        Args:
+            project: Only those of this project.
+            limit: The most runs to return.
+        """
         wanted = (
             select(runs)
             .where(runs.c.deleted_at.is_(None))
@@ -224,9 +296,20 @@ class Runs(Experiments):
         limit: int = 100,
         page: str = "",
     ) -> RunPage:
-        """Runs of experiments that satisfy a filter such as ``metrics.loss < 0.3 AND NOT tags.team LIKE 'v%'``, newest first.
+        """Runs of experiments that satisfy a filter such as ``metrics.loss < 0.3 AND NOT tags.team
+        LIKE 'v%'``, newest first.
 
-        ``order`` takes fields such as ``metrics.loss DESC``. ``page`` is what the page before gave as ``next``.
+        ``order`` takes fields such as ``metrics.loss DESC``. ``page`` is what the page before
+        gave as ``next``.
+
+        Args:
+            experiments: Numbers of the experiments to search.
+            filter: Condition such as `metrics.loss < 0.3 AND NOT tags.team LIKE 'v%'`.
+            order: Fields to sort by, such as `metrics.loss DESC`; the newest first if none is
+                given.
+            view: Whether to search active, deleted or all runs.
+            limit: The most runs on a page, 1 to 50,000.
+            page: Token that the page before gave as `next`; empty for the first.
         """
         found, token = self._page(experiments, filter, order or [], view, limit, page)
         return RunPage(runs=[one.run() for one in found], next=token)

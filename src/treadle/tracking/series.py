@@ -26,7 +26,12 @@ class MetricSeries(TrackingRecords):
 
     @query()
     def history(self, *, run: RunId, key: str) -> list[Point]:
-        """All values of one metric, in order of step and of writing."""
+        """All values of one metric, in order of step and of writing.
+
+        Args:
+            run: Id of the run.
+            key: Name of the metric.
+        """
         points = self._points(run=run, key=key).in_order()
         return [
             Point(step=step, value=value, at=from_micros(at)) for step, at, value in points.rows()
@@ -34,7 +39,11 @@ class MetricSeries(TrackingRecords):
 
     @query()
     def series(self, *, run: RunId) -> list[Series]:
-        """What is known of each metric of a run: how many points, the last, the extremes."""
+        """What is known of each metric of a run: how many points, the last, the extremes.
+
+        Args:
+            run: Id of the run.
+        """
         with self._database.read() as connection:
             mine = run_metrics.c.run == self._number(connection, run)
             return [
@@ -46,7 +55,13 @@ class MetricSeries(TrackingRecords):
 
     @query()
     def chart(self, *, runs: list[RunId], key: str, points: int = 1_000) -> list[Downsampled]:
-        """One metric of many runs, thinned out for a chart: each stretch keeps its extremes."""
+        """One metric of many runs, thinned out for a chart: each stretch keeps its extremes.
+
+        Args:
+            runs: Ids of the runs, 1,000 at most.
+            key: Name of the metric.
+            points: The most points for one run, between 4 and 100,000.
+        """
         with self._database.read() as connection:
             return [
                 self._thinned(connection, run, key, min(max(points, 4), 100_000))

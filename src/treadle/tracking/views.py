@@ -36,7 +36,16 @@ class Views:
     ) -> SavedView:
         """Keep a search under a name in a project; what had that name there is replaced.
 
-        ``columns`` are the fields that its table shows, such as ``params.lr``. A filter that cannot be read is refused now.
+        ``columns`` are the fields that its table shows, such as ``params.lr``. A filter that
+        cannot be read is refused now.
+
+        Args:
+            name: Name of the view.
+            project: Project that the view belongs to.
+            experiments: Numbers of the experiments that it searches.
+            filter: Condition on runs, as in a search.
+            order: Fields to sort by, as in a search.
+            columns: Fields to show.
         """
         if not name.strip() or len(name) > 200 or len(project) > 63 or not project:
             raise Invalid("A view needs a name of 1 to 200 characters and a project.")
@@ -62,7 +71,11 @@ class Views:
 
     @query()
     def find(self, *, project: ProjectName | None = None) -> list[SavedView]:
-        """Views by project and name, of one project if given."""
+        """Views by project and name, of one project if given.
+
+        Args:
+            project: Only those of this project.
+        """
         wanted = select(saved_views).order_by(saved_views.c.project, saved_views.c.name)
         with self._database.read() as connection:
             rows = connection.execute(
@@ -72,7 +85,12 @@ class Views:
 
     @query()
     def get(self, *, name: str, project: ProjectName) -> SavedView:
-        """One view."""
+        """One view.
+
+        Args:
+            name: Name of the view.
+            project: Project that the view belongs to.
+        """
         here = (saved_views.c.project == project) & (saved_views.c.name == name)
         with self._database.read() as connection:
             row = connection.execute(select(saved_views).where(here)).mappings().one_or_none()
@@ -84,7 +102,14 @@ class Views:
 
     @query()
     def look(self, *, name: str, project: ProjectName, limit: int = 100, page: str = "") -> RunPage:
-        """The runs that a view finds now; ``page`` is what the page before gave as ``next``."""
+        """The runs that a view finds now; ``page`` is what the page before gave as ``next``.
+
+        Args:
+            name: Name of the view.
+            project: Project that the view belongs to.
+            limit: The most runs on a page.
+            page: Token that the page before gave as `next`; empty for the first.
+        """
         view = self.get(name=name, project=project)
         return self._tracking.search(
             experiments=view.experiments,
@@ -96,7 +121,12 @@ class Views:
 
     @command()
     def remove(self, *, name: str, project: ProjectName) -> None:
-        """Forget a view; its runs stay."""
+        """Forget a view; its runs stay.
+
+        Args:
+            name: Name of the view.
+            project: Project that the view belongs to.
+        """
         self.get(name=name, project=project)
         with self._database.write() as transaction:
             here = (saved_views.c.project == project) & (saved_views.c.name == name)
