@@ -25,11 +25,12 @@ from treadle.http.openapi import document
 from treadle.kernel.entity import Entity
 from treadle.kernel.event import Event
 from treadle.kernel.operation import operations
-from treadle.platform.wiring import STAGES
+from treadle.kernel.stage import kinds_of
+from treadle.platform.stages import stages
 from treadle.scope.model import ProjectSpec
 
 DOCS = Path(__file__).parent
-SERVICES: dict[str, type] = STAGES
+SERVICES: dict[str, type] = kinds_of(stages())
 """Every service with operations, by the name it has in Python, in routes and in commands."""
 MARK = "<!-- generated -->"
 """Where a committed page takes what is generated for it."""

@@ -81,7 +81,7 @@ def _entry(
     entry: dict[str, Any] = {
         "operationId": f"{service}.{operation.name}",
         "tags": [service],
-        "summary": operation.doc.partition("\n")[0],
+        "summary": operation.summary,
         "description": f"{operation.doc}\n\nNeeds the role {operation.role}.{where}",
         "responses": {
             "200": {

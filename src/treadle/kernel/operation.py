@@ -81,6 +81,11 @@ class Operation:
         return self.documentation.text
 
     @property
+    def summary(self) -> str:
+        """The docstring's first paragraph, in one line."""
+        return " ".join(self.doc.partition("\n\n")[0].split())
+
+    @property
     def method(self) -> str:
         """The HTTP method: GET for a query, POST for a command."""
         return "POST" if self.kind == "command" else "GET"

@@ -19,6 +19,7 @@ from treadle.kernel.clock import Clock
 from treadle.kernel.entity import from_json, to_text
 from treadle.kernel.errors import Invalid, NotFound
 from treadle.kernel.ids import new_id
+from treadle.kernel.operation import command, query
 from treadle.kernel.stage import RECONCILE
 from treadle.ports.database import Database, load
 from treadle.registry.model import Webhook
@@ -63,11 +64,12 @@ class Webhooks:
         self._database, self._events, self._clock = database, events, clock
         self._sending: threading.Thread | None = None
 
+    @command(role="admin", everywhere=True)
     def create(
         self,
         *,
         name: str,
-        url: str,
+        address: str,
         events: list[str],
         description: str = "",
         secret: str | None = None,
@@ -77,7 +79,7 @@ class Webhooks:
 
         Args:
             name: The subscription's name.
-            url: Where events are sent; it begins with `http://` or `https://`.
+            address: URL where events are sent; it begins with `http://` or `https://`.
             events: The events to send, such as `MODEL_VERSION CREATED`.
             description: What the subscription is for.
             secret: The key that deliveries are signed with; None for unsigned deliveries.
@@ -86,14 +88,14 @@ class Webhooks:
         Raises:
             Invalid: The URL is malformed, or an event is unknown.
         """
-        _check(url, events)
+        _check(address, events)
         now = self._clock.now()
         id = new_id("webhook")
         row: dict[str, Any] = {
             "id": id,
             "name": name,
             "description": description,
-            "url": url,
+            "url": address,
             "events": to_text(events),
             "active": active,
             "secret": secret or None,
@@ -104,6 +106,7 @@ class Webhooks:
             transaction.execute(webhooks.insert().values(row))
         return self.get(id)
 
+    @query(role="admin", everywhere=True)
     def get(self, id: str) -> Webhook:
         """Return a subscription.
 
@@ -115,6 +118,7 @@ class Webhooks:
         """
         return _shown(self._row(id))
 
+    @query(role="admin", everywhere=True)
     def every(self) -> list[Webhook]:
         """Return all subscriptions, by id."""
         with self._database.read() as connection:
@@ -141,6 +145,7 @@ class Webhooks:
             transaction.execute(update(webhooks).where(webhooks.c.id == id).values(values))
         return self.get(id)
 
+    @command(role="admin", everywhere=True)
     def delete(self, id: str) -> None:
         """Remove a subscription.
 

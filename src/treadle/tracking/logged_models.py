@@ -10,6 +10,8 @@ from treadle.kernel.clock import Clock, to_micros
 from treadle.kernel.entity import fields, from_json, to_text
 from treadle.kernel.errors import Invalid, NotFound, did_you_mean
 from treadle.kernel.ids import new_id
+from treadle.kernel.names import ExperimentId, LoggedModelId
+from treadle.kernel.operation import command, query
 from treadle.ports.database import Database, load
 from treadle.tracking.language import Field, in_order, matches, parse, parse_order
 from treadle.tracking.model import LoggedModel, ModelMetric
@@ -79,7 +81,16 @@ class LoggedModels:
                     transaction.execute(logged_models.insert().values(**{**fields(model), **lists}))
         return set(ids) - known
 
-    def get(self, id: str) -> LoggedModel:
+    @query()
+    def get(self, id: LoggedModelId) -> LoggedModel:
+        """One logged model.
+
+        Args:
+            id: Id of the logged model.
+
+        Raises:
+            NotFound: There is no such model, or it was deleted.
+        """
         with self._database.read() as connection:
             row = (
                 connection.execute(select(logged_models).where(logged_models.c.id == id))
@@ -93,8 +104,17 @@ class LoggedModels:
     def set_status(self, id: str, status: str) -> LoggedModel:
         return self._changed(id, lambda model: {"status": status})  # noqa: ARG005
 
-    def set_tags(self, id: str, tags: Mapping[str, str | None]) -> LoggedModel:
-        """Set tags, and remove those given as none."""
+    @command()
+    def set_tags(self, id: LoggedModelId, tags: dict[str, str | None]) -> LoggedModel:
+        """Set tags of a logged model, and remove those given as null.
+
+        Args:
+            id: Id of the logged model.
+            tags: Tags to set by key; null removes one.
+
+        Raises:
+            NotFound: There is no such model, or it was deleted.
+        """
 
         def change(model: LoggedModel) -> dict[str, Any]:
             kept = {
@@ -120,8 +140,30 @@ class LoggedModels:
 
         self._changed(id, change)
 
-    def delete(self, id: str) -> None:
+    @command()
+    def delete(self, id: LoggedModelId) -> None:
+        """Mark a logged model as deleted. Its files stay.
+
+        Args:
+            id: Id of the logged model.
+
+        Raises:
+            NotFound: There is no such model, or it was deleted.
+        """
         self._changed(id, lambda model: {"deleted_at": self._clock.now()})  # noqa: ARG005
+
+    @query()
+    def find(self, *, experiments: list[ExperimentId], filter: str = "") -> list[LoggedModel]:
+        """Logged models of experiments, newest first.
+
+        Args:
+            experiments: Numbers of the experiments.
+            filter: Condition such as `metrics.accuracy > 0.9`; empty for all.
+
+        Raises:
+            Invalid: The filter cannot be read.
+        """
+        return self.search(experiments=experiments, filter=filter)
 
     def search(
         self,

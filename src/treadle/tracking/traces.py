@@ -10,6 +10,8 @@ from treadle.kernel.clock import Clock, from_micros, to_micros
 from treadle.kernel.entity import from_json, to_text
 from treadle.kernel.errors import Invalid, NotFound, did_you_mean
 from treadle.kernel.ids import new_id
+from treadle.kernel.names import ExperimentId, TraceId
+from treadle.kernel.operation import query
 from treadle.ports.database import Database
 from treadle.tracking.language import Field, found_in
 from treadle.tracking.tables import trace_spans, traces
@@ -47,7 +49,16 @@ class Traces:
             transaction.execute(traces.insert().values(row))
         return info
 
-    def get(self, id: str) -> Info:
+    @query()
+    def get(self, id: TraceId) -> dict[str, Any]:
+        """The facts of one trace.
+
+        Args:
+            id: Id of the trace.
+
+        Raises:
+            NotFound: There is no such trace.
+        """
         with self._database.read() as connection:
             return _info(connection, id)
 
@@ -82,8 +93,13 @@ class Traces:
                     transaction.execute(trace_spans.insert().values(**row, body=to_text(span)))
             self.change(trace, _mark_spans)
 
-    def spans(self, id: str) -> list[dict[str, Any]]:
-        """A trace's spans, by their start."""
+    @query()
+    def spans(self, id: TraceId) -> list[dict[str, Any]]:
+        """The spans of a trace, by their start.
+
+        Args:
+            id: Id of the trace.
+        """
         wanted = (
             select(trace_spans.c.body)
             .where(trace_spans.c.trace == id)
@@ -116,6 +132,22 @@ class Traces:
             transaction.execute(delete(trace_spans).where(trace_spans.c.trace.in_(gone)))
             transaction.execute(delete(traces).where(traces.c.id.in_(gone)))
         return len(gone)
+
+    @query()
+    def find(
+        self, *, experiments: list[ExperimentId], filter: str = "", limit: int = 100
+    ) -> list[dict[str, Any]]:
+        """Facts of the traces of experiments, newest first.
+
+        Args:
+            experiments: Numbers of the experiments.
+            filter: Condition such as `trace.status = 'OK'`; empty for all.
+            limit: The most traces to return.
+
+        Raises:
+            Invalid: The filter cannot be read.
+        """
+        return self.search(experiments=experiments, filter=filter)[: max(0, limit)]
 
     def search(
         self, *, experiments: Sequence[int], filter: str = "", orders: Sequence[str] = ()

@@ -138,7 +138,7 @@ def delete(platform: Embedded, ask: Get) -> None:
 
 
 def set_tags(platform: Embedded, ask: Tags) -> dict[str, Any]:
-    tags = {one.key: one.value for one in ask.tags}
+    tags: dict[str, str | None] = {one.key: one.value for one in ask.tags}
     return {"model": shown(platform, platform.logged_models.set_tags(ask.model_id, tags))}
 
 

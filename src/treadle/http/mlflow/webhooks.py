@@ -69,7 +69,7 @@ def _named(events: list[Event]) -> list[str]:
 def create(platform: Embedded, ask: Create) -> dict[str, Any]:
     made = platform.webhooks.create(
         name=ask.name,
-        url=ask.url,
+        address=ask.url,
         events=_named(ask.events),
         description=ask.description,
         secret=ask.secret or None,
