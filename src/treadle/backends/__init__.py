@@ -1,1 +1,4 @@
-"""A folder per port, a file per technology: the only place that imports a vendor's SDK."""
+"""Implementations of the ports: a folder per port, a file per technology.
+
+No other package imports a vendor's SDK.
+"""

@@ -1,4 +1,7 @@
-"""Group commit: what arrives while the last transaction is made durable goes into the next one, and is answered after it."""
+"""Group commit: writes that arrive during one transaction share the next one.
+
+A write is answered after the transaction that holds it is durable.
+"""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +14,11 @@ MOST_WAITING = 20_000
 
 
 class GroupCommit:
-    """Writes of one server process, one transaction at a time. Belongs to one event loop."""
+    """The writes of one server process, one transaction at a time. Belongs to one event loop.
+
+    Args:
+        tracking: Where the writes go.
+    """
 
     def __init__(self, tracking: LocalTracking) -> None:
         self._tracking = tracking
@@ -20,7 +27,15 @@ class GroupCommit:
         self._pump: asyncio.Task[None] | None = None
 
     async def write(self, incoming: Incoming) -> None:
-        """Return when a batch is durable. Raises what it was refused for, or Busy when too much waits already."""
+        """Store a batch, and return when it is durable.
+
+        Args:
+            incoming: The batch.
+
+        Raises:
+            Busy: Too many batches wait already. Sending it again later helps.
+            TreadleError: The batch was refused, with the reason.
+        """
         if len(self._waiting) >= MOST_WAITING:
             raise Busy("More is sent than can be stored now. Send it again in a moment.")
         loop = asyncio.get_running_loop()
@@ -40,7 +55,7 @@ class GroupCommit:
                     outcomes = await loop.run_in_executor(
                         self._thread, self._tracking.outcomes, batches
                     )
-                except Exception as error:  # the database is away: nobody's batch is in
+                except Exception as error:  # the database is away: no batch was stored
                     outcomes = [error] * len(taken)
                 for (_, future), outcome in zip(taken, outcomes, strict=True):
                     if future.done():

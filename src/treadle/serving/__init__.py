@@ -1,1 +1,1 @@
-"""The data plane: the model server, its batching and protocols, and the inference log. Imports no database code."""
+"""The data plane: model server, batching, protocols and inference log. Imports no database code."""

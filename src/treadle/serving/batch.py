@@ -1,4 +1,4 @@
-"""Scoring a Parquet file: streamed, resumable, every row once and in its order."""
+"""Scores a Parquet file: streamed, resumable, every row once and in its order."""
 
 import shutil
 from collections.abc import Callable
@@ -20,11 +20,19 @@ from treadle.serving.rows import InputAdapter, RowReader
 ROWS_AT_ONCE = 65_536
 ERROR = "prediction_error"
 MANIFEST, LOCK = "manifest.json", "lock"
-_READ = 10_000  # rows of one reader's call
+_READ = 10_000  # rows of one call of the model
 
 
 class Scored(Entity):
-    """What scoring a file came to. ``resumed`` rows were there from an earlier run that was stopped."""
+    """What scoring a file came to.
+
+    Attributes:
+        rows: How many rows the file has.
+        failed: On how many rows the model failed.
+        resumed: How many rows an earlier run, which was stopped, had scored.
+        version: The version that scored them.
+        file: The result.
+    """
 
     rows: int
     failed: int
@@ -34,7 +42,15 @@ class Scored(Entity):
 
 
 class Manifest(Entity):
-    """What the parts of a file were made of: they are used again only for exactly that."""
+    """What the parts of a result were made of; they are used again only for exactly that.
+
+    Attributes:
+        source: The path of the scored file.
+        bytes: Its size.
+        modified: When it was last changed, in nanoseconds since 1970.
+        version: The version that scores it.
+        rows_at_once: How many rows a part has.
+    """
 
     source: str
     bytes: int
@@ -51,10 +67,24 @@ def score_file(
     rows_at_once: int = ROWS_AT_ONCE,
     progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Scored:
-    """Write a Parquet file's rows with what a model says of each: ``prediction`` (or one column for each class).
+    """Write a Parquet file's rows with the model's answers to another Parquet file.
 
-    A row on which the model fails has nulls there, and the reason in ``prediction_error``. Parts are kept beside the result,
-    whole or not at all, so that a run which was stopped goes on where it was; the result appears when it is whole.
+    The answer is the column `prediction`, or one column for each class. A row on which the model
+    fails has nulls there, and the reason in `prediction_error`. Parts are kept beside the result,
+    whole or not at all, so that a run which was stopped continues where it was. The result appears
+    when it is whole.
+
+    Args:
+        served: The model.
+        source: The file to score.
+        to: The file to write.
+        rows_at_once: How many rows a part has.
+        progress: Called with what is counted, how many are done and how many there are.
+
+    Raises:
+        NotFound: There is no such file.
+        Invalid: The file is no Parquet, or its columns do not fit the model.
+        Conflict: Another process is writing the same result.
     """
     if not source.is_file():
         raise NotFound(f"There is no file '{source}'.")
@@ -67,16 +97,14 @@ def score_file(
             rows, columns = _look(connection, source)
             _check_columns(served, source, columns)
             stat = source.stat()
-            _begin(
-                parts,
-                Manifest(
-                    source=str(source.resolve()),
-                    bytes=stat.st_size,
-                    modified=stat.st_mtime_ns,
-                    version=served.variant.version,
-                    rows_at_once=rows_at_once,
-                ),
+            manifest = Manifest(
+                source=str(source.resolve()),
+                bytes=stat.st_size,
+                modified=stat.st_mtime_ns,
+                version=served.variant.version,
+                rows_at_once=rows_at_once,
             )
+            _begin(parts, manifest)
             failed, resumed = _score_parts(
                 connection, served, source, parts, rows, rows_at_once, progress
             )
@@ -90,26 +118,25 @@ def score_file(
 
 
 def _look(connection: Any, source: Path) -> tuple[int, list[str]]:
+    """The number of rows and the names of the columns of a file."""
+    file = [str(source)]
     try:
-        told = connection.execute(
-            "DESCRIBE SELECT * FROM read_parquet(?)", [str(source)]
-        ).fetchall()
-        (rows,) = connection.execute(
-            "SELECT count(*) FROM read_parquet(?)", [str(source)]
-        ).fetchone()
+        described = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", file).fetchall()
+        (rows,) = connection.execute("SELECT count(*) FROM read_parquet(?)", file).fetchone()
     except duckdb.Error as error:
         raise Invalid(
             f"'{source}' cannot be read as Parquet: {str(error).splitlines()[0]}"
         ) from error
-    return rows, [name for name, *_ in told]
+    return rows, [name for name, *_ in described]
 
 
 def _check_columns(served: Served, source: Path, columns: list[str]) -> None:
-    wanted = [field.name for field in served.signature.inputs]
-    absent = [name for name in wanted if name not in columns]
+    inputs = [field.name for field in served.signature.inputs]
+    absent = [name for name in inputs if name not in columns]
     if absent:
         raise Invalid(
-            f"'{source}' has no column '{absent[0]}', which the model takes. It has: {', '.join(columns[:20])}."
+            f"'{source}' has no column '{absent[0]}', which the model takes. "
+            f"It has: {', '.join(columns[:20])}."
         )
     twin = next((name for name in (*_names(served), ERROR) if name in columns), None)
     if twin is not None:
@@ -119,7 +146,7 @@ def _check_columns(served: Served, source: Path, columns: list[str]) -> None:
 
 
 def _begin(parts: Path, manifest: Manifest) -> None:
-    """Keep the parts that are there when they are of the same making; else begin anew."""
+    """Keep the parts that are there where they were made of the same; else remove them."""
     file = parts / MANIFEST
     if file.exists() and from_json(file.read_bytes(), Manifest) == manifest:
         return
@@ -137,18 +164,19 @@ def _score_parts(
     rows_at_once: int,
     progress: Callable[[str, int, int], None],
 ) -> tuple[int, int]:
-    """Score what is not scored yet. Returns the rows that failed, and those that were there."""
+    """Score what is not scored yet. Returns how many rows failed, and how many were scored."""
     reader = RowReader(served.signature)
     take = InputAdapter(reader, served.signature.inputs)
     failed = resumed = 0
     for number, start in enumerate(range(0, max(rows, 1), rows_at_once)):
-        part, end = parts / f"{number:08}.parquet", min(start + rows_at_once, rows)
+        part = parts / f"{number:08}.parquet"
+        end = min(start + rows_at_once, rows)
         if part.exists():
             resumed += end - start
-            (here,) = connection.execute(
+            (failed_in_part,) = connection.execute(
                 f"SELECT count({quoted(ERROR)}) FROM read_parquet(?)", [str(part)]
             ).fetchone()
-            failed += here
+            failed += failed_in_part
         else:
             failed += _score_part(connection, served, reader, take, source, part, start, end)
         progress("rows", end, rows)
@@ -165,29 +193,33 @@ def _score_part(
     start: int,
     end: int,
 ) -> int:
-    names = ", ".join(quoted(field.name) for field in served.signature.inputs)
-    between = "file_row_number >= ? AND file_row_number < ?"
-    wanted = f"SELECT {names} FROM read_parquet(?, file_row_number = true) WHERE {between} ORDER BY file_row_number"
-    found = connection.execute(wanted, [str(source), start, end]).fetchnumpy()
-    columns = {
-        field.name: _column(field, found[field.name], source) for field in served.signature.inputs
-    }
+    inputs = served.signature.inputs
+    names = ", ".join(quoted(field.name) for field in inputs)
+    arrays = connection.execute(
+        f"SELECT {names} FROM read_parquet(?, file_row_number = true) "
+        "WHERE file_row_number >= ? AND file_row_number < ? ORDER BY file_row_number",
+        [str(source), start, end],
+    ).fetchnumpy()
+    columns = {field.name: _column(field, arrays[field.name], source) for field in inputs}
     outputs, errors = _predict(served, reader, take, columns, end - start)
     values: dict[str, Any] = {"treadle_row": np.arange(start, end)}
     matrix = outputs.reshape(end - start, len(_names(served))).astype(np.float64)
-    for place, name in enumerate(_names(served)):
-        values[name] = matrix[:, place]
+    for index, name in enumerate(_names(served)):
+        values[name] = matrix[:, index]
     values[ERROR] = np.array([errors.get(row, "") for row in range(end - start)], dtype=object)
     connection.execute("CREATE OR REPLACE TEMP TABLE scored AS SELECT * FROM values")
-    given = ", ".join(
+    answers = ", ".join(
         f"CASE WHEN {quoted(ERROR)} = '' THEN {quoted(name)} END AS {quoted(name)}"
         for name in _names(served)
     )
     aside = part.with_suffix(".parquet.new")
     connection.execute(
-        f"COPY (SELECT i.* EXCLUDE (file_row_number), {given}, nullif({quoted(ERROR)}, '') AS {quoted(ERROR)} "
-        f"FROM read_parquet('{_literal(source)}', file_row_number = true) i JOIN scored ON treadle_row = file_row_number "
-        f"WHERE file_row_number >= {start} AND file_row_number < {end} ORDER BY file_row_number) "
+        f"COPY (SELECT i.* EXCLUDE (file_row_number), {answers}, "
+        f"nullif({quoted(ERROR)}, '') AS {quoted(ERROR)} "
+        f"FROM read_parquet('{_literal(source)}', file_row_number = true) i "
+        "JOIN scored ON treadle_row = file_row_number "
+        f"WHERE file_row_number >= {start} AND file_row_number < {end} "
+        "ORDER BY file_row_number) "
         f"TO '{_literal(aside)}' (FORMAT parquet, COMPRESSION zstd)"
     )
     aside.replace(part)
@@ -204,10 +236,10 @@ def _predict(
     outputs: list[NDArray[np.float32]] = []
     errors: dict[int, str] = {}
     for start in range(0, rows, _READ):
-        some = {name: values[start : start + _READ] for name, values in columns.items()}
-        given, failed = served.predict(reader.columns(some), take)
-        outputs.append(given)
-        errors |= {start + place: reason for place, reason in failed.items()}
+        part = {name: values[start : start + _READ] for name, values in columns.items()}
+        answers, failed = served.predict(reader.columns(part), take)
+        outputs.append(answers)
+        errors |= {start + row: reason for row, reason in failed.items()}
     return np.concatenate(outputs) if outputs else served.failed(0, "")[0], errors
 
 
@@ -216,9 +248,8 @@ def _column(field: Field, values: Any, source: Path) -> NDArray[Any]:
     if (column.dtype != object) is (field.kind == "number"):
         return column
     if field.kind == "text":  # numbers that stand for categories
-        return np.array(
-            [None if value != value else f"{value:g}" for value in column.tolist()], dtype=object
-        )
+        texts = [None if value != value else f"{value:g}" for value in column.tolist()]
+        return np.array(texts, dtype=object)
     if all(value is None for value in column.tolist()):
         return np.full(len(column), np.nan)
     raise Invalid(
@@ -227,17 +258,19 @@ def _column(field: Field, values: Any, source: Path) -> NDArray[Any]:
 
 
 def _names(served: Served) -> list[str]:
-    """The columns of the result."""
+    """The columns of the result that hold answers."""
     if served.signature.output in ("probabilities", "values"):
         return [f"prediction_{name}" for name in served.signature.classes]
     return ["prediction"]
 
 
 def _together(connection: Any, parts: Path, to: Path, count: int) -> None:
+    """Write the parts as one file."""
     files = [f"'{_literal(parts / f'{number:08}.parquet')}'" for number in range(count)]
     aside = parts / "result.parquet.new"
     connection.execute(
-        f"COPY (SELECT * FROM read_parquet([{', '.join(files)}])) TO '{_literal(aside)}' (FORMAT parquet, COMPRESSION zstd)"
+        f"COPY (SELECT * FROM read_parquet([{', '.join(files)}])) "
+        f"TO '{_literal(aside)}' (FORMAT parquet, COMPRESSION zstd)"
     )
     aside.replace(to)
 

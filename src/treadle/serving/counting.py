@@ -1,4 +1,4 @@
-"""Counts of what is asked and answered, over the bins of the training data: what drift is measured on, as it happens."""
+"""Counts inputs and answers over the bins of the training data, for the measurement of drift."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,12 +8,18 @@ from treadle.ports.runtime import Layout
 from treadle.serving.rows import Rows
 
 COUNT_ROWS = 512  # rows are counted about this many at a time
-MOST_ROWS = 128  # of one batch; of a larger one, as many evenly spaced rows stand for it
+MOST_ROWS = 128  # evenly spaced rows that stand for a larger batch
 PREDICTION = "prediction"
 
 
 class Counting:
-    """Profiles of a champion's inputs and outputs since it is the champion. They merge over replicas by addition."""
+    """Profiles of a champion's inputs and outputs since it became the champion.
+
+    Those of several replicas merge by addition.
+
+    Args:
+        reference: The profile of the training data; None where nothing is counted.
+    """
 
     def __init__(self, reference: Reference | None) -> None:
         self._reference = reference
@@ -24,7 +30,13 @@ class Counting:
         self._rows = 0
 
     def add(self, layout: Layout, rows: Rows, outputs: NDArray[np.float32]) -> None:
-        """Count rows, at once or together with the next ones."""
+        """Count rows, now or together with the next ones.
+
+        Args:
+            layout: The names of the rows' columns.
+            rows: The rows.
+            outputs: The answers, float32 (rows,) or (rows, classes).
+        """
         if self._reference is None:
             return
         if self._bins is None:  # one generation has one layout
@@ -39,7 +51,7 @@ class Counting:
             self._count()
 
     def profiles(self) -> dict[str, ColumnProfile]:
-        """Counts by column, and those of the answers as ``prediction``."""
+        """Return the counts by column, and those of the answers as `prediction`."""
         self._count()
         if self._bins is None:
             return {}
@@ -57,31 +69,38 @@ class Counting:
         with np.errstate(invalid="ignore"):  # a NaN of any kind is a missing number
             numbers = np.concatenate([rows.numbers for rows, _ in pending])
         self._bins.count(np.column_stack([numbers, scores]))
-        for place, name in enumerate(self._layout.texts):
+        for index, name in enumerate(self._layout.texts):
             bins = self._reference.columns.get(name)
             if bins is not None and not bins.edges:
-                counted = bins.count(np.concatenate([rows.texts[:, place] for rows, _ in pending]))
-                self._texts[name] = (
-                    self._texts[name].merge(counted) if name in self._texts else counted
-                )
+                counted = bins.count(np.concatenate([rows.texts[:, index] for rows, _ in pending]))
+                before = self._texts.get(name)
+                self._texts[name] = before.merge(counted) if before is not None else counted
 
 
 class Bins:
-    """Counts of several numeric columns at once. A column without a profile (None, or one of text) is not counted."""
+    """Counts of several numeric columns at once.
+
+    Args:
+        profiles: The bins of each column; a column with None, or with bins of text, is not counted.
+    """
 
     def __init__(self, profiles: list[ColumnProfile | None]) -> None:
         self._profiles = profiles
         most = max((len(profile.edges) for profile in profiles if profile), default=0)
         self._edges = np.full((most, len(profiles)), np.inf)
-        for place, profile in enumerate(profiles):
+        for index, profile in enumerate(profiles):
             if profile is not None:
-                self._edges[: len(profile.edges), place] = profile.edges
-        self._size = most + 2  # the bins between and beyond the edges, and what is missing
+                self._edges[: len(profile.edges), index] = profile.edges
+        self._size = most + 2  # the bins between and beyond the edges, and one for missing numbers
         self._offsets = np.arange(len(profiles)) * self._size
         self._counts = np.zeros(len(profiles) * self._size, dtype=np.int64)
 
     def count(self, numbers: NDArray[np.float64]) -> None:
-        """Count rows (rows, columns); NaN is missing."""
+        """Count rows.
+
+        Args:
+            numbers: An array (rows, columns); NaN is missing.
+        """
         bins = np.zeros(numbers.shape, dtype=np.int64)
         for edges in self._edges:
             bins += numbers >= edges
@@ -89,16 +108,14 @@ class Bins:
         self._counts += np.bincount((bins + self._offsets).ravel(), minlength=len(self._counts))
 
     def profiles(self) -> list[ColumnProfile | None]:
-        made: list[ColumnProfile | None] = []
+        """Return the counts of each column; None for one that was not counted."""
+        profiles: list[ColumnProfile | None] = []
         for profile, counts in zip(
             self._profiles, self._counts.reshape(-1, self._size).tolist(), strict=True
         ):
             if profile is None or not profile.edges or not sum(counts):
-                made.append(None)
+                profiles.append(None)
                 continue
-            made.append(
-                ColumnProfile(
-                    counts=[*counts[: len(profile.edges) + 1], counts[-1]], edges=profile.edges
-                )
-            )
-        return made
+            used = [*counts[: len(profile.edges) + 1], counts[-1]]
+            profiles.append(ColumnProfile(counts=used, edges=profile.edges))
+        return profiles

@@ -1,8 +1,9 @@
-"""Why a model answered as it did: Shapley values by sampled orders, against what the model saw in training.
+"""Explains answers by Shapley values from sampled orders, against the training profile.
 
-A feature's contribution is how much the answer changes when its value is told, on average over orders in which the features are
-told to rows drawn from the training profile (Štrumbelj and Kononenko 2014; orders are taken forwards and backwards, as
-Mitchell et al. 2022 advise). The contributions of a row add up to its answer less the baseline.
+A feature's contribution is how much the answer changes when the feature's value is set, on average
+over orders in which features are set in rows drawn from the training profile (Štrumbelj and
+Kononenko 2014; orders are taken forwards and backwards, as Mitchell et al. 2022 advise). The
+contributions of a row add up to its answer less the baseline.
 """
 
 from typing import Any
@@ -16,13 +17,18 @@ from treadle.kernel.errors import Invalid, Unavailable
 from treadle.ports.runtime import Columns, LoadedModel
 
 MAX_ROWS, ORDERS = 16, 32
-_AT_ONCE = 4096  # rows that the model is asked together
+_AT_ONCE = 4096  # rows of one call of the model
 
 
 class Explanation(Entity):
-    """Of one row: the answer, the mean answer over the training profile, and what each feature adds to that.
+    """Why a model answered one row as it did.
 
-    ``of`` names the class whose probability it is, the likeliest one; empty where the model gives one number.
+    Attributes:
+        prediction: The answer.
+        baseline: The mean answer over the training profile.
+        contributions: What each feature adds to the baseline, by name.
+        of: The class whose probability is explained, the likeliest one; empty where the model
+            gives one number.
     """
 
     prediction: float
@@ -34,14 +40,26 @@ class Explanation(Entity):
 def explain(
     model: LoadedModel, columns: Columns, reference: Reference | None, classes: list[str]
 ) -> list[Explanation]:
-    """Explain each row. Raises Invalid for too many of them, Unavailable where the training profile is not known."""
+    """Explain each row.
+
+    Args:
+        model: The model.
+        columns: The rows, at most `MAX_ROWS`.
+        reference: The profile of the training data, or None.
+        classes: The model's classes; empty where it gives one number.
+
+    Raises:
+        Invalid: There are too many rows.
+        Unavailable: The training profile is not known.
+    """
     if columns.rows > MAX_ROWS:
         raise Invalid(
             f"{columns.rows} rows were sent; at most {MAX_ROWS} are explained in one request."
         )
     if reference is None:
         raise Unavailable(
-            "The model was packaged without example rows, so there is nothing to explain it against."
+            "The model was packaged without example rows, "
+            "so there is nothing to explain it against."
         )
     answers = model.predict(columns)
     return [
@@ -53,21 +71,23 @@ def explain(
 def _explain(
     model: LoadedModel, row: Columns, answer: Any, reference: Reference, classes: list[str]
 ) -> Explanation:
-    names, random = list(row), np.random.default_rng(0)  # the same row gives the same explanation
+    names = list(row)
+    random = np.random.default_rng(0)  # the same row gives the same explanation
     orders = [random.permutation(len(names)) for _ in range(ORDERS // 2)]
     orders += [order[::-1] for order in orders]
-    strangers = drawn(row, reference, len(orders), random)
+    background = drawn(row, reference, len(orders), random)
     chosen = int(np.argmax(answer)) if np.ndim(answer) else None
-    rows = _told_one_by_one(row, strangers, orders, names)
+    rows = _set_one_by_one(row, background, orders, names)
     parts = [
         model.predict(rows.part(slice(start, start + _AT_ONCE)))
         for start in range(0, rows.rows, _AT_ONCE)
     ]
-    given = np.concatenate(parts).astype(np.float64)
-    scores = (given if chosen is None else given[:, chosen]).reshape(len(orders), len(names) + 1)
+    answers = np.concatenate(parts).astype(np.float64)
+    scores = answers if chosen is None else answers[:, chosen]
+    scores = scores.reshape(len(orders), len(names) + 1)
     gains = np.zeros(len(names))
-    for order, told in zip(orders, np.diff(scores, axis=1), strict=True):
-        gains[order] += told
+    for order, gain in zip(orders, np.diff(scores, axis=1), strict=True):
+        gains[order] += gain
     return Explanation(
         prediction=float(answer if chosen is None else answer[chosen]),
         baseline=float(scores[:, 0].mean()),
@@ -76,16 +96,19 @@ def _explain(
     )
 
 
-def _told_one_by_one(
+def _set_one_by_one(
     row: Columns, drawn: Columns, orders: list[NDArray[Any]], names: list[str]
 ) -> Columns:
-    """For each order: the drawn row, then with the first feature told, then with two, until it is the row itself."""
+    """For each order: the drawn row, then with one feature set, then two, up to the row itself."""
     steps = len(names) + 1
-    numbers, texts = (np.repeat(matrix, steps, axis=0) for matrix in (drawn.numbers, drawn.texts))
-    for place, order in enumerate(orders):
-        for told, feature in enumerate(order, 1):
+    numbers = np.repeat(drawn.numbers, steps, axis=0)
+    texts = np.repeat(drawn.texts, steps, axis=0)
+    for index, order in enumerate(orders):
+        end = (index + 1) * steps
+        for step, feature in enumerate(order, 1):
             name = names[feature]
-            column, start, end = row.layout.places[name], place * steps + told, (place + 1) * steps
+            column = row.layout.places[name]
+            start = index * steps + step
             is_number = column < len(row.layout.numbers) and row.layout.numbers[column] == name
             matrix, value = (numbers, row.numbers) if is_number else (texts, row.texts)
             matrix[start:end, column] = value[0, column]
@@ -93,20 +116,27 @@ def _told_one_by_one(
 
 
 def drawn(row: Columns, reference: Reference, count: int, random: np.random.Generator) -> Columns:
-    """Rows as training saw them, column by column."""
+    """Draw rows from the training profile, each column by itself.
+
+    Args:
+        row: A row with the columns to draw.
+        reference: The profile of the training data.
+        count: How many rows to draw.
+        random: The source of randomness.
+    """
     numbers = np.empty((count, len(row.layout.numbers)), dtype=np.float32)
     texts = np.empty((count, len(row.layout.texts)), dtype=object)
-    for place, name in enumerate(row.layout.numbers):
-        numbers[:, place] = _numbers(reference.columns[name], count, random)
-    for place, name in enumerate(row.layout.texts):
-        texts[:, place] = _texts(reference.columns[name], count, random)
+    for index, name in enumerate(row.layout.numbers):
+        numbers[:, index] = _numbers(reference.columns[name], count, random)
+    for index, name in enumerate(row.layout.texts):
+        texts[:, index] = _texts(reference.columns[name], count, random)
     return Columns(row.layout, numbers, texts)
 
 
 def _numbers(
     profile: ColumnProfile, count: int, random: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Values between the edges of bins drawn by their counts; the outer bins are as wide as their neighbours."""
+    """Values within bins that are drawn by their counts; outer bins are as wide as the next."""
     chances = np.array(profile.counts, dtype=np.float64)
     bins = random.choice(len(chances), count, p=chances / chances.sum())
     edges = np.array(profile.edges)
@@ -123,4 +153,4 @@ def _texts(profile: ColumnProfile, count: int, random: np.random.Generator) -> N
     chances = np.array(profile.counts, dtype=np.float64)
     chosen = random.choice(len(chances), count, p=chances / chances.sum())
     values = ["" if label in (MISSING, OTHER) else label for label in profile.labels]
-    return np.array([values[place] for place in chosen], dtype=object)
+    return np.array([values[index] for index in chosen], dtype=object)

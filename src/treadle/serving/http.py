@@ -1,7 +1,8 @@
-"""HTTP/1.1 for the model server: httptools parses, each request is handed over whole, each answer is one write.
+"""Serves HTTP/1.1 for the model server: httptools parses, and each answer is one write.
 
-There is no task and no coroutine per request: on one core that is the difference between a server that costs as much as the
-model and one that costs half of it. See docs/decisions/0012-the-model-server-speaks-http-itself.md.
+There is no task and no coroutine per request: on one core that is the difference between a server
+that costs as much as the model and one that costs half of it. See
+docs/decisions/0012-the-model-server-speaks-http-itself.md.
 """
 
 import asyncio
@@ -18,14 +19,12 @@ MAX_BODY_BYTES = 16 << 20
 MAX_HEAD_BYTES = 64 << 10
 MAX_PIPELINED = 32  # requests of one connection that may wait for their answers
 IDLE_SECONDS = 75.0  # how long a connection may be silent between two requests
-STALL_SECONDS = 30.0  # … and in the middle of one
-LAST_SECONDS = 0.1  # what may still be on its way when a server is told to stop
+STALL_SECONDS = 30.0  # how long it may be silent in the middle of one
+LAST_SECONDS = 0.1  # how long requests may still be on their way when a server is stopped
 DROP_SECONDS = 2.0  # how long the rest of a refused request is read and dropped
-JSON, TEXT, BYTES = (
-    b"content-type: application/json\r\n",
-    b"content-type: text/plain; version=0.0.4\r\n",
-    b"content-type: application/octet-stream\r\n",
-)
+JSON = b"content-type: application/json\r\n"
+TEXT = b"content-type: text/plain; version=0.0.4\r\n"
+BYTES = b"content-type: application/octet-stream\r\n"
 _STATUS = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
@@ -34,7 +33,16 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Exchange:
-    """One request, whole, and the way back. ``reply`` is called once, now or later."""
+    """A whole request and its answer. `reply` is called once, now or later.
+
+    Args:
+        connection: The connection that the request came by.
+        method: The HTTP method.
+        path: The path without the query.
+        headers: Names in lower case, with values, in order.
+        body: The request's body.
+        keep_alive: Whether the connection stays open after the answer.
+    """
 
     __slots__ = ("_connection", "_data", "body", "headers", "keep_alive", "method", "path")
 
@@ -47,18 +55,22 @@ class Exchange:
         body: bytes,
         keep_alive: bool,
     ) -> None:
-        self._connection, self.method, self.path, self.headers, self.body = (
-            connection,
-            method,
-            path,
-            headers,
-            body,
-        )
+        self._connection = connection
+        self.method = method
+        self.path = path
+        self.headers = headers
+        self.body = body
         self.keep_alive = keep_alive
         self._data: bytes | None = None
 
     def reply(self, status: int, content: bytes, *, head: bytes = JSON) -> None:
-        """Answer. ``head`` is whole header lines; a length and what the connection needs are added."""
+        """Answer the request.
+
+        Args:
+            status: The HTTP status.
+            content: The body.
+            head: Whole header lines; a length and what the connection needs are added.
+        """
         shown = content if self.method != "HEAD" else b""
         ending = b"" if self.keep_alive and not self._connection.closing else _CLOSE
         self._data = b"".join(
@@ -67,17 +79,25 @@ class Exchange:
         self._connection.flush()
 
     def ready(self) -> bytes | None:
-        """What is to be sent, once it is known."""
+        """Return the bytes to send, or None before the answer is known."""
         return self._data
 
 
 class Connection(asyncio.Protocol):
-    """One connection: requests in order, answers in the same order."""
+    """One connection: requests in order, answers in the same order.
+
+    Args:
+        server: The server that the connection belongs to.
+
+    Attributes:
+        closing: Whether no further request is taken.
+        heard: When the client last sent something, by the server's monotonic clock.
+    """
 
     def __init__(self, server: "HttpServer") -> None:
         self._server = server
         self._parser = httptools.HttpRequestParser(self)
-        self._open: deque[Exchange] = deque()  # asked and not answered yet, oldest first
+        self._open: deque[Exchange] = deque()  # received and not answered yet, oldest first
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
@@ -87,18 +107,33 @@ class Connection(asyncio.Protocol):
         self.closing = False
         self.heard = time.monotonic()
 
-    # What the event loop calls
+    # Called by the event loop
 
     def connection_made(self, transport: Any) -> None:
+        """Begin to serve a connection.
+
+        Args:
+            transport: The connection's transport.
+        """
         self._transport = transport
         self._server.connections.add(self)
 
     def connection_lost(self, _: Exception | None) -> None:
+        """Forget a connection; its answers are dropped.
+
+        Args:
+            _: Why it was lost; None where it was closed.
+        """
         self.closing = True
         self._open.clear()
         self._server.connections.discard(self)
 
     def data_received(self, data: bytes) -> None:
+        """Parse what the client has sent.
+
+        Args:
+            data: The bytes.
+        """
         self.heard = self._server.now
         if self._refused:
             return
@@ -107,37 +142,52 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            pass  # nothing else is spoken here: the request was answered as it is, and the connection ends with that
+            # Only HTTP is spoken here: the request was answered as it is, and the connection ends.
+            pass
         except httptools.HttpParserError:
             self._refuse(400, b'{"error":"This is no proper HTTP/1.1 request."}')
         if self._head_bytes > MAX_HEAD_BYTES and self._reading:
             self._head_too_large()
 
     def eof_received(self) -> bool:
-        """Answers that are due still go out to a client that has said all it will say."""
+        """Keep the connection for answers that are due, after the client has sent all it will."""
         self.closing = True
         return bool(self._open)
 
     def pause_writing(self) -> None:
-        """The client reads slower than it asks: nothing more is taken from it until it has caught up."""
+        """Stop reading from a client that reads slower than it asks, until it has caught up."""
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
+        """Read from the client again, once it has caught up."""
         self._transport.resume_reading()
 
-    # What the parser calls
+    # Called by the parser
 
     def on_message_begin(self) -> None:
+        """Begin a request."""
         self._url, self._headers, self._body, self._body_bytes, self._reading = b"", [], [], 0, True
         self._head_bytes = max(self._head_bytes, 0)
 
     def on_url(self, url: bytes) -> None:
+        """Take a part of the URL.
+
+        Args:
+            url: The part.
+        """
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header.
+
+        Args:
+            name: The header's name.
+            value: The header's value.
+        """
         self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
+        """Refuse headers or a body that are too large, before the body is sent."""
         if sum(len(name) + len(value) for name, value in self._headers) > MAX_HEAD_BYTES:
             return self._head_too_large()
         self._head_bytes = -1  # not counted until the next request begins
@@ -149,6 +199,11 @@ class Connection(asyncio.Protocol):
         return None
 
     def on_body(self, body: bytes) -> None:
+        """Take a part of the body.
+
+        Args:
+            body: The part.
+        """
         if self._refused:
             return None
         self._body_bytes += len(body)
@@ -158,6 +213,7 @@ class Connection(asyncio.Protocol):
         return None
 
     def on_message_complete(self) -> None:
+        """Hand the request over."""
         self._reading, self._head_bytes = False, 0
         if self._refused:
             return
@@ -172,7 +228,7 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
         self._server.handle(exchange)
 
-    # What exchanges and the server call
+    # Called by exchanges and the server
 
     def flush(self) -> None:
         """Send the answers that are ready, in the order of their requests."""
@@ -190,7 +246,7 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
 
     def drain(self) -> None:
-        """Answer what was asked and what is on its way, then close."""
+        """Answer what was received and what is on its way, then close."""
         self.closing = True
         asyncio.get_running_loop().call_later(LAST_SECONDS, self._close_if_idle)
 
@@ -199,7 +255,11 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def expire(self, now: float) -> None:
-        """Close a connection that says nothing for too long; one whose answer is due is not the one that is late."""
+        """Close a connection that has been silent for too long, unless it waits for an answer.
+
+        Args:
+            now: The monotonic time, in seconds.
+        """
         if self._open or now - self.heard < (STALL_SECONDS if self._reading else IDLE_SECONDS):
             return
         if self._reading:
@@ -208,21 +268,22 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def abort(self) -> None:
+        """Close the connection at once."""
         self._transport.abort()
 
     def _head_too_large(self) -> None:
         self._refuse(431, b'{"error":"The request\'s headers are larger than 64 KiB."}')
 
     def _too_large(self) -> None:
-        told = b'{"error":"The body is larger than %d MiB. Send several requests."}' % (
-            MAX_BODY_BYTES >> 20
-        )
-        self._refuse(413, told)
+        largest = MAX_BODY_BYTES >> 20
+        message = b'{"error":"The body is larger than %d MiB. Send several requests."}' % largest
+        self._refuse(413, message)
 
     def _refuse(self, status: int, content: bytes) -> None:
-        """Tell what is wrong with a request that will not be read to its end, and close once that is out.
+        """Answer a request that will not be read to its end, and close once that is sent.
 
-        What still comes is read and dropped for a moment: a connection closed over unread data loses its answer.
+        What still comes is read and dropped for a moment, because a connection that is closed
+        over unread data loses its answer.
         """
         if self._refused:
             return
@@ -234,7 +295,15 @@ class Connection(asyncio.Protocol):
 
 
 class HttpServer:
-    """Connections, what is done with their requests, and their end."""
+    """The connections of a server.
+
+    Args:
+        handle: Called with each request; it calls `reply` now or later.
+
+    Attributes:
+        connections: The open connections.
+        now: The monotonic time in seconds, as of the last sweep.
+    """
 
     def __init__(self, handle: Callable[[Exchange], None]) -> None:
         self.handle = handle
@@ -242,11 +311,11 @@ class HttpServer:
         self.now = time.monotonic()
 
     def __call__(self) -> Connection:
-        """A new connection: what the event loop calls for each."""
+        """Return a new connection; the event loop calls this for each."""
         return Connection(self)
 
     async def sweep(self) -> None:
-        """Close what has been silent for too long, for as long as this runs."""
+        """Close silent connections every second, until this is cancelled."""
         while True:
             self.now = time.monotonic()
             for connection in list(self.connections):
@@ -254,7 +323,11 @@ class HttpServer:
             await asyncio.sleep(1.0)
 
     async def drain(self, grace_seconds: float) -> None:
-        """Answer what was asked, refuse no request that is on its way, then close all connections."""
+        """Answer what was received and what is on its way, then close all connections.
+
+        Args:
+            grace_seconds: After this time connections are closed at once.
+        """
         until = time.monotonic() + grace_seconds
         for connection in list(self.connections):
             connection.drain()

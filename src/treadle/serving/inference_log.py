@@ -1,7 +1,7 @@
-"""Every answered prediction, on the server's own disk, written before the answer is given.
+"""Writes every answered prediction to the server's own disk before the answer is sent.
 
-A file is a sequence of records, each of one batch: a head (magic, sizes, a checksum), what the batch was, and its rows as
-matrices. A batch costs one write, and is read back as it was written: by column.
+A file is a sequence of records, each of one batch: a head (magic, sizes, a checksum), what the
+batch was, and its rows as matrices. A batch costs one write, and is read back by column.
 """
 
 import os
@@ -22,16 +22,23 @@ from treadle.serving.rows import Rows
 
 SUFFIX = ".log"
 _MAGIC = b"\xf7TRL"
-_HEAD = struct.Struct(
-    "<4sIII"
-)  # magic, bytes of the facts, bytes of the matrices, checksum of both
+_HEAD = struct.Struct("<4sIII")  # magic, bytes of the facts, bytes of the matrices, their checksum
 
 
 class LogRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of one prediction. ``id`` is the request's id, with ``#1``, ``#2`` … for further rows of a request.
+    """One row of one prediction.
 
-    ``at`` and ``micros`` are microseconds: the moment, and what the answer took. ``output`` is null when ``error`` is set.
-    A shadow's row has the id of the request it mirrors.
+    Attributes:
+        id: The request's id, with `#1`, `#2` and so on for further rows of the request. A shadow's
+            row has the id of the request that it mirrors.
+        at: When it was answered, in microseconds since 1970.
+        version: The version that answered.
+        role: The role that the version had.
+        generation: The endpoint's generation.
+        micros: How long the answer took, in microseconds.
+        inputs: The inputs by name; None for null.
+        output: The answer; None where there is an error.
+        error: Why the model failed, or None.
     """
 
     id: str
@@ -46,7 +53,22 @@ class LogRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Facts(msgspec.Struct, array_like=True):
-    """What a batch was: its requests, with the rows of each where one has not just one, and who answered at what time."""
+    """What a batch was.
+
+    Attributes:
+        ids: The requests' ids.
+        counts: The rows of each request; empty where each has one.
+        micros: How long each answer took, in microseconds.
+        at: When the batch was answered, in microseconds since 1970.
+        version: The version that answered.
+        role: The role that the version had.
+        generation: The endpoint's generation.
+        columns: The names of the numbers, and those of the texts.
+        wide: Whether a number takes 8 bytes, or 4.
+        width: The numbers in an output; 0 where an output is one number.
+        texts: The text inputs, row by row.
+        errors: Why rows failed, by the row's index.
+    """
 
     ids: list[str]
     counts: list[int]
@@ -55,9 +77,9 @@ class Facts(msgspec.Struct, array_like=True):
     version: str
     role: str
     generation: int
-    columns: list[list[str]]  # names of the numbers, names of the texts
-    wide: bool  # whether numbers are kept in 8 bytes each, or in 4
-    width: int  # numbers in an output; 0 where it is one by itself
+    columns: list[list[str]]
+    wide: bool
+    width: int
     texts: list[list[str | None]] = []
     errors: dict[int, str] = {}
 
@@ -65,16 +87,22 @@ class Facts(msgspec.Struct, array_like=True):
 class LogBatch:
     """Rows that one variant answered together.
 
-    ``outputs`` is float32 (rows,) or (rows, classes); what it holds for a row in ``errors`` (row → reason) means nothing.
+    Args:
+        facts: What the batch was.
+        numbers: The numeric inputs (rows, numbers), with NaN for null.
+        outputs: The answers, float32 (rows,) or (rows, classes); that of a row which failed has no
+            meaning.
+
+    Attributes:
+        moments: When each row was answered, in microseconds since 1970; None where all have
+            `facts.at`.
     """
 
     __slots__ = ("facts", "moments", "numbers", "outputs")
 
     def __init__(self, facts: Facts, numbers: NDArray[Any], outputs: NDArray[np.float32]) -> None:
         self.facts, self.numbers, self.outputs = facts, numbers, outputs
-        self.moments: NDArray[np.int64] | None = (
-            None  # of each row, where they are not all ``facts.at``
-        )
+        self.moments: NDArray[np.int64] | None = None
 
     @classmethod
     def of(
@@ -92,6 +120,21 @@ class LogBatch:
         outputs: NDArray[np.float32],
         errors: dict[int, str],
     ) -> "LogBatch":
+        """Describe the rows that one variant answered together.
+
+        Args:
+            ids: The requests' ids.
+            counts: How many rows each request has.
+            micros: How long each answer took, in microseconds.
+            at: When the batch was answered, in microseconds since 1970.
+            version: The version that answered.
+            role: The role that the version had.
+            generation: The endpoint's generation.
+            layout: The names of the rows' columns.
+            rows: The rows.
+            outputs: The answers, float32 (rows,) or (rows, classes).
+            errors: Why rows failed, by the row's index.
+        """
         facts = Facts(
             ids,
             counts if len(counts) != len(rows) else [],
@@ -113,66 +156,75 @@ class LogBatch:
 
     @property
     def row_ids(self) -> list[str]:
+        """The rows' ids: the request's, with `#1`, `#2` and so on for its further rows."""
         if not self.facts.counts:
             return self.facts.ids
         named = zip(self.facts.ids, self.facts.counts, strict=True)
-        return [id if n == 0 else f"{id}#{n}" for id, count in named for n in range(count)]
-
-    @property
-    def row_micros(self) -> list[int]:
-        if not self.facts.counts:
-            return self.facts.micros
         return [
-            m
-            for m, count in zip(self.facts.micros, self.facts.counts, strict=True)
-            for _ in range(count)
+            id if number == 0 else f"{id}#{number}"
+            for id, count in named
+            for number in range(count)
         ]
 
     @property
+    def row_micros(self) -> list[int]:
+        """How long each row's answer took, in microseconds."""
+        if not self.facts.counts:
+            return self.facts.micros
+        timed = zip(self.facts.micros, self.facts.counts, strict=True)
+        return [micros for micros, count in timed for _ in range(count)]
+
+    @property
     def row_moments(self) -> NDArray[np.int64]:
-        return (
-            np.full(len(self), self.facts.at, dtype=np.int64)
-            if self.moments is None
-            else self.moments
-        )
+        """When each row was answered, in microseconds since 1970."""
+        if self.moments is not None:
+            return self.moments
+        return np.full(len(self), self.facts.at, dtype=np.int64)
 
     def column(self, name: str) -> NDArray[Any] | None:
-        """An input column (rows,): numbers with NaN for null, or objects with None; None where there is no such column."""
+        """Return an input of all rows, or None where there is no such input.
+
+        Args:
+            name: The input's name.
+
+        Returns:
+            An array (rows,) of numbers with NaN for null, or of objects with None for null.
+        """
         numbers, texts = self.facts.columns
         if name in numbers:
             return np.asarray(self.numbers[:, numbers.index(name)])
         if name in texts:
-            place = texts.index(name)
-            return np.array([row[place] for row in self.facts.texts], dtype=object)
+            index = texts.index(name)
+            return np.array([row[index] for row in self.facts.texts], dtype=object)
         return None
 
     def rows(self) -> Iterator[LogRow]:
-        """The batch row by row."""
+        """Yield the rows one by one."""
         facts, outputs = self.facts, self.outputs.tolist()
         names, text_names = facts.columns
         numbers = [
             [None if value != value else value for value in row] for row in self.numbers.tolist()
         ]
         moments = self.row_moments.tolist()
-        for place, (id, micros) in enumerate(zip(self.row_ids, self.row_micros, strict=True)):
-            inputs: dict[str, Any] = dict(zip(names, numbers[place], strict=True))
+        for row, (id, micros) in enumerate(zip(self.row_ids, self.row_micros, strict=True)):
+            inputs: dict[str, Any] = dict(zip(names, numbers[row], strict=True))
             if text_names:
-                inputs |= zip(text_names, facts.texts[place], strict=True)
-            error = facts.errors.get(place)
+                inputs |= zip(text_names, facts.texts[row], strict=True)
+            error = facts.errors.get(row)
             yield LogRow(
                 id=id,
-                at=moments[place],
+                at=moments[row],
                 version=facts.version,
                 role=facts.role,
                 generation=facts.generation,
                 micros=micros,
                 inputs=inputs,
-                output=None if error is not None else outputs[place],
+                output=None if error is not None else outputs[row],
                 error=error,
             )
 
     def encoded(self) -> list[Any]:
-        """The record's pieces, none of them copied."""
+        """Return the pieces of the batch's record; the matrices are not copied."""
         facts, numbers = _encode(self.facts), np.ascontiguousarray(self.numbers)
         outputs = np.ascontiguousarray(self.outputs)
         checksum = crc32(outputs.data, crc32(numbers.data, crc32(facts)))
@@ -189,14 +241,27 @@ _decode = msgspec.msgpack.Decoder(Facts).decode
 
 
 class LogWriter:
-    """Appends batches to ``FOLDER/DATE/PROCESS.log``, each in one write. The date is the clock's, in UTC."""
+    """Appends batches to `FOLDER/DATE/PROCESS.log`, each in one write.
+
+    The date is that of the batch's moment, in UTC.
+
+    Args:
+        folder: The endpoint's log.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._descriptor, self._day, self._size = -1, -1, 0
 
     def append(self, batch: LogBatch) -> None:
-        """Write a batch; it survives the end of this process. Raises OSError when the disk does not take it whole."""
+        """Write a batch; it survives the end of this process.
+
+        Args:
+            batch: The batch.
+
+        Raises:
+            OSError: The disk does not take the whole batch; then none of it stays in the log.
+        """
         day = batch.facts.at // 86_400_000_000
         if day != self._day:
             self._open(day)
@@ -208,6 +273,7 @@ class LogWriter:
         self._size += written
 
     def close(self) -> None:
+        """Close the file; the next batch opens another."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = self._day = -1
@@ -223,7 +289,7 @@ class LogWriter:
         self._day, self._size = day, 0
 
     def _take_back(self) -> None:
-        """Cut off what was written of a batch; where even that fails, the next batch begins a file of its own."""
+        """Cut off a batch's part; where even that fails, the next batch begins another file."""
         try:
             os.ftruncate(self._descriptor, self._size)
         except OSError:
@@ -231,48 +297,66 @@ class LogWriter:
 
 
 class LogTail:
-    """Reads what was appended since it last looked. Torn records (of a process that was killed) are passed over."""
+    """Reads what was appended since it last looked.
+
+    Incomplete records, which a killed process leaves, are passed over.
+
+    Args:
+        folder: The endpoint's log.
+        since: Batches from before this moment are passed over.
+    """
 
     def __init__(self, folder: Path, since: datetime) -> None:
         self._folder, self._since = folder, since
         self._offsets: dict[Path, int] = {}
 
     def batches(self) -> Iterator[LogBatch]:
+        """Yield the batches that were appended since the last call."""
         since = to_micros(self._since)
         for file in files(self._folder, self._since, None):
             offset = self._offsets.get(file, 0)
             with file.open("rb") as handle:
                 handle.seek(offset)
                 content = handle.read()
-            place = 0
-            for batch, place in records(content):  # noqa: B007 - where the last whole record ended
+            end = 0
+            for batch, end in records(content):  # noqa: B007 - where the last whole record ended
                 if batch.facts.at >= since:
                     yield batch
-            self._offsets[file] = offset + place
+            self._offsets[file] = offset + end
 
     def read(self) -> Iterator[LogRow]:
+        """Yield the rows that were appended since the last call."""
         for batch in self.batches():
             yield from batch.rows()
 
 
 def records(content: bytes) -> Iterator[tuple[LogBatch, int]]:
-    """Whole records with the place where each ends. What lies between them is no record and is passed over."""
-    place = content.find(_MAGIC)
-    while place >= 0:
-        found = _record(content, place)
-        if found is None:
-            place = content.find(_MAGIC, place + 1)
+    """Yield the whole records of a log with the position where each ends.
+
+    What lies between them is no record, and is passed over.
+
+    Args:
+        content: The log's content.
+    """
+    start = content.find(_MAGIC)
+    while start >= 0:
+        record = _record(content, start)
+        if record is None:
+            start = content.find(_MAGIC, start + 1)
             continue
-        yield found
-        place = found[1] if content.startswith(_MAGIC, found[1]) else content.find(_MAGIC, found[1])
+        yield record
+        end = record[1]
+        start = end if content.startswith(_MAGIC, end) else content.find(_MAGIC, end)
 
 
-def _record(content: bytes, place: int) -> tuple[LogBatch, int] | None:
-    if place + _HEAD.size > len(content):
+def _record(content: bytes, head: int) -> tuple[LogBatch, int] | None:
+    """The record whose head is at a position; None where that record is not whole."""
+    if head + _HEAD.size > len(content):
         return None
-    _, facts_size, rest, checksum = _HEAD.unpack_from(content, place)
-    start = place + _HEAD.size
-    middle, end = start + facts_size, start + facts_size + rest
+    _, facts_size, rest, checksum = _HEAD.unpack_from(content, head)
+    start = head + _HEAD.size
+    middle = start + facts_size
+    end = middle + rest
     if end > len(content) or crc32(memoryview(content)[start:end]) != checksum:
         return None
     try:
@@ -286,24 +370,34 @@ def _batch(facts: Facts, content: bytes, start: int, end: int) -> LogBatch:
     rows = sum(facts.counts) if facts.counts else len(facts.ids)
     kind = np.dtype("<f8" if facts.wide else "<f4")
     columns = len(facts.columns[0])
-    numbers = np.frombuffer(content, dtype=kind, count=rows * columns, offset=start).reshape(
-        rows, columns
-    )
+    flat = np.frombuffer(content, dtype=kind, count=rows * columns, offset=start)
+    numbers = flat.reshape(rows, columns)
     outputs = np.frombuffer(content[start + numbers.nbytes : end], dtype="<f4")
     return LogBatch(facts, numbers, outputs.reshape(rows, facts.width) if facts.width else outputs)
 
 
 def files(folder: Path, since: datetime, until: datetime | None) -> list[Path]:
+    """Return the files of records of a period's days.
+
+    Args:
+        folder: The endpoint's log.
+        since: The period's begin.
+        until: The period's end; None for no end.
+    """
     return [file for day in days(folder, since, until) for file in sorted(day.glob(f"*{SUFFIX}"))]
 
 
 def days(folder: Path, since: datetime, until: datetime | None, suffix: str = "") -> list[Path]:
-    """Files or folders that are named for a day of a period."""
+    """Return the files or folders that are named for a period's days.
+
+    Args:
+        folder: The endpoint's log.
+        since: The period's begin.
+        until: The period's end; None for no end.
+        suffix: What their names have behind the date.
+    """
     first = since.astimezone(UTC).date().isoformat()
-    last = (
-        ((until or datetime.max.replace(tzinfo=UTC) - timedelta(days=1)).astimezone(UTC))
-        .date()
-        .isoformat()
-    )
-    days = [path for path in sorted(folder.glob(f"*{suffix}")) if path.suffix == suffix]
-    return [path for path in days if first <= path.name.removesuffix(suffix) <= last]
+    end = until or datetime.max.replace(tzinfo=UTC) - timedelta(days=1)
+    last = end.astimezone(UTC).date().isoformat()
+    paths = [path for path in sorted(folder.glob(f"*{suffix}")) if path.suffix == suffix]
+    return [path for path in paths if first <= path.name.removesuffix(suffix) <= last]

@@ -1,6 +1,7 @@
-"""AWS Lambda's contract: a function asks for its next event, answers it, and asks again (the runtime API of 2018-06-01).
+"""Serves models as an AWS Lambda function, by the runtime API of 2018-06-01.
 
-An event is an HTTP request, as function URLs and API Gateway send them (payloads 1.0 and 2.0), or a scoring body by itself.
+A function asks for its next event, answers it, and asks again. An event is an HTTP request, as
+function URLs and API Gateway send them (payloads 1.0 and 2.0), or a scoring body by itself.
 """
 
 import asyncio
@@ -14,7 +15,8 @@ from treadle.kernel.errors import Invalid
 from treadle.serving.http import Exchange
 from treadle.serving.server import ModelServer
 
-_NEXT, _ANSWER = "/2018-06-01/runtime/invocation/next", "/2018-06-01/runtime/invocation/{}/response"
+_NEXT = "/2018-06-01/runtime/invocation/next"
+_ANSWER = "/2018-06-01/runtime/invocation/{}/response"
 _ID = "lambda-runtime-aws-request-id"
 
 
@@ -34,7 +36,12 @@ class _Reply:
 
 
 async def answer_events(server: ModelServer, api: str) -> None:
-    """Answer events for as long as Lambda keeps the function."""
+    """Answer events for as long as Lambda keeps the function.
+
+    Args:
+        server: The server that answers.
+        api: The host and port of Lambda's runtime API.
+    """
     async with httpx.AsyncClient(base_url=f"http://{api}", timeout=None) as client:
         while True:
             event = await client.get(_NEXT)
@@ -48,56 +55,45 @@ async def _answered(server: ModelServer, event: bytes, request: str) -> Any:
     except Invalid as error:
         return {"error": error.message}
     reply: Any = _Reply()
-    reply.exchange = Exchange(
-        reply, method, path, [(b"x-request-id", request.encode()), *headers], body, True
-    )
+    all_headers = [(b"x-request-id", request.encode()), *headers]
+    reply.exchange = Exchange(reply, method, path, all_headers, body, True)
     server.handle(reply.exchange)
     head, _, content = bytes(await reply.data).partition(b"\r\n\r\n")
     if not is_http:
         return json.loads(content)
     status, *lines = head.decode("latin-1").split("\r\n")
-    given = dict(line.split(": ", 1) for line in lines)
+    answer = {
+        "statusCode": int(status.split()[1]),
+        "headers": dict(line.split(": ", 1) for line in lines),
+    }
     try:
-        return {
-            "statusCode": int(status.split()[1]),
-            "headers": given,
-            "body": content.decode(),
-            "isBase64Encoded": False,
-        }
+        return {**answer, "body": content.decode(), "isBase64Encoded": False}
     except UnicodeDecodeError:
         packed = base64.b64encode(content).decode()
-        return {
-            "statusCode": int(status.split()[1]),
-            "headers": given,
-            "body": packed,
-            "isBase64Encoded": True,
-        }
+        return {**answer, "body": packed, "isBase64Encoded": True}
 
 
 def _request(event: bytes) -> tuple[str, str, list[tuple[bytes, bytes]], bytes, bool]:
-    """An event as a request: its method, path, headers and body, and whether the answer is HTTP's too."""
+    """An event's method, path, headers and body, and whether its answer is an HTTP answer."""
     try:
-        found = json.loads(event)
+        fields = json.loads(event)
     except ValueError as error:
         raise Invalid(f"The event is no JSON: {error}.") from error
-    if not isinstance(found, dict):
+    if not isinstance(fields, dict):
         raise Invalid("The event is no object.")
-    context = found.get("requestContext")
+    context = fields.get("requestContext")
     http = context.get("http", {}) if isinstance(context, dict) else {}
-    method, path = (
-        http.get("method") or found.get("httpMethod"),
-        found.get("rawPath") or found.get("path"),
-    )
+    method = http.get("method") or fields.get("httpMethod")
+    path = fields.get("rawPath") or fields.get("path")
     if not isinstance(method, str) or not isinstance(path, str):
         return "POST", "/invocations", [], event, False
-    text, given = found.get("body") or "", found.get("headers") or {}
+    text = fields.get("body") or ""
     try:
-        body = (
-            base64.b64decode(text, validate=True) if found.get("isBase64Encoded") else text.encode()
-        )
+        packed = fields.get("isBase64Encoded")
+        body = base64.b64decode(text, validate=True) if packed else text.encode()
         headers = [
             (name.lower().encode("latin-1"), str(value).encode("latin-1"))
-            for name, value in given.items()
+            for name, value in (fields.get("headers") or {}).items()
         ]
     except (ValueError, AttributeError) as error:
         raise Invalid(f"The event's body or headers cannot be read: {error}.") from error

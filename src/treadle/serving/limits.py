@@ -1,4 +1,4 @@
-"""How much is taken on at once: a concurrency limit that finds itself, and rates by caller."""
+"""Limits load: a concurrency limit that adapts to latency, and rates by caller."""
 
 import math
 import tomllib
@@ -11,17 +11,26 @@ from treadle.kernel.errors import Busy, Invalid, NotFound, Unauthenticated
 
 INITIAL_LIMIT, LARGEST_LIMIT = 256.0, 4096.0
 WINDOW_SECONDS, WINDOW_SAMPLES, PATIENT_SECONDS = 0.1, 10, 1.0
-CALM_SECONDS = 0.005  # waits below this are no overload, whatever they are a multiple of
+CALM_SECONDS = 0.005  # waits below this are no overload, whatever the usual wait is
 _TOLERANCE, _SMOOTHING = 1.5, 0.2
-_LONG_SECONDS = 600.0  # what the long run is averaged over
+_LONG_SECONDS = 600.0  # the long-run mean is taken over this time
 
 
 class ConcurrencyLimit:
-    """Requests in hand at once, limited by the gradient of latency (Netflix's Gradient2), with 1 as the least.
+    """Limits the requests in hand by the gradient of latency (Netflix's Gradient2).
 
-    Each window compares its mean latency with the long run's: while it is at most 1.5 times as long the limit grows by a
-    little, else it shrinks in proportion, to half at most. Netflix adds 4 to every limit, for servers that take hundreds at
-    once; a model that takes one at a time would always have eight in hand, so half the limit's root is added here.
+    Each window compares its mean latency with the long run's: while it is at most 1.5 times as
+    long the limit grows a little, else it shrinks in proportion, to half at most. Netflix adds 4 to
+    every limit, for servers that take hundreds at once; a model that takes one request at a time
+    would then always have eight in hand, so half the limit's root is added here.
+
+    Args:
+        smallest: The smallest limit, in requests.
+        largest: The largest limit, in requests.
+        initial: The limit before anything was measured.
+
+    Attributes:
+        value: The limit now, in requests.
     """
 
     def __init__(
@@ -34,16 +43,20 @@ class ConcurrencyLimit:
         self.value = initial
         self._smallest, self._largest = smallest, largest
         self._long = 0.0
-        self._sum, self._samples, self._most_in_hand, self._window_began, self._window_ends = (
-            0.0,
-            0,
-            0,
-            0.0,
-            0.0,
-        )
+        self._sum = 0.0
+        self._samples = 0
+        self._most_in_hand = 0
+        self._window_began = 0.0
+        self._window_ends = 0.0
 
     def sample(self, seconds: float, in_hand: int, now: float) -> None:
-        """Tell of a request that was answered after ``seconds`` when ``in_hand`` were, at the monotonic time ``now``."""
+        """Take a request that was answered into account.
+
+        Args:
+            seconds: How long its answer took.
+            in_hand: How many requests were in hand then.
+            now: The monotonic time, in seconds.
+        """
         self._sum += seconds
         self._samples += 1
         self._most_in_hand = max(self._most_in_hand, in_hand)
@@ -51,40 +64,40 @@ class ConcurrencyLimit:
         if now >= self._window_ends and enough:
             self._adapt(self._sum / self._samples, now - self._window_began)
             self._window_began = now
-            self._sum, self._samples, self._most_in_hand, self._window_ends = (
-                0.0,
-                0,
-                0,
-                now + WINDOW_SECONDS,
-            )
+            self._window_ends = now + WINDOW_SECONDS
+            self._sum = 0.0
+            self._samples = 0
+            self._most_in_hand = 0
 
     def _adapt(self, short: float, seconds: float) -> None:
         weight = min(2 * seconds / _LONG_SECONDS, 0.1)
-        told = (
-            min(short, 2 * self._long) if self._long else short
-        )  # a queue that was let grow is not what it usually takes
-        self._long += (told - self._long) * (weight if self._long else 1.0)
-        if (
-            self._long > 2 * short
-        ):  # after an overload the long run comes down faster than it went up
+        # A queue that was let grow does not count as what an answer usually takes.
+        typical = min(short, 2 * self._long) if self._long else short
+        self._long += (typical - self._long) * (weight if self._long else 1.0)
+        # After an overload the long-run mean comes down faster than it went up.
+        if self._long > 2 * short:
             self._long *= 0.95
-        if (
-            self._most_in_hand < self.value / 2
-        ):  # the limit limits nobody: nothing is learnt about it
+        # A limit that was not reached says nothing about itself.
+        if self._most_in_hand < self.value / 2:
             return
-        gradient = (
-            max(0.5, min(1.0, _TOLERANCE * max(self._long, CALM_SECONDS) / short))
-            if short > 0
-            else 1.0
-        )
-        wanted = (1 - _SMOOTHING) * self.value + _SMOOTHING * (
-            self.value * gradient + math.sqrt(self.value) / 2
-        )
-        self.value = max(self._smallest, min(self._largest, wanted))
+        gradient = 1.0
+        if short > 0:
+            ratio = _TOLERANCE * max(self._long, CALM_SECONDS) / short
+            gradient = max(0.5, min(1.0, ratio))
+        adapted = self.value * gradient + math.sqrt(self.value) / 2
+        smoothed = (1 - _SMOOTHING) * self.value + _SMOOTHING * adapted
+        self.value = max(self._smallest, min(self._largest, smoothed))
 
 
 class Caller(Entity):
-    """Who may ask: a name, the SHA-256 of a token in hexadecimal, and how much: ``per_second`` on average, ``burst`` at once."""
+    """Someone who may send requests, and how many.
+
+    Attributes:
+        name: The caller's name.
+        sha256: The SHA-256 of the caller's token, in hexadecimal.
+        per_second: How many requests a second the caller may send on average.
+        burst: How many requests the caller may send at once.
+    """
 
     name: str
     sha256: str
@@ -95,13 +108,18 @@ class Caller(Entity):
 @dataclass
 class _Rate:
     caller: Caller
-    arrives: float = (
-        -math.inf
-    )  # when the last accepted request would have come at the caller's exact rate
+    arrives: float = -math.inf  # when the last accepted request was due at the caller's exact rate
 
 
 class Callers:
-    """Checks tokens and rates. A rate is kept by the generic cell rate algorithm: one number for each caller."""
+    """Checks tokens and rates, by the generic cell rate algorithm: one number for each caller.
+
+    Args:
+        callers: Who may send requests.
+
+    Raises:
+        Invalid: A caller's digest or rate is malformed.
+    """
 
     def __init__(self, callers: list[Caller]) -> None:
         for caller in callers:
@@ -116,21 +134,32 @@ class Callers:
         self._rates = {bytes.fromhex(caller.sha256): _Rate(caller) for caller in callers}
 
     def admit(self, authorization: bytes | None, now: float, *, cost: float = 1.0) -> str:
-        """The caller's name. Raises Unauthenticated, or Busy with the seconds after which the same request would pass."""
+        """Admit a request, and return its caller's name.
+
+        Args:
+            authorization: The value of the header `Authorization`, or None.
+            now: The monotonic time, in seconds.
+            cost: How many requests this one counts as.
+
+        Raises:
+            Unauthenticated: The token is missing or unknown.
+            Limited: The caller sends too fast; the error says when the request would pass.
+        """
         scheme, _, token = (authorization or b"").partition(b" ")
-        rate = (
-            self._rates.get(sha256(token.strip()).digest()) if scheme.lower() == b"bearer" else None
-        )
+        rate = None
+        if scheme.lower() == b"bearer":
+            rate = self._rates.get(sha256(token.strip()).digest())
         if rate is None:
             raise Unauthenticated(
                 "Send a token that this server knows: Authorization: Bearer TOKEN."
             )
-        each = 1 / rate.caller.per_second
-        arrives = max(rate.arrives, now) + cost * each
-        late = arrives - now - max(rate.caller.burst, cost) * each
+        interval = 1 / rate.caller.per_second
+        arrives = max(rate.arrives, now) + cost * interval
+        late = arrives - now - max(rate.caller.burst, cost) * interval
         if late > 1e-9:
             raise Limited(
-                f"Caller '{rate.caller.name}' asks faster than its {rate.caller.per_second:g} a second.",
+                f"Caller '{rate.caller.name}' asks faster than its "
+                f"{rate.caller.per_second:g} a second.",
                 late,
             )
         rate.arrives = arrives
@@ -138,24 +167,41 @@ class Callers:
 
 
 class CallersFile(Entity):
-    """What a file of callers holds."""
+    """The content of a file of callers.
+
+    Attributes:
+        caller: The callers.
+    """
 
     caller: list[Caller]
 
 
 def read_callers(file: Path) -> Callers:
-    """Callers of a TOML file with a table ``[[caller]]`` for each."""
+    """Read callers from a TOML file with a table `[[caller]]` for each.
+
+    Args:
+        file: The file.
+
+    Raises:
+        NotFound: There is no such file.
+        Invalid: The file is no TOML, or a caller in it is malformed.
+    """
     try:
-        told = tomllib.loads(file.read_text())
+        content = tomllib.loads(file.read_text())
     except FileNotFoundError as error:
         raise NotFound(f"There is no file '{file}'.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"'{file}' is no TOML: {error}") from error
-    return Callers(from_plain(told, CallersFile).caller)
+    return Callers(from_plain(content, CallersFile).caller)
 
 
 class Limited(Busy):
-    """A caller's rate is reached; ``after_seconds`` from now the same request passes."""
+    """A caller's rate is exceeded.
+
+    Args:
+        message: What the caller reads.
+        after_seconds: After how many seconds the same request passes.
+    """
 
     def __init__(self, message: str, after_seconds: float) -> None:
         super().__init__(message)

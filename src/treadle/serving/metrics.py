@@ -1,4 +1,4 @@
-"""What a model server tells Prometheus."""
+"""Writes a model server's metrics for Prometheus."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,11 @@ from treadle.serving.engine import Engine
 
 
 def exposition(engines: Mapping[str, Engine | None]) -> str:
-    """Prometheus' text format, version 0.0.4."""
+    """Return the metrics in Prometheus' text format, version 0.0.4.
+
+    Args:
+        engines: The engines by the names of their models; None for one that is loading.
+    """
     lines = ["# TYPE treadle_predictions_total counter"]
     running = {name: engine for name, engine in engines.items() if engine is not None}
     for name, engine in running.items():
@@ -16,28 +20,28 @@ def exposition(engines: Mapping[str, Engine | None]) -> str:
             lines.append(f"treadle_predictions_total{labels} {rows}")
     lines.append("# TYPE treadle_requests_in_hand gauge")
     lines += [
-        f"treadle_requests_in_hand{_labels(endpoint=n)} {engine.in_hand}"
-        for n, engine in running.items()
+        f"treadle_requests_in_hand{_labels(endpoint=name)} {engine.in_hand}"
+        for name, engine in running.items()
     ]
     lines.append("# TYPE treadle_requests_total counter")
     lines += [
-        f"treadle_requests_total{_labels(endpoint=n)} {engine.answered}"
-        for n, engine in running.items()
+        f"treadle_requests_total{_labels(endpoint=name)} {engine.answered}"
+        for name, engine in running.items()
     ]
     lines.append("# TYPE treadle_request_seconds_total counter")
     lines += [
-        f"treadle_request_seconds_total{_labels(endpoint=n)} {engine.busy_nanos / 1e9:.6f}"
-        for n, engine in running.items()
+        f"treadle_request_seconds_total{_labels(endpoint=name)} {engine.busy_nanos / 1e9:.6f}"
+        for name, engine in running.items()
     ]
     lines.append("# TYPE treadle_concurrency_limit gauge")
     lines += [
-        f"treadle_concurrency_limit{_labels(endpoint=n)} {engine.limit.value:.1f}"
-        for n, engine in running.items()
+        f"treadle_concurrency_limit{_labels(endpoint=name)} {engine.limit.value:.1f}"
+        for name, engine in running.items()
     ]
     lines.append("# TYPE treadle_refused_total counter")
     lines += [
-        f"treadle_refused_total{_labels(endpoint=n)} {engine.refused}"
-        for n, engine in running.items()
+        f"treadle_refused_total{_labels(endpoint=name)} {engine.refused}"
+        for name, engine in running.items()
     ]
     lines.append("# TYPE treadle_rows_by_bin_total counter")
     for name, engine in running.items():

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol V2: tensors as JSON, or as raw little-endian bytes after it (the binary extension)."""
+"""Reads and writes the Open Inference Protocol V2: tensors as JSON, or as raw bytes after it."""
 
 import struct
 from typing import Any, NamedTuple
@@ -13,14 +13,16 @@ from treadle.ports.runtime import Signature
 from treadle.serving.rows import RowReader, Rows, refuse_twins
 
 LENGTH_HEADER = b"inference-header-content-length"
-MATRIX = "numbers"  # the one input of a model that takes numbers only, beside one for each of its columns
+MATRIX = "numbers"  # the one input of a model that takes numbers only
 KINDS: dict[str, str] = {
-    "BOOL": "?", "INT8": "i1", "INT16": "<i2", "INT32": "<i4", "INT64": "<i8", "UINT8": "u1", "UINT16": "<u2",
-    "UINT32": "<u4", "UINT64": "<u8", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8",
+    "BOOL": "?", "INT8": "i1", "INT16": "<i2", "INT32": "<i4", "INT64": "<i8", "UINT8": "u1",
+    "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8",
 }  # fmt: skip
 
 
 class Tensor(msgspec.Struct):
+    """A tensor, as a request declares it."""
+
     name: str
     shape: list[int]
     datatype: str
@@ -29,11 +31,15 @@ class Tensor(msgspec.Struct):
 
 
 class Wanted(msgspec.Struct):
+    """An output that a request asks for."""
+
     name: str
     parameters: dict[str, Any] = {}
 
 
 class Request(msgspec.Struct):
+    """The JSON of a request."""
+
     inputs: list[Tensor]
     id: str | None = None
     parameters: dict[str, Any] = {}
@@ -41,7 +47,13 @@ class Request(msgspec.Struct):
 
 
 class Asked(NamedTuple):
-    """A request as it was read: its rows, its id if it has one, and whether it wants its answer as bytes."""
+    """A request that was read.
+
+    Attributes:
+        rows: The rows.
+        id: The request's id, or None.
+        binary: Whether the answer is wanted as bytes.
+    """
 
     rows: Rows
     id: str | None
@@ -53,9 +65,17 @@ _encode = msgspec.json.Encoder().encode
 
 
 def read(reader: RowReader, content: bytes, header: bytes | None) -> Asked:
-    """Read a request; ``header`` is the value of ``Inference-Header-Content-Length``, None where there is none.
+    """Read a request.
 
     Source: github.com/kserve/open-inference-protocol, and its extension for binary tensor data.
+
+    Args:
+        reader: Reads rows for the model's signature.
+        content: The request's body.
+        header: The value of the header `Inference-Header-Content-Length`, or None.
+
+    Raises:
+        Invalid: The request does not fit the protocol or the model.
     """
     if header is None:
         text, raw = content, memoryview(b"")
@@ -77,9 +97,8 @@ def read(reader: RowReader, content: bytes, header: bytes | None) -> Asked:
         arrays.append(array)
     if len(raw):
         raise Invalid(f"{len(raw)} bytes follow the last tensor that the request declares.")
-    return Asked(
-        _rows(reader, request.inputs, arrays), request.id, _wants_bytes(request, reader.signature)
-    )
+    rows = _rows(reader, request.inputs, arrays)
+    return Asked(rows, request.id, _wants_bytes(request, reader.signature))
 
 
 def answer(
@@ -91,27 +110,44 @@ def answer(
     *,
     binary: bool,
 ) -> tuple[bytes, int | None]:
-    """The body of an answer, and the length of its JSON where bytes follow."""
+    """Write an answer.
+
+    Args:
+        model: The model's name.
+        version: The version that answers.
+        id: The request's id.
+        signature: The model's inputs and output.
+        values: The outputs, float32 (rows,) or (rows, classes).
+        binary: Whether the outputs are written as bytes after the JSON.
+
+    Returns:
+        The body, and the length of its JSON where bytes follow, else None.
+    """
     tensor: dict[str, Any] = {
         "name": signature.output,
         "shape": list(values.shape),
         "datatype": "FP32",
     }
-    told = {"model_name": model, "model_version": version, "id": id, "outputs": [tensor]}
+    content = {"model_name": model, "model_version": version, "id": id, "outputs": [tensor]}
     if binary:
         raw = values.tobytes()
         tensor["parameters"] = {"binary_data_size": len(raw)}
-        text = _encode(told)
+        text = _encode(content)
         return text + raw, len(text)
     tensor["data"] = values.reshape(-1).tolist()
-    return _encode(told), None
+    return _encode(content), None
 
 
 def describe(signature: Signature) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The tensors that a model takes and gives."""
+    """Return the tensors that a model takes, and those that it gives.
+
+    Args:
+        signature: The model's inputs and output.
+    """
     types = {"number": "FP32", "text": "BYTES"}
     inputs: list[dict[str, Any]] = [
-        {"name": f.name, "datatype": types[f.kind], "shape": [-1]} for f in signature.inputs
+        {"name": field.name, "datatype": types[field.kind], "shape": [-1]}
+        for field in signature.inputs
     ]
     if len(inputs) > 1 and all(field.kind == "number" for field in signature.inputs):
         names = [field.name for field in signature.inputs]
@@ -135,16 +171,16 @@ def _rows(reader: RowReader, tensors: list[Tensor], arrays: list[NDArray[Any]]) 
     for tensor, array in zip(tensors, arrays, strict=True):
         shape = tensor.shape
         if not 1 <= len(shape) <= 2 or (len(shape) == 2 and shape[1] != 1):
-            told = str(shape)[:60]
             raise Invalid(
-                f"Input '{tensor.name[:60]}' has shape {told}; wanted is [rows] or [rows, 1] for one column."
+                f"Input '{tensor.name[:60]}' has shape {str(shape)[:60]}; "
+                "wanted is [rows] or [rows, 1] for one column."
             )
         columns[tensor.name] = array
     return reader.columns(columns)
 
 
 def _array(tensor: Tensor, raw: memoryview) -> tuple[NDArray[Any], memoryview]:
-    """A tensor's values, flat, and the bytes that are left after it."""
+    """A tensor's values, flat, and the bytes that follow it."""
     name = tensor.name[:60]
     if tensor.datatype not in KINDS and tensor.datatype != "BYTES":
         raise Invalid(f"Input '{name}' has datatype '{tensor.datatype[:60]}', which is not known.")
@@ -194,7 +230,8 @@ def _from_bytes(tensor: Tensor, name: str, raw: memoryview) -> NDArray[Any]:
     kind = np.dtype(KINDS[tensor.datatype])
     if len(raw) % kind.itemsize:
         raise Invalid(
-            f"Input '{name}' has {len(raw)} bytes, which is no whole number of {tensor.datatype} values."
+            f"Input '{name}' has {len(raw)} bytes, "
+            f"which is no whole number of {tensor.datatype} values."
         )
     array = np.frombuffer(raw, dtype=kind)
     _check_count(tensor, name, len(array))
@@ -203,26 +240,27 @@ def _from_bytes(tensor: Tensor, name: str, raw: memoryview) -> NDArray[Any]:
 
 
 def _refuse_infinite(name: str, array: NDArray[Any]) -> None:
-    """NaN is a missing number; an infinity is none that a model could take."""
+    """Raise Invalid for infinities; NaN is a missing number, which a model may take."""
     if array.dtype.kind == "f" and np.isinf(array).any():
         raise Invalid(f"Input '{name}' holds an infinity. Send NaN for what is missing.")
 
 
 def _texts(name: str, raw: memoryview) -> list[str]:
-    """Texts of a BYTES tensor, each behind its length in 4 bytes."""
-    values, place = [], 0
-    while place < len(raw):
-        if place + 4 > len(raw):
+    """The texts of a BYTES tensor, each behind its length in 4 bytes."""
+    values = []
+    position = 0
+    while position < len(raw):
+        if position + 4 > len(raw):
             raise Invalid(f"Input '{name}' ends inside the length of a text.")
-        (size,) = struct.unpack_from("<I", raw, place)
-        place += 4
-        if place + size > len(raw):
+        (size,) = struct.unpack_from("<I", raw, position)
+        position += 4
+        if position + size > len(raw):
             raise Invalid(f"Input '{name}' ends inside a text of {size} bytes.")
         try:
-            values.append(str(raw[place : place + size], "utf-8"))
+            values.append(str(raw[position : position + size], "utf-8"))
         except UnicodeDecodeError as error:
             raise Invalid(f"Input '{name}' holds bytes that are no text in UTF-8.") from error
-        place += size
+        position += size
     return values
 
 
@@ -239,10 +277,10 @@ def _bare(reader: RowReader, content: bytes) -> NDArray[Any]:
 
 
 def _check_count(tensor: Tensor, name: str, count: int) -> None:
-    wanted = 1
+    declared = 1
     for size in tensor.shape:
-        wanted *= size
-    if wanted != count:
+        declared *= size
+    if declared != count:
         raise Invalid(
             f"Input '{name}' has shape {str(tensor.shape)[:60]} and {count} values; "
             "wanted is [rows] or [rows, 1] with as many values."
@@ -258,11 +296,11 @@ def _length(header: bytes, size: int) -> int:
 
 
 def _wants_bytes(request: Request, signature: Signature) -> bool:
-    for wanted in request.outputs or ():
-        if wanted.name != signature.output:
+    for output in request.outputs or ():
+        if output.name != signature.output:
             raise Invalid(
-                f"The model has no output '{wanted.name[:60]}'. Its output is '{signature.output}'."
+                f"The model has no output '{output.name[:60]}'. Its output is '{signature.output}'."
             )
-        if "binary_data" in wanted.parameters:
-            return wanted.parameters["binary_data"] is True
+        if "binary_data" in output.parameters:
+            return output.parameters["binary_data"] is True
     return request.parameters.get("binary_data_output") is True

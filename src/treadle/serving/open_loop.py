@@ -1,4 +1,4 @@
-"""Requests offered at a steady rate, whatever becomes of them: what a server does when more comes than it can answer."""
+"""Offers requests at a steady rate, to measure a server under more load than it can answer."""
 
 import asyncio
 import time
@@ -7,7 +7,14 @@ from urllib.parse import urlsplit
 
 
 class Offered(NamedTuple):
-    """What became of what was offered. Times are of those answered with 200, in milliseconds, from when each was due."""
+    """What became of the requests that were offered.
+
+    Attributes:
+        per_second: Answers with status 200 a second.
+        refused_per_second: Answers with another status a second.
+        p50_ms: The median time to an answer with 200 since the request was due, in milliseconds.
+        p99_ms: The 99th percentile of that time.
+    """
 
     per_second: float
     refused_per_second: float
@@ -16,21 +23,38 @@ class Offered(NamedTuple):
 
 
 class Line(asyncio.Protocol):
-    """One connection: one request at a time, sent when it is due."""
+    """One connection, which sends one request at a time.
+
+    Args:
+        idle: The connections without a request; this one adds itself.
+        took: Seconds that each answer with 200 took; this connection adds its own.
+    """
 
     def __init__(self, idle: "list[Line]", took: list[float]) -> None:
-        self.idle, self.took, self.refused, self.seen, self.due = idle, took, 0, b"", 0.0
+        self.idle, self.took = idle, took
+        self.refused = 0
+        self.seen = b""
+        self.due = 0.0
 
     def connection_made(self, transport: Any) -> None:
+        """Become idle.
+
+        Args:
+            transport: The connection's transport.
+        """
         self.transport = transport
         self.idle.append(self)
 
     def data_received(self, data: bytes) -> None:
+        """Take a part of an answer; become idle with the whole.
+
+        Args:
+            data: The bytes.
+        """
         self.seen += data
         head, end, body = self.seen.partition(b"\r\n\r\n")
-        if not end or len(body) < int(
-            head.partition(b"\r\ncontent-length: ")[2].partition(b"\r\n")[0]
-        ):
+        length = head.partition(b"\r\ncontent-length: ")[2].partition(b"\r\n")[0]
+        if not end or len(body) < int(length):
             return
         if head.startswith(b"HTTP/1.1 200"):
             self.took.append(time.perf_counter() - self.due)
@@ -43,8 +67,19 @@ class Line(asyncio.Protocol):
 async def offer(
     url: str, request: bytes, rate: float, seconds: float, *, connections: int = 256
 ) -> Offered:
-    """Send a whole HTTP request so many times a second. What finds no idle connection is not sent, and counts as not answered."""
-    parts, loop = urlsplit(url), asyncio.get_running_loop()
+    """Send a request at a steady rate, whatever becomes of it.
+
+    A request that finds no idle connection is not sent, and counts as not answered.
+
+    Args:
+        url: The server's URL.
+        request: A whole HTTP request.
+        rate: Requests a second.
+        seconds: For how long requests are sent.
+        connections: How many connections are opened.
+    """
+    parts = urlsplit(url)
+    loop = asyncio.get_running_loop()
     host, port = parts.hostname or "127.0.0.1", parts.port or 80
     idle: list[Line] = []
     took: list[float] = []
@@ -77,6 +112,14 @@ async def offer(
 
 
 def request_of(path: str, body: bytes) -> bytes:
-    """A POST of JSON, whole, as it goes over the wire."""
-    head = f"POST {path} HTTP/1.1\r\nhost: treadle\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    """Return a whole POST request.
+
+    Args:
+        path: The path.
+        body: The body, as JSON.
+    """
+    head = (
+        f"POST {path} HTTP/1.1\r\nhost: treadle\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
     return head.encode() + body

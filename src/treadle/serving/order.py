@@ -1,12 +1,20 @@
-"""What a model server's process is told when it is started."""
+"""The order that a model server's process is started with."""
 
 from treadle.kernel.entity import Entity
 
 
 class Order(Entity):
-    """What a process serves: endpoints' folders, as which of their replicas, on a listening socket that it has inherited.
+    """What a model server's process serves.
 
-    With a ``repository`` its models may be loaded and unloaded, which is remembered below ``state``. With ``kept`` somebody keeps it alive: it holds its replica's lock, and offers the socket to whoever keeps it next.
+    Attributes:
+        folders: The endpoints' folders.
+        replica: The number of the endpoints' replica that the process is.
+        socket: The descriptor of a listening socket that the process inherits.
+        callers: A file of callers; None where no token is needed.
+        repository: A folder whose models may be loaded and unloaded; None where none may be.
+        state: A folder that remembers which models are loaded.
+        kept: Whether the process has a keeper: it then holds its replica's lock, and offers the
+            socket to the next keeper.
     """
 
     folders: list[str]

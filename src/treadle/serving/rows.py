@@ -1,4 +1,4 @@
-"""Requests in any of the accepted shapes become rows in matrices, checked by the model's signature in compiled code."""
+"""Reads requests in any accepted shape into matrices, checked against the model's signature."""
 
 import csv
 import io
@@ -21,9 +21,12 @@ _TYPES: dict[str, Any] = {"number": float, "text": str}
 
 
 class Rows:
-    """Rows as they were asked: ``numbers`` (rows, numeric inputs) with NaN for null, ``texts`` (rows, text inputs) with None for null.
+    """The rows of a request.
 
-    ``lacks`` names the optional inputs that a row of the request does not have.
+    Args:
+        numbers: The numeric inputs (rows, numbers); NaN stands for null.
+        texts: The text inputs (rows, texts), as objects; None stands for null.
+        lacks: The optional inputs that a row of the request does not have.
     """
 
     __slots__ = ("lacks", "numbers", "texts")
@@ -37,10 +40,17 @@ class Rows:
         return len(self.numbers)
 
     def part(self, rows: slice) -> "Rows":
+        """Return some of the rows.
+
+        Args:
+            rows: Which rows.
+        """
         return Rows(self.numbers[rows], self.texts[rows], self.lacks)
 
 
 class Split(msgspec.Struct, forbid_unknown_fields=True):
+    """Rows as pandas writes them with `orient="split"`."""
+
     columns: list[str]
     data: list[list[Any]]
     index: list[Any] | None = None
@@ -49,17 +59,31 @@ class Split(msgspec.Struct, forbid_unknown_fields=True):
 class RowReader:
     """Reads requests for one signature, and for others that share its requests.
 
-    The rows' ``layout`` holds the signature's inputs, then those that only the others have: these may be missing in a request.
+    The rows' `layout` holds the signature's inputs, then those that only the others have: these may
+    be missing in a request.
+
+    Args:
+        signature: The champion's signature.
+        others: The signatures of the other variants.
+
+    Raises:
+        Invalid: Raised by every method for a request that does not fit the signature.
+        TooLarge: Raised by every method for more than `MAX_ROWS` rows.
     """
 
     def __init__(self, signature: Signature, others: Sequence[Signature] = ()) -> None:
         self.signature = signature
         required = {field.name: field for field in signature.inputs}
-        extra = {f.name: f for other in others for f in other.inputs if f.name not in required}
+        extra = {
+            field.name: field
+            for other in others
+            for field in other.inputs
+            if field.name not in required
+        }
         self.fields = [*required.values(), *extra.values()]
         self.layout = Layout(self.fields)
         self.required, self.optional = list(required), frozenset(extra)
-        names = {f"f{place}": field.name for place, field in enumerate(self.fields)}
+        names = {f"f{index}": field.name for index, field in enumerate(self.fields)}
         types = [_TYPES[field.kind] | None for field in self.fields]
         attributes: list[Any] = list(zip(names, types, strict=True))[: len(required)]
         for attribute, kind in list(zip(names, types, strict=True))[len(required) :]:
@@ -73,23 +97,27 @@ class RowReader:
         self._usual: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
             _body_type(listed, list[self._row])  # type: ignore[name-defined]
         )
+        kinds = [field.kind for field in self.fields]
         self._pick_numbers = _picker(
-            [p for p, field in enumerate(self.fields) if field.kind == "number"]
+            [index for index, kind in enumerate(kinds) if kind == "number"]
         )
-        self._pick_texts = _picker(
-            [p for p, field in enumerate(self.fields) if field.kind == "text"]
-        )
+        self._pick_texts = _picker([index for index, kind in enumerate(kinds) if kind == "text"])
         self._fill = (None,) * len(extra)
 
     def scoring(self, content: bytes) -> tuple[Rows, str | None]:
-        """A scoring body: exactly one of dataframe_records, dataframe_split, instances, inputs.
+        """Read a scoring body: one of dataframe_records, dataframe_split, instances, inputs.
 
         MLflow, KServe's first protocol and Vertex AI all send one of these.
+
+        Args:
+            content: The body, as JSON.
+
+        Returns:
+            The rows, and the request's id if it has one.
         """
         try:
-            body = self._usual.decode(
-                content
-            )  # rows as lists of the right values, or as objects: nothing left to check
+            # Rows as lists of the right types, or as objects: nothing is left to check.
+            body = self._usual.decode(content)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return self._unusual(content)
         if (
@@ -105,11 +133,14 @@ class RowReader:
         return self._read(body)
 
     def csv(self, content: bytes) -> Rows:
-        """Rows of CSV text with a header; an empty field is null."""
+        """Read rows of CSV text.
+
+        Args:
+            content: Text in UTF-8 with a header line; an empty field is null.
+        """
         try:
-            lines = list(
-                csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
-            )
+            text = io.StringIO(content.decode("utf-8-sig"), newline="")
+            lines = list(csv.reader(text, strict=True))
         except (UnicodeDecodeError, csv.Error) as error:
             raise Invalid(f"The body is not CSV text in UTF-8: {error}.") from error
         if not lines:
@@ -129,12 +160,16 @@ class RowReader:
         return self._records(rows, strict=False)
 
     def columns(self, given: dict[str, NDArray[Any]]) -> Rows:
-        """Rows of whole columns: numbers in any precision for numeric inputs, objects (``str`` or None) for text."""
+        """Read rows of whole columns.
+
+        Args:
+            given: Arrays by the inputs' names: numbers in any precision, or objects (`str` or
+                None) for text.
+        """
         for name in given:
             if name not in self.layout.places:
-                raise Invalid(
-                    f"The model has no input '{name[:60]}'.{did_you_mean(name, list(self.layout.places))}"
-                )
+                suggestion = did_you_mean(name, list(self.layout.places))
+                raise Invalid(f"The model has no input '{name[:60]}'.{suggestion}")
         absent = next((name for name in self.required if name not in given), None)
         if absent is not None:
             raise Invalid(f"Field '{absent}' is missing.")
@@ -152,17 +187,21 @@ class RowReader:
         return Rows(numbers, texts, frozenset(self.optional - given.keys()))
 
     def matrix(self, numbers: NDArray[Any]) -> Rows:
-        """Rows of one matrix (rows, required inputs), for a model that takes numbers only."""
+        """Read rows of one matrix, for a model that takes numbers only.
+
+        Args:
+            numbers: An array (rows, required inputs).
+        """
         if self.layout.texts or self.optional or numbers.shape[1:] != (len(self.required),):
-            wanted = f"[rows, {len(self.required)}]"
             raise Invalid(
-                f"A tensor of shape {list(numbers.shape)} was sent; this model takes {wanted} of numbers."
+                f"A tensor of shape {list(numbers.shape)} was sent; "
+                f"this model takes [rows, {len(self.required)}] of numbers."
             )
         self._bounded(range(len(numbers)))
         return Rows(numbers, np.empty((len(numbers), 0), dtype=object))
 
     def _unusual(self, content: bytes) -> tuple[Rows, str | None]:
-        """Whatever the usual forms do not cover: read loosely, then checked with a message that names what is wrong."""
+        """Read loosely what the usual types do not cover; then check it, naming what is wrong."""
         with reading(self._body_type):
             body = self._body.decode(content)
         return self._read(body)
@@ -172,7 +211,8 @@ class RowReader:
         given = [name for name in forms if getattr(body, name) is not None]
         if len(given) != 1:
             raise Invalid(
-                f"Send exactly one of {', '.join(forms)}; this request has {' and '.join(given) or 'none'}."
+                f"Send exactly one of {', '.join(forms)}; "
+                f"this request has {' and '.join(given) or 'none'}."
             )
         value = getattr(body, given[0])
         if given[0] == "dataframe_records":
@@ -180,7 +220,7 @@ class RowReader:
         return self._split(value) if isinstance(value, Split) else self._instances(value), body.id
 
     def _instances(self, value: Any) -> Rows:
-        """Rows as objects, or as lists in the order of the inputs; or columns by name."""
+        """Read rows as objects, or as lists in the order of the inputs; or columns by name."""
         if isinstance(value, dict):
             for name, column in value.items():
                 if not isinstance(column, list):
@@ -201,7 +241,8 @@ class RowReader:
         for number, row in enumerate(split.data):
             if len(row) != len(split.columns):
                 raise Invalid(
-                    f"Row {number} of 'data' has {len(row)} values; {len(split.columns)} values are wanted."
+                    f"Row {number} of 'data' has {len(row)} values; "
+                    f"{len(split.columns)} values are wanted."
                 )
         return self._records([dict(zip(split.columns, row, strict=True)) for row in split.data])
 
@@ -221,16 +262,16 @@ class RowReader:
         unset = msgspec.UNSET
         lacks = {
             field.name
-            for place, field in enumerate(self.fields)
-            if field.name in self.optional and any(row[place] is unset for row in values)
+            for index, field in enumerate(self.fields)
+            if field.name in self.optional and any(row[index] is unset for row in values)
         }
         if lacks:
             values = [tuple(None if value is unset else value for value in row) for row in values]
-        found = self._gather(values)
-        return Rows(found.numbers, found.texts, frozenset(lacks))
+        gathered = self._gather(values)
+        return Rows(gathered.numbers, gathered.texts, frozenset(lacks))
 
     def _gather(self, rows: Sequence[tuple[Any, ...]]) -> Rows:
-        """Tuples of values in the order of the fields; what is missing at the end are the optional ones."""
+        """Tuples of values in the order of the fields as rows; trailing optional ones may lack."""
         lacks = NONE_LACKING
         if self.optional and rows and len(rows[0]) < len(self.fields):
             rows, lacks = [row + self._fill for row in rows], self.optional
@@ -241,28 +282,37 @@ class RowReader:
         numeric = values.dtype.kind in "fiub"
         if numeric is (field.kind == "number"):
             return values
-        wanted = "numbers" if field.kind == "number" else "text"
-        raise Invalid(
-            f"Input '{field.name}' takes {wanted}; {'numbers were' if numeric else 'text was'} sent."
-        )
+        taken = "numbers" if field.kind == "number" else "text"
+        sent = "numbers were" if numeric else "text was"
+        raise Invalid(f"Input '{field.name}' takes {taken}; {sent} sent.")
 
     def _bounded(self, rows: Any) -> Any:
         if len(rows) > MAX_ROWS:
             raise TooLarge(
-                f"The request has {len(rows)} rows; at most {MAX_ROWS} are taken. Send several requests."
+                f"The request has {len(rows)} rows; at most {MAX_ROWS} are taken. "
+                "Send several requests."
             )
         return rows
 
 
 class InputAdapter:
-    """Takes rows as a reader lays them out for the model of one signature: float32 numbers, '' for a missing text."""
+    """Turns rows as a reader lays them out into a model's inputs: float32, and "" for missing text.
+
+    Args:
+        reader: The reader.
+        inputs: The inputs of the model's signature.
+
+    Attributes:
+        needs: The optional inputs that the model cannot do without.
+    """
 
     def __init__(self, reader: RowReader, inputs: Sequence[Field]) -> None:
-        self._layout, there = Layout(inputs), reader.layout
+        self._layout = Layout(inputs)
         self.needs = reader.optional & {field.name for field in inputs}
-        same = self._layout.numbers == there.numbers, self._layout.texts == there.texts
-        self._numbers = None if same[0] else [there.places[name] for name in self._layout.numbers]
-        self._texts = None if same[1] else [there.places[name] for name in self._layout.texts]
+        numbers, texts, given = self._layout.numbers, self._layout.texts, reader.layout
+        same_numbers, same_texts = numbers == given.numbers, texts == given.texts
+        self._numbers = None if same_numbers else [given.places[name] for name in numbers]
+        self._texts = None if same_texts else [given.places[name] for name in texts]
 
     def __call__(self, rows: Rows) -> Columns:
         numbers = rows.numbers if self._numbers is None else rows.numbers[:, self._numbers]
@@ -274,13 +324,22 @@ class InputAdapter:
 
 
 def refuse_twins(names: list[str], what: str) -> None:
-    twin = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    """Raise Invalid where a name occurs twice.
+
+    Args:
+        names: The names.
+        what: What the names are of, such as `column`.
+    """
+    twin = next((name for index, name in enumerate(names) if name in names[:index]), None)
     if twin is not None:
         raise Invalid(f"The {what} '{twin[:60]}' is there twice.")
 
 
 def _body_type(listed: Any, records: Any) -> type[msgspec.Struct]:
-    """A scoring body whose rows, where they are lists, are ``listed``; ``inputs`` may be columns when that says nothing."""
+    """A scoring body whose rows, where they are lists, are `listed`.
+
+    Where that says nothing, `inputs` may be columns.
+    """
     fields: list[Any] = [
         ("instances", listed | None, None),
         ("inputs", Any if listed == list[Any] else listed | None, None),
@@ -294,11 +353,11 @@ def _body_type(listed: Any, records: Any) -> type[msgspec.Struct]:
     return msgspec.defstruct("Body", fields, forbid_unknown_fields=True)
 
 
-def _picker(places: list[int]) -> Callable[[tuple[Any, ...]], Any] | None:
-    """Takes the values at some places out of a row; None where they are a slice that numpy may take whole."""
-    if places == list(range(len(places))):
+def _picker(indices: list[int]) -> Callable[[tuple[Any, ...]], Any] | None:
+    """Takes values out of a row; None where they are the first ones, which numpy takes whole."""
+    if indices == list(range(len(indices))):
         return None
-    return itemgetter(*places) if len(places) > 1 else lambda row: (row[places[0]],)
+    return itemgetter(*indices) if len(indices) > 1 else lambda row: (row[indices[0]],)
 
 
 def _matrix(

@@ -1,4 +1,4 @@
-"""What a model server is asked and how it answers: every contract a prediction may be asked by, over the same engines."""
+"""Answers predictions by every protocol that a model server speaks, over the same engines."""
 
 import asyncio
 import logging
@@ -28,7 +28,7 @@ _JSON_KINDS = (
     b"",
     b"application/json; charset=utf-8",
     b"application/json;charset=utf-8",
-    b"application/x-www-form-urlencoded",  # what curl says of any --data
+    b"application/x-www-form-urlencoded",  # what curl sends with --data
 )
 _CSV_KINDS = (b"text/csv", b"text/csv; charset=utf-8", b"text/csv;charset=utf-8")
 LOAD_SECONDS = 60.0
@@ -37,27 +37,61 @@ _READY = ("/ping", "/health", "/v2/health/ready")
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
+_FAILED = _encode({"error": "The server failed on this request. Its log says more."})
 
 
 class Routes(NamedTuple):
-    """Paths that a cloud asks for beside those that every server has: where scores are posted, where health is looked at."""
+    """Paths that a cloud asks for, beside those that every server has.
+
+    Attributes:
+        score: Where rows to score are posted.
+        health: Where health is looked at.
+    """
 
     score: tuple[str, ...] = ()
     health: tuple[str, ...] = ()
 
 
 class Loading(Protocol):
-    """Models that may be loaded and unloaded. Both raise NotFound for one that is not there, and repeat without harm."""
+    """Models that may be loaded and unloaded; both may be repeated."""
 
-    def names(self) -> list[str]: ...
+    def names(self) -> list[str]:
+        """Return the models' names."""
+        ...
 
-    def load(self, name: str) -> None: ...
+    def load(self, name: str) -> None:
+        """Load a model.
 
-    def unload(self, name: str) -> None: ...
+        Args:
+            name: The model's name.
+
+        Raises:
+            NotFound: There is no such model.
+        """
+        ...
+
+    def unload(self, name: str) -> None:
+        """Unload a model.
+
+        Args:
+            name: The model's name.
+
+        Raises:
+            NotFound: There is no such model.
+        """
+        ...
 
 
 class Headers(NamedTuple):
-    """What a request's headers say of it."""
+    """What a request's headers say of it.
+
+    Attributes:
+        id: The request's id; empty where none is given.
+        kind: The content type.
+        key: The key that chooses the variant, or None.
+        timeout_seconds: How long the caller waits, or None.
+        inference: The length of an Open Inference request's JSON, or None.
+    """
 
     id: str
     kind: bytes
@@ -71,9 +105,17 @@ _AUTHORIZATION = b"authorization"
 
 
 class ModelServer:
-    """Answers for models by their names. An engine is None until its first generation is loaded.
+    """Answers requests for models by their names.
 
-    The first model is the one that paths without a model's name mean.
+    Args:
+        names: The models; paths without a model's name mean the first one.
+        routes: Further paths.
+        callers: Who may send requests; None for everybody.
+        log: Serves the inference log; None where it is not served.
+        repository: Loads and unloads models; None where that is not possible.
+
+    Attributes:
+        engines: The engines by the models' names; None until the first generation is loaded.
     """
 
     def __init__(
@@ -96,17 +138,22 @@ class ModelServer:
 
     @property
     def ready(self) -> bool:
+        """Whether every model is loaded."""
         return all(engine is not None for engine in self.engines.values())
 
     def handle(self, exchange: Exchange) -> None:
-        """Answer a request, at once or when its batch is through."""
+        """Answer a request, at once or when its batch is done.
+
+        Args:
+            exchange: The request.
+        """
         try:
             if exchange.method == "POST":
                 if self._callers is not None:
-                    given = next(
+                    authorization = next(
                         (value for name, value in exchange.headers if name == _AUTHORIZATION), None
                     )
-                    self._callers.admit(given, time.monotonic())
+                    self._callers.admit(authorization, time.monotonic())
                 self._post(exchange)
             else:
                 self._look(exchange)
@@ -114,9 +161,7 @@ class ModelServer:
             _fail(exchange, error)
         except Exception:
             log.exception("%s %s failed", exchange.method, exchange.path)
-            exchange.reply(
-                500, _encode({"error": "The server failed on this request. Its log says more."})
-            )
+            exchange.reply(500, _FAILED)
 
     def _post(self, exchange: Exchange) -> None:
         path = exchange.path
@@ -132,17 +177,16 @@ class ModelServer:
                 return self._explained(model, exchange)
         if path.startswith("/v2/repository/") and self._repository is not None:
             return self._change(self._repository, exchange)
-        raise self._nothing("POST", path)
+        raise self._no_such_path("POST", path)
 
     def _change(self, repository: "Loading", exchange: Exchange) -> None:
-        """Triton's way to see which models there are, and to load and unload them."""
+        """Answer Triton's calls that list, load and unload models."""
         if exchange.path == "/v2/repository/index":
-            return exchange.reply(
-                200, _encode([self._known_as(name) for name in repository.names()])
-            )
+            index = [self._state(name) for name in repository.names()]
+            return exchange.reply(200, _encode(index))
         name, _, verb = exchange.path.removeprefix("/v2/repository/models/").rpartition("/")
         if verb not in ("load", "unload") or not name:
-            raise self._nothing("POST", exchange.path)
+            raise self._no_such_path("POST", exchange.path)
         work = asyncio.ensure_future(self._changed(repository, exchange, name, verb))
         self._changing.add(work)
         work.add_done_callback(self._changing.discard)
@@ -151,54 +195,52 @@ class ModelServer:
     async def _changed(
         self, repository: "Loading", exchange: Exchange, name: str, verb: str
     ) -> None:
+        loads = verb == "load"
         try:
-            await asyncio.to_thread(repository.load if verb == "load" else repository.unload, name)
+            await asyncio.to_thread(repository.load if loads else repository.unload, name)
             until = time.monotonic() + LOAD_SECONDS
-            while (self.engines.get(name) is not None) is not (
-                verb == "load"
-            ) and time.monotonic() < until:
+            while self._is_loaded(name) is not loads and time.monotonic() < until:
                 await asyncio.sleep(0.02)
-            if (self.engines.get(name) is not None) is not (verb == "load"):
+            if self._is_loaded(name) is not loads:
                 raise Unavailable(
-                    f"Model '{name}' could not be {verb}ed within {LOAD_SECONDS:.0f} s. The server's log says more."
+                    f"Model '{name}' could not be {verb}ed within {LOAD_SECONDS:.0f} s. "
+                    "The server's log says more."
                 )
             exchange.reply(200, b"{}")
         except TreadleError as error:
             _fail(exchange, error)
         except Exception:
             log.exception("%s of '%s' failed", verb, name)
-            exchange.reply(
-                500, _encode({"error": "The server failed on this request. Its log says more."})
-            )
+            exchange.reply(500, _FAILED)
 
-    def _known_as(self, name: str) -> dict[str, str]:
+    def _is_loaded(self, name: str) -> bool:
+        return self.engines.get(name) is not None
+
+    def _state(self, name: str) -> dict[str, str]:
         engine = self.engines.get(name)
         if engine is None:
-            return {
-                "name": name,
-                "state": "UNAVAILABLE",
-                "reason": "loading" if name in self.engines else "unloaded",
-            }
+            reason = "loading" if name in self.engines else "unloaded"
+            return {"name": name, "state": "UNAVAILABLE", "reason": reason}
         version = engine.generation.champion.served.variant.version.rpartition(":")[2]
         return {"name": name, "version": version, "state": "READY", "reason": ""}
 
     def _scored(self, model: str, exchange: Exchange) -> None:
-        """Rows in, predictions out: MLflow's, SageMaker's, KServe's first, Vertex AI's and Azure ML's way to ask."""
+        """Answer rows as MLflow, SageMaker, KServe's first protocol, Vertex AI and Azure ML do."""
         engine = self._engine(model)
         engine.check_room()
         headers, reader = _headers(exchange), engine.generation.reader
         if headers.kind in _JSON_KINDS:
-            rows, given = reader.scoring(exchange.body)
+            rows, id = reader.scoring(exchange.body)
         elif headers.kind in _CSV_KINDS:
-            rows, given = reader.csv(exchange.body), None
+            rows, id = reader.csv(exchange.body), None
         else:
             kind = headers.kind.decode(errors="replace")[:80]
             return exchange.reply(415, _encode({"error": f"Content type '{kind}' is not taken."}))
-        request = headers.id or _printable(given) or f"{self._prefix}-{next(self._numbers)}"
+        request = headers.id or _printable(id) or f"{self._prefix}-{next(self._numbers)}"
         return _submit(engine, request, rows, headers, partial(_tell_scores, exchange, request))
 
     def _explained(self, model: str, exchange: Exchange) -> None:
-        """KServe's way to ask why: the same body as for predictions."""
+        """Explain answers as KServe does; the body is that of a prediction."""
         engine = self._engine(model)
         rows, _ = engine.generation.reader.scoring(exchange.body)
         engine.explain(rows, partial(_tell_explanations, exchange))
@@ -211,32 +253,23 @@ class ModelServer:
         headers = _headers(exchange)
         asked = open_inference.read(engine.generation.reader, exchange.body, headers.inference)
         request = headers.id or _printable(asked.id) or f"{self._prefix}-{next(self._numbers)}"
-        _submit(
-            engine,
-            request,
-            asked.rows,
-            headers,
-            partial(_tell_tensors, exchange, request, model, asked.binary),
-        )
+        done = partial(_tell_tensors, exchange, request, model, asked.binary)
+        _submit(engine, request, asked.rows, headers, done)
 
     def _look(self, exchange: Exchange) -> None:
         path = exchange.path
         if exchange.method not in ("GET", "HEAD"):
-            raise self._nothing(exchange.method, path)
+            raise self._no_such_path(exchange.method, path)
         if path in _LIVE:
             return exchange.reply(200, _encode({"live": True, "status": "alive"}))
         if path in self._health:
             return _tell_ready(exchange, {}, self.ready)
         if path == "/v2":
-            told = {
-                "name": "treadle",
-                "version": self._version,
-                "extensions": [
-                    "binary_tensor_data",
-                    *(["model_repository"] if self._repository else []),
-                ],
-            }
-            return exchange.reply(200, _encode(told))
+            extensions = ["binary_tensor_data"]
+            if self._repository:
+                extensions.append("model_repository")
+            facts = {"name": "treadle", "version": self._version, "extensions": extensions}
+            return exchange.reply(200, _encode(facts))
         if path == "/version":
             return exchange.reply(200, self._version.encode(), head=TEXT)
         if path in ("/v1/models", "/v2/models"):
@@ -255,7 +288,7 @@ class ModelServer:
         raise NotFound(f"There is no {path[:80]} here.")
 
     def _read_log(self, access: LogAccess, exchange: Exchange) -> None:
-        """The log's files, or one file's bytes from a place on."""
+        """Answer with the log's files, or with one file's bytes from a position on."""
         headers = dict(exchange.headers)
         access.check(headers.get(log_access.TOKEN_HEADER))
         path = exchange.path.removeprefix(log_access.PATH).strip("/")
@@ -277,26 +310,25 @@ class ModelServer:
         self._check_version(engine, rest)
         inputs, outputs = open_inference.describe(engine.generation.champion.served.signature)
         versions = [lane.served.variant.version for lane in engine.generation.answering]
-        told = {
+        facts = {
             "name": name,
             "versions": versions,
             "platform": "treadle",
             "inputs": inputs,
             "outputs": outputs,
         }
-        return exchange.reply(200, _encode(told))
+        return exchange.reply(200, _encode(facts))
 
     def _check_version(self, engine: Engine, rest: Sequence[str]) -> None:
-        """Whether the rest of a path names nothing, or a version that answers here."""
+        """Raise NotFound where a path's rest names something else than a version that answers."""
         if not rest:
             return
         versions = [lane.served.variant.version for lane in engine.generation.answering]
-        named = [
-            version for version in versions if rest[-1] in (version, version.rpartition(":")[2])
-        ]
-        if len(rest) != 2 or rest[0] != "versions" or not named:
+        answers = any(rest[-1] in (version, version.rpartition(":")[2]) for version in versions)
+        if len(rest) != 2 or rest[0] != "versions" or not answers:
             raise NotFound(
-                f"There is no {'/'.join(rest)[:80]} here. Versions that answer: {', '.join(versions)}."
+                f"There is no {'/'.join(rest)[:80]} here. "
+                f"Versions that answer: {', '.join(versions)}."
             )
 
     def _known(self, model: str) -> Engine | None:
@@ -316,9 +348,10 @@ class ModelServer:
     def _loading(self, model: str) -> Unavailable:
         return Unavailable(f"Endpoint '{model}' is loading its model. Try again in a second.")
 
-    def _nothing(self, method: str, path: str) -> NotFound:
-        ways = f"POST /invocations or /v2/models/{self._first}/infer or /v1/models/{self._first}:predict"
-        return NotFound(f"There is no {method} {path[:80]} here. Predictions: {ways}")
+    def _no_such_path(self, method: str, path: str) -> NotFound:
+        model = self._first
+        known = f"POST /invocations or /v2/models/{model}/infer or /v1/models/{model}:predict"
+        return NotFound(f"There is no {method} {path[:80]} here. Predictions: {known}")
 
 
 def _submit(
@@ -339,9 +372,8 @@ def _submit(
 def _tell_scores(exchange: Exchange, request: str, result: Answer | TreadleError) -> None:
     if isinstance(result, TreadleError):
         return _fail(exchange, result)
-    return exchange.reply(
-        200, _encode({"predictions": result.outputs.tolist()}), head=_head(JSON, request, result)
-    )
+    content = _encode({"predictions": result.outputs.tolist()})
+    return exchange.reply(200, content, head=_head(JSON, request, result))
 
 
 def _tell_explanations(exchange: Exchange, result: list[Explanation] | TreadleError) -> None:
@@ -361,24 +393,23 @@ def _tell_tensors(
     )
     if length is None:
         return exchange.reply(200, body, head=_head(JSON, request, result))
-    told = b"%b: %d\r\n" % (open_inference.LENGTH_HEADER, length)
-    return exchange.reply(200, body, head=_head(BYTES + told, request, result))
+    length_line = b"%b: %d\r\n" % (open_inference.LENGTH_HEADER, length)
+    return exchange.reply(200, body, head=_head(BYTES + length_line, request, result))
 
 
 def _head(kind: bytes, request: str, answer: Answer) -> bytes:
     return b"%b%bx-request-id: %b\r\n" % (kind, answer.served.head, request.encode("latin-1"))
 
 
-def _tell_ready(exchange: Exchange, told: dict[str, Any], ready: bool) -> None:
-    exchange.reply(200 if ready else 503, _encode({**told, "live": ready, "ready": ready}))
+def _tell_ready(exchange: Exchange, facts: dict[str, Any], ready: bool) -> None:
+    exchange.reply(200 if ready else 503, _encode({**facts, "live": ready, "ready": ready}))
 
 
 def _fail(exchange: Exchange, error: TreadleError) -> None:
     head = JSON
-    if error.retry:  # whole seconds, as the header knows no others
-        head += b"retry-after: %d\r\n" % max(
-            1, math.ceil(error.after_seconds if isinstance(error, Limited) else 1)
-        )
+    if error.retry:
+        seconds = error.after_seconds if isinstance(error, Limited) else 1
+        head += b"retry-after: %d\r\n" % max(1, math.ceil(seconds))  # the header has whole seconds
     exchange.reply(error.status, _encode({"error": error.message}), head=head)
 
 
@@ -408,7 +439,7 @@ def _bounded(value: bytes, name: str) -> str:
 
 
 def _seconds(value: bytes) -> float:
-    """A time that a caller waits: seconds (``0.25``), or a number with a unit as gRPC writes it (``250m``)."""
+    """How long a caller waits: seconds (`0.25`), or a number with gRPC's unit (`250m`)."""
     text = value.decode("latin-1")
     number, unit = (text[:-1], _UNITS[text[-1]]) if text[-1:] in _UNITS else (text, 1.0)
     try:
@@ -417,7 +448,8 @@ def _seconds(value: bytes) -> float:
         seconds = -1.0
     if not 0 <= seconds < 1e6:
         raise Invalid(
-            f"The header X-Request-Timeout is '{text[:40]}'; wanted are seconds, or a number with a unit: 250m."
+            f"The header X-Request-Timeout is '{text[:40]}'; "
+            "wanted are seconds, or a number with a unit: 250m."
         )
     return seconds
 

@@ -1,6 +1,7 @@
-"""Conformance suites: what every backend of a port must do. They ship with the package, for backends of your own.
+"""Conformance suites: what every backend of a port must do, for backends of your own too.
 
-Subclass a suite in a test module, say which ``backend`` it checks, and give it the fixture it asks for::
+Subclass a suite in a test module, say which ``backend`` it checks, and give it the fixtures that
+its docstring names::
 
     class TestMyBlobs(BlobsSuite):
         backend = "mine"

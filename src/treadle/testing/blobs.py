@@ -1,4 +1,4 @@
-"""What every blob store must do."""
+"""The conformance suite of blob stores."""
 
 import threading
 from pathlib import Path
@@ -12,16 +12,26 @@ from treadle.testing.suite import Suite
 
 
 class BlobsSuite(Suite):
-    """Give the fixture ``blobs``, empty at the start of each test, and ``damage`` if stored bytes can be changed."""
+    """What every blob store must do.
+
+    Subclasses give the fixture ``blobs``, a store that is empty at the start of each test, and
+    ``damage``.
+    """
 
     port = "blobs"
 
     @pytest.fixture
     def blobs(self) -> Blobs:
+        """The store under test."""
         raise TypeError("give the fixture 'blobs'")
 
     def damage(self, blobs: Blobs, digest: str) -> None:
-        """Change the stored bytes of a blob behind the store's back."""
+        """Change the stored bytes of a blob without the store's knowledge.
+
+        Args:
+            blobs: The store.
+            digest: The blob's digest.
+        """
         raise TypeError("say how a stored blob is damaged")
 
     def test_what_is_put_is_got(self, blobs: Blobs) -> None:
@@ -68,13 +78,16 @@ class BlobsSuite(Suite):
         assert list(blobs.digests()) == [kept]
 
     def test_many_writers_of_the_same_content_agree(self, blobs: Blobs) -> None:
-        content, found = b"shared" * 10_000, set[str]()
-        writers = [threading.Thread(target=lambda: found.add(blobs.put(content))) for _ in range(8)]
+        content = b"shared" * 10_000
+        digests: set[str] = set()
+        writers = [
+            threading.Thread(target=lambda: digests.add(blobs.put(content))) for _ in range(8)
+        ]
         for writer in writers:
             writer.start()
         for writer in writers:
             writer.join()
-        assert found == {digest_of(content)}
+        assert digests == {digest_of(content)}
         assert blobs.get(digest_of(content)) == content
 
     def test_a_folder_comes_back_as_it_was(self, blobs: Blobs, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What every database must do."""
+"""The conformance suite of databases."""
 
 import threading
 
@@ -16,6 +16,8 @@ from treadle.testing.suite import Suite
 
 
 class ThingHappened(Event):
+    """An event that exists for these tests only."""
+
     name: str
 
     @property
@@ -32,16 +34,21 @@ class ThingHappened(Event):
 
 
 class DatabaseSuite(Suite):
-    """Give the fixture ``database``: fresh, migrated, and shared by several threads."""
+    """What every database must do.
+
+    Subclasses give the fixture ``database``: fresh, migrated, and shared by several threads.
+    """
 
     port = "database"
 
     @pytest.fixture
     def database(self) -> Database:
+        """The database under test."""
         raise TypeError("give the fixture 'database'")
 
     @pytest.fixture
     def log(self, database: Database) -> Events:
+        """The event log of the database under test."""
         return Events(database, ManualClock())
 
     def test_a_failed_command_leaves_no_event_and_no_row(
@@ -62,14 +69,14 @@ class DatabaseSuite(Suite):
         assert [record.subject for record in log.history()] == ["thing:a"]
 
     def test_a_snapshot_sees_one_moment(self, database: Database, log: Events) -> None:
-        wanted = select(func.count()).select_from(tokens)
+        count = select(func.count()).select_from(tokens)
         with database.snapshot() as connection:
-            assert connection.scalar(wanted) == 0
+            assert connection.scalar(count) == 0
             with database.write() as transaction:
                 _add_token(transaction, "later", log)
-            assert connection.scalar(wanted) == 0
+            assert connection.scalar(count) == 0
         with database.snapshot() as connection:
-            assert connection.scalar(wanted) == 1
+            assert connection.scalar(count) == 1
 
     def test_event_numbers_have_no_gaps_under_many_writers(
         self, database: Database, log: Events

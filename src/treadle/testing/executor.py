@@ -1,4 +1,4 @@
-"""What every executor must do."""
+"""The conformance suite of executors."""
 
 import os
 import subprocess
@@ -18,13 +18,18 @@ PATIENCE_SECONDS = 30.0
 
 
 class ExecutorSuite(Suite):
-    """Give the class attribute ``scheme``: the executor is made of ``SCHEME://FOLDER`` by its entry point."""
+    """What every executor must do.
+
+    Subclasses give the class attribute ``scheme``: the executor is made of ``SCHEME://FOLDER`` by
+    its entry point.
+    """
 
     port = "executor"
     scheme: str
 
     @pytest.fixture
     def executor(self, tmp_path: Path) -> Iterator[Executor]:
+        """The executor under test."""
         from treadle.platform.settings import backend
 
         made: Executor = backend("executor", f"{self.scheme}://{tmp_path / 'jobs'}")
@@ -32,6 +37,13 @@ class ExecutorSuite(Suite):
         made.close()
 
     def launch(self, name: str, *arguments: str, **environment: str) -> Launch:
+        """Describe a process of the test program.
+
+        Args:
+            name: The process's name.
+            arguments: The test program's arguments.
+            environment: Environment variables.
+        """
         code = ["-m", "treadle.testing.program", *arguments]
         return Launch(name=name, arguments=[sys.executable, *code], environment=environment)
 
@@ -81,7 +93,8 @@ class ExecutorSuite(Suite):
             from treadle.platform.settings import backend
             from treadle.ports.executor import Launch
             executor = backend("executor", "{self.scheme}://{tmp_path / "abandoned"}")
-            executor.start(Launch(name="a.1", arguments=[sys.executable, "-m", "treadle.testing.program", "abandoned"]))
+            program = [sys.executable, "-m", "treadle.testing.program", "abandoned"]
+            executor.start(Launch(name="a.1", arguments=program))
             while not executor.log("a.1").strip():
                 time.sleep(0.01)
             print(executor.log("a.1").decode().strip(), flush=True)
@@ -100,7 +113,12 @@ class ExecutorSuite(Suite):
 
 
 def ended(executor: Executor, name: str) -> int:
-    """The exit code, once it is there."""
+    """Wait for a process to end, and return its exit code.
+
+    Args:
+        executor: The executor that runs it.
+        name: The process's name.
+    """
     until = time.monotonic() + PATIENCE_SECONDS
     while (code := executor.poll(name)) is None:
         assert time.monotonic() < until, f"{name} did not end: {executor.log(name)!r}"
@@ -109,15 +127,26 @@ def ended(executor: Executor, name: str) -> int:
 
 
 def wait_for_log(executor: Executor, name: str, *, lines: int) -> list[str]:
+    """Wait until a process has printed enough, and return what it printed, split at white space.
+
+    Args:
+        executor: The executor that runs it.
+        name: The process's name.
+        lines: How many words to wait for.
+    """
     until = time.monotonic() + PATIENCE_SECONDS
-    while len(found := executor.log(name).decode().split()) < lines:
-        assert time.monotonic() < until, f"{name} printed only {found}"
+    while len(printed := executor.log(name).decode().split()) < lines:
+        assert time.monotonic() < until, f"{name} printed only {printed}"
         time.sleep(0.01)
-    return found
+    return printed
 
 
 def gone(pids: list[int]) -> bool:
-    """Whether none of the processes is there any more, given a moment."""
+    """Whether all the processes end within `PATIENCE_SECONDS`.
+
+    Args:
+        pids: The processes' ids.
+    """
     until = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < until:
         if not any(_running(pid) for pid in pids):

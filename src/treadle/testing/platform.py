@@ -1,4 +1,4 @@
-"""What the services must do, whether they are embedded or behind a URL, and over every database."""
+"""The conformance suite of the services, embedded or behind a URL, over every database."""
 
 from collections.abc import Iterator
 
@@ -23,16 +23,22 @@ SPEC = ProjectSpec(
 
 
 class PlatformSuite(Suite):
-    """Give the fixtures ``home`` (an embedded platform) and ``services`` (the services to be checked, over that home)."""
+    """What the services must do.
+
+    Subclasses give the fixtures ``home`` (an embedded platform) and ``services`` (the services
+    under test, over that home).
+    """
 
     port = "platform"
 
     @pytest.fixture
     def home(self) -> Iterator[Embedded]:
+        """The platform that the services under test run on."""
         raise TypeError("give the fixture 'home'")
 
     @pytest.fixture
     def services(self, home: Embedded) -> Services:
+        """The services under test."""
         raise TypeError("give the fixture 'services'")
 
     def test_every_operation_is_there(self, services: Services) -> None:
@@ -61,14 +67,13 @@ class PlatformSuite(Suite):
         services.tracking.log(
             run=run.id, metrics=[Metric(key="loss", value=9.0, step=3)], params={"seed": "1"}
         )
-        found = services.tracking.finish_run(run=run.id)
-        assert found.status == "finished"
-        assert found.params == {"depth": "3", "seed": "1"}
-        assert found.metrics == {"loss": 0.1}
-        assert [
-            p.value for p in services.tracking.history(run=run.id, key="loss") if p.step == 3
-        ] == [0.25, 9.0]
-        assert services.tracking.find(project="p") == [found]
+        finished = services.tracking.finish_run(run=run.id)
+        assert finished.status == "finished"
+        assert finished.params == {"depth": "3", "seed": "1"}
+        assert finished.metrics == {"loss": 0.1}
+        points = services.tracking.history(run=run.id, key="loss")
+        assert [point.value for point in points if point.step == 3] == [0.25, 9.0]
+        assert services.tracking.find(project="p") == [finished]
 
     def test_a_parameter_is_set_once(self, services: Services) -> None:
         run = services.tracking.start_run(project="p", params={"depth": "3"})

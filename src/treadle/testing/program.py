@@ -1,4 +1,4 @@
-"""What the executor suite runs: ``python -m treadle.testing.program WHAT ARGUMENTS``."""
+"""The executor suite's program: ``python -m treadle.testing.program WHAT ARGUMENTS``."""
 
 import os
 import signal
@@ -10,6 +10,12 @@ FOR_EVER_SECONDS = 60
 
 
 def main(what: str, *arguments: str) -> int:
+    """Do one thing that a test needs, and return the exit code.
+
+    Args:
+        what: `say`, `environment`, `family`, `stubborn`, `kill` or `abandoned`.
+        arguments: What the thing needs, such as a text to print.
+    """
     if what == "say":
         print(arguments[0], flush=True)
         return int(arguments[1])

@@ -1,4 +1,4 @@
-"""What every pair of exporter and runtime must do: the packaged model answers as the trained one does."""
+"""The conformance suite of exporters with their runtimes."""
 
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,27 @@ from treadle.testing.suite import Suite
 
 
 class RuntimeSuite(Suite):
-    """Give the fixtures ``exporter``, ``runtime``, and ``trained``: (estimator, frame of inputs, expected outputs)."""
+    """What every pair of exporter and runtime must do: the package answers as the estimator does.
+
+    Subclasses give the fixtures ``exporter``, ``runtime``, and ``trained``: an estimator, a frame
+    of inputs and the expected outputs.
+    """
 
     port = "runtime"
 
     @pytest.fixture
     def exporter(self) -> Exporter:
+        """The exporter under test."""
         raise TypeError("give the fixture 'exporter'")
 
     @pytest.fixture
     def runtime(self) -> Runtime:
+        """The runtime under test."""
         raise TypeError("give the fixture 'runtime'")
 
     @pytest.fixture
     def trained(self) -> tuple[Any, Any, Any]:
+        """An estimator, a frame of inputs, and the expected outputs."""
         raise TypeError("give the fixture 'trained'")
 
     def test_the_packaged_model_answers_as_the_trained_one(

@@ -1,4 +1,4 @@
-"""What all suites share: each case tells which port and which backend it has checked."""
+"""The base of all conformance suites: each test records the port and the backend it checked."""
 
 from collections.abc import Callable
 from typing import ClassVar
@@ -7,7 +7,12 @@ import pytest
 
 
 class Suite:
-    """A conformance suite. ``port`` names what is checked, ``backend`` (given by the subclass) who is."""
+    """A conformance suite.
+
+    Attributes:
+        port: The name of what is checked.
+        backend: The name of the backend that is checked; subclasses give it.
+    """
 
     port: ClassVar[str]
     backend: ClassVar[str]

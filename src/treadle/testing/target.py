@@ -1,4 +1,4 @@
-"""What every target must do."""
+"""The conformance suite of targets."""
 
 import time
 from collections.abc import Callable
@@ -14,25 +14,39 @@ PATIENCE_SECONDS = 30.0
 
 
 class TargetSuite(Suite):
-    """Give the fixtures ``make`` (a function that opens the target again over the same place), and ``package``."""
+    """What every target must do.
+
+    Subclasses give the fixtures ``make``, a function that opens the target again over the same
+    place, and ``package``.
+    """
 
     port = "target"
 
     @pytest.fixture
     def make(self) -> Callable[[], Target]:
+        """Opens the target under test, again over the same place."""
         raise TypeError("give the fixture 'make'")
 
     @pytest.fixture
     def package(self, blobs: Blobs) -> str:
+        """The digest of a packaged model."""
         raise TypeError("give the fixture 'package': the digest of a packaged model")
 
     @pytest.fixture
     def target(self, make: Callable[[], Target]) -> Any:
+        """The target under test."""
         made = make()
         yield made
         made.close()
 
     def spec(self, package: str, generation: int = 1, **changes: Any) -> EndpointSpec:
+        """Describe the endpoint `e`.
+
+        Args:
+            package: The digest of the model it serves.
+            generation: The endpoint's generation.
+            changes: Other fields of the description.
+        """
         variants = [Variant(version="m:1", package=package)]
         return EndpointSpec(name="e", generation=generation, variants=variants, **changes)
 
@@ -54,7 +68,8 @@ class TargetSuite(Suite):
         target.apply(self.spec(package, generation=2))
         second = until_ready(target, "e")
         assert second.generation == 2
-        assert [r.url for r in second.replicas] == [r.url for r in first.replicas]
+        first_urls = [replica.url for replica in first.replicas]
+        assert [replica.url for replica in second.replicas] == first_urls
 
     def test_replicas_come_and_go_within_a_generation(self, target: Target, package: str) -> None:
         target.apply(self.spec(package))
@@ -97,7 +112,15 @@ class TargetSuite(Suite):
 
 
 def until_ready(target: Target, name: str) -> EndpointStatus:
-    """The endpoint's status once it is ready, tending the target meanwhile."""
+    """Tend a target until an endpoint is ready, and return the endpoint's status.
+
+    Args:
+        target: The target.
+        name: The endpoint's name.
+
+    Raises:
+        AssertionError: The endpoint is not ready within `PATIENCE_SECONDS`.
+    """
     until = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < until:
         target.tend()

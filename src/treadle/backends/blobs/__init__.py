@@ -1,0 +1,1 @@
+"""Blob stores: a disk and S3."""

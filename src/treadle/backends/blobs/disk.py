@@ -1,4 +1,4 @@
-"""Blobs as files on a disk: written aside, synced, renamed into place, verified when read."""
+"""Stores blobs as files: written aside, synced, renamed into place, verified when read."""
 
 import os
 import re
@@ -13,7 +13,11 @@ from treadle.ports.blobs import digest_of
 
 
 class Disk:
-    """``file:///FOLDER``: ``ab/cdef…`` under the folder."""
+    """Blobs as files below a folder, named ``ab/cdef…`` by their digests.
+
+    Args:
+        url: `file:///FOLDER`.
+    """
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -24,6 +28,11 @@ class Disk:
         self._root.mkdir(parents=True, exist_ok=True)
 
     def put(self, content: bytes | Path) -> str:
+        """Store a content, and return its digest.
+
+        Args:
+            content: The content, or the file that holds it.
+        """
         digest = digest_of(content)
         path = self._path(digest)
         if not path.exists():
@@ -32,6 +41,11 @@ class Disk:
         return digest
 
     def get(self, digest: str) -> bytes:
+        """Return a blob; raise NotFound for an unknown one and Corrupt for a damaged one.
+
+        Args:
+            digest: The content's BLAKE3 digest.
+        """
         try:
             content = self._path(digest).read_bytes()
         except FileNotFoundError as error:
@@ -43,7 +57,18 @@ class Disk:
         return content
 
     def fetch(self, digest: str, to: Path) -> None:
-        """By a hard link where the file system allows it: stored files are read-only, and nothing is copied."""
+        """Write a blob to a file, by a hard link where the file system allows it.
+
+        Stored files are read-only, so a link is safe and nothing is copied.
+
+        Args:
+            digest: The blob's digest.
+            to: The file to write; folders above it are made.
+
+        Raises:
+            NotFound: There is no such blob.
+            Corrupt: The stored content is damaged.
+        """
         content = self.get(digest)
         to.parent.mkdir(parents=True, exist_ok=True)
         aside = to.with_name(f".{digest}.{os.getpid()}")
@@ -57,12 +82,23 @@ class Disk:
             aside.unlink(missing_ok=True)
 
     def has(self, digest: str) -> bool:
+        """Whether a blob is stored.
+
+        Args:
+            digest: The content's BLAKE3 digest.
+        """
         return self._path(digest).exists()
 
     def delete(self, digest: str) -> None:
+        """Delete a blob; may be repeated.
+
+        Args:
+            digest: The content's BLAKE3 digest.
+        """
         self._path(digest).unlink(missing_ok=True)
 
     def digests(self) -> Iterator[str]:
+        """Return the digests of all blobs."""
         for path in self._root.glob("[0-9a-f][0-9a-f]/*"):
             if not path.name.startswith("."):
                 yield path.parent.name + path.name
@@ -74,7 +110,7 @@ class Disk:
 
 
 def _write_atomically(path: Path, content: bytes | Path) -> None:
-    """The file appears whole and durable, or not at all."""
+    """Write a file that appears whole and durable, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
     aside = Path(name)

@@ -1,4 +1,4 @@
-"""Blobs in an S3 bucket, through obstore."""
+"""Stores blobs in an S3 bucket, through obstore."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,13 +10,22 @@ from treadle.ports.blobs import digest_of
 
 
 class S3:
-    """``s3://BUCKET/PREFIX?endpoint=http://…&region=…``; keys come from the environment, as for every AWS client."""
+    """Blobs in a bucket; access keys come from the environment, as for every AWS client.
+
+    Args:
+        url: `s3://BUCKET/PREFIX?endpoint=http://…&region=…`.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self._store = _connect(url)
 
     def put(self, content: bytes | Path) -> str:
+        """Store a content, and return its digest.
+
+        Args:
+            content: The content, or the file that holds it.
+        """
         import obstore
 
         digest = digest_of(content)
@@ -25,6 +34,11 @@ class S3:
         return digest
 
     def get(self, digest: str) -> bytes:
+        """Return a blob; raise NotFound for an unknown one and Corrupt for a damaged one.
+
+        Args:
+            digest: The content's BLAKE3 digest.
+        """
         import obstore
 
         try:
@@ -38,12 +52,23 @@ class S3:
         return content
 
     def fetch(self, digest: str, to: Path) -> None:
+        """Write a blob to a file; raise NotFound or Corrupt as `get` does.
+
+        Args:
+            digest: The content's BLAKE3 digest.
+            to: The file to write.
+        """
         to.parent.mkdir(parents=True, exist_ok=True)
         aside = to.with_name(f".{to.name}.part")
         aside.write_bytes(self.get(digest))
         aside.replace(to)
 
     def has(self, digest: str) -> bool:
+        """Whether a blob is stored.
+
+        Args:
+            digest: The content's BLAKE3 digest.
+        """
         import obstore
 
         try:
@@ -53,11 +78,17 @@ class S3:
         return True
 
     def delete(self, digest: str) -> None:
+        """Delete a blob; may be repeated.
+
+        Args:
+            digest: The content's BLAKE3 digest.
+        """
         import obstore
 
         obstore.delete(self._store, digest)
 
     def digests(self) -> Iterator[str]:
+        """Return the digests of all blobs."""
         import obstore
 
         for page in obstore.list(self._store):

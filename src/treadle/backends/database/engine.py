@@ -1,4 +1,4 @@
-"""What both SQL backends share: transactions over an SQLAlchemy engine, and migrations by Alembic."""
+"""Implements the database port over an SQLAlchemy engine, with migrations by Alembic."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,17 +22,24 @@ from sqlalchemy.exc import (
 
 from treadle.kernel.errors import Conflict, Corrupt, Unavailable
 
-# Not a stage's table: it says which Treadle last migrated the schema, so that an older one can name it.
+# Not a stage's table: it holds the version of Treadle that last migrated the schema, so that an
+# older version can name it.
 schema_info = Table(
     "schema_info", MetaData(), Column("treadle_version", String(40), nullable=False)
 )
 alembic_version = Table(
     "alembic_version", MetaData(), Column("version_num", String(32), primary_key=True)
 )
+_MIGRATIONS = str(Path(__file__).parent / "migrations")
 
 
 class SQLDatabase:
-    """The Database port over an SQLAlchemy engine; each backend adds what its engine does in its own way."""
+    """The database port over an SQLAlchemy engine; subclasses add what differs.
+
+    Args:
+        url: The database's URL.
+        engine: The engine.
+    """
 
     def __init__(self, url: str, engine: Engine) -> None:
         self.url = url
@@ -40,21 +47,24 @@ class SQLDatabase:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
+        """Open a transaction that commits unless the block raises an error."""
         with self._translated(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
+        """Open a connection that reads what is committed."""
         with self._translated(), self._engine.connect() as connection:
             yield connection
 
     def migrate(self) -> None:
+        """Bring the schema up to date; a schema of a newer version raises Conflict."""
         if self._is_current():
             return
         with self.write() as connection:
             self._refuse_newer(connection)
             config = Config()
-            config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+            config.set_main_option("script_location", _MIGRATIONS)
             config.attributes["connection"] = connection
             upgrade(config, "head")
             schema_info.create(connection, checkfirst=True)
@@ -62,38 +72,36 @@ class SQLDatabase:
             connection.execute(schema_info.insert().values(treadle_version=version("treadle")))
 
     def _is_current(self) -> bool:
-        """Whether this very Treadle has migrated the schema already, so that nobody has to wait for a turn."""
+        """Whether this version of Treadle has migrated the schema already."""
         with self.read() as connection:
             if not inspect(connection).has_table("schema_info"):
                 return False
-            newest = ScriptDirectory(str(Path(__file__).parent / "migrations")).get_current_head()
+            newest = ScriptDirectory(_MIGRATIONS).get_current_head()
             stored = connection.scalar(select(alembic_version.c.version_num))
-            return stored == newest and connection.scalar(
-                select(schema_info.c.treadle_version)
-            ) == version("treadle")
+            writer = connection.scalar(select(schema_info.c.treadle_version))
+            return stored == newest and writer == version("treadle")
 
     def close(self) -> None:
+        """Close all connections."""
         self._engine.dispose()
 
     def _refuse_newer(self, connection: Connection) -> None:
         if not inspect(connection).has_table("alembic_version"):
             return
-        known = {
-            script.revision
-            for script in ScriptDirectory(
-                str(Path(__file__).parent / "migrations")
-            ).walk_revisions()
-        }
+        scripts = ScriptDirectory(_MIGRATIONS).walk_revisions()
+        known = {script.revision for script in scripts}
         stored = connection.scalar(select(alembic_version.c.version_num))
         if stored is not None and stored not in known:
             writer = connection.scalar(select(schema_info.c.treadle_version))
             raise Conflict(
-                f"The database {self._name} has schema {stored}, written by Treadle {writer}, which "
-                f"is newer than this Treadle {version('treadle')}. Upgrade it: pip install --upgrade treadle"
+                f"The database {self._name} has schema {stored}, written by Treadle {writer}, "
+                f"which is newer than this Treadle {version('treadle')}. "
+                "Upgrade it: pip install --upgrade treadle"
             )
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
+        """Turn the driver's failures into Treadle's errors; mistakes in statements stay."""
         try:
             yield
         except (IntegrityError, ProgrammingError, DataError, NotSupportedError, InternalError):

@@ -13,7 +13,11 @@ _TURN = 0x7472656164  # "tread": the advisory lock that writers hold in turn
 
 
 class PostgreSQL(SQLDatabase):
-    """``postgresql://USER:PASSWORD@HOST:PORT/DATABASE``. Writers take their turn with an advisory lock."""
+    """A PostgreSQL database, whose writers take turns by an advisory lock.
+
+    Args:
+        url: `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`.
+    """
 
     def __init__(self, url: str) -> None:
         try:
@@ -26,11 +30,13 @@ class PostgreSQL(SQLDatabase):
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
+        """Open a transaction, once the earlier writers have ended theirs."""
         with super().write() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:turn)"), {"turn": _TURN})
             yield connection
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
+        """Open a transaction that reads one moment."""
         with self._translated(), self._engine.connect() as connection:
             yield connection.execution_options(isolation_level="REPEATABLE READ")

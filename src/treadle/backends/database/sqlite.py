@@ -1,4 +1,7 @@
-"""SQLite in WAL mode: readers never wait, one writer at a time, every commit synced to disk."""
+"""Implements the database port with SQLite in WAL mode.
+
+Readers never wait, writers take turns, and every commit is synced to disk.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +18,11 @@ BUSY_TIMEOUT_SECONDS = 30
 
 
 class SQLite(SQLDatabase):
-    """``sqlite:///PATH``. Writers take their turn with BEGIN IMMEDIATE, so the order of commits is the order of begins."""
+    """An SQLite database. Writers take turns by `BEGIN IMMEDIATE`, so they commit in that order.
+
+    Args:
+        url: `sqlite:///PATH`.
+    """
 
     def __init__(self, url: str) -> None:
         path = make_url(url).database
@@ -30,6 +37,7 @@ class SQLite(SQLDatabase):
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
+        """Open a transaction, once the earlier writers have ended theirs."""
         with self._translated(), self._engine.connect() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             try:
@@ -41,6 +49,7 @@ class SQLite(SQLDatabase):
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
+        """Open a transaction that reads one moment."""
         with self.read() as connection:
             connection.exec_driver_sql("BEGIN")
             try:

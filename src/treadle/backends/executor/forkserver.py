@@ -1,4 +1,4 @@
-"""Jobs as forks of a process that has the heavy libraries in memory already: a job starts in milliseconds."""
+"""Runs jobs as forks of a process that has the heavy libraries loaded, so they start fast."""
 
 import json
 import os
@@ -15,19 +15,27 @@ from treadle.ports.executor import Launch
 
 
 class Forkserver(Subprocess):
-    """``forkserver:///FOLDER``: like ``subprocess:``, for launches of the form ``python -m MODULE ARGUMENTS``.
+    """Like `Subprocess`, with forks for launches of the form ``python -m MODULE ARGUMENTS``.
 
-    The zygote starts with the first job and ends with this process. Its forks see its end and end too.
+    The zygote starts with the first job and ends with this process. Its forks see its end, and
+    end too.
+
+    Args:
+        url: `forkserver:///FOLDER`.
     """
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self._zygote: subprocess.Popen[str] | None = None
-        self._forks: dict[
-            str, tuple[int, subprocess.Popen[str]]
-        ] = {}  # name → its process, and the zygote it ends with
+        # by name: the fork's process id, and the zygote it ends with
+        self._forks: dict[str, tuple[int, subprocess.Popen[str]]] = {}
 
     def start(self, launch: Launch) -> None:
+        """Start a job; raise Conflict for a name that was started before.
+
+        Args:
+            launch: What to start.
+        """
         if launch.arguments[:2] != [sys.executable, "-m"]:
             return super().start(launch)
         log = self._folder / f"{launch.name}.log"
@@ -47,6 +55,11 @@ class Forkserver(Subprocess):
         return None
 
     def poll(self, name: str) -> int | None:
+        """Return a job's exit code, None while it runs; raise NotFound for an unknown name.
+
+        Args:
+            name: The job's name.
+        """
         if name not in self._forks:
             return super().poll(name)
         _, zygote = self._forks[name]
@@ -56,6 +69,11 @@ class Forkserver(Subprocess):
         return self._remembered(name)
 
     def cancel(self, name: str) -> None:
+        """End a job with its children, by force after `GRACE_SECONDS`.
+
+        Args:
+            name: The job's name.
+        """
         if name not in self._forks:
             return super().cancel(name)
         pid, _ = self._forks[name]
@@ -71,6 +89,7 @@ class Forkserver(Subprocess):
         return None
 
     def close(self) -> None:
+        """End all jobs and the zygote."""
         for name in list(self._forks):
             self.cancel(name)
         super().close()

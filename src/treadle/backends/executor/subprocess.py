@@ -1,4 +1,4 @@
-"""Jobs as child processes: each in a process group of its own, its output in a file of its own."""
+"""Runs jobs as child processes, each in a process group and with a log file of its own."""
 
 import os
 import signal
@@ -15,9 +15,13 @@ GRACE_SECONDS = 2.0
 
 
 class Subprocess:
-    """``subprocess:///FOLDER``: logs and exit codes are files in the folder.
+    """Child processes, whose logs and exit codes are files in a folder.
 
-    A child is told its starter's process id in ``TREADLE_PARENT`` and watches it, so that it ends when it is abandoned.
+    A child gets its starter's process id in ``TREADLE_PARENT`` and watches it, so that it ends
+    when it is abandoned.
+
+    Args:
+        url: `subprocess:///FOLDER`.
     """
 
     def __init__(self, url: str) -> None:
@@ -26,6 +30,11 @@ class Subprocess:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, launch: Launch) -> None:
+        """Start a job; raise Conflict for a name that was started before.
+
+        Args:
+            launch: What to start.
+        """
         log = self._folder / f"{launch.name}.log"
         try:
             output = log.open("xb")
@@ -45,6 +54,11 @@ class Subprocess:
             )
 
     def poll(self, name: str) -> int | None:
+        """Return a job's exit code, None while it runs; raise NotFound for an unknown name.
+
+        Args:
+            name: The job's name.
+        """
         child = self._children.get(name)
         if child is None:
             return self._remembered(name)
@@ -55,6 +69,11 @@ class Subprocess:
         return code
 
     def cancel(self, name: str) -> None:
+        """End a job with its children, by force after `GRACE_SECONDS`.
+
+        Args:
+            name: The job's name.
+        """
         child = self._children.get(name)
         if child is None or child.poll() is not None:
             return
@@ -68,6 +87,12 @@ class Subprocess:
         child.wait()
 
     def log(self, name: str, offset: int = 0) -> bytes:
+        """Return up to 1 MiB of a job's output; nothing for an unknown name.
+
+        Args:
+            name: The job's name.
+            offset: How many bytes to skip.
+        """
         try:
             with (self._folder / f"{name}.log").open("rb") as file:
                 file.seek(offset)
@@ -76,6 +101,7 @@ class Subprocess:
             return b""
 
     def close(self) -> None:
+        """End all jobs."""
         for name in list(self._children):
             self.cancel(name)
 

@@ -1,7 +1,7 @@
-"""The process that forks jobs: loads the heavy libraries once, then forks for every line it reads.
+"""Forks jobs: loads the heavy libraries once, then forks for every line it reads.
 
-A line is ``{"name", "folder", "arguments", "environment"}``; the answer is the fork's process id. Exit codes become files.
-The end of its input is the end of it, and its forks see that by their parent's id.
+A line is ``{"name", "folder", "arguments", "environment"}``; the answer is the fork's process id.
+Exit codes become files. The process ends with its input, which its forks see by their parent's id.
 """
 
 import importlib
@@ -28,6 +28,7 @@ REAP_SECONDS = 0.02
 
 
 def main() -> None:
+    """Read orders from the standard input, and fork for each of them, until the input ends."""
     for module in PRELOADED:
         if importlib.util.find_spec(module.partition(".")[0]) is not None:
             importlib.import_module(module)

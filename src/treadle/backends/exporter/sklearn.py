@@ -1,4 +1,4 @@
-"""Turns scikit-learn estimators into ONNX graphs with one input per column; those that have no graph, into skops files."""
+"""Turns scikit-learn estimators into ONNX graphs, and those that have no graph into skops files."""
 
 import copy
 import importlib
@@ -11,21 +11,32 @@ from treadle.kernel.entity import replace
 from treadle.kernel.errors import Invalid, missing_extra
 from treadle.ports.runtime import Exported, Field, Signature
 
-_OPSETS = {"": 17, "ai.onnx.ml": 3}  # what all converters, and all of today's runtimes, know
+_OPSETS = {"": 17, "ai.onnx.ml": 3}  # the newest that all converters and runtimes support
 
 
 class SklearnExporter:
-    """Through skl2onnx, and onnxmltools for LightGBM and XGBoost. Numbers become float32 inputs and text becomes string inputs, each of shape (rows, 1).
+    """Exports through skl2onnx, with onnxmltools for LightGBM and XGBoost.
 
-    An estimator that takes numbers by their places, as any does that begins with no ColumnTransformer, becomes a graph
-    with one input of shape (rows, numbers): it is run in a fraction of the time. What no converter knows is kept as a skops
-    file, which holds data and names of types that are safe to make, and no code; it is run by scikit-learn.
+    Numbers become float32 inputs and text becomes string inputs, each of shape (rows, 1). An
+    estimator that takes numbers by position (any that does not begin with a ColumnTransformer)
+    becomes a graph with one input of shape (rows, columns), which runs much faster. What no
+    converter supports is kept as a skops file, which holds data and names of types that are safe
+    to create, and no code; scikit-learn runs it.
+
+    Args:
+        url: `sklearn:`.
     """
 
     def __init__(self, url: str = "sklearn:") -> None:
         self.url = url
 
     def describe(self, estimator: Any, example: Any) -> Signature:
+        """Return an estimator's signature.
+
+        Args:
+            estimator: The trained model.
+            example: A frame of example inputs.
+        """
         numeric = {
             str(name): np.issubdtype(np.asarray(example[name]).dtype, np.number)
             for name in example.columns
@@ -45,19 +56,29 @@ class SklearnExporter:
         )
 
     def export(self, estimator: Any, signature: Signature) -> Exported:
+        """Export an estimator as ONNX, else as skops; raise Invalid where neither works.
+
+        Args:
+            estimator: The trained model.
+            signature: The model's inputs and output.
+        """
         try:
             return Exported(self._graph(estimator, signature), signature)
         except Invalid as error:
             return Exported(_skops(estimator, error), replace(signature, runtime="skops"))
 
     def answer(self, estimator: Any, signature: Signature, inputs: Any) -> NDArray[Any]:
-        method = (
-            estimator.predict
-            if signature.output in ("value", "values")
-            else estimator.predict_proba
-        )
-        original = np.asarray(method(inputs))
-        return original[:, 1] if signature.output == "probability" else original
+        """Return the estimator's own answers, in the signature's form.
+
+        Args:
+            estimator: The trained model.
+            signature: The model's inputs and output.
+            inputs: A frame of inputs.
+        """
+        values = signature.output in ("value", "values")
+        method = estimator.predict if values else estimator.predict_proba
+        answers = np.asarray(method(inputs))
+        return answers[:, 1] if signature.output == "probability" else answers
 
     def _graph(self, estimator: Any, signature: Signature) -> bytes:
         try:
@@ -66,17 +87,17 @@ class SklearnExporter:
         except ModuleNotFoundError as error:
             raise missing_extra("train", "Packaging a scikit-learn model") from error
         types = {"number": FloatTensorType, "text": StringTensorType}
-        whole = not _by_name(estimator) and all(
-            field.kind == "number" for field in signature.inputs
-        )
+        only_numbers = all(field.kind == "number" for field in signature.inputs)
+        as_matrix = only_numbers and not _by_name(estimator)
         inputs = [(field.name, types[field.kind]([None, 1])) for field in signature.inputs]
-        if whole:
+        if as_matrix:
             inputs = [("numbers", FloatTensorType([None, len(signature.inputs)]))]
         options = {"zipmap": False} if signature.classes else None
         try:
-            taken = _with_boosters(estimator)
-            taken = taken if whole else _by_column(taken, signature)
-            graph = to_onnx(taken, initial_types=inputs, options=options, target_opset=_OPSETS)
+            model = _with_boosters(estimator)
+            if not as_matrix:
+                model = _by_column(model, signature)
+            graph = to_onnx(model, initial_types=inputs, options=options, target_opset=_OPSETS)
         except Exception as error:
             name = type(estimator).__name__
             raise Invalid(
@@ -86,7 +107,7 @@ class SklearnExporter:
 
 
 def _skops(estimator: Any, error: Invalid) -> bytes:
-    """The estimator as a skops file. Raises what stood in the way of a graph where this is no way either."""
+    """The estimator as a skops file; raises the given error where that is impossible too."""
     try:
         import skops.io
     except ModuleNotFoundError:
@@ -95,18 +116,19 @@ def _skops(estimator: Any, error: Invalid) -> bytes:
         ) from error
     try:
         content = bytes(skops.io.dumps(estimator))
-        strange = skops.io.get_untrusted_types(data=content)
+        untrusted = skops.io.get_untrusted_types(data=content)
     except Exception as other:
         raise error from other
-    if strange:
+    if untrusted:
         raise Invalid(
-            f"{error.message} It cannot be kept as it is either: it holds {', '.join(strange)}, which is code."
+            f"{error.message} It cannot be kept as it is either: "
+            f"it holds {', '.join(untrusted)}, which is code."
         ) from error
     return content
 
 
 def _with_boosters(estimator: Any) -> Any:
-    """The estimator, ready to be converted when LightGBM's or XGBoost's models are in it."""
+    """The estimator, prepared for conversion where it has models of LightGBM or XGBoost."""
     steps = [step for _, step in getattr(estimator, "steps", [("", estimator)])]
     used = {type(step).__module__.partition(".")[0] for step in steps} & {"lightgbm", "xgboost"}
     if not used:
@@ -114,20 +136,19 @@ def _with_boosters(estimator: Any) -> Any:
     try:
         import onnxmltools  # noqa: F401
     except ModuleNotFoundError as error:
-        raise missing_extra(
-            "boosting", f"Packaging a model of {' and '.join(sorted(used))}"
-        ) from error
+        libraries = " and ".join(sorted(used))
+        raise missing_extra("boosting", f"Packaging a model of {libraries}") from error
     for library in used:
         _register(library)
     made = copy.deepcopy(estimator)
     for step in [step for _, step in getattr(made, "steps", [("", made)])]:
         if type(step).__module__.startswith("xgboost"):
-            step.get_booster().feature_names = None  # its converter knows no names but f0, f1, …
+            step.get_booster().feature_names = None  # the converter takes only names f0, f1, …
     return made
 
 
 def _register(library: str) -> None:
-    """Tell skl2onnx how a library's estimators are converted."""
+    """Register a library's converters with skl2onnx."""
     from skl2onnx import update_registered_converter
     from skl2onnx.common.shape_calculator import (
         calculate_linear_classifier_output_shapes,
@@ -157,19 +178,16 @@ def _register(library: str) -> None:
             "Classifier": ("XGBClassifier", "XGBoost"),
             "Regressor": ("XGBRegressor", "XGBoost"),
         }
+    classifier_options = {"nocl": [True, False], "zipmap": [True, False, "columns"]}
     for kind, (name, prefix) in names.items():
-        options = (
-            {"nocl": [True, False], "zipmap": [True, False, "columns"]}
-            if kind == "Classifier"
-            else None
-        )
+        options = classifier_options if kind == "Classifier" else None
         update_registered_converter(
             getattr(package, name), f"{prefix}{name}", shapes[kind], convert, options=options
         )
 
 
 def _by_name(estimator: Any) -> bool:
-    """Whether an estimator takes columns by name: one that begins with a ColumnTransformer."""
+    """Whether an estimator takes columns by name, that is, begins with a ColumnTransformer."""
     from sklearn.compose import ColumnTransformer
     from sklearn.pipeline import Pipeline
 
@@ -178,7 +196,7 @@ def _by_name(estimator: Any) -> bool:
 
 
 def _by_column(estimator: Any, signature: Signature) -> Any:
-    """The estimator behind a step that takes columns by name: itself, where it begins with one."""
+    """The estimator behind a step that takes columns by name, where it has no such step."""
     if _by_name(estimator):
         return estimator
     import pandas as pd
@@ -187,7 +205,10 @@ def _by_column(estimator: Any, signature: Signature) -> Any:
 
     names = [field.name for field in signature.inputs]
     example = pd.DataFrame(
-        {f.name: [0.0, 1.0] if f.kind == "number" else ["a", "b"] for f in signature.inputs}
+        {
+            field.name: [0.0, 1.0] if field.kind == "number" else ["a", "b"]
+            for field in signature.inputs
+        }
     )
     gather = ColumnTransformer([("columns", "passthrough", names)]).fit(example)
     return Pipeline([("columns", gather), ("estimator", estimator)])

@@ -1,0 +1,1 @@
+"""Gauges that read a machine's hardware."""

@@ -1,0 +1,1 @@
+"""Runtimes that load and run packaged models."""

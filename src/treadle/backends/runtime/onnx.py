@@ -1,4 +1,4 @@
-"""Models run by ONNX Runtime."""
+"""Runs models by ONNX Runtime."""
 
 import os
 from pathlib import Path
@@ -14,16 +14,30 @@ CPU = "CPUExecutionProvider"
 
 
 class OnnxModel:
-    """A graph takes each column as an input of shape (rows, 1), or all its numbers as one input of shape (rows, numbers)."""
+    """An ONNX graph in memory.
+
+    It takes each column as an input of shape (rows, 1), or all columns, where they are numbers, as
+    one input of shape (rows, columns).
+
+    Args:
+        session: ONNX Runtime's session.
+        signature: The graph's inputs and output.
+    """
 
     def __init__(self, session: Any, signature: Signature) -> None:
         self._session, self._signature = session, signature
         self._output = [session.get_outputs()[-1].name]
         inputs = session.get_inputs()
         self._matrix = inputs[0].name if _takes_matrix(inputs, signature) else None
-        self._inputs = [] if self._matrix else _matched(signature, [given.name for given in inputs])
+        names = [described.name for described in inputs]
+        self._inputs = [] if self._matrix else _matched(signature, names)
 
     def predict(self, columns: Columns) -> NDArray[np.float32]:
+        """Return the answers as float32 (rows,) or (rows, classes).
+
+        Args:
+            columns: The model's inputs.
+        """
         if self._matrix is not None:
             feed = {self._matrix: columns.numbers}
         else:
@@ -37,35 +51,44 @@ class OnnxModel:
 
 
 class OnnxRuntime:
-    """One thread per model: a server's parallelism is its processes and its batches."""
+    """Loads ONNX graphs, one thread each: servers run in parallel by processes and batches.
+
+    Args:
+        url: `onnx:`.
+    """
 
     def __init__(self, url: str = "onnx:") -> None:
         self.url = url
 
     def load(self, file: Path, signature: Signature) -> OnnxModel:
+        """Load an ONNX graph; raise Invalid for a file that is none.
+
+        Args:
+            file: The model's file or folder.
+            signature: The model's inputs and output.
+        """
         return OnnxModel(_session(file), signature)
 
     def describe(self, file: Path) -> Signature:
-        """The signature of a graph that nobody has described: one input of numbers side by side, or one for each column.
+        """Return the signature of a graph that has no description.
 
-        Raises Invalid for a graph that takes or gives anything else.
+        Args:
+            file: The graph. It takes one matrix of numbers, or an input for each column.
+
+        Raises:
+            Invalid: The file is no ONNX graph, or it takes or gives anything else.
         """
         session = _session(file)
-        inputs, outputs = session.get_inputs(), session.get_outputs()
+        inputs = session.get_inputs()
         shape = inputs[0].shape
-        if (
-            len(inputs) == 1
-            and inputs[0].type == "tensor(float)"
-            and len(shape) == 2
-            and isinstance(shape[1], int)
-        ):
-            names = (
-                [inputs[0].name] if shape[1] == 1 else [f"x{place}" for place in range(shape[1])]
-            )
+        is_float = len(inputs) == 1 and inputs[0].type == "tensor(float)"
+        if is_float and len(shape) == 2 and isinstance(shape[1], int):
+            width = shape[1]
+            names = [inputs[0].name] if width == 1 else [f"x{index}" for index in range(width)]
             fields = [Field(name=name, kind="number") for name in names]
         else:
-            fields = [_field(given) for given in inputs]
-        kind, classes = _given(outputs)
+            fields = [_field(described) for described in inputs]
+        kind, classes = _output(session.get_outputs())
         return Signature(inputs=fields, output=kind, classes=classes)
 
 
@@ -89,63 +112,66 @@ def _session(file: Path) -> Any:
         ) from error
 
 
-def _providers(there: list[str]) -> list[str]:
-    """What runs the graph: a GPU where ONNX Runtime was built for one, unless ``TREADLE_PROVIDERS`` names others (TensorRT, say).
+def _providers(available: list[str]) -> list[str]:
+    """What runs the graph: a GPU where ONNX Runtime was built for one, else the processor.
 
-    What a provider does not know falls to the next; the processor knows all.
+    ``TREADLE_PROVIDERS`` names others, such as TensorRT. What a provider does not support falls to
+    the next one; the processor supports everything.
     """
-    asked = os.environ.get("TREADLE_PROVIDERS", "CUDA").replace(" ", "").split(",")
-    wanted = [
+    named = os.environ.get("TREADLE_PROVIDERS", "CUDA").replace(" ", "").split(",")
+    preferred = [
         name if name.endswith("ExecutionProvider") else f"{name}ExecutionProvider"
-        for name in asked
+        for name in named
         if name
     ]
-    if "TREADLE_PROVIDERS" in os.environ and (
-        absent := [name for name in wanted if name not in there]
-    ):
+    absent = [name for name in preferred if name not in available]
+    if absent and "TREADLE_PROVIDERS" in os.environ:
         raise Invalid(
-            f"TREADLE_PROVIDERS names {absent[0]}, which this ONNX Runtime has not. It has {', '.join(there)}."
+            f"TREADLE_PROVIDERS names {absent[0]}, which this ONNX Runtime has not. "
+            f"It has {', '.join(available)}."
         )
-    return [*(name for name in wanted if name in there and name != CPU), CPU]
+    return [*(name for name in preferred if name in available and name != CPU), CPU]
 
 
-def _field(given: Any) -> Field:
+def _field(described: Any) -> Field:
     kinds: dict[str, Any] = {"tensor(float)": "number", "tensor(string)": "text"}
-    if given.type not in kinds or given.shape[1:] not in ([], [1]):
-        shape = [size if isinstance(size, int) else "rows" for size in given.shape]
+    if described.type not in kinds or described.shape[1:] not in ([], [1]):
+        shape = [size if isinstance(size, int) else "rows" for size in described.shape]
         raise Invalid(
-            f"The graph's input '{given.name}' is {given.type} of shape {shape}. Taken are columns (float or string of shape "
-            "[rows, 1]) or one matrix of float [rows, columns]."
+            f"The graph's input '{described.name}' is {described.type} of shape {shape}. "
+            "Taken are columns (float or string of shape [rows, 1]) "
+            "or one matrix of float [rows, columns]."
         )
-    return Field(name=given.name, kind=kinds[given.type])
+    return Field(name=described.name, kind=kinds[described.type])
 
 
-def _given(outputs: list[Any]) -> tuple[Any, list[str]]:
-    """What a graph gives: classifiers give labels first, then a probability for each class."""
+def _output(outputs: list[Any]) -> tuple[Any, list[str]]:
+    """The kind of output and the classes: classifiers give labels, then their probabilities."""
     last = outputs[-1]
     width = last.shape[1] if last.type == "tensor(float)" and len(last.shape) == 2 else 1
     if last.type != "tensor(float)" or not isinstance(width, int):
         raise Invalid(
-            f"The graph's output '{last.name}' is {last.type} of shape {last.shape}; wanted are floats [rows] or [rows, n]. "
+            f"The graph's output '{last.name}' is {last.type} of shape {last.shape}; "
+            "wanted are floats [rows] or [rows, n]. "
             "From scikit-learn, convert with zipmap=False."
         )
     if width == 1:
         return "value", []
-    if len(outputs) == 2 and width == 2:
+    classifies = len(outputs) == 2
+    if classifies and width == 2:
         return "probability", ["0", "1"]
-    return "probabilities" if len(outputs) == 2 else "values", [
-        str(place) for place in range(width)
-    ]
+    kind = "probabilities" if classifies else "values"
+    return kind, [str(index) for index in range(width)]
 
 
 def _takes_matrix(inputs: list[Any], signature: Signature) -> bool:
-    """Whether a graph takes all of a signature's columns, which are numbers, side by side."""
+    """Whether a graph takes all of a signature's columns, which are numbers, as one matrix."""
     numbers = all(field.kind == "number" for field in signature.inputs)
     return numbers and len(inputs) == 1 and inputs[0].shape[1:] == [len(signature.inputs)]
 
 
 def _matched(signature: Signature, names: list[str]) -> list[tuple[str, str]]:
-    """The graph's inputs with their columns: in order, for converters rename columns that are no identifiers."""
+    """The graph's inputs with their columns, by order: converters may rename columns."""
     columns = [field.name for field in signature.inputs]
     if len(names) == len(columns):
         return list(zip(names, columns, strict=True))

@@ -1,4 +1,4 @@
-"""Models that are Python: a class with ``load`` and ``predict``, in a file of its own. They run only where they are trusted by name."""
+"""Runs models that are a Python class with ``load`` and ``predict``, where they are trusted."""
 
 import importlib.util
 import sys
@@ -16,32 +16,63 @@ MODULE, ENTRY, FILES_FOLDER = "model.py", "entry.txt", "files"
 
 
 class PythonModel:
+    """A Python class's instance in memory.
+
+    Args:
+        instance: The instance, which has a method `predict`.
+        signature: Its inputs and output.
+    """
+
     def __init__(self, instance: Any, signature: Signature) -> None:
         self._instance, self._signature = instance, signature
 
     def predict(self, columns: Columns) -> NDArray[np.float32]:
-        given = np.asarray(self._instance.predict(frame(columns)), dtype=np.float32)
-        if len(given) != columns.rows:
-            raise Invalid(f"The model gave {len(given)} answers to {columns.rows} rows.")
-        return given.reshape(-1) if self._signature.output in ("value", "probability") else given
+        """Return the answers as float32 (rows,) or (rows, classes).
+
+        Args:
+            columns: The model's inputs.
+        """
+        answers = np.asarray(self._instance.predict(frame(columns)), dtype=np.float32)
+        if len(answers) != columns.rows:
+            raise Invalid(f"The model gave {len(answers)} answers to {columns.rows} rows.")
+        single = self._signature.output in ("value", "probability")
+        return answers.reshape(-1) if single else answers
 
 
 class PythonRuntime:
-    """``python:``, or ``python:trusted`` for models whose code may run. Loading runs it."""
+    """Loads Python classes, which runs their code.
+
+    Args:
+        url: `python:trusted` for models whose code may run; `python:` refuses all.
+    """
 
     def __init__(self, url: str = "python:") -> None:
         self.url = url
 
     def load(self, file: Path, signature: Signature) -> PythonModel:
+        """Load a class; raise Invalid where it is not trusted or cannot be loaded.
+
+        Args:
+            file: The model's file or folder.
+            signature: The model's inputs and output.
+        """
         if not self.url.endswith(":trusted"):
             raise Invalid(
-                "The model is Python code, which runs only where it is trusted by name: treadle serve … --trust NAME"
+                "The model is Python code, which runs only where it is trusted by name: "
+                "treadle serve … --trust NAME"
             )
         return PythonModel(made(file), signature)
 
 
 def made(folder: Path) -> Any:
-    """An instance of the class that a folder holds, loaded."""
+    """Create an instance of the class in a folder, and let it load its files.
+
+    Args:
+        folder: A folder with the class's module, its name, and its files.
+
+    Raises:
+        Invalid: The folder holds no such class, or the class cannot be loaded.
+    """
     name = f"treadle_model_{abs(hash(folder)):x}"
     spec = importlib.util.spec_from_file_location(name, folder / MODULE)
     if spec is None or spec.loader is None or not (folder / MODULE).is_file():

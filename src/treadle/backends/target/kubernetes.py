@@ -1,7 +1,8 @@
-"""Endpoints as Kubernetes objects: applied, weighed and observed through the API server, their logs gathered here.
+"""Implements the target port with Kubernetes objects, and gathers the logs of their pods.
 
-A change goes in three steps, so that it costs no request: what is new runs first; once all of it is ready, the route and the
-endpoint's Service move to it; what nobody is sent to any more goes a while later.
+A change takes three steps, so that it fails no request: new variants start first; once all of
+them are ready, the route and the endpoint's Service move to them; variants that get no more
+requests are removed some time later.
 """
 
 import base64
@@ -51,55 +52,81 @@ _OURS = (
     "Secret",
     "ConfigMap",
 )
-_MARK = struct.Struct("<4sQI")  # magic, where the source was read to, checksum
+_MARK = struct.Struct("<4sQI")  # magic, position up to which the source was read, checksum
 _MARK_MAGIC = b"\xf7TRB"
-_LOG_PATH = re.compile(
-    r"\d{4}-\d\d-\d\d/[\w-]+\.log"
-)  # what a pod says is not trusted to stay in its folder
+_LOG_PATH = re.compile(r"\d{4}-\d\d-\d\d/[\w-]+\.log")  # others might lead out of the log's folder
 log = logging.getLogger(__name__)
 
 
 class State(Entity):
-    """What the cluster keeps of an endpoint: what is wanted, since when (microseconds) it is all in place, and what was before."""
+    """What the cluster stores of an endpoint.
+
+    Attributes:
+        spec: The desired state.
+        in_place: The newest generation that was fully in place.
+        since: Since when it is in place, in microseconds since 1970.
+        before: The role of each version in the generation before.
+    """
 
     spec: EndpointSpec
     in_place: int = 0
     since: int = 0
-    before: dict[str, Role] = {}  # version → its role in the generation before
+    before: dict[str, Role] = {}
 
     def role(self, version: str, at: int) -> tuple[Role, int]:
-        """The role of a version at a moment, and the generation it had it in."""
-        now = self.in_place == self.spec.generation and at >= self.since
+        """Return the role that a version had at a moment, and the generation it had it in.
+
+        Args:
+            version: The version's reference.
+            at: Microseconds since 1970.
+        """
+        current = self.in_place == self.spec.generation and at >= self.since
         roles = {variant.version: variant.role for variant in self.spec.variants}
-        known = roles if now else {**roles, **self.before}
-        return known.get(version, "champion"), self.spec.generation - (not now)
+        if not current:
+            roles |= self.before
+        generation = self.spec.generation if current else self.spec.generation - 1
+        return roles.get(version, "champion"), generation
 
 
 class Kubernetes:
-    """``kubernetes://CONTEXT/NAMESPACE?image=REGISTRY/{model}:{number}&gateway=NAME``.
+    """Endpoints as Deployments and Services of a cluster.
 
-    Without a context the current one is used, inside a cluster the pod's own account. ``gateway`` names the Gateway that weighs
-    variants and mirrors to shadows; without one only whole versions can be rolled out. ``address`` is where clients ask, with
-    ``{endpoint}`` in it; ``server`` an API server without login, as a proxy gives it.
+    Without a context in the URL the current one is used, and inside a cluster the pod's own
+    account. The query's fields: `image` names the versions' images; `gateway` the Gateway that
+    weighs variants and mirrors requests to shadows (without one only whole versions can be rolled
+    out); `address` is where clients send requests, with `{endpoint}` in it; `server` is an API
+    server without login, such as a proxy.
+
+    Args:
+        url: `kubernetes://CONTEXT/NAMESPACE?image=REGISTRY/{model}:{number}&gateway=NAME`.
+        blobs: Not used, since images hold the models.
+        folder: Where pods' logs are gathered.
+        environment: Not used, since images hold the environment.
     """
 
     def __init__(self, url: str, blobs: Blobs, folder: Path, environment: dict[str, str]) -> None:
         parts = urlsplit(url)
-        given = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-        if "{number}" not in given.get("image", ""):
+        options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        if "{number}" not in options.get("image", ""):
             raise Invalid(
-                f"The target '{url}' wants an image with {{number}} in it: kubernetes://…?image=registry/{{model}}:{{number}}"
+                f"The target '{url}' wants an image with {{number}} in it: "
+                "kubernetes://…?image=registry/{model}:{number}"
             )
         self.url, self._folder, self._blobs, self._environment = url, folder, blobs, environment
-        self._image, self._gateway = given["image"], given.get("gateway", "")
+        self._image, self._gateway = options["image"], options.get("gateway", "")
         self._namespace = parts.path.strip("/") or "default"
-        self._address = given.get("address", f"http://{{endpoint}}.{self._namespace}.svc")
-        self._api = _client(parts.netloc, given.get("server", ""))
+        self._address = options.get("address", f"http://{{endpoint}}.{self._namespace}.svc")
+        self._api = _client(parts.netloc, options.get("server", ""))
         self._look_at = 0.0
         self._seen: dict[str, tuple[float, EndpointStatus | None]] = {}
-        self._read: dict[Path, int] = {}  # gathered file → how far its source was read
+        self._read: dict[Path, int] = {}  # by gathered file: how far its source was read
 
     def apply(self, spec: EndpointSpec) -> None:
+        """Apply what an endpoint should be; `tend` brings it into place.
+
+        Args:
+            spec: What the endpoint should be.
+        """
         secret = f"{spec.name}-log"
         if self._get("Secret", secret) is None:
             token = {"token": secrets.token_urlsafe(32)}
@@ -117,6 +144,11 @@ class Kubernetes:
         self._seen.pop(spec.name, None)
 
     def observe(self, name: str) -> EndpointStatus | None:
+        """Return what an endpoint is, at most `FRESH_SECONDS` ago; None for one not applied.
+
+        Args:
+            name: The endpoint's name.
+        """
         at, status = self._seen.get(name, (0.0, None))
         if time.monotonic() - at > FRESH_SECONDS:
             status = self._observed(name)
@@ -124,52 +156,55 @@ class Kubernetes:
         return status
 
     def remove(self, name: str) -> None:
+        """Remove an endpoint's objects; may be repeated.
+
+        Args:
+            name: The endpoint's name.
+        """
         for kind in _OURS:
-            for found in self._list(kind, {NAME: name}):
-                self._delete(kind, found["metadata"]["name"])
+            for item in self._list(kind, {NAME: name}):
+                self._delete(kind, item["metadata"]["name"])
         self._seen.pop(name, None)
 
     def endpoints(self) -> list[str]:
-        return sorted(
-            found["metadata"]["labels"][NAME]
-            for found in self._list("ConfigMap", {ENDPOINT: "true"})
-        )
+        """Return the endpoints' names."""
+        states = self._list("ConfigMap", {ENDPOINT: "true"})
+        return sorted(state["metadata"]["labels"][NAME] for state in states)
 
     def tend(self) -> None:
-        """Take each endpoint a step on, and gather what its replicas have logged."""
+        """Take each endpoint a step further, and gather what its pods have logged."""
         if time.monotonic() < self._look_at:
             return
         self._look_at = time.monotonic() + LOOK_SECONDS
         try:
             names = self.endpoints()
-        except TreadleError as error:  # the cluster is away: what runs goes on running
+        except TreadleError as error:  # without the API server, what runs continues to run
             log.warning("%s", error.message)
             return
         for name in names:
             try:
                 self._step(name)
                 self._gather(name)
-            except TreadleError as error:  # one endpoint's trouble stops no other
+            except TreadleError as error:  # the other endpoints are tended all the same
                 log.warning("endpoint '%s': %s", name, error.message)
 
     def close(self) -> None:
+        """Close the connections to the API server."""
         self._api.close()
 
-    # What a change goes through
+    # Steps of a change
 
     def _step(self, name: str) -> None:
         state = self._state(name)
-        if state is None or not all(
-            self._deployed(state.spec, variant) for variant in state.spec.variants
-        ):
+        if state is None or not self._all_deployed(state.spec):
             return
         spec = state.spec
+        generation = str(spec.generation)
         for manifest in manifests.switches(spec, self._gateway):
-            there = self._get(manifest["kind"], manifest["metadata"]["name"])
-            if there is None or there["metadata"].get("annotations", {}).get(_GENERATION) != str(
-                spec.generation
-            ):
-                manifest["metadata"]["annotations"] = {_GENERATION: str(spec.generation)}
+            current = self._get(manifest["kind"], manifest["metadata"]["name"])
+            annotations = current["metadata"].get("annotations", {}) if current else {}
+            if annotations.get(_GENERATION) != generation:
+                manifest["metadata"]["annotations"] = {_GENERATION: generation}
                 self._put(manifest)
         if not self._switched(spec):
             return
@@ -178,19 +213,23 @@ class Kubernetes:
         elif _now() - state.since > KEEP_SECONDS * 1e6:
             self._prune(spec)
 
+    def _all_deployed(self, spec: EndpointSpec) -> bool:
+        return all(self._deployed(spec, variant) for variant in spec.variants)
+
     def _deployed(self, spec: EndpointSpec, variant: Variant) -> bool:
-        """Whether as many replicas of a variant are ready as it should have, and none of an older make is left."""
-        found = self._get("Deployment", name_of(spec, variant))
-        if found is None:
+        """Whether a variant has its replicas, all of them ready and none of an older make."""
+        deployment = self._get("Deployment", name_of(spec, variant))
+        if deployment is None:
             return False
-        status, wanted = found.get("status") or {}, replicas_of(spec, variant)
-        if status.get("observedGeneration", 0) < found["metadata"].get("generation", 0):
+        status = deployment.get("status") or {}
+        if status.get("observedGeneration", 0) < deployment["metadata"].get("generation", 0):
             return False
+        desired = replicas_of(spec, variant)
         counts = [status.get(count) or 0 for count in ("readyReplicas", "updatedReplicas")]
-        return found["spec"]["replicas"] == wanted and min(counts) >= wanted
+        return deployment["spec"]["replicas"] == desired and min(counts) >= desired
 
     def _switched(self, spec: EndpointSpec) -> bool:
-        """Whether the gateway has taken the route as it is now."""
+        """Whether the gateway has accepted the newest route."""
         if not self._gateway:
             return True
         route = self._get("HTTPRoute", spec.name)
@@ -206,12 +245,12 @@ class Kubernetes:
         return bool(accepted) and all(condition["status"] == "True" for condition in accepted)
 
     def _prune(self, spec: EndpointSpec) -> None:
-        """End the versions that are no variant any more."""
-        wanted = {name_of(spec, variant) for variant in spec.variants} | {spec.name}
+        """Remove the versions that are no variant any more."""
+        kept = {name_of(spec, variant) for variant in spec.variants} | {spec.name}
         for kind in ("Deployment", "Service"):
-            for found in self._list(kind, {NAME: spec.name}):
-                if found["metadata"]["name"] not in wanted:
-                    self._delete(kind, found["metadata"]["name"])
+            for item in self._list(kind, {NAME: spec.name}):
+                if item["metadata"]["name"] not in kept:
+                    self._delete(kind, item["metadata"]["name"])
 
     def _observed(self, name: str) -> EndpointStatus | None:
         state = self._state(name)
@@ -219,14 +258,11 @@ class Kubernetes:
             return None
         spec = state.spec
         champion = next(variant for variant in spec.variants if variant.role == "champion")
-        there = state.in_place == spec.generation and all(
-            self._deployed(spec, v) for v in spec.variants
-        )
+        in_place = state.in_place == spec.generation and self._all_deployed(spec)
+        generation = spec.generation if in_place else spec.generation - 1
         labels = {NAME: name, VERSION: champion.version.rpartition(":")[2]}
-        replicas = [
-            self._replica(name, pod, spec.generation if there else spec.generation - 1)
-            for pod in self._list("Pod", labels)
-        ]
+        pods = self._list("Pod", labels)
+        replicas = [self._replica(name, pod, generation) for pod in pods]
         return EndpointStatus(
             name=name, generation=spec.generation, wanted=spec.replicas, replicas=replicas
         )
@@ -237,47 +273,46 @@ class Kubernetes:
             condition["type"] == "Ready" and condition["status"] == "True"
             for condition in conditions
         )
-        told = self._ask(pod, "/metrics") if ready else b""
+        metrics = self._ask(pod, "/metrics") if ready else b""
         return Replica(
             url=self._address.format(endpoint=name),
             pid=crc32(pod["metadata"]["uid"].encode()),
             generation=generation,
             ready=ready,
-            requests=int(_metric(told, b"treadle_requests_total")),
-            busy_seconds=_metric(told, b"treadle_request_seconds_total"),
+            requests=int(_metric(metrics, b"treadle_requests_total")),
+            busy_seconds=_metric(metrics, b"treadle_request_seconds_total"),
         )
 
-    # The logs
+    # Logs
 
     def _gather(self, name: str) -> None:
-        """Bring what the endpoint's pods have logged since it was last brought."""
+        """Fetch what the endpoint's pods have logged since the last time."""
         state, secret = self._state(name), self._get("Secret", f"{name}-log")
         if state is None or secret is None:
             return
         token = _decoded(secret)
         for pod in self._list("Pod", {NAME: name}):
-            told = self._ask(pod, log_access.PATH, token)
-            for file in from_json(told, list[LogFile]) if told else []:
+            listing = self._ask(pod, log_access.PATH, token)
+            for file in from_json(listing, list[LogFile]) if listing else []:
                 if not _LOG_PATH.fullmatch(file.path):
                     raise Corrupt(
-                        f"Pod '{pod['metadata']['name']}' tells of the log file '{file.path[:80]}', which is no name of one."
+                        f"Pod '{pod['metadata']['name']}' tells of the log file "
+                        f"'{file.path[:80]}', which is no name of one."
                     )
-                to = self._folder / name / "log" / file.path
-                to = to.with_name(f"{pod['metadata']['uid']}-{to.name}")
-                if file.bytes > self._read.setdefault(to, _read_to(to)):
-                    part = self._ask(
-                        pod, f"{log_access.PATH}/{file.path}", token, start=self._read[to]
-                    )
-                    self._read[to] += _append(to, part, self._read[to], state)
+                source = self._folder / name / "log" / file.path
+                copy = source.with_name(f"{pod['metadata']['uid']}-{source.name}")
+                start = self._read.setdefault(copy, _read_to(copy))
+                if file.bytes > start:
+                    part = self._ask(pod, f"{log_access.PATH}/{file.path}", token, start=start)
+                    self._read[copy] += _append(copy, part, start, state)
 
     def _ask(self, pod: dict[str, Any], path: str, token: str = "", start: int = 0) -> bytes:
-        """What a pod's model server says, by way of the API server; nothing while it does not answer."""
+        """A pod's answer, by way of the API server; nothing while the pod does not answer."""
         name = f"{pod['metadata']['name']}:{manifests.PORT}"
-        headers = (
-            {log_access.TOKEN_HEADER.decode(): token, log_access.FROM_HEADER.decode(): str(start)}
-            if token
-            else {}
-        )
+        headers = {}
+        if token:
+            headers[log_access.TOKEN_HEADER.decode()] = token
+            headers[log_access.FROM_HEADER.decode()] = str(start)
         try:
             answer = self._call(
                 "GET", f"{self._path('Pod')}/{name}/proxy{path}", headers=headers, raw=True
@@ -286,21 +321,18 @@ class Kubernetes:
             return b""
         return bytes(answer or b"")
 
-    # The API server
+    # API server
 
     def _state(self, name: str) -> State | None:
-        found = self._get("ConfigMap", f"{name}-endpoint")
-        return from_json(found["data"]["state"].encode(), State) if found else None
+        stored = self._get("ConfigMap", f"{name}-endpoint")
+        return from_json(stored["data"]["state"].encode(), State) if stored else None
 
     def _keep(self, state: State) -> None:
-        made = self._made(
-            "ConfigMap",
-            f"{state.spec.name}-endpoint",
-            state.spec.name,
-            {"data": {"state": to_json(state).decode()}},
-        )
-        made["metadata"]["labels"][ENDPOINT] = "true"
-        self._put(made)
+        content = {"data": {"state": to_json(state).decode()}}
+        name = state.spec.name
+        manifest = self._made("ConfigMap", f"{name}-endpoint", name, content)
+        manifest["metadata"]["labels"][ENDPOINT] = "true"
+        self._put(manifest)
 
     def _made(self, kind: str, name: str, endpoint: str, content: Manifest) -> Manifest:
         return {
@@ -314,25 +346,25 @@ class Kubernetes:
         return _PATHS[kind].format(self._namespace)
 
     def _get(self, kind: str, name: str) -> dict[str, Any] | None:
-        found: dict[str, Any] | None = self._call("GET", f"{self._path(kind)}/{name}")
-        return found
+        item: dict[str, Any] | None = self._call("GET", f"{self._path(kind)}/{name}")
+        return item
 
     def _list(self, kind: str, labels: dict[str, str]) -> list[dict[str, Any]]:
         selector = ",".join(f"{name}={value}" for name, value in labels.items())
-        found = self._call("GET", self._path(kind), query=[("labelSelector", selector)])
-        return list(found["items"]) if found else []
+        answer = self._call("GET", self._path(kind), query=[("labelSelector", selector)])
+        return list(answer["items"]) if answer else []
 
     def _put(self, manifest: Manifest) -> None:
-        """Server-side apply: what is not there is made, what is there becomes this, fields of others stay."""
+        """Apply on the server: what is not there is created, and fields of others stay."""
         manifests.placed(manifest, self._namespace)
         manifest["metadata"]["labels"][MANAGED] = MANAGER
         query = [("fieldManager", MANAGER), ("force", "true")]
         path = f"{self._path(manifest['kind'])}/{manifest['metadata']['name']}"
-        kind = {"Content-Type": "application/apply-patch+yaml"}
-        if self._call("PATCH", path, query=query, headers=kind, body=manifest) is None:
+        headers = {"Content-Type": "application/apply-patch+yaml"}
+        if self._call("PATCH", path, query=query, headers=headers, body=manifest) is None:
             raise Invalid(
-                f"The cluster takes no {manifest['kind']} in namespace '{self._namespace}': the namespace or the kind "
-                f"({manifest['apiVersion']}) is not there."
+                f"The cluster takes no {manifest['kind']} in namespace '{self._namespace}': "
+                f"the namespace or the kind ({manifest['apiVersion']}) is not there."
             )
 
     def _delete(self, kind: str, name: str) -> None:
@@ -350,8 +382,8 @@ class Kubernetes:
         body: Manifest | None = None,
         raw: bool = False,
     ) -> Any:
-        """What the API server answers; None for what it does not have."""
-        with _told(f"{method} {path}") as missing:
+        """The API server's answer; None for an object or a kind that does not exist."""
+        with _translated(f"{method} {path}") as missing:
             answer = self._api.call_api(
                 path,
                 method,
@@ -369,8 +401,8 @@ class Kubernetes:
 
 
 @contextmanager
-def _told(what: str) -> Iterator[list[str]]:
-    """The API server's refusals as ours; what it does not have is put on the list instead."""
+def _translated(what: str) -> Iterator[list[str]]:
+    """Turn the API server's refusals into Treadle's errors; what is missing is listed instead."""
     from kubernetes.client.exceptions import ApiException
     from urllib3.exceptions import HTTPError
 
@@ -379,12 +411,9 @@ def _told(what: str) -> Iterator[list[str]]:
         yield missing
     except ApiException as error:
         if error.status != 404:
-            said = (
-                json.loads(error.body).get("message", "")
-                if str(error.body)[:1] == "{"
-                else error.reason
-            )
-            raise Invalid(f"The cluster refused {what}: {error.status} {said}") from error
+            is_json = str(error.body)[:1] == "{"
+            reason = json.loads(error.body).get("message", "") if is_json else error.reason
+            raise Invalid(f"The cluster refused {what}: {error.status} {reason}") from error
         missing.append(what)
     except HTTPError as error:
         raise Unavailable(f"The cluster does not answer {what}: {error}") from error
@@ -405,7 +434,8 @@ def _client(context: str, server: str) -> Any:
         load(context=context or None)
     except config.ConfigException as error:
         raise Invalid(
-            f"No cluster can be reached: {error}. Name a context as in kubernetes://CONTEXT/NAMESPACE?…"
+            f"No cluster can be reached: {error}. "
+            "Name a context as in kubernetes://CONTEXT/NAMESPACE?…"
         ) from error
     return client.ApiClient()
 
@@ -415,19 +445,20 @@ def _decoded(secret: dict[str, Any]) -> str:
     return plain or base64.b64decode(secret["data"]["token"]).decode()
 
 
-def _metric(told: bytes, name: bytes) -> float:
-    """The sum of a metric's samples in Prometheus' text."""
+def _metric(text: bytes, name: bytes) -> float:
+    """The sum of a metric's samples in Prometheus' text format."""
     return sum(
         float(line.rpartition(b" ")[2])
-        for line in told.splitlines()
+        for line in text.splitlines()
         if line.startswith(name + b"{")
     )
 
 
 def _append(file: Path, content: bytes, start: int, state: State) -> int:
-    """Keep whole records, with the role their version had at their time. Gives how many bytes were taken.
+    """Append whole records, each with the role that its version had when it was written.
 
-    What was read and what was kept are written in one piece, so nothing is ever kept twice.
+    Records and the position up to which the source was read are written in one piece, so nothing
+    is kept twice. Returns how many bytes of the content were taken.
     """
     taken, pieces = 0, []
     for batch, end in records(content):
@@ -445,20 +476,20 @@ def _append(file: Path, content: bytes, start: int, state: State) -> int:
 
 
 def _read_to(file: Path) -> int:
-    """How far a gathered file's source was read; what a crash left behind the last mark is cut off."""
+    """How far a gathered file's source was read; what a crash left after the last mark is cut."""
     if not file.exists():
         return 0
     content = file.read_bytes()
-    place = content.rfind(_MARK_MAGIC)
-    while place >= 0:
-        part = content[place : place + _MARK.size]
+    position = content.rfind(_MARK_MAGIC)
+    while position >= 0:
+        part = content[position : position + _MARK.size]
         if len(part) == _MARK.size:
             _, read, checksum = _MARK.unpack(part)
             if crc32(read.to_bytes(8, "little")) == checksum:
                 with file.open("r+b") as handle:
-                    handle.truncate(place + _MARK.size)
+                    handle.truncate(position + _MARK.size)
                 return int(read)
-        place = content.rfind(_MARK_MAGIC, 0, place)
+        position = content.rfind(_MARK_MAGIC, 0, position)
     with file.open("r+b") as handle:
         handle.truncate(0)
     return 0

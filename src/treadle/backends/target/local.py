@@ -1,7 +1,8 @@
-"""Endpoints as processes of this machine: a folder each, kept alive by whoever tends the target.
+"""Implements the target port with processes of this machine, in a folder for each endpoint.
 
-All replicas of an endpoint answer on one socket, which its keeper holds too: what comes while none is there waits for the
-next, and a new keeper takes the socket over from any that runs.
+All replicas of an endpoint answer on one socket, which their keeper holds too. Requests that come
+while there is no replica wait for the next one, and a new keeper takes the socket over from any
+replica that runs.
 """
 
 import errno
@@ -21,17 +22,23 @@ from treadle.ports.target import EndpointSpec, EndpointStatus, Replica
 from treadle.ports.tree import fetch_tree, made_whole
 from treadle.serving.order import Order
 
-WAKE_SECONDS = (
-    90.0  # how long a replica stays that a request has woken, unless it is wanted by then
-)
+# how long a replica stays that a request has woken, unless the endpoint is scaled up by then
+WAKE_SECONDS = 90.0
 BACKLOG = 2048
 PORT = "port.json"
 
 
 class LocalProcesses:
-    """``local:``: ``FOLDER/NAME/spec.json`` is what is wanted; model servers follow it by themselves.
+    """Model servers as processes of this machine.
 
+    The desired state is ``FOLDER/NAME/spec.json``, which the model servers follow by themselves.
     An endpoint's port is chosen when it is first tended and stays the same from then on.
+
+    Args:
+        url: `local:`.
+        blobs: Where models are stored.
+        folder: Where endpoints have their folders.
+        environment: Environment variables of the model servers.
     """
 
     def __init__(self, url: str, blobs: Blobs, folder: Path, environment: dict[str, str]) -> None:
@@ -44,6 +51,11 @@ class LocalProcesses:
         self._woken: dict[str, float] = {}
 
     def apply(self, spec: EndpointSpec) -> None:
+        """Write what an endpoint should be, with the models it needs.
+
+        Args:
+            spec: What the endpoint should be.
+        """
         folder = self._folder / spec.name
         if not spec.name or "/" in spec.name or spec.name.startswith("."):
             raise Invalid(f"'{spec.name}' cannot name an endpoint.")
@@ -55,37 +67,48 @@ class LocalProcesses:
         _write(folder / "spec.json", to_json(spec))
 
     def observe(self, name: str) -> EndpointStatus | None:
+        """Return what an endpoint is; None for one that was not applied.
+
+        Args:
+            name: The endpoint's name.
+        """
         spec = self._spec(name)
         if spec is None:
             return None
         files = sorted((self._folder / name).glob("replica-*.lock"))
         seen = [self._replica(name, int(file.stem.rpartition("-")[2])) for file in files]
-        there = [replica for replica in seen if replica is not None]
+        running = [replica for replica in seen if replica is not None]
         port = self._port(self._folder / name)
         return EndpointStatus(
             name=name,
             generation=spec.generation,
             wanted=spec.replicas,
-            replicas=there,
+            replicas=running,
             address=f"http://127.0.0.1:{port}" if port else "",
         )
 
     def remove(self, name: str) -> None:
+        """Remove an endpoint; may be repeated. Its inference log stays.
+
+        Args:
+            name: The endpoint's name.
+        """
         (self._folder / name / "spec.json").unlink(missing_ok=True)
         for key in [key for key in self._kept if key[0] == name]:
             self._leave(key)
 
     def endpoints(self) -> list[str]:
+        """Return the endpoints' names."""
         return sorted(path.parent.name for path in self._folder.glob("*/spec.json"))
 
     def tend(self) -> None:
         """Start what should run and does not; stop what should not run."""
         names = self.endpoints()
-        wanted = {(name, number) for name in names for number in range(self._replicas(name))}
-        for key in wanted - self._kept.keys():
+        desired = {(name, number) for name in names for number in range(self._replicas(name))}
+        for key in desired - self._kept.keys():
             if (listener := self._listener(key[0])) is not None:
                 self._kept[key] = self._keep(*key, listener)
-        for key in self._kept.keys() - wanted:
+        for key in self._kept.keys() - desired:
             self._leave(key)
         for kept in self._kept.values():
             kept.tend()
@@ -94,6 +117,7 @@ class LocalProcesses:
             self._listeners.pop(name).close()
 
     def close(self) -> None:
+        """End the replicas of this keeper, and wait for them."""
         for key in list(self._kept):
             self._leave(key)
         while self._leaving:
@@ -109,22 +133,21 @@ class LocalProcesses:
         self._leaving.append(kept)
 
     def _replicas(self, name: str) -> int:
-        """How many should run: as many as are wanted, and one where a request waits and none is."""
+        """How many should run: as the spec says, or one where a request waits for the first."""
         spec = self._spec(name)
         if spec is None or spec.replicas:
             self._woken.pop(name, None)
             return spec.replicas if spec else 0
-        listener, now = self._listener(name), time.monotonic()
-        if (
-            name not in self._woken
-            and listener is not None
-            and select.select([listener], [], [], 0)[0]
-        ):
-            self._woken[name] = now
+        listener = self._listener(name)
+        now = time.monotonic()
+        if name not in self._woken and listener is not None:
+            request_waits = bool(select.select([listener], [], [], 0)[0])
+            if request_waits:
+                self._woken[name] = now
         return int(now - self._woken.get(name, -WAKE_SECONDS) < WAKE_SECONDS)
 
     def _listener(self, name: str) -> socket.socket | None:
-        """The endpoint's socket; None while one who has it does not give it."""
+        """The endpoint's socket; None while a replica that has it does not hand it over."""
         if name not in self._listeners:
             folder = self._folder / name
             numbers = [
@@ -132,16 +155,15 @@ class LocalProcesses:
                 for file in folder.glob("replica-*.lock")
                 if holder(file)
             ]
-            given = next(
-                (found for number in numbers if (found := taken(offer_file(folder, number)))), None
-            )
-            if given is None and numbers:
+            offers = (taken(offer_file(folder, number)) for number in numbers)
+            handed_over = next((offer for offer in offers if offer), None)
+            if handed_over is None and numbers:
                 return None
-            self._listeners[name] = given or self._bound(folder)
+            self._listeners[name] = handed_over or self._bound(folder)
         return self._listeners[name]
 
     def _bound(self, folder: Path) -> socket.socket:
-        """A socket on the endpoint's own port; on any other when somebody else has taken that one."""
+        """A socket on the endpoint's own port; on any other one where that port is taken."""
         port = self._port(folder)
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -173,7 +195,7 @@ class LocalProcesses:
         )
 
     def _replica(self, name: str, number: int) -> Replica | None:
-        """What the replica last said, if it still runs."""
+        """What the replica reported last, if it still runs."""
         folder = self._folder / name
         file = folder / f"replica-{number}.json"
         pid = holder(folder / f"replica-{number}.lock")

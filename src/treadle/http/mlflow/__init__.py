@@ -1,4 +1,4 @@
-"""MLflow's REST protocol, as its clients of 2.x and 3.x speak it, over Treadle's own services: one short file per resource."""
+"""Serves MLflow's REST protocol, as clients of 2.x and 3.x use it, from Treadle's services."""
 
 from starlette.routing import BaseRoute
 
@@ -9,7 +9,11 @@ from treadle.platform.wiring import Embedded
 
 
 def mlflow_routes(platform: Embedded) -> list[BaseRoute]:
-    """Every route of the protocol but the hot writes."""
+    """Return every route of the protocol but the hot writes.
+
+    Args:
+        platform: The services that answer.
+    """
     resources = (experiments, runs, artifacts, models, registry, webhooks, traces)
     calls = [call for resource in resources for call in resource.CALLS]
     return [

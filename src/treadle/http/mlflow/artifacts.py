@@ -1,4 +1,7 @@
-"""Artifacts: listed by run, and read and written through the server, so that clients need no credentials of the store."""
+"""Lists artifacts by run, and reads and writes them through the server.
+
+Clients therefore need no credentials of the store.
+"""
 
 import hashlib
 import re
@@ -24,39 +27,63 @@ from treadle.tracking.model import Artifact
 
 MAX_FILE_BYTES = 50 << 30
 Doors = Callable[[Request, Role, str], None]
+"""Raises Forbidden unless the caller of a request has a role for the files at a path."""
 SCHEME = "mlflow-artifacts:/"
 
 
 class List(Ask):
+    """Fields of `artifacts/list`."""
+
     run_id: str = ""
     path: str = ""
 
 
 def split(path: str) -> tuple[str, str]:
-    """The root (all up to the folder ``artifacts``) and the path below it. Raises Invalid for a path that climbs."""
+    """Split a path into its root, which ends with the folder `artifacts`, and the path below.
+
+    Args:
+        path: The path, with forward slashes.
+
+    Returns:
+        The root, which is empty where there is no folder `artifacts`, and the path below it.
+
+    Raises:
+        Invalid: The path leads out of its root.
+    """
     parts = [part for part in path.split("/") if part]
     if any(part in (".", "..") for part in parts) or "\0" in path or "\\" in path:
         raise Invalid("Invalid path")
     if "artifacts" not in parts:
         return "", "/".join(parts)
-    place = parts.index("artifacts") + 1
-    return "/".join(parts[:place]), "/".join(parts[place:])
+    depth = parts.index("artifacts") + 1
+    return "/".join(parts[:depth]), "/".join(parts[depth:])
 
 
 def children(files: list[Artifact], folder: str) -> list[dict[str, Any]]:
-    """What is directly below a folder, by name: files with their sizes, and folders."""
+    """List what is directly below a folder, by name: files with their sizes, and folders.
+
+    Args:
+        files: All files below the root.
+        folder: The folder's path below the root; empty for the root itself.
+    """
     prefix = f"{folder}/" if folder else ""
-    found: dict[str, dict[str, Any]] = {}
+    by_name: dict[str, dict[str, Any]] = {}
     for file in files:
         if not file.path.startswith(prefix):
             continue
         name, deeper, _ = file.path[len(prefix) :].partition("/")
         entry = {"path": prefix + name, "is_dir": bool(deeper)}
-        found[name] = entry if deeper else entry | {"file_size": file.bytes}
-    return [found[name] for name in sorted(found)]
+        by_name[name] = entry if deeper else entry | {"file_size": file.bytes}
+    return [by_name[name] for name in sorted(by_name)]
 
 
 def listing(platform: Embedded, ask: List) -> dict[str, Any]:
+    """List what a run has below a folder of its artifacts.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     with saying(NotFound, f"Run with id={ask.run_id} not found"):
         record = platform.tracking.record(ask.run_id)
     uri = record.artifacts_at
@@ -75,7 +102,7 @@ def _store(platform: Embedded, path: str, file: Path) -> None:
 
 
 def _refuse_approved(platform: Embedded, root: str) -> None:
-    """What somebody signed for stays as it was."""
+    """Raise Forbidden for files of an approved version, which do not change any more."""
     parts = root.split("/")
     if len(parts) < 3:
         return
@@ -94,31 +121,41 @@ def _remove(platform: Embedded, path: str) -> None:
 
 
 def _read(platform: Embedded, path: str) -> tuple[Path, int]:
+    """Fetch a file to a temporary place. Returns the copy and its size in bytes."""
     root, name = split(path)
-    file = next((one for one in platform.tracking.artifacts_at(root) if one.path == name), None)
-    if file is None:
+    files = platform.tracking.artifacts_at(root)
+    artifact = next((file for file in files if file.path == name), None)
+    if artifact is None:
         raise NotFound(f"Artifact '{path}' not found")
     with tempfile.NamedTemporaryFile(delete=False) as aside:
-        to = Path(aside.name)
-    to.unlink()
-    platform.blobs.fetch(file.digest, to)
-    return to, file.bytes
+        copy = Path(aside.name)
+    copy.unlink()
+    platform.blobs.fetch(artifact.digest, copy)
+    return copy, artifact.bytes
 
 
-def _served(found: tuple[Path, int], path: str) -> Response:
+def _served(copy: Path, path: str) -> Response:
+    """An answer with a temporary copy of a file, which is removed after it."""
     from starlette.background import BackgroundTask
 
-    gone = BackgroundTask(found[0].unlink)
     return FileResponse(
-        found[0],
+        copy,
         filename=path.rpartition("/")[2],
         media_type="application/octet-stream",
-        background=gone,
+        background=BackgroundTask(copy.unlink),
     )
 
 
 async def receive(request: Request, limit: int) -> Path:
-    """A body of any size on disk. Raises TooLarge, without reading on, beyond ``limit`` bytes."""
+    """Receive a body of any size into a temporary file, which the caller removes.
+
+    Args:
+        request: The request.
+        limit: The most bytes that are received.
+
+    Raises:
+        TooLarge: The body has more bytes; the rest of it is not read.
+    """
     with tempfile.NamedTemporaryFile(delete=False, prefix="treadle-upload-") as file:
         size = 0
         try:
@@ -134,25 +171,29 @@ async def receive(request: Request, limit: int) -> Path:
 
 
 def artifact_routes(platform: Embedded) -> list[Route]:
-    """The proxy for files, under every prefix that clients use."""
+    """Return the routes for files, under every prefix that clients use.
+
+    Args:
+        platform: The services that answer.
+    """
 
     rights = Rights(platform)
 
     def doors(request: Request, role: Role, path: str) -> None:
-        """Raise Forbidden unless the caller may do this with the files of the experiment that a path begins with."""
+        """Raise Forbidden unless the caller has the role in the path's experiment."""
         caller = caller_of(platform, request)
         if not caller.may(role):
             experiment = path.strip("/").partition("/")[0]
             demand(caller, role, rights.project("experiment", experiment) or NOWHERE)
 
-    async def one(request: Request) -> Response:
+    async def answer_file(request: Request) -> Response:
         path = request.path_params["path"]
+        reads = request.method in ("GET", "HEAD")
         try:
-            await run_in_threadpool(
-                doors, request, "viewer" if request.method in ("GET", "HEAD") else "editor", path
-            )
-            if request.method in ("GET", "HEAD"):
-                return _served(await run_in_threadpool(_read, platform, path), path)
+            await run_in_threadpool(doors, request, "viewer" if reads else "editor", path)
+            if reads:
+                copy, _ = await run_in_threadpool(_read, platform, path)
+                return _served(copy, path)
             if request.method == "DELETE":
                 await run_in_threadpool(_remove, platform, path)
                 return Response(b"{}", media_type="application/json")
@@ -165,7 +206,7 @@ def artifact_routes(platform: Embedded) -> list[Route]:
             return failed(error)
         return Response(b"{}", media_type="application/json")
 
-    async def every(request: Request) -> Response:
+    async def answer_folder(request: Request) -> Response:
         try:
             path = request.query_params.get("path", "")
             await run_in_threadpool(doors, request, "viewer", path)
@@ -173,36 +214,48 @@ def artifact_routes(platform: Embedded) -> list[Route]:
             files = await run_in_threadpool(platform.tracking.artifacts_at, root)
         except TreadleError as error:
             return failed(error)
-        found = [
+        entries = [
             entry | {"path": entry["path"].rpartition("/")[2]} for entry in children(files, folder)
         ]
-        return Response(to_json({"files": found}), media_type="application/json")
+        return Response(to_json({"files": entries}), media_type="application/json")
 
     uploads = Uploads(platform, doors)
-    found: list[Route] = []
+    routes: list[Route] = []
     for prefix in (
         f"{root}/{version}/mlflow-artifacts"
         for root in ("/api", "/ajax-api")
         for version in VERSIONS
     ):
-        found += [
-            Route(f"{prefix}/artifacts/{{path:path}}", one, methods=["GET", "PUT", "DELETE"]),
-            Route(f"{prefix}/artifacts", every),
+        routes += [
+            Route(
+                f"{prefix}/artifacts/{{path:path}}", answer_file, methods=["GET", "PUT", "DELETE"]
+            ),
+            Route(f"{prefix}/artifacts", answer_folder),
             Route(f"{prefix}/mpu/{{step:str}}/{{path:path}}", uploads.step, methods=["POST"]),
             Route(f"{prefix}/parts/{{upload:str}}/{{part:int}}", uploads.part, methods=["PUT"]),
             Route(f"{prefix}/presigned/{{path:path}}", uploads.presigned),
         ]
-    return found
+    return routes
 
 
 class Uploads:
-    """Uploads in parts: each part is a file of its own until the last one is there."""
+    """Uploads in parts: each part is a file of its own until the last one has arrived.
+
+    Args:
+        platform: The services that answer.
+        doors: Checks the caller's rights.
+    """
 
     def __init__(self, platform: Embedded, doors: Doors) -> None:
         self._platform, self._doors = platform, doors
         self._folder = platform.settings.folder / "uploads"
 
     async def step(self, request: Request) -> Response:
+        """Begin, complete or abort an upload.
+
+        Args:
+            request: The request, whose path names the step and the file.
+        """
         from treadle.http.routes import body_of
         from treadle.kernel.entity import from_json
 
@@ -210,22 +263,29 @@ class Uploads:
         try:
             await run_in_threadpool(self._doors, request, "editor", path)
             asked = from_json(await body_of(request, 8 << 20) or b"{}", dict[str, Any])
-            whole = f"{path}/{Path(str(asked.get('path', ''))).name}" if asked.get("path") else path
+            whole = path
+            if asked.get("path"):
+                whole = f"{path}/{Path(str(asked['path'])).name}"
             root, name = split(whole)
             full = f"{root}/{name}" if root else name
             if step == "create":
-                found = self._create(request, full, int(asked.get("num_parts", 1)))
+                answer = self._create(request, full, int(asked.get("num_parts", 1)))
             elif step == "complete":
-                found = await run_in_threadpool(self._complete, full, asked)
+                answer = await run_in_threadpool(self._complete, full, asked)
             elif step == "abort":
-                found = self._abort(str(asked.get("upload_id", "")))
+                answer = self._abort(str(asked.get("upload_id", "")))
             else:
                 raise NotFound(f"There is no step '{step}' of an upload.")
         except TreadleError as error:
             return failed(error)
-        return Response(to_json(found), media_type="application/json")
+        return Response(to_json(answer), media_type="application/json")
 
     async def part(self, request: Request) -> Response:
+        """Receive a part of an upload.
+
+        Args:
+            request: The request, whose path names the upload and the part's number.
+        """
         try:
             caller = await run_in_threadpool(caller_of, self._platform, request)
             demand_somewhere(caller, "editor")
@@ -239,7 +299,11 @@ class Uploads:
         return Response(b"", headers={"ETag": etag})
 
     async def presigned(self, request: Request) -> Response:
-        """The address to read a file from: ours, since the store's own are not for everybody."""
+        """Return the URL to read a file from: this server's own, which checks rights.
+
+        Args:
+            request: The request, whose path names the file.
+        """
         path = request.path_params["path"]
         try:
             await run_in_threadpool(self._doors, request, "viewer", path)
@@ -270,7 +334,8 @@ class Uploads:
             raise Invalid("The upload was begun for another path.")
         whole = folder / "whole"
         with whole.open("wb") as into:
-            for part in sorted(asked.get("parts", []), key=lambda one: int(one["part_number"])):
+            parts = asked.get("parts", [])
+            for part in sorted(parts, key=lambda part: int(part["part_number"])):
                 file = folder / f"{int(part['part_number']):06d}"
                 if not file.exists():
                     raise Invalid(f"Part {part['part_number']} was not uploaded. Send it again.")
@@ -293,7 +358,7 @@ class Uploads:
 
 
 def _move(file: Path, to: Path) -> str:
-    """Put a part in its place. Returns the MD5 of its content, which the protocol calls its etag."""
+    """Move a part into its upload. Returns the MD5 of its content, the protocol's ETag."""
     import shutil
 
     digest = hashlib.md5(usedforsecurity=False)

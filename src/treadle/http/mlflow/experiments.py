@@ -1,4 +1,4 @@
-"""Experiments."""
+"""Serves MLflow's calls for experiments."""
 
 from typing import Any
 
@@ -13,20 +13,28 @@ VIEWS: dict[str, View] = {"ACTIVE_ONLY": "active", "DELETED_ONLY": "deleted", "A
 
 
 class Create(Ask):
+    """Fields of `experiments/create`."""
+
     name: str = ""
     artifact_location: str = ""
     tags: list[KeyValue] = []
 
 
 class Get(Ask):
+    """Fields of calls that name an experiment by its id."""
+
     experiment_id: str = ""
 
 
 class GetByName(Ask):
+    """Fields of `experiments/get-by-name`."""
+
     experiment_name: str = ""
 
 
 class Search(Ask):
+    """Fields of `experiments/search`."""
+
     filter: str = ""
     order_by: list[str] = []
     view_type: str = "ACTIVE_ONLY"
@@ -35,25 +43,44 @@ class Search(Ask):
 
 
 class Update(Ask):
+    """Fields of `experiments/update`."""
+
     experiment_id: str = ""
     new_name: str | None = None
 
 
 class Tag(Ask):
+    """Fields of calls that set or delete an experiment's tag."""
+
     experiment_id: str = ""
     key: str = ""
     value: str = ""
 
 
 def numbered(text: str) -> int:
-    """An experiment's number out of its id."""
+    """Return the number of an experiment's id.
+
+    Args:
+        text: The id, as the protocol writes it.
+
+    Raises:
+        NotFound: The text is no number, so there is no such experiment.
+    """
     if not text.isdecimal() or len(text) > 10:
         raise NotFound(f"No Experiment with id={text} exists")
     return int(text)
 
 
 def found(platform: Embedded, id: str) -> Experiment:
-    """An experiment by its id; the default one is made when it is first asked for."""
+    """Return an experiment; the default one is created when it is first asked for.
+
+    Args:
+        platform: The services that answer.
+        id: The experiment's id, as the protocol writes it.
+
+    Raises:
+        NotFound: There is no such experiment.
+    """
     number = numbered(id)
     with saying(NotFound, f"No Experiment with id={id} exists"):
         if number == 0:
@@ -62,6 +89,11 @@ def found(platform: Embedded, id: str) -> Experiment:
 
 
 def shown(experiment: Experiment) -> dict[str, Any]:
+    """Return an experiment as clients read it.
+
+    Args:
+        experiment: The experiment.
+    """
     return {
         "experiment_id": str(experiment.id),
         "name": experiment.name,
@@ -74,6 +106,12 @@ def shown(experiment: Experiment) -> dict[str, Any]:
 
 
 def create(platform: Embedded, ask: Create) -> dict[str, Any]:
+    """Create an experiment.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     tags = {tag.key: tag.value for tag in ask.tags}
     with saying(Conflict, f"Experiment(name={ask.name}) already exists."):
         made = platform.tracking.create_experiment(
@@ -83,10 +121,22 @@ def create(platform: Embedded, ask: Create) -> dict[str, Any]:
 
 
 def get(platform: Embedded, ask: Get) -> dict[str, Any]:
+    """Return an experiment by its id.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     return {"experiment": shown(found(platform, ask.experiment_id))}
 
 
 def get_by_name(platform: Embedded, ask: GetByName) -> dict[str, Any]:
+    """Return an experiment by its name.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     name = ask.experiment_name
     if name == "Default":
         platform.tracking.ensure_default()
@@ -95,26 +145,52 @@ def get_by_name(platform: Embedded, ask: GetByName) -> dict[str, Any]:
 
 
 def search(platform: Embedded, ask: Search) -> dict[str, Any]:
+    """Search experiments.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     if not 1 <= ask.max_results <= 50_000:
         raise Invalid(
-            f"Invalid value {ask.max_results} for parameter 'max_results' supplied: it must be 1 to 50000."
+            f"Invalid value {ask.max_results} for parameter 'max_results' supplied: "
+            "it must be 1 to 50000."
         )
     platform.tracking.ensure_default()
     view = VIEWS.get(ask.view_type, "active")
     every = platform.tracking.experiments(filter=ask.filter, order=ask.order_by, view=view)
     page, token = paged(every, ask.max_results, ask.page_token)
-    return present(experiments=[shown(one) for one in page], next_page_token=token)
+    experiments = [shown(experiment) for experiment in page]
+    return present(experiments=experiments, next_page_token=token)
 
 
 def delete(platform: Embedded, ask: Get) -> None:
+    """Delete an experiment; it can be restored.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     platform.tracking.delete_experiment(id=found(platform, ask.experiment_id).id)
 
 
 def restore(platform: Embedded, ask: Get) -> None:
+    """Restore a deleted experiment.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     platform.tracking.restore_experiment(id=found(platform, ask.experiment_id).id)
 
 
 def update(platform: Embedded, ask: Update) -> None:
+    """Rename an experiment.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     experiment = found(platform, ask.experiment_id)
     if experiment.deleted_at is not None:
         raise Invalid("Cannot rename a non-active experiment.")
@@ -122,12 +198,24 @@ def update(platform: Embedded, ask: Update) -> None:
 
 
 def set_tag(platform: Embedded, ask: Tag) -> None:
+    """Set a tag of an experiment.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     platform.tracking.change_experiment(
         id=found(platform, ask.experiment_id).id, tags={ask.key: ask.value}
     )
 
 
 def delete_tag(platform: Embedded, ask: Tag) -> None:
+    """Delete a tag of an experiment.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     experiment = found(platform, ask.experiment_id)
     if ask.key not in experiment.tags:
         raise NotFound(f"No tag with name: {ask.key} in experiment with id {ask.experiment_id}")

@@ -1,4 +1,4 @@
-"""Logged models: what runs wrote, before it is registered."""
+"""Serves MLflow's calls for logged models, which runs write before they are registered."""
 
 from typing import Any
 
@@ -15,6 +15,8 @@ STATUSES = ("LOGGED_MODEL_PENDING", "LOGGED_MODEL_READY", "LOGGED_MODEL_UPLOAD_F
 
 
 class Create(Ask):
+    """Fields of the call that creates a logged model."""
+
     experiment_id: str = "0"
     name: str = ""
     model_type: str = ""
@@ -24,30 +26,44 @@ class Create(Ask):
 
 
 class Get(Ask):
+    """Fields of calls that name a logged model."""
+
     model_id: str = ""
 
 
 class Finalize(Get):
+    """Fields of the call that sets a logged model's status."""
+
     status: int | str = "LOGGED_MODEL_READY"
 
 
 class Tags(Get):
+    """Fields of the call that sets tags."""
+
     tags: list[KeyValue] = []
 
 
 class Params(Get):
+    """Fields of the call that adds parameters."""
+
     params: list[KeyValue] = []
 
 
 class Untag(Get):
+    """Fields of the call that deletes a tag."""
+
     tag_key: str = ""
 
 
 class Directories(Get):
+    """Fields of the call that lists a logged model's files."""
+
     artifact_directory_path: str = ""
 
 
 class OrderBy(Ask):
+    """One field that a search is ordered by."""
+
     field_name: str = ""
     ascending: bool = True
     dataset_name: str = ""
@@ -55,11 +71,15 @@ class OrderBy(Ask):
 
 
 class OnDataset(Ask):
+    """A dataset that a search's metrics were measured on."""
+
     dataset_name: str = ""
     dataset_digest: str = ""
 
 
 class Search(Ask):
+    """Fields of `logged-models/search`."""
+
     experiment_ids: list[str] = []
     filter: str = ""
     datasets: list[OnDataset] = []
@@ -69,14 +89,20 @@ class Search(Ask):
 
 
 def shown(platform: Embedded, model: LoggedModel) -> dict[str, Any]:
-    place = platform.tracking.experiment(id=model.experiment).artifacts_at
+    """Return a logged model as clients read it.
+
+    Args:
+        platform: The services that answer.
+        model: The logged model.
+    """
+    root = platform.tracking.experiment(id=model.experiment).artifacts_at
     info = present(
         model_id=model.id,
         experiment_id=str(model.experiment),
         name=model.name,
         creation_timestamp_ms=millis(model.created_at),
         last_updated_timestamp_ms=millis(model.updated_at),
-        artifact_uri=f"{place}/models/{model.id}/artifacts",
+        artifact_uri=f"{root}/models/{model.id}/artifacts",
         status=model.status,
         model_type=model.type,
         source_run_id=model.run or None,
@@ -86,7 +112,7 @@ def shown(platform: Embedded, model: LoggedModel) -> dict[str, Any]:
         "info": info,
         "data": {
             "params": pairs(model.params),
-            "metrics": [_metric(model, m) for m in model.metrics],
+            "metrics": [_metric(model, metric) for metric in model.metrics],
         },
     }
 
@@ -105,6 +131,12 @@ def _metric(model: LoggedModel, metric: ModelMetric) -> dict[str, Any]:
 
 
 def create(platform: Embedded, ask: Create) -> dict[str, Any]:
+    """Create a logged model.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     if any(sign in ask.name for sign in "/:.%\"'"):
         raise Invalid(f"Invalid model name: '{ask.name}'. It must not contain any of / : . % \" '.")
     made = platform.logged_models.create(
@@ -112,45 +144,86 @@ def create(platform: Embedded, ask: Create) -> dict[str, Any]:
         name=ask.name,
         run=ask.source_run_id,
         type=ask.model_type,
-        params={one.key: one.value for one in ask.params},
-        tags={one.key: one.value for one in ask.tags},
+        params={param.key: param.value for param in ask.params},
+        tags={tag.key: tag.value for tag in ask.tags},
     )
     return {"model": shown(platform, made)}
 
 
 def get(platform: Embedded, ask: Get) -> dict[str, Any]:
+    """Return a logged model.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     return {"model": shown(platform, platform.logged_models.get(ask.model_id))}
 
 
 def finalize(platform: Embedded, ask: Finalize) -> dict[str, Any]:
-    status = (
-        STATUSES[ask.status - 1]
-        if isinstance(ask.status, int) and 1 <= ask.status <= 3
-        else ask.status
-    )
+    """Set a logged model's status.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
+    status = ask.status
+    if isinstance(status, int) and 1 <= status <= 3:
+        status = STATUSES[status - 1]
     if status not in STATUSES:
         raise Invalid(f"Invalid model status: {ask.status}. Known: {', '.join(STATUSES)}.")
     return {"model": shown(platform, platform.logged_models.set_status(ask.model_id, status))}
 
 
 def delete(platform: Embedded, ask: Get) -> None:
+    """Delete a logged model.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     platform.logged_models.delete(ask.model_id)
 
 
 def set_tags(platform: Embedded, ask: Tags) -> dict[str, Any]:
-    tags: dict[str, str | None] = {one.key: one.value for one in ask.tags}
+    """Set tags of a logged model.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
+    tags: dict[str, str | None] = {tag.key: tag.value for tag in ask.tags}
     return {"model": shown(platform, platform.logged_models.set_tags(ask.model_id, tags))}
 
 
 def delete_tag(platform: Embedded, ask: Untag) -> None:
+    """Delete a tag of a logged model.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     platform.logged_models.set_tags(ask.model_id, {ask.tag_key: None})
 
 
 def add_params(platform: Embedded, ask: Params) -> None:
-    platform.logged_models.add_params(ask.model_id, {one.key: one.value for one in ask.params})
+    """Add parameters to a logged model.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
+    params = {param.key: param.value for param in ask.params}
+    platform.logged_models.add_params(ask.model_id, params)
 
 
 def directories(platform: Embedded, ask: Directories) -> dict[str, Any]:
+    """List a logged model's files below a folder.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     uri = shown(platform, platform.logged_models.get(ask.model_id))["info"]["artifact_uri"]
     root, _ = split(uri.partition(":/")[2])
     _, folder = split(f"artifacts/{ask.artifact_directory_path}")
@@ -158,21 +231,27 @@ def directories(platform: Embedded, ask: Directories) -> dict[str, Any]:
 
 
 def search(platform: Embedded, ask: Search) -> dict[str, Any]:
+    """Search logged models.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     orders = [
         (
-            f"{_field(one.field_name)} {'ASC' if one.ascending else 'DESC'}",
-            On(one.dataset_name, one.dataset_digest),
+            f"{_field(order.field_name)} {'ASC' if order.ascending else 'DESC'}",
+            On(order.dataset_name, order.dataset_digest),
         )
-        for one in ask.order_by
+        for order in ask.order_by
     ]
     every = platform.logged_models.search(
         experiments=[numbered(id) for id in ask.experiment_ids],
         filter=ask.filter,
         orders=orders,
-        datasets=[On(one.dataset_name, one.dataset_digest) for one in ask.datasets],
+        datasets=[On(dataset.dataset_name, dataset.dataset_digest) for dataset in ask.datasets],
     )
     page, token = paged(every, max(1, ask.max_results), ask.page_token)
-    return present(models=[shown(platform, one) for one in page], next_page_token=token)
+    return present(models=[shown(platform, model) for model in page], next_page_token=token)
 
 
 def _field(name: str) -> str:
@@ -181,9 +260,15 @@ def _field(name: str) -> str:
 
 
 def measured(platform: Embedded, run: str, metrics: list[tuple[str, Metric]]) -> None:
-    """Note metrics of a run that tell of a logged model there too."""
+    """Record those of a run's metrics that measure logged models with these models too.
+
+    Args:
+        platform: The services that answer.
+        run: The run that the metrics were logged to.
+        metrics: The metrics, each with the id of the model it measures.
+    """
     for model in {id for id, _ in metrics}:
-        mine = [
+        of_model = [
             ModelMetric(
                 key=metric.key,
                 value=float(metric.value),
@@ -196,7 +281,7 @@ def measured(platform: Embedded, run: str, metrics: list[tuple[str, Metric]]) ->
             for id, metric in metrics
             if id == model
         ]
-        platform.logged_models.add_metrics(model, mine)
+        platform.logged_models.add_metrics(model, of_model)
 
 
 CALLS = [

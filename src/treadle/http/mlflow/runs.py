@@ -1,4 +1,4 @@
-"""Runs, what is logged to them, and the search for them."""
+"""Serves MLflow's calls for runs: what is logged to them, and the search for them."""
 
 from datetime import datetime
 from typing import Any
@@ -24,6 +24,8 @@ NAME_TAG, USER_TAG = "mlflow.runName", "mlflow.user"
 
 
 class Create(Ask):
+    """Fields of `runs/create`."""
+
     experiment_id: str = "0"
     user_id: str = ""
     run_name: str = ""
@@ -32,6 +34,8 @@ class Create(Ask):
 
 
 class Update(Ask):
+    """Fields of `runs/update`."""
+
     run_id: str = ""
     status: str | int | None = None
     end_time: int | None = None
@@ -39,10 +43,14 @@ class Update(Ask):
 
 
 class Get(Ask):
+    """Fields of calls that name a run."""
+
     run_id: str = ""
 
 
 class Metric(Ask):
+    """A point of a metric, as clients log it."""
+
     key: str = ""
     value: float | str = 0.0
     timestamp: int = 0
@@ -53,11 +61,15 @@ class Metric(Ask):
 
 
 class LogMetric(Metric):
+    """Fields of `runs/log-metric`."""
+
     run_id: str = ""
     run_uuid: str = ""
 
 
 class LogBatch(Ask):
+    """Fields of `runs/log-batch`."""
+
     run_id: str = ""
     metrics: list[Metric] = []
     params: list[KeyValue] = []
@@ -65,6 +77,8 @@ class LogBatch(Ask):
 
 
 class LogText(Ask):
+    """Fields of calls that log a parameter or a tag."""
+
     run_id: str = ""
     run_uuid: str = ""
     key: str = ""
@@ -72,6 +86,8 @@ class LogText(Ask):
 
 
 class DatasetAsk(Ask):
+    """A dataset that a run has used."""
+
     name: str = ""
     digest: str = ""
     source_type: str = ""
@@ -81,27 +97,37 @@ class DatasetAsk(Ask):
 
 
 class DatasetInput(Ask):
+    """A use of a dataset, with its tags."""
+
     dataset: DatasetAsk
     tags: list[KeyValue] = []
 
 
 class ModelInput(Ask):
+    """A use of a logged model at a step."""
+
     model_id: str = ""
     step: int = 0
 
 
 class LogInputs(Ask):
+    """Fields of calls that log a run's inputs or outputs."""
+
     run_id: str = ""
     datasets: list[DatasetInput] = []
     models: list[ModelInput] = []
 
 
 class LogModel(Ask):
+    """Fields of `runs/log-model`."""
+
     run_id: str = ""
     model_json: str = ""
 
 
 class Search(Ask):
+    """Fields of `runs/search`."""
+
     experiment_ids: list[str] = []
     filter: str = ""
     run_view_type: str = "ACTIVE_ONLY"
@@ -111,6 +137,8 @@ class Search(Ask):
 
 
 class History(Ask):
+    """Fields of `metrics/get-history`."""
+
     run_id: str = ""
     metric_key: str = ""
     max_results: int | None = None
@@ -118,6 +146,8 @@ class History(Ask):
 
 
 class Interval(Ask):
+    """Fields of `metrics/get-history-bulk-interval`."""
+
     run_ids: list[str] = []
     metric_key: str = ""
     start_step: int | None = None
@@ -126,6 +156,11 @@ class Interval(Ask):
 
 
 def moment(millis: int | None) -> datetime | None:
+    """Return the moment of a timestamp; None for None and for 0.
+
+    Args:
+        millis: Milliseconds since 1970 in UTC.
+    """
     try:
         return None if not millis else from_micros(millis * 1000)
     except OverflowError as error:
@@ -133,11 +168,21 @@ def moment(millis: int | None) -> datetime | None:
 
 
 def millis(at: datetime | None) -> int | None:
+    """Return a moment as milliseconds since 1970; None for None.
+
+    Args:
+        at: The moment.
+    """
     return None if at is None else to_micros(at) // 1000
 
 
 def shown(platform: Embedded, records: list[Record]) -> list[dict[str, Any]]:
-    """Runs as clients read them."""
+    """Return runs as clients read them.
+
+    Args:
+        platform: The services that answer.
+        records: The runs.
+    """
     data = platform.tracking.inputs([record.row.number for record in records])
     return [_shown(record, *data.get(record.row.number, ([], []))) for record in records]
 
@@ -157,41 +202,52 @@ def _shown(record: Record, datasets: list[Dataset], models: list[ModelUse]) -> d
         lifecycle_stage="active" if row.deleted_at is None else "deleted",
     )
     metrics = [
-        {"key": m.key, "value": number(m.last), "timestamp": m.at // 1000, "step": m.step}
-        for m in record.metrics
+        {
+            "key": metric.key,
+            "value": number(metric.last),
+            "timestamp": metric.at // 1000,
+            "step": metric.step,
+        }
+        for metric in record.metrics
     ]
-    found: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "info": info,
         "data": {"metrics": metrics, "params": pairs(record.params), "tags": pairs(record.tags)},
-        "inputs": {"dataset_inputs": [_dataset(one) for one in datasets]},
+        "inputs": {"dataset_inputs": [_dataset(dataset) for dataset in datasets]},
     }
-    went_in = [{"model_id": use.model} for use in models if use.direction == "input"]
-    came_out = [
+    inputs = [{"model_id": use.model} for use in models if use.direction == "input"]
+    outputs = [
         {"model_id": use.model, "step": use.step} for use in models if use.direction == "output"
     ]
-    if went_in:
-        found["inputs"]["model_inputs"] = went_in
-    if came_out:
-        found["outputs"] = {"model_outputs": came_out}
-    return found
+    if inputs:
+        fields["inputs"]["model_inputs"] = inputs
+    if outputs:
+        fields["outputs"] = {"model_outputs": outputs}
+    return fields
 
 
-def _dataset(one: Dataset) -> dict[str, Any]:
-    tags = {"mlflow.data.context": one.context} if one.context else {}
+def _dataset(dataset: Dataset) -> dict[str, Any]:
+    tags = {"mlflow.data.context": dataset.context} if dataset.context else {}
     names = ("name", "digest", "source_type", "source", "schema", "profile")
     return {
-        "tags": pairs(tags | one.tags),
-        "dataset": present(**{name: getattr(one, name) for name in names}),
+        "tags": pairs(tags | dataset.tags),
+        "dataset": present(**{name: getattr(dataset, name) for name in names}),
     }
 
 
 def create(platform: Embedded, ask: Create) -> dict[str, Any]:
+    """Create a run.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     tags = {tag.key: tag.value for tag in ask.tags}
     name = ask.run_name or tags.get(NAME_TAG, "")
-    number_ = found(platform, ask.experiment_id).id
+    experiment = found(platform, ask.experiment_id).id
     with saying(NotFound, f"No Experiment with id={ask.experiment_id} exists"):
         run = platform.tracking.begin_in(
-            experiment=number_,
+            experiment=experiment,
             name=name,
             tags=tags,
             user=ask.user_id,
@@ -203,16 +259,29 @@ def create(platform: Embedded, ask: Create) -> dict[str, Any]:
 
 
 def get(platform: Embedded, ask: Get) -> dict[str, Any]:
+    """Return a run.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     with saying(NotFound, f"Run with id={ask.run_id} not found"):
         return {"run": shown(platform, [platform.tracking.record(ask.run_id)])[0]}
 
 
 def update(platform: Embedded, ask: Update) -> dict[str, Any]:
+    """Change a run's name, status or end.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     numbered = isinstance(ask.status, int) and 1 <= ask.status <= len(STATUSES)
     status = list(STATUSES)[int(ask.status or 0) - 1] if numbered else ask.status
     if status is not None and status not in STATUSES:
         raise Invalid(
-            f"Invalid value '{status}' for parameter 'status' supplied. Known: {', '.join(STATUSES)}."
+            f"Invalid value '{status}' for parameter 'status' supplied. "
+            f"Known: {', '.join(STATUSES)}."
         )
     with saying(NotFound, f"Run with id={ask.run_id} not found"):
         platform.tracking.change_run(
@@ -227,25 +296,49 @@ def update(platform: Embedded, ask: Update) -> dict[str, Any]:
 
 
 def delete(platform: Embedded, ask: Get) -> None:
+    """Delete a run; it can be restored.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     with saying(NotFound, f"Run with id={ask.run_id} not found"):
         platform.tracking.delete_run(run=ask.run_id)
 
 
 def restore(platform: Embedded, ask: Get) -> None:
+    """Restore a deleted run.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     with saying(NotFound, f"Run with id={ask.run_id} not found"):
         platform.tracking.restore_run(run=ask.run_id)
 
 
 def delete_tag(platform: Embedded, ask: LogText) -> None:
+    """Delete a tag of a run.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     platform.tracking.delete_tag(run=ask.run_id or ask.run_uuid, key=ask.key)
 
 
 def log_inputs(platform: Embedded, ask: LogInputs) -> None:
+    """Record the datasets and the logged models that a run has used.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     datasets = []
-    for one in ask.datasets:
-        tags = {tag.key: tag.value for tag in one.tags}
+    for used in ask.datasets:
+        tags = {tag.key: tag.value for tag in used.tags}
         context = tags.pop("mlflow.data.context", "")
-        facts = {name: getattr(one.dataset, name) for name in one.dataset.__struct_fields__}
+        facts = {name: getattr(used.dataset, name) for name in used.dataset.__struct_fields__}
         datasets.append(Dataset(**facts, context=context, tags=tags))
     with saying(NotFound, f"Run with id={ask.run_id} not found"):
         platform.tracking.use_data(run=ask.run_id, datasets=datasets)
@@ -257,6 +350,12 @@ def log_inputs(platform: Embedded, ask: LogInputs) -> None:
 
 
 def log_outputs(platform: Embedded, ask: LogInputs) -> None:
+    """Record the logged models that a run has made.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     with saying(NotFound, f"Run with id={ask.run_id} not found"):
         uses = [
             ModelUse(model=model.model_id, direction="output", step=model.step)
@@ -266,7 +365,12 @@ def log_outputs(platform: Embedded, ask: LogInputs) -> None:
 
 
 def log_model(platform: Embedded, ask: LogModel) -> None:
-    """What 2.x clients tell of a model they wrote: kept in a tag, as upstream keeps it."""
+    """Keep what 2.x clients describe of a model they wrote in a tag, as MLflow does.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     from treadle.kernel.entity import from_json
 
     tag = "mlflow.log-model.history"
@@ -279,9 +383,16 @@ def log_model(platform: Embedded, ask: LogModel) -> None:
 
 
 def search(platform: Embedded, ask: Search) -> dict[str, Any]:
+    """Search runs.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     if not 1 <= ask.max_results <= 50_000:
         raise Invalid(
-            f"Invalid value {ask.max_results} for parameter 'max_results' supplied: it must be 1 to 50000."
+            f"Invalid value {ask.max_results} for parameter 'max_results' supplied: "
+            "it must be 1 to 50000."
         )
     experiments = [numbered(id) for id in ask.experiment_ids if id.isdecimal()]
     view = VIEWS.get(ask.run_view_type, "active")
@@ -292,7 +403,12 @@ def search(platform: Embedded, ask: Search) -> dict[str, Any]:
 
 
 def history(platform: Embedded, ask: History) -> dict[str, Any]:
-    """All points of a metric. A point that a client sent again after a lost answer is there once, as upstream has it."""
+    """Return the points of a metric; a point that a client has sent twice is returned once.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     with saying(NotFound, f"Run with id={ask.run_id} not found"):
         points = platform.tracking.points(run=ask.run_id, key=ask.metric_key)
     rows = {
@@ -305,21 +421,27 @@ def history(platform: Embedded, ask: History) -> dict[str, Any]:
     page = ordered[start : start + limit]
     following = str(start + limit) if start + limit < len(ordered) else None
     metrics = [
-        {"key": ask.metric_key, "value": number(v), "timestamp": at, "step": step}
-        for at, step, v in page
+        {"key": ask.metric_key, "value": number(value), "timestamp": at, "step": step}
+        for at, step, value in page
     ]
     return present(metrics=metrics, next_page_token=following)
 
 
 def interval(platform: Embedded, ask: Interval) -> dict[str, Any]:
-    """Points of many runs at steps spread evenly over an interval; the extremes of each run are kept."""
+    """Return points of many runs at evenly spread steps, the extremes of each run included.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     if not ask.run_ids or len(ask.run_ids) > 100:
         raise Invalid("GetMetricHistoryBulkInterval request must specify 1 to 100 run_ids.")
     if (ask.start_step is None) != (ask.end_step is None):
         raise Invalid("If either start step or end step are specified, both must be specified.")
     if ask.start_step is not None and ask.end_step is not None and ask.start_step > ask.end_step:
         raise Invalid(
-            f"end_step must be greater than start_step. Found start_step={ask.start_step} and end_step={ask.end_step}."
+            "end_step must be greater than start_step. "
+            f"Found start_step={ask.start_step} and end_step={ask.end_step}."
         )
     limit = max(1, min(ask.max_results, 2500))
     metrics: list[dict[str, Any]] = []
@@ -338,11 +460,21 @@ def interval(platform: Embedded, ask: Interval) -> dict[str, Any]:
 
 
 def metric_in(ask: LogMetric) -> Incoming:
+    """Return the write that a request for one point of a metric asks for.
+
+    Args:
+        ask: The request's fields.
+    """
     column = Column([ask.step], [ask.timestamp * 1000], [_value(ask.key, ask.value)])
     return Incoming(run=ask.run_id or ask.run_uuid, columns={_named(ask.key): column})
 
 
 def batch_in(ask: LogBatch) -> Incoming:
+    """Return the write that a request for many points, parameters and tags asks for.
+
+    Args:
+        ask: The request's fields.
+    """
     if len(ask.metrics) > 1000 or len(ask.params) > 100 or len(ask.tags) > 100:
         raise Invalid(
             "A batch logging request can contain at most 1000 metrics, 100 params and 100 tags."
@@ -361,7 +493,8 @@ def batch_in(ask: LogBatch) -> Incoming:
     for param in ask.params:
         if params.setdefault(param.key, param.value) != param.value:
             raise Invalid(
-                f"Duplicate parameter keys have been submitted: {param.key}. Please ensure the request contains only one param value per param key."
+                f"Duplicate parameter keys have been submitted: {param.key}. "
+                "Please ensure the request contains only one param value per param key."
             )
     return Incoming(
         run=ask.run_id,
@@ -372,15 +505,30 @@ def batch_in(ask: LogBatch) -> Incoming:
 
 
 def param_in(ask: LogText) -> Incoming:
+    """Return the write that a request for a parameter asks for.
+
+    Args:
+        ask: The request's fields.
+    """
     return Incoming(run=ask.run_id or ask.run_uuid, params={ask.key: ask.value})
 
 
 def tag_in(ask: LogText) -> Incoming:
+    """Return the write that a request for a tag asks for.
+
+    Args:
+        ask: The request's fields.
+    """
     return Incoming(run=ask.run_id or ask.run_uuid, tags={ask.key: ask.value})
 
 
 def refused(incoming: Incoming, error: TreadleError) -> TreadleError:
-    """Why a write was refused, in the protocol's words."""
+    """Return the error that refuses a write, in the protocol's words.
+
+    Args:
+        incoming: The write.
+        error: Why it was refused.
+    """
     if isinstance(error, NotFound):
         return NotFound(f"Run with id={incoming.run} not found")
     if isinstance(error, Conflict):
@@ -389,7 +537,11 @@ def refused(incoming: Incoming, error: TreadleError) -> TreadleError:
 
 
 def for_models(ask: LogMetric | LogBatch) -> list[tuple[str, Metric]]:
-    """The metrics of a request that tell of a logged model, with the model's id."""
+    """Return the metrics of a request that measure a logged model, with the model's id.
+
+    Args:
+        ask: The request's fields.
+    """
     metrics = [ask] if isinstance(ask, LogMetric) else ask.metrics
     return [(metric.model_id, metric) for metric in metrics if metric.model_id]
 
@@ -405,7 +557,8 @@ def _value(key: str, value: float | str) -> float:
         return float(value)
     except ValueError as error:
         raise Invalid(
-            f"Got invalid value {value!r} for metric '{key}'. Please specify value as a valid double."
+            f"Got invalid value {value!r} for metric '{key}'. "
+            "Please specify value as a valid double."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""What clients ask a server about itself."""
+"""Answers what clients ask about the server itself."""
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -7,10 +7,11 @@ from starlette.routing import Route
 from treadle.http.mlflow.wire import PREFIXES
 
 SPEAKS = "3.17.0"
-"""The release whose protocol this is: clients leave features out for servers below 3.4."""
+"""The MLflow release whose protocol this is; clients use fewer features with servers below 3.4."""
 
 
 def server_routes() -> list[Route]:
+    """Return the routes that describe the server."""
     return [
         Route("/version", _version),
         *(Route(f"{prefix}/server-info", _info) for prefix in PREFIXES),

@@ -1,4 +1,4 @@
-"""Traces: their facts as JSON, their spans as OpenTelemetry sends them."""
+"""Serves MLflow's calls for traces; spans arrive as OpenTelemetry sends them."""
 
 import gzip
 import io
@@ -23,18 +23,26 @@ from treadle.tracking.traces import Info
 
 
 class Start(Ask):
+    """Fields of the call that begins a trace."""
+
     trace: dict[str, Any] = {}
 
 
 class Get(Ask):
+    """Fields of calls that name a trace."""
+
     trace_id: str = ""
 
 
 class Batch(Ask):
+    """Fields of calls that name several traces."""
+
     trace_ids: list[str] = []
 
 
 class Search(Ask):
+    """Fields of `traces/search`."""
+
     locations: list[dict[str, Any]] = []
     experiment_ids: list[str] = []
     filter: str = ""
@@ -44,10 +52,14 @@ class Search(Ask):
 
 
 class Tag(KeyValue):
+    """Fields of calls that set or delete a trace's tag."""
+
     trace_id: str = ""
 
 
 class Delete(Ask):
+    """Fields of `traces/delete-traces`."""
+
     experiment_id: str = ""
     request_ids: list[str] = []
     trace_ids: list[str] = []
@@ -56,35 +68,56 @@ class Delete(Ask):
 
 
 class Assess(Ask):
+    """Fields of calls on an assessment of a trace."""
+
     trace_id: str = ""
     assessment_id: str = ""
     assessment: dict[str, Any] = {}
 
 
 class Link(Ask):
+    """Fields of `traces/link-to-run`."""
+
     trace_ids: list[str] = []
     run_id: str = ""
 
 
 def start(platform: Embedded, ask: Start) -> dict[str, Any]:
+    """Store the facts of a trace.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     info: Info = dict(ask.trace.get("trace_info") or {})
-    place = info.get("trace_location", {}).get("mlflow_experiment", {}).get("experiment_id", "0")
-    experiment = found(platform, str(place))
+    location = info.get("trace_location", {}).get("mlflow_experiment", {})
+    experiment = found(platform, str(location.get("experiment_id", "0")))
     kept = platform.traces.put(experiment=experiment.id, info=info)
-    where = {
-        "mlflow.artifactLocation": f"{experiment.artifacts_at}/traces/{kept['trace_id']}/artifacts"
-    }
+    uri = f"{experiment.artifacts_at}/traces/{kept['trace_id']}/artifacts"
+    tags = {"mlflow.artifactLocation": uri}
     kept = platform.traces.change(
-        kept["trace_id"], lambda info: info.setdefault("tags", {}).update(where)
+        kept["trace_id"], lambda info: info.setdefault("tags", {}).update(tags)
     )
     return {"trace": {"trace_info": kept}}
 
 
 def get_info(platform: Embedded, ask: Get) -> dict[str, Any]:
+    """Return the facts of a trace.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     return {"trace": {"trace_info": platform.traces.get(ask.trace_id)}}
 
 
 def get(platform: Embedded, ask: Get) -> dict[str, Any]:
+    """Return a trace with its spans.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     return {
         "trace": {
             "trace_info": platform.traces.get(ask.trace_id),
@@ -94,19 +127,28 @@ def get(platform: Embedded, ask: Get) -> dict[str, Any]:
 
 
 def batch(platform: Embedded, ask: Batch) -> dict[str, Any]:
-    return {
-        "traces": [
-            get(platform, Get(trace_id=id))["trace"] for id in _known(platform, ask.trace_ids)
-        ]
-    }
+    """Return traces with their spans.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
+    ids = _known(platform, ask.trace_ids)
+    return {"traces": [get(platform, Get(trace_id=id))["trace"] for id in ids]}
 
 
 def batch_infos(platform: Embedded, ask: Batch) -> dict[str, Any]:
+    """Return the facts of traces.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     return {"trace_infos": [platform.traces.get(id) for id in _known(platform, ask.trace_ids)]}
 
 
 def _known(platform: Embedded, ids: list[str]) -> list[str]:
-    """The traces that are there: asking for others as well is no error."""
+    """Those of the ids whose traces exist; the others are no error."""
     known = []
     for id in ids:
         try:
@@ -118,22 +160,41 @@ def _known(platform: Embedded, ids: list[str]) -> list[str]:
 
 
 def search(platform: Embedded, ask: Search) -> dict[str, Any]:
-    places = [
-        place.get("mlflow_experiment", {}).get("experiment_id", "") for place in ask.locations
+    """Search traces.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
+    located = [
+        location.get("mlflow_experiment", {}).get("experiment_id", "") for location in ask.locations
     ]
-    experiments = [numbered(str(id)) for id in [*places, *ask.experiment_ids] if id]
+    experiments = [numbered(str(id)) for id in [*located, *ask.experiment_ids] if id]
     every = platform.traces.search(experiments=experiments, filter=ask.filter, orders=ask.order_by)
     page, token = paged(every, max(1, min(ask.max_results, 500)), ask.page_token)
     return present(traces=page, next_page_token=token)
 
 
 def set_tag(platform: Embedded, ask: Tag) -> None:
+    """Set a tag of a trace.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     platform.traces.change(
         ask.trace_id, lambda info: info.setdefault("tags", {}).update({ask.key: ask.value})
     )
 
 
 def delete_tag(platform: Embedded, ask: Tag) -> None:
+    """Delete a tag of a trace.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
+
     def change(info: Info) -> None:
         if info.get("tags", {}).pop(ask.key, None) is None:
             raise NotFound(f"No trace tag with key '{ask.key}' for trace with ID '{ask.trace_id}'")
@@ -142,46 +203,70 @@ def delete_tag(platform: Embedded, ask: Tag) -> None:
 
 
 def delete(platform: Embedded, ask: Delete) -> dict[str, Any]:
+    """Delete traces by their ids, or those of before a moment.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     ids = [*ask.request_ids, *ask.trace_ids]
     if not ids and ask.max_timestamp_millis is None:
         raise Invalid("Either `max_timestamp_millis` or `trace_ids` must be specified.")
-    gone = platform.traces.delete(
+    deleted = platform.traces.delete(
         experiment=numbered(ask.experiment_id),
         ids=ids,
         before=moment(ask.max_timestamp_millis),
         most=ask.max_traces,
     )
-    return {"traces_deleted": gone}
+    return {"traces_deleted": deleted}
 
 
 def assess(platform: Embedded, ask: Assess) -> dict[str, Any]:
+    """Add an assessment to a trace.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     now = platform.clock.now().isoformat().replace("+00:00", "Z")
-    given = {
+    assessment = {
         "create_time": now,
         "last_update_time": now,
         **ask.assessment,
         "trace_id": ask.trace_id,
     }
-    given.setdefault("assessment_id", new_id("a").replace("_", "-"))
+    assessment.setdefault("assessment_id", new_id("a").replace("_", "-"))
     platform.traces.change(
-        ask.trace_id, lambda info: info.setdefault("assessments", []).append(given)
+        ask.trace_id, lambda info: info.setdefault("assessments", []).append(assessment)
     )
-    return {"assessment": given}
+    return {"assessment": assessment}
 
 
 def _assessment(info: Info, id: str) -> dict[str, Any]:
-    for one in info.get("assessments", []):
-        if one.get("assessment_id") == id:
-            known: dict[str, Any] = one
+    for assessment in info.get("assessments", []):
+        if assessment.get("assessment_id") == id:
+            known: dict[str, Any] = assessment
             return known
     raise NotFound(f"Assessment with ID '{id}' not found for trace '{info['trace_id']}'")
 
 
 def get_assessment(platform: Embedded, ask: Assess) -> dict[str, Any]:
+    """Return an assessment.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     return {"assessment": _assessment(platform.traces.get(ask.trace_id), ask.assessment_id)}
 
 
 def change_assessment(platform: Embedded, ask: Assess) -> dict[str, Any]:
+    """Change an assessment.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     info = platform.traces.change(
         ask.trace_id, lambda info: _assessment(info, ask.assessment_id).update(ask.assessment)
     )
@@ -189,23 +274,39 @@ def change_assessment(platform: Embedded, ask: Assess) -> dict[str, Any]:
 
 
 def delete_assessment(platform: Embedded, ask: Assess) -> None:
+    """Delete an assessment.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     platform.traces.change(
         ask.trace_id, lambda info: info["assessments"].remove(_assessment(info, ask.assessment_id))
     )
 
 
 def link(platform: Embedded, ask: Link) -> None:
+    """Link traces to the run that they come from.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
+    source = {"mlflow.sourceRun": ask.run_id}
     for id in ask.trace_ids:
         platform.traces.change(
-            id,
-            lambda info: info.setdefault("trace_metadata", {}).update(
-                {"mlflow.sourceRun": ask.run_id}
-            ),
+            id, lambda info: info.setdefault("trace_metadata", {}).update(source)
         )
 
 
 def span_route(platform: Embedded) -> Route:
-    """``POST /v1/traces``: OpenTelemetry's spans as protobuf, for the experiment that a header names."""
+    """Return the route `POST /v1/traces`, which takes OpenTelemetry's spans as protobuf.
+
+    A header names the experiment that the spans belong to.
+
+    Args:
+        platform: The services that answer.
+    """
 
     rights = Rights(platform)
 
@@ -245,7 +346,7 @@ def _inflated(body: bytes) -> bytes:
 
 
 def _spans(body: bytes) -> list[tuple[str, dict[str, Any]]]:
-    """Spans with the ids of their traces, as JSON in protobuf's own field names."""
+    """Spans as JSON in protobuf's field names, with the ids of their traces."""
     try:
         from google.protobuf.json_format import MessageToDict
         from google.protobuf.message import DecodeError
@@ -259,15 +360,18 @@ def _spans(body: bytes) -> list[tuple[str, dict[str, Any]]]:
         message.ParseFromString(body)
     except DecodeError as error:
         raise Invalid("Invalid OpenTelemetry protobuf format") from error
-    every = [
-        span for one in message.resource_spans for scope in one.scope_spans for span in scope.spans
+    spans = [
+        span
+        for resource in message.resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
     ]
     return [
         (
             f"tr-{span.trace_id.hex()}",
             {**MessageToDict(span, preserving_proto_field_name=True), "name": span.name},
         )
-        for span in every
+        for span in spans
     ]
 
 

@@ -1,4 +1,4 @@
-"""Webhooks."""
+"""Serves MLflow's calls for webhooks."""
 
 from typing import Any
 
@@ -11,11 +11,15 @@ from treadle.registry.model import Webhook
 
 
 class Event(Ask):
+    """An event that a webhook subscribes to."""
+
     entity: str = ""
     action: str = ""
 
 
 class Create(Ask):
+    """Fields of the call that creates a webhook."""
+
     name: str = ""
     description: str = ""
     url: str = ""
@@ -25,10 +29,14 @@ class Create(Ask):
 
 
 class Get(Ask):
+    """Fields of calls that name a webhook."""
+
     webhook_id: str = ""
 
 
 class Update(Get):
+    """Fields of the call that changes a webhook."""
+
     name: str | None = None
     description: str | None = None
     url: str | None = None
@@ -38,15 +46,24 @@ class Update(Get):
 
 
 class List(Ask):
+    """Fields of the call that lists webhooks."""
+
     max_results: int = 100
     page_token: str = ""
 
 
 class Test(Get):
+    """Fields of the call that tests a webhook."""
+
     event: Event | None = None
 
 
 def shown(webhook: Webhook) -> dict[str, Any]:
+    """Return a webhook as clients read it; its secret is never shown.
+
+    Args:
+        webhook: The webhook.
+    """
     return present(
         webhook_id=webhook.id,
         name=webhook.name,
@@ -67,6 +84,12 @@ def _named(events: list[Event]) -> list[str]:
 
 
 def create(platform: Embedded, ask: Create) -> dict[str, Any]:
+    """Create a webhook.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     made = platform.webhooks.create(
         name=ask.name,
         address=ask.url,
@@ -79,15 +102,34 @@ def create(platform: Embedded, ask: Create) -> dict[str, Any]:
 
 
 def get(platform: Embedded, ask: Get) -> dict[str, Any]:
+    """Return a webhook.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     return {"webhook": shown(platform.webhooks.get(ask.webhook_id))}
 
 
 def every(platform: Embedded, ask: List) -> dict[str, Any]:
+    """List the webhooks.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     page, token = paged(platform.webhooks.every(), max(1, ask.max_results), ask.page_token)
-    return present(webhooks=[shown(one) for one in page], next_page_token=token)
+    webhooks = [shown(webhook) for webhook in page]
+    return present(webhooks=webhooks, next_page_token=token)
 
 
 def update(platform: Embedded, ask: Update) -> dict[str, Any]:
+    """Change a webhook.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     changes: dict[str, Any] = present(
         name=ask.name, description=ask.description, url=ask.url, secret=ask.secret
     )
@@ -99,14 +141,25 @@ def update(platform: Embedded, ask: Update) -> dict[str, Any]:
 
 
 def delete(platform: Embedded, ask: Get) -> None:
+    """Delete a webhook.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
     platform.webhooks.delete(ask.webhook_id)
 
 
 def test(platform: Embedded, ask: Test) -> dict[str, Any]:
+    """Send an example of an event to a webhook, and return what it answered.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+    """
+    event = _named([ask.event])[0] if ask.event else None
     try:
-        answer = platform.webhooks.test(
-            ask.webhook_id, _named([ask.event])[0] if ask.event else None
-        )
+        answer = platform.webhooks.test(ask.webhook_id, event)
     except httpx.HTTPError as error:
         return {"result": {"success": False, "error_message": str(error)}}
     facts = {"response_status": answer.status_code, "response_body": answer.text[:1000]}

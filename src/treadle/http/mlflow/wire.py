@@ -1,4 +1,4 @@
-"""How MLflow's protocol is written: requests, answers, numbers and errors."""
+"""Reads requests and writes answers, numbers and errors as MLflow's protocol does."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -43,7 +43,7 @@ LISTED = {
     "registered-models/search": ("registered_models", "name"),
     "model-versions/search": ("model_versions", "name"),
 }
-"""Calls that list things of all projects: where the list is in the answer, and by what an item's project is known."""
+"""Calls that list things of all projects: the list's field, and the field that tells a project."""
 
 CODES: dict[type[TreadleError], tuple[int, str]] = {
     Invalid: (400, "INVALID_PARAMETER_VALUE"),
@@ -58,16 +58,26 @@ CODES: dict[type[TreadleError], tuple[int, str]] = {
 
 
 class Ask(msgspec.Struct, kw_only=True):
-    """A request's fields; others are ignored, as the protocol wants."""
+    """A request's fields. Others are ignored, as the protocol demands."""
 
 
 class KeyValue(Ask):
+    """A key with its value."""
+
     key: str = ""
     value: str = ""
 
 
 class Call(NamedTuple):
-    """One call of the protocol: where it is, what it takes, who may, and what does it."""
+    """One call of the protocol.
+
+    Attributes:
+        methods: The HTTP methods.
+        path: The path behind the prefix; it may have parameters in braces.
+        ask: The request's fields.
+        role: The role that the caller needs.
+        do: Answers the call; returns the answer's fields, or None for an empty answer.
+    """
 
     methods: tuple[str, ...]
     path: str
@@ -77,7 +87,12 @@ class Call(NamedTuple):
 
 
 def routes(platform: Embedded, calls: list[Call]) -> list[Route]:
-    """The routes of calls under every prefix that clients use."""
+    """Return the routes of calls, under every prefix that clients use.
+
+    Args:
+        platform: The services that answer.
+        calls: The calls.
+    """
     rights = Rights(platform)
     return [
         Route(
@@ -104,35 +119,44 @@ def _endpoint(platform: Embedded, rights: Rights, call: Call) -> Callable[[Reque
             if not whole and call.path not in LISTED:
                 demand(caller, call.role)
             with acting(caller.name):
-                found = await run_in_threadpool(call.do, platform, ask)
+                answer = await run_in_threadpool(call.do, platform, ask)
             if not whole:
-                await run_in_threadpool(_cut, rights, caller, call.path, found)
+                await run_in_threadpool(_cut, rights, caller, call.path, answer)
         except TreadleError as error:
             return failed(error)
-        return Response(to_json(found if found is not None else {}), media_type="application/json")
+        content = to_json(answer if answer is not None else {})
+        return Response(content, media_type="application/json")
 
     return endpoint
 
 
-def _cut(rights: Rights, caller: Caller, path: str, found: dict[str, Any]) -> None:
-    """Leave in a list what the caller may see."""
+def _cut(rights: Rights, caller: Caller, path: str, answer: dict[str, Any]) -> None:
+    """Remove from a list what the caller may not see."""
     field, key = LISTED[path]
     kind = "experiment" if key == "experiment_id" else "model"
-    found[field] = [
+    answer[field] = [
         item
-        for item in found.get(field, [])
+        for item in answer.get(field, [])
         if caller.may("viewer", rights.project(kind, item[key]) or NOWHERE)
     ]
 
 
 async def asked(request: Request, kind: type[Any]) -> Any:
-    """A request's fields, from its path, its query and its JSON body."""
+    """Read a request's fields from its path, its query and its JSON body.
+
+    Args:
+        request: The request.
+        kind: The class of the fields, a subclass of `Ask`.
+
+    Raises:
+        Invalid: The body is no JSON object, or a field has a wrong type.
+        TooLarge: The body is larger than `MAX_BODY_BYTES`.
+    """
     given: dict[str, Any] = {}
+    query = request.query_params
     lists = {field.name for field in msgspec.structs.fields(kind) if "list" in str(field.type)}
-    for name in request.query_params:
-        given[name] = (
-            request.query_params.getlist(name) if name in lists else request.query_params[name]
-        )
+    for name in query:
+        given[name] = query.getlist(name) if name in lists else query[name]
     if request.method != "GET":
         body = await body_of(request, MAX_BODY_BYTES)
         sent = from_json(body, object) if body.strip() else {}
@@ -145,7 +169,11 @@ async def asked(request: Request, kind: type[Any]) -> Any:
 
 
 def failed(error: TreadleError) -> Response:
-    """An error as clients of the protocol know it."""
+    """Return an error in the form that clients of the protocol know.
+
+    Args:
+        error: The error.
+    """
     status, code = CODES.get(type(error), (500, "INTERNAL_ERROR"))
     headers = {"WWW-Authenticate": 'Basic realm="mlflow"'} if status == 401 else {}
     if error.retry:
@@ -156,7 +184,12 @@ def failed(error: TreadleError) -> Response:
 
 @contextmanager
 def saying(kind: type[TreadleError], message: str) -> Iterator[None]:
-    """Within this block an error of a kind is told in the words that clients of the protocol know."""
+    """Give errors of a kind the message that clients of the protocol know.
+
+    Args:
+        kind: The class of the errors that are raised within the block.
+        message: The message.
+    """
     try:
         yield
     except kind as error:
@@ -164,23 +197,45 @@ def saying(kind: type[TreadleError], message: str) -> Iterator[None]:
 
 
 def number(value: float | None) -> float | str:
-    """A number as protobuf's JSON writes it."""
+    """Return a number as protobuf's JSON writes it; None is NaN.
+
+    Args:
+        value: The number.
+    """
     if value is None or math.isnan(value):
         return "NaN"
     return value if math.isfinite(value) else ("Infinity" if value > 0 else "-Infinity")
 
 
 def pairs(values: dict[str, str]) -> list[dict[str, str]]:
+    """Return values by key as a list of keys with values.
+
+    Args:
+        values: The values by key.
+    """
     return [{"key": key, "value": value} for key, value in values.items()]
 
 
 def present(**fields: Any) -> dict[str, Any]:
-    """Fields that have a value: the protocol leaves empty ones out."""
+    """Return the fields that are not None: the protocol leaves empty ones out.
+
+    Args:
+        fields: The fields by name.
+    """
     return {name: value for name, value in fields.items() if value is not None}
 
 
 def paged(found: list[Any], limit: int, token: str) -> tuple[list[Any], str | None]:
-    """A page of a list that is at hand, and the token of the next one."""
+    """Return a page of a list, and the token of the next page, if there is one.
+
+    Args:
+        found: The whole list.
+        limit: The page's length.
+        token: The token of the page; empty for the first.
+
+    Raises:
+        Invalid: The token is malformed.
+    """
     try:
         start = int(token) if token else 0
     except ValueError as error:

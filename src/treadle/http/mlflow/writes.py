@@ -1,4 +1,4 @@
-"""The calls of a training loop, as fast as they can be durable: past the router, decoded once, and committed together."""
+"""Answers the calls of training loops fast: past the router, decoded once, committed together."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -47,7 +47,12 @@ _DONE = (
 
 
 class FastWrites:
-    """Takes the hot writes; all else goes on to the application."""
+    """An ASGI application that answers the hot writes and passes all else on.
+
+    Args:
+        app: The application for all else.
+        platform: The services that answer.
+    """
 
     def __init__(self, app: ASGIApp, platform: Embedded) -> None:
         self._platform, self._beyond = platform, app
@@ -79,17 +84,17 @@ class FastWrites:
         with reading(write.kind):
             ask = write.decode(body)
         incoming = write.read(ask)
-        told = runs.for_models(ask) if isinstance(ask, runs.LogMetric | runs.LogBatch) else []
+        of_models = runs.for_models(ask) if isinstance(ask, runs.LogMetric | runs.LogBatch) else []
         if limited:
             named = [Named("run", incoming.run)]
-            named += [Named("logged model", model) for model, _ in told]
+            named += [Named("logged model", model) for model, _ in of_models]
             await run_in_threadpool(self._rights.demand, caller, "editor", named, {})
         try:
             await self._commits.write(incoming)
         except TreadleError as error:
             raise runs.refused(incoming, error) from error
-        if told:
-            await run_in_threadpool(models.measured, self._platform, incoming.run, told)
+        if of_models:
+            await run_in_threadpool(models.measured, self._platform, incoming.run, of_models)
 
 
 async def _body(receive: Receive) -> bytes:
