@@ -1,4 +1,4 @@
-"""Treadle turns the whole wheel of a model's life. Everything public is here, loaded when it is first used."""
+"""Treadle: MLOps from scope to retraining. Public names are loaded when they are first used."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

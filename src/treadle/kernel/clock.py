@@ -1,4 +1,4 @@
-"""All time comes from a clock, so that a year of traffic can be played in seconds."""
+"""Clocks: the system's time, and a manual clock that plays a year of traffic in seconds."""
 
 import mmap
 import struct
@@ -11,11 +11,16 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock(Protocol):
-    """What time it is. ``now`` is always UTC and aware; ``manual`` says that time moves only when somebody moves it."""
+    """The source of all times.
+
+    Attributes:
+        manual: Whether time moves only when somebody moves it.
+    """
 
     manual: bool
 
-    def now(self) -> datetime: ...
+    def now(self) -> datetime:
+        """The present time, aware and in UTC."""
 
 
 class SystemClock:
@@ -24,13 +29,18 @@ class SystemClock:
     manual = False
 
     def now(self) -> datetime:
+        """The present time, aware and in UTC."""
         return datetime.now(UTC)
 
 
 class ManualClock:
-    """Stands still until moved. Shares its time with other processes when given a file.
+    """A clock that stands still until it is moved. With a file, several processes share its time.
 
     The file holds one 8-byte integer: microseconds since 1970. Reading it is a memory access.
+
+    Args:
+        start: The time at first, aware; ignored when the file holds a time already.
+        file: File that holds the time; None for a clock of this process alone.
     """
 
     manual = True
@@ -48,24 +58,44 @@ class ManualClock:
         self.set(start)
 
     def now(self) -> datetime:
+        """The present time, aware and in UTC."""
         return from_micros(struct.unpack_from("<q", self._memory)[0])
 
     def set(self, moment: datetime) -> None:
+        """Set the time.
+
+        Args:
+            moment: The new time, aware.
+        """
         struct.pack_into("<q", self._memory, 0, to_micros(moment))
 
     def advance(self, step: timedelta) -> None:
+        """Move the time.
+
+        Args:
+            step: How far to move it.
+        """
         self.set(self.now() + step)
 
 
 def to_micros(moment: datetime) -> int:
-    """Microseconds since 1970 of an aware moment."""
+    """Microseconds since 1970 of an aware moment.
+
+    Args:
+        moment: An aware moment.
+    """
     return (moment - EPOCH) // timedelta(microseconds=1)
 
 
 def from_micros(micros: int) -> datetime:
+    """The moment, in UTC, that is a number of microseconds after the start of 1970.
+
+    Args:
+        micros: Microseconds since 1970.
+    """
     return EPOCH + timedelta(microseconds=micros)
 
 
 def monotonic() -> float:
-    """Seconds for measuring real durations (timeouts, latencies), whatever the clock says."""
+    """Seconds for measuring real durations (timeouts, latencies), independent of any clock."""
     return time.monotonic()

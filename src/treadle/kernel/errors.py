@@ -1,4 +1,4 @@
-"""Errors for people: what happened, to which thing, and what to do next. Each kind has one HTTP status."""
+"""Errors that say what happened, to which thing, and what to do next, each with an HTTP status."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -7,7 +7,9 @@ from difflib import get_close_matches
 class TreadleError(Exception):
     """Anything Treadle refuses or fails to do, in one clear sentence.
 
-    ``status`` is the HTTP status it travels as; ``retry`` says whether the same call may succeed later.
+    Attributes:
+        status: HTTP status of the response that carries the error.
+        retry: Whether the same call may succeed later.
     """
 
     status = 500
@@ -15,6 +17,7 @@ class TreadleError(Exception):
 
     @property
     def message(self) -> str:
+        """The sentence."""
         return str(self)
 
 
@@ -25,14 +28,20 @@ class Invalid(TreadleError):
 
 
 class Unauthenticated(TreadleError):
+    """The request has no valid token and needs one."""
+
     status = 401
 
 
 class Forbidden(TreadleError):
+    """The caller lacks the role that the request needs, or the request is never allowed."""
+
     status = 403
 
 
 class NotFound(TreadleError):
+    """The request names something that does not exist."""
+
     status = 404
 
 
@@ -43,6 +52,8 @@ class Conflict(TreadleError):
 
 
 class TooLarge(TreadleError):
+    """The request is larger than the server accepts."""
+
     status = 413
 
 
@@ -65,14 +76,29 @@ class Corrupt(TreadleError):
 
 
 def missing_extra(extra: str, what: str) -> Invalid:
-    """The error for a heavy dependency that is not installed, naming the extra that brings it."""
+    """The error for an optional dependency that is not installed.
+
+    Args:
+        extra: Name of the extra that brings the dependency.
+        what: What needs it, as the subject of the sentence.
+    """
     return Invalid(
-        f"{what} needs an extra that is not installed. Install it with: pip install 'treadle[{extra}]'"
+        f"{what} needs an extra that is not installed. "
+        f"Install it with: pip install 'treadle[{extra}]'"
     )
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A sentence fragment naming the near miss, or the known words when nothing is near, or nothing."""
+    """The end of an error message about an unknown word.
+
+    Args:
+        word: The unknown word.
+        known: The words that are allowed.
+
+    Returns:
+        A sentence that suggests the nearest known word, or lists up to 12 known words when none is
+            near; '' when none is known. It starts with a blank.
+    """
     words = sorted(known)
     near = get_close_matches(word, words, n=1, cutoff=0.6)
     if near:
@@ -81,9 +107,18 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def kind_of(error: TreadleError) -> str:
+    """The name of an error's class, as it is sent over the wire.
+
+    Args:
+        error: The error.
+    """
     return type(error).__name__
 
 
 def error_named(kind: str) -> type[TreadleError]:
-    """The error class of a name that came over the wire; TreadleError itself for a name we do not know."""
+    """The error class of a name; TreadleError for an unknown name.
+
+    Args:
+        kind: Name that came over the wire.
+    """
     return {cls.__name__: cls for cls in TreadleError.__subclasses__()}.get(kind, TreadleError)

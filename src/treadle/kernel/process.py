@@ -1,4 +1,4 @@
-"""Processes that must be there exactly once, whoever started them: each holds a lock file for as long as it lives."""
+"""Lock files, and processes that must run exactly once, whoever started them."""
 
 import errno
 import fcntl
@@ -19,23 +19,34 @@ _held: list[IO[str]] = []  # lock files stay open until the process ends
 
 
 def hold(lock: Path, *, what: str) -> IO[str]:
-    """Hold a lock file for the rest of this process, or until it is released. Raises Conflict, naming the holder, when it is held."""
+    """Hold a lock file for the rest of this process, or until ``release``.
+
+    Args:
+        lock: Path of the lock file; it is made when absent.
+        what: What the lock protects, as the subject of the error message.
+
+    Returns:
+        The open file; its content is the id of this process.
+
+    Raises:
+        Conflict: Another process holds the lock; the error names it.
+    """
     lock.parent.mkdir(parents=True, exist_ok=True)
     file = lock.open("a+")
-    for patience in range(_TRIES, -1, -1):
+    for tries_left in range(_TRIES, -1, -1):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
-            if not patience:
+            if not tries_left:
                 file.close()
                 pid = holder(lock)
                 raise Conflict(
                     f"{what} is in use by another process (pid {pid}). Stop that one first."
                 ) from error
-            time.sleep(0.01)  # somebody may only have looked who holds it
+            time.sleep(0.01)  # another process may only have checked who holds it
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()
@@ -44,13 +55,21 @@ def hold(lock: Path, *, what: str) -> IO[str]:
 
 
 def release(held: IO[str]) -> None:
-    """Let go of what ``hold`` gave. In a forked child the parent goes on holding it."""
+    """Release a lock. In a forked child, the parent goes on holding it.
+
+    Args:
+        held: What ``hold`` returned.
+    """
     _held.remove(held)
     held.close()
 
 
 def is_held(lock: Path) -> bool:
-    """Whether a living process holds a lock file."""
+    """Whether a living process holds a lock file.
+
+    Args:
+        lock: Path of the lock file.
+    """
     try:
         with lock.open("r") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -64,7 +83,11 @@ def is_held(lock: Path) -> bool:
 
 
 def holder(lock: Path) -> int | None:
-    """The process that holds a lock file now, or None."""
+    """The id of the process that holds a lock file, or None.
+
+    Args:
+        lock: Path of the lock file.
+    """
     try:
         with lock.open("r") as file:
             try:
@@ -77,10 +100,22 @@ def holder(lock: Path) -> int | None:
 
 
 class SupervisedProcess:
-    """A process that should be running. ``tend`` often; it starts the process when nobody holds the lock.
+    """A process that should be running. Call ``tend`` often; it starts an absent process.
 
-    A process that was started by somebody else (such as a supervisor that died) is adopted, not doubled. One that dies
-    again and again is started with growing waits.
+    A process that somebody else has started (such as a supervisor that died) is adopted and not
+    started twice. One that ends again and again is started with growing waits, from 0.1 to 10
+    seconds.
+
+    Args:
+        name: Name of the process.
+        arguments: Its command line.
+        lock: Lock file that the process holds while it lives.
+        log: File to which its output is appended.
+        environment: Makes its further environment variables at each start.
+        passed: Descriptors of open files that it inherits.
+
+    Attributes:
+        starts: How often it was started from here.
     """
 
     def __init__(
@@ -93,28 +128,33 @@ class SupervisedProcess:
         environment: Callable[[], dict[str, str]],
         passed: Sequence[int] = (),
     ) -> None:
-        self._passed = passed  # open files that it inherits
-        self._leaving = 0.0
-        self.name, self._arguments, self._lock, self._log, self._environment = (
-            name,
-            arguments,
-            lock,
-            log,
-            environment,
-        )
+        self.name = name
+        self._arguments = arguments
+        self._lock = lock
+        self._log = log
+        self._environment = environment
+        self._passed = passed
         self._child: subprocess.Popen[bytes] | None = None
-        self._wait, self._not_before, self._started = _FIRST_WAIT, 0.0, 0.0
+        # Moments are seconds of the monotonic clock.
+        self._wait = _FIRST_WAIT
+        self._not_before = 0.0
+        self._started = 0.0
+        self._leaving = 0.0
         self.starts = 0
 
     @property
     def pid(self) -> int | None:
-        """Its process id, or None while it is not there."""
+        """Id of the process, or None while it is not running."""
         if self._child is not None and self._child.poll() is None:
             return self._child.pid
         return holder(self._lock)
 
     def tend(self) -> bool:
-        """Start it if it is not there and its wait is over. Returns whether it was started."""
+        """Start the process if it is not running and its wait is over.
+
+        Returns:
+            Whether it was started.
+        """
         if self.pid is not None:
             if time.monotonic() - self._started > _LONGEST_WAIT:
                 self._wait = _FIRST_WAIT
@@ -129,13 +169,17 @@ class SupervisedProcess:
         return True
 
     def stop(self, grace_seconds: float = 10.0) -> None:
-        """End it: politely, then by force once the grace is over."""
+        """End the process and wait until it has ended.
+
+        Args:
+            grace_seconds: Seconds after SIGTERM before it is killed.
+        """
         pid = self.pid
         if pid is None:
             return
-        until = time.monotonic() + grace_seconds
+        deadline = time.monotonic() + grace_seconds
         self._signal(pid, signal.SIGTERM)
-        while self.pid == pid and time.monotonic() < until:
+        while self.pid == pid and time.monotonic() < deadline:
             time.sleep(0.01)
         if self.pid == pid:
             self._signal(pid, signal.SIGKILL)
@@ -144,13 +188,17 @@ class SupervisedProcess:
             self._child = None
 
     def leave(self, grace_seconds: float = 10.0) -> None:
-        """Ask it to end. ``left`` then says whether it has."""
+        """Ask the process to end without waiting; ``left`` says whether it has.
+
+        Args:
+            grace_seconds: Seconds after which ``left`` kills it.
+        """
         self._leaving = time.monotonic() + grace_seconds
         if (pid := self.pid) is not None:
             self._signal(pid, signal.SIGTERM)
 
     def left(self) -> bool:
-        """Whether it has ended; once its grace is over, by force."""
+        """Whether the process has ended after ``leave``. Once its grace is over, it is killed."""
         pid = self.pid
         if pid is not None and time.monotonic() > self._leaving:
             self._signal(pid, signal.SIGKILL)
@@ -172,6 +220,6 @@ class SupervisedProcess:
         self.starts += 1
 
     @staticmethod
-    def _signal(pid: int, number: int) -> None:
+    def _signal(pid: int, signal_number: int) -> None:
         with suppress(ProcessLookupError):
-            os.kill(pid, number)
+            os.kill(pid, signal_number)

@@ -1,1 +1,1 @@
-"""The few narrow sockets to the physical world. Each docstring is the contract that the conformance suites check."""
+"""Ports: narrow protocols to the physical world. Conformance suites check each port's docstring."""

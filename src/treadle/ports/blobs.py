@@ -1,4 +1,4 @@
-"""Where bytes live, named by their content."""
+"""The port to content-addressed storage of bytes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,31 +8,80 @@ from blake3 import blake3
 
 
 class Blobs(Protocol):
-    """A store of immutable bytes; a blob's name is the BLAKE3 digest (64 hex digits) of its content.
+    """A store of immutable bytes; each blob is named by its BLAKE3 digest, 64 hex digits.
 
-    - ``put`` may repeat: the same content gives the same digest and is stored once. After it returns the blob is durable.
-    - ``get`` and ``fetch`` verify: they raise Corrupt when the stored bytes do not match the name, NotFound when absent.
+    - ``put`` may repeat: the same content gives the same digest and is stored once. The blob is
+      durable when it returns.
+    - ``get`` and ``fetch`` verify the content against the name.
     - ``fetch`` writes atomically: the file is there whole or not at all.
-    - ``delete`` may repeat. Nobody else's blob is touched by it.
+    - ``delete`` may repeat. It touches no other blob.
+
+    Attributes:
+        url: Where the store is.
     """
 
     url: str
 
-    def put(self, content: bytes | Path) -> str: ...
+    def put(self, content: bytes | Path) -> str:
+        """Store bytes, or the content of a file.
 
-    def get(self, digest: str) -> bytes: ...
+        Args:
+            content: The bytes, or the path of the file.
 
-    def fetch(self, digest: str, to: Path) -> None: ...
+        Returns:
+            The digest of the content.
+        """
 
-    def has(self, digest: str) -> bool: ...
+    def get(self, digest: str) -> bytes:
+        """Read a blob.
 
-    def delete(self, digest: str) -> None: ...
+        Args:
+            digest: Name of the blob.
 
-    def digests(self) -> Iterator[str]: ...
+        Raises:
+            NotFound: There is no such blob.
+            Corrupt: The stored bytes do not match the name.
+        """
+
+    def fetch(self, digest: str, to: Path) -> None:
+        """Write a blob to a file.
+
+        Args:
+            digest: Name of the blob.
+            to: Path of the file; what is there is replaced.
+
+        Raises:
+            NotFound: There is no such blob.
+            Corrupt: The stored bytes do not match the name.
+        """
+
+    def has(self, digest: str) -> bool:
+        """Whether a blob is stored.
+
+        Args:
+            digest: Name of the blob.
+        """
+
+    def delete(self, digest: str) -> None:
+        """Remove a blob if it is stored.
+
+        Args:
+            digest: Name of the blob.
+        """
+
+    def digests(self) -> Iterator[str]:
+        """The names of all stored blobs, in any order."""
 
 
 def digest_of(content: bytes | Path) -> str:
-    """The BLAKE3 digest of bytes, or of a file read through memory mapping."""
+    """The BLAKE3 digest of bytes, or of a file read through memory mapping.
+
+    Args:
+        content: The bytes, or the path of the file.
+
+    Returns:
+        64 hex digits.
+    """
     if isinstance(content, Path):
         return blake3(max_threads=blake3.AUTO).update_mmap(content).hexdigest()
     return blake3(content).hexdigest()

@@ -1,4 +1,4 @@
-"""Where records, events and the job queue live."""
+"""The port to the SQL database that holds records, events and the job queue."""
 
 import importlib
 from collections.abc import Iterable, Mapping
@@ -20,39 +20,71 @@ metadata = MetaData()
 
 
 class Instant(TypeDecorator[datetime]):
-    """An aware UTC moment stored as microseconds since 1970: exact and the same on every engine."""
+    """An aware UTC time, stored as microseconds since 1970: exact and the same on every engine."""
 
     impl = BigInteger
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Any) -> int | None:  # noqa: ARG002
+        """Convert a time to what is stored.
+
+        Args:
+            value: An aware moment, or None.
+            dialect: Ignored.
+
+        Returns:
+            Microseconds since 1970, or None.
+        """
         return None if value is None else to_micros(value)
 
     def process_result_value(self, value: int | None, dialect: Any) -> datetime | None:  # noqa: ARG002
+        """Convert what is stored to a time.
+
+        Args:
+            value: Microseconds since 1970, or None.
+            dialect: Ignored.
+
+        Returns:
+            A moment in UTC, or None.
+        """
         return None if value is None else from_micros(value)
 
 
 class Database(Protocol):
     """Transactions over one SQL database.
 
-    - ``write`` is atomic: all of the block is durable when it ends, or none of it when it raises. Write transactions take
-      turns: what one has read still holds when it writes, and what they number has no gaps.
+    - ``write`` is atomic: the changes of a block are durable when it ends, and undone when it
+      raises. Write transactions take turns: what one has read still holds when it writes, and what
+      they number has no gaps.
     - ``read`` sees only what was committed, and never waits for a writer.
-    - ``snapshot`` is a ``read`` that sees one moment for as long as its block lasts, whatever is written meanwhile.
-    - ``migrate`` brings the schema up to date, may repeat, and raises Conflict when the schema is newer than this code.
+    - ``snapshot`` is a ``read`` that sees one moment for as long as its block lasts, whatever is
+      written meanwhile.
+    - ``migrate`` may repeat.
+
+    Attributes:
+        url: Where the database is.
     """
 
     url: str
 
-    def write(self) -> AbstractContextManager[Connection]: ...
+    def write(self) -> AbstractContextManager[Connection]:
+        """Open a write transaction for the length of a block."""
 
-    def read(self) -> AbstractContextManager[Connection]: ...
+    def read(self) -> AbstractContextManager[Connection]:
+        """Open a read transaction for the length of a block."""
 
-    def snapshot(self) -> AbstractContextManager[Connection]: ...
+    def snapshot(self) -> AbstractContextManager[Connection]:
+        """Open a read transaction that sees one moment throughout its block."""
 
-    def migrate(self) -> None: ...
+    def migrate(self) -> None:
+        """Bring the schema up to date.
 
-    def close(self) -> None: ...
+        Raises:
+            Conflict: The schema is newer than this code.
+        """
+
+    def close(self) -> None:
+        """Close all connections."""
 
 
 def loaded_tables(stage: Stage) -> list[Table]:
@@ -72,7 +104,12 @@ def create_tables(database: Database, tables: Iterable[Table]) -> None:
 
 
 def load(kind: type[E], row: Mapping[Any, Any], **decoded: object) -> E:
-    """Build an entity from a row's columns of the same names; ``decoded`` replaces those stored in another form."""
-    return kind(
-        **{name: decoded[name] if name in decoded else row[name] for name in kind.__struct_fields__}
-    )
+    """Build an entity from the columns of a row that are named like its fields.
+
+    Args:
+        kind: Class of the entity.
+        row: Row of a table, by column name.
+        **decoded: Values of fields whose columns are absent or encoded.
+    """
+    names = kind.__struct_fields__
+    return kind(**{name: decoded[name] if name in decoded else row[name] for name in names})

@@ -1,4 +1,4 @@
-"""Where a job's process runs."""
+"""The port to whatever runs the processes of jobs."""
 
 import os
 import signal
@@ -10,7 +10,13 @@ from treadle.kernel.entity import Entity
 
 
 class Launch(Entity):
-    """One attempt at a job: what to run, as what environment, and under which name (unique to the attempt)."""
+    """One attempt at a job, as a command to run.
+
+    Attributes:
+        name: Name of the attempt, unique among all attempts.
+        arguments: Command line of the process.
+        environment: Further environment variables.
+    """
 
     name: str
     arguments: list[str]
@@ -18,28 +24,54 @@ class Launch(Entity):
 
 
 class Executor(Protocol):
-    """Runs processes that outlive a call, and tells how they ended.
+    """Runs processes that outlive a call, and reports how they ended.
 
     - ``start`` returns once the process exists. A name is started at most once.
-    - ``poll`` gives None while it runs, then its exit code for ever (negative: the signal that ended it).
-    - ``cancel`` ends the process and all that it started; it may repeat, and may come after the end.
-    - ``log`` gives what it has printed from byte ``offset`` on; it stays readable after the end.
-    - A process that its starter abandons (because the starter died) ends by itself, with all that it started.
+    - ``cancel`` ends the process and all that it started; it may repeat, and may come after the
+      end.
+    - ``log`` stays readable after the end.
+    - A process whose starter has died ends by itself, with all that it started.
     """
 
-    def start(self, launch: Launch) -> None: ...
+    def start(self, launch: Launch) -> None:
+        """Start a process.
 
-    def poll(self, name: str) -> int | None: ...
+        Args:
+            launch: The attempt to run.
+        """
 
-    def cancel(self, name: str) -> None: ...
+    def poll(self, name: str) -> int | None:
+        """The exit code of a process, or None while it runs.
 
-    def log(self, name: str, offset: int = 0) -> bytes: ...
+        Args:
+            name: Name of the attempt.
 
-    def close(self) -> None: ...
+        Returns:
+            The exit code, the same ever after; a negative one is the number of the signal that
+                ended the process.
+        """
+
+    def cancel(self, name: str) -> None:
+        """End a process and all that it started.
+
+        Args:
+            name: Name of the attempt.
+        """
+
+    def log(self, name: str, offset: int = 0) -> bytes:
+        """Read what a process has printed.
+
+        Args:
+            name: Name of the attempt.
+            offset: Number of bytes to skip.
+        """
+
+    def close(self) -> None:
+        """Release what the executor holds."""
 
 
 def end_when_abandoned() -> None:
-    """End this process as soon as whoever started it is gone; what a job's process calls first."""
+    """End this process as soon as its starter is gone. A job's process calls this first."""
     parent = int(os.environ.get("TREADLE_PARENT", os.getppid()))
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""What turns a packaged model into answers, and a trained one into a package."""
+"""The ports that convert trained estimators to model files and load model files for prediction."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,30 +11,50 @@ from treadle.kernel.entity import Entity, from_json
 
 GRAPH, SIGNATURE = "model.onnx", "signature.json"
 FILES = {"onnx": GRAPH, "skops": "model.skops", "python": "code"}
-"""What a runtime loads, by its name in the model folder."""
+"""Name of what a runtime loads from the model folder, by the runtime's name."""
 
 
 class Field(Entity):
+    """A field of the rows that a model takes.
+
+    Attributes:
+        name: Name of the field.
+        kind: Whether the field holds numbers or text.
+    """
+
     name: str
     kind: Literal["number", "text"]
 
 
 class Layout:
-    """Where each field of a row lies: numbers side by side in one matrix, texts in another, both in the fields' order."""
+    """The position of each field of a row in two matrices, one of numbers and one of texts.
+
+    Args:
+        fields: Fields of a row; both matrices keep their order.
+
+    Attributes:
+        numbers: Names of the numeric fields, in the order of their columns.
+        texts: Names of the text fields, in the order of their columns.
+        places: Index of each field's column within its matrix, by name.
+    """
 
     def __init__(self, fields: Sequence[Field]) -> None:
         self.numbers = [field.name for field in fields if field.kind == "number"]
         self.texts = [field.name for field in fields if field.kind == "text"]
         self.places = {
-            name: place for names in (self.numbers, self.texts) for place, name in enumerate(names)
+            name: index for names in (self.numbers, self.texts) for index, name in enumerate(names)
         }
 
 
 class Columns(Mapping[str, NDArray[Any]]):
-    """Rows as a model takes them: column name → array of shape (rows,).
+    """Rows as a model takes them: a mapping of a field's name to an array of shape (rows,).
 
-    Beneath lie two matrices, which a model may take whole: ``numbers`` (rows, numeric fields) of float32 with NaN where
-    missing, and ``texts`` (rows, text fields) of objects, each a ``str``.
+    The rows lie in two matrices, which a model may also take whole.
+
+    Args:
+        layout: Position of each field.
+        numbers: Matrix (rows, numeric fields) of float32, with NaN where a value is missing.
+        texts: Matrix (rows, text fields) of objects, each a ``str``.
     """
 
     __slots__ = ("layout", "numbers", "texts")
@@ -44,28 +64,40 @@ class Columns(Mapping[str, NDArray[Any]]):
 
     @classmethod
     def of(cls, fields: Sequence[Field], table: Mapping[str, NDArray[Any]]) -> "Columns":
-        """A table's columns: numbers in any precision, text with None or '' where missing."""
-        layout, rows = Layout(fields), len(next(iter(table.values()))) if table else 0
+        """Take the fields of a model from a table.
+
+        Args:
+            fields: Fields of the model.
+            table: Columns by name, each of shape (rows,): numbers of any precision; text with None
+                or '' where missing.
+        """
+        layout = Layout(fields)
+        rows = len(next(iter(table.values()))) if table else 0
         numbers = np.empty((rows, len(layout.numbers)), dtype=np.float32)
         texts = np.empty((rows, len(layout.texts)), dtype=object)
-        for place, name in enumerate(layout.numbers):
-            numbers[:, place] = table[name]
-        for place, name in enumerate(layout.texts):
-            texts[:, place] = [value or "" for value in table[name].tolist()]
+        for index, name in enumerate(layout.numbers):
+            numbers[:, index] = table[name]
+        for index, name in enumerate(layout.texts):
+            texts[:, index] = [value or "" for value in table[name].tolist()]
         return cls(layout, numbers, texts)
 
     @property
     def rows(self) -> int:
+        """Number of rows."""
         return len(self.numbers)
 
     def part(self, rows: slice) -> "Columns":
-        """Some of the rows."""
+        """Some of the rows.
+
+        Args:
+            rows: Which rows.
+        """
         return Columns(self.layout, self.numbers[rows], self.texts[rows])
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        place = self.layout.places[name]
-        in_numbers = place < len(self.layout.numbers) and self.layout.numbers[place] == name
-        return self.numbers[:, place] if in_numbers else self.texts[:, place]
+        index = self.layout.places[name]
+        in_numbers = index < len(self.layout.numbers) and self.layout.numbers[index] == name
+        return self.numbers[:, index] if in_numbers else self.texts[:, index]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.layout.places)
@@ -75,9 +107,14 @@ class Columns(Mapping[str, NDArray[Any]]):
 
 
 class Signature(Entity):
-    """What a model takes and gives. ``output`` is a probability of the positive class, one per class, a value, or several.
+    """What a model takes and gives.
 
-    ``runtime`` names what runs it.
+    Attributes:
+        inputs: Fields of a row.
+        output: What an answer is: the probability of the positive class, one probability per class,
+            one value, or several values.
+        classes: Names of the classes, if the model has any.
+        runtime: Name of the runtime that runs the model.
     """
 
     inputs: list[Field]
@@ -87,43 +124,99 @@ class Signature(Entity):
 
     @property
     def file(self) -> str:
-        """The model's place in its folder."""
+        """Name of the model's file in its folder."""
         return FILES.get(self.runtime, GRAPH)
 
 
 class LoadedModel(Protocol):
-    """A model in memory, safe to call from several threads. ``predict`` gives float32 (rows,) or (rows, classes)."""
+    """A model in memory, safe to call from several threads."""
 
-    def predict(self, columns: Columns) -> NDArray[np.float32]: ...
+    def predict(self, columns: Columns) -> NDArray[np.float32]:
+        """Predict rows.
+
+        Args:
+            columns: Rows as the model takes them.
+
+        Returns:
+            Array of float32, of shape (rows,) or (rows, outputs).
+        """
 
 
 class Runtime(Protocol):
-    """Loads a model file with its signature. Loading executes no code from the file, but of a model that is trusted by name."""
+    """Loads model files.
 
-    def load(self, file: Path, signature: Signature) -> LoadedModel: ...
+    Loading executes no code from a file, except for a model that is trusted by name.
+    """
+
+    def load(self, file: Path, signature: Signature) -> LoadedModel:
+        """Load a model file.
+
+        Args:
+            file: Path of the model file.
+            signature: Signature of the model.
+        """
 
 
 def open_model(folder: Path, runtime: "Runtime") -> tuple[Signature, LoadedModel]:
-    """Open a model folder: every one holds a signature, and what that names."""
+    """Open a model folder: the signature that it holds, and the model that the signature names.
+
+    Args:
+        folder: The model folder.
+        runtime: Loads the model.
+
+    Returns:
+        The signature and the loaded model.
+    """
     signature = from_json((folder / SIGNATURE).read_bytes(), Signature)
     return signature, runtime.load(folder / signature.file, signature)
 
 
 class Exported(NamedTuple):
-    """The content of a model's file, and the signature with the runtime that it is for."""
+    """A converted model.
+
+    Attributes:
+        content: Content of the model file.
+        signature: Signature, with the runtime that the file is for.
+    """
 
     content: bytes
     signature: Signature
 
 
 class Exporter(Protocol):
-    """Turns a trained estimator into a model file. Raises Invalid when it cannot, saying which part stands in the way.
+    """Converts trained estimators to model files."""
 
-    ``describe`` reads the signature from an example frame, ``answer`` asks the estimator itself: (rows,) or (rows, outputs).
-    """
+    def describe(self, estimator: Any, example: Any) -> Signature:
+        """Read the signature of an estimator.
 
-    def describe(self, estimator: Any, example: Any) -> Signature: ...
+        Args:
+            estimator: The trained estimator.
+            example: Frame of input columns.
 
-    def export(self, estimator: Any, signature: Signature) -> Exported: ...
+        Raises:
+            Invalid: The estimator or a column is of a kind that cannot be converted.
+        """
 
-    def answer(self, estimator: Any, signature: Signature, inputs: Any) -> NDArray[Any]: ...
+    def export(self, estimator: Any, signature: Signature) -> Exported:
+        """Convert an estimator.
+
+        Args:
+            estimator: The trained estimator.
+            signature: Its signature.
+
+        Raises:
+            Invalid: The estimator cannot be converted; the error names the part that stands in the
+                way.
+        """
+
+    def answer(self, estimator: Any, signature: Signature, inputs: Any) -> NDArray[Any]:
+        """Let the estimator itself predict, to compare the converted model with it.
+
+        Args:
+            estimator: The trained estimator.
+            signature: Its signature.
+            inputs: Frame of input columns.
+
+        Returns:
+            Array of shape (rows,) or (rows, outputs).
+        """

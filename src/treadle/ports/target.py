@@ -1,4 +1,4 @@
-"""Where a deployment becomes real."""
+"""The port to whatever runs the replicas of deployed endpoints."""
 
 from typing import Literal, Protocol
 
@@ -8,10 +8,15 @@ Role = Literal["champion", "candidate", "shadow"]
 
 
 class Variant(Entity):
-    """One model version inside an endpoint, and its part in the traffic.
+    """One model version within an endpoint, and its share of the traffic.
 
-    ``weight`` is its share of answered requests (the weights of an endpoint add up to 1); a shadow has weight 0
-    and sees a copy of every request, whose answer is kept and never sent.
+    Attributes:
+        version: Reference of the model version, such as ``churn:3``.
+        package: Digest of its packaged model.
+        role: Its part in the endpoint. A shadow sees a copy of every request; its answers are kept
+            and never sent.
+        weight: Its share of answered requests, 0 to 1; a shadow has 0, and the weights of an
+            endpoint add up to 1.
     """
 
     version: str
@@ -21,9 +26,16 @@ class Variant(Entity):
 
 
 class EndpointSpec(Entity):
-    """What an endpoint should be. ``generation`` grows with every change, so that what is observed can be compared.
+    """What an endpoint should be.
 
-    ``log_share`` is the part of the requests whose predictions are kept; ``without_log`` what happens when they cannot be.
+    Attributes:
+        name: Name of the endpoint.
+        generation: Number that grows with every change, to compare with what is observed.
+        variants: Model versions behind the endpoint.
+        replicas: Number of replicas.
+        log_share: Share of requests whose predictions are logged, 0 to 1.
+        without_log: Whether to refuse requests or to serve them unlogged while the log cannot be
+            written.
     """
 
     name: str
@@ -35,10 +47,17 @@ class EndpointSpec(Entity):
 
 
 class Replica(Entity):
-    """One process that answers for an endpoint, as last seen.
+    """One process that answers for an endpoint, as last observed.
 
-    ``requests`` is how many it has answered, ``busy_seconds`` what they took together: how much this grows in a second is
-    how many requests it has in hand.
+    The growth of ``busy_seconds`` in a second is the number of requests in flight.
+
+    Attributes:
+        url: Where it answers.
+        pid: Id of its process.
+        generation: Generation of the specification that it serves.
+        ready: Whether it answers requests.
+        requests: Number of requests answered so far.
+        busy_seconds: Total duration of these requests, in seconds.
     """
 
     url: str
@@ -50,9 +69,14 @@ class Replica(Entity):
 
 
 class EndpointStatus(Entity):
-    """What an endpoint is: the replicas that are there, of those that are ``wanted``, and the generation they should serve.
+    """What an endpoint is, as last observed.
 
-    ``address`` is where requests are held while there are none, if anywhere.
+    Attributes:
+        name: Name of the endpoint.
+        generation: Generation that the replicas should serve.
+        wanted: Number of replicas that should exist.
+        replicas: Replicas that exist.
+        address: Where requests are held while there are no replicas, or ''.
     """
 
     name: str
@@ -63,33 +87,59 @@ class EndpointStatus(Entity):
 
     @property
     def ready(self) -> bool:
-        """Every wanted replica is there and serves the wanted generation."""
-        serving = [r for r in self.replicas if r.ready and r.generation >= self.generation]
+        """Whether every wanted replica exists and serves the wanted generation."""
+        serving = [
+            replica
+            for replica in self.replicas
+            if replica.ready and replica.generation >= self.generation
+        ]
         return len(serving) >= self.wanted
 
 
 class Target(Protocol):
     """Makes endpoints real and keeps them so.
 
-    - ``apply`` states what is wanted; it may repeat, and returns before it is true. Packages are digests of trees in
-      the blob store. No request fails because of a change from one generation to the next, nor because the number of
-      replicas changes, which is no new generation. An endpoint of 0 replicas holds its requests until one is there.
-    - ``observe`` tells what is, without waiting; None for an endpoint nobody applied.
-    - ``remove`` ends an endpoint; it may repeat.
-    - ``tend`` does what must be done from time to time to keep endpoints real, such as restarting what died. One process
-      at a time tends a target; a target with a controller of its own needs none and does nothing.
+    - ``apply`` may repeat, and returns before the endpoint is as specified. Packages are digests of
+      trees in the blob store. No request fails because of a change from one generation to the next,
+      nor because the number of replicas changes, which makes no new generation. An endpoint of 0
+      replicas holds its requests until a replica exists.
+    - ``remove`` may repeat.
+    - Only one process at a time calls ``tend``. A target with a controller of its own does nothing
+      in it.
     - What was applied survives this process: another instance over the same place sees it.
-    - What an endpoint's replicas log is brought to ``FOLDER/NAME/log`` on this machine, FOLDER being what the target is made with.
+    - The logs of an endpoint's replicas are brought to ``FOLDER/NAME/log`` on this machine, where
+      FOLDER is the one that the target is made with.
     """
 
-    def apply(self, spec: EndpointSpec) -> None: ...
+    def apply(self, spec: EndpointSpec) -> None:
+        """State what an endpoint should be.
 
-    def observe(self, name: str) -> EndpointStatus | None: ...
+        Args:
+            spec: The endpoint.
+        """
 
-    def remove(self, name: str) -> None: ...
+    def observe(self, name: str) -> EndpointStatus | None:
+        """Report what an endpoint is, without waiting.
 
-    def endpoints(self) -> list[str]: ...
+        Args:
+            name: Name of the endpoint.
 
-    def tend(self) -> None: ...
+        Returns:
+            The endpoint's status, or None when nobody has applied such an endpoint.
+        """
 
-    def close(self) -> None: ...
+    def remove(self, name: str) -> None:
+        """End an endpoint if it exists.
+
+        Args:
+            name: Name of the endpoint.
+        """
+
+    def endpoints(self) -> list[str]:
+        """Names of all endpoints that were applied."""
+
+    def tend(self) -> None:
+        """Do what is due to keep endpoints real, such as restarting a process that died."""
+
+    def close(self) -> None:
+        """Release what this process holds."""

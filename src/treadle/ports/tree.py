@@ -1,4 +1,4 @@
-"""A folder as one content-addressed value: a manifest blob that names a blob for every file."""
+"""Stores a folder as one content-addressed value: a manifest that names a blob for every file."""
 
 import os
 import shutil
@@ -14,53 +14,83 @@ from treadle.ports.blobs import Blobs, digest_of
 
 
 class TreeFile(Entity):
+    """A file of a tree.
+
+    Attributes:
+        digest: Name of the blob that holds its content.
+        bytes: Size in bytes.
+    """
+
     digest: str
     bytes: int
 
 
 class Tree(Entity):
-    """Files by POSIX path relative to the folder's root."""
+    """The manifest of a folder.
+
+    Attributes:
+        files: Files by POSIX path relative to the folder.
+    """
 
     files: dict[str, TreeFile]
 
     @property
     def bytes(self) -> int:
+        """Size of all files together, in bytes."""
         return sum(file.bytes for file in self.files.values())
 
 
 def put_tree(blobs: Blobs, source: Path, *, pattern: str = "**/*") -> str:
-    """Store a folder's files (or one file) and return the digest of their manifest.
+    """Store the files of a folder, or one file.
 
-    Left out are hidden files and folders (``.treadle``, ``.venv``, ``.git``) and ``__pycache__``.
+    Hidden files and folders (``.treadle``, ``.venv``, ``.git``) and ``__pycache__`` are left out.
+
+    Args:
+        blobs: Where to store them.
+        source: The folder or file.
+        pattern: Glob of the files to store, relative to the folder.
+
+    Returns:
+        The digest of the manifest.
+
+    Raises:
+        NotFound: There is no such file or folder.
+        Invalid: The name of the file or folder is hidden.
     """
     if not source.exists():
         raise NotFound(
             f"There is no file or folder at '{source}'. Check the path, or create it first."
         )
-    root = source.parent if source.is_file() else source
     if source.name.startswith("."):
         raise Invalid(f"'{source}' is hidden, and hidden files are not stored. Rename it.")
-    paths = (
-        [source]
-        if source.is_file()
-        else sorted(path for path in source.glob(pattern) if _counts(path, root))
-    )
-    return put_files(blobs, {path.relative_to(root).as_posix(): path for path in paths})
+    if source.is_file():
+        return put_files(blobs, {source.name: source})
+    paths = sorted(path for path in source.glob(pattern) if _is_stored(path, source))
+    return put_files(blobs, {path.relative_to(source).as_posix(): path for path in paths})
 
 
 def tree_digest(source: Path) -> str:
-    """The digest that ``put_tree`` would return, without storing anything."""
+    """The digest that ``put_tree`` would return, without storing anything.
+
+    Args:
+        source: The folder or file.
+
+    Raises:
+        NotFound: There is no such file or folder.
+        Invalid: The name of the file or folder is hidden.
+    """
     return put_tree(cast(Blobs, _Digests()), source)
 
 
 class _Digests:
-    """Takes content to name it, and keeps none."""
+    """A store that names content and keeps none."""
 
     def put(self, content: bytes | Path) -> str:
         return digest_of(content)
 
 
-def _counts(path: Path, root: Path) -> bool:
+def _is_stored(path: Path, root: Path) -> bool:
+    """Whether a path is a file that is neither hidden nor a cache of Python's."""
     parts = path.relative_to(root).parts
     return path.is_file() and not any(
         part.startswith(".") or part == "__pycache__" for part in parts
@@ -68,7 +98,15 @@ def _counts(path: Path, root: Path) -> bool:
 
 
 def put_files(blobs: Blobs, files: dict[str, Path | bytes]) -> str:
-    """Store named contents as a tree and return the digest of its manifest."""
+    """Store named contents as a tree.
+
+    Args:
+        blobs: Where to store them.
+        files: Bytes, or the path of a file, by path within the tree.
+
+    Returns:
+        The digest of the manifest.
+    """
     entries = {}
     for name, content in sorted(files.items()):
         size = content.stat().st_size if isinstance(content, Path) else len(content)
@@ -77,27 +115,72 @@ def put_files(blobs: Blobs, files: dict[str, Path | bytes]) -> str:
 
 
 def read_tree(blobs: Blobs, digest: str) -> Tree:
+    """Read the manifest of a tree.
+
+    Args:
+        blobs: Where the tree is stored.
+        digest: Digest of the manifest.
+
+    Raises:
+        NotFound: No blob has that digest.
+        Invalid: The blob is not a manifest.
+    """
     return from_json(blobs.get(digest), Tree)
 
 
 def read_files(blobs: Blobs, digest: str) -> dict[str, bytes]:
-    """A tree's files with their content, by path; for small ones such as code."""
+    """Read a tree of small files, such as code, into memory.
+
+    Args:
+        blobs: Where the tree is stored.
+        digest: Digest of the manifest.
+
+    Returns:
+        Content by path within the tree.
+
+    Raises:
+        NotFound: A blob is not stored.
+    """
     return {name: blobs.get(file.digest) for name, file in read_tree(blobs, digest).files.items()}
 
 
 def copy_tree(source: Blobs, target: Blobs, digest: str) -> None:
-    """Put a tree and all its files into another store."""
+    """Copy a tree and all its files to another store.
+
+    Args:
+        source: Where the tree is stored.
+        target: Where to store it.
+        digest: Digest of the manifest.
+
+    Raises:
+        NotFound: A blob is not stored in the source.
+    """
     with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "file")
         for file in read_tree(source, digest).files.values():
             if not target.has(file.digest):
-                source.fetch(file.digest, Path(folder, "file"))
-                target.put(Path(folder, "file"))
-                Path(folder, "file").unlink()
+                source.fetch(file.digest, copy)
+                target.put(copy)
+                copy.unlink()
     target.put(source.get(digest))
 
 
 def fetch_tree(blobs: Blobs, digest: str, to: Path, *, over: bool = False) -> Path:
-    """Write a tree's files under ``to``; files that are there already are left alone, unless it is to be ``over`` them. Returns ``to``."""
+    """Write the files of a tree into a folder.
+
+    Args:
+        blobs: Where the tree is stored.
+        digest: Digest of the manifest.
+        to: The folder; it is made when absent.
+        over: Whether to replace files that are there already.
+
+    Returns:
+        The folder.
+
+    Raises:
+        NotFound: A blob is not stored.
+        Corrupt: A blob is damaged, or a path in the manifest leads out of the folder.
+    """
     for name, file in read_tree(blobs, digest).files.items():
         path = to / _inside(name)
         if over or not path.exists():
@@ -108,7 +191,14 @@ def fetch_tree(blobs: Blobs, digest: str, to: Path, *, over: bool = False) -> Pa
 
 @contextmanager
 def made_whole(folder: Path) -> Iterator[Path]:
-    """A path to make a folder at; when that is done it appears as ``folder``, whole, unless somebody else was first."""
+    """Give a path at which to make a folder, which then appears under its own name as a whole.
+
+    What was made is dropped when another process has made the folder first, or when the block
+    raises.
+
+    Args:
+        folder: The final path.
+    """
     aside = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)
     aside.parent.mkdir(parents=True, exist_ok=True)
@@ -126,6 +216,7 @@ def _inside(name: str) -> PurePosixPath:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
         raise Corrupt(
-            f"A stored folder names the file '{name}', which would leave the folder; it was not written."
+            f"A stored folder names the file '{name}', which would leave the folder; "
+            "it was not written."
         )
     return path

@@ -64,7 +64,7 @@ class TrainingService:
 
         Args:
             project: Name of the project.
-            name: Name of the tracked run; a generated one if omitted.
+            name: Name of the tracked run; its id if omitted.
             parameters: Values of pipeline parameters by name, as a JSON object; they override those
                 of ``treadle.toml``.
 
