@@ -1,5 +1,6 @@
 """The command line, as a person has it: a process of its own in a folder of its own."""
 
+import json
 import os
 import subprocess
 import sys
@@ -27,6 +28,8 @@ def complaint(folder: Path, *arguments: str) -> str:
     assert ended.returncode == 2, ended.stderr
     assert ended.stdout == ""
     (line,) = ended.stderr.splitlines()
+    if "--json" in arguments:
+        return str(json.loads(line)["message"])
     assert line.startswith("treadle: ")
     return line.removeprefix("treadle: ")
 

@@ -115,10 +115,11 @@ def test_a_failed_training_is_one_sentence_with_the_way_to_its_log(project: Path
     ended = treadle(project, "run", "--json")
     assert (ended.returncode, ended.stdout) == (2, "")
     (line,) = ended.stderr.splitlines()
-    assert line.startswith(
-        "treadle: The training failed. Step 'table' failed: ValueError: no rows (job job_"
+    message = json.loads(line)["message"]
+    assert message.startswith(
+        "The training failed. Step 'table' failed: ValueError: no rows (job job_"
     )
-    job = line.rpartition("treadle logs ")[2].rstrip(")")
+    job = message.rpartition("treadle logs ")[2].rstrip(")")
     assert "raise ValueError('no rows')" in treadle(project, "logs", job).stdout
 
 

@@ -73,7 +73,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Embedded
 
 def ran(*arguments: str, cwd: Path, code: int = 0) -> str:
     command = [sys.executable, "-m", "treadle", *arguments]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     done = subprocess.run(
         command, cwd=cwd, capture_output=True, text=True, timeout=120, env=environment
     )
@@ -150,6 +151,51 @@ def test_a_script_run_again_reads_the_data_it_read_then(script: Path, tmp_path: 
             ("code", "scale.py:1", "FACTOR = 3", "FACTOR = 30"),
             ("param", "factor", "3", "30"),
         ]
+
+
+@pytest.fixture
+def beside(script: Path) -> Path:
+    """A dataset outside of the script's folder, which the script names by a relative path."""
+    data = script.parent / "a" / "numbers.txt"
+    data.parent.mkdir()
+    (script / "data" / "numbers.txt").rename(data)
+    (script / "train.py").write_text(SCRIPT.replace("data/numbers.txt", "../a/numbers.txt"))
+    return data
+
+
+def test_data_outside_of_the_scripts_folder_are_read_as_they_were_kept(
+    script: Path, beside: Path, tmp_path: Path
+) -> None:
+    run = recorded(script, tmp_path / "home")
+    with embedded(tmp_path / "home") as platform:
+        unchanged = Rerun(platform, run).done()
+        assert (unchanged.outcome, unchanged.differences, unchanged.notes) == ("equal", [], [])
+        beside.write_text("9\n")
+        changed = Rerun(platform, run).done()
+        assert (changed.outcome, changed.differences) == ("equal", [])
+        (note,) = changed.notes
+        assert note.startswith(f"Dataset 'numbers' at '{beside}' has changed since: ")
+        beside.unlink()
+        removed = Rerun(platform, run, code=script).done()
+        assert (removed.outcome, removed.differences) == ("equal", [])
+        (note,) = removed.notes
+        assert note.startswith(f"Dataset 'numbers' is not at '{beside}' any more: ")
+
+
+def test_data_outside_of_the_scripts_folder_that_were_not_kept_are_read_where_they_are(
+    script: Path, beside: Path, tmp_path: Path
+) -> None:
+    text = (script / "train.py").read_text()
+    (script / "train.py").write_text(text.replace('numbers.txt")', 'numbers.txt", keep=False)', 1))
+    run = recorded(script, tmp_path / "home")
+    with embedded(tmp_path / "home") as platform:
+        found = Rerun(platform, run).done()
+        assert (found.outcome, found.differences, found.notes) == ("equal", [], [])
+        beside.unlink()
+        with pytest.raises(Conflict, match="The data that it reads are gone") as raised:
+            Rerun(platform, run).done()
+        assert "Traceback" not in raised.value.message
+        assert str(beside) in raised.value.message
 
 
 def test_a_run_of_a_server_is_run_again_from_here(script: Path, tmp_path: Path) -> None:

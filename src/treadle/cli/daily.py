@@ -2,25 +2,25 @@
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from treadle.cli.output import (
     Home,
     Json,
-    Token,
-    Url,
     console,
     errors,
     home_of,
-    open_services,
     person,
     print_json,
     print_table,
     show,
 )
+from treadle.cli.verbs import Session, add_verbs
 
 if TYPE_CHECKING:
     from treadle.evaluation.model import Verdict
@@ -28,14 +28,20 @@ if TYPE_CHECKING:
     from treadle.loop.model import ProjectStatus
     from treadle.platform.stages import Services
 
+LONGEST_FACT = 160
+"""Characters of an event's fact that 'why' shows."""
 Project = Annotated[
     str | None, typer.Option("--project", help="The project (default: the one in this folder).")
 ]
 
 
 def add_to(app: typer.Typer) -> None:
-    for verb in (init, check, run, status, approve, deploy, rollback, ask, label, logs, why):
-        app.command()(verb)
+    """Add the verbs to the app.
+
+    Args:
+        app: The app.
+    """
+    add_verbs(app, init, check, run, status, approve, deploy, rollback, ask, label, logs, why)
 
 
 def init(
@@ -47,25 +53,34 @@ def init(
         str | None, typer.Option(help="The column of it that is to be predicted.")
     ] = None,
     id: Annotated[str | None, typer.Option(help="The column of it that only names rows.")] = None,
+    json: Json = False,
 ) -> None:
-    """Make a project that runs: treadle.toml, pipeline.py and a dataset (yours, or a made-up one)."""
+    """Make a project that runs: treadle.toml, pipeline.py and a dataset (yours or a made-up one)."""
     from treadle.cli.scaffold import scaffold
 
     folder, table = scaffold(name, Path.cwd(), csv, label, id)
+    if json:
+        print_json({"project": name, "folder": str(folder), **table._asdict()})
+        return
     if table.left_out:
-        console.print(f"Left out, being neither numbers nor text: {', '.join(table.left_out)}.")
+        left_out = ", ".join(table.left_out)
+        console.print(f"Left out, being neither numbers nor text: {left_out}.", markup=False)
     if table.positive:
         console.print(
-            f"The model will give the probability that {table.label} is {table.positive}; pipeline.py says so."
+            f"The model will give the probability that {table.label} is {table.positive}; "
+            "pipeline.py says so.",
+            markup=False,
         )
     console.print(
-        f"Made [bold]{folder.name}/[/]: treadle.toml says what is wanted, pipeline.py how it is made."
+        f"Made [bold]{folder.name}/[/]: "
+        "treadle.toml says what is wanted, pipeline.py how it is made."
     )
     console.print(f"Next: cd {folder.name} && treadle run")
 
 
 def check(
     file: Annotated[Path, typer.Argument(help="The file, or the folder it is in.")] = Path(),
+    json: Json = False,
 ) -> None:
     """Check treadle.toml and the steps of its pipeline, without running anything."""
     from treadle.kernel.errors import NotFound
@@ -82,8 +97,16 @@ def check(
             raise NotFound(
                 f"There is no '{folder / source.source}', which [data.{name}] names as its source."
             )
+    step_names = [step.name for step in steps]
+    if json:
+        requirements = [requirement.id for requirement in spec.requirement]
+        print_json(
+            {"project": spec.project.name, "requirements": requirements, "steps": step_names}
+        )
+        return
     console.print(
-        f"{spec.project.name} is fine: {len(spec.requirement)} requirements; {' → '.join(s.name for s in steps)}"
+        f"{spec.project.name} is fine: {len(spec.requirement)} requirements; "
+        f"{' → '.join(step_names)}"
     )
 
 
@@ -95,21 +118,21 @@ def run(
     home: Home = None,
     json: Json = False,
 ) -> None:
-    """Train a candidate on the data and code as they are now, and have it judged. Exit code 1 when it does not pass."""
+    """Train a candidate on today's data and code, and judge it. Exit code 1 when it does not pass."""
     from treadle.kernel.event import act_as
     from treadle.platform.start import embedded
     from treadle.scope.file import nearest, read
 
     folder = nearest(Path.cwd()) or Path.cwd()
     spec = read(folder)
-    place = home_of(home)
+    home_folder = home_of(home)
     act_as(person())
-    with embedded(place) as platform:
+    with embedded(home_folder) as platform:
         platform.scope.declare_in(spec=spec, folder=str(folder))
         training = platform.training.start(
             project=spec.project.name, name=name, parameters=_parameters(parameter)
         )
-        worker = platform.worker("treadle run") if _alone(place) else None
+        worker = platform.worker("treadle run") if _alone(home_folder) else None
 
         def reconcile() -> None:
             moved = worker.reconcile() if worker is not None else 0
@@ -123,7 +146,8 @@ def run(
         except KeyboardInterrupt:
             stop = f"treadle pipelines cancel --pipeline {training.pipeline}"
             errors.print(
-                f"Interrupted. The training goes on with 'treadle up'; end it for good with: {stop}",
+                "Interrupted. The training goes on with 'treadle up'; "
+                f"end it for good with: {stop}",
                 soft_wrap=True,
             )
             raise
@@ -138,17 +162,14 @@ def run(
 
 
 def status(
+    session: Session,
     project: Project = None,
-    home: Home = None,
-    url: Url = None,
-    token: Token = None,
-    json: Json = False,
 ) -> None:
     """Show the wheel: each stage, each requirement, what is live, what waits for whom."""
-    services = open_services(home, url, token)
-    names = [project] if project else [found.name for found in services.scope.projects()]
+    services = session.services()
+    names = [project] if project else [known.name for known in services.scope.projects()]
     wheels = [services.loop.status(project=name) for name in names]
-    if json:
+    if session.json:
         print_json(wheels)
         return
     if not wheels:
@@ -158,67 +179,64 @@ def status(
 
 
 def approve(
+    session: Session,
     version: Annotated[str, typer.Argument(help="NAME:NUMBER or NAME@ALIAS.")],
     comment: Annotated[str, typer.Option(help="What the signature is given on.")] = "",
-    home: Home = None,
-    url: Url = None,
-    token: Token = None,
-    json: Json = False,
 ) -> None:
     """Sign a version for production, on the evidence of its verdict."""
-    services = open_services(home, url, token)
-    found = services.registry.resolve(ref=version)
-    signed = services.registry.approve(model=found.model, number=found.number, comment=comment)
-    if json:
+    registry = session.services().registry
+    candidate = registry.resolve(ref=version)
+    signed = registry.approve(model=candidate.model, number=candidate.number, comment=comment)
+    if session.json:
         print_json(signed)
     elif signed.approval:
         console.print(
-            f"{signed.ref} is approved by {signed.approval.by}. Its rollout goes on while 'treadle up' runs."
+            f"{signed.ref} is approved by {signed.approval.by}. "
+            "Its rollout goes on while 'treadle up' runs.",
+            markup=False,
         )
 
 
 def deploy(
+    session: Session,
     version: Annotated[str, typer.Argument(help="NAME:NUMBER or NAME@ALIAS.")],
     to: Annotated[
         str | None, typer.Option(help="The endpoint (default: named like the model).")
     ] = None,
     step: Annotated[list[str], typer.Option(help="A step, such as shadow or 10%; repeat it.")] = [],  # noqa: B006
-    home: Home = None,
-    url: Url = None,
-    token: Token = None,
-    json: Json = False,
 ) -> None:
     """Roll a version out to an endpoint, step by step."""
-    services = open_services(home, url, token)
-    rollout = services.delivery.deploy(version=version, endpoint=to, steps=step or None)
-    if json:
+    delivery = session.services().delivery
+    rollout = delivery.deploy(version=version, endpoint=to, steps=step or None)
+    if session.json:
         print_json(rollout)
     else:
         console.print(
-            f"Rollout {rollout.id} of {rollout.version} to {rollout.endpoint}: {rollout.state}, {' → '.join(rollout.steps)}"
+            f"Rollout {rollout.id} of {rollout.version} to {rollout.endpoint}: "
+            f"{rollout.state}, {' → '.join(rollout.steps)}",
+            markup=False,
         )
 
 
 def rollback(
+    session: Session,
     endpoint: Annotated[str, typer.Argument(help="The endpoint.")],
     reason: Annotated[
         str, typer.Option(help="Why; it is kept in the event.")
     ] = "asked for on the command line",
-    home: Home = None,
-    url: Url = None,
-    token: Token = None,
-    json: Json = False,
 ) -> None:
     """Stop the endpoint's rollout, or go back to the version before, at once."""
-    services = open_services(home, url, token)
-    found = services.delivery.roll_back(endpoint=endpoint, reason=reason)
-    if json:
-        print_json(found)
+    restored = session.services().delivery.roll_back(endpoint=endpoint, reason=reason)
+    if session.json:
+        print_json(restored)
     else:
-        console.print(f"{endpoint} answers with {found.model}:{found.champion}.")
+        console.print(
+            f"{endpoint} answers with {restored.model}:{restored.champion}.", markup=False
+        )
 
 
 def ask(
+    session: Session,
     endpoint: Annotated[str, typer.Argument(help="The endpoint.")],
     file: Annotated[
         Path, typer.Argument(help="A CSV file with the input columns, one request a row.")
@@ -227,31 +245,27 @@ def ask(
         str | None,
         typer.Option(help="The column that names each request (default: treadle.toml's)."),
     ] = None,
-    home: Home = None,
-    url: Url = None,
-    token: Token = None,
-    json: Json = False,
 ) -> None:
     """Send each row of a CSV file to an endpoint as a request of its own."""
     from treadle.cli.asking import ask_rows
 
-    services = open_services(home, url, token)
-    found = services.delivery.endpoint(name=endpoint)
-    answers = ask_rows(found, file, id or _id_column(services, found.project))
-    if json:
+    services = session.services()
+    asked_endpoint = services.delivery.endpoint(name=endpoint)
+    answers = ask_rows(asked_endpoint, file, id or _id_column(services, asked_endpoint.project))
+    if session.json:
         print_json(answers)
         return
     print_table(
         "",
         ("request", "prediction", "version"),
-        [(a.request, a.prediction, a.version) for a in answers[:10]],
+        [(answer.request, answer.prediction, answer.version) for answer in answers[:10]],
     )
-    console.print(
-        f"{len(answers)} requests answered{', the first 10 are shown' if len(answers) > 10 else ''}."
-    )
+    shown = ", the first 10 are shown" if len(answers) > 10 else ""
+    console.print(f"{len(answers)} requests answered{shown}.")
 
 
 def label(
+    session: Session,
     file: Annotated[Path, typer.Argument(help="A CSV file with the truth of each request.")],
     value: Annotated[str, typer.Option(help="The column that holds the truth.")],
     positive: Annotated[
@@ -262,69 +276,62 @@ def label(
         typer.Option(help="The column that names the request (default: treadle.toml's)."),
     ] = None,
     project: Project = None,
-    home: Home = None,
-    url: Url = None,
-    token: Token = None,
-    json: Json = False,
 ) -> None:
     """Tell what turned out to be true of requests that were answered before."""
     from treadle.cli.asking import read_labels
 
-    services = open_services(home, url, token)
+    services = session.services()
     name = _project(services, project)
     labels = read_labels(file, id or _id_column(services, name), value, positive)
     added = services.data.add_labels(project=name, labels=labels)
-    if json:
+    if session.json:
         print_json({"labels": added})
     else:
         console.print(f"{added} labels added.")
 
 
 def logs(
+    session: Session,
     job: Annotated[str, typer.Argument(help="The job.")],
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until the job ends.")
     ] = False,
-    home: Home = None,
-    url: Url = None,
-    token: Token = None,
 ) -> None:
     """Print what a job has printed."""
-    services = open_services(home, url, token)
-    offset = 0
+    jobs = session.services().jobs
+    text, offset = "", 0
     while True:
-        chunk = services.jobs.log(job=job, offset=offset)
-        console.out(chunk.text, end="")
+        chunk = jobs.log(job=job, offset=offset)
+        if session.json:
+            text += chunk.text
+        else:
+            console.out(chunk.text, end="")
         moved, offset = chunk.next_offset > offset, chunk.next_offset
         if not moved and (chunk.ended or not follow):
-            return
+            break
         if not moved:
             time.sleep(0.2)
+    if session.json:
+        print_json({"job": job, "text": text, "ended": chunk.ended})
 
 
 def why(
+    session: Session,
     subject: Annotated[
         str, typer.Argument(help="What to ask about, such as NAME@champion, NAME:3 or an endpoint.")
     ],
-    home: Home = None,
-    url: Url = None,
-    token: Token = None,
-    json: Json = False,
 ) -> None:
     """Walk from a thing's newest event up the chain of causes."""
-    thread = open_services(home, url, token).events.why(subject=subject)
-    if json:
+    thread = session.services().events.why(subject=subject)
+    if session.json:
         print_json(thread)
         return
-    console.print(f"[bold]Why {subject}?[/]")
+    console.print(f"[bold]Why {escape(subject)}?[/]")
     for depth, record in enumerate(thread.events):
-        lead = "" if depth == 0 else "because "
-        console.print(
-            f"{'  ' * depth}{lead}[bold]{record.type}[/] {_words(record)}", soft_wrap=True
-        )
-        console.print(
-            f"{'  ' * depth}[dim]event {record.number}, {record.at:%Y-%m-%d %H:%M}, by {record.actor}[/]"
-        )
+        indent, lead = "  " * depth, "" if depth == 0 else "because "
+        console.print(f"{indent}{lead}[bold]{record.type}[/] {_words(record)}", soft_wrap=True)
+        told = f"event {record.number}, {record.at:%Y-%m-%d %H:%M}, by {escape(record.actor)}"
+        console.print(f"{indent}[dim]{told}[/]")
 
 
 def _alone(home: Path) -> bool:
@@ -345,13 +352,13 @@ def _follow(
     """Turn until the training is judged, telling each step as it ends."""
     from treadle.kernel.errors import TreadleError
 
-    told: set[str] = set()
-    with console.status("training …") if not quiet else _silence() as spinner:
+    shown_steps: set[str] = set()
+    with console.status("training …") if not quiet else nullcontext() as spinner:
         while True:
             found = platform.training.get(run=training)
             for step in platform.pipelines.get(pipeline=found.pipeline).steps:
-                if step.state == "succeeded" and step.name not in told and not quiet:
-                    told.add(step.name)
+                if step.state == "succeeded" and step.name not in shown_steps and not quiet:
+                    shown_steps.add(step.name)
                     how = "from the cache" if step.cached else f"in {step.seconds:.1f} s"
                     console.print(f"[green]✓[/] {step.name} {how}")
             if found.state == "failed":
@@ -364,29 +371,32 @@ def _follow(
             reconcile()
 
 
-def _silence() -> Any:
-    from contextlib import nullcontext
-
-    return nullcontext()
-
-
 def _print_verdict(services: "Services", verdict: "Verdict") -> None:
     from treadle.evaluation.judge import interval
 
     colour = {"passed": "green", "refused": "red"}.get(verdict.outcome, "yellow")
     console.print(f"Verdict: [{colour}]{verdict.outcome}[/] on {verdict.rows} rows")
-    rows = [(f.check, f.says, f.metric, interval(f), f.bound, f.outcome) for f in verdict.findings]
+    rows = [
+        (
+            finding.check,
+            finding.says,
+            finding.metric,
+            interval(finding),
+            finding.bound,
+            finding.outcome,
+        )
+        for finding in verdict.findings
+    ]
     print_table("", ("check", "says", "metric", "value [95 % interval]", "wanted", "outcome"), rows)
     if not verdict.findings:
-        console.print(verdict.reason, soft_wrap=True)
+        console.print(verdict.reason, markup=False, soft_wrap=True)
     for wait in services.loop.status(project=verdict.project).waiting:
-        console.print(f"[yellow]→[/] {wait}", soft_wrap=True)
+        console.print(f"[yellow]→[/] {escape(wait)}", soft_wrap=True)
 
 
 def _print_status(wheel: "ProjectStatus") -> None:
-    console.print(
-        f"[bold]{wheel.project}[/]  {wheel.problem}  [dim]{wheel.owner}[/]", soft_wrap=True
-    )
+    problem, owner = escape(wheel.problem), escape(wheel.owner)
+    console.print(f"[bold]{wheel.project}[/]  {problem}  [dim]{owner}[/]", soft_wrap=True)
     training, verdict, rollout, window = wheel.training, wheel.verdict, wheel.rollout, wheel.window
     stages = [
         ("train", f"{training.state} ({training.run})" if training else None),
@@ -402,10 +412,13 @@ def _print_status(wheel: "ProjectStatus") -> None:
         ),
     ]
     print_table("", ("stage", "now"), stages)
-    rows = [(r.id, r.says, r.bound, r.value, r.met) for r in wheel.requirements]
+    rows = [
+        (requirement.id, requirement.says, requirement.bound, requirement.value, requirement.met)
+        for requirement in wheel.requirements
+    ]
     print_table("\nRequirements", ("id", "says", "bound", "last measured", "met"), rows)
     for wait in wheel.waiting:
-        console.print(f"[yellow]→[/] {wait}", soft_wrap=True)
+        console.print(f"[yellow]→[/] {escape(wait)}", soft_wrap=True)
     console.print()
 
 
@@ -422,7 +435,7 @@ def _project(services: "Services", project: str | None) -> str:
     folder = nearest(Path.cwd())
     if project is None and folder is not None:
         return read(folder).project.name
-    known = [found.name for found in services.scope.projects()]
+    known = [each.name for each in services.scope.projects()]
     if project is None and len(known) != 1:
         raise Invalid(
             f"Which project? Name it with --project. Known: {', '.join(known) or 'none'}."
@@ -460,5 +473,9 @@ def _words(record: "EventRecord") -> str:
         text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
         if isinstance(value, dict) or value is None or (len(text) == 64 and text.isalnum()):
             continue
-        facts.append(f"{name} [cyan]{show(value) if isinstance(value, float) else text[:160]}[/]")
+        if isinstance(value, float):
+            text = show(value)
+        elif len(text) > LONGEST_FACT:
+            text = f"{text[:LONGEST_FACT]} …"
+        facts.append(f"{name} [cyan]{escape(text)}[/]")
     return ", ".join(facts)

@@ -5,16 +5,8 @@ from typing import Annotated
 
 import typer
 
-from treadle.cli.output import (
-    Home,
-    Json,
-    Token,
-    Url,
-    console,
-    open_services,
-    print_json,
-    print_table,
-)
+from treadle.cli.output import console, print_json, print_table
+from treadle.cli.verbs import Session, add_verbs
 
 Version = Annotated[str, typer.Argument(help="NAME@ALIAS, NAME:NUMBER or NAME.")]
 Out = Annotated[
@@ -24,71 +16,78 @@ FORMATS = ("md", "html", "json")
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command()(card)
-    app.command()(bom)
-    app.command()(seen)
+    """Add the verbs to the app.
+
+    Args:
+        app: The app.
+    """
+    add_verbs(app, card, bom, seen)
 
 
 def card(
+    session: Session,
     version: Version,
     format: Annotated[
         str | None, typer.Option(help="'md' with Hugging Face's front matter, 'html', or 'json'.")
     ] = None,
     out: Out = None,
-    home: Home = None,
-    url: Url = None,
-    token: Token = None,
 ) -> None:
     """Write a version's model card, drawn from the facts."""
+    from treadle.kernel.entity import from_json
     from treadle.kernel.errors import Invalid, did_you_mean
 
-    wanted = format or (
-        out.suffix.lstrip(".") if out and out.suffix.lstrip(".") in FORMATS else "md"
-    )
-    if wanted not in FORMATS:
-        raise Invalid(f"There is no format '{wanted}'.{did_you_mean(wanted, FORMATS)}")
-    text = open_services(home, url, token).lineage.card(version=version, format=wanted)  # type: ignore[arg-type]
-    _write(text, out)
+    suffix = out.suffix.lstrip(".") if out else ""
+    chosen = format or (suffix if suffix in FORMATS else "json" if session.json else "md")
+    if chosen not in FORMATS:
+        raise Invalid(f"There is no format '{chosen}'.{did_you_mean(chosen, FORMATS)}")
+    text = session.services().lineage.card(version=version, format=chosen)  # type: ignore[arg-type]
+    _write(text, out, from_json(text, object) if chosen == "json" else text, json=session.json)
 
 
-def bom(
-    version: Version, out: Out = None, home: Home = None, url: Url = None, token: Token = None
-) -> None:
+def bom(session: Session, version: Version, out: Out = None) -> None:
     """Write a version's bill of materials as CycloneDX 1.6: the model, its data, its packages."""
     import msgspec
 
     from treadle.kernel.entity import to_json
 
-    found = open_services(home, url, token).lineage.bom(version=version)
-    _write(msgspec.json.format(to_json(found), indent=2).decode() + "\n", out)
+    bill = session.services().lineage.bom(version=version)
+    text = msgspec.json.format(to_json(bill), indent=2).decode() + "\n"
+    _write(text, out, bill, json=session.json)
 
 
 def seen(
+    session: Session,
     data: Annotated[
         str, typer.Argument(help="A dataset version's digest, or its first characters.")
     ],
-    home: Home = None,
-    url: Url = None,
-    token: Token = None,
-    json: Json = False,
 ) -> None:
     """Show which models saw a dataset version, those that are deployed first."""
-    found = open_services(home, url, token).lineage.seen(data=data)
-    if json:
-        print_json(found)
+    models = session.services().lineage.seen(data=data)
+    if session.json:
+        print_json(models)
         return
     rows = [
-        (one.version, ", ".join(one.endpoints), one.dataset, one.run, "yes" if one.deleted else "")
-        for one in found
+        (
+            model.version,
+            ", ".join(model.endpoints),
+            model.dataset,
+            model.run,
+            "yes" if model.deleted else "",
+        )
+        for model in models
     ]
     print_table("", ("version", "live on", "dataset", "run", "deleted"), rows)
-    if not found:
+    if not models:
         console.print("Runs have read it; no version was made of them.")
 
 
-def _write(text: str, out: Path | None) -> None:
-    if out is None:
+def _write(text: str, out: Path | None, value: object, *, json: bool) -> None:
+    """Write a document to a file, or print it: as text, or as the JSON value that it stands for."""
+    if out is not None:
+        out.write_text(text, encoding="utf-8")
+    if json:
+        print_json(value if out is None else {"file": str(out)})
+    elif out is None:
         typer.echo(text, nl=False)
     else:
-        out.write_text(text, encoding="utf-8")
-        console.print(f"Wrote '{out}'.")
+        console.print(f"Wrote '{out}'.", markup=False)

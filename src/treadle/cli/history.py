@@ -5,21 +5,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from treadle.cli.output import (
     Home,
     Json,
-    Token,
-    Url,
     console,
     errors,
-    home_of,
     open_home,
-    open_services,
     print_json,
     print_table,
     progress_bar,
 )
+from treadle.cli.verbs import Session, add_verbs
 
 if TYPE_CHECKING:
     from treadle.platform.rerun import Reproduction
@@ -28,33 +26,35 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command()(compare)
-    app.command()(rerun)
-    app.command()(sync)
-    app.command("export")(export_all)
+    """Add the verbs to the app.
+
+    Args:
+        app: The app.
+    """
+    add_verbs(app, compare, rerun, sync, export)
 
 
 def compare(
+    session: Session,
     a: Annotated[str, typer.Argument(help="A run.")],
     b: Annotated[str, typer.Argument(help="Another run.")],
-    home: Home = None,
-    url: Url = None,
-    token: Token = None,
-    json: Json = False,
 ) -> None:
-    """Show what differs between two runs: lines of code, parameters, data by content, packages, metrics, tags."""
-    found = open_services(home, url, token).tracking.compare(a=a, b=b)
-    if json:
-        print_json(found)
+    """Show what differs between two runs: code, parameters, data, packages, metrics, tags."""
+    comparison = session.services().tracking.compare(a=a, b=b)
+    if session.json:
+        print_json(comparison)
         return
-    if not found.differences:
-        console.print(f"The runs are the same in all {found.same:,} things that were compared.")
+    if not comparison.differences:
+        console.print(
+            f"The runs are the same in all {comparison.same:,} things that were compared."
+        )
         return
-    _print_differences(found.differences, a, b)
-    console.print(f"The same: {found.same:,}.")
+    _print_differences(comparison.differences, a, b)
+    console.print(f"The same: {comparison.same:,}.")
 
 
 def rerun(
+    session: Session,
     run: Annotated[
         str,
         typer.Argument(
@@ -80,12 +80,8 @@ def rerun(
         list[str] | None,
         typer.Option("--ignore", help="Metrics to leave out, such as 'time/*'. May be repeated."),
     ] = None,
-    home: Home = None,
-    url: Url = None,
-    token: Token = None,
-    json: Json = False,
 ) -> None:
-    """Run something again from what was kept of it, and report: metrics equal, alike or different, and what differed going in."""
+    """Run something again from what was kept of it, and report what came out differently, and why."""
     from treadle.kernel.errors import Invalid, did_you_mean
     from treadle.platform.rerun import PLACES, Rerun
 
@@ -93,15 +89,16 @@ def rerun(
         raise Invalid(
             f"There is no environment '{environment}'.{did_you_mean(environment, PLACES)}"
         )
-    services = open_services(home, url, token)
+    services = session.services()
     name = services.registry.resolve(ref=run).run if "@" in run or ":" in run else run
-    with console.status("…") if not json and console.is_terminal else nullcontext() as spinner:
+    shows_spinner = console.is_terminal and not session.json
+    with console.status("…") if shows_spinner else nullcontext() as spinner:
 
         def tell(what: str) -> None:
             if spinner is not None:
-                spinner.update(f"{what} …")
+                spinner.update(escape(f"{what} …"))
 
-        found = Rerun(
+        reproduction = Rerun(
             services,
             name,
             code=code,
@@ -110,11 +107,11 @@ def rerun(
             ignore=tuple(ignore or ()),
             tell=tell,
         ).done()
-    if json:
-        print_json(found)
+    if session.json:
+        print_json(reproduction)
     else:
-        _print_reproduction(found)
-    if found.outcome not in ("equal", "within tolerance"):
+        _print_reproduction(reproduction)
+    if reproduction.outcome not in ("equal", "within tolerance"):
         raise typer.Exit(1)
 
 
@@ -127,90 +124,85 @@ def _print_reproduction(found: "Reproduction") -> None:
         _print_differences(found.differences, found.run, found.again)
     else:
         console.print(
-            f"\nCode, data, parameters and environment are the same in all {found.same:,} things compared."
+            "\nCode, data, parameters and environment are the same "
+            f"in all {found.same:,} things compared."
         )
     for outputs, word in (
         (found.identical_outputs, "identical to the byte"),
         (found.other_outputs, "other bytes"),
     ):
         if outputs:
-            console.print(f"Outputs, {word}: {', '.join(outputs)}", soft_wrap=True)
+            console.print(f"Outputs, {word}: {escape(', '.join(outputs))}", soft_wrap=True)
     for note in found.notes:
-        console.print(f"[yellow]→[/] {note}", soft_wrap=True)
-    console.print(f"Environment: {found.environment}. Took {found.seconds:.1f} s.", soft_wrap=True)
+        console.print(f"[yellow]→[/] {escape(note)}", soft_wrap=True)
+    environment = escape(found.environment)
+    console.print(f"Environment: {environment}. Took {found.seconds:.1f} s.", soft_wrap=True)
     console.print(f"Metrics: [{colours.get(found.outcome, 'red')}]{found.outcome}[/]")
 
 
 def _print_differences(differences: "list[Difference]", a: str, b: str) -> None:
-    from rich.markup import escape
-
-    for one in differences:
-        if one.of == "code":
-            console.print(f"[bold]code[/] {escape(one.key)}", soft_wrap=True)
-            for sign, colour, lines in (("-", "red", one.a), ("+", "green", one.b)):
-                for line in str(lines or "").splitlines():
-                    console.print(f"  [{colour}]{sign}[/] {escape(line)}", soft_wrap=True)
-    rest = [(one.of, one.key, one.a, one.b) for one in differences if one.of != "code"]
+    for change in [each for each in differences if each.of == "code"]:
+        console.print(f"[bold]code[/] {escape(change.key)}", soft_wrap=True)
+        for sign, colour, lines in (("-", "red", change.a), ("+", "green", change.b)):
+            for line in str(lines or "").splitlines():
+                console.print(f"  [{colour}]{sign}[/] {escape(line)}", soft_wrap=True)
+    rest = [(each.of, each.key, each.a, each.b) for each in differences if each.of != "code"]
     if rest:
         print_table("", ("", "", a, b), rest)
 
 
-def sync(
-    home: Annotated[
-        Path | None,
-        typer.Option("--home", envvar="TREADLE_HOME", help="The folder whose spool is meant."),
-    ] = None,
-    url: Url = None,
-    token: Token = None,
-    json: Json = False,
-) -> None:
-    """Send what recorded runs could not deliver while they ran: to the server, else into the home itself. May be repeated at will."""
+def sync(session: Session) -> None:
+    """Send what recorded runs could not deliver: to the server, else into the home itself."""
     from treadle.platform import recording
 
-    folder = home_of(home)
-    with progress_bar(json) as told:
+    with progress_bar(session.json) as progress:
 
         def tell(state: "Synced", waiting: int) -> None:
-            told(state.run, state.points, state.points + waiting)
+            progress(state.run, state.points, state.points + waiting)
 
-        found = list(recording.sync(folder, open_services(folder, url, token), tell))
-    busy = recording.recorded_now(folder)
-    if json:
-        print_json(found)
-    elif not found:
-        console.print(
-            "Nothing waits." if not busy else "Nothing waits but for runs that are being recorded."
-        )
-    for one in [] if json else found:
-        how = "delivered" if one.finished and not one.refused else "not delivered completely"
-        console.print(f"{one.run} {how}: {one.points:,} points sent now.")
-    for reason in [f"{one.run}: {reason}" for one in found for reason in one.refused]:
+        synced = list(recording.sync(session.home, session.services(), tell))
+    if session.json:
+        print_json(synced)
+    else:
+        _print_synced(synced, recorded_now=recording.recorded_now(session.home))
+    if any(run.refused or not run.finished for run in synced):
+        raise typer.Exit(1)
+
+
+def _print_synced(synced: "list[Synced]", *, recorded_now: list[str]) -> None:
+    if not synced:
+        exception = " but for runs that are being recorded" if recorded_now else ""
+        console.print(f"Nothing waits{exception}.")
+    for run in synced:
+        how = "delivered" if run.finished and not run.refused else "not delivered completely"
+        console.print(f"{run.run} {how}: {run.points:,} points sent now.", markup=False)
+    for refusal in [f"{run.run}: {reason}" for run in synced for reason in run.refused]:
         errors.print(
-            f"Refused: {reason}",
+            f"Refused: {refusal}",
             style="yellow" if errors.is_terminal else None,
             markup=False,
             soft_wrap=True,
         )
-    if any(one.refused or not one.finished for one in found):
-        raise typer.Exit(1)
 
 
-def export_all(
+def export(
     folder: Annotated[Path, typer.Argument(help="A new or empty folder.")],
     home: Home = None,
     json: Json = False,
 ) -> None:
-    """Write the whole history as Parquet, JSON and plain files: readable without Treadle, and importable again without loss."""
+    """Write the whole history as Parquet, JSON and plain files, which 'import treadle' reads."""
     from treadle.interop.archive import export_archive
 
-    with open_home(home) as platform, progress_bar(json) as told:
-        found = export_archive(platform.database, platform.blobs, folder, told)
+    with open_home(home) as platform, progress_bar(json) as progress:
+        exported = export_archive(platform.database, platform.blobs, folder, progress)
     if json:
-        print_json(found)
+        print_json(exported)
         return
-    rows = sum(found.tables.values())
+    rows = sum(exported.tables.values())
     console.print(
-        f"Wrote {rows:,} rows of {len(found.tables)} tables, {found.points:,} points and {found.blobs:,} contents "
-        f"({found.bytes:,} bytes) to '{folder}'. {folder / 'README.md'} says what is where.",
+        f"Wrote {rows:,} rows of {len(exported.tables)} tables, {exported.points:,} points and "
+        f"{exported.blobs:,} contents ({exported.bytes:,} bytes) to '{folder}'. "
+        f"{folder / 'README.md'} says what is where.",
+        markup=False,
         soft_wrap=True,
     )

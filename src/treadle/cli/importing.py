@@ -16,6 +16,11 @@ importing = typer.Typer(
 
 
 def add_to(app: typer.Typer) -> None:
+    """Add the group ``import`` to the app.
+
+    Args:
+        app: The app.
+    """
     app.add_typer(importing, name="import")
 
 
@@ -37,10 +42,10 @@ def import_mlflow(
     from treadle.platform.start import embedded
 
     folder = local_folder(source)
-    with embedded(home_of(home)) as platform, progress_bar(json) as told:
+    with embedded(home_of(home)) as platform, progress_bar(json) as progress:
         if folder is not None and folder.is_dir():
-            found = import_mlruns(
-                folder, platform.tracking, platform.registry, platform.blobs, told
+            imported = import_mlruns(
+                folder, platform.tracking, platform.registry, platform.blobs, progress
             )
         else:
             services = (
@@ -49,8 +54,8 @@ def import_mlflow(
                 platform.registry,
                 platform.blobs,
             )
-            found = of_database(source, *services, told)
-    _report(found, json)
+            imported = of_database(source, *services, progress)
+    _report(imported, json)
 
 
 @importing.command("wandb")
@@ -59,12 +64,13 @@ def import_wandb(
     home: Home = None,
     json: Json = False,
 ) -> None:
-    """Take over offline runs of Weights & Biases: config, histories, the machine's figures, console, files."""
+    """Take over offline runs of Weights & Biases: config, histories, console, files."""
     from treadle.interop.wandb import import_wandb as of_folder
     from treadle.platform.start import embedded
 
-    with embedded(home_of(home)) as platform, progress_bar(json) as told:
-        _report(of_folder(folder, platform.tracking, platform.blobs, told), json)
+    with embedded(home_of(home)) as platform, progress_bar(json) as progress:
+        imported = of_folder(folder, platform.tracking, platform.blobs, progress)
+    _report(imported, json)
 
 
 @importing.command("neptune")
@@ -76,12 +82,13 @@ def import_neptune(
     home: Home = None,
     json: Json = False,
 ) -> None:
-    """Take over what Neptune's exporter wrote: parameters, series with fractional steps, tags, text, files."""
+    """Take over what Neptune's exporter wrote: parameters, series, tags, text, files."""
     from treadle.interop.neptune import import_neptune as of_folder
     from treadle.platform.start import embedded
 
-    with embedded(home_of(home)) as platform, progress_bar(json) as told:
-        _report(of_folder(folder, platform.tracking, platform.blobs, told, files), json)
+    with embedded(home_of(home)) as platform, progress_bar(json) as progress:
+        imported = of_folder(folder, platform.tracking, platform.blobs, progress, files)
+    _report(imported, json)
 
 
 @importing.command("treadle")
@@ -94,33 +101,36 @@ def import_treadle(
     from treadle.interop.archive import import_archive
     from treadle.platform.start import embedded
 
-    with embedded(home_of(home)) as platform, progress_bar(json) as told:
-        found = import_archive(folder, platform.database, platform.blobs, told)
+    with embedded(home_of(home)) as platform, progress_bar(json) as progress:
+        archive = import_archive(folder, platform.database, platform.blobs, progress)
         chain = platform.events.verify()
     if json:
-        print_json(found)
+        print_json(archive)
         return
     console.print(
-        f"Took in {found.tables['runs']:,} runs with {found.points:,} points, {found.tables['events']:,} events "
-        f"(chain {'intact' if chain.intact else 'broken'}) and {found.blobs:,} contents.",
+        f"Took in {archive.tables['runs']:,} runs with {archive.points:,} points, "
+        f"{archive.tables['events']:,} events (chain {'intact' if chain.intact else 'broken'}) "
+        f"and {archive.blobs:,} contents.",
         soft_wrap=True,
     )
     console.print(
-        "Not in there: tokens, webhooks, and the key that signs approvals (.signing.key of the old home)."
+        "Not in there: tokens, webhooks, and the key that signs approvals "
+        "(.signing.key of the old home)."
     )
 
 
-def _report(found: "Imported", json: bool) -> None:
+def _report(imported: "Imported", json: bool) -> None:
     if json:
-        print_json(found)
+        print_json(imported)
         return
     console.print(
-        f"Imported {found.runs:,} runs with {found.points:,} points and {found.artifacts:,} files, "
-        f"{found.experiments:,} new experiments, {found.versions:,} versions of {found.models:,} models.",
+        f"Imported {imported.runs:,} runs with {imported.points:,} points "
+        f"and {imported.artifacts:,} files, {imported.experiments:,} new experiments, "
+        f"{imported.versions:,} versions of {imported.models:,} models.",
         soft_wrap=True,
     )
-    if found.runs_here_already:
-        console.print(f"{found.runs_here_already:,} runs were here already.")
-    for reason, count in found.left_behind.items():
+    if imported.runs_here_already:
+        console.print(f"{imported.runs_here_already:,} runs were here already.")
+    for reason, count in imported.left_behind.items():
         style = "yellow" if console.is_terminal else None
-        console.print(f"Left behind: {count:,} {reason}", style=style, soft_wrap=True)
+        console.print(f"Left behind: {count:,} {reason}", style=style, markup=False, soft_wrap=True)

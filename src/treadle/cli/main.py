@@ -2,18 +2,25 @@
 
 import errno
 import sys
+from typing import Annotated
 
 import typer
 
-from treadle.cli import daily, derived, governance, history, importing, processes, rollouts, serving
-from treadle.cli.output import errors
-
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    help="Turn the whole wheel of a model's life: data, train, evaluate, register, deploy, serve, monitor, retrain.",
+from treadle.cli import (
+    about,
+    daily,
+    derived,
+    governance,
+    history,
+    importing,
+    processes,
+    rollouts,
+    serving,
 )
+from treadle.cli.output import errors
+from treadle.cli.verbs import LiteralHelp
+
+app = typer.Typer(cls=LiteralHelp, no_args_is_help=True, pretty_exceptions_enable=False)
 daily.add_to(app)
 processes.add_to(app)
 history.add_to(app)
@@ -21,36 +28,79 @@ importing.add_to(app)
 governance.add_to(app)
 serving.add_to(app)
 rollouts.add_to(app)
+about.add_to(app)
 derived.add_to(app)
 
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # the class of all usage errors
+
+
+@app.callback()
+def treadle(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            is_eager=True,
+            callback=about.print_version,
+            help="Print Treadle's version and exit.",
+        ),
+    ] = False,
+) -> None:
+    """Turn the whole wheel of a model's life: data, train, evaluate, register, deploy, serve,
+    monitor, retrain."""
 
 
 def main() -> None:
-    """Run the command line. What people can mend is one sentence and exit code 2."""
-    from treadle.kernel.errors import TreadleError
+    """Run the command line. What people can mend ends as one sentence and exit code 2.
 
+    With ``--json`` among the arguments the sentence is one JSON object on standard error:
+    ``error`` (its kind), ``message`` and ``retry``. Typer's own usage errors are no exception.
+    """
+    from treadle.kernel.errors import TreadleError, kind_of
+
+    json = "--json" in sys.argv[1:]
     try:
-        app()
+        sys.exit(app(standalone_mode=not json))
     except TreadleError as error:
-        _end(error.message)
+        _end(kind_of(error), error.message, retry=error.retry, json=json)
     except OSError as error:
-        if error.errno not in _DISK:
+        if error.errno not in (*_FULL, *_CLOSED):
             raise
+        full = error.errno in _FULL
         _end(
-            f"{error.strerror}: {error.filename or 'the disk'}. Nothing was lost; make room or name another --home."
+            "Unavailable" if full else "Forbidden",
+            f"{error.strerror}: {error.filename or 'the disk'}. "
+            "Nothing was lost; make room or name another --home.",
+            retry=full,
+            json=json,
         )
     except KeyboardInterrupt:
         sys.exit(130)
+    except _UsageError as error:
+        _end("Invalid", _usage_message(error), retry=False, json=True)
 
 
-def _end(message: str) -> None:
-    errors.print(
-        f"treadle: {message}",
-        style="red" if errors.is_terminal else None,
-        markup=False,
-        soft_wrap=True,
-    )
+def _usage_message(error: BaseException) -> str:
+    """What Typer says about arguments that it cannot read."""
+    return str(getattr(error, "format_message", error.__str__)())
+
+
+def _end(kind: str, message: str, *, retry: bool, json: bool) -> None:
+    """Print why the command ends, and end it with exit code 2."""
+    if json:
+        from treadle.kernel.entity import to_json
+
+        answer = {"error": kind, "message": message, "retry": retry}
+        sys.stderr.write(to_json(answer).decode() + "\n")
+    else:
+        errors.print(
+            f"treadle: {message}",
+            style="red" if errors.is_terminal else None,
+            markup=False,
+            soft_wrap=True,
+        )
     sys.exit(2)
 
 

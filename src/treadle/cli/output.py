@@ -1,4 +1,4 @@
-"""How the command line opens services and prints facts: tables for people, JSON for programs."""
+"""Opens services for commands and prints their results: tables for people, JSON for programs."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -32,13 +33,28 @@ Token = Annotated[
     str | None, typer.Option("--token", envvar="TREADLE_TOKEN", help="The token for the server.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
+LogJson = Annotated[
+    bool, typer.Option("--log-json", help="Log one JSON object a line (or TREADLE_LOG=json).")
+]
+LogLevel = Annotated[
+    str,
+    typer.Option(
+        "--log-level",
+        envvar="TREADLE_LOG_LEVEL",
+        help="The least that is logged: debug, info, warning or error.",
+    ),
+]
 
 console = Console(highlight=False, emoji=False)
 errors = Console(stderr=True, highlight=False, emoji=False)
 
 
 def home_of(home: Path | None) -> Path:
-    """The home that is meant."""
+    """Return the absolute path of the home that a command works on.
+
+    Args:
+        home: The value of ``--home``; None stands for ``.treadle`` beside the nearest treadle.toml.
+    """
     from treadle.platform import settings
 
     return settings.home_of(home)
@@ -47,7 +63,16 @@ def home_of(home: Path | None) -> Path:
 def open_services(
     home: Path | None, url: str | None = None, token: str | None = None
 ) -> "Services":
-    """The services behind a URL if one is given, else those of a home that is there already."""
+    """Open the services behind a URL if one is given, else those of an existing home.
+
+    Args:
+        home: The value of ``--home``.
+        url: The server's address, as in ``http://127.0.0.1:5000``; None opens the home.
+        token: The token for the server; None sends none.
+
+    Raises:
+        NotFound: There is no URL and the home does not exist.
+    """
     from treadle.kernel.event import act_as
 
     if url:
@@ -59,7 +84,14 @@ def open_services(
 
 
 def open_home(home: Path | None) -> "Embedded":
-    """A home that is there already."""
+    """Open an existing home in this process.
+
+    Args:
+        home: The value of ``--home``.
+
+    Raises:
+        NotFound: The home does not exist.
+    """
     from treadle.kernel.errors import NotFound
     from treadle.kernel.event import act_as
 
@@ -67,7 +99,8 @@ def open_home(home: Path | None) -> "Embedded":
     folder = home_of(home)
     if not folder.exists():
         raise NotFound(
-            f"There is no home at '{folder}'. Make one with 'treadle up' or 'treadle run', or name one with --home."
+            f"There is no home at '{folder}'. Make one with 'treadle up' or 'treadle run', "
+            "or name one with --home."
         )
     from treadle.platform.start import embedded
 
@@ -75,7 +108,7 @@ def open_home(home: Path | None) -> "Embedded":
 
 
 def person() -> str:
-    """Who types: the name that events carry."""
+    """Return the name of the user who types; events carry it as their actor."""
     import getpass
 
     try:
@@ -85,14 +118,22 @@ def person() -> str:
 
 
 def print_json(value: object) -> None:
-    """One JSON value on standard output."""
+    """Print one JSON value on one line of standard output.
+
+    Args:
+        value: What is printed: an entity, or plain data.
+    """
     from treadle.kernel.entity import to_json
 
     sys.stdout.write(to_json(value).decode() + "\n")
 
 
 def print_pretty(value: object) -> None:
-    """A value as indented JSON, coloured on a terminal."""
+    """Print a value as indented JSON, coloured on a terminal.
+
+    Args:
+        value: What is printed: an entity, or plain data.
+    """
     from treadle.kernel.entity import to_json
 
     if console.is_terminal:
@@ -104,18 +145,29 @@ def print_pretty(value: object) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table for people; what is missing shows as a dash."""
+    """Print a table for people; a missing value shows as a dash.
+
+    Args:
+        title: The line above the table; empty for none.
+        columns: The header of each column.
+        rows: The cells of each row; brackets in them are no markup.
+    """
     table = Table(
         title=title or None, title_justify="left", box=None, header_style="bold", pad_edge=False
     )
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(escape(column), overflow="fold")
     for row in rows:
-        table.add_row(*(show(value) for value in row))
+        table.add_row(*(escape(show(value)) for value in row))
     console.print(table)
 
 
 def show(value: Any) -> str:
+    """Return a value as the text of a table's cell.
+
+    Args:
+        value: A number, a moment, a truth value, a text or None.
+    """
     if value is None or value == "":
         return "—"
     if isinstance(value, datetime):
@@ -129,12 +181,16 @@ def show(value: Any) -> str:
 
 @contextmanager
 def progress_bar(json: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for long work: told what is done, how far it is, and how far it goes."""
+    """Show a bar for long work; yields a function that takes the doing, the done and the total.
+
+    Args:
+        json: Whether standard output is for JSON; the bar then goes to standard error.
+    """
     from rich.progress import Progress
 
     out = errors if json else console
     with Progress(console=out, transient=True, disable=not out.is_terminal) as bar:
         task = bar.add_task("", total=None)
         yield lambda what, done, total: bar.update(
-            task, description=what, completed=done, total=total
+            task, description=escape(what), completed=done, total=total
         )

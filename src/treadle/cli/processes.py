@@ -5,14 +5,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
-from treadle.cli.output import Home, Json, console, errors, home_of, print_json
+from treadle.cli.output import Home, Json, LogJson, LogLevel, console, errors, home_of, print_json
+from treadle.cli.verbs import add_verbs
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command()(up)
-    app.command()(down)
-    app.command()(demo)
+    """Add the verbs to the app.
+
+    Args:
+        app: The app.
+    """
+    add_verbs(app, up, down, demo)
 
 
 def up(
@@ -28,16 +33,22 @@ def up(
     target: Annotated[
         str,
         typer.Option(
-            help="Where models are served, such as kubernetes://… (default: processes of this machine)."
+            help="Where models are served, such as kubernetes://… "
+            "(default: processes of this machine)."
         ),
     ] = "",
+    log_json: LogJson = False,
+    log_level: LogLevel = "info",
+    json: Json = False,
 ) -> None:
-    """Run everything: server, worker and model servers. Ends with Ctrl-C."""
+    """Run everything: server, worker and model servers. Ends with Ctrl-C. Logs are in HOME/logs."""
+    from treadle.platform import logs
     from treadle.platform.settings import settings_for
-    from treadle.platform.supervisor import Address, Supervisor
+    from treadle.platform.supervisor import LOG, Address, Supervisor
     from treadle.platform.wiring import Embedded
 
     settings = settings_for(home_of(home), database=database, blobs=blobs, target=target)
+    logs.configure("supervisor", json=log_json or None, level=log_level, file=settings.folder / LOG)
     address = Address(host, port)
     supervisor = Supervisor(settings, address)
     supervisor.check_port()
@@ -45,19 +56,26 @@ def up(
         _refuse_open_doors(host, guarded=platform.access.required())
 
     def ready() -> None:
+        if json:
+            print_json({"url": address.url, "home": settings.home})
+            sys.stdout.flush()
+            return
         console.print(
-            f"Treadle is up at [bold]{address.url}[/]  (home: {settings.home}; stop with Ctrl-C)"
+            f"Treadle is up at [bold]{address.url}[/]  "
+            f"(home: {escape(settings.home)}; stop with Ctrl-C)",
+            soft_wrap=True,
         )
         if settings.manual_clock:
             now = settings.clock().now()
             console.print(
-                f"This home was played on a manual clock: its time stands still at {now:%Y-%m-%d %H:%M}."
+                "This home was played on a manual clock: "
+                f"its time stands still at {now:%Y-%m-%d %H:%M}."
             )
 
     supervisor.run(ready)
 
 
-def down(home: Home = None) -> None:
+def down(home: Home = None, json: Json = False) -> None:
     """Stop what 'treadle up' started, from another terminal."""
     import os
     import signal
@@ -73,7 +91,10 @@ def down(home: Home = None) -> None:
     os.kill(pid, signal.SIGTERM)
     while running(folder) == pid:
         time.sleep(0.05)
-    console.print("Stopped.")
+    if json:
+        print_json({"home": str(folder), "stopped": pid})
+    else:
+        console.print("Stopped.")
 
 
 def demo(
@@ -82,40 +103,27 @@ def demo(
     ),
     json: Json = False,
 ) -> None:
-    """Play a real year of flights: train, serve, monitor, retrain, and catch two accidents. A good minute on two idle cores."""
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
+    """Play a real year of flights: train, serve, monitor, retrain, and catch two accidents."""
     from treadle.cli.demo import report
     from treadle.cli.demo.play import Play
+    from treadle.cli.demo.progress import YearProgress
 
     out = errors if json else console
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description:<44}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as progress:
-        task = progress.add_task("", total=1.0)
-        last = [""]
-
-        def on(share: float, doing: str) -> None:
-            progress.update(task, completed=share, description=doing)
-            month = doing.split(":")[0].split(" ")[-1]
-            if not out.is_terminal and month != last[0]:
-                last[0] = month
-                out.print(f"{share:4.0%}  {doing}", markup=False, soft_wrap=True)
-
-        play = Play(home, lambda at, kind, says: report.tell(out, at, kind, says), on)
+    with YearProgress(out) as progress:
+        play = Play(home, lambda at, kind, says: report.tell(out, at, kind, says), progress.show)
         result = play.run()
     file = report.write(result)
     if json:
         print_json(result)
         return
     report.print_result(console, result)
-    console.print(f"\nThe report: {file}")
-    console.print(f"Look around in it: treadle up --home {home}   (then http://127.0.0.1:5000)")
-    console.print(f"Ask it:            treadle why flight-delay@champion --home {home}")
+    console.print(f"\nThe report: {file}", markup=False, soft_wrap=True)
+    console.print(
+        f"Look around in it: treadle up --home {home}   (then http://127.0.0.1:5000)", markup=False
+    )
+    console.print(
+        f"Ask it:            treadle why flight-delay@champion --home {home}", markup=False
+    )
 
 
 def _refuse_open_doors(host: str, *, guarded: bool) -> None:
@@ -123,7 +131,8 @@ def _refuse_open_doors(host: str, *, guarded: bool) -> None:
 
     if host not in ("127.0.0.1", "localhost", "::1") and not guarded:
         raise Forbidden(
-            f"Listening on {host} would let anybody in. Make a token first: treadle access create-token --name NAME --role admin"
+            f"Listening on {host} would let anybody in. Make a token first: "
+            "treadle access create-token --name NAME --role admin"
         )
 
 

@@ -1,19 +1,12 @@
-"""The verbs for a rollout that is under way (rollout show, pause, resume, promote, abort), and for the cluster it may go to: render."""
+"""The verbs for a rollout that is under way (show, pause, resume, promote, abort), and ``render``."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
-from treadle.cli.output import (
-    Home,
-    Json,
-    Token,
-    Url,
-    console,
-    open_services,
-    print_json,
-    print_table,
-)
+from treadle.cli.output import console, print_json, print_table
+from treadle.cli.verbs import Session, add_verbs
 
 if TYPE_CHECKING:
     from treadle.delivery.model import Rollout
@@ -26,11 +19,18 @@ rollout = typer.Typer(
 
 
 def add_to(app: typer.Typer) -> None:
+    """Add the verbs to the app.
+
+    Args:
+        app: The app.
+    """
+    add_verbs(rollout, show, pause, resume, promote, abort)
     app.add_typer(rollout, name="rollout")
-    app.command()(render)
+    add_verbs(app, render)
 
 
 def render(
+    session: Session,
     endpoint: Endpoint,
     image: Annotated[str, typer.Option(help="A version's image, with {model} and {number} in it.")],
     namespace: Annotated[str, typer.Option(help="The namespace of all objects.")] = "default",
@@ -43,109 +43,77 @@ def render(
     kserve: Annotated[
         bool, typer.Option("--kserve", help="One KServe InferenceService instead.")
     ] = False,
-    home: Home = None,
-    url: Url = None,
-    token: Token = None,
-    json: Json = False,
 ) -> None:
-    """Print an endpoint as Kubernetes manifests, as its rollout stands now: treadle render NAME … | kubectl apply -f -"""
+    """Print an endpoint as Kubernetes manifests, as its rollout stands now.
+
+    Use it as in: treadle render NAME … | kubectl apply -f -
+    """
     import sys
 
     from treadle.delivery import manifests
     from treadle.kernel.errors import missing_extra
 
-    spec = open_services(home, url, token).delivery.spec(endpoint=endpoint)
+    spec = session.services().delivery.spec(endpoint=endpoint)
     if kserve:
-        found = manifests.render_kserve(spec, image, namespace=namespace)
+        objects = manifests.render_kserve(spec, image, namespace=namespace)
     else:
-        found = manifests.render(
+        objects = manifests.render(
             spec, image, namespace=namespace, gateway=gateway, max_replicas=max_replicas
         )
-    if json:
-        print_json(found)
+    if session.json:
+        print_json(objects)
         return
     try:
         import yaml
     except ModuleNotFoundError as error:
         raise missing_extra("kubernetes", "Writing YAML") from error
-    sys.stdout.write(yaml.safe_dump_all(found, sort_keys=False))
+    sys.stdout.write(yaml.safe_dump_all(objects, sort_keys=False))
 
 
-@rollout.command()
-def show(
-    endpoint: Endpoint, home: Home = None, url: Url = None, token: Token = None, json: Json = False
-) -> None:
+def show(session: Session, endpoint: Endpoint) -> None:
     """Show the newest rollout and what each of its gates says."""
-    found = open_services(home, url, token).delivery.rollouts(endpoint=endpoint, limit=1)
-    if not found:
-        console.print(f"Endpoint '{endpoint}' has had no rollout.")
-        return
-    _tell(found[0], json)
+    newest = session.services().delivery.rollouts(endpoint=endpoint, limit=1)
+    if newest:
+        _print_rollout(newest[0], session)
+    elif session.json:
+        print_json(None)
+    else:
+        console.print(f"Endpoint '{endpoint}' has had no rollout.", markup=False)
 
 
-@rollout.command()
-def pause(
-    endpoint: Endpoint,
-    reason: Reason,
-    home: Home = None,
-    url: Url = None,
-    token: Token = None,
-    json: Json = False,
-) -> None:
+def pause(session: Session, endpoint: Endpoint, reason: Reason) -> None:
     """Keep it at its step. What fails is still rolled back."""
-    _tell(open_services(home, url, token).delivery.pause(endpoint=endpoint, reason=reason), json)
+    delivery = session.services().delivery
+    _print_rollout(delivery.pause(endpoint=endpoint, reason=reason), session)
 
 
-@rollout.command()
-def resume(
-    endpoint: Endpoint,
-    reason: Reason,
-    home: Home = None,
-    url: Url = None,
-    token: Token = None,
-    json: Json = False,
-) -> None:
+def resume(session: Session, endpoint: Endpoint, reason: Reason) -> None:
     """Let it go on."""
-    _tell(open_services(home, url, token).delivery.resume(endpoint=endpoint, reason=reason), json)
+    delivery = session.services().delivery
+    _print_rollout(delivery.resume(endpoint=endpoint, reason=reason), session)
 
 
-@rollout.command()
-def promote(
-    endpoint: Endpoint,
-    reason: Reason,
-    home: Home = None,
-    url: Url = None,
-    token: Token = None,
-    json: Json = False,
-) -> None:
+def promote(session: Session, endpoint: Endpoint, reason: Reason) -> None:
     """Give it all requests now, whatever its gates still wait for."""
-    _tell(open_services(home, url, token).delivery.promote(endpoint=endpoint, reason=reason), json)
+    delivery = session.services().delivery
+    _print_rollout(delivery.promote(endpoint=endpoint, reason=reason), session)
 
 
-@rollout.command()
-def abort(
-    endpoint: Endpoint,
-    reason: Reason,
-    home: Home = None,
-    url: Url = None,
-    token: Token = None,
-    json: Json = False,
-) -> None:
+def abort(session: Session, endpoint: Endpoint, reason: Reason) -> None:
     """Stop it; the champion answers alone again."""
-    _tell(open_services(home, url, token).delivery.abort(endpoint=endpoint, reason=reason), json)
+    delivery = session.services().delivery
+    _print_rollout(delivery.abort(endpoint=endpoint, reason=reason), session)
 
 
-def _tell(found: "Rollout", json: bool) -> None:
-    if json:
-        print_json(found)
+def _print_rollout(rollout: "Rollout", session: Session) -> None:
+    if session.json:
+        print_json(rollout)
         return
-    part = f" ({found.part:.0%} of the requests)" if found.part is not None else ""
+    part = f" ({rollout.part:.0%} of the requests)" if rollout.part is not None else ""
     console.print(
-        f"[bold]{found.version}[/] on '{found.endpoint}' is {found.state} at {found.step}{part}: {found.reason or '—'}"
+        f"[bold]{rollout.version}[/] on '{rollout.endpoint}' is {rollout.state} "
+        f"at {rollout.step}{part}: {escape(rollout.reason or '—')}"
     )
-    if found.gates:
-        print_table(
-            "Gates",
-            ["gate", "decision", "because"],
-            [[g.gate, g.decision, g.reason] for g in found.gates],
-        )
+    if rollout.gates:
+        rows = [(gate.gate, gate.decision, gate.reason) for gate in rollout.gates]
+        print_table("Gates", ("gate", "decision", "because"), rows)

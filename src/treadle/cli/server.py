@@ -1,30 +1,51 @@
 """The server process: ``python -m treadle.cli.server HOST PORT``."""
 
+import logging
+import signal
 import sys
 
 import uvicorn
 
 from treadle.http.app import application
 from treadle.kernel import process
-from treadle.platform.settings import from_environment
+from treadle.platform import logs
+from treadle.platform.settings import Settings, from_environment
 from treadle.platform.wiring import Embedded
 from treadle.ui.pages import pages
 
 
 def main(arguments: list[str]) -> None:
+    """Answer HTTP requests until told to stop.
+
+    Args:
+        arguments: The host and the port to listen on.
+    """
+    logs.configure("server")
     settings = from_environment()
+    # uvicorn raises SIGTERM again once it has stopped; the end of the process is logged after that.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with logs.lifetime("server", settings.home):
+        _serve(settings, host=arguments[0], port=int(arguments[1]))
+
+
+def _serve(settings: Settings, *, host: str, port: int) -> None:
     process.hold(settings.folder / "run" / "server.lock", what=f"The server of '{settings.home}'")
     platform = Embedded(settings)
-    app = application(platform, pages(platform))
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     uvicorn.run(
-        app,
-        host=arguments[0],
-        port=int(arguments[1]),
-        log_level="warning",
+        application(platform, pages(platform)),
+        host=host,
+        port=port,
+        log_config=None,
         access_log=False,
         lifespan="off",
         timeout_graceful_shutdown=5,
     )
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a record of uvicorn is new: the application has logged its own errors already."""
+    return not record.getMessage().startswith("Exception in ASGI application")
 
 
 if __name__ == "__main__":

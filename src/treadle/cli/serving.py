@@ -4,37 +4,38 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from treadle.cli.output import (
-    Home,
     Json,
-    Token,
-    Url,
+    LogJson,
+    LogLevel,
     console,
-    home_of,
-    open_services,
     print_json,
     print_table,
     progress_bar,
 )
+from treadle.cli.verbs import Session, add_verbs
 
 if TYPE_CHECKING:
     from treadle.platform.model_store import Asked
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command()(package)
-    app.command()(serve)
-    app.command()(predict)
-    app.command()(build)
-    app.command()(capacity)
+    """Add the verbs to the app.
+
+    Args:
+        app: The app.
+    """
+    add_verbs(app, package, serve, predict, build, capacity)
 
 
 def package(
     source: Annotated[
         str,
         typer.Argument(
-            help="An MLflow folder, a SavedModel, FILE.py:Class, or an .onnx, .keras, .pt2, .skops, .json, .ubj, .txt or .pkl file."
+            help="An MLflow folder, a SavedModel, FILE.py:Class, "
+            "or an .onnx, .keras, .pt2, .skops, .json, .ubj, .txt or .pkl file."
         ),
     ],
     to: Annotated[Path, typer.Option(help="The model folder to make.")],
@@ -59,27 +60,29 @@ def package(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Make a model folder from a saved model, for serve, predict and build. ONNX wherever it can be, checked on real rows."""
+    """Make a model folder from a saved model, for serve, predict and build: ONNX where it can be."""
     from treadle.platform import packaging
 
     with progress_bar(json) as progress:
         progress("packaging", 0, 1)
-        found = packaging.package(
+        packed = packaging.package(
             source, to, example=example, trusted=trust, files=files, classes=tuple(classes or ())
         )
     if json:
-        print_json(found)
+        print_json(packed)
         return
-    compared = (
-        "" if found.parity is None else f"; differs from the original by at most {found.parity:.2g}"
-    )
+    compared = ""
+    if packed.parity is not None:
+        compared = f"; differs from the original by at most {packed.parity:.2g}"
     console.print(
-        f"[bold]{found.folder}[/]: {found.inputs} inputs, gives {found.output}, run by {found.runtime}{compared}."
+        f"[bold]{escape(packed.folder)}[/]: {packed.inputs} inputs, gives {packed.output}, "
+        f"run by {packed.runtime}{compared}."
     )
-    console.print(f"treadle serve {found.folder}")
+    console.print(f"treadle serve {packed.folder}", markup=False)
 
 
 def serve(
+    session: Session,
     models: Annotated[
         list[str] | None,
         typer.Argument(
@@ -90,7 +93,8 @@ def serve(
     repository: Annotated[
         Path | None,
         typer.Option(
-            help="A folder of model folders: all are served, and /v2/repository loads and unloads them."
+            help="A folder of model folders: all are served, "
+            "and /v2/repository loads and unloads them."
         ),
     ] = None,
     port: Annotated[
@@ -126,16 +130,18 @@ def serve(
             help="Where packages and the inference log are kept. Default: HOME/serving.",
         ),
     ] = None,
-    home: Home = None,
-    url: Url = None,
-    token: Token = None,
+    log_json: LogJson = False,
+    log_level: LogLevel = "info",
 ) -> None:
-    """Serve models over HTTP, without a control plane. An alias is followed: a new version is swapped in. Ends with Ctrl-C."""
+    """Serve models over HTTP, without a control plane. Ends with Ctrl-C.
+
+    An alias is followed: a new version is swapped in.
+    """
     import os
-    from functools import cache
+    import sys
 
     from treadle.kernel.errors import Invalid
-    from treadle.platform import serving
+    from treadle.platform import logs, serving
     from treadle.platform.runtimes import TRUST
     from treadle.serving.clouds import port_of
 
@@ -143,14 +149,22 @@ def serve(
         raise Invalid(
             f"--host {host} would let anybody ask. Name who may with --callers, or say --open."
         )
-    wanted = port_of(os.environ) if port is None else port
+    logs.configure("model-server", json=log_json or None, level=log_level)
+    listen_on = port_of(os.environ) if port is None else port
     if trust:
         os.environ[TRUST] = ",".join([*trust, *filter(None, [os.environ.get(TRUST)])])
 
     def told(asked: "list[Asked]") -> None:
-        for one in asked:
+        url = f"http://{host}:{listen_on}"
+        if session.json:
+            models = [{"name": model.name, "version": model.version} for model in asked]
+            print_json({"url": url, "models": models})
+            sys.stdout.flush()
+            return
+        for model in asked:
             console.print(
-                f"Serving [bold]{one.version}[/] as '{one.name}' at [bold]http://{host}:{wanted}[/]"
+                f"Serving [bold]{escape(model.version)}[/] as '{escape(model.name)}' "
+                f"at [bold]{escape(url)}[/]"
             )
         console.print(
             "POST /invocations, /v1/models/NAME:predict or /v2/models/NAME/infer; stop with Ctrl-C."
@@ -158,10 +172,10 @@ def serve(
 
     serving.run(
         models or [],
-        state or home_of(home) / "serving",
-        cache(lambda: open_services(home, url, token)),
+        state or session.home / "serving",
+        session.services,
         host=host,
-        port=wanted,
+        port=listen_on,
         workers=workers,
         callers=callers,
         repository=repository,
@@ -170,6 +184,7 @@ def serve(
 
 
 def predict(
+    session: Session,
     model: Annotated[
         str, typer.Argument(help="NAME@ALIAS, NAME:NUMBER, a model folder, or an .onnx file.")
     ],
@@ -183,34 +198,30 @@ def predict(
     rows_at_once: Annotated[
         int, typer.Option(min=1, help="Rows that are scored and kept together.")
     ] = 65_536,
-    home: Home = None,
-    url: Url = None,
-    token: Token = None,
-    json: Json = False,
 ) -> None:
-    """Score a Parquet file. A run that was stopped goes on where it was; each row is there once, in its order."""
-    from functools import cache
-
+    """Score a Parquet file, row by row in its order. A run that was stopped goes on where it was."""
     from treadle.platform import serving
     from treadle.serving.batch import score_file
 
-    services = cache(lambda: open_services(home, url, token))
-    served = serving.open_served(serving.find(model, services), home_of(home) / "serving", services)
-    with progress_bar(json) as progress:
-        found = score_file(served, source, to, rows_at_once=rows_at_once, progress=progress)
-    if json:
-        print_json(found)
+    asked = serving.find(model, session.services)
+    served = serving.open_served(asked, session.home / "serving", session.services)
+    with progress_bar(session.json) as progress:
+        scored = score_file(served, source, to, rows_at_once=rows_at_once, progress=progress)
+    if session.json:
+        print_json(scored)
         return
-    again = f", {found.resumed:,} of them from before" if found.resumed else ""
-    failed = (
-        f" {found.failed:,} rows failed; column 'prediction_error' says why."
-        if found.failed
-        else ""
+    again = f", {scored.resumed:,} of them from before" if scored.resumed else ""
+    failed = ""
+    if scored.failed:
+        failed = f" {scored.failed:,} rows failed; column 'prediction_error' says why."
+    console.print(
+        f"{scored.rows:,} rows scored by {scored.version}{again}: {scored.file}.{failed}",
+        markup=False,
     )
-    console.print(f"{found.rows:,} rows scored by {found.version}{again}: {found.file}.{failed}")
 
 
 def build(
+    session: Session,
     model: Annotated[
         str, typer.Argument(help="NAME@ALIAS, NAME:NUMBER, a model folder, or an .onnx file.")
     ],
@@ -224,35 +235,31 @@ def build(
     load: Annotated[
         str, typer.Option(metavar="ENGINE", help="Then load it into docker, podman or nerdctl.")
     ] = "",
-    home: Home = None,
-    url: Url = None,
-    token: Token = None,
-    json: Json = False,
 ) -> None:
-    """Make a container image of a model's server: non-root, no shell, a bill of materials inside. No engine is needed."""
-    from functools import cache
-
+    """Make a container image of a model's server: non-root, no shell. No engine is needed."""
     from treadle.platform import serving
 
-    with progress_bar(json) as progress:
-        found = serving.build(
-            model, cache(lambda: open_services(home, url, token)), to=to, tag=tag, told=progress
-        )
+    with progress_bar(session.json) as progress:
+        image = serving.build(model, session.services, to=to, tag=tag, told=progress)
     if load:
-        serving.load(found, load)
-    if json:
-        print_json(found)
+        serving.load(image, load)
+    if session.json:
+        print_json(image)
         return
+    size = f"{image.bytes / 1e6:.0f} MB"
     console.print(
-        f"[bold]{found.tag}[/] ({found.bytes / 1e6:.0f} MB) is in {found.file}: {found.digest}"
+        f"[bold]{escape(image.tag)}[/] ({size}) is in {escape(image.file)}: {image.digest}"
     )
     if not load:
         console.print(
-            f"podman load -i {found.file}   or with --load docker; then: run --read-only -p 8080:8080 {found.tag}"
+            f"podman load -i {image.file}   or with --load docker; "
+            f"then: run --read-only -p 8080:8080 {image.tag}",
+            markup=False,
         )
 
 
 def capacity(
+    session: Session,
     model: Annotated[
         str, typer.Argument(help="NAME@ALIAS, NAME:NUMBER, a model folder, or an .onnx file.")
     ],
@@ -265,51 +272,50 @@ def capacity(
         typer.Option(help="Plan for the most that this endpoint may expect in the coming week."),
     ] = "",
     price: Annotated[float | None, typer.Option(help="What a replica costs in an hour.")] = None,
-    home: Home = None,
-    url: Url = None,
-    token: Token = None,
-    json: Json = False,
 ) -> None:
-    """Measure what one replica takes within a bound, and say how many replicas a load needs. Half a minute of full load."""
-    from functools import cache
+    """Measure the load that one replica takes, and tell how many replicas a load needs.
 
+    This machine is under full load meanwhile.
+    """
     from treadle.platform import serving
     from treadle.platform.capacity import plan
 
-    services = cache(lambda: open_services(home, url, token))
     if endpoint and rate is None:
-        rate = max(
-            hour.per_second for hour in services().delivery.forecast(endpoint=endpoint, hours=168)
-        )
-    with progress_bar(json) as progress:
-        found = plan(
-            serving.find(model, services),
-            services,
+        hours = session.services().delivery.forecast(endpoint=endpoint, hours=168)
+        rate = max(hour.per_second for hour in hours)
+    with progress_bar(session.json) as progress:
+        planned = plan(
+            serving.find(model, session.services),
+            session.services,
             p99_ms=p99,
             load=rate,
             price=price,
             told=progress,
         )
-    if json:
-        print_json(found)
+    if session.json:
+        print_json(planned)
         return
-    columns = ["offered/s", "answered/s", "p50 ms", "p99 ms", "within"]
     rows = [
-        [
-            f"{p.offered_per_second:,.0f}",
-            f"{p.answered_per_second:,.0f}",
-            f"{p.p50_ms:.2f}",
-            f"{p.p99_ms:.2f}",
-            "yes" if p.within else "too much",
-        ]
-        for p in found.curve
+        (
+            f"{point.offered_per_second:,.0f}",
+            f"{point.answered_per_second:,.0f}",
+            f"{point.p50_ms:.2f}",
+            f"{point.p99_ms:.2f}",
+            "yes" if point.within else "too much",
+        )
+        for point in planned.curve
     ]
-    print_table(found.version, columns, rows)
+    columns = ("offered/s", "answered/s", "p50 ms", "p99 ms", "within")
+    print_table(escape(planned.version), columns, rows)
     console.print(
-        f"One replica takes [bold]{found.per_replica:,.0f}[/] requests/s with a p99 within {p99:g} ms, on this machine."
+        f"One replica takes [bold]{planned.per_replica:,.0f}[/] requests/s "
+        f"with a p99 within {p99:g} ms, on this machine."
     )
-    if found.replicas is not None:
-        cost = f", {found.monthly_cost:,.0f} a month" if found.monthly_cost is not None else ""
+    if planned.replicas is not None:
+        cost = ""
+        if planned.monthly_cost is not None:
+            cost = f", {planned.monthly_cost:,.0f} a month"
         console.print(
-            f"{found.load:,.0f} requests/s need [bold]{found.replicas}[/] replicas, each used to four fifths{cost}."
+            f"{planned.load:,.0f} requests/s need [bold]{planned.replicas}[/] replicas, "
+            f"each used to four fifths{cost}."
         )

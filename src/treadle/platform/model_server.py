@@ -6,6 +6,7 @@ inference log. It follows the spec by itself, so it goes on while everything els
 
 import asyncio
 import importlib.util
+import logging
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ from treadle.kernel import process
 from treadle.kernel.clock import Clock, ManualClock, SystemClock
 from treadle.kernel.entity import from_json, to_json
 from treadle.kernel.listening import offer, offer_file
+from treadle.platform import logs
 from treadle.platform.model_store import Repository
 from treadle.platform.runtimes import Runtimes, trusted
 from treadle.ports.target import EndpointSpec, Replica
@@ -36,6 +38,7 @@ HOLD_SECONDS = (
     30.0  # how long requests wait for a model that is being loaded before they are told so
 )
 DRAIN_SECONDS, BACKLOG = 9.0, 2048
+log = logging.getLogger("treadle.model_server")
 
 
 class Place(NamedTuple):
@@ -79,7 +82,7 @@ class Follower:
                 Generation, spec, lambda digest: self._folder / "packages" / digest, self._runtime
             )
         except Exception as error:
-            print(f"generation {spec.generation} cannot be loaded: {error}", flush=True)
+            log.error("generation %d cannot be loaded: %s", spec.generation, error)
             return False
         engine = self._server.engines[self._folder.name]
         if engine is None:
@@ -88,6 +91,8 @@ class Follower:
             engine.generation = generation
         self._generation = spec.generation
         self._say()
+        versions = ", ".join(variant.version for variant in spec.variants)
+        log.info("generation %d of %s is loaded: %s", spec.generation, spec.name, versions)
         return True
 
     def leave(self) -> None:
@@ -225,13 +230,17 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 
 def main(order: Order) -> None:
     """Serve what was ordered, until told to stop or until it is wanted no longer."""
+    folders = [Path(folder) for folder in order.folders]
+    names = ",".join(folder.name for folder in folders)
+    logs.configure(f"model-server:{names}/{order.replica}")
     file = os.environ.get("TREADLE_CLOCK")
     clock: Clock = ManualClock(file=Path(file)) if file else SystemClock()
     if order.kept:
-        for folder in map(Path, order.folders):
+        for folder in folders:
             lock = folder / f"replica-{order.replica}.lock"
             process.hold(lock, what=f"Replica {order.replica} of endpoint '{folder.name}'")
-    run(_serve(order, clock))
+    with logs.lifetime(f"model server of {names}", str(folders[0].parent)):
+        run(_serve(order, clock))
 
 
 async def _serve(order: Order, clock: Clock) -> None:

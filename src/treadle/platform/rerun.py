@@ -10,7 +10,7 @@ from collections.abc import Callable
 from fnmatch import fnmatch
 from importlib.metadata import files
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -106,13 +106,13 @@ class Rerun:
         started = monotonic()
         with tempfile.TemporaryDirectory(prefix="treadle-rerun-") as name:
             folder = Path(name).resolve()
-            code = self._placed_code(folder / "code")
             python, told = self._interpreter(folder / "env")
             training = self._training()
             if training is not None:
+                code = self._placed_code(folder / "code")
                 again, outputs = self._steps(training, folder, code, python)
             else:
-                again, outputs = self._script(folder, code, python), {}
+                again, outputs = self._script(folder, python), {}
         compared = self._services.tracking.compare(a=self._run.id, b=again)
         pairs = [self._pair(key, again) for key in self._keys(again)]
         before = {path: digest for path, digest in self._kept.items() if path in outputs}
@@ -166,9 +166,9 @@ class Rerun:
             )
         build_environment(folder, self._environment, python or sys.executable)
         self._rebuilt = self._environment.packages
-        return str(
-            folder / "bin" / "python"
-        ), f"rebuilt, since {', '.join(changed[:5])} changed" if changed else "rebuilt"
+        shown = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if changed[5:] else "")
+        told = f"rebuilt, since {shown} changed" if changed else "rebuilt"
+        return str(folder / "bin" / "python"), told
 
     def _training(self) -> Training | None:
         try:
@@ -249,15 +249,19 @@ class Rerun:
         )
         tracking.add_artifact(run=again, path=CODE, digest=code, bytes=read_tree(blobs, code).bytes)
 
-    def _script(self, folder: Path, code: Path, python: str) -> str:
+    def _script(self, folder: Path, python: str) -> str:
         """A script's command again, which records itself. Returns the new run."""
         found = self._environment
         if not found.command:
             raise Conflict(
                 f"Run '{self._run.id}' came from a console; there is no command to run again."
             )
-        for dataset in self._services.tracking.datasets(run=self._run.id):
-            self._place(dataset, found.root, code)
+        datasets = self._services.tracking.datasets(run=self._run.id)
+        root = Path(found.root or "/")
+        layout = _Layout.around(root, [path for each in datasets if (path := _local(each))])
+        code = self._placed_code(layout.moved(root, folder / "code"))
+        for dataset in datasets:
+            self._place(dataset, layout, folder / "code")
         moved = [
             argument.replace(found.root, str(code)) if found.root else argument
             for argument in found.command
@@ -278,21 +282,40 @@ class Rerun:
                 f"The command succeeded, and could not be recorded:\n{said.strip()}"
             ) from error
 
-    def _place(self, dataset: Dataset, root: str, code: Path) -> None:
+    def _place(self, dataset: Dataset, layout: "_Layout", to: Path) -> None:
         """Put a dataset where the script looks for it, or say why that cannot be."""
-        source = Path(dataset.source)
-        inside = bool(root) and source.is_relative_to(root)
-        if inside and dataset.tags.get(KEPT) == "yes":
-            target = code / source.relative_to(root)
+        source = _local(dataset)
+        if source is None:
+            self._notes.append(f"Dataset '{dataset.name}' is read from '{dataset.source}'.")
+            return
+        target, kept = layout.moved(source, to), dataset.tags.get(KEPT) == "yes"
+        inside = source.is_relative_to(self._environment.root)
+        if kept:
             files = list(read_tree(self._services.blobs, dataset.digest).files)
             folder = target.parent if files == [source.name] else target
-            fetch_tree(self._services.blobs, dataset.digest, folder, over=True)
-            return
+            fetch_tree(self._services.blobs, dataset.digest, folder, over=inside)
+        elif source.exists() and not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(source)
+        if not (kept and inside):
+            self._note_change(dataset, source, kept=kept)
+
+    def _note_change(self, dataset: Dataset, source: Path, *, kept: bool) -> None:
+        """Say what has become of a dataset that the script may read where it was."""
+        by_path = "what was kept is read by a relative path"
         if not source.exists():
-            self._notes.append(f"Dataset '{dataset.name}' is not at '{source}' any more.")
+            gone = f"Dataset '{dataset.name}' is not at '{source}' any more"
+            if not kept and self._code is None:
+                raise Conflict(
+                    f"Run '{self._run.id}' cannot be run again. The data that it reads are gone: "
+                    f"{gone}, and its content was not kept."
+                )
+            self._notes.append(f"{gone}: {by_path} alone." if kept else f"{gone}.")
         elif tree_digest(source) != dataset.digest:
+            read = f"{by_path}, what is there now by an absolute one."
             self._notes.append(
-                f"Dataset '{dataset.name}' at '{source}' has changed since; what is there now was read."
+                f"Dataset '{dataset.name}' at '{source}' has changed since: "
+                f"{read if kept else 'what is there now was read.'}"
             )
 
     def _clean(self, more: dict[str, str]) -> dict[str, str]:
@@ -307,8 +330,10 @@ class Rerun:
         )
         if done.returncode != 0:
             told = (done.stderr or done.stdout).strip()[-LONGEST_OUTPUT:]
+            notes = "".join(f" {note}" for note in self._notes)
             raise Conflict(
-                f"Run '{self._run.id}' failed when it was run again (exit code {done.returncode}):\n{told}"
+                f"Run '{self._run.id}' failed when it was run again "
+                f"(exit code {done.returncode}).{notes} It said:\n{told}"
             )
         return done.stderr
 
@@ -337,6 +362,28 @@ class Rerun:
         return np.array(
             [point.value for point in self._services.tracking.history(run=run, key=key)]
         )
+
+
+class _Layout(NamedTuple):
+    """The folder that holds a script's code and its data; what lies below it is laid out again elsewhere.
+
+    So a path such as ``../data/train.csv`` leads to the data there too.
+    """
+
+    origin: Path
+
+    @classmethod
+    def around(cls, root: Path, sources: list[Path]) -> "_Layout":
+        return cls(Path(os.path.commonpath([root, *sources])))
+
+    def moved(self, path: Path, to: Path) -> Path:
+        return to / path.relative_to(self.origin)
+
+
+def _local(dataset: Dataset) -> Path | None:
+    """Where a dataset was on the disk; None for one that came from elsewhere."""
+    source = Path(dataset.source)
+    return source if source.is_absolute() else None
 
 
 def changed_packages(before: Environment, now: Environment) -> list[str]:

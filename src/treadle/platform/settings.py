@@ -1,6 +1,7 @@
 """Where a home is and which backends it uses; remembered in the home, handed to child processes by environment."""
 
 import os
+import re
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -86,6 +87,49 @@ def home_of(home: Path | None) -> Path:
     """The home that is meant: the one named, else ``TREADLE_HOME``, else ``.treadle`` beside the nearest treadle.toml, else here."""
     named = home or (Path(os.environ["TREADLE_HOME"]) if os.environ.get("TREADLE_HOME") else None)
     return (named or (nearest(Path.cwd()) or Path.cwd()) / ".treadle").expanduser().resolve()
+
+
+def backends_of(home: Path) -> dict[str, str]:
+    """Return a home's backends by port, as URLs without passwords; empty for no home.
+
+    Args:
+        home: The home's folder. It is only read.
+
+    Raises:
+        Invalid: The home's settings are damaged.
+    """
+    if not home.is_dir():
+        return {}
+    file = home / FILE
+    settings = _remembered(file) if file.exists() else Settings(home=str(home))
+    return {
+        port: without_password(getattr(settings, port) or default_url(port, home)) for port in PORTS
+    }
+
+
+def default_url(port: str, home: Path) -> str:
+    """Return the URL of the embedded backend that a home has unless its settings name another.
+
+    Args:
+        port: ``database``, ``blobs``, ``executor`` or ``target``.
+        home: The home's folder.
+    """
+    return {
+        "database": f"sqlite:///{home / 'treadle.db'}",
+        "blobs": f"file://{home / 'blobs'}",
+        "executor": f"forkserver://{home / 'jobs'}",
+        "target": "local:",
+    }[port]
+
+
+def without_password(url: str) -> str:
+    """Return a URL whose password, in its user part or its query, reads ``***``.
+
+    Args:
+        url: Any URL.
+    """
+    url = re.sub(r"(?<=://)([^/@:]*):.*@", r"\1:***@", url)
+    return re.sub(r"(?i)([?&][^=&]*(?:password|secret|token|key)[^=&]*=)[^&]*", r"\1***", url)
 
 
 def backend(port: str, url: str, *arguments: Any) -> Any:

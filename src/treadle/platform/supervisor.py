@@ -1,9 +1,10 @@
 """Keeps a home's processes running: the server, the worker, and the model servers of its target.
 
-Each process holds a lock file, so that a supervisor that takes over adopts what runs instead of doubling it; and the
-worker starts a new supervisor when the old one is gone.
+Each process holds a lock file, so that a supervisor that takes over adopts what runs instead of
+doubling it; and the worker starts a new supervisor when the old one is gone.
 """
 
+import logging
 import os
 import signal
 import socket
@@ -17,26 +18,43 @@ from types import FrameType
 from treadle.kernel import process
 from treadle.kernel.errors import Conflict
 from treadle.kernel.process import SupervisedProcess
-from treadle.platform.settings import Settings, backend
+from treadle.platform import logs
+from treadle.platform.settings import Settings, backend, default_url
 
 LOOK_SECONDS, REVIVE_SECONDS = 0.05, 5.0
-_revived = [-REVIVE_SECONDS]  # when this process last started a supervisor
 LOCK = "supervisor.lock"
+LOG = Path("logs", "supervisor.log")
+_revived = [-REVIVE_SECONDS]  # when this process last started a supervisor
+log = logging.getLogger("treadle.supervisor")
 
 
 class Address:
-    """Where the server listens."""
+    """Where the server listens.
+
+    Args:
+        host: The name or address of this machine.
+        port: The TCP port.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
 
     @property
     def url(self) -> str:
+        """The server's URL, as in ``http://127.0.0.1:5000``."""
         return f"http://{self.host}:{self.port}"
 
 
 class Supervisor:
-    """Holds the home for as long as it lives."""
+    """Holds the home for as long as it lives.
+
+    Args:
+        settings: The home's settings.
+        address: Where the server listens.
+
+    Raises:
+        Conflict: Another supervisor holds the home.
+    """
 
     def __init__(self, settings: Settings, address: Address) -> None:
         self._settings, self._run = settings, settings.folder / "run"
@@ -47,10 +65,14 @@ class Supervisor:
             "TREADLE_SUPERVISED": f"{address.host} {address.port}",
         }
         self._environment: Callable[[], dict[str, str]] = lambda: environment
-        blobs = backend("blobs", settings.blobs or f"file://{settings.folder / 'blobs'}")
+        blobs = backend("blobs", settings.blobs or default_url("blobs", settings.folder))
         clock = {key: value for key, value in environment.items() if key == "TREADLE_CLOCK"}
         self._target = backend(
-            "target", settings.target or "local:", blobs, settings.folder / "endpoints", clock
+            "target",
+            settings.target or default_url("target", settings.folder),
+            blobs,
+            settings.folder / "endpoints",
+            clock,
         )
         self._kept = [
             self._keep("server", ["treadle.cli.server", address.host, str(address.port)]),
@@ -59,7 +81,11 @@ class Supervisor:
         self._stopping: list[int] = []
 
     def check_port(self) -> None:
-        """Raise Conflict when somebody else listens where the server should."""
+        """Check that the server can listen on its port.
+
+        Raises:
+            Conflict: Another program listens there.
+        """
         if process.holder(self._run / "server.lock") is not None:
             return  # our own server, left by a supervisor that died
         with socket.socket() as probe:
@@ -68,27 +94,37 @@ class Supervisor:
                 probe.bind((self._address.host, self._address.port))
             except OSError as error:
                 raise Conflict(
-                    f"Cannot listen on {self._address.url}: {error.strerror}. Choose another --port."
+                    f"Cannot listen on {self._address.url}: {error.strerror}. "
+                    "Choose another --port."
                 ) from error
 
     def run(self, ready: Callable[[], None]) -> None:
-        """Keep everything running until SIGTERM or Ctrl-C, then stop it in order. ``ready`` is called once it answers."""
+        """Keep everything running until SIGTERM or Ctrl-C, then stop it in order.
+
+        Args:
+            ready: Called once, when the server answers.
+        """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        told = False
-        while (
-            not self._stopping and (self._run / LOCK).exists()
-        ):  # a home that was removed needs nobody
+        with logs.lifetime("supervisor", self._settings.home):
+            self._tend(ready)
             for kept in self._kept:
-                kept.tend()
+                kept.stop()
+            self._target.close()
+
+    def _tend(self, ready: Callable[[], None]) -> None:
+        """Start what is not there, again and again, until told to stop."""
+        answered = False
+        while not self._stopping and (self._run / LOCK).exists():  # a removed home needs nobody
+            for kept in self._kept:
+                if kept.tend():
+                    level = logging.INFO if kept.starts == 1 else logging.WARNING
+                    log.log(level, "%s started: pid %s, start %d", kept.name, kept.pid, kept.starts)
             self._target.tend()
-            if not told and self._answers():
-                told = True
+            if not answered and self._answers():
+                answered = True
                 ready()
             time.sleep(LOOK_SECONDS)
-        for kept in self._kept:
-            kept.stop()
-        self._target.close()
 
     def _stop(self, number: int, _: FrameType | None) -> None:
         self._stopping.append(number)
@@ -111,12 +147,20 @@ class Supervisor:
 
 
 def running(home: Path) -> int | None:
-    """The process id of a home's supervisor, if one runs."""
+    """Return the process id of a home's supervisor, or None while none runs.
+
+    Args:
+        home: The home's folder.
+    """
     return process.holder(home / "run" / LOCK)
 
 
 def revive(settings: Settings) -> None:
-    """Start a supervisor again when the one that started this process was killed."""
+    """Start a supervisor again when the one that started this process was killed.
+
+    Args:
+        settings: The home's settings.
+    """
     address = os.environ.get("TREADLE_SUPERVISED")
     if (
         address is None
@@ -126,24 +170,14 @@ def revive(settings: Settings) -> None:
     ):
         return
     _revived[0] = time.monotonic()
+    log.warning("the supervisor is gone; another one is started")
     host, port = address.split()
-    log = settings.folder / "logs" / "supervisor.log"
-    with log.open("ab") as output:
+    command = [sys.executable, "-m", "treadle", "up", "--home", settings.home]
+    with (settings.folder / LOG).open("ab") as errors:
         subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "treadle",
-                "up",
-                "--home",
-                settings.home,
-                "--host",
-                host,
-                "--port",
-                port,
-            ],
+            [*command, "--host", host, "--port", port],
             stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
             start_new_session=True,
         )

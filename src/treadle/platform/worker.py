@@ -8,7 +8,8 @@ from types import FrameType
 
 from treadle.kernel import process
 from treadle.kernel.errors import TreadleError
-from treadle.platform.settings import from_environment
+from treadle.platform import logs
+from treadle.platform.settings import Settings, from_environment
 from treadle.platform.supervisor import revive
 from treadle.platform.wiring import Embedded
 
@@ -17,11 +18,15 @@ log = logging.getLogger("treadle.worker")
 
 
 def main() -> int:
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    """Turn the wheel and run jobs until told to stop, or until the home is removed."""
+    logs.configure("worker")
     settings = from_environment()
+    with logs.lifetime("worker", settings.home):
+        _work(settings)
+    return 0
+
+
+def _work(settings: Settings) -> None:
     process.hold(settings.folder / "run" / "worker.lock", what=f"The worker of '{settings.home}'")
     platform = Embedded(settings)
     worker = platform.worker(f"worker {settings.home}")
@@ -37,14 +42,11 @@ def main() -> int:
     while not stopping and lock.exists():  # a home that was removed needs no worker
         try:
             moved = worker.reconcile()
-            if (
-                moved or time.monotonic() >= look_at
-            ):  # while jobs run, the wheel is looked at only now and then
+            # While jobs run, the wheel is looked at only now and then.
+            if moved or time.monotonic() >= look_at:
                 moved += platform.reconcile()
                 look_at = time.monotonic() + IDLE_SECONDS
-        except (
-            TreadleError
-        ) as error:  # the database or the disk is away for a moment: the next turn tries again
+        except TreadleError as error:  # the database or the disk is away: the next turn tries again
             log.warning("%s", error.message)
             moved = 0
             time.sleep(1)
@@ -56,7 +58,6 @@ def main() -> int:
         if not moved:
             time.sleep(BUSY_SECONDS if worker.busy else IDLE_SECONDS)
     worker.stop()
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,126 @@
+"""What the verbs made by hand share: the options of a session, and the way they join the app."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.markup import escape
+from typer.core import TyperGroup
+
+from treadle.cli.output import Home, Json, Token, Url, home_of, open_services
+
+if TYPE_CHECKING:
+    from treadle.platform.wiring import Services
+
+
+class Session:
+    """Where a verb works and how it prints: the values of ``--home``, ``--url``, ``--token``, ``--json``.
+
+    A verb that works on a home or a server takes its session as the first parameter; ``add_verbs`` puts
+    the four options in its place.
+
+    Args:
+        home: The value of ``--home``.
+        url: The value of ``--url``; None works on the home.
+        token: The value of ``--token``.
+        json: Whether the result is printed as one JSON value.
+    """
+
+    def __init__(self, home: Path | None, url: str | None, token: str | None, json: bool) -> None:
+        self.json = json
+        self._home, self._url, self._token = home, url, token
+        self._services: Services | None = None
+
+    @property
+    def home(self) -> Path:
+        """The absolute path of the home."""
+        return home_of(self._home)
+
+    def services(self) -> "Services":
+        """Return the services, which the first call opens.
+
+        Raises:
+            NotFound: There is no URL and the home does not exist.
+        """
+        if self._services is None:
+            self._services = open_services(self._home, self._url, self._token)
+        return self._services
+
+
+def add_verbs(app: typer.Typer, *verbs: Callable[..., None]) -> None:
+    """Add functions to an app as commands of the same names.
+
+    Args:
+        app: The app, or one of its groups.
+        verbs: Functions with the parameters that Typer reads; the first may be a ``Session``.
+    """
+    for verb in verbs:
+        app.command()(_command(verb))
+
+
+def session_options() -> list[inspect.Parameter]:
+    """Return the parameters ``home``, ``url``, ``token`` and ``json``, as Typer reads them."""
+    options: dict[str, tuple[Any, Any]] = {
+        "home": (Home, None),
+        "url": (Url, None),
+        "token": (Token, None),
+        "json": (Json, False),
+    }
+    return [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, (kind, default) in options.items()
+    ]
+
+
+def _command(verb: Callable[..., None]) -> Callable[..., None]:
+    """The function that Typer reads: the verb itself, or with a session's options in its place."""
+    first, *others = inspect.signature(verb, eval_str=True).parameters.values()
+    if first.annotation is not Session:
+        return verb
+
+    def command(
+        *, home: Path | None, url: str | None, token: str | None, json: bool, **given: Any
+    ) -> None:
+        verb(Session(home, url, token, json), **given)
+
+    own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in others]
+    parameters = [*own, *session_options()]
+    command.__name__, command.__doc__ = verb.__name__, verb.__doc__
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
+
+
+class LiteralHelp(TyperGroup):
+    """A group that shows all help texts below it as they are written: brackets in them are no markup."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command whose help shows its brackets.
+
+        Args:
+            ctx: Click's context.
+            cmd_name: The command's name.
+        """
+        command = super().get_command(ctx, cmd_name)
+        return None if command is None else _literal(command)
+
+
+def _literal(command: Any) -> Any:
+    """A command, and those below it, with their help texts escaped, each once."""
+    if getattr(command, "is_literal", False):
+        return command
+    command.is_literal = True
+    for described in (command, *command.params):
+        if getattr(described, "help", None):
+            described.help = escape(described.help)
+    if isinstance(command, TyperGroup):
+        get_command = command.get_command
+
+        def literal_command(ctx: Any, cmd_name: str) -> Any:
+            below = get_command(ctx, cmd_name)
+            return None if below is None else _literal(below)
+
+        command.get_command = literal_command  # type: ignore[method-assign]
+    return command

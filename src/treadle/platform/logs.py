@@ -1,0 +1,265 @@
+"""Configures what a process logs: a line of text or a JSON object for each record.
+
+``treadle up`` and ``treadle serve`` choose the format and the level. Their child processes read the
+choice from ``TREADLE_LOG`` and ``TREADLE_LOG_LEVEL``, and log to standard error, which their keeper
+sends to a file.
+"""
+
+import json as stdlib_json
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from treadle.kernel.errors import Invalid, TreadleError, did_you_mean
+from treadle.kernel.event import current_act
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+FORMAT, LEVEL = "TREADLE_LOG", "TREADLE_LOG_LEVEL"
+FORMATS, LEVELS = ("text", "json"), ("debug", "info", "warning", "error")
+SLOW_SECONDS = 1.0
+_CHATTY = ("alembic", "httpcore", "httpx", "kubernetes", "urllib3")
+_CONTROLS = {
+    **{code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))},
+    0x2028: r"\u2028",
+    0x2029: r"\u2029",
+}
+_request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+log, access_log = logging.getLogger("treadle"), logging.getLogger("treadle.access")
+
+
+def configure(
+    process: str, *, json: bool | None = None, level: str | None = None, file: Path | None = None
+) -> None:
+    """Send everything that this process logs to one place; child processes inherit format and level.
+
+    Args:
+        process: What this process is, without blanks, such as ``server`` or ``model-server:churn/0``.
+        json: Whether records become JSON objects instead of text; None follows ``TREADLE_LOG``.
+        level: The least that is logged: ``debug``, ``info``, ``warning`` or ``error``; None follows
+            ``TREADLE_LOG_LEVEL``, whose default is ``info``.
+        file: The file that lines are added to; None writes to standard error, where uncaught errors
+            are then logged too.
+
+    Raises:
+        Invalid: There is no such format or level.
+    """
+    asked_format = os.environ.get(FORMAT, "text") if json is None else FORMATS[json]
+    line_format = _known("format", asked_format, FORMATS, FORMAT)
+    least_level = _known("level", level or os.environ.get(LEVEL, "info"), LEVELS, LEVEL)
+    os.environ[FORMAT], os.environ[LEVEL] = line_format, least_level
+    handler: logging.Handler
+    if file is None:
+        handler = logging.StreamHandler(sys.stderr)
+        sys.excepthook = _log_uncaught
+        threading.excepthook = lambda uncaught: _log_uncaught(*uncaught[:3])
+    else:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(file, encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(JsonLines(process) if line_format == "json" else TextLines(process))
+    logging.basicConfig(handlers=[handler], level=least_level.upper(), force=True)
+    logging.captureWarnings(True)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel("DEBUG" if least_level == "debug" else "WARNING")
+
+
+@contextmanager
+def lifetime(process: str, home: str) -> Iterator[None]:
+    """Log the start of a process, and its end with the error that ended it, if one did.
+
+    Args:
+        process: What this process is, in words.
+        home: The folder that it works on.
+    """
+    log.info(
+        "%s starts: Treadle %s, pid %d, home %s", process, version("treadle"), os.getpid(), home
+    )
+    try:
+        yield
+    except Exception as error:
+        reason = error.message if isinstance(error, TreadleError) else repr(error)
+        log.error("%s stops: pid %d, because of an error: %s", process, os.getpid(), reason)
+        raise
+    except BaseException:  # a signal: SystemExit or KeyboardInterrupt
+        log.info("%s stops: pid %d", process, os.getpid())
+        raise
+    log.info("%s stops: pid %d", process, os.getpid())
+
+
+@contextmanager
+def request_scope(request_id: str) -> Iterator[None]:
+    """Within this block, records carry the id of the request that is being answered.
+
+    Args:
+        request_id: The request's id, as the caller or the server chose it.
+    """
+    token = _request_id.set(request_id)
+    try:
+        yield
+    finally:
+        _request_id.reset(token)
+
+
+class TextLines(logging.Formatter):
+    """Formats a record as ``TIME LEVEL PROCESS LOGGER: MESSAGE``, with the request's id if there is one.
+
+    Further lines of a message or a traceback are indented, and control characters are escaped, so that no
+    message can pass for another record.
+
+    Args:
+        process: What this process is.
+    """
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a record as text.
+
+        Args:
+            record: The record.
+        """
+        message = record.getMessage()
+        if (request_id := _request_id.get()) is not None:
+            message += f" (request {request_id}, by {current_act().actor})"
+        if exception := _exception(self, record):
+            message += f"\n{exception}"
+        text = message.translate(_CONTROLS).replace("\n", "\n    ")
+        return f"{_time(record)} {record.levelname} {self._process} {record.name}: {text}"
+
+
+class JsonLines(logging.Formatter):
+    """Formats a record as a JSON object on one line.
+
+    Its fields are ``ts``, ``level``, ``process``, ``logger``, ``message``, ``request_id`` (null outside of
+    requests), ``actor``, and ``exception`` (a traceback) where there is one.
+
+    Args:
+        process: What this process is.
+    """
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a record as a JSON object.
+
+        Args:
+            record: The record.
+        """
+        fields = {
+            "ts": _time(record),
+            "level": record.levelname,
+            "process": self._process,
+            "logger": record.name,
+            "message": record.getMessage(),
+            "request_id": _request_id.get(),
+            "actor": current_act().actor,
+        }
+        if exception := _exception(self, record):
+            fields["exception"] = exception
+        return stdlib_json.dumps(fields)
+
+
+class AccessLog:
+    """ASGI middleware that logs failed, refused and slow requests, and nothing of all others.
+
+    Answers of 500 and more are errors, answers that take more than a second to begin are warnings, and
+    refused logins (401 and 403) are information. Query strings are left out, since they may hold secrets.
+
+    Args:
+        app: The application that answers.
+    """
+
+    def __init__(self, app: "ASGIApp") -> None:
+        self._app = app
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        """Answer a request through the application, and log it where it is worth a line.
+
+        Args:
+            scope: The request's scope.
+            receive: Gives the request's messages.
+            send: Takes the answer's messages.
+        """
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.monotonic()
+        answered = False
+
+        async def send_and_log(message: "Message") -> None:
+            nonlocal answered
+            if message["type"] == "http.response.start":
+                answered = True
+                status, seconds = message["status"], time.monotonic() - started
+                if status >= 500 or seconds > SLOW_SECONDS or status in (401, 403):
+                    _log_answer(scope, status, seconds)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_log)
+        except Exception:
+            if not answered:
+                seconds = time.monotonic() - started
+                access_log.exception("%s failed after %.3f s", _asked(scope), seconds)
+            raise
+
+
+def _log_answer(scope: "Scope", status: int, seconds: float) -> None:
+    level = logging.INFO
+    if status >= 500:
+        level = logging.ERROR
+    elif seconds > SLOW_SECONDS:
+        level = logging.WARNING
+    caller = (scope.get("client") or ("an unknown address",))[0]
+    access_log.log(level, "%s from %s: %d after %.3f s", _asked(scope), caller, status, seconds)
+
+
+def _asked(scope: "Scope") -> str:
+    """A request's method and path; the path as it was sent, so that it holds no control characters."""
+    path = scope.get("raw_path") or quote(scope["path"]).encode()
+    return f"{scope['method']} {path.decode('latin-1').partition('?')[0]}"
+
+
+def _known(what: str, given: str, known: tuple[str, ...], variable: str) -> str:
+    if given.lower() not in known:
+        hint = did_you_mean(given, known)
+        raise Invalid(f"There is no log {what} '{given}' (see {variable}).{hint}")
+    return given.lower()
+
+
+def _time(record: logging.LogRecord) -> str:
+    """When a record was made: UTC to the millisecond, in ISO 8601."""
+    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+    return f"{seconds}.{int(record.msecs):03}Z"
+
+
+def _exception(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    """A record's traceback, or the stack it asked for, or nothing."""
+    if record.exc_info:
+        return formatter.formatException(record.exc_info)
+    return record.exc_text or record.stack_info or ""
+
+
+def _log_uncaught(
+    kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
+) -> None:
+    """Log an error that nothing has caught, in place of the interpreter's traceback."""
+    if error is None or not issubclass(kind, Exception):
+        sys.__excepthook__(kind, error or kind(), trace)
+        return
+    log.critical("%s was not caught", kind.__name__, exc_info=(kind, error, trace))

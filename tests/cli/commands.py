@@ -1,0 +1,31 @@
+"""Walks the commands of the command line."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+
+from treadle.cli import derived
+from treadle.cli.main import app
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    """Every command that does something: its words, and itself."""
+    root: Any = typer.main.get_command(app)
+    yield from _below("", root)
+
+
+def made_by_hand() -> dict[str, Any]:
+    """The commands that are no operation of a stage, by their words."""
+    return {
+        words: command for words, command in commands() if words.split()[0] not in derived.STAGES
+    }
+
+
+def _below(words: str, group: Any) -> Iterator[tuple[str, Any]]:
+    for name in group.list_commands(None):
+        command = group.get_command(None, name)
+        if hasattr(command, "list_commands"):
+            yield from _below(f"{words}{name} ", command)
+        else:
+            yield f"{words}{name}", command

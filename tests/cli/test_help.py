@@ -1,0 +1,82 @@
+"""Help shows what its source says, and the shell completes commands and options."""
+
+import io
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from rich.console import Console
+
+from tests.cli.commands import commands
+from treadle.cli.main import app
+
+
+def shown(command: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A command's help as a person reads it, without line breaks and frames."""
+    screen = io.StringIO()
+    wide = Console(file=screen, width=500, force_terminal=False)
+    monkeypatch.setattr("typer.rich_utils._get_rich_console", lambda **_: wide)
+    command.get_help(typer.Context(command, info_name=name))
+    return re.sub(r"[\s│]+", " ", screen.getvalue())
+
+
+def bracketed(text: str) -> list[str]:
+    return re.findall(r"\S*\[\S+", " ".join(text.split()))
+
+
+def written(words: str) -> str:
+    """The help texts of a command and its parameters, as its source says them."""
+    command: Any = typer.main.get_command(app)
+    for word in words.split():
+        command = command.commands[word] if command.commands else command.get_command(None, word)
+    texts = [command.help, *(getattr(parameter, "help", "") for parameter in command.params)]
+    return " ".join(text or "" for text in texts)
+
+
+def test_help_shows_every_bracket_that_its_source_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "[[caller]]" in bracketed(written("serve"))
+    for words, command in commands():
+        help = shown(command, words, monkeypatch)
+        for word in bracketed(written(words)):
+            assert word in help, f"treadle {words} --help"
+
+
+def completed(line: str, folder: Path) -> str:
+    """What bash is offered at the end of a line."""
+    words = line.split(" ")
+    asked = {
+        "_TREADLE_COMPLETE": "complete_bash",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    program = "import sys; sys.argv = ['treadle']; from treadle.cli.main import main; main()"
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | asked | {"HOME": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return ended.stdout
+
+
+@pytest.mark.parametrize(
+    "line, offered",
+    [
+        ("treadle stat", ["status"]),
+        ("treadle status --", ["--home", "--url", "--token", "--json", "--project"]),
+        ("treadle rollout pa", ["pause"]),
+        ("treadle rollout pause --re", ["--reason"]),
+        ("treadle jobs fi", ["find"]),
+        ("treadle serve --ca", ["--callers"]),
+    ],
+)
+def test_the_shell_completes_verbs_groups_and_options(
+    line: str, offered: list[str], tmp_path: Path
+) -> None:
+    assert set(offered) <= set(completed(line, tmp_path).split())
