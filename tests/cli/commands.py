@@ -5,8 +5,9 @@ from typing import Any
 
 import typer
 
-from treadle.cli import derived
 from treadle.cli.main import app
+from treadle.kernel.stage import services_of
+from treadle.platform.stages import stages
 
 
 def commands() -> Iterator[tuple[str, Any]]:
@@ -17,9 +18,8 @@ def commands() -> Iterator[tuple[str, Any]]:
 
 def made_by_hand() -> dict[str, Any]:
     """The commands that are no operation of a stage, by their words."""
-    return {
-        words: command for words, command in commands() if words.split()[0] not in derived.STAGES
-    }
+    services = {name.replace("_", "-") for name in services_of(stages())}
+    return {words: command for words, command in commands() if words.split()[0] not in services}
 
 
 def _below(words: str, group: Any) -> Iterator[tuple[str, Any]]:

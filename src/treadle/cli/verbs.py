@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from treadle.cli.output import Home, Json, Token, Url, home_of, open_services
 
 if TYPE_CHECKING:
-    from treadle.platform.wiring import Services
+    from treadle.platform.stages import Services
 
 
 class Session:

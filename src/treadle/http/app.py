@@ -20,6 +20,7 @@ from treadle.http.rights import demand, demand_somewhere
 from treadle.http.routes import body_of, event_stream, operation_routes
 from treadle.kernel.entity import to_json
 from treadle.kernel.errors import Invalid, TreadleError, kind_of
+from treadle.platform.logs import AccessLog
 from treadle.platform.wiring import Embedded
 from treadle.ports.blobs import digest_of
 
@@ -39,8 +40,8 @@ def application(platform: Embedded, pages: Sequence[BaseRoute] = ()) -> Starlett
         *pages,
     ]
     handlers: Any = {TreadleError: _failed, HTTPException: _refused, Exception: _crashed}
-    fast = [Middleware(FastWrites, platform=platform)]
-    return Starlette(routes=routes, exception_handlers=handlers, middleware=fast)
+    middleware = [Middleware(AccessLog), Middleware(FastWrites, platform=platform)]
+    return Starlette(routes=routes, exception_handlers=handlers, middleware=middleware)
 
 
 async def _health(_: Request) -> Response:

@@ -8,6 +8,8 @@ sends to a file.
 import json as stdlib_json
 import logging
 import os
+import random
+import re
 import sys
 import threading
 import time
@@ -35,6 +37,7 @@ _CONTROLS = {
     0x2028: r"\u2028",
     0x2029: r"\u2029",
 }
+_PLAIN_ID = re.compile(rb"[A-Za-z0-9._:-]{1,80}")
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 log, access_log = logging.getLogger("treadle"), logging.getLogger("treadle.access")
 
@@ -210,13 +213,22 @@ class AccessLog:
                     _log_answer(scope, status, seconds)
             await send(message)
 
-        try:
-            await self._app(scope, receive, send_and_log)
-        except Exception:
-            if not answered:
-                seconds = time.monotonic() - started
-                access_log.exception("%s failed after %.3f s", _asked(scope), seconds)
-            raise
+        with request_scope(_id_of(scope)):
+            try:
+                await self._app(scope, receive, send_and_log)
+            except Exception:
+                if not answered:
+                    seconds = time.monotonic() - started
+                    access_log.exception("%s failed after %.3f s", _asked(scope), seconds)
+                raise
+
+
+def _id_of(scope: "Scope") -> str:
+    """The id that the caller has given a request, if it is a plain one, else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _PLAIN_ID.fullmatch(value):
+            return str(value.decode("ascii"))
+    return f"{random.getrandbits(48):012x}"
 
 
 def _log_answer(scope: "Scope", status: int, seconds: float) -> None:
