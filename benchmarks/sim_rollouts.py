@@ -1,8 +1,9 @@
-"""How often the gates are wrong, and how soon they are right: simulated rollouts with a look at every tick.
+"""How often the gates are wrong, and how soon they are right: simulated rollouts with a look at
+every tick.
 
-``python sim_rollouts.py [ROLLOUTS] [SEED]`` prints one JSON line each: equals (how many are rolled back for nothing), a canary
-that fails two points more often, and the same for quality with labels that come late. The gates are the product's; what
-is simulated is the traffic.
+``python sim_rollouts.py [ROLLOUTS] [SEED]`` prints one JSON line each: equals (how many are rolled
+back for nothing), a canary that fails two points more often, and the same for quality with labels
+that come late. The gates are the product's; what is simulated is the traffic.
 """
 
 import json
@@ -31,7 +32,7 @@ BRIER = Requirement(id="Q", metric="brier", at_most=0.5)
 
 
 class World(NamedTuple):
-    """What a rollout meets: error rates, and how far answers are from the truth, which is known ``delay`` ticks later."""
+    """Error rates, and errors of answers whose truth is known ``delay`` ticks later."""
 
     fails: tuple[float, float]  # champion, candidate
     spread: tuple[float, float] = (0.3, 0.3)

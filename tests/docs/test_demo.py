@@ -1,4 +1,4 @@
-"""The demo keeps its promises: the year is really served, the loop gains, both accidents are caught, and it can say why."""
+"""The demo serves a real year, the loop gains, both accidents are caught, and it says why."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Everything that is shown is run: the blocks of the README and of every page under docs/, and the make targets they name."""
+"""Runs the blocks of the README and of every page under docs/, and checks the make targets."""
 
 import os
 import re
@@ -63,7 +63,7 @@ def test_every_block_of_a_page_runs(page: Path, tmp_path: Path) -> None:
 
 
 def runnable(line: str) -> str:
-    """A line as the test runs it: make targets and what follows the demo have tests of their own, so they must only exist."""
+    """A line as the test runs it: make targets and the demo, tested elsewhere, must only exist."""
     words = line.split()
     if words[:1] == ["make"]:
         return f"make -C {ROOT} --dry-run PYTHON={sys.executable} {words[1]} > /dev/null\n"
