@@ -1,4 +1,4 @@
-"""The bare limit: ``python bare_server.py PACKAGE PORT`` decodes a row, calls ONNX Runtime, encodes the answer."""
+"""The bare limit, a raw ASGI function over ONNX Runtime: ``python bare_server.py PACKAGE PORT``."""
 
 import sys
 from pathlib import Path

@@ -1,10 +1,12 @@
-"""A model server on one core, beside other servers and the bare limit, in the same run on the same model and machine.
+"""A model server on one core, beside other servers and the bare limit, in the same run on the same
+model and machine.
 
-The model is a HistGradientBoostingClassifier of 100 trees over 20 numbers. The bare limit is uvicorn with a raw ASGI function that
-decodes the row, calls ONNX Runtime and encodes the answer. Treadle routes between a champion and a canary, logs every
-prediction and counts it for drift. Servers are pinned to one core and the load to the other (Ray Serve, which is several
-processes, has both), and take turns. ``wrk`` must be on the PATH. The others run where ``make .peers-serving`` put them; without
-that only the bare limit is beside us.
+The model is a HistGradientBoostingClassifier of 100 trees over 20 numbers. The bare limit is
+uvicorn with a raw ASGI function that decodes the row, calls ONNX Runtime and encodes the answer.
+Treadle routes between a champion and a canary, logs every prediction and counts it for drift.
+Servers are pinned to one core and the load to the other (Ray Serve, which is several processes, has
+both), and take turns. ``wrk`` must be on the PATH. The others run where ``make .peers-serving`` put
+them; without that only the bare limit is beside us.
 """
 
 import json
@@ -135,7 +137,7 @@ def many_rows(work: Work) -> None:
 
 
 def overload(work: Work) -> None:
-    """Three times as many requests as can be answered, offered at a steady rate whatever becomes of them."""
+    """Three times as many requests as can be answered, offered at a steady rate."""
     rows = np.random.default_rng(0).normal(size=(200, COLUMNS)).astype("<f4")
     with serving("treadle", work) as url:
         request = raw_request(rows)
@@ -189,7 +191,8 @@ def prepare(folder: Path) -> Work:
     joblib.dump(trees, folder / "model.joblib")
     body = json.dumps({"instances": [inputs.iloc[0].tolist()]})
     (folder / "post.lua").write_text(
-        f"wrk.method = 'POST'\nwrk.body = [==[{body}]==]\nwrk.headers['content-type'] = 'application/json'\n{DONE}"
+        f"wrk.method = 'POST'\nwrk.body = [==[{body}]==]\n"
+        f"wrk.headers['content-type'] = 'application/json'\n{DONE}"
     )
     return Work(endpoint, package, folder / "model.joblib", body)
 
@@ -218,7 +221,10 @@ def wrk(url: str, script: Path, connections: int) -> Load:
 
 
 def raw_request(rows: np.ndarray) -> bytes:
-    head = f"POST /v2/models/bench/infer HTTP/1.1\r\nhost: x\r\ninference-header-content-length: 0\r\ncontent-length: {rows.nbytes}\r\n\r\n"
+    head = (
+        "POST /v2/models/bench/infer HTTP/1.1\r\nhost: x\r\n"
+        f"inference-header-content-length: 0\r\ncontent-length: {rows.nbytes}\r\n\r\n"
+    )
     return head.encode() + rows.tobytes()
 
 
@@ -227,7 +233,8 @@ def binary(work: Work, rows: np.ndarray) -> float:
     (work.folder.parent / "rows.bin").write_bytes(rows.tobytes())
     script = work.folder.parent / "binary.lua"
     script.write_text(
-        f"local f = io.open('{work.folder.parent / 'rows.bin'}', 'rb')\nwrk.method = 'POST'\nwrk.body = f:read('*a')\n"
+        f"local f = io.open('{work.folder.parent / 'rows.bin'}', 'rb')\n"
+        "wrk.method = 'POST'\nwrk.body = f:read('*a')\n"
         f"wrk.headers['inference-header-content-length'] = '0'\n{DONE}"
     )
     with serving("treadle", work) as url:
@@ -239,9 +246,11 @@ def model_alone(work: Work) -> float:
     code = (
         "import sys, time, numpy as np, onnxruntime\n"
         "o = onnxruntime.SessionOptions(); o.intra_op_num_threads = o.inter_op_num_threads = 1\n"
-        "s = onnxruntime.InferenceSession(sys.argv[1], o); x = np.frombuffer(open(sys.argv[2], 'rb').read(), '<f4').reshape(-1, 20)\n"
+        "s = onnxruntime.InferenceSession(sys.argv[1], o)\n"
+        "x = np.frombuffer(open(sys.argv[2], 'rb').read(), '<f4').reshape(-1, 20)\n"
         "n, t = 0, time.perf_counter()\n"
-        "while time.perf_counter() - t < 3: s.run([s.get_outputs()[-1].name], {s.get_inputs()[0].name: x}); n += 1\n"
+        "while time.perf_counter() - t < 3:\n"
+        "    s.run([s.get_outputs()[-1].name], {s.get_inputs()[0].name: x}); n += 1\n"
         "print(n / (time.perf_counter() - t))\n"
     )
     command = [

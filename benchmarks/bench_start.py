@@ -1,4 +1,4 @@
-"""How long it takes to begin: ``import treadle`` and ``treadle --help``, beside a Python that does nothing."""
+"""How long ``import treadle`` and ``treadle --help`` take, beside a Python that does nothing."""
 
 import json
 import statistics

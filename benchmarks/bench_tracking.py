@@ -1,7 +1,9 @@
-"""Tracking beside the real MLflow server, on the same work in the same run; then what only Treadle is asked for.
+"""Tracking beside the real MLflow server, on the same work in the same run; then what only Treadle
+is asked for.
 
-Both servers run on the first core, the load on the other: over raw HTTP by ``wrk`` (or a client of our own, which may be the slower part)
-and through the real MLflow client, installed in ``.peers`` by ``make bench-tracking``.
+Both servers run on the first core, the load on the other: over raw HTTP by ``wrk`` (or a client of
+our own, which may be the slower part) and through the real MLflow client, installed in ``.peers``
+by ``make bench-tracking``.
 """
 
 import json
@@ -55,7 +57,9 @@ def say(benchmark: str, treadle: float, unit: str, **more: object) -> None:
 
 
 def recorders(folder: Path) -> None:
-    """The cost of logging two metrics in a training loop, and how fast they are delivered; each library into its own local store."""
+    """The cost of logging two metrics in a training loop, and how fast they are delivered; each
+    library into its own local store.
+    """
     figures: dict[str, list[dict[str, float]]] = {"treadle": [], "wandb": [], "mlflow": []}
     for number in range(ROUNDS):
         for library, counts in figures.items():
@@ -170,8 +174,10 @@ def raw(url: str, folder: Path) -> float:
     script.write_text(
         "wrk.method = 'POST'\nwrk.headers['content-type'] = 'application/json'\nlocal i = 0\n"
         "request = function() i = i + 1 return wrk.format(nil, nil, nil, string.format("
-        f'\'{{"run_id":"{run}","key":"loss","value":%d.5,"timestamp":%d,"step":%d}}\', i, i, i)) end\n'
-        "done = function(s, l, r) io.write(string.format('%d %d %d\\n', s.requests, s.duration, s.errors.status)) end"
+        f'\'{{"run_id":"{run}","key":"loss","value":%d.5,"timestamp":%d,"step":%d}}\','
+        " i, i, i)) end\n"
+        "done = function(s, l, r) "
+        "io.write(string.format('%d %d %d\\n', s.requests, s.duration, s.errors.status)) end"
     )
     command = [
         "wrk",
@@ -190,7 +196,7 @@ def raw(url: str, folder: Path) -> float:
 
 
 def raw_batches(url: str) -> float:
-    """Points per second from one connection, a thousand in each request: what is left when the client costs nothing."""
+    """Points per second from one connection, a thousand a request: without a client's cost."""
     with httpx.Client(base_url=url, timeout=60) as client:
         made = client.post("/api/2.0/mlflow/runs/create", json={"experiment_id": "0"}).json()
         metrics = [

@@ -1,8 +1,10 @@
 """Broken requests at a real model server: ``python fuzz_server.py URL PID MODEL SECONDS [SEED]``.
 
-Good requests of every contract are cut, doubled, mixed and damaged, in their heads, their JSON and their tensors' bytes, over many connections that
-also hang up. Prints one JSON line: how many were sent and how they were answered. Exits with 1 when there was a 5xx, a hang,
-a server that grew, or one that no longer answers a good request. (A 504 is the answer to a request whose own time was over.)
+Good requests of every contract are cut, doubled, mixed and damaged, in their heads, their JSON and
+their tensors' bytes, over many connections that also hang up. Prints one JSON line: how many were
+sent and how they were answered. Exits with 1 when there was a 5xx, a hang, a server that grew, or
+one that no longer answers a good request. (A 504 is the answer to a request whose own time was
+over.)
 """
 
 import json

@@ -1,4 +1,6 @@
-"""Work through the real MLflow client: ``PEER'S-PYTHON mlflow_client_load.py URL SECONDS`` prints JSON with calls/s and points/s."""
+"""Work through the real MLflow client: ``PEER'S-PYTHON mlflow_client_load.py URL SECONDS`` prints
+JSON with calls/s and points/s.
+"""
 
 import json
 import os

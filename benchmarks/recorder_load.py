@@ -1,4 +1,6 @@
-"""Logs two metrics many times, as a training loop would: ``PYTHON recorder_load.py LIBRARY FOLDER``. Prints one JSON object."""
+"""Logs two metrics many times, as a training loop would: ``PYTHON recorder_load.py LIBRARY
+FOLDER``. Prints one JSON object.
+"""
 
 import json
 import os

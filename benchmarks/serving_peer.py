@@ -1,4 +1,5 @@
-"""Other servers with the same model, as their guides show it: ``PEERS'-PYTHON serving_peer.py PEER MODEL.joblib PORT``.
+"""Other servers with the same model, as their guides show it: ``PEERS'-PYTHON serving_peer.py PEER
+MODEL.joblib PORT``.
 
 Each answers one probability for each row of 20 numbers. They run in an environment of their own.
 """

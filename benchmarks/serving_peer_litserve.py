@@ -1,4 +1,4 @@
-"""LitServe's API for ``serving_peer.py``: its worker is another process, which finds it by import."""
+"""LitServe's API for ``serving_peer.py``; its worker, another process, finds it by import."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What all tests share: homes, real servers of other people's software, and the count of conformance cases."""
+"""What all tests share: homes, real servers of others, and the count of conformance cases."""
 
 import os
 import shutil
@@ -43,7 +43,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 def postgres_server() -> Iterator[str]:
     """The URL of a real PostgreSQL of this test process's own.
 
-    Not under pytest's folder: that one is closed to the user PostgreSQL runs as whenever another session starts.
+    Not under pytest's folder: that one is closed to the user PostgreSQL runs as whenever another
+    session starts.
     """
     folder = Path(tempfile.mkdtemp(prefix="treadle-postgres-"))
     os.environ.setdefault(

@@ -1,8 +1,9 @@
 """A small Kubernetes: kmock keeps the objects, and this makes them real on loopback.
 
-Deployments become processes of the model server, Pods their rows; the API server's proxy reaches them; a Gateway's controller
-accepts routes. What kmock does not do for itself is done here as a real API server does it: server-side apply makes what is
-not there, objects have generations, lists are selected by labels.
+Deployments become processes of the model server, Pods their rows; the API server's proxy reaches
+them; a Gateway's controller accepts routes. What kmock does not do for itself is done here as a
+real API server does it: server-side apply makes what is not there, objects have generations, lists
+are selected by labels.
 """
 
 import asyncio
@@ -212,7 +213,7 @@ class Cluster(KubernetesEmulator):
     # What the cluster's network does
 
     def ask(self, endpoint: str, namespace: str = "default", **request: Any) -> httpx.Response:
-        """A request through the Gateway: to a variant by the route's weights, and to a shadow too."""
+        """A request through the Gateway: to a variant by the weights, and to a shadow too."""
         rule = self.objects[ROUTES, namespace, endpoint].raw["spec"]["rules"][0]
         backends = rule["backendRefs"]
         (backend,) = random.choices(backends, [one["weight"] for one in backends])

@@ -29,5 +29,5 @@ class TestForkserver(ExecutorSuite):
 
 
 def wait_until_dead(pid: int) -> None:
-    """Wait for the end of a child of this process without taking its exit code from whoever waits for it."""
+    """Wait for the end of a child process, and leave its exit code to whoever waits for it."""
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)

@@ -1,4 +1,6 @@
-"""The Kubernetes target against kmock, whose pods are real model servers: what every target does, and a canary from end to end."""
+"""The Kubernetes target against kmock, whose pods are real model servers: what every target does,
+and a canary from end to end.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +32,8 @@ def logs_of(walk: "Walk") -> InferenceLogs:
 
 
 def url_of(server: str) -> str:
-    return f"kubernetes:///default?{urlencode({'image': 'registry/{model}:{number}', 'gateway': 'front', 'server': server})}"
+    query = {"image": "registry/{model}:{number}", "gateway": "front", "server": server}
+    return f"kubernetes:///default?{urlencode(query)}"
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +89,9 @@ class Walk:
         self.asked, self.codes = 0, set[int]()
 
     def until(self, condition: Callable[[], bool], what: str, *, colour: str | None = None) -> None:
-        """Turn the wheel until something holds, with clients asking meanwhile if a ``colour`` is given."""
+        """Turn the wheel until something holds, with clients asking meanwhile if a ``colour`` is
+        given.
+        """
         until = time.monotonic() + PATIENCE_SECONDS
         while not condition():
             assert time.monotonic() < until, f"not within {PATIENCE_SECONDS:.0f} s: {what}"

@@ -36,7 +36,7 @@ def complaint(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project of ``treadle init shop``, after two times ``treadle run``. Do not change it but by signing shop:1."""
+    """The project of ``treadle init shop`` after two runs; change it only by signing shop:1."""
     folder = tmp_path_factory.mktemp("cli")
     assert treadle(folder, "init", "shop").returncode == 0
     for run in ("first", "second"):

@@ -78,7 +78,7 @@ def test_why_leads_from_a_rollout_to_the_training_that_made_the_version(shop: Pa
 
 
 def test_why_of_a_version_reaches_back_through_its_verdict(shop: Path) -> None:
-    """A version's story does not end with its signature: it was registered because of a verdict of a training."""
+    """A version's story does not end with its signature: a training's verdict came before."""
     treadle(shop, "approve", "shop:1")
     told = answer(shop, "why", "shop:1")
     assert "VersionRegistered" in [record["type"] for record in told["events"]]

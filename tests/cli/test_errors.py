@@ -38,9 +38,8 @@ def test_broken_toml_is_told_with_its_line(project: Path) -> None:
 def test_an_unknown_field_is_told_with_its_line_and_the_near_miss(project: Path) -> None:
     (project / "treadle.toml").write_text('[project]\nname = "shop"\n\n[retrain]\ncooldwn = "1d"\n')
     said = complaint(project, "run")
-    assert (
-        said
-        == f"{project}/treadle.toml, line 5: Unknown field 'retrain.cooldwn'. Did you mean 'cooldown'?"
+    assert said == (
+        f"{project}/treadle.toml, line 5: Unknown field 'retrain.cooldwn'. Did you mean 'cooldown'?"
     )
 
 

@@ -1,4 +1,4 @@
-"""With --json every verb prints one JSON value, and every error is one JSON object on standard error."""
+"""With --json every verb prints one JSON value, and every error is one JSON object."""
 
 import errno
 import json

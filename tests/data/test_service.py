@@ -1,4 +1,4 @@
-"""Datasets are recorded by their content, and the truth about requests is kept as it was told last."""
+"""Datasets are recorded by content; the truth about requests is kept as it was told last."""
 
 import json
 from collections.abc import Callable

@@ -55,7 +55,7 @@ def facts_frame(facts: list[Fact]) -> pa.Table:
 
 
 def searched(row: Row, facts: list[Fact], within_hours: float | None) -> int | None:
-    """The value of the newest fact that was known at the row's moment, found by looking at every fact."""
+    """The value of the newest fact known at the row's moment, found by a look at every fact."""
     name, place, at = row
     if at is None or name is None:
         return None
@@ -107,7 +107,13 @@ def test_no_fact_from_the_future_changes_anything(
 
 
 ROWS = pd.DataFrame({"id": [1, 2], "at": pd.to_datetime(["2024-01-02", "2024-01-03"])})
-FACTS = pd.DataFrame({"id": [1, 2, 2], "known_at": pd.to_datetime(["2024-01-02", "2024-01-01", "2024-01-04"]), "v": [10, 20, 30]})  # fmt: skip
+FACTS = pd.DataFrame(
+    {
+        "id": [1, 2, 2],
+        "known_at": pd.to_datetime(["2024-01-02", "2024-01-01", "2024-01-04"]),
+        "v": [10, 20, 30],
+    }
+)
 
 
 def values(found: Any) -> list[Any]:
@@ -155,7 +161,8 @@ def test_ids_beyond_a_floats_precision_stay_apart() -> None:
         f"SELECT {big + 1}::BIGINT AS id, TIMESTAMP '2024-01-02' AS at UNION ALL SELECT NULL, NULL"
     )
     facts = duckdb.sql(
-        f"SELECT {big}::BIGINT AS id, TIMESTAMP '2024-01-01' AS known_at, 'another' AS v UNION ALL SELECT NULL, NULL, 'x'"
+        f"SELECT {big}::BIGINT AS id, TIMESTAMP '2024-01-01' AS known_at, 'another' AS v "
+        "UNION ALL SELECT NULL, NULL, 'x'"
     )
     found = join_as_of(rows, facts, at="at", known_at="known_at", by=["id"])
     assert found.filter("id IS NOT NULL").project("v").fetchall() == [(None,)]

@@ -88,7 +88,10 @@ def test_a_role_does_what_it_may_and_no_more(
             if ROLES.index(role) >= ROLES.index(operation.role):
                 refusal(answer, 400)
             else:
-                needed = f"'the {role}' is {role} in every project; this needs the role {operation.role} in every project."
+                needed = (
+                    f"'the {role}' is {role} in every project; "
+                    f"this needs the role {operation.role} in every project."
+                )
                 assert refusal(answer, 403).startswith(needed)
 
 

@@ -1,4 +1,4 @@
-"""No request brings code to the server, or names a file of it, unless its caller has every right there is anyway."""
+"""No request brings code to the server or names its files, unless its caller has every right."""
 
 from pathlib import Path
 from typing import Any

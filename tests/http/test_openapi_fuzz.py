@@ -1,4 +1,4 @@
-"""schemathesis against a real server: whatever the OpenAPI document allows, the server does not fail on it."""
+"""schemathesis against a real server, which fails on nothing that the OpenAPI document allows."""
 
 import os
 import re

@@ -1,4 +1,6 @@
-"""Who holds roles in some projects only: what is theirs is theirs, and nothing else is seen, changed or even known to be there."""
+"""Who holds roles in some projects only: what is theirs is theirs, and nothing else is seen,
+changed or even known to be there.
+"""
 
 import inspect
 from typing import Any

@@ -1,4 +1,4 @@
-"""An exported history is whole, readable by anything, and equal to the byte once it was taken in and exported again."""
+"""An exported history is whole, readable, and the same to the byte after another round."""
 
 import json
 import math

@@ -1,4 +1,7 @@
-"""What Neptune's exporter wrote comes in. The service has closed, so these files are written here, by the exporter's published schema."""
+"""What Neptune's exporter wrote comes in.
+
+The service has closed, so these files are written here, by the exporter's published schema.
+"""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Offline runs that the real client wrote come in whole; files that end early or are damaged give what they have, and no more."""
+"""The real client's offline runs come in whole; damaged files give what they have."""
 
 import math
 import random

@@ -1,4 +1,6 @@
-"""Offline runs as the real client writes them: ``CLIENT'S-PYTHON write_wandb.py FOLDER``. Runs in the client's own environment."""
+"""Offline runs as the real client writes them: ``CLIENT'S-PYTHON write_wandb.py FOLDER``. Runs in
+the client's own environment.
+"""
 
 import os
 import sys

@@ -24,7 +24,7 @@ def printed(queue: Jobs, executor: Executor, add: Add, text: str) -> str:
 
 
 def whole(queue: Jobs, job: str) -> list[LogChunk]:
-    """All pieces, asked for as a LogChunk says: from the next offset on, until it says that no more will come."""
+    """All pieces, asked for as a LogChunk says, until it says that no more will come."""
     pieces = [queue.log(job=job)]
     while not pieces[-1].ended:
         pieces.append(queue.log(job=job, offset=pieces[-1].next_offset))

@@ -302,7 +302,7 @@ def test_an_ended_job_is_retried_with_all_its_attempts(
 
 
 def test_the_attempts_after_a_retry_have_names_of_their_own(queue: Jobs, add: Add) -> None:
-    """An executor starts a name once, so a retried job must not come with the name of its first life."""
+    """An executor starts a name once, so a retried job must come with another name."""
     name = add()
     first = leased(queue)
     queue.fail(first, "no flour", final=True)

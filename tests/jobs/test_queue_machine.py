@@ -1,4 +1,4 @@
-"""Whatever workers, twins and people do in whatever order: a job's state is right, and it ends once."""
+"""Whatever workers, twins and people do: a job's state is right, and it ends once."""
 
 import tempfile
 from datetime import timedelta
@@ -20,7 +20,7 @@ from treadle.kernel.errors import Conflict
 
 
 class Queue(RuleBasedStateMachine):
-    """``newest`` knows, for each job, the attempt that holds it now; every other lease is a late twin's."""
+    """``newest`` knows the attempt that holds each job now; other leases are late twins'."""
 
     leases: Bundle[Job] = Bundle("leases")
 

@@ -10,7 +10,10 @@ PATIENCE_SECONDS = 20.0
 
 
 def eventually(look: Callable[[], T | None], *, what: str) -> T:
-    """The first true value that ``look`` gives. Fails, naming ``what``, when there is none in time."""
+    """The first true value that ``look`` gives; fails, naming ``what``, when none comes in time.
+
+    Fails, naming ``what``, when there is none in time.
+    """
     until = time.monotonic() + PATIENCE_SECONDS
     while not (found := look()):
         assert time.monotonic() < until, f"waited in vain for {what}"

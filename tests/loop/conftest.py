@@ -1,4 +1,4 @@
-"""A home whose clock is moved by hand and whose endpoints exist in memory, with one declared project."""
+"""A home with a manual clock, endpoints in memory, and one declared project."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta

@@ -119,7 +119,7 @@ class Away(TrainingService):
 
 
 def test_what_may_succeed_later_is_tried_again(wheel: Wheel) -> None:
-    """Unavailable and Busy say that the same call may succeed later; an event must not be lost to them."""
+    """Unavailable and Busy may pass, so no event must be lost to them."""
     home = wheel.platform
     base = (home.database, home.events)
     training = Away(*base, home.scope, home.data, home.tracking, home.pipelines)

@@ -11,7 +11,7 @@ from treadle.scope.model import About, DataSource, PipelineFile, ProjectSpec, Re
 
 
 def write(folder: Path, pipeline: str, **files: str) -> Path:
-    """A project folder: ``pipeline.py`` that begins with ``import treadle``, and other files by name."""
+    """A project folder: ``pipeline.py``, after ``import treadle``, and other files by name."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "pipeline.py").write_text("import treadle\n" + dedent(pipeline), encoding="utf-8")
     for name, content in files.items():

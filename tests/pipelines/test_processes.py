@@ -68,7 +68,8 @@ def test_three_steps_run_and_the_second_time_they_come_from_the_cache(
         def holdout(table: pd.DataFrame) -> pd.DataFrame: return table[table.index % 2 == 0]
 
         @treadle.step
-        def mean(holdout: pd.DataFrame, table: pd.DataFrame) -> float: return float(table["y"].mean() + len(holdout))
+        def mean(holdout: pd.DataFrame, table: pd.DataFrame) -> float:
+            return float(table["y"].mean() + len(holdout))
         """,
     )
     platform = open_home(target="memory:", executor=f"{scheme}://{tmp_path / 'jobs'}")
@@ -102,9 +103,9 @@ def test_a_step_that_raises_fails_the_run_with_its_message_and_its_log(
     pipeline = drained(platform, start(platform, folder))
     assert pipeline.state == "failed"
     job = pipeline.steps[0].job or ""
-    assert (
-        f"Step 'a' failed: ValueError: the rows are empty (job {job} failed; see: treadle logs {job})"
-        == pipeline.error
+    assert pipeline.error == (
+        "Step 'a' failed: ValueError: the rows are empty "
+        f"(job {job} failed; see: treadle logs {job})"
     )
     log = platform.jobs.log(job=job)
     assert log.ended

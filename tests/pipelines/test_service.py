@@ -97,7 +97,7 @@ def test_only_a_parameter_that_is_asked_for_makes_a_difference(
 def test_a_home_inside_the_project_is_no_part_of_its_code(
     open_home: Callable[..., Embedded], tmp_path: Path
 ) -> None:
-    """``.treadle`` beside ``pipeline.py`` is where homes are by default, and it holds copies of code."""
+    """``.treadle`` is beside ``pipeline.py`` by default, and it holds copies of code."""
     folder = write(tmp_path / "p", "@treadle.step\ndef a(): return 1\n")
     platform = open_home("p/.treadle", target="memory:")
     first = settled(platform, start(platform, folder))
@@ -122,7 +122,8 @@ def test_a_dataset_of_one_file_arrives_as_the_file_and_one_of_many_as_the_folder
         """
         @treadle.step
         def seen(one, many):
-            return [one.is_file(), one.read_text(), many.is_dir(), sorted(p.name for p in many.iterdir())]
+            names = sorted(p.name for p in many.iterdir())
+            return [one.is_file(), one.read_text(), many.is_dir(), names]
         """,
     )
     sources = {"one": {"a.csv": b"A"}, "many": {"a.csv": b"A", "b.csv": b"B"}}
@@ -138,7 +139,7 @@ def test_a_dataset_of_one_file_arrives_as_the_file_and_one_of_many_as_the_folder
 def test_a_file_that_another_process_is_still_fetching_does_not_make_a_dataset_a_folder(
     platform: Embedded, tmp_path: Path
 ) -> None:
-    """Blobs are fetched aside, beside the file that they become; steps that run at once share a cache."""
+    """Blobs are fetched beside the file that they become; parallel steps share a cache."""
     folder = write(tmp_path / "p", "@treadle.step\ndef seen(one): return one.is_file()\n")
     digest = put_files(platform.blobs, {"a.csv": b"A"})
     (tmp_path / "home" / "cache" / digest).mkdir(parents=True)

@@ -13,7 +13,7 @@ from treadle.serving.open_loop import Offered
 
 
 def scripted(most: float, slow_from: float) -> list[capacity.Point]:
-    """The curve of a server that answers ``most`` requests a second, and slowly from ``slow_from`` on."""
+    """The curve of a server that answers ``most`` requests a second, slowly from ``slow_from``."""
 
     def measure(rate: float) -> Offered:
         answered = min(rate, most)
@@ -38,8 +38,10 @@ def test_a_server_that_is_always_too_slow_takes_nothing() -> None:
 def test_a_real_server_is_measured_and_planned_for(tmp_path: Path) -> None:
     folder = models.save(tmp_path / "trees", models.trees())
     code = (
-        "import sys\nfrom treadle.platform import capacity\ncapacity.STEP_SECONDS, capacity.MOST_RATE = 0.3, 400.0\n"
-        f"sys.argv = ['treadle', 'capacity', {str(folder)!r}, '--p99', '500', '--rate', '4000', '--price', '0.1', '--json']\n"
+        "import sys\nfrom treadle.platform import capacity\n"
+        "capacity.STEP_SECONDS, capacity.MOST_RATE = 0.3, 400.0\n"
+        f"sys.argv = ['treadle', 'capacity', {str(folder)!r}, '--p99', '500', '--rate', '4000']\n"
+        "sys.argv += ['--price', '0.1', '--json']\n"
         "from treadle.cli.main import main\nmain()\n"
     )
     script = tmp_path / "run.py"  # worker processes import the script again

@@ -1,4 +1,4 @@
-"""What was kept of a run is enough to run it again; the report says what came out, and what differed going in."""
+"""What was kept of a run is enough to run it again; the report tells what differed."""
 
 import json
 import os
@@ -50,7 +50,8 @@ import random
 import treadle
 import scale
 
-with treadle.run("scripts", params={"factor": scale.FACTOR}, seed=5, home=sys.argv[1], system_metrics=False) as run:
+params = {"factor": scale.FACTOR}
+with treadle.run("scripts", params=params, seed=5, home=sys.argv[1], system_metrics=False) as run:
     run.use_data("data/numbers.txt")
     numbers = [float(line) for line in open("data/numbers.txt")]
     for step, number in enumerate(numbers):

@@ -1,4 +1,4 @@
-"""An endpoint at full load while everything about it changes: no request fails, and what was answered is in the log."""
+"""An endpoint at full load while all about it changes: no request fails, all are logged."""
 
 import os
 import re
@@ -46,7 +46,7 @@ pytestmark = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is want
 
 
 def test_no_change_costs_an_answer(home: Path, versions: list[str], tmp_path: Path) -> None:
-    """A canary, a rollback, more replicas, fewer, a hot reload, and the death of the whole control plane."""
+    """A canary, a rollback, more and fewer replicas, a hot reload, the control plane's death."""
     with up(home) as url, endpoint(url, versions[0]) as (services, served):
 
         def settled(what: str, version: str | None = None, replicas: int | None = None) -> None:
@@ -102,7 +102,7 @@ def test_a_killed_replica_costs_what_it_had_in_hand(
 
 
 class Told:
-    """What wrk tells in the end: answers, those that were no 200, and connections that broke under a request."""
+    """What wrk tells in the end: answers, those that were no 200, and broken connections."""
 
     answered = failed = errors = -1
 

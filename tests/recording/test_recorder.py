@@ -1,4 +1,7 @@
-"""``treadle.run`` in real processes: killed at any moment, forked, without a server. What was logged arrives, once."""
+"""``treadle.run`` in real processes: killed at any moment, forked, without a server.
+
+What was logged arrives, once.
+"""
 
 import json
 import multiprocessing
@@ -27,7 +30,8 @@ from treadle.tracking.environment import CHANGES, CODE, ENVIRONMENT, Environment
 NOBODY = "http://127.0.0.1:9"
 TRAIN = """
 import sys, treadle
-with treadle.run("killed", params={"lr": 0.1}, home=sys.argv[1], url=sys.argv[2], system_metrics=False, code=False) as run:
+to = {"home": sys.argv[1], "url": sys.argv[2]}
+with treadle.run("killed", params={"lr": 0.1}, **to, system_metrics=False, code=False) as run:
     print(run.id, flush=True)
     for step in range(int(sys.argv[3])):
         run.log(step=step, loss=step / 7)
@@ -171,7 +175,10 @@ def test_a_run_ends_as_its_block_ends(tmp_path: Path, error: BaseException, stat
 
 
 def test_a_program_that_ends_without_a_word_ends_its_run(tmp_path: Path) -> None:
-    script = "import sys, treadle\nrun = treadle.run('e', home=sys.argv[1], code=False)\nprint(run.id)\nrun.log(a=1)\n"
+    script = (
+        "import sys, treadle\nrun = treadle.run('e', home=sys.argv[1], code=False)\n"
+        "print(run.id)\nrun.log(a=1)\n"
+    )
     for end, status in (("", "finished"), ("raise ValueError", "failed")):
         done = subprocess.run(
             [sys.executable, "-c", script + end, str(tmp_path)],
@@ -389,7 +396,8 @@ def test_a_run_keeps_what_repeating_it_needs(tmp_path: Path) -> None:
     project.mkdir()
     (project / "lib.py").write_text("RATE = 1\n")
     (project / "train.py").write_text(
-        "import sys, treadle, lib\nwith treadle.run('e', home=sys.argv[1]) as run:\n    print(run.id)\n"
+        "import sys, treadle, lib\n"
+        "with treadle.run('e', home=sys.argv[1]) as run:\n    print(run.id)\n"
     )
     (project / ".gitignore").write_text("secret.py\n")
     git = ["git", "-C", str(project), "-c", "user.name=a", "-c", "user.email=a@b"]

@@ -1,4 +1,4 @@
-"""What a run logs is sent once, however it was written and however often sending had to be tried."""
+"""What a run logs is sent once, however often sending had to be tried."""
 
 import math
 import os
@@ -37,7 +37,7 @@ ROWS = st.lists(
 def drained(
     box: Outbox, *, fail: random.Random | None = None
 ) -> list[tuple[int, list[Line], dict[str, list[tuple[float, float]]]]]:
-    """Every parcel, once by number; with ``fail``, sending is interrupted at random and begun again from the files."""
+    """Every parcel once; with ``fail``, sending is interrupted and begun again from the files."""
     parcels: dict[int, tuple[int, list[Line], dict[str, list[tuple[float, float]]]]] = {}
     while (parcel := box.next()) is not None:
         rows = {

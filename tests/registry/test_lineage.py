@@ -1,4 +1,4 @@
-"""A version's origin and a dataset's descendants in one query; cards and bills of materials that hold to their formats."""
+"""A version's origin and a dataset's descendants; cards and bills of materials in their formats."""
 
 import json
 import re

@@ -48,7 +48,7 @@ def fields(place: int) -> st.SearchStrategy[Field]:
 
 @st.composite
 def schedules(draw: st.DrawFn) -> list[Field]:
-    """Five fields; of the day of month and the day of week one at most is restricted, so that all crons agree."""
+    """Five fields, with the day of month or of week unrestricted, so that all crons agree."""
     found = [draw(fields(place)) for place in range(5)]
     free = draw(st.sampled_from([2, 4]))
     found[free] = ("*", set(range(BOUNDS[free][0], BOUNDS[free][1] + 1)))

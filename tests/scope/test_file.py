@@ -88,7 +88,8 @@ WRONG = {
         "source' is missing",
     ),
     "an unknown key of a dataset": (
-        '[project]\nname = "p"\n[data.a]\nsource = "s"\nlabel = "y"\n[data.b]\nsource = "s"\nlable = "y"  # HERE',
+        '[project]\nname = "p"\n[data.a]\nsource = "s"\nlabel = "y"\n'
+        '[data.b]\nsource = "s"\nlable = "y"  # HERE',
         "Did you mean 'label'?",
     ),
     "a key with a bracket": (
@@ -110,7 +111,8 @@ WRONG = {
         "data.customers.label_delay",
     ),
     "a dataset with a name in quotes": (
-        '[project]\nname = "p"\n[data."a b"]\nsource = "s"\nlabel = "y"\nlabel_delay = "1y"  # HERE',
+        '[project]\nname = "p"\n[data."a b"]\nsource = "s"\nlabel = "y"\n'
+        'label_delay = "1y"  # HERE',
         "'1y' is not a duration",
     ),
     "a trigger": (GOOD + '[retrain]\nwhen = ["drfit"]  # HERE', "Did you mean 'drift'?"),

@@ -47,8 +47,9 @@ def test_days_are_frozen_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "Fri", "Fri 15:00", "Fri 15:00 to", "Fry 15:00 to Mon 08:00", "Fri 25:00 to Mon 08:00",
-             "Fri 15:61 to Mon 08:00", "2026-12-20 to 2026-12-19", "2026-13-01 to 2026-13-02", "2026-12-20 to Mon 08:00"]
+    "text", ["", "Fri", "Fri 15:00", "Fri 15:00 to", "Fry 15:00 to Mon 08:00",
+             "Fri 25:00 to Mon 08:00", "Fri 15:61 to Mon 08:00", "2026-12-20 to 2026-12-19",
+             "2026-13-01 to 2026-13-02", "2026-12-20 to Mon 08:00"]
 )  # fmt: skip
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(Invalid, match="Write it as"):

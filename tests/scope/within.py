@@ -8,7 +8,10 @@ from types import FrameType
 
 @contextmanager
 def within(cpu_seconds: float) -> Iterator[None]:
-    """Fail when the block computes for longer. It counts processor time, so a busy machine does not matter."""
+    """Fail when the block computes for longer.
+
+    It counts processor time, so a busy machine does not matter.
+    """
 
     def over(_: int, __: FrameType | None) -> None:
         raise AssertionError(f"still computing after {cpu_seconds:g} s")

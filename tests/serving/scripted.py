@@ -1,4 +1,4 @@
-"""A stand-in for ONNX Runtime whose models do what their file says, and endpoints made of such models."""
+"""A stand-in for ONNX Runtime whose models do what their file says, and endpoints of such."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ SIGNATURE_OF_THREE = Signature(inputs=FIELDS, output="probability")
 
 
 class ScriptedModel(LoadedModel):
-    """Answers ``size`` plus ``adds``; breaks on the colours it ``breaks_on``, gives NaN for the colour 'nan'."""
+    """Answers ``size`` plus ``adds``; breaks on ``breaks_on``, gives NaN for the colour 'nan'."""
 
     def __init__(
         self, *, adds: float = 0.0, breaks_on: list[str] | None = None, seconds: float = 0.0
@@ -127,7 +127,7 @@ async def ask(engine: Engine, request: str, *rows: tuple[str, float]) -> list[An
 
 
 def gathered(calls: Callable[[], list[Awaitable[T]]]) -> list[T | BaseException]:
-    """Results or errors of calls made at the same moment, with what was left to do after them done too."""
+    """Results or errors of calls made at the same moment, once all that follows is done."""
 
     async def work() -> list[T | BaseException]:
         results = await asyncio.wait_for(
@@ -144,8 +144,9 @@ def logged(root: Path) -> list[LogRow]:
     return list(LogTail(root / "log", ManualClock().now()).read())
 
 
-def batch_of(*ids: str, at: int = 0, version: str = "m:1", role: str = "champion", generation: int = 1,
-             micros: int = 5, outputs: list[float] | None = None, inputs: dict[str, list[float]] | None = None,
+def batch_of(*ids: str, at: int = 0, version: str = "m:1", role: str = "champion",
+             generation: int = 1, micros: int = 5, outputs: list[float] | None = None,
+             inputs: dict[str, list[float]] | None = None,
              error: str | None = None) -> LogBatch:  # fmt: skip
     """What a server would log of requests with these ids, one row each."""
     fields = [Field(name=name, kind="number") for name in inputs or {"size": []}]

@@ -1,4 +1,4 @@
-"""Batches, routes, shadows and refusals of the running endpoint, over models that do what they are told."""
+"""Batches, routes, shadows and refusals of the running endpoint, over scripted models."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Requests are handed over whole and answered in order, however they are cut; what is no request is refused and closed."""
+"""Requests are handed over whole and in order, however they are cut; others are refused."""
 
 import asyncio
 import json
@@ -15,7 +15,10 @@ from treadle.serving.http import Exchange, HttpServer
 
 T = TypeVar("T")
 ONE = b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nabc"
-CHUNKED = b"POST /b?q=1 HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\nde\r\n1;x=y\r\nf\r\n0\r\n\r\n"
+CHUNKED = (
+    b"POST /b?q=1 HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    b"2\r\nde\r\n1;x=y\r\nf\r\n0\r\n\r\n"
+)
 LOOK = b"GET /c HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
@@ -44,7 +47,7 @@ def with_server(
 
 
 async def said(port: int, *parts: bytes, end: bool = True) -> bytes:
-    """What is answered to bytes sent part by part, until the server closes (or, with ``end``, is told that this was all)."""
+    """The answer to bytes sent part by part, until the server closes or ``end`` tells the end."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for part in parts:
         writer.write(part)
@@ -141,7 +144,8 @@ def test_a_connection_that_is_not_to_be_kept_is_closed(ending: bytes) -> None:
         (ONE.replace(b": 3", b": 99999999999"), 413),
         (CHUNKED.replace(b"2\r\nde", b"1100001\r\n" + b"d" * 0x1100001), 413),
     ],
-    ids=["tls", "version", "length", "two lengths", "both", "chunk", "folded", "head", "declared", "sent"],
+    ids=["tls", "version", "length", "two lengths", "both",
+         "chunk", "folded", "head", "declared", "sent"],
 )  # fmt: skip
 def test_what_is_no_request_is_refused_and_the_connection_closed(
     content: bytes, status: int, monkeypatch: pytest.MonkeyPatch

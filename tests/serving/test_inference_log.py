@@ -174,7 +174,8 @@ def test_killing_a_writer_loses_no_acknowledged_row(tmp_path: Path) -> None:
         from treadle.serving.inference_log import LogWriter
         writer = LogWriter(Path({str(tmp_path)!r}))
         for number in itertools.count():
-            writer.append(batch_of(*[f"{{number}}.{{part}}" for part in range(3)], at=number * 10**9))
+            ids = [f"{{number}}.{{part}}" for part in range(3)]
+            writer.append(batch_of(*ids, at=number * 10**9))
             print(number, flush=True)
     """
     process = subprocess.Popen(
@@ -262,8 +263,9 @@ def mixed(day: int, text: str = "a") -> list[LogBatch]:
     at = to_micros(NOON + day * DAY)
     rows = Rows(np.array([[1.5, np.nan], [2.5, 3.0]]), np.array([[text], [None]], dtype=object))
     one = LogBatch.of(
-        ids=[f"{text}{day}"], counts=[2], micros=[7], at=at, version="m:1", role="champion", generation=1, layout=Layout(FIELDS),
-        rows=rows, outputs=np.array([0.25, np.nan], dtype=np.float32), errors={1: "broke"},
+        ids=[f"{text}{day}"], counts=[2], micros=[7], at=at, version="m:1", role="champion",
+        generation=1, layout=Layout(FIELDS), rows=rows,
+        outputs=np.array([0.25, np.nan], dtype=np.float32), errors={1: "broke"},
     )  # fmt: skip
     return [
         one,
@@ -308,8 +310,8 @@ def test_days_become_parquet_files_and_read_the_same(tmp_path: Path) -> None:
     assert list(logs.rotate("e", (NOON + 2 * DAY).date())) == []
     table = duckdb.read_parquet(str(tmp_path / "e" / "log" / "2024-02-28.parquet")).df()
     assert list(table.columns) == [
-        "request", "asked_at", "version", "role", "generation", "micros", "error", "prediction", "input_other", "input_size", "input_weight",
-        "input_colour",
+        "request", "asked_at", "version", "role", "generation", "micros", "error", "prediction",
+        "input_other", "input_size", "input_weight", "input_colour",
     ]  # fmt: skip
     assert table["asked_at"].dt.strftime("%Y-%m-%d %H:%M").tolist() == ["2024-02-28 12:00"] * 3
 

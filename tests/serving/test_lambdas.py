@@ -1,4 +1,4 @@
-"""The model server as a Lambda function, under a runtime API that hands out events as AWS's does."""
+"""The model server as a Lambda function, under a runtime API that acts as AWS's does."""
 
 import base64
 import http.server

@@ -1,4 +1,4 @@
-"""A caller gets its rate and no more; the concurrency limit finds what a model can take, by simulation."""
+"""A caller gets its rate; the concurrency limit finds what a model can take, by simulation."""
 
 import heapq
 import math
@@ -88,7 +88,7 @@ def test_a_file_of_callers_that_cannot_be_is_refused(
 
 
 class Model:
-    """A queue before ``slots`` servers that take ``seconds`` each, asked by a limited stream of requests."""
+    """A queue before ``slots`` servers of ``seconds`` each, with a limited stream of requests."""
 
     def __init__(self, limit: ConcurrencyLimit, *, slots: int, seconds: float) -> None:
         self.limit, self.slots, self.seconds = limit, slots, seconds

@@ -1,4 +1,4 @@
-"""Requests in every accepted shape become the same rows, and anything else is refused with a reason."""
+"""Requests in every accepted shape become the same rows; others are refused with a reason."""
 
 import json
 import struct
@@ -133,21 +133,27 @@ def test_columns_are_what_a_model_takes() -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ({}, "Send exactly one of dataframe_records, dataframe_split, instances, inputs; this request has none"),
+        ({}, "Send exactly one of dataframe_records, dataframe_split, instances, inputs; "
+             "this request has none"),
         ({"instances": [], "inputs": []}, "this request has instances and inputs"),
         ({"dataframe_records": [], "dataframe_split": {"columns": [], "data": []}}, "exactly one"),
-        ({"dataframe_records": [RECORD], "inputs": [RECORD]}, "this request has dataframe_records and inputs"),
+        ({"dataframe_records": [RECORD], "inputs": [RECORD]},
+         "this request has dataframe_records and inputs"),
         ({"instance": []}, "Unknown field 'instance'. Did you mean 'instances'"),
-        ({"dataframe_records": [RECORD, {**RECORD, "size": "x"}]}, r"Field 'dataframe_records\[1\].size': Expected `float"),
-        ({"instances": [{"color": "red", "size": 1, "weight": 2}]}, r"Unknown field .*color'. Did you mean 'colour'"),
-        ({"instances": [RECORD, {"colour": "red", "size": 1}]}, r"Field '.*\[1\].weight' is missing"),
+        ({"dataframe_records": [RECORD, {**RECORD, "size": "x"}]},
+         r"Field 'dataframe_records\[1\].size': Expected `float"),
+        ({"instances": [{"color": "red", "size": 1, "weight": 2}]},
+         r"Unknown field .*color'. Did you mean 'colour'"),
+        ({"instances": [RECORD, {"colour": "red", "size": 1}]},
+         r"Field '.*\[1\].weight' is missing"),
         ({"instances": [["red", 1]]}, "a list of 3 values"),
         ({"instances": [5]}, "a list of 3 values"),
         ({"inputs": 5}, "Rows must be a list"),
         ({"inputs": {"colour": 5, "size": 5, "weight": 5}}, "colour"),
         ({"inputs": {"colour": "ab", "size": [1, 2], "weight": [1, 2]}}, "colour"),
         ({"inputs": {"colour": ["a"], "size": [1, 2], "weight": [1]}}, "(?i)different|rows"),
-        ({"dataframe_split": {"columns": NAMES, "data": [["red", 1, 2], ["red", 1]]}}, "weight|3 values"),
+        ({"dataframe_split": {"columns": NAMES, "data": [["red", 1, 2], ["red", 1]]}},
+         "weight|3 values"),
         ({"dataframe_split": {"columns": NAMES, "data": [["red", 1, 2, 3]]}}, "3"),
         ({"dataframe_split": {"columns": [*NAMES, "size"], "data": [["red", 1, 2, 3]]}}, "size"),
         ({"instances": [["red", True, 2]]}, "size.*bool"),
@@ -166,11 +172,13 @@ def test_a_malformed_request_is_told_what_is_wrong(body: dict[str, Any], message
         ([], "(?i)missing|no input"),
         ([tensor("sise", [1])], "no input 'sise'. Did you mean 'size'"),
         ([tensor("colour", ["a"]), tensor("size", [1])], "weight' is missing"),
-        ([tensor("colour", ["a"]), tensor("size", [1, 2]), tensor("weight", [1])], r"different numbers of rows: \[1, 2\]"),
+        ([tensor("colour", ["a"]), tensor("size", [1, 2]), tensor("weight", [1])],
+         r"different numbers of rows: \[1, 2\]"),
         ([tensor("size", [1], datatype="FP8")], "datatype 'FP8', which is not known"),
         ([tensor("size", [1], shape=[2])], r"shape \[2\] and 1 values; wanted is \[rows\]"),
         ([tensor("size", [1, 2], shape=[1, 2])], r"shape \[1, 2\]"),
-        ([tensor(n, [v]) for n, v in RECORD.items()] + [tensor("size", [9])], "size.*(twice|once|more)"),
+        ([tensor(n, [v]) for n, v in RECORD.items()] + [tensor("size", [9])],
+         "size.*(twice|once|more)"),
     ],
 )  # fmt: skip
 def test_malformed_tensors_are_told_what_is_wrong(
@@ -248,9 +256,11 @@ def test_too_many_rows_are_refused_with_the_limit() -> None:
         b'{"instances":[["a",1' + b"0" * 400 + b",2]]}",
         b'{"instances":[["a",1e400,2]]}',
         b'{"instances":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-        b'{"inputs":[{"name":"size","shape":[1],"datatype":"FP32","data":' + b"[" * 100_000 + b"]" * 100_000 + b"}]}",
+        b'{"inputs":[{"name":"size","shape":[1],"datatype":"FP32","data":'
+        + b"[" * 100_000 + b"]" * 100_000 + b"}]}",
     ],
-    ids=["empty", "null", "not utf-8", "not utf-8 record", "half a pair", "huge int", "huge float", "deep", "deep v2"],
+    ids=["empty", "null", "not utf-8", "not utf-8 record", "half a pair", "huge int", "huge float",
+         "deep", "deep v2"],
 )  # fmt: skip
 def test_what_is_no_proper_json_is_refused_politely(content: bytes) -> None:
     for read in (reader.scoring, tensors):
@@ -284,8 +294,10 @@ def test_arbitrary_json_is_read_or_refused(body: dict[str, Any]) -> None:
 
 
 @settings(max_examples=200)
-@given(st.lists(st.fixed_dictionaries({"name": st.sampled_from(NAMES), "shape": st.lists(st.integers(-3, 4), max_size=3),
-    "datatype": st.sampled_from(["FP32", "BYTES", "BOOL", "x"]), "data": anything}), max_size=4))  # fmt: skip
+@given(st.lists(st.fixed_dictionaries({
+    "name": st.sampled_from(NAMES), "shape": st.lists(st.integers(-3, 4), max_size=3),
+    "datatype": st.sampled_from(["FP32", "BYTES", "BOOL", "x"]), "data": anything,
+}), max_size=4))  # fmt: skip
 def test_arbitrary_tensors_are_read_or_refused(inputs: list[Any]) -> None:
     only_treadle_errors(json.dumps({"inputs": inputs}).encode("utf-8", "surrogatepass"))
 

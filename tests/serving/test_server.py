@@ -135,7 +135,8 @@ def test_open_inference_clients_get_tensors(server: ModelServer) -> None:
 def test_open_inference_clients_can_look_around(server: ModelServer) -> None:
     described = call(server, "GET", "/v2/models/e").json()
     assert described["name"] == "e"
-    assert [(i["name"], i["datatype"]) for i in described["inputs"]] == [("colour", "BYTES"), ("size", "FP32"), ("weight", "FP32")]  # fmt: skip
+    kinds = {"colour": "BYTES", "size": "FP32", "weight": "FP32"}
+    assert [(i["name"], i["datatype"]) for i in described["inputs"]] == list(kinds.items())
     assert call(server, "GET", "/v2").json()["name"] == "treadle"
     for path in (
         "/v2/health/live",
@@ -348,7 +349,10 @@ def test_a_header_id_smuggles_no_header_into_the_answer(
     process: tuple[int, Path], id: bytes
 ) -> None:
     body = json.dumps({"instances": [ROW]}).encode()
-    head = b"POST /invocations HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-request-id: %b\r\ncontent-length: %d\r\n\r\n"
+    head = (
+        b"POST /invocations HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+        b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n"
+    )
     said = spoken(process[0], head % (id, len(body)) + body).partition(b"\r\n\r\n")[0]
     assert said.startswith((b"HTTP/1.1 200", b"HTTP/1.1 400"))
     names = [line.partition(b":")[0].lower() for line in said.split(b"\r\n")[1:]]

@@ -1,4 +1,4 @@
-"""Whatever bytes arrive as a piece of a series: they are points, or refused, in little time and memory."""
+"""Any bytes as a piece of a series are points or refused, in little time and memory."""
 
 import math
 import struct

@@ -81,7 +81,8 @@ def test_a_broken_parity_is_refused_with_its_numbers(tmp_path: Path) -> None:
     rows = f"{PARITY_ROWS} training rows"
     with pytest.raises(
         Invalid,
-        match=rf"differs from the trained one by 0\.5 on {rows}, more than the tolerance of 0\.0106983\. Nothing",
+        match=rf"differs from the trained one by 0\.5 on {rows}, "
+        r"more than the tolerance of 0\.0106983\. Nothing",
     ):
         save(tmp_path / "m", OffBy(0.5))
     assert not (tmp_path / "m" / "reference.json").exists()
@@ -98,7 +99,7 @@ def test_an_answer_that_is_no_number_breaks_parity(tmp_path: Path) -> None:
 
 
 def test_numbers_too_fine_for_the_package_are_noticed(tmp_path: Path) -> None:
-    """Neighbours beyond 2^24 are one float32: the estimator tells them apart, its package cannot."""
+    """Beyond 2^24 neighbours are one float32: the estimator tells them apart, not the package."""
     inputs = pd.DataFrame({"serial": 2.0**24 + np.arange(64)})
     estimator = LinearRegression().fit(inputs, np.arange(64.0))
     with pytest.raises(Invalid, match="differs from the trained one"):

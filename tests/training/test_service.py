@@ -46,7 +46,7 @@ def trained(platform: Embedded, **options: object) -> Training:
 
 
 def failure(platform: Embedded, folder: Path, pipeline: str) -> str:
-    """What a training that failed says; the same in its record and its event, and its run has failed too."""
+    """A failed training says the same in its record and its event, and its run has failed."""
     declare(platform, write(folder, pipeline))
     found = trained(platform)
     assert found.state == "failed"

@@ -30,7 +30,7 @@ def print_version(asked: bool) -> None:
 
 
 def show_version(home: Home = None, json: Json = False) -> None:
-    """Print the versions of Treadle and Python, the platform, the extras and the home's backends."""
+    """Print the versions of Treadle and Python, the platform, extras, and the home's backends."""
     from treadle.platform.settings import backends_of
 
     folder = home_of(home)

@@ -14,13 +14,32 @@ from treadle.kernel.errors import Invalid, NotFound, TreadleError, Unavailable
 
 
 class Answer(Entity):
+    """What an endpoint answered to one request, and the version that did."""
+
     request: str
     prediction: float | list[float]
     version: str
 
 
 def ask_rows(endpoint: Endpoint, file: Path, id_column: str) -> list[Answer]:
-    """Ask an endpoint about each row. Columns that are not the model's inputs are left out."""
+    """Ask an endpoint about each row of a CSV file, one request a row.
+
+    Columns that are not the model's inputs are left out.
+
+    Args:
+        endpoint: The endpoint, with the URLs of its processes.
+        file: The CSV file, in UTF-8 and with a header.
+        id_column: The column that names each request.
+
+    Returns:
+        An answer for each row, in the rows' order.
+
+    Raises:
+        Unavailable: No process answers for the endpoint.
+        NotFound: There is no such file.
+        Invalid: A column is missing, or holds something else than numbers where it should.
+        TreadleError: The endpoint refused a request.
+    """
     if not endpoint.urls:
         raise Unavailable(
             f"No process answers for endpoint '{endpoint.name}'. Is 'treadle up' running?"
@@ -33,16 +52,27 @@ def ask_rows(endpoint: Endpoint, file: Path, id_column: str) -> list[Answer]:
             for tensor in described["inputs"]
             for column in tensor.get("parameters", {}).get("columns", [tensor["name"]])
         }
-        shown = track(
+        tracked_rows = track(
             rows, "asking", console=errors, transient=True, disable=not errors.is_terminal
         )
-        return [_ask(client, row[id_column], _inputs(row, kinds, file)) for row in shown]
+        return [_ask(client, row[id_column], _inputs(row, kinds, file)) for row in tracked_rows]
 
 
 def read_labels(
     file: Path, id_column: str, value_column: str, positive: str | None = None
 ) -> list[Label]:
-    """The truth of each request; where it is in words, ``positive`` is the one that counts as 1."""
+    """Return the labels that a CSV file holds, one a row.
+
+    Args:
+        file: The CSV file, in UTF-8 and with a header.
+        id_column: The column that names the request.
+        value_column: The column that holds the truth.
+        positive: The word that counts as 1, all others as 0; None reads numbers.
+
+    Raises:
+        NotFound: There is no such file.
+        Invalid: A column is missing, or holds something else than numbers.
+    """
     rows = _rows(file, id_column)
     _demand(value_column, rows[0], file)
     try:
@@ -106,5 +136,6 @@ def _rows(file: Path, id_column: str) -> list[dict[str, str]]:
 def _demand(column: str, row: dict[str, str], file: Path) -> None:
     if column not in row:
         raise Invalid(
-            f"'{file}' has no column '{column}'. It has: {', '.join(map(str, row))}. Requests are named with --id."
+            f"'{file}' has no column '{column}'. It has: {', '.join(map(str, row))}. "
+            "Requests are named with --id."
         )

@@ -55,7 +55,7 @@ def init(
     id: Annotated[str | None, typer.Option(help="The column of it that only names rows.")] = None,
     json: Json = False,
 ) -> None:
-    """Make a project that runs: treadle.toml, pipeline.py and a dataset (yours or a made-up one)."""
+    """Make a project that runs: treadle.toml, pipeline.py and a dataset (yours or made-up)."""
     from treadle.cli.scaffold import scaffold
 
     folder, table = scaffold(name, Path.cwd(), csv, label, id)
@@ -118,7 +118,7 @@ def run(
     home: Home = None,
     json: Json = False,
 ) -> None:
-    """Train a candidate on today's data and code, and judge it. Exit code 1 when it does not pass."""
+    """Train a candidate on the data and code of now, and judge it. Exit code 1 if it fails."""
     from treadle.kernel.event import act_as
     from treadle.platform.start import embedded
     from treadle.scope.file import nearest, read

@@ -1,4 +1,4 @@
-"""The verbs of what was tried: comparing runs, running them again, sending what waits, exporting."""
+"""The verbs for runs: compare them, run them again, send what waits, export everything."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -81,7 +81,7 @@ def rerun(
         typer.Option("--ignore", help="Metrics to leave out, such as 'time/*'. May be repeated."),
     ] = None,
 ) -> None:
-    """Run something again from what was kept of it, and report what came out differently, and why."""
+    """Run something again from what was kept of it, and report what came out differently."""
     from treadle.kernel.errors import Invalid, did_you_mean
     from treadle.platform.rerun import PLACES, Rerun
 

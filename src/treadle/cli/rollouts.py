@@ -1,4 +1,4 @@
-"""The verbs for a rollout that is under way (show, pause, resume, promote, abort), and ``render``."""
+"""The verbs for a rollout under way (show, pause, resume, promote, abort), and ``render``."""
 
 from typing import TYPE_CHECKING, Annotated
 

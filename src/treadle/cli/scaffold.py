@@ -1,4 +1,4 @@
-"""``treadle init``: a project that runs as it is, on a made-up dataset or on a CSV file of one's own."""
+"""``treadle init``: a project that runs as it is, on a made-up dataset or on one's own CSV file."""
 
 import random
 import re
@@ -13,13 +13,8 @@ from treadle.kernel.errors import Conflict, Invalid, NotFound, did_you_mean
 
 ROWS = 4000
 NUMERIC = ("BIGINT", "HUGEINT", "DOUBLE")
-KINDS = [
-    "BIGINT",
-    "DOUBLE",
-    "DATE",
-    "TIMESTAMP",
-    "VARCHAR",
-]  # yes/no and true/false are text: so every reader sees them alike
+KINDS = ["BIGINT", "DOUBLE", "DATE", "TIMESTAMP", "VARCHAR"]
+"""Types that columns are read as; yes/no and true/false are text, so all readers see them alike."""
 
 
 class Table(NamedTuple):
@@ -37,13 +32,24 @@ class Table(NamedTuple):
 def scaffold(
     name: str, where: Path, csv: Path | None = None, label: str | None = None, id: str | None = None
 ) -> tuple[Path, Table]:
-    """Make the folder ``where/name``. Gives it, and what was seen in the CSV.
+    """Make a project in a new folder. Returns the folder, and what was seen in the CSV file.
 
-    Raises Conflict when the folder is there already, Invalid when the CSV does not fit.
+    Args:
+        name: The project's name, and the folder's: lower-case letters, digits and hyphens.
+        where: The folder in which the project's folder is made.
+        csv: A CSV file to learn from; None makes up a dataset.
+        label: The column of the CSV file that is to be predicted.
+        id: The column of the CSV file that only names rows; None for no such column.
+
+    Raises:
+        Conflict: The folder exists already.
+        NotFound: There is no such CSV file.
+        Invalid: The name cannot be one, or the CSV file does not fit.
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", name):
         raise Invalid(
-            f"'{name}' cannot name a project: use lower-case letters, digits and hyphens, 63 at most."
+            f"'{name}' cannot name a project: "
+            "use lower-case letters, digits and hyphens, 63 at most."
         )
     folder = where / name
     if folder.exists():
@@ -74,45 +80,62 @@ def scaffold(
 
 
 def look_at(csv: Path, label: str, id: str | None) -> Table:
-    """Tell text from numbers, and what kind of thing the label is."""
+    """Return which columns of a CSV file are text or numbers, and what kind the label is.
+
+    Args:
+        csv: A CSV file in UTF-8, with a header.
+        label: The column that is to be predicted.
+        id: The column that only names rows; None for no such column.
+
+    Raises:
+        NotFound: There is no such file.
+        Invalid: The file cannot be read, a column is missing, or the label cannot be predicted.
+    """
     if not csv.is_file():
         raise NotFound(f"There is no file '{csv}'.")
     with duckdb.connect() as db:
         try:
             relation = db.sql(
-                f"SELECT * FROM read_csv({_text(csv)}, auto_type_candidates = {KINDS}, header = true)"
+                f"SELECT * FROM read_csv({_text(csv)}, "
+                f"auto_type_candidates = {KINDS}, header = true)"
             )
             rows = len(relation)
         except duckdb.Error as error:
-            what = " ".join(line.strip() for line in str(error).splitlines()[:3])
-            raise Invalid(f"'{csv}' cannot be read as CSV in UTF-8: {what[:300]}") from error
+            reason = " ".join(line.strip() for line in str(error).splitlines()[:3])
+            raise Invalid(f"'{csv}' cannot be read as CSV in UTF-8: {reason[:300]}") from error
         if not rows:
             raise Invalid(f"'{csv}' has no rows below its header.")
         kinds = dict(zip(relation.columns, map(str, relation.types), strict=True))
         for column in (label, *([id] if id else [])):
             if column not in kinds:
                 raise Invalid(f"'{csv}' has no column '{column}'.{did_you_mean(column, kinds)}")
-        values = [
-            v
-            for (v,) in relation.project(f'"{label}"').distinct().limit(3).fetchall()
-            if v is not None
-        ]
+        distinct = relation.project(f'"{label}"').distinct().limit(3).fetchall()
+        values = [value for (value,) in distinct if value is not None]
     inputs = {column: kind for column, kind in kinds.items() if column not in (label, id)}
     numbers = [column for column, kind in inputs.items() if kind.startswith(NUMERIC)]
     text = [column for column, kind in inputs.items() if kind == "VARCHAR"]
-    two, numeric = len(values) == 2, kinds[label].startswith(NUMERIC)
-    if not two and not numeric:
+    left_out = [column for column in inputs if column not in text + numbers]
+    two_classes, numeric = len(values) == 2, kinds[label].startswith(NUMERIC)
+    if not two_classes and not numeric:
         raise Invalid(
-            f"Column '{label}' is neither a number nor one of two values, so this template cannot predict it."
+            f"Column '{label}' is neither a number nor one of two values, "
+            "so this template cannot predict it."
         )
-    positive = None if not two or (numeric and sorted(values) == [0, 1]) else repr(max(values))
-    return Table(
-        text, numbers, [c for c in inputs if c not in text + numbers], label, positive, two, id
-    )
+    is_zero_or_one = numeric and sorted(values) == [0, 1]
+    positive = repr(max(values)) if two_classes and not is_zero_or_one else None
+    return Table(text, numbers, left_out, label, positive, two_classes, id)
 
 
 def customers(rows: int, *, seed: int, start: int = 0) -> str:
-    """Made-up customers of a phone company: who leaves depends on contract, months, calls to support and price."""
+    """Return made-up customers of a phone company as CSV.
+
+    Who leaves depends on the contract, the months, the calls to support and the price.
+
+    Args:
+        rows: How many customers.
+        seed: Equal seeds give equal customers.
+        start: The number of the first customer.
+    """
     chance = random.Random(seed)
     lines = ["id,contract,months,support_calls,price,left"]
     for number in range(start, start + rows):
@@ -134,14 +157,10 @@ def customers(rows: int, *, seed: int, start: int = 0) -> str:
 
 def _fill(file: Path, name: str, source: str, table: Table) -> None:
     """Put a table's facts where the template has capitals."""
-    estimator = (
-        "HistGradientBoostingClassifier" if table.two_classes else "HistGradientBoostingRegressor"
-    )
-    truth = (
-        f"    table[LABEL] = (table[LABEL] == {table.positive}).astype(int)\n"
-        if table.positive
-        else ""
-    )
+    kind = "Classifier" if table.two_classes else "Regressor"
+    truth = ""
+    if table.positive:
+        truth = f"    table[LABEL] = (table[LABEL] == {table.positive}).astype(int)\n"
     words = "[*TEXT, LABEL]" if table.positive and table.positive.startswith(("'", '"')) else "TEXT"
     facts = {
         "PROJECT": name,
@@ -151,7 +170,7 @@ def _fill(file: Path, name: str, source: str, table: Table) -> None:
         "LABEL_COLUMN": table.label,
         "METRIC": "roc_auc" if table.two_classes else "r2",
         "AT_LEAST": "0.65" if table.two_classes else "0.1",
-        "ESTIMATOR": estimator,
+        "ESTIMATOR": f"HistGradientBoosting{kind}",
         "    TRUTH\n": truth,
         "WORDS": words,
         'id = "ID_COLUMN"\n': f'id = "{table.id}"\n' if table.id else "",
@@ -165,9 +184,8 @@ def _fill(file: Path, name: str, source: str, table: Table) -> None:
 def _copy(csv: Path, to: Path) -> None:
     """The same rows with commas, quotes and a header, whatever the file used."""
     with duckdb.connect() as db:
-        db.execute(
-            f"COPY (SELECT * FROM read_csv({_text(csv)}, all_varchar = true, header = true)) TO {_text(to)} (HEADER)"
-        )
+        rows = f"SELECT * FROM read_csv({_text(csv)}, all_varchar = true, header = true)"
+        db.execute(f"COPY ({rows}) TO {_text(to)} (HEADER)")
 
 
 def _text(path: Path) -> str:

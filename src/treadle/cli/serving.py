@@ -60,7 +60,7 @@ def package(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Make a model folder from a saved model, for serve, predict and build: ONNX where it can be."""
+    """Make a model folder from a saved model, for serve, predict and build; as ONNX if possible."""
     from treadle.platform import packaging
 
     with progress_bar(json) as progress:
@@ -199,7 +199,7 @@ def predict(
         int, typer.Option(min=1, help="Rows that are scored and kept together.")
     ] = 65_536,
 ) -> None:
-    """Score a Parquet file, row by row in its order. A run that was stopped goes on where it was."""
+    """Score a Parquet file, its rows in their order. A stopped run goes on where it was."""
     from treadle.platform import serving
     from treadle.serving.batch import score_file
 

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """Where a verb works and how it prints: the values of ``--home``, ``--url``, ``--token``, ``--json``.
+    """Where a verb works and how it prints: ``--home``, ``--url``, ``--token`` and ``--json``.
 
-    A verb that works on a home or a server takes its session as the first parameter; ``add_verbs`` puts
-    the four options in its place.
+    A verb that works on a home or a server takes its session as the first parameter; ``add_verbs``
+    puts the four options in its place.
 
     Args:
         home: The value of ``--home``.
@@ -94,7 +94,7 @@ def _command(verb: Callable[..., None]) -> Callable[..., None]:
 
 
 class LiteralHelp(TyperGroup):
-    """A group that shows all help texts below it as they are written: brackets in them are no markup."""
+    """A group that shows the help texts below it as they are written: brackets are no markup."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command whose help shows its brackets.

@@ -1,1 +1,1 @@
-"""Settings and wiring: ``embedded(home)`` and ``connect(url)``; the only place that picks backends."""
+"""Settings and wiring: ``embedded(home)``, ``connect(url)``; the only place that picks backends."""

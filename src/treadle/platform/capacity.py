@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import multiprocessing
+import os
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import numpy as np
 from treadle.data.profile import REFERENCE, Reference
 from treadle.kernel.entity import Entity, from_json, to_json
 from treadle.kernel.errors import Unavailable
+from treadle.platform import logs
 from treadle.platform.model_store import Asked, put
 from treadle.platform.stages import Services
 from treadle.ports.runtime import SIGNATURE, Columns, Layout, Signature
@@ -46,7 +48,10 @@ class Point(Entity):
 
 
 class Plan(Entity):
-    """The curve, the rate that one replica takes within the bound, and what the asked load needs."""
+    """The curve, the rate that one replica takes within the bound, and what a load needs.
+
+    Rates are in requests a second.
+    """
 
     version: str
     p99_ms: float
@@ -66,7 +71,22 @@ def plan(
     price: float | None,
     told: Callable[[str, int, int], None],
 ) -> Plan:
-    """Measure one replica's saturation curve on loopback, and plan for ``load`` requests a second at ``price`` an hour each."""
+    """Measure one replica's saturation curve on loopback, and plan for a load.
+
+    Args:
+        asked: The model.
+        services: Opens the services, where the model's files come from a blob store.
+        p99_ms: Milliseconds within which 99 of 100 requests must be answered.
+        load: Requests a second to plan for; None plans for none.
+        price: What a replica costs in an hour; None leaves the cost out.
+        told: Called with what is done, how far it is, and how far it goes.
+
+    Returns:
+        The curve, and what the load needs.
+
+    Raises:
+        Unavailable: The model server does not start or does not answer.
+    """
     with tempfile.TemporaryDirectory() as aside:
         folder = Path(aside) / asked.name
         put(asked, folder / "packages" / asked.package, lambda: services().blobs)
@@ -74,23 +94,20 @@ def plan(
         (folder / "spec.json").write_bytes(
             to_json(EndpointSpec(name=asked.name, generation=1, variants=variants))
         )
-        request = request_of(
-            "/invocations",
-            json.dumps({"inputs": [_row(folder / "packages" / asked.package)]}).encode(),
-        )
+        body = json.dumps({"inputs": [_row(folder / "packages" / asked.package)]})
+        request = request_of("/invocations", body.encode())
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             listener.listen(2048)
             order = Order(folders=[str(folder)], replica=0, socket=listener.fileno())
-            command = [
-                sys.executable,
-                "-m",
-                "treadle.platform.model_server",
-                to_json(order).decode(),
-            ]
+            module = "treadle.platform.model_server"
+            command = [sys.executable, "-m", module, to_json(order).decode()]
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             server = subprocess.Popen(
-                command, pass_fds=[listener.fileno()], stdout=subprocess.DEVNULL
+                command,
+                pass_fds=[listener.fileno()],
+                stdout=subprocess.DEVNULL,
+                env=os.environ | {logs.LEVEL: "error"},
             )
             try:
                 _wait(url, request, server)
@@ -100,6 +117,9 @@ def plan(
                 server.wait()
     per_replica = max((point.answered_per_second for point in curve if point.within), default=0.0)
     replicas = math.ceil(load / (per_replica * ROOM)) if load is not None and per_replica else None
+    monthly_cost = None
+    if replicas is not None and price is not None:
+        monthly_cost = replicas * price * HOURS_A_MONTH
     return Plan(
         version=asked.version,
         p99_ms=p99_ms,
@@ -107,9 +127,7 @@ def plan(
         per_replica=per_replica,
         load=load,
         replicas=replicas,
-        monthly_cost=replicas * price * HOURS_A_MONTH
-        if replicas is not None and price is not None
-        else None,
+        monthly_cost=monthly_cost,
     )
 
 
@@ -122,14 +140,14 @@ def _curve(
 
     def at(rate: float) -> bool:
         told(f"{rate:,.0f} requests/s", len(curve), most_steps)
-        found = measure(rate)
-        within = found.p99_ms <= p99_ms and found.per_second >= KEPT * rate
+        offered = measure(rate)
+        within = offered.p99_ms <= p99_ms and offered.per_second >= KEPT * rate
         curve.append(
             Point(
                 offered_per_second=rate,
-                answered_per_second=found.per_second,
-                p50_ms=found.p50_ms,
-                p99_ms=found.p99_ms,
+                answered_per_second=offered.per_second,
+                p50_ms=offered.p50_ms,
+                p99_ms=offered.p99_ms,
                 within=within,
             )
         )
@@ -186,11 +204,7 @@ def _row(package: Path) -> list[Any]:
         np.full((1, len(layout.texts)), "", object),
     )
     if (package / REFERENCE).exists():
-        columns = drawn(
-            columns,
-            from_json((package / REFERENCE).read_bytes(), Reference),
-            1,
-            np.random.default_rng(0),
-        )
+        reference = from_json((package / REFERENCE).read_bytes(), Reference)
+        columns = drawn(columns, reference, 1, np.random.default_rng(0))
     values = {name: columns[name].tolist()[0] for name in columns}
     return [None if values[f.name] != values[f.name] else values[f.name] for f in signature.inputs]

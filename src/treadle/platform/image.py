@@ -1,7 +1,7 @@
-"""A model server as a container image: this machine's interpreter and packages, the server, and one model.
+"""A model server as a container image: this machine's interpreter and packages, and one model.
 
-No base image and no engine is needed, so nothing is fetched: what runs here is what runs there. There is no shell in it, its
-user is nobody, and its root may be read-only.
+No base image and no engine is needed, so nothing is fetched: what runs here is what runs there.
+There is no shell in it, its user is nobody, and its root may be read-only.
 """
 
 import hashlib
@@ -55,15 +55,29 @@ class Content(NamedTuple):
 def write(
     name: str, version: str, model: Path, to: Path, tag: str, told: Callable[[str, int, int], None]
 ) -> Image:
-    """Write the image of a model folder. ``version`` is what its answers are signed with, as in ``churn:3``.
+    """Write the image of a model folder.
 
-    Raises Invalid where this machine's interpreter cannot run in a Linux container.
+    Args:
+        name: The model's name.
+        version: The version that answers are signed with, as in ``churn:3``.
+        model: The model folder.
+        to: The archive that is written.
+        tag: The image's name.
+        told: Called with what is done, how far it is, and how far it goes.
+
+    Returns:
+        The image: its file, tag, digest and size.
+
+    Raises:
+        Invalid: This machine's interpreter cannot run in a Linux container, an extra is missing, or
+            the model is Python code.
     """
     if not sys.platform.startswith("linux") or "musl" in (
         sysconfig.get_config_var("HOST_GNU_TYPE") or ""
     ):
         raise Invalid(
-            "An image is made of this machine's interpreter, and this machine is no Linux with glibc. Build on one."
+            "An image is made of this machine's interpreter, "
+            "and this machine is no Linux with glibc. Build on one."
         )
     told("looking at the interpreter", 0, 4)
     content = _content(version, model)
@@ -86,7 +100,8 @@ def write(
             "LANG": "C.UTF-8",
             "HOME": STATE,
             "TREADLE_SERVE": f"{version}=/{MODEL}",
-            "TREADLE_SERVE_HOST": "0.0.0.0",  # inside a container; what reaches it is the network's to say
+            # Inside of a container, what reaches the server is the network's to say.
+            "TREADLE_SERVE_HOST": "0.0.0.0",
             "TREADLE_SERVE_OPEN": "1",
             "TREADLE_SERVE_STATE": STATE,
         },
@@ -108,13 +123,14 @@ def _content(version: str, model: Path) -> Content:
     runtime = from_json((model / SIGNATURE).read_bytes(), Signature).runtime
     if runtime == "python":
         raise Invalid(
-            f"'{version}' is Python code, and what it needs is not known. Package it as ONNX, or build its image by hand."
+            f"'{version}' is Python code, and what it needs is not known. "
+            "Package it as ONNX, or build its image by hand."
         )
     ours, *others = _distributions("treadle", ["serve"] if runtime == "onnx" else ["train"])
     system, libraries = _interpreter()
     packages, shared = [], set[Path]()
-    for one in others:
-        files = list(_files(one))
+    for distribution in others:
+        files = list(_files(distribution))
         packages += files
         shared |= {
             entry.content
@@ -123,10 +139,9 @@ def _content(version: str, model: Path) -> Content:
         }
     libraries |= _needed(shared)
     system += [_library(path) for path in sorted(libraries)]
-    known = {
-        name: ours.read_text(name) for name in ("METADATA", "entry_points.txt")
-    }  # an editable install has no more
-    told_of = [
+    # An editable install has no more metadata than these two files.
+    known = {name: ours.read_text(name) for name in ("METADATA", "entry_points.txt")}
+    metadata = [
         Entry(f"{_PACKAGES}/treadle.dist-info/{name}", text.encode())
         for name, text in known.items()
         if text
@@ -141,17 +156,17 @@ def _content(version: str, model: Path) -> Content:
         Entry(f"{_PACKAGES}/treadle/{path.relative_to(source).as_posix()}", path) for path in paths
     ]
     weights = [
-        Entry(f"{MODEL}/{p.relative_to(model).as_posix()}", p)
-        for p in model.rglob("*")
-        if p.is_file()
+        Entry(f"{MODEL}/{path.relative_to(model).as_posix()}", path)
+        for path in model.rglob("*")
+        if path.is_file()
     ]
     layers = [
         Layer(f"Python {sys.version.split()[0]} and its libraries", _compiled(system)),
         Layer(f"{len(others)} packages", _compiled(packages)),
-        Layer(f"Treadle {ours.version}", [*_compiled(server), *told_of]),
+        Layer(f"Treadle {ours.version}", [*_compiled(server), *metadata]),
         Layer(f"model {version}", weights),
     ]
-    components = [library(one.metadata["Name"], one.version) for one in (ours, *others)]
+    components = [library(each.metadata["Name"], each.version) for each in (ours, *others)]
     components += [
         _file(f"/{entry.path}", entry.content)
         for entry in system
@@ -249,7 +264,7 @@ def _is_shared(path: Path) -> bool:
 
 
 def _needed(files: set[Path]) -> set[Path]:
-    """The shared libraries of this machine that these files load, the loader among them; not those a package brings."""
+    """The machine's shared libraries that files load, with the loader; not those of packages."""
     needed: set[Path] = set()
     for start in range(0, len(files), 100):
         batch = sorted(files)[start : start + 100]
@@ -276,9 +291,9 @@ def _library(path: Path) -> Entry:
 
 def _compiled(entries: list[Entry]) -> list[Entry]:
     """Python files with their byte code, which is used without a look at the file's time."""
-    found = []
+    with_code = []
     for entry in entries:
-        found.append(entry)
+        with_code.append(entry)
         if isinstance(entry.content, Path) and entry.path.endswith(".py"):
             source = entry.content.read_bytes()
             try:
@@ -291,13 +306,14 @@ def _compiled(entries: list[Entry]) -> list[Entry]:
                 + importlib.util.source_hash(source)
             )
             folder, _, name = entry.path.rpartition("/")
-            place = f"{folder}/__pycache__/{name.removesuffix('.py')}.{sys.implementation.cache_tag}.pyc"
-            found.append(Entry(place, head + marshal.dumps(code)))
-    return found
+            compiled_name = f"{name.removesuffix('.py')}.{sys.implementation.cache_tag}.pyc"
+            compiled = Entry(f"{folder}/__pycache__/{compiled_name}", head + marshal.dumps(code))
+            with_code.append(compiled)
+    return with_code
 
 
 def _bill(name: str, version: str, components: list[dict[str, Any]]) -> dict[str, Any]:
-    """The image's bill of materials, CycloneDX 1.6: packages, the interpreter, shared libraries and the model's files."""
+    """The image's bill of materials as CycloneDX 1.6."""
     about = {
         "type": "container",
         "bom-ref": "image",

@@ -45,10 +45,10 @@ log, access_log = logging.getLogger("treadle"), logging.getLogger("treadle.acces
 def configure(
     process: str, *, json: bool | None = None, level: str | None = None, file: Path | None = None
 ) -> None:
-    """Send everything that this process logs to one place; child processes inherit format and level.
+    """Send all that this process logs to one place; child processes inherit format and level.
 
     Args:
-        process: What this process is, without blanks, such as ``server`` or ``model-server:churn/0``.
+        process: What this process is, without blanks, as in ``model-server:churn/0``.
         json: Whether records become JSON objects instead of text; None follows ``TREADLE_LOG``.
         level: The least that is logged: ``debug``, ``info``, ``warning`` or ``error``; None follows
             ``TREADLE_LOG_LEVEL``, whose default is ``info``.
@@ -115,10 +115,10 @@ def request_scope(request_id: str) -> Iterator[None]:
 
 
 class TextLines(logging.Formatter):
-    """Formats a record as ``TIME LEVEL PROCESS LOGGER: MESSAGE``, with the request's id if there is one.
+    """Formats a record as ``TIME LEVEL PROCESS LOGGER: MESSAGE``, then the request's id and actor.
 
-    Further lines of a message or a traceback are indented, and control characters are escaped, so that no
-    message can pass for another record.
+    Further lines of a message or a traceback are indented, and control characters are escaped, so
+    that no message can pass for another record.
 
     Args:
         process: What this process is.
@@ -146,8 +146,8 @@ class TextLines(logging.Formatter):
 class JsonLines(logging.Formatter):
     """Formats a record as a JSON object on one line.
 
-    Its fields are ``ts``, ``level``, ``process``, ``logger``, ``message``, ``request_id`` (null outside of
-    requests), ``actor``, and ``exception`` (a traceback) where there is one.
+    Its fields are ``ts``, ``level``, ``process``, ``logger``, ``message``, ``request_id`` (null
+    outside of requests), ``actor``, and ``exception`` (a traceback) where there is one.
 
     Args:
         process: What this process is.
@@ -180,8 +180,9 @@ class JsonLines(logging.Formatter):
 class AccessLog:
     """ASGI middleware that logs failed, refused and slow requests, and nothing of all others.
 
-    Answers of 500 and more are errors, answers that take more than a second to begin are warnings, and
-    refused logins (401 and 403) are information. Query strings are left out, since they may hold secrets.
+    Answers of 500 and more are errors, answers that take more than a second to begin are warnings,
+    and refused logins (401 and 403) are information. Query strings are left out, since they may
+    hold secrets.
 
     Args:
         app: The application that answers.
@@ -242,7 +243,7 @@ def _log_answer(scope: "Scope", status: int, seconds: float) -> None:
 
 
 def _asked(scope: "Scope") -> str:
-    """A request's method and path; the path as it was sent, so that it holds no control characters."""
+    """A request's method and path, which is as it was sent: without control characters."""
     path = scope.get("raw_path") or quote(scope["path"]).encode()
     return f"{scope['method']} {path.decode('latin-1').partition('?')[0]}"
 

@@ -1,7 +1,8 @@
 """The process that serves endpoints: ``python -m treadle.platform.model_server ORDER``.
 
-An endpoint's folder is all it knows: ``spec.json`` says what to serve, ``packages/`` holds the models, ``log/`` takes the
-inference log. It follows the spec by itself, so it goes on while everything else is down.
+An endpoint's folder is all it knows: ``spec.json`` says what to serve, ``packages/`` holds the
+models, ``log/`` takes the inference log. It follows the spec by itself, so it goes on while
+everything else is down.
 """
 
 import asyncio
@@ -34,9 +35,8 @@ from treadle.serving.order import Order
 from treadle.serving.server import ModelServer, Routes
 
 LOOK_SECONDS, RETRY_SECONDS, SAY_SECONDS, WATCH_SECONDS = 0.02, 1.0, 1.0, 0.1
-HOLD_SECONDS = (
-    30.0  # how long requests wait for a model that is being loaded before they are told so
-)
+HOLD_SECONDS = 30.0
+"""How long requests wait for a model that is being loaded before they are told so."""
 DRAIN_SECONDS, BACKLOG = 9.0, 2048
 log = logging.getLogger("treadle.model_server")
 
@@ -49,7 +49,14 @@ class Place(NamedTuple):
 
 
 class Follower:
-    """Keeps a server's engine at the generation its folder asks for, and says so in ``replica-N.json``."""
+    """Keeps a server's engine at its folder's generation, and says so in ``replica-N.json``.
+
+    Args:
+        place: The endpoint's folder, and which replica this is.
+        port: The port that the server answers on.
+        server: The server whose engine is kept.
+        clock: Gives the times of the inference log.
+    """
 
     def __init__(self, place: Place, port: int, server: ModelServer, clock: Clock) -> None:
         self._folder, self._replica = place
@@ -73,7 +80,7 @@ class Follower:
             await asyncio.sleep(LOOK_SECONDS if self._seen == wanted else RETRY_SECONDS)
 
     async def _load(self) -> bool:
-        """Load in a thread, so that the old generation answers meanwhile; then swap between two batches."""
+        """Load in a thread while the old generation answers; then swap between two batches."""
         spec = from_json((self._folder / "spec.json").read_bytes(), EndpointSpec)
         if spec.generation == self._generation:
             return True  # only the number of replicas is another
@@ -96,7 +103,7 @@ class Follower:
         return True
 
     def leave(self) -> None:
-        """Be seen no longer."""
+        """Remove ``replica-N.json``, so that nobody counts on this server any more."""
         (self._folder / f"replica-{self._replica}.json").unlink(missing_ok=True)
         self._generation = 0
 
@@ -140,9 +147,20 @@ async def serve(
     shared: bool = False,
     repository: Repository | None = None,
 ) -> None:
-    """Serve endpoints over one socket until told to stop, or until none is wanted; requests in hand are finished first.
+    """Serve endpoints over one socket until told to stop, or until none is wanted.
 
-    Where others answer on a ``shared`` socket too, nothing is taken from it until the models are loaded.
+    Requests in hand are finished first.
+
+    Args:
+        places: The endpoints' folders, and which replica this is of each.
+        listener: The bound socket.
+        clock: Gives the times of the inference log.
+        routes: The paths that a cloud asks on; None for none.
+        callers: Who may ask, and how often; None lets everybody ask.
+        meanwhile: Work that is done beside, such as following aliases.
+        shared: Whether others answer on the socket too; nothing is then taken from it until the
+            models are loaded.
+        repository: Models that may be loaded and unloaded while the server runs.
     """
     access = LogAccess(places[0].folder / "log", os.environ.get(LOG_TOKEN, ""))
     app = ModelServer(
@@ -212,9 +230,8 @@ async def _watch(
 
 async def _on_lambda(app: ModelServer, events: str) -> None:
     """Answer Lambda's events once the models are there."""
-    from treadle.serving.lambdas import (
-        answer_events,
-    )  # its HTTP client costs every other server's start 50 ms
+    # Its HTTP client would cost every other server's start 50 ms.
+    from treadle.serving.lambdas import answer_events
 
     while not app.ready:
         await asyncio.sleep(LOOK_SECONDS)
@@ -222,14 +239,25 @@ async def _on_lambda(app: ModelServer, events: str) -> None:
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
-    """Run a server to its end, on the fastest event loop there is."""
+    """Run a server to its end, on the fastest event loop there is.
+
+    Args:
+        work: What ``serve`` returns.
+    """
     fast = importlib.util.find_spec("uvloop") is not None
     loop: Callable[..., None] = importlib.import_module("uvloop").run if fast else asyncio.run
     loop(work)
 
 
 def main(order: Order) -> None:
-    """Serve what was ordered, until told to stop or until it is wanted no longer."""
+    """Serve what was ordered, until told to stop or until it is wanted no longer.
+
+    Args:
+        order: The endpoints' folders, the socket, and who keeps this process.
+
+    Raises:
+        Conflict: Another process is the same replica.
+    """
     folders = [Path(folder) for folder in order.folders]
     names = ",".join(folder.name for folder in folders)
     logs.configure(f"model-server:{names}/{order.replica}")

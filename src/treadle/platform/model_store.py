@@ -18,7 +18,7 @@ SPEC = "spec.json"
 
 
 class Asked(NamedTuple):
-    """A model to be served, as somebody named it: what it is called here, its content's digest, and where that comes from."""
+    """A model to be served: its name here, its version, its content's digest and its source."""
 
     name: str
     version: str
@@ -27,22 +27,40 @@ class Asked(NamedTuple):
 
 
 def in_files(path: Path) -> Asked:
-    """The model that a folder or an ``.onnx`` file holds."""
+    """Return the model that a folder or an ``.onnx`` file holds.
+
+    Args:
+        path: The model folder or the file.
+
+    Raises:
+        NotFound: There is nothing at the path.
+        Invalid: The folder is no model folder.
+    """
     bare = path.suffix == ".onnx" and path.is_file()
     if bare or (path / SIGNATURE).is_file():
         name, digest = path.stem if bare else path.resolve().name, tree_digest(path)
         return Asked(name, f"{name}:{digest[:12]}", digest, path)
     if not path.exists():
         raise NotFound(
-            f"There is no '{path}'. Name a model folder, an .onnx file, or a version: NAME:NUMBER or NAME@ALIAS."
+            f"There is no '{path}'. Name a model folder, an .onnx file, "
+            "or a version: NAME:NUMBER or NAME@ALIAS."
         )
     raise Invalid(
-        f"'{path}' is no model folder: there is no '{SIGNATURE}' in it. Make one with: treadle package {path}"
+        f"'{path}' is no model folder: there is no '{SIGNATURE}' in it. "
+        f"Make one with: treadle package {path}"
     )
 
 
 def place(asked: Asked, state: Path, blobs: Callable[[], Blobs]) -> Path:
-    """Put a model where a server follows it: a folder with its spec and its packages. A new version is a new generation."""
+    """Put a model where a server follows it. Returns the folder, with its spec and its packages.
+
+    A new version is a new generation.
+
+    Args:
+        asked: The model.
+        state: The folder that holds a folder for each model.
+        blobs: Opens the blob store, where the model's files come from it.
+    """
     folder = state / asked.name
     put(asked, folder / "packages" / asked.package, blobs)
     variant = Variant(version=asked.version, package=asked.package)
@@ -59,7 +77,13 @@ def place(asked: Asked, state: Path, blobs: Callable[[], Blobs]) -> Path:
 
 
 def put(asked: Asked, folder: Path, blobs: Callable[[], Blobs]) -> None:
-    """Make a model's folder be there, whole."""
+    """Make a model's folder be there, whole.
+
+    Args:
+        asked: The model.
+        folder: Where its files go; nothing is done if it exists.
+        blobs: Opens the blob store, where the model's files come from it.
+    """
     if folder.exists():
         return
     with made_whole(folder) as aside:
@@ -75,31 +99,56 @@ def put(asked: Asked, folder: Path, blobs: Callable[[], Blobs]) -> None:
 
 
 def no_blobs() -> Blobs:
+    """Stand in for a blob store where there is none.
+
+    Raises:
+        Unavailable: Always.
+    """
     raise Unavailable("There is no blob store here.")
 
 
 class Repository:
-    """Model folders below one folder, that a server loads and unloads while it runs. What is loaded has a spec below ``state``."""
+    """Model folders that a server loads and unloads while it runs.
+
+    Args:
+        folder: The folder that holds a folder for each model.
+        state: The folder where each loaded model has a folder with a spec.
+    """
 
     def __init__(self, folder: Path, state: Path) -> None:
         self.folder, self.state = folder, state
 
     def names(self) -> list[str]:
-        """The models that there are, loaded or not."""
+        """Return the names of all models, loaded or not."""
         return sorted(path.parent.name for path in self.folder.glob(f"*/{SIGNATURE}"))
 
     def loaded(self) -> list[str]:
+        """Return the names of the models that are loaded."""
         return sorted(path.parent.name for path in self.state.glob(f"*/{SPEC}"))
 
     def load(self, name: str) -> None:
-        """Load a model, or load it again when its files are others now. Raises NotFound for one that is not there."""
+        """Load a model, or load it again when its files are others now.
+
+        Args:
+            name: The model's name, which is its folder's.
+
+        Raises:
+            NotFound: There is no such model in the repository.
+        """
         if name not in self.names():
-            raise NotFound(
-                f"There is no model '{name[:80]}' in the repository. It has {', '.join(self.names()) or 'none'}."
-            )
+            known = ", ".join(self.names()) or "none"
+            raise NotFound(f"There is no model '{name[:80]}' in the repository. It has {known}.")
         place(in_files(self.folder / name), self.state, no_blobs)
 
     def unload(self, name: str) -> None:
+        """Unload a model.
+
+        Args:
+            name: The model's name.
+
+        Raises:
+            NotFound: The model is not loaded.
+        """
         if name not in self.loaded():
             raise NotFound(f"Model '{name[:80]}' is not loaded.")
         (self.state / name / SPEC).unlink(missing_ok=True)

@@ -23,7 +23,10 @@ _ROWS = 20_000
 
 
 class Packed(Entity):
-    """A model folder that was made. ``parity`` is the largest difference to the original on the example's rows."""
+    """A model folder that was made.
+
+    ``parity`` is the largest difference to the original's answers on the example's rows.
+    """
 
     folder: str
     digest: str
@@ -42,10 +45,24 @@ def package(
     files: Path | None = None,
     classes: tuple[str, ...] = (),
 ) -> Packed:
-    """Make a model folder at ``to`` from what another tool has saved.
+    """Make a model folder from what another tool has saved.
 
-    ``example`` is a Parquet or CSV file of rows as the model takes them: what it answers is compared on them, and their profile is
-    what drift is measured against. Raises Invalid where a model cannot be packaged, Conflict where there is something at ``to``.
+    Args:
+        source: The saved model: a folder, a file, or ``FILE.py:Class``.
+        to: The folder that is made.
+        example: A Parquet or CSV file of rows as the model takes them. The answers on them are
+            compared with the original's, and drift is measured against their profile.
+        trusted: Whether code that the source holds may run.
+        files: The folder that a Python class loads.
+        classes: What each output is the probability of, in order; empty for what the model says.
+
+    Returns:
+        The folder, and what the model takes and gives.
+
+    Raises:
+        Conflict: There is something at ``to`` already.
+        NotFound: There is no such source or example.
+        Invalid: The model cannot be packaged, or the example's rows are not what it takes.
     """
     if to.exists():
         raise Conflict(f"There is something at '{to}' already. Name another --to.")
@@ -94,7 +111,8 @@ def _rows(file: Path) -> Any:
 def _wanted(rows: Any, source: str) -> Any:
     if rows is None or not len(rows):
         raise Invalid(
-            f"'{source}' says nothing of its columns. Give some rows as it takes them: --example rows.parquet"
+            f"'{source}' says nothing of its columns. "
+            "Give some rows as it takes them: --example rows.parquet"
         )
     return rows
 
@@ -102,7 +120,7 @@ def _wanted(rows: Any, source: str) -> Any:
 def _described(
     graph: Path, known: Signature | None, rows: Any, classes: tuple[str, ...]
 ) -> Signature:
-    """A graph's signature: the names that its maker or the example gives, the output as the graph has it."""
+    """A graph's signature, with the names that its maker or the example gives."""
     signature = OnnxRuntime().describe(graph)
     if known is not None and len(known.inputs) == len(signature.inputs):
         signature = replace(signature, inputs=known.inputs)

@@ -1,4 +1,4 @@
-"""``treadle.run``: a run to log to, in a home or on a server; and sending what its spool still holds."""
+"""``treadle.run``: a run to log to, in a home or on a server; and sending what its spool holds."""
 
 import os
 import random
@@ -36,12 +36,33 @@ def run(
     system_metrics: bool = True,
     code: bool = True,
 ) -> Recording:
-    """Begin a run: ``with treadle.run("churn", params={"lr": 0.1}) as run: run.log(step=1, loss=0.5)``.
+    """Begin a run, as in ``with treadle.run("churn") as run: run.log(step=1, loss=0.5)``.
 
-    It goes to the server at ``url`` (or ``TREADLE_URL``), else to ``home`` (or ``TREADLE_HOME``, or ``.treadle`` beside the nearest
-    treadle.toml, or here). What is logged is on this disk at once and sent by a thread; an absent server changes nothing
-    but that ``treadle sync`` is needed later. ``seed`` seeds Python, and numpy and torch where they are loaded. With ``code``, what
-    repeating the run needs is kept: source files, commit and changes, command, packages. ``id`` joins a run that has begun elsewhere.
+    What is logged is on this disk at once and sent by a thread. An absent server changes nothing
+    but that ``treadle sync`` is needed later.
+
+    Args:
+        experiment: The experiment's name; empty takes ``TREADLE_EXPERIMENT``.
+        name: What to call the run; empty takes its id.
+        params: Parameters; nested ones are joined by dots.
+        tags: Tags.
+        notes: What the run is about, in Markdown.
+        project: The project that the run belongs to.
+        seed: Seeds Python, and numpy and torch where they are loaded; None seeds nothing.
+        id: The id of a run that has begun elsewhere, to join it; empty begins a new run.
+        home: The home that the run goes to; None takes ``TREADLE_HOME``, else ``.treadle`` beside
+            the nearest treadle.toml, else ``.treadle`` here.
+        url: The server that the run goes to instead; None takes ``TREADLE_URL``.
+        token: The token for the server; None takes ``TREADLE_TOKEN``.
+        system_metrics: Whether the machine's load is logged.
+        code: Whether what repeating the run needs is kept: source files, commit and changes,
+            command, packages.
+
+    Returns:
+        The run to log to; it ends with its ``with`` block, or with ``finish``.
+
+    Raises:
+        Invalid: The id, a parameter or a tag cannot be one.
     """
     if os.environ.get("TREADLE_RERUN"):  # whatever the script says: beside the run that is repeated
         home = url = token = None
@@ -69,9 +90,14 @@ def run(
 def sync(
     home: Path, store: Store, told: Callable[[Synced, int], None] = lambda *_: None
 ) -> Iterator[Synced]:
-    """Send what the spool of a home still holds, run by run; runs that a living process records are left to it.
+    """Send what the spool of a home still holds, run by run. Yields what became of each run.
 
-    ``told`` hears, after each parcel, how far a run is and how many points wait. A run whose process died without a word was killed.
+    Runs that a living process records are left to it. A run whose process died is marked as killed.
+
+    Args:
+        home: The home's folder.
+        store: The services that the runs go to.
+        told: Called after each parcel with how far a run is, and how many of its points wait.
     """
     root = home / "spool"
     for name in spooled(root):
@@ -80,7 +106,11 @@ def sync(
 
 
 def recorded_now(home: Path) -> list[str]:
-    """Runs of a home's spool that a living process records or sends."""
+    """Return the runs of a home's spool that a living process records or sends.
+
+    Args:
+        home: The home's folder.
+    """
     return [name for name in spooled(home / "spool") if is_sending(home / "spool", name)]
 
 
@@ -106,9 +136,8 @@ def _services(home: str, url: str, token: str) -> "Services":
     """The services of a home or a server, opened once in this process."""
     with _opening:
         if (home, url, token) not in _opened:
-            from treadle.platform.remote import (
-                connect,
-            )  # here, since they take longer to load than a run to begin
+            # Here, since they take longer to load than a run to begin.
+            from treadle.platform.remote import connect
             from treadle.platform.wiring import Embedded
 
             _opened[home, url, token] = (

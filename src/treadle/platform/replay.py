@@ -1,7 +1,7 @@
-"""Runs a training's steps again in a home of their own: ``python -m treadle.platform.replay RECIPE RESULT``.
+"""Runs a training's steps again in a home of their own.
 
-Nothing of the home that the training came from is touched: code and data are in the recipe's folder, and there is no cache to be
-answered from.
+The process is ``python -m treadle.platform.replay RECIPE RESULT``. Nothing of the home that the
+training came from is touched: code and data are in the recipe's folder, and there is no cache.
 """
 
 import sys
@@ -21,7 +21,10 @@ STEP_SECONDS = 0.02
 
 
 class Recipe(Entity):
-    """What is run again: the code's folder and file, data by digest (in the home's blobs), parameters, the moment it believed in."""
+    """What is run again: the code's folder and file, data by digest, parameters, and the moment.
+
+    The data are in the blobs of ``home``; the steps take ``asof`` for now.
+    """
 
     home: str
     project: str
@@ -43,7 +46,14 @@ class Outcome(Entity):
 
 
 def again(recipe: Recipe) -> Outcome:
-    """Run a recipe. Raises what its steps fail with."""
+    """Run a recipe.
+
+    Args:
+        recipe: What is run again.
+
+    Raises:
+        Conflict: The steps did not succeed.
+    """
     settings = settings_for(Path(recipe.home), manual_clock=True)
     clock = settings.clock()
     assert isinstance(clock, ManualClock)
@@ -77,12 +87,17 @@ def _metrics(platform: Embedded, recipe: Recipe, done: PipelineRun) -> dict[str,
 
 
 def main(arguments: list[str]) -> int:
+    """Run a recipe's file and write the outcome. Returns the exit code.
+
+    Args:
+        arguments: The files of the recipe and of the outcome.
+    """
     try:
-        found = again(from_json(Path(arguments[0]).read_bytes(), Recipe))
+        outcome = again(from_json(Path(arguments[0]).read_bytes(), Recipe))
     except TreadleError as error:
         print(error.message, file=sys.stderr)
         return 1
-    Path(arguments[1]).write_bytes(to_json(found))
+    Path(arguments[1]).write_bytes(to_json(outcome))
     return 0
 
 

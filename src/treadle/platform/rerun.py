@@ -1,4 +1,7 @@
-"""Runs something again from what was kept of it, in a clean folder and the same environment, and says what came out differently."""
+"""Runs something again from what was kept of it, in a clean folder and the same environment.
+
+Then tells what went in and what came out differently.
+"""
 
 import os
 import platform
@@ -32,15 +35,8 @@ Likeness = Literal["equal", "within tolerance", "different", "missing"]
 Where = Literal["auto", "rebuilt", "this"]
 PLACES: dict[str, Where] = {"auto": "auto", "rebuilt": "rebuilt", "this": "this"}
 PASSED_ON = (
-    "PATH",
-    "HOME",
-    "LANG",
-    "LC_ALL",
-    "TMPDIR",
-    "LD_LIBRARY_PATH",
-    "VIRTUAL_ENV",
-    "PYTHONPATH",
-    "TREADLE_CLOCK",
+    *("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR"),
+    *("LD_LIBRARY_PATH", "VIRTUAL_ENV", "PYTHONPATH", "TREADLE_CLOCK"),
 )
 TIMINGS = ("system/*", "seconds.*")
 """Metrics that say how long or how busy, and differ between any two runs."""
@@ -74,7 +70,22 @@ class Reproduction(Entity):
 
 
 class Rerun:
-    """One run, run again. ``tell`` hears what is being done."""
+    """One run, to be run again.
+
+    Args:
+        services: The services that hold the run, and that the new one goes to.
+        run: The run's id.
+        code: A folder whose code is run as it is now; None runs the code that was kept.
+        environment: ``auto`` rebuilds the packages where they differ, ``rebuilt`` always, ``this``
+            never.
+        tolerance: The relative and absolute difference of metrics that still counts as alike.
+        ignore: Patterns of metrics that are left out, such as ``time/*``.
+        tell: Called with what is being done.
+
+    Raises:
+        NotFound: There is no such run.
+        Conflict: What repeating the run needs was not kept.
+    """
 
     def __init__(
         self,
@@ -96,13 +107,22 @@ class Rerun:
         found = services.tracking.environment(run=run)
         if found is None or CODE not in self._kept:
             raise Conflict(
-                f"Run '{run}' cannot be run again: its code was not kept. Runs keep it that 'treadle run' makes, and treadle.run(…) "
-                "in a script outside a console."
+                f"Run '{run}' cannot be run again: its code was not kept. Runs keep it that "
+                "'treadle run' makes, and treadle.run(…) in a script outside a console."
             )
         self._environment = found
 
     def done(self) -> Reproduction:
-        """Run it again and compare. Raises Conflict when it fails this time."""
+        """Run it again and compare.
+
+        Returns:
+            The new run, and how alike it is to the one that was run again.
+
+        Raises:
+            NotFound: There is no folder with code where ``code`` says.
+            Conflict: It fails this time, or the data that it reads are gone.
+            Unavailable: Its environment cannot be rebuilt.
+        """
         started = monotonic()
         with tempfile.TemporaryDirectory(prefix="treadle-rerun-") as name:
             folder = Path(name).resolve()
@@ -365,7 +385,7 @@ class Rerun:
 
 
 class _Layout(NamedTuple):
-    """The folder that holds a script's code and its data; what lies below it is laid out again elsewhere.
+    """The folder that holds a script's code and its data, to be laid out again elsewhere.
 
     So a path such as ``../data/train.csv`` leads to the data there too.
     """
@@ -387,7 +407,12 @@ def _local(dataset: Dataset) -> Path | None:
 
 
 def changed_packages(before: Environment, now: Environment) -> list[str]:
-    """What differs between two environments: Python's minor version, and packages that are not installed from a folder."""
+    """Return what differs: Python's minor version, and packages that came from no folder.
+
+    Args:
+        before: The environment of the run.
+        now: The environment of this process.
+    """
     changed = ["Python"] if _minor(before.python) != _minor(now.python) else []
     free = {"treadle", *before.from_folders, *now.from_folders}
     names = sorted({*before.packages, *now.packages} - free)
@@ -395,7 +420,16 @@ def changed_packages(before: Environment, now: Environment) -> list[str]:
 
 
 def build_environment(folder: Path, wanted: Environment, python: str) -> None:
-    """Make a virtual environment with exactly these packages, and this Treadle. Raises Unavailable when pip cannot."""
+    """Make a virtual environment with exactly these packages, and this Treadle.
+
+    Args:
+        folder: A new folder.
+        wanted: The environment, with its packages.
+        python: The interpreter of the same minor version.
+
+    Raises:
+        Unavailable: pip cannot install the packages.
+    """
     free = {"treadle", *wanted.from_folders}
     pins = "".join(
         f"{name}=={version}\n" for name, version in wanted.packages.items() if name not in free
@@ -427,7 +461,8 @@ def _built(command: list[str]) -> None:
     if done.returncode != 0:
         told = (done.stderr or done.stdout).strip()[-LONGEST_OUTPUT:]
         raise Unavailable(
-            f"The environment of the run could not be built: {told}\nTo run in the environment of today, add: --environment this"
+            f"The environment of the run could not be built: {told}\n"
+            "To run in the environment of today, add: --environment this"
         )
 
 

@@ -14,13 +14,26 @@ _MODULES = ("torch", "keras", "tensorflow")
 
 
 class Runtimes:
-    """Runs every kind of model; those that are code, only when they are ``trusted``."""
+    """Runs every kind of model.
+
+    Args:
+        trusted: Whether models that are Python code may run.
+    """
 
     def __init__(self, *, trusted: bool = False) -> None:
         self._trusted = trusted
         self._made: dict[str, Runtime] = {}
 
     def load(self, file: Path, signature: Signature) -> LoadedModel:
+        """Load a model through the runtime that its signature names.
+
+        Args:
+            file: The model's file or folder.
+            signature: What the model takes and gives.
+
+        Raises:
+            Invalid: The runtime is unknown, its extra is missing, or the model is not trusted.
+        """
         name = signature.runtime
         if name not in self._made:
             self._made[name] = backend(
@@ -30,7 +43,11 @@ class Runtimes:
 
 
 def trusted(name: str) -> bool:
-    """Whether the model of that name is trusted on this machine, by ``TREADLE_TRUST=NAME,NAME``."""
+    """Return whether ``TREADLE_TRUST=NAME,NAME`` trusts a model on this machine.
+
+    Args:
+        name: The model's name.
+    """
     return name in os.environ.get(TRUST, "").replace(" ", "").split(",")
 
 
@@ -38,16 +55,40 @@ class Exporters:
     """Packages every kind of estimator, each by its own exporter."""
 
     def describe(self, estimator: Any, example: Any) -> Signature:
+        """Return what an estimator takes and gives.
+
+        Args:
+            estimator: The fitted estimator or module.
+            example: Rows as it takes them, (rows, columns).
+        """
         return exporter_of(estimator).describe(estimator, example)
 
     def export(self, estimator: Any, signature: Signature) -> Exported:
+        """Return an estimator as a file that a runtime loads.
+
+        Args:
+            estimator: The fitted estimator or module.
+            signature: What it takes and gives.
+        """
         return exporter_of(estimator).export(estimator, signature)
 
     def answer(self, estimator: Any, signature: Signature, inputs: Any) -> NDArray[Any]:
+        """Return what the estimator itself answers: (rows,) or (rows, outputs).
+
+        Args:
+            estimator: The fitted estimator or module.
+            signature: What it takes and gives.
+            inputs: Rows as it takes them, (rows, columns).
+        """
         return exporter_of(estimator).answer(estimator, signature, inputs)
 
 
 def exporter_of(estimator: Any) -> Exporter:
+    """Return the exporter for an estimator: by the library that its class comes from.
+
+    Args:
+        estimator: The estimator or module.
+    """
     roots = {kind.__module__.partition(".")[0] for kind in type(estimator).__mro__}
     made: Exporter = backend("exporter", "torch:" if roots & set(_MODULES) else "sklearn:")
     return made

@@ -1,4 +1,4 @@
-"""Serving models by hand: from a registry, a folder or an ONNX file, in one server of one or several processes."""
+"""Serving models by hand: from a registry, a folder or an ONNX file, by one process or several."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ from treadle.delivery.oci import Image
 from treadle.kernel.clock import SystemClock
 from treadle.kernel.entity import replace, to_json
 from treadle.kernel.errors import Invalid, TreadleError
-from treadle.platform import model_server
+from treadle.platform import logs, model_server
 from treadle.platform.image import write
 from treadle.platform.model_server import Place, serve
 from treadle.platform.model_store import Asked, Repository, in_files, place, put
@@ -35,27 +35,47 @@ FOLLOW_SECONDS = 2.0
 
 
 def find(model: str, services: Callable[[], Services]) -> Asked:
-    """What a name means: a model folder, an ``.onnx`` file, one of these under a name (``churn:3=FOLDER``), or a version in the registry."""
-    named, equals, place = model.partition("=")
-    path = Path(place if equals else model)
+    """Return the model that a name means.
+
+    Args:
+        model: A model folder, an ``.onnx`` file, one of these under a name (``churn:3=FOLDER``), or
+            a version in the registry (``churn:3`` or ``churn@champion``).
+        services: Opens the services, where the registry is asked.
+
+    Raises:
+        NotFound: There is no such file, folder or version.
+        Invalid: The name cannot be one, or the model cannot be served.
+    """
+    named, equals, source = model.partition("=")
+    path = Path(source if equals else model)
     if equals:
         if not re.fullmatch(f"({NAME})(:[0-9]+)?", named):
             raise Invalid(
-                f"'{named}' cannot name what '{place}' holds. Wanted is a name, or NAME:NUMBER."
+                f"'{named}' cannot name what '{source}' holds. Wanted is a name, or NAME:NUMBER."
             )
         return in_files(path)._replace(name=named.partition(":")[0], version=named)
     if path.suffix == ".onnx" or "/" in model or path.is_dir():
         return in_files(path)
-    found = services().registry.resolve(ref=model)
-    if not found.package:
+    version = services().registry.resolve(ref=model)
+    if not version.package:
         raise Invalid(
-            f"Version '{found.ref}' was registered from '{found.source}' without a package; nothing can serve it."
+            f"Version '{version.ref}' was registered from '{version.source}' without a package; "
+            "nothing can serve it."
         )
-    return Asked(found.model, found.ref, found.package)
+    return Asked(version.model, version.ref, version.package)
 
 
 def open_served(asked: Asked, state: Path, services: Callable[[], Services]) -> Served:
-    """A model in memory, to be asked without a server."""
+    """Load a model into memory, to be asked without a server.
+
+    Args:
+        asked: The model.
+        state: The folder where packages are kept.
+        services: Opens the services, where the model's files come from a blob store.
+
+    Returns:
+        The model, ready to answer rows.
+    """
     folder = state / asked.name / "packages" / asked.package
     put(asked, folder, lambda: services().blobs)
     signature, model = open_model(folder, Runtimes(trusted=trusted(asked.name)))
@@ -70,7 +90,22 @@ def build(
     tag: str | None = None,
     told: Callable[[str, int, int], None],
 ) -> Image:
-    """Write the container image of a model's server; ``NAME-NUMBER.oci.tar`` here, tagged ``NAME:NUMBER``, if not said otherwise."""
+    """Write the container image of a model's server.
+
+    Args:
+        model: The model, as ``find`` takes it.
+        services: Opens the services, where the registry is asked.
+        to: The archive that is written; None writes ``NAME-NUMBER.oci.tar`` here.
+        tag: The image's name; None takes ``NAME:NUMBER``.
+        told: Called with what is done, how far it is, and how far it goes.
+
+    Returns:
+        The image: its file, tag, digest and size.
+
+    Raises:
+        NotFound: There is no such model.
+        Invalid: No image can be made of the model or on this machine.
+    """
     asked = find(model, services)
     number = asked.version.partition(":")[2] or asked.package[:12]
     with tempfile.TemporaryDirectory() as aside:
@@ -88,7 +123,15 @@ def build(
 
 
 def load(image: Image, engine: str) -> None:
-    """Hand an image to a container engine. Raises Invalid, with what the engine said, when it does not take it."""
+    """Load an image into a container engine.
+
+    Args:
+        image: The image's archive.
+        engine: The engine's command, such as ``docker``.
+
+    Raises:
+        Invalid: There is no such command, or it does not take the image.
+    """
     try:
         done = subprocess.run(
             [engine, "load", "--input", image.file], capture_output=True, text=True
@@ -101,14 +144,26 @@ def load(image: Image, engine: str) -> None:
 
 
 def look_again(models: list[str], state: Path, services: Callable[[], Services]) -> None:
-    """Look which versions aliases mean now; the servers swap to them between two batches."""
+    """Look which versions aliases mean now; the servers swap to them between two batches.
+
+    Args:
+        models: The aliases, as in ``churn@champion``.
+        state: The folder that holds a folder for each model.
+        services: Opens the services.
+    """
     for model in models:
         with suppress(TreadleError):  # the registry is away: what is served goes on being served
             place(find(model, services), state, lambda: services().blobs)
 
 
 async def follow(models: list[str], state: Path, services: Callable[[], Services]) -> None:
-    """Look again and again."""
+    """Look again and again which versions aliases mean.
+
+    Args:
+        models: The aliases, as in ``churn@champion``.
+        state: The folder that holds a folder for each model.
+        services: Opens the services.
+    """
     while True:
         await asyncio.sleep(FOLLOW_SECONDS)
         await asyncio.to_thread(look_again, models, state, services)
@@ -126,9 +181,22 @@ def run(
     repository: Path | None = None,
     told: Callable[[list[Asked]], None],
 ) -> None:
-    """Serve models until told to stop. One process answers by itself; several share one socket and are kept alive.
+    """Serve models until told to stop. Several processes share one socket and are kept alive.
 
-    With a ``repository`` its models are served too, and may be loaded and unloaded while the server runs.
+    Args:
+        models: The models, as ``find`` takes them.
+        state: The folder where packages and inference logs are kept.
+        services: Opens the services, where the registry or a blob store is asked.
+        host: The address to listen on.
+        port: The port to listen on.
+        workers: How many processes answer.
+        callers: The TOML file of callers; None lets everybody ask.
+        repository: A folder of model folders that are served too, and may be loaded and unloaded.
+        told: Called with the models, once the port is bound.
+
+    Raises:
+        NotFound: There is no such model.
+        Invalid: There is nothing to serve, two models have one name, or the port is taken.
     """
     asked = [find(model, services) for model in models]
     kept = Repository(repository, state) if repository else None
@@ -137,40 +205,42 @@ def run(
         raise Invalid(
             "There is no model to serve. Name some, or a --repository with model folders in it."
         )
-    twins = {one.name for one in asked if [other.name for other in asked].count(one.name) > 1}
+    names = [model.name for model in asked]
+    twins = {name for name in names if names.count(name) > 1}
     if twins:
         raise Invalid(f"Two of the models are called '{min(twins)}'. Serve them by two servers.")
-    folders = [place(one, state, lambda: services().blobs) for one in asked]
+    folders = [place(model, state, lambda: services().blobs) for model in asked]
     checked = read_callers(callers) if callers else None
     listener = _listener(host, port)
     told(asked)
     aliases = [model for model in models if "@" in model]
-    if workers == 1:
-        places = [Place(folder, 0) for folder in folders]
-        other = follow(aliases, state, services) if aliases else None
-        routes = routes_of(os.environ)
-        clock = SystemClock()
-        work = serve(
-            places,
-            listener,
-            clock,
-            routes=routes,
-            callers=checked,
-            meanwhile=other,
-            repository=kept,
+    with logs.lifetime(f"model server of {', '.join(names)}", str(state)):
+        if workers == 1:
+            work = serve(
+                [Place(folder, 0) for folder in folders],
+                listener,
+                SystemClock(),
+                routes=routes_of(os.environ),
+                callers=checked,
+                meanwhile=follow(aliases, state, services) if aliases else None,
+                repository=kept,
+            )
+            model_server.run(work)
+            return
+        first = Order(
+            folders=[str(folder) for folder in folders],
+            replica=0,
+            socket=listener.fileno(),
+            callers=str(callers) if callers else None,
         )
-        model_server.run(work)
-        return
-    named, who = [str(folder) for folder in folders], str(callers) if callers else None
-    first = Order(folders=named, replica=0, socket=listener.fileno(), callers=who)
-    if kept:
-        first = replace(first, repository=str(kept.folder), state=str(state))
-    orders = [replace(first, replica=number) for number in range(workers)]
-    _run_workers(orders, lambda: look_again(aliases, state, services))
+        if kept:
+            first = replace(first, repository=str(kept.folder), state=str(state))
+        orders = [replace(first, replica=number) for number in range(workers)]
+        _run_workers(orders, lambda: look_again(aliases, state, services))
 
 
 def _run_workers(orders: list[Order], look: Callable[[], None]) -> None:
-    """Keep several processes alive over one socket, so that no connection is lost when one of them ends."""
+    """Keep several processes alive over one socket, so that the end of one loses no connection."""
     stopping: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: stopping.append(number))

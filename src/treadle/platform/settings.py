@@ -1,4 +1,7 @@
-"""Where a home is and which backends it uses; remembered in the home, handed to child processes by environment."""
+"""Where a home is and which backends it uses.
+
+Settings are remembered in the home, and handed to child processes by environment variables.
+"""
 
 import os
 import re
@@ -17,7 +20,10 @@ PORTS = ("database", "blobs", "executor", "target")
 
 
 class Settings(Entity):
-    """A home's settings. Empty URLs mean the embedded backends inside the home."""
+    """A home's settings. Empty URLs mean the embedded backends inside the home.
+
+    With ``manual_clock`` the home's time is what its file ``clock`` says.
+    """
 
     home: str
     database: str = ""
@@ -28,18 +34,25 @@ class Settings(Entity):
 
     @property
     def folder(self) -> Path:
+        """The home's folder."""
         return Path(self.home)
 
     def environment(self) -> dict[str, str]:
-        """What a child process needs to open the same platform."""
+        """Return the environment variables by which a child process opens the same platform."""
         clock = {"TREADLE_CLOCK": str(self.folder / "clock")} if self.manual_clock else {}
         return {"TREADLE_SETTINGS": to_json(self).decode(), **clock}
 
     def clock(self) -> Clock:
+        """Return the clock that the home's processes share."""
         return ManualClock(file=self.folder / "clock") if self.manual_clock else SystemClock()
 
 
 def from_environment() -> Settings:
+    """Return the settings that the parent process has handed on.
+
+    Raises:
+        Invalid: ``TREADLE_SETTINGS`` is missing or damaged.
+    """
     text = os.environ.get("TREADLE_SETTINGS")
     if not text:
         raise Invalid(
@@ -49,7 +62,15 @@ def from_environment() -> Settings:
 
 
 def settings_for(home: Path, **given: Any) -> Settings:
-    """The settings of a home: what is given, else what the home remembers, else the embedded backends."""
+    """Return a home's settings: what is given, else what it remembers, else the embedded backends.
+
+    Args:
+        home: The home's folder; it is made if absent.
+        **given: Fields of ``Settings`` that the home remembers from now on; empty are left out.
+
+    Raises:
+        Invalid: The home is a file, its settings are damaged, or no backend handles a given URL.
+    """
     home = home.expanduser().resolve()
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -60,12 +81,9 @@ def settings_for(home: Path, **given: Any) -> Settings:
     remembered = _remembered(file) if file.exists() else Settings(home=str(home))
     for port in PORTS:
         if given.get(port):
-            factory_of(
-                port, given[port]
-            )  # what no backend handles is refused before it is remembered
-    settings = replace(
-        remembered, home=str(home), **{name: value for name, value in given.items() if value}
-    )
+            factory_of(port, given[port])  # an unknown scheme is refused before it is remembered
+    changes = {name: value for name, value in given.items() if value}
+    settings = replace(remembered, home=str(home), **changes)
     if not file.exists() or settings != remembered:
         aside = file.with_suffix(f".{os.getpid()}")
         aside.touch(mode=0o600)  # a database's URL may hold a password
@@ -84,7 +102,12 @@ def _remembered(file: Path) -> Settings:
 
 
 def home_of(home: Path | None) -> Path:
-    """The home that is meant: the one named, else ``TREADLE_HOME``, else ``.treadle`` beside the nearest treadle.toml, else here."""
+    """Return the absolute path of the home that is meant.
+
+    Args:
+        home: The home that was named; None takes ``TREADLE_HOME``, else ``.treadle`` beside the
+            nearest treadle.toml, else ``.treadle`` here.
+    """
     named = home or (Path(os.environ["TREADLE_HOME"]) if os.environ.get("TREADLE_HOME") else None)
     return (named or (nearest(Path.cwd()) or Path.cwd()) / ".treadle").expanduser().resolve()
 
@@ -133,12 +156,29 @@ def without_password(url: str) -> str:
 
 
 def backend(port: str, url: str, *arguments: Any) -> Any:
-    """Make the backend that a URL's scheme names."""
+    """Make the backend that a URL's scheme names.
+
+    Args:
+        port: The port's name, such as ``blobs``.
+        url: The backend's URL.
+        *arguments: What backends of this port take after the URL.
+
+    Raises:
+        Invalid: No backend handles the URL.
+    """
     return factory_of(port, url)(url, *arguments)
 
 
 def factory_of(port: str, url: str) -> Callable[..., Any]:
-    """What makes the backend that a URL's scheme names, found among the entry points ``treadle.PORT``."""
+    """Return the class of the backend that a URL's scheme names.
+
+    Args:
+        port: The port's name; backends are found among the entry points ``treadle.PORT``.
+        url: The backend's URL.
+
+    Raises:
+        Invalid: No backend handles the URL.
+    """
     scheme = url.partition(":")[0].partition("+")[0]
     known = {entry.name: entry for entry in entry_points(group=f"treadle.{port}")}
     if scheme not in known:

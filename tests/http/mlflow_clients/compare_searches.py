@@ -1,6 +1,9 @@
-"""Searches MLflow's own database and a server for the same: ``CLIENT'S-PYTHON compare_searches.py FILE URL [EVERY]``.
+"""Compares searches: ``CLIENT'S-PYTHON compare_searches.py FILE URL [EVERY]``.
 
-Prints each difference. With many runs, MLflow's own searches take long, so that only every so manieth of them may be asked for.
+Searches MLflow's own database and a server for the same.
+
+Prints each difference. With many runs, MLflow's own searches take long, so that only every so
+manieth of them may be asked for.
 """
 
 import itertools

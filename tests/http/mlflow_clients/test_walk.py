@@ -26,9 +26,9 @@ LEFT_OUT = {
     },
     "mlflow3": set[str](),
 }
-"""What a client has no call for, or its environment no library; each such check gives its reason."""
+"""What a client has no call or its environment no library for, each with its reason."""
 WHERE_THERE_IS = {"check_a_pytorch_round_trip"}
-"""Walked where somebody has installed the library, which is too large for every run of the tests."""
+"""Walked where the library is installed, which is too large for every run of the tests."""
 
 
 def interpreter(client: str) -> Path:

@@ -1,6 +1,8 @@
-"""Walks MLflow's protocol with the real client: ``CLIENT'S-PYTHON walk.py URL``. Prints one JSON line per check.
+"""Walks MLflow's protocol with the real client: ``CLIENT'S-PYTHON walk.py URL``. Prints one JSON
+line per check.
 
-A check that cannot be walked with a client raises ``LeftOut`` with the reason, which its line tells.
+A check that cannot be walked with a client raises ``LeftOut`` with the reason, which its line
+tells.
 """
 
 import base64
@@ -636,7 +638,8 @@ def check_webhooks():
     kinds = [f"{json.loads(body)['entity']}.{json.loads(body)['action']}" for _, body in told]
     assert kinds == ["registered_model.created", *events], kinds
     for headers, body in told:
-        signed = f"{headers['X-MLflow-Delivery-Id']}.{headers['X-MLflow-Timestamp']}.{body.decode()}".encode()
+        sent = (headers["X-MLflow-Delivery-Id"], headers["X-MLflow-Timestamp"], body.decode())
+        signed = ".".join(sent).encode()
         wanted = base64.b64encode(hmac.new(b"s3cret", signed, hashlib.sha256).digest()).decode()
         assert headers["X-MLflow-Signature"] == f"v1,{wanted}"
     assert CLIENT.update_webhook(made.webhook_id, status="DISABLED").status.value == "DISABLED"
@@ -669,7 +672,8 @@ def check_traces():
     mlflow.log_feedback(trace_id=id, name="good", value=True)
     again = mlflow.get_trace(id)
     assert (again.info.tags["k"], again.info.assessments[0].name) == ("v", "good")
-    wanted = "trace.status = 'OK' AND tags.k = 'v'"  # the client sends a trace's status after its spans, when it gets to it
+    # The client sends a trace's status after its spans, when it gets to it.
+    wanted = "trace.status = 'OK' AND tags.k = 'v'"
     while not mlflow.search_traces(filter_string=wanted, return_type="list"):
         assert time.monotonic() < until, mlflow.get_trace(id).info
         time.sleep(0.2)
@@ -778,7 +782,7 @@ def check_inputs_keep_what_is_known_of_a_dataset():
 
 
 def asked_raw(method, path):
-    """The status of a request whose path is sent as it stands: no client's library makes it tidy."""
+    """The status of a request whose path is sent as it stands, untouched by any library."""
     place = urllib.parse.urlsplit(URL)
     connection = http.client.HTTPConnection(place.hostname, place.port)
     try:
@@ -822,7 +826,9 @@ client = mlflow.MlflowClient()
 run = client.create_run("0")
 open("large.bin", "wb").write(bytes(range(256)) * 50_000)
 client.log_artifact(run.info.run_id, "large.bin", "deep")
-back = mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path="deep/large.bin", dst_path="back")
+back = mlflow.artifacts.download_artifacts(
+    run_id=run.info.run_id, artifact_path="deep/large.bin", dst_path="back"
+)
 assert open(back, "rb").read() == bytes(range(256)) * 50_000
 assert calls == ["create_multipart_upload", "complete_multipart_upload"], calls
 """

@@ -1,4 +1,4 @@
-"""Writes a history with the real MLflow, straight into a database: ``CLIENT'S-PYTHON write_history.py FILE RUNS``."""
+"""Writes a history with MLflow into a database: ``CLIENT'S-PYTHON write_history.py FILE RUNS``."""
 
 import math
 import random

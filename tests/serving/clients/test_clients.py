@@ -1,4 +1,4 @@
-"""Real clients and the clouds' start-up contracts, against ``treadle serve`` as a process, and as the image it builds, run by podman."""
+"""Real clients and clouds' start-up contracts, against ``treadle serve`` and its image."""
 
 import json
 import os
@@ -81,7 +81,7 @@ def serving(
 
 
 Start = Callable[..., AbstractContextManager[str]]
-# A container's limits may not exceed those of who starts it; the engine's own defaults do in some places.
+# A container's limits may not exceed those of who starts it, as the engine's own sometimes do.
 LIMITS = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
 
 
@@ -125,7 +125,7 @@ def contained(
     state: Path,
     environment: dict[str, str] | None = None,
 ) -> Iterator[str]:
-    """The same server in a container with a root that is read-only, no capabilities, and folders mounted where they are."""
+    """The same server in a container with a read-only root and no capabilities."""
     port = free_port()
     told = {
         name: value.format(port=port) for name, value in (environment or {"PORT": "{port}"}).items()
@@ -211,7 +211,8 @@ def test_mlflows_scoring_client_is_served(
 @pytest.mark.parametrize(
     ("environment", "score", "health"),
     [
-        ({"AIP_HTTP_PORT": "{port}", "AIP_PREDICT_ROUTE": "/v/predict", "AIP_HEALTH_ROUTE": "/v/ok", "PORT": "1"}, "/v/predict", "/v/ok"),
+        ({"AIP_HTTP_PORT": "{port}", "AIP_PREDICT_ROUTE": "/v/predict",
+          "AIP_HEALTH_ROUTE": "/v/ok", "PORT": "1"}, "/v/predict", "/v/ok"),
         ({"SAGEMAKER_BIND_TO_PORT": "{port}"}, "/invocations", "/ping"),
         ({"PORT": "{port}"}, "/v1/models/numeric:predict", "/v1/models/numeric"),
         ({"PORT": "{port}", "AZUREML_MODEL_DIR": "/somewhere"}, "/score", "/"),
@@ -351,7 +352,8 @@ def test_callers_are_checked_and_held_to_their_rate(
 
     file = tmp_path / "callers.toml"
     file.write_text(
-        f'[[caller]]\nname = "web"\nsha256 = "{sha256(b"secret").hexdigest()}"\nper_second = 0.01\nburst = 2\n'
+        f'[[caller]]\nname = "web"\nsha256 = "{sha256(b"secret").hexdigest()}"\n'
+        "per_second = 0.01\nburst = 2\n"
     )
     with serving(folders[0], "--callers", file, state=tmp_path / "state") as url:
         assert httpx.post(f"{url}/invocations", json={"inputs": ROWS}).status_code == 401

@@ -1,4 +1,5 @@
-"""What real clients ask of a model server: ``CLIENT'S-PYTHON walk.py URL NUMERIC MIXED``, the names of two models there.
+"""What real clients ask of a model server: ``CLIENT'S-PYTHON walk.py URL NUMERIC MIXED``, the names
+of two models there.
 
 NUMERIC takes three numbers a row and gives their weighted sum; MIXED takes colour, size and weight.
 """

@@ -56,20 +56,29 @@ class _Line(asyncio.Protocol):
 
 
 class Desk:
-    """Asks one endpoint. Counts what was sent and what was answered."""
+    """Asks one endpoint. Counts what was sent and what was answered.
+
+    Args:
+        url: The endpoint's URL.
+    """
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
         self._head = (
-            f"POST /invocations HTTP/1.1\r\nhost: {parts.netloc}\r\ncontent-type: application/json\r\nx-request-id: "
+            f"POST /invocations HTTP/1.1\r\nhost: {parts.netloc}\r\n"
+            "content-type: application/json\r\nx-request-id: "
         ).encode()
         self._lines: list[_Line] = []
         self.sent = 0
         self.answered = 0
 
     async def ask(self, questions: list[Question]) -> None:
-        """Ask all of them, as many at once as there are connections."""
+        """Ask all questions, as many at once as there are connections.
+
+        Args:
+            questions: The requests.
+        """
         waiting = iter(questions)
         self._lines = [line for line in self._lines if line.open]
         while len(self._lines) < CONNECTIONS:

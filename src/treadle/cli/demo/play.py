@@ -1,4 +1,4 @@
-"""The year, played: serve, learn what came true, let the wheel turn, and let two accidents happen."""
+"""Plays the year: serve, learn what came true, let the wheel turn, let two accidents happen."""
 
 import asyncio
 import shutil
@@ -69,16 +69,26 @@ class Result(Entity):
 
 
 Tell = Callable[[datetime, str, str], None]
-"""Called with the played moment, a kind and a sentence, whenever something worth telling happens."""
+"""Called with the played moment, a kind and a sentence, when something worth telling happens."""
 
 
 class Play:
-    """One year in one home."""
+    """One year in one home.
+
+    Args:
+        home: A new folder, which becomes the home.
+        tell: Called when something worth telling happens.
+        progress: Called with the part that is done, from 0 to 1, and what is being done.
+
+    Raises:
+        Conflict: There is a home in the folder.
+    """
 
     def __init__(self, home: Path, tell: Tell, progress: Callable[[float, str], None]) -> None:
         if (home / "treadle.db").exists():
             raise Conflict(
-                f"The home '{home}' has a life already. Name a new folder with --home, or remove it."
+                f"The home '{home}' has a life already. "
+                "Name a new folder with --home, or remove it."
             )
         settings = settings_for(home, manual_clock=True)
         self.clock = ManualClock(file=settings.folder / "clock")
@@ -90,7 +100,12 @@ class Play:
         self._told = 0
 
     def run(self) -> Result:
-        """Play the year and sum it up."""
+        """Play the year and sum it up.
+
+        Raises:
+            Invalid: The extra ``demo`` is not installed.
+            TreadleError: An endpoint did not become ready.
+        """
         started = time.monotonic()
         with self._tended():
             self._progress(0.0, "reading 336,776 flights of 2013")
@@ -105,7 +120,7 @@ class Play:
         return result
 
     def _begin(self, year: Year) -> None:
-        """January is history: train on it, sign it, and put it live twice, once never to be retrained."""
+        """Train on January, sign the model and put it live twice, once never to be retrained."""
         self._progress(0.01, "training on January")
         with as_file(files("treadle.cli.demo").joinpath("project")) as template:
             shutil.copytree(template, self._project, ignore=shutil.ignore_patterns("__pycache__"))
@@ -147,7 +162,7 @@ class Play:
         self.clock.advance(timedelta(days=2))
         for day in _days(LAST + timedelta(days=1), LAST + timedelta(days=2)):
             self._learn(truths.get(day, []))
-        self._turn()  # so that the home is at rest, and nothing begins when somebody looks around in it
+        self._turn()  # so that the home is at rest when somebody looks around in it
 
     def _learn(self, landed: list[Any]) -> None:
         if landed:
@@ -180,7 +195,7 @@ class Play:
                 self.platform.delivery.deploy(version=version.ref, steps=["20%", "100%"])
 
     def _turn(self, *, approve: bool = True) -> None:
-        """Let everything that can happen now happen; the duty manager signs what waits for a signature."""
+        """Let happen what can happen now; the duty manager signs what waits for a signature."""
         self._worker.drain(timeout_seconds=DRAIN_SECONDS, reconcile=self.platform.reconcile)
         self._report_news()
         waiting = self._waiting()
@@ -286,7 +301,8 @@ class Play:
                 return
             time.sleep(0.005)
         raise TreadleError(
-            f"Endpoint '{name}' did not become ready. Its log is under {self._home / 'endpoints' / name}."
+            f"Endpoint '{name}' did not become ready. "
+            f"Its log is under {self._home / 'endpoints' / name}."
         )
 
     @contextmanager

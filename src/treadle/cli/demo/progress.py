@@ -67,7 +67,7 @@ class YearProgress:
             self._console.print(line, markup=False, soft_wrap=True)
 
     def _remaining(self, share: float) -> str:
-        """The time that the rest takes at the pace so far; nothing while too little is done to tell."""
+        """The time that the rest takes at the pace so far; empty while too little is done."""
         if share < 0.1:
             return ""
         minutes, seconds = divmod(round((monotonic() - self._started) * (1 - share) / share), 60)

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from treadle.cli.demo.play import FROZEN, PROJECT, Moment, Month, Result
@@ -20,13 +21,26 @@ SIGNS = {
 
 
 def tell(console: Console, at: datetime, kind: str, says: str) -> None:
-    """One line about something that happened in the play."""
+    """Print one line about something that happened in the play.
+
+    Args:
+        console: Where it is printed.
+        at: The played moment.
+        kind: A key of ``SIGNS``.
+        says: What happened.
+    """
     sign, _, colour = SIGNS[kind]
-    console.print(f"[dim]{at:%d %b}[/]  [{colour}]{sign} {kind}[/]: {says}", soft_wrap=True)
+    told = f"[{colour}]{sign} {kind}[/]: {escape(says)}"
+    console.print(f"[dim]{at:%d %b}[/]  {told}", soft_wrap=True)
 
 
 def print_result(console: Console, result: Result) -> None:
-    """The table of months, and the sums."""
+    """Print the table of months, and the sums.
+
+    Args:
+        console: Where they are printed.
+        result: What the play showed.
+    """
     table = Table(
         title="ROC AUC of what was really served, by month",
         title_justify="left",
@@ -50,16 +64,22 @@ def print_result(console: Console, result: Result) -> None:
         )
     console.print(table)
     console.print(
-        f"\nMarch to December: {result.mean_auc_frozen:.4f} never retrained, {result.mean_auc_loop:.4f} with the loop "
-        f"({result.mean_auc_loop - result.mean_auc_frozen:+.4f}).\n{result.predictions_served:,} predictions over HTTP, "
-        f"{result.lost_predictions} lost; {result.retrains} retrains, {result.promotions} promotions, {result.refusals} "
-        f"refused, {result.rollbacks} rolled back; {result.events} events, chain "
+        f"\nMarch to December: {result.mean_auc_frozen:.4f} never retrained, "
+        f"{result.mean_auc_loop:.4f} with the loop "
+        f"({result.mean_auc_loop - result.mean_auc_frozen:+.4f}).\n"
+        f"{result.predictions_served:,} predictions over HTTP, {result.lost_predictions} lost; "
+        f"{result.retrains} retrains, {result.promotions} promotions, {result.refusals} refused, "
+        f"{result.rollbacks} rolled back; {result.events} events, chain "
         f"{'intact' if result.chain_intact else 'BROKEN'}; {result.seconds:.0f} s."
     )
 
 
 def write(result: Result) -> Path:
-    """Write the report page into the home. Returns its path."""
+    """Write the report page into the home. Returns its path.
+
+    Args:
+        result: What the play showed.
+    """
     chart = line_chart(
         "ROC AUC of served predictions",
         _names(result),
@@ -114,7 +134,7 @@ def _signs(result: Result, month: Month) -> str:
 
 
 def _mark(moment: Moment) -> Mark:
-    """A moment's place along the months from February on: its month's start is half a place before its label."""
+    """A moment's mark along the months; a month starts half a place before its label."""
     start = datetime(moment.at.year, moment.at.month, 1, tzinfo=UTC)
     place = (moment.at.year - 2013) * 12 + moment.at.month - 2 + (moment.at - start).days / 31 - 0.5
     sign, colour, _ = SIGNS[moment.kind]

@@ -1,4 +1,7 @@
-"""How the model is made. Every function marked as a step is one; a parameter's name says where its value comes from."""
+"""How the model is made: every function that is marked as a step is one.
+
+The name of a step's parameter says where its value comes from.
+"""
 
 from pathlib import Path
 
@@ -17,7 +20,7 @@ LABEL = "LABEL_COLUMN"
 
 @treadle.step
 def table(rows: Path) -> pd.DataFrame:
-    """``rows`` is the dataset of that name in treadle.toml. What is missing stays missing; text becomes ''."""
+    """``rows`` is the dataset of that name in treadle.toml. Missing text becomes ''."""
     table = pd.read_csv(rows, dtype=dict.fromkeys(WORDS, str)).dropna(subset=[LABEL])
     TRUTH
     return table.fillna(dict.fromkeys(TEXT, "")).reset_index(drop=True)
@@ -25,15 +28,16 @@ def table(rows: Path) -> pd.DataFrame:
 
 @treadle.step
 def holdout(table: pd.DataFrame) -> pd.DataFrame:
-    """A quarter that training never sees. The step of this name is what every candidate is judged on."""
+    """A quarter that training never sees. What this step returns, every candidate is judged on."""
     return table[table.index % 4 == 0]
 
 
 @treadle.step
 def model(table: pd.DataFrame, seed: int = 0) -> treadle.Model:
-    """The rest, learnt. Returning a treadle.Model packages it as ONNX and checks that both give the same answers."""
+    """A model of the rest. A returned treadle.Model is packaged as ONNX, and both are compared."""
     train = table[table.index % 4 != 0]
     encode = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
     trees = ESTIMATOR(max_iter=60, max_leaf_nodes=8, random_state=seed)
-    estimator = make_pipeline(make_column_transformer((encode, TEXT), ("passthrough", NUMBERS)), trees)
+    columns = make_column_transformer((encode, TEXT), ("passthrough", NUMBERS))
+    estimator = make_pipeline(columns, trees)
     return treadle.Model(estimator.fit(train[TEXT + NUMBERS], train[LABEL]), train[TEXT + NUMBERS])

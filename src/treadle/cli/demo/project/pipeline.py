@@ -1,4 +1,4 @@
-"""Will this flight arrive 15 or more minutes late? Learnt from what is known an hour before departure."""
+"""Predicts whether a flight arrives 15 or more minutes late, an hour before it departs."""
 
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -33,7 +33,7 @@ NUMBERS = [
 def rows(
     flights: Path, weather: Path, asof: datetime, gaps: str = "kept", days: int = 180
 ) -> pd.DataFrame:
-    """The flights of the last ``days`` that have landed by now, with the weather that was known when the desk asked."""
+    """The landed flights of the last ``days``, with the weather known when the desk asked."""
     now, since = (
         f"TIMESTAMP '{moment:%Y-%m-%d %H:%M}'" for moment in (asof, asof - timedelta(days=days))
     )
@@ -48,7 +48,8 @@ def rows(
         within_seconds=6 * 3600,
     )
     table = joined.order("asked_at, id").df()
-    # gaps = "filled" is the demo's second accident: a shortcut in training that the desk's live requests do not take
+    # gaps = "filled" is the demo's second accident: a shortcut in training that the desk's live
+    # requests do not take.
     return table.fillna({"pressure_band": "normal" if gaps == "filled" else ""})
 
 
