@@ -1,4 +1,6 @@
-"""A platform whose endpoints exist in memory only, with registered versions and answers that are written, not given."""
+"""A platform whose endpoints exist in memory only, with registered versions and answers that are
+written, not given.
+"""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -65,8 +67,16 @@ class Desk:
         self._log = LogWriter(platform.settings.folder / "endpoints" / name / "log")
         self._asked = 0
 
-    def declare(self, *, requirements: list[Requirement] | None = None, window: str = "1d", min_labels: int = 20,
-                label_delay: str = "0s", retrain: RetrainPolicy | None = None, **rollout: Any) -> None:  # fmt: skip
+    def declare(
+        self,
+        *,
+        requirements: list[Requirement] | None = None,
+        window: str = "1d",
+        min_labels: int = 20,
+        label_delay: str = "0s",
+        retrain: RetrainPolicy | None = None,
+        **rollout: Any,
+    ) -> None:
         spec = ProjectSpec(
             project=About(name=self.name, problem="a problem"),
             data={"rows": DataSource(source="rows.csv", label="y", label_delay=label_delay)},
@@ -86,8 +96,17 @@ class Desk:
         self.platform.delivery.deploy(version=version.ref)
         return version
 
-    def answer(self, role: str, count: int = 60, *, score: float | Callable[[int], float] = 0.5, inputs: Any = None,
-               error: str | None = None, micros: int = 1000, ids: list[str] | None = None) -> list[str]:  # fmt: skip
+    def answer(
+        self,
+        role: str,
+        count: int = 60,
+        *,
+        score: float | Callable[[int], float] = 0.5,
+        inputs: Any = None,
+        error: str | None = None,
+        micros: int = 1000,
+        ids: list[str] | None = None,
+    ) -> list[str]:
         """Write what the model server would log of ``count`` requests; gives their ids."""
         names = ids or [f"r{self._asked + n}" for n in range(count)]
         self._asked += count

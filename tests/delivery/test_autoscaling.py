@@ -1,4 +1,6 @@
-"""The autoscaler in simulated time: replicas that take a while to be ready, under loads that come and go."""
+"""The autoscaler in simulated time: replicas that take a while to be ready, under loads that come
+and go.
+"""
 
 import math
 import random

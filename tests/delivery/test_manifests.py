@@ -1,4 +1,6 @@
-"""Rendered manifests are what Kubernetes takes, fit together, and name paths that the model server has."""
+"""Rendered manifests are what Kubernetes takes, fit together, and name paths that the model server
+has.
+"""
 
 from collections.abc import Callable
 from pathlib import Path

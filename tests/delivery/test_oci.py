@@ -1,4 +1,6 @@
-"""Image archives: what the OCI specification asks of them, and that the same contents give the same bytes."""
+"""Image archives: what the OCI specification asks of them, and that the same contents give the same
+bytes.
+"""
 
 import gzip
 import hashlib

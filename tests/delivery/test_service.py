@@ -1,4 +1,6 @@
-"""Rollouts from the first version to the last, over a target that exists in memory and a clock that is moved."""
+"""Rollouts from the first version to the last, over a target that exists in memory and a clock that
+is moved.
+"""
 
 from collections.abc import Callable
 from datetime import timedelta

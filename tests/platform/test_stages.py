@@ -1,4 +1,6 @@
-"""A stage is declared once: whoever registers one gets its table, routes, rights, commands and remote client."""
+"""A stage is declared once: whoever registers one gets its table, routes, rights, commands and
+remote client.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Any, cast

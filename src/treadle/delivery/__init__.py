@@ -1,1 +1,3 @@
-"""Deployments and rollouts: what should be live, reconciled step by step, judged by what production shows."""
+"""Deployments and rollouts: what should be live, reconciled step by step, judged by what production
+shows.
+"""

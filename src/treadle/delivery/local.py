@@ -50,7 +50,9 @@ class LocalDelivery(Delivery):
 
     @DEPLOYED_AT()
     def deployed(self) -> dict[tuple[str, int], list[str]]:
-        """The endpoints on which versions are live, or which rollouts bring them to, by model and number."""
+        """The endpoints on which versions are live, or which rollouts bring them to, by model and
+        number.
+        """
         live = select(endpoints.c.model, endpoints.c.champion, endpoints.c.name).where(
             endpoints.c.champion.is_not(None)
         )

@@ -1,4 +1,6 @@
-"""Endpoints and rollouts. Commands state what is wanted; reconciling takes one step towards it at a time."""
+"""Endpoints and rollouts. Commands state what is wanted; reconciling takes one step towards it at a
+time.
+"""
 
 import re
 
@@ -63,7 +65,8 @@ class Delivery(EndpointConvergence):
         found = self._registry.resolve(ref=version)
         if not found.package:
             raise Invalid(
-                f"Version '{found.ref}' was registered from '{found.source}' without a package, so nothing can serve it yet."
+                f"Version '{found.ref}' was registered from '{found.source}' without a package, "
+                "so nothing can serve it yet."
             )
         policy = self._scope.project(name=found.project).spec.rollout
         if steps is not None:
@@ -71,7 +74,8 @@ class Delivery(EndpointConvergence):
         name = endpoint or found.model
         if not re.fullmatch(NAME, name):
             raise Invalid(
-                f"'{name}' cannot name an endpoint: use letters, digits, hyphens, dots and underscores."
+                f"'{name}' cannot name an endpoint: use letters, digits, hyphens, dots and "
+                "underscores."
             )
         with self._database.write() as transaction:
             current = self._ensure_endpoint(transaction, name, found.project, found.model)
@@ -240,7 +244,8 @@ class Delivery(EndpointConvergence):
         wanted = self._wanted(endpoint)
         if wanted is None:
             raise Conflict(
-                f"Endpoint '{endpoint}' has no champion yet: its first version waits for an approval."
+                f"Endpoint '{endpoint}' has no champion yet: its first version waits for an "
+                "approval."
             )
         return wanted
 

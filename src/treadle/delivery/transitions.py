@@ -42,7 +42,8 @@ class RolloutTransitions(DeliveryRecords):
                 )
             if row["model"] != model:
                 raise Conflict(
-                    f"Endpoint '{name}' serves model '{row['model']}', not '{model}'. Name another endpoint."
+                    f"Endpoint '{name}' serves model '{row['model']}', not '{model}'. Name "
+                    "another endpoint."
                 )
             champion: int | None = row["champion"]
             return champion
@@ -92,7 +93,8 @@ class RolloutTransitions(DeliveryRecords):
         if active is None or active.state != before:
             what = f"is {active.state}" if active else "has no rollout under way"
             raise Conflict(
-                f"Endpoint '{endpoint}': its rollout {what}; only one that is {before} can be {after}."
+                f"Endpoint '{endpoint}': its rollout {what}; only one that is {before} can be "
+                f"{after}."
                 if active
                 else f"Endpoint '{endpoint}' {what}."
             )

@@ -1,1 +1,3 @@
-"""Routes derived from operations, authentication, the event stream and, later, foreign wire protocols."""
+"""Routes derived from operations, authentication, the event stream and, later, foreign wire
+protocols.
+"""

@@ -15,9 +15,12 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def caller_of(platform: Embedded, request: Request) -> Caller:
-    """The caller of a request. Raises Unauthenticated when a token is required and none that is valid was sent.
+    """The caller of a request.
 
-    Without tokens everybody on this machine may come in; but not every web page that a browser on this machine shows.
+    Raises Unauthenticated when a token is required and none that is valid was sent.
+
+    Without tokens everybody on this machine may come in; but not every web page that a browser on
+    this machine shows.
     """
     header = request.headers.get("authorization", "")
     secret = _secret(header)
@@ -27,7 +30,8 @@ def caller_of(platform: Embedded, request: Request) -> Caller:
 
 
 class CallerCache:
-    """Knows who came in a moment ago, so that a training loop is not looked up in the database call by call.
+    """Knows who came in a moment ago, so that a training loop is not looked up in the database call
+    by call.
 
     A token that is revoked comes in for at most ``MAX_AGE_SECONDS`` seconds more.
     """
@@ -54,9 +58,11 @@ class CallerCache:
 
 
 def _refuse_foreign_pages(request: Request, *, with_password: bool) -> None:
-    """Refuse what a page of another site sends (its Origin tells), or one that renamed this machine (its Host tells).
+    """Refuse what a page of another site sends (its Origin tells), or one that renamed this machine
+    (its Host tells).
 
-    A browser that knows a password adds it to a foreign page's requests too, so a password excuses the Host only.
+    A browser that knows a password adds it to a foreign page's requests too, so a password excuses
+    the Host only.
     """
     host = request.headers.get("host", "")
     origin = request.headers.get("origin")

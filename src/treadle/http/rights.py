@@ -1,9 +1,9 @@
 """Which project a request is about, and whether its caller may do there what it asks for.
 
 A role that is held everywhere is enough for anything it covers, and nothing is looked up. Who holds
-roles in some projects only must name, in the request, things of those projects: a project itself, or
-a run, an experiment, a model and so on. What names nothing is about all projects; a list is cut to
-what the caller may see.
+roles in some projects only must name, in the request, things of those projects: a project itself,
+or a run, an experiment, a model and so on. What names nothing is about all projects; a list is cut
+to what the caller may see.
 """
 
 from collections.abc import Iterable, Mapping

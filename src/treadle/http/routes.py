@@ -1,4 +1,6 @@
-"""One route per operation: ``GET /api/v1/STAGE/NAME?argument=…`` for queries, ``POST`` with a JSON object for commands."""
+"""One route per operation: ``GET /api/v1/STAGE/NAME?argument=…`` for queries, ``POST`` with a JSON
+object for commands.
+"""
 
 import asyncio
 import re
@@ -94,7 +96,10 @@ def _read(operation: Operation, name: str, text: str) -> Any:
 
 
 async def body_of(request: Request, limit: int) -> bytes:
-    """The request's body. Raises TooLarge, without reading on, when it is larger than ``limit`` bytes."""
+    """The request's body.
+
+    Raises TooLarge, without reading on, when it is larger than ``limit`` bytes.
+    """
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
@@ -105,7 +110,9 @@ async def body_of(request: Request, limit: int) -> bytes:
 
 
 def event_stream(platform: Embedded) -> Route:
-    """``GET /api/v1/events/stream?after=N``: events as server-sent events, from after a number on, for ever."""
+    """``GET /api/v1/events/stream?after=N``: events as server-sent events, from after a number on,
+    for ever.
+    """
 
     async def endpoint(request: Request) -> Response:
         from starlette.responses import StreamingResponse

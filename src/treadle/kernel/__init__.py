@@ -1,1 +1,3 @@
-"""Ids, clock, errors, entity, event, operation: what every package stands on; knows nothing about machine learning."""
+"""Ids, clock, errors, entity, event, operation: what every package stands on; knows nothing about
+machine learning.
+"""

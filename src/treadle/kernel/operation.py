@@ -24,8 +24,9 @@ ROLES: tuple[Role, ...] = ("viewer", "editor", "approver", "admin")
 class Names(NamedTuple):
     """Says what a parameter names: ``Annotated[str, Names("run")]``.
 
-    A request is allowed where its caller has a role in the project of all that it names. How a kind of thing leads to
-    its project is declared by the stage that keeps it (``PROJECT_OF`` in ``kernel/stage.py``).
+    A request is allowed where its caller has a role in the project of all that it names. How a kind
+    of thing leads to its project is declared by the stage that keeps it (``PROJECT_OF`` in
+    ``kernel/stage.py``).
     """
 
     kind: str
@@ -174,7 +175,9 @@ def _mark(kind: Literal["command", "query"], role: Role, everywhere: bool) -> Ca
 
 @cache
 def operations(service: type) -> dict[str, Operation]:
-    """The marked methods of a service class by name: its bases' first, each in the order it is written."""
+    """The marked methods of a service class by name: its bases' first, each in the order it is
+    written.
+    """
     found: dict[str, Operation] = {}
     for base in reversed(service.__mro__):
         for value in vars(base).values():
@@ -225,7 +228,9 @@ def _entries(lines: list[str]) -> dict[str, str]:
 
 
 def _named(kind: Any, value: Any) -> Iterator[Named]:
-    """What a value names, by the annotations of its type: also in lists and in the fields of entities."""
+    """What a value names, by the annotations of its type: also in lists and in the fields of
+    entities.
+    """
     if value in (None, "") or not _may_name(kind):
         return
     if typing.get_origin(kind) is typing.Annotated:

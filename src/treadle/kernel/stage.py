@@ -60,8 +60,9 @@ class Stage:
 class Hook:
     """A question that one stage declares and methods of any stage answer.
 
-    Calling the hook marks a method as an answer; ``key`` says which part of the question it answers, such as a job's
-    kind. ``Assembly.answers`` gives the marked methods of all that was assembled, in stage order.
+    Calling the hook marks a method as an answer; ``key`` says which part of the question it
+    answers, such as a job's kind. ``Assembly.answers`` gives the marked methods of all that was
+    assembled, in stage order.
     """
 
     def __init__(self, name: str) -> None:
@@ -85,7 +86,8 @@ JOB = Hook("job")
 PROJECT_OF = Hook("project of")
 """Methods that find the project of what a parameter names, by the kind of thing (see ``Names``).
 
-They take the name and all arguments of the request; None where the name leads to no project of its own.
+They take the name and all arguments of the request; None where the name leads to no project of its
+own.
 """
 
 
@@ -97,10 +99,11 @@ class Answer(NamedTuple):
 
 
 class Assembly:
-    """Makes the parts and services of stages, giving each what its constructor's annotations ask for.
+    """Makes the parts and services of stages, giving each what its constructor's annotations ask
+    for.
 
-    A parameter of a class that is there receives it; one of a plain type (``Path``, ``bytes``) receives the value
-    that was given under the parameter's name.
+    A parameter of a class that is there receives it; one of a plain type (``Path``, ``bytes``)
+    receives the value that was given under the parameter's name.
     """
 
     def __init__(self) -> None:

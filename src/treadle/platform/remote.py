@@ -122,7 +122,10 @@ class Remote(Services):
 
 
 def connect(url: str, *, token: str | None = None) -> Remote:
-    """The services of a server that ``treadle up`` runs. Raises Unavailable, at the first call, when it does not answer."""
+    """The services of a server that ``treadle up`` runs.
+
+    Raises Unavailable, at the first call, when it does not answer.
+    """
     return Remote(url, token)
 
 

@@ -90,7 +90,10 @@ class Embedded(Services):
         return {"TREADLE_HOME": self.settings.home, "TREADLE_URL": ""}
 
     def reconcile(self) -> int:
-        """Let every stage take the step that it can take now. Returns how many things changed state."""
+        """Let every stage take the step that it can take now.
+
+        Returns how many things changed state.
+        """
         with acting("treadle"):
             return sum(_shielded(step.method) for step in self.assembly.answers(RECONCILE))
 
@@ -129,7 +132,9 @@ class Embedded(Services):
 
 
 def _shielded(step: Callable[[], int]) -> int:
-    """One stage's step. Its trouble is logged and stops no other stage; what needs the database is tried again later."""
+    """One stage's step. Its trouble is logged and stops no other stage; what needs the database is
+    tried again later.
+    """
     try:
         return step()
     except TreadleError as error:
@@ -158,7 +163,9 @@ def _key(home: Path) -> bytes:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong in a job, in a sentence; a library that an extra brings is named with its extra."""
+    """What went wrong in a job, in a sentence; a library that an extra brings is named with its
+    extra.
+    """
     if (
         isinstance(error, ModuleNotFoundError)
         and (error.name or "").partition(".")[0] in TRAINED_WITH

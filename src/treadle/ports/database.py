@@ -96,7 +96,9 @@ def loaded_tables(stage: Stage) -> list[Table]:
 
 
 def create_tables(database: Database, tables: Iterable[Table]) -> None:
-    """Create what is not there yet of the tables of stages that Treadle's own migrations do not know."""
+    """Create what is not there yet of the tables of stages that Treadle's own migrations do not
+    know.
+    """
     wanted = list(tables)
     if wanted:
         with database.write() as transaction:

@@ -10,7 +10,9 @@ class LocalRegistry(Registry):
     """Models and their versions; with what only this process offers."""
 
     def approved_from(self, *, run: str, logged_model: str) -> str | None:
-        """The version, if any, that somebody approved and whose files are those of a run or a logged model."""
+        """The version, if any, that somebody approved and whose files are those of a run or a
+        logged model.
+        """
         same = (versions.c.model == approvals.c.model) & (versions.c.number == approvals.c.number)
         wanted = (
             select(versions.c.model, versions.c.number)

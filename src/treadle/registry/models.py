@@ -28,7 +28,8 @@ from treadle.tracking.language import Field, found_in
 
 MODEL_NAME = r"[^/:@\x00-\x1f]{1,200}"
 """What clients may call a model."""
-MISSING_TAG = ""  # what differs from every text that a filter compares it with, as upstream's searches take it
+# what differs from every text that a filter compares it with, as upstream's searches take it
+MISSING_TAG = ""
 
 
 class Models(RegistryRecords):
@@ -154,7 +155,8 @@ class Models(RegistryRecords):
     def _rename(self, transaction: Connection, name: str, new_name: str) -> None:
         if not re.fullmatch(MODEL_NAME, new_name) or not new_name.strip():
             raise Invalid(
-                f"Invalid model name: '{new_name}'. Use 1 to 200 characters without '/', ':' and '@'."
+                f"Invalid model name: '{new_name}'. Use 1 to 200 characters without '/', ':' and "
+                "'@'."
             )
         if transaction.scalar(select(models.c.name).where(models.c.name == new_name)) is not None:
             raise Conflict(f"Registered Model (name={new_name}) already exists.")
@@ -163,7 +165,8 @@ class Models(RegistryRecords):
         )
         if signed:
             raise Forbidden(
-                f"Model '{name}' has approved versions, and approvals sign its name. Register a new model instead."
+                f"Model '{name}' has approved versions, and approvals sign its name. Register a "
+                "new model instead."
             )
         for table in (versions, aliases):
             transaction.execute(update(table).where(table.c.model == name).values(model=new_name))

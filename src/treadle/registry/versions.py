@@ -51,7 +51,8 @@ class Versions(Models):
         judged = self._evaluation.get(verdict=verdict)
         if judged.outcome != "passed":
             raise Forbidden(
-                f"Verdict '{verdict}' is '{judged.outcome}', so it makes no version: {judged.reason}"
+                f"Verdict '{verdict}' is '{judged.outcome}', so it makes no version: "
+                f"{judged.reason}"
             )
         name = model or judged.project
         if not re.fullmatch(NAME, name):
@@ -64,7 +65,8 @@ class Versions(Models):
             owner = transaction.scalar(select(models.c.project).where(models.c.name == name))
             if owner not in (None, judged.project):
                 raise Conflict(
-                    f"Model '{name}' belongs to project '{owner}', not '{judged.project}'. Choose another name."
+                    f"Model '{name}' belongs to project '{owner}', not '{judged.project}'. Choose "
+                    "another name."
                 )
             if number is None:
                 if owner is None:
@@ -185,7 +187,8 @@ class Versions(Models):
             for alias, number in pointing.items():
                 if number not in known and number not in numbers:
                     raise Invalid(
-                        f"Field 'pointing': alias '{alias}' points at version {number}, which is not there."
+                        f"Field 'pointing': alias '{alias}' points at version {number}, which is "
+                        "not there."
                     )
                 if not known and alias not in pointed:
                     transaction.execute(
@@ -215,7 +218,8 @@ class Versions(Models):
         found = self.get(model=model, number=number)
         if found.approval is not None:
             raise Forbidden(
-                f"Version '{found.ref}' was approved by {found.approval.by}, and does not change any more."
+                f"Version '{found.ref}' was approved by {found.approval.by}, and does not change "
+                "any more."
             )
         kept = {
             key: value for key, value in {**found.tags, **(tags or {})}.items() if value is not None

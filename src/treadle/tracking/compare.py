@@ -23,7 +23,9 @@ LONGEST_LINE = 200
 
 
 class Side:
-    """What is compared of a run. ``code`` are source files by path; it and ``environment`` are None where they were not kept."""
+    """What is compared of a run. ``code`` are source files by path; it and ``environment`` are None
+    where they were not kept.
+    """
 
     def __init__(
         self,
@@ -36,7 +38,9 @@ class Side:
 
 
 def compared(a: Side, b: Side) -> Comparison:
-    """Compare two runs by their parameters, the content of their data, their code, environment, last metrics and tags."""
+    """Compare two runs by their parameters, the content of their data, their code, environment,
+    last metrics and tags.
+    """
     both: list[tuple[Of, Mapping[str, str | float], Mapping[str, str | float]]] = [
         ("param", a.run.params, b.run.params),
         ("dataset", _contents(a.data), _contents(b.data)),

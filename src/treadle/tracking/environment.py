@@ -1,4 +1,6 @@
-"""What reproducing a run needs: its code, its command, its Python with every package, and how the machine was set."""
+"""What reproducing a run needs: its code, its command, its Python with every package, and how the
+machine was set.
+"""
 
 import os
 import platform
@@ -12,7 +14,9 @@ from typing import Any
 from treadle.kernel.entity import Entity
 
 CODE, ENVIRONMENT, CHANGES = "treadle/code", "treadle/environment.json", "treadle/changes.diff"
-"""Where a run keeps its code (a folder that is one value), this module's ``Environment`` and git's diff among its artifacts."""
+"""Where a run keeps its code (a folder that is one value), this module's ``Environment`` and git's
+diff among its artifacts.
+"""
 MOST_FILES, LARGEST_FILE, LARGEST_DIFF = 2_000, 1 << 20, 5 << 20
 SOURCE = {
     ".py",
@@ -41,7 +45,9 @@ VARIABLES = (
 
 
 class Environment(Entity):
-    """Where a run came from. ``command`` is what followed the interpreter; ``folder`` where it ran, relative to ``root``, its code."""
+    """Where a run came from. ``command`` is what followed the interpreter; ``folder`` where it ran,
+    relative to ``root``, its code.
+    """
 
     command: list[str]
     root: str
@@ -93,7 +99,10 @@ def _command() -> list[str]:
 
 
 def code_root() -> Path | None:
-    """The folder of the code that runs: git's, else the script's. None where neither is known, as in a console."""
+    """The folder of the code that runs: git's, else the script's.
+
+    None where neither is known, as in a console.
+    """
     script = getattr(sys.modules.get("__main__"), "__file__", None)
     here = Path(script).resolve().parent if script else Path.cwd()
     top = _git(here, "rev-parse", "--show-toplevel")
@@ -101,12 +110,16 @@ def code_root() -> Path | None:
 
 
 def source_files(root: Path) -> dict[str, Path]:
-    """Source files below a folder by relative path: those that git knows or would take, else all that are not hidden."""
+    """Source files below a folder by relative path: those that git knows or would take, else all
+    that are not hidden.
+    """
     return _sources(root)[0]
 
 
 def changes(root: Path) -> bytes:
-    """What git would show as changed since the commit; nothing where it is no repository, or too much."""
+    """What git would show as changed since the commit; nothing where it is no repository, or too
+    much.
+    """
     found = subprocess.run(
         ["git", "-C", str(root), "diff", "HEAD"], capture_output=True, check=False, timeout=30
     ).stdout

@@ -42,8 +42,10 @@ def tidy(database: Database, *, series: int = 200, at_least: int = FEW) -> int:
 
 
 def _compact(transaction: Connection, run: int, key: str) -> None:
-    """Replace a series' last pieces by compact ones: all fresh ones, and the compact ones before them that are not much larger,
-    so that a point is written again only a few times. The order in which points came stays."""
+    """Replace a series' last pieces by compact ones: all fresh ones, and the compact ones before
+    them that are not much larger, so that a point is written again only a few times. The order in
+    which points came stays.
+    """
     columns = (run_segments.c.number, run_segments.c.body, run_segments.c.fresh)
     mine = (run_segments.c.run == run) & (run_segments.c.key == key)
     taken: list[tuple[int, Points]] = []
@@ -66,7 +68,9 @@ def _compact(transaction: Connection, run: int, key: str) -> None:
 
 
 def thinned(points: Points, wanted: int) -> npt.NDArray[np.int64]:
-    """Places of at most about ``wanted`` points that look like all of them: the first, the least and the greatest of each stretch."""
+    """Places of at most about ``wanted`` points that look like all of them: the first, the least
+    and the greatest of each stretch.
+    """
     count = len(points)
     if count <= wanted:
         return np.arange(count)

@@ -1,4 +1,6 @@
-"""Writes many senders' batches in one transaction: what is slow, making them durable, is done once for all of them."""
+"""Writes many senders' batches in one transaction: what is slow, making them durable, is done once
+for all of them.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -89,7 +91,8 @@ def incoming(batch: Batch) -> Incoming:
 
 
 def write(database: Database, batches: Sequence[Incoming]) -> list[Exception | None]:
-    """Make batches durable, in order, in one transaction. Each one succeeds or fails by itself; gives what each failed with.
+    """Make batches durable, in order, in one transaction. Each one succeeds or fails by itself;
+    gives what each failed with.
 
     Raises what stops all of them, such as Unavailable.
     """
@@ -103,7 +106,10 @@ def write(database: Database, batches: Sequence[Incoming]) -> list[Exception | N
 
 
 def write_in(transaction: Connection, batches: Sequence[Incoming]) -> None:
-    """Add batches in the transaction of whoever needs it. Raises what the first refused one was refused for."""
+    """Add batches in the transaction of whoever needs it.
+
+    Raises what the first refused one was refused for.
+    """
     for failed in _Commit(transaction, batches).done():
         if failed is not None:
             raise failed
@@ -193,7 +199,8 @@ class _Commit:
             check_text("Parameter", key, value)
             if known.get(key, value) != value:
                 raise Conflict(
-                    f"Parameter '{key}' of run '{batch.run}' is '{known[key][:200]}' already; a parameter is set once."
+                    f"Parameter '{key}' of run '{batch.run}' is '{known[key][:200]}' already; a "
+                    "parameter is set once."
                 )
         return {key: value for key, value in batch.params.items() if key not in known}
 
@@ -287,7 +294,8 @@ def _of_piece(key: str, piece: bytes) -> _Summary:
 def _check_times(key: str, earliest: int, latest: int) -> None:
     if earliest < EARLIEST or latest > LATEST:
         raise Invalid(
-            f"A point of metric '{key}' is of a time that no calendar has: it must be in the years 1 to 9999."
+            f"A point of metric '{key}' is of a time that no calendar has: it must be in the "
+            "years 1 to 9999."
         )
 
 
@@ -327,12 +335,14 @@ def _upsert(table: Table, changes: str) -> Any:
     keys = ", ".join(column.name for column in table.primary_key)
     values = ", ".join(f":{name}" for name in names)
     return text(
-        f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({values}) ON CONFLICT ({keys}) DO UPDATE SET {changes}"
+        f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({values}) ON CONFLICT ({keys}) DO "
+        f"UPDATE SET {changes}"
     )
 
 
 _LATER = (
-    f"(excluded.step > {run_metrics.name}.step OR (excluded.step = {run_metrics.name}.step AND (excluded.rest > {run_metrics.name}.rest"
+    f"(excluded.step > {run_metrics.name}.step OR (excluded.step = {run_metrics.name}.step AND "
+    f"(excluded.rest > {run_metrics.name}.rest"
     f" OR (excluded.rest = {run_metrics.name}.rest AND excluded.at >= {run_metrics.name}.at))))"
 )
 

@@ -1,10 +1,13 @@
-"""The search language: MLflow's, with OR, NOT, parentheses and a metric's extremes. Read here; what it means is decided elsewhere.
+"""The search language: MLflow's, with OR, NOT, parentheses and a metric's extremes. Read here; what
+it means is decided elsewhere.
 
-    metrics.loss < 0.3 AND (params.optimizer IN ('adam', 'sgd') OR NOT tags.team LIKE 'vision%') AND status = 'FINISHED'
+metrics.loss < 0.3 AND (params.optimizer IN ('adam', 'sgd') OR NOT tags.team LIKE 'vision%') AND
+status = 'FINISHED'
 
-Kinds are metrics, params, tags, attributes, datasets and their singular; a name without a kind is an attribute. Keys with other
-characters than letters, digits, ``_ . / - :`` stand in backticks or double quotes. ``metrics.loss.min``, ``.max`` and ``.last`` are the
-extremes and the last value of ``loss``.
+Kinds are metrics, params, tags, attributes, datasets and their singular; a name without a kind is
+an attribute. Keys with other characters than letters, digits, ``_ . / - :`` stand in backticks or
+double quotes. ``metrics.loss.min``, ``.max`` and ``.last`` are the extremes and the last value of
+``loss``.
 """
 
 import re
@@ -39,7 +42,10 @@ class Field(Entity):
 
 
 class Compare(Entity):
-    """``value`` is a number, a text, a list of them for IN, or None for IS NULL. ``place`` is where it stands in the text."""
+    """``value`` is a number, a text, a list of them for IN, or None for IS NULL.
+
+    ``place`` is where it stands in the text.
+    """
 
     field: Field
     operator: str
@@ -87,7 +93,10 @@ class _Token(Entity):
 
 
 def parse(text: str) -> Node | None:
-    """Read a filter; None for an empty one. Raises Invalid that points at the token it could not take."""
+    """Read a filter; None for an empty one.
+
+    Raises Invalid that points at the token it could not take.
+    """
     if len(text) > LONGEST:
         raise Invalid(f"A filter has at most {LONGEST:,} characters.")
     reader = _Reader(text)
@@ -219,7 +228,8 @@ class _Reader:
         token = self.take()
         if negated or token.kind != "sign" or token.text in "(),":
             self.refuse(
-                "expected a comparison: = != < <= > >= [NOT] IN, [NOT] LIKE, [NOT] ILIKE, IS [NOT] NULL",
+                "expected a comparison: = != < <= > >= [NOT] IN, [NOT] LIKE, [NOT] ILIKE, IS "
+                "[NOT] NULL",
                 token,
             )
         return {"==": "=", "<>": "!="}.get(token.text, token.text)
@@ -288,9 +298,11 @@ def _unquoted(text: str) -> str:
 
 
 def matches(node: Node | None, look: Callable[[Field], Any]) -> bool:
-    """Whether a thing satisfies a filter. ``look`` gives the value of a field: a number, a text, a list of them, or None.
+    """Whether a thing satisfies a filter. ``look`` gives the value of a field: a number, a text, a
+    list of them, or None.
 
-    A comparison with what is not there is false, as is one with NaN unless it asks for a difference; NOT turns false into true.
+    A comparison with what is not there is false, as is one with NaN unless it asks for a
+    difference; NOT turns false into true.
     """
     if node is None:
         return True
@@ -342,7 +354,9 @@ def like(value: str, pattern: str, *, ignoring_case: bool) -> bool:
 def found_in(
     things: Sequence[Any], filter: str, orders: Sequence[str], look: Callable[[Any, Field], Any]
 ) -> list[Any]:
-    """The things that satisfy a filter, in the given orders; for what is few enough to be looked at one by one."""
+    """The things that satisfy a filter, in the given orders; for what is few enough to be looked at
+    one by one.
+    """
     node, wanted = parse(filter), [parse_order(text) for text in orders]
     return in_order(
         [thing for thing in things if matches(node, partial(look, thing))], wanted, look
@@ -352,7 +366,9 @@ def found_in(
 def in_order(
     things: Sequence[Any], orders: Sequence[Order], look: Callable[[Any, Field], Any]
 ) -> list[Any]:
-    """Things sorted by several orders, the first the most important; NaN and then what has no value come last either way."""
+    """Things sorted by several orders, the first the most important; NaN and then what has no value
+    come last either way.
+    """
     found = list(things)
     for order in reversed(orders):
         values = [(look(thing, order.field), thing) for thing in found]

@@ -50,7 +50,9 @@ class LocalTracking(Tracking):
     def begin(
         self, transaction: Connection, project: str, name: str, params: Mapping[str, str]
     ) -> str:
-        """Begin a run in the transaction of whoever needs it, in the experiment named like the project. Returns its id."""
+        """Begin a run in the transaction of whoever needs it, in the experiment named like the
+        project. Returns its id.
+        """
         where = self._experiment_named(transaction, project, project)
         run = self._insert_run(transaction, where, "", name, "", None)
         self._texts(transaction, run_params, run, params)
@@ -75,7 +77,8 @@ class LocalTracking(Tracking):
                 raise NotFound(f"No Experiment with id={experiment} exists")
             if found.deleted_at is not None:
                 raise Invalid(
-                    f"The experiment {experiment} must be in the 'active' state. Current state is deleted."
+                    f"The experiment {experiment} must be in the 'active' state. Current state is "
+                    "deleted."
                 )
             run = self._insert_run(
                 transaction, (found.id, found.project), "", name, user, started_at
@@ -125,7 +128,10 @@ class LocalTracking(Tracking):
         return found
 
     def delete_artifacts(self, *, root: str, path: str) -> int:
-        """Remove a file, or all below a folder; the blobs stay. Returns how many files were removed."""
+        """Remove a file, or all below a folder; the blobs stay.
+
+        Returns how many files were removed.
+        """
         here = artifacts.c.path == path
         below = (
             artifacts.c.path.startswith(f"{path}/", autoescape=True)

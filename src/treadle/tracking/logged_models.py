@@ -66,7 +66,9 @@ class LoggedModels:
         return self.get(id)
 
     def add_history(self, models: Sequence[LoggedModel]) -> set[str]:
-        """Take in models that were logged elsewhere; those that are here already are left alone. Gives the ids of those that came."""
+        """Take in models that were logged elsewhere; those that are here already are left alone.
+        Gives the ids of those that came.
+        """
         with self._database.write() as transaction:
             ids = [model.id for model in models]
             known = set(
@@ -175,7 +177,8 @@ class LoggedModels:
     ) -> list[LoggedModel]:
         """Models of experiments that satisfy a filter, newest first if no order is given.
 
-        A filter's metric is satisfied on any of the datasets, if some are named; an order's metric is the last one on its own.
+        A filter's metric is satisfied on any of the datasets, if some are named; an order's metric
+        is the last one on its own.
         """
         wanted = select(logged_models).where(logged_models.c.experiment.in_(list(experiments)))
         wanted = wanted.where(logged_models.c.deleted_at.is_(None))

@@ -41,7 +41,9 @@ class Experiment(Entity):
 
 
 class Metric(Entity):
-    """One measured value. ``step`` counts whatever the run counts; it may have a fraction, and repeat. ``at`` is now if not given."""
+    """One measured value. ``step`` counts whatever the run counts; it may have a fraction, and
+    repeat. ``at`` is now if not given.
+    """
 
     key: str
     value: float
@@ -56,9 +58,12 @@ class Point(Entity):
 
 
 class Batch(Entity):
-    """What one sender adds to a run at once. ``points`` holds a packed piece (see ``segments``) by metric.
+    """What one sender adds to a run at once.
 
-    A sender that may send a batch twice names its ``stream`` and counts ``sequence`` up from 1: each number is stored once.
+    ``points`` holds a packed piece (see ``segments``) by metric.
+
+    A sender that may send a batch twice names its ``stream`` and counts ``sequence`` up from 1:
+    each number is stored once.
     """
 
     run: RunId
@@ -139,7 +144,10 @@ class PastRun(Entity):
 
 
 class Difference(Entity):
-    """One thing that is not the same in two runs; None where it is missing. Code is named as ``path:line`` of the second run."""
+    """One thing that is not the same in two runs; None where it is missing.
+
+    Code is named as ``path:line`` of the second run.
+    """
 
     of: Literal["param", "metric", "tag", "dataset", "code", "environment"]
     key: str
@@ -177,7 +185,10 @@ class SavedView(Entity):
 
 
 class LoggedModel(Entity):
-    """A model that a run wrote, before anybody registers it. ``metrics`` are those that were logged for it."""
+    """A model that a run wrote, before anybody registers it.
+
+    ``metrics`` are those that were logged for it.
+    """
 
     id: str
     experiment: int

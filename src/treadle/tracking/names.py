@@ -45,7 +45,9 @@ class TrackingNames:
 
     @PROJECT_OF("experiment's name")
     def experiment_by_name(self, name: str, given: Mapping[str, Any]) -> str | None:
-        """The project of a live experiment; a new one is made in the project given, else in that of its name."""
+        """The project of a live experiment; a new one is made in the project given, else in that of
+        its name.
+        """
         known = look_up(self._database, experiments.c.project, experiments.c.live_name, name)
         return known or (None if given.get("project") else name[:63])
 

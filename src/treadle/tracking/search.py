@@ -1,4 +1,6 @@
-"""The search language over runs, as SQL: indexed key/value tables, one page at a time from where the last one ended."""
+"""The search language over runs, as SQL: indexed key/value tables, one page at a time from where
+the last one ended.
+"""
 
 import base64
 from collections.abc import Sequence
@@ -50,7 +52,9 @@ _SAME = {
     "user": "user_id", "experiment": "experiment_id",
 }  # fmt: skip
 FEW = 5_000
-"""Rows that a condition may match to be worth a list; beyond that a page is sooner filled by looking run by run."""
+"""Rows that a condition may match to be worth a list; beyond that a page is sooner filled by
+looking run by run.
+"""
 _TIMES = ("start_time", "end_time")
 _STATS = {"min": run_metrics.c.low, "max": run_metrics.c.high, "last": run_metrics.c.last}
 
@@ -60,7 +64,8 @@ def attribute(key: str) -> str:
     name = _SAME.get(key.lower(), key.lower())
     if name not in ATTRIBUTES:
         raise Invalid(
-            f"A run has no attribute '{key}'.{did_you_mean(key, ATTRIBUTES)} Parameters, metrics and tags are params.{key}, metrics.{key} and tags.{key}."
+            f"A run has no attribute '{key}'.{did_you_mean(key, ATTRIBUTES)} Parameters, metrics "
+            f"and tags are params.{key}, metrics.{key} and tags.{key}."
         )
     return name
 
@@ -138,7 +143,9 @@ class Search:
     def _has(
         self, table: Table, key: str, node: Compare, condition: ColumnElement[bool]
     ) -> ColumnElement[bool]:
-        """Whether a run has a row that satisfies a condition: found by index where few do, else looked up run by run."""
+        """Whether a run has a row that satisfies a condition: found by index where few do, else
+        looked up run by run.
+        """
         if node.operator == "IS NULL":
             return not_(_each(table, key, true()))
         mine = (table.c.experiment.in_(self._experiments), table.c.key == key, condition)
@@ -148,7 +155,9 @@ class Search:
         return runs.c.number.in_(there) if few else _each(table, key, condition)
 
     def metric(self, field: Field) -> tuple[str, ColumnElement[Any]]:
-        """The key and the column of a metric's field: ``loss.min`` is an extreme unless a metric has that very name."""
+        """The key and the column of a metric's field: ``loss.min`` is an extreme unless a metric
+        has that very name.
+        """
         key, dot, stat = field.key.rpartition(".")
         if not dot or field.quoted or stat not in _STATS or self._is_key(field.key):
             return field.key, run_metrics.c.last
@@ -213,7 +222,8 @@ def _number_matches(column: ColumnElement[Any], node: Compare) -> ColumnElement[
     values = node.value if isinstance(node.value, list) else [node.value]
     if node.value is not None and any(isinstance(value, str) for value in values):
         raise Invalid(
-            f"'metrics.{node.field.key}' is a number, and is compared with one, not with {node.value!r}."
+            f"'metrics.{node.field.key}' is a number, and is compared with one, not with "
+            f"{node.value!r}."
         )
     if node.value is None:
         return true()
@@ -231,7 +241,8 @@ def _text_matches(
     node = _changed(node, lambda value: str(value).replace("\0", ""))
     if node.operator in ("<", "<=", ">", ">="):
         raise Invalid(
-            f"'{node.field.key}' is a text: compare it with = != IN LIKE ILIKE, not with {node.operator}."
+            f"'{node.field.key}' is a text: compare it with = != IN LIKE ILIKE, not with "
+            f"{node.operator}."
         )
     if "LIKE" in node.operator:
         pattern = node.value.replace("\\", "\\\\")
@@ -292,8 +303,11 @@ def _moment(value: Any) -> datetime:
 
 
 class _Terms:
-    """What pages are ordered by. Ordered by a metric first, pages come in phases, so that an index gives the order:
-    runs that have a value, then those whose value is NaN, then those without."""
+    """What pages are ordered by.
+
+    Ordered by a metric first, pages come in phases, so that an index gives the order: runs that
+    have a value, then those whose value is NaN, then those without.
+    """
 
     def __init__(self, search: Search, orders: Sequence[Order]) -> None:
         self._search = search
@@ -369,7 +383,10 @@ class _Terms:
 def _after(
     terms: Sequence[tuple[ColumnElement[Any], bool]], values: Sequence[Any]
 ) -> ColumnElement[bool]:
-    """What comes after a row in an order of several terms. A None is only met where the term before it ranks it."""
+    """What comes after a row in an order of several terms.
+
+    A None is only met where the term before it ranks it.
+    """
     (term, descending), value = terms[0], values[0]
     if value is None:
         return _after(terms[1:], values[1:])
@@ -392,5 +409,6 @@ def _read(token: str, terms: _Terms) -> tuple[int, list[Any]]:
         return phase, values
     except (ValueError, TreadleError) as error:
         raise Invalid(
-            "Field 'page_token': this is no token of a search with this order. Search from the first page."
+            "Field 'page_token': this is no token of a search with this order. Search from the "
+            "first page."
         ) from error

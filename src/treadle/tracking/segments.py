@@ -1,8 +1,9 @@
-"""A piece of a metric series as packed columns: raw when it arrives, delta-coded and compressed once it is compacted.
+"""A piece of a metric series as packed columns: raw when it arrives, delta-coded and compressed
+once it is compacted.
 
-Layout: version, kind, count, then the columns ``step`` (whole part), ``rest`` (fraction, only where a step has one), ``at``
-(microseconds since 1970) and ``value``, little-endian. Compacted columns are eight planes each, one per byte
-of a number, deflated or as they are, each behind its length.
+Layout: version, kind, count, then the columns ``step`` (whole part), ``rest`` (fraction, only where
+a step has one), ``at`` (microseconds since 1970) and ``value``, little-endian. Compacted columns
+are eight planes each, one per byte of a number, deflated or as they are, each behind its length.
 """
 
 import math
@@ -26,7 +27,9 @@ _AS_IT_IS, _ALL_THE_SAME = 0xFFFFFFFF, 0xFFFFFFFE
 
 
 class Points(NamedTuple):
-    """Columns of equal length. ``whole`` + ``rest`` is the step, exactly; ``rest`` is None where all steps are whole."""
+    """Columns of equal length. ``whole`` + ``rest`` is the step, exactly; ``rest`` is None where
+    all steps are whole.
+    """
 
     whole: npt.NDArray[np.int64]
     rest: npt.NDArray[np.float64] | None
@@ -70,7 +73,10 @@ class Points(NamedTuple):
 
 
 def split(step: Step) -> tuple[int, float]:
-    """The whole part of a step and its fraction; their sum is the step, exactly. Raises Invalid for what is no place in order."""
+    """The whole part of a step and its fraction; their sum is the step, exactly.
+
+    Raises Invalid for what is no place in order.
+    """
     if isinstance(step, int):
         whole, rest = step, 0.0
     elif step == step and abs(step) < 2**63:
@@ -109,7 +115,9 @@ def pack_arrays(points: Points) -> bytes:
 
 
 def compact(points: Points) -> bytes:
-    """Pack columns as small as is cheap: steps and times as differences, all bytes grouped by place, deflated where that helps."""
+    """Pack columns as small as is cheap: steps and times as differences, all bytes grouped by
+    place, deflated where that helps.
+    """
     kind = _COMPACT | (0 if points.rest is None else _FRACTIONS)
     parts = [_HEAD.pack(_VERSION, kind, len(points))]
     for column in points._columns:
@@ -123,14 +131,18 @@ def compact(points: Points) -> bytes:
 
 
 def _differences(column: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], int]:
-    """From each number to the next, and the number before the first: even steps become one and the same difference."""
+    """From each number to the next, and the number before the first: even steps become one and the
+    same difference.
+    """
     found = np.diff(column, prepend=column[:1])
     found[:1] = found[1:2] if len(found) > 1 else 0
     return found, (int(column[0]) - int(found[0])) % 2**64 if len(column) else 0
 
 
 def _plane(raw: bytes) -> tuple[bytes, bytes]:
-    """One byte of each number: deflated behind its length, or, where that gains little and only costs readers time, as it is."""
+    """One byte of each number: deflated behind its length, or, where that gains little and only
+    costs readers time, as it is.
+    """
     if raw and raw == raw[:1] * len(raw):
         return _LENGTH.pack(_ALL_THE_SAME), raw[:1]
     small = zlib.compress(raw, 6)

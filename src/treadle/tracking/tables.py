@@ -87,7 +87,9 @@ run_metrics = Table(
     Index("run_metrics_by_last", "experiment", "key", "last", "run"),
     sqlite_with_rowid=False,
 )
-"""One row per series: its size, its last value (that of the greatest step) and its extremes without NaN."""
+"""One row per series: its size, its last value (that of the greatest step) and its extremes without
+NaN.
+"""
 
 run_segments = Table(
     "run_segments",
@@ -165,7 +167,9 @@ artifacts = Table(
     Column("digest", String(64), nullable=False),
     Column("bytes", BigInteger, nullable=False),
 )
-"""Files by root (``EXPERIMENT/RUN/artifacts``, ``EXPERIMENT/models/MODEL/artifacts``) and path; a digest may be a tree's."""
+"""Files by root (``EXPERIMENT/RUN/artifacts``, ``EXPERIMENT/models/MODEL/artifacts``) and path; a
+digest may be a tree's.
+"""
 
 saved_views = Table(
     "saved_views",

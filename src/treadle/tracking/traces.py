@@ -1,4 +1,6 @@
-"""Traces of language-model applications: what was asked, what each step did, and what people thought of it."""
+"""Traces of language-model applications: what was asked, what each step did, and what people
+thought of it.
+"""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -17,7 +19,9 @@ from treadle.tracking.language import Field, found_in
 from treadle.tracking.tables import trace_spans, traces
 
 Info = dict[str, Any]
-"""A trace's facts as its client wrote them: trace_id, request_time, state, tags, trace_metadata, assessments, …"""
+"""A trace's facts as its client wrote them: trace_id, request_time, state, tags, trace_metadata,
+assessments, …
+"""
 
 
 class Traces:
@@ -27,7 +31,9 @@ class Traces:
         self._database, self._clock = database, clock
 
     def put(self, *, experiment: int, info: Info) -> Info:
-        """Keep a trace's facts; those of one that is there already are replaced, its assessments stay."""
+        """Keep a trace's facts; those of one that is there already are replaced, its assessments
+        stay.
+        """
         id = str(info.get("trace_id") or info.get("request_id") or new_id("tr").replace("_", "-"))
         info = {**info, "trace_id": id}
         with self._database.write() as transaction:
@@ -71,7 +77,9 @@ class Traces:
         return info
 
     def add_spans(self, *, experiment: int, spans: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        """Keep spans as (trace's id, span). A trace that nobody began yet begins with them; a span that comes again is replaced."""
+        """Keep spans as (trace's id, span). A trace that nobody began yet begins with them; a span
+        that comes again is replaced.
+        """
         for trace in {trace for trace, _ in spans}:
             mine = [span for id, span in spans if id == trace]
             with self._database.read() as connection:
@@ -116,7 +124,10 @@ class Traces:
         before: datetime | None = None,
         most: int | None = None,
     ) -> int:
-        """Remove traces of an experiment: those named, or the oldest up to a moment. Returns how many."""
+        """Remove traces of an experiment: those named, or the oldest up to a moment.
+
+        Returns how many.
+        """
         wanted = (
             select(traces.c.id)
             .where(traces.c.experiment == experiment)
@@ -152,7 +163,9 @@ class Traces:
     def search(
         self, *, experiments: Sequence[int], filter: str = "", orders: Sequence[str] = ()
     ) -> list[Info]:
-        """Traces of experiments that satisfy a filter such as ``trace.status = 'OK' AND tags.user LIKE 'a%'``, newest first."""
+        """Traces of experiments that satisfy a filter such as ``trace.status = 'OK' AND tags.user
+        LIKE 'a%'``, newest first.
+        """
         wanted = select(traces.c.info).where(traces.c.experiment.in_(list(experiments)))
         with self._database.read() as connection:
             rows = connection.scalars(

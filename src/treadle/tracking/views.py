@@ -96,7 +96,8 @@ class Views:
             row = connection.execute(select(saved_views).where(here)).mappings().one_or_none()
         if row is None:
             raise NotFound(
-                f"Project '{project}' has no view '{name}'.{did_you_mean(name, [one.name for one in self.find(project=project)])}"
+                f"Project '{project}' has no view "
+                f"'{name}'.{did_you_mean(name, [one.name for one in self.find(project=project)])}"
             )
         return _view(row)
 

@@ -15,7 +15,9 @@ _KINDS = {
     "model_id": "logged model",
     **dict.fromkeys(("trace_id", "trace_ids", "request_ids"), "trace"),
 }
-"""The kind of thing by field; where a field means something else in one resource, by RESOURCE.FIELD."""
+"""The kind of thing by field; where a field means something else in one resource, by
+RESOURCE.FIELD.
+"""
 
 _NUMBERS = ("model-versions.version", "registered-models.version")
 
