@@ -1,1 +1,1 @@
-"""Runs as training scripts hold them: logged at once to this disk, sent by a thread, each thing once."""
+"""Records runs of training scripts: writes them to disk at once and sends them from a thread."""

@@ -1,4 +1,4 @@
-"""Pictures, sounds and tables as files: whatever a notebook shows, in the format that the file's name asks for."""
+"""Encodes figures, images, sounds and tables in the format that a file's suffix names."""
 
 import io
 import tempfile
@@ -15,7 +15,19 @@ from treadle.kernel.errors import Invalid, missing_extra
 
 
 def figure(value: Any, suffix: str) -> bytes:
-    """A matplotlib figure in any format that it can save, or a plotly figure as HTML or JSON."""
+    """Encode a figure.
+
+    Args:
+        value: Figure of matplotlib or plotly.
+        suffix: For matplotlib a format that it can save, such as ``.png``; for plotly ``.html`` or
+            ``.json``.
+
+    Returns:
+        Content of the file.
+
+    Raises:
+        Invalid: The figure cannot be encoded in that format.
+    """
     buffer = io.BytesIO()
     if hasattr(value, "savefig"):
         value.savefig(buffer, format=suffix.lstrip(".") or "png", bbox_inches="tight")
@@ -25,31 +37,55 @@ def figure(value: Any, suffix: str) -> bytes:
     if hasattr(value, "to_json") and suffix == ".json":
         return str(value.to_json()).encode()
     raise Invalid(
-        f"A {type(value).__name__} cannot be kept as '{suffix}'. Figures of matplotlib go to .png, .svg or .pdf, those of plotly to .html or .json."
+        f"A {type(value).__name__} cannot be kept as '{suffix}'. "
+        "Figures of matplotlib go to .png, .svg or .pdf, those of plotly to .html or .json."
     )
 
 
 def image(value: Any, suffix: str) -> bytes:
-    """A Pillow image, or an array of (height, width), (height, width, 1), (…, 3) or (…, 4): bytes, or numbers from 0 to 1."""
+    """Encode an image. Needs the extra ``media``.
+
+    Args:
+        value: Pillow image, or array of shape (height, width) or (height, width, channels) with 1,
+            3 or 4 channels: whole numbers from 0 to 255, or floats from 0 to 1.
+        suffix: Format, such as ``.png`` or ``.jpg``; PNG if empty.
+
+    Returns:
+        Content of the file.
+
+    Raises:
+        Invalid: The shape is wrong, the format is unknown, or the extra is not installed.
+    """
     try:
         from PIL import Image
     except ImportError as error:
         raise missing_extra("media", "Keeping images") from error
-    picture = (
-        value if isinstance(value, Image.Image) else Image.fromarray(_pixels(np.asarray(value)))
-    )
+    is_picture = isinstance(value, Image.Image)
+    picture = value if is_picture else Image.fromarray(_pixels(np.asarray(value)))
+    file_format = Image.registered_extensions().get(suffix or ".png", suffix)
     buffer = io.BytesIO()
     try:
-        picture.save(buffer, format=Image.registered_extensions().get(suffix or ".png", suffix))
+        picture.save(buffer, format=file_format)
     except (KeyError, OSError) as error:
-        raise Invalid(
-            f"An image cannot be kept as '{suffix}': {error}. Use .png or .jpg."
-        ) from error
+        message = f"An image cannot be kept as '{suffix}': {error}. Use .png or .jpg."
+        raise Invalid(message) from error
     return buffer.getvalue()
 
 
 def audio(samples: Any, rate: int) -> bytes:
-    """Samples of (frames,) or (frames, channels), from -1 to 1 or 16-bit integers, as a WAV file. ``rate`` is in Hz."""
+    """Encode sound as a WAV file of 16 bits.
+
+    Args:
+        samples: Array of shape (frames,) or (frames, channels): floats from -1 to 1, or 16-bit
+            integers.
+        rate: Sampling rate in Hz.
+
+    Returns:
+        Content of the file.
+
+    Raises:
+        Invalid: The shape is wrong or there are no samples.
+    """
     values = np.asarray(samples)
     if values.ndim not in (1, 2) or not values.size:
         raise Invalid(f"Sound has samples of (frames,) or (frames, channels), not {values.shape}.")
@@ -65,21 +101,32 @@ def audio(samples: Any, rate: int) -> bytes:
 
 
 def table(value: Any, suffix: str) -> bytes:
-    """A frame, a list of dicts or a dict of lists: as Parquet, or as JSON of ``columns`` and ``data``, which MLflow shows."""
+    """Encode a table.
+
+    Args:
+        value: A frame, a list of dicts, or a dict of lists.
+        suffix: ``.parquet``, or ``.json`` for an object of ``columns`` and ``data``, which MLflow
+            shows.
+
+    Returns:
+        Content of the file.
+
+    Raises:
+        Invalid: The format is unknown or the value is not a table.
+    """
     if suffix not in (".parquet", ".json"):
         raise Invalid(f"A table cannot be kept as '{suffix}'. Use .parquet or .json.")
     if suffix == ".json" and not frames.is_frame(value):
         columns, rows = _rows(value)
         return to_json({"columns": columns, "data": rows})
     with tempfile.TemporaryDirectory() as name:
-        folder, file = Path(name), Path(name, "table.parquet")
-        frames.write(value if frames.is_frame(value) else _relation(value, folder), file)
+        file = Path(name, "table.parquet")
+        frames.write(value if frames.is_frame(value) else _relation(value, Path(name)), file)
         if suffix == ".parquet":
             return file.read_bytes()
         relation = duckdb.read_parquet(str(file))
-        return to_json(
-            {"columns": relation.columns, "data": [list(row) for row in relation.fetchall()]}
-        )
+        rows = [list(row) for row in relation.fetchall()]
+        return to_json({"columns": relation.columns, "data": rows})
 
 
 def _pixels(values: Any) -> Any:
@@ -92,7 +139,8 @@ def _pixels(values: Any) -> Any:
         values = values[:, :, 0]
     if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] not in (3, 4)):
         raise Invalid(
-            f"An image has pixels of (height, width) or (height, width, 1, 3 or 4), not {values.shape}."
+            "An image has pixels of (height, width) or (height, width, 1, 3 or 4), "
+            f"not {values.shape}."
         )
     return values
 

@@ -1,4 +1,7 @@
-"""The run as a training script holds it: what it logs is on disk at once, and sent by a thread. Training never waits for a server."""
+"""Recorders of runs: what a script logs is on disk at once, and a thread sends it.
+
+Training never waits for a server.
+"""
 
 import atexit
 import getpass
@@ -49,21 +52,47 @@ from treadle.tracking.model import Dataset, Status, check_text
 from treadle.tracking.segments import Points, pack_arrays
 
 log = logging.getLogger("treadle")
-EVERY_SECONDS, SLOWEST_SECONDS = 0.5, 30.0
-"""How often what was logged is sent; how long a server that does not answer is left alone at most."""
+EVERY_SECONDS = 0.5
+"""Time between two attempts to send what was logged."""
+SLOWEST_SECONDS = 30.0
+"""Longest time between two attempts while the server does not answer."""
 PATIENCE_SECONDS = 10.0
-"""How long the end of a run waits while nothing moves."""
+"""How long the end of a run waits while nothing is delivered."""
 PIECE = 1 << 18
-"""Points of a series in one piece."""
+"""Number of points of a series in one piece."""
 PARENT, NOTE, RERUN_OF = "mlflow.parentRunId", "mlflow.note.content", "treadle.rerun_of"
 _MASK = RECORDS - 1
 
 
 class Recording:
-    """A run that is being recorded; ``treadle.run`` makes it. It may be used from many threads, and in forked processes.
+    """A run that is being recorded, as ``treadle.run`` returns it.
 
-    What is wrong with what was handed in is raised at once. Trouble with the server never is: it is logged as a warning, and
-    what was not sent waits in the spool for ``treadle sync``.
+    It may be used from many threads and in forked processes. Errors in what is logged are raised at
+    once. Trouble with the server is logged as a warning, and what is not sent waits in the spool
+    for ``treadle sync``.
+
+    Args:
+        experiment: Name of the experiment.
+        spool: Folder that holds what is not sent yet.
+        open_store: Opens the home or server that receives the run.
+        id: Id of the run, 1 to 64 letters, digits, ``-`` and ``_``; made if empty.
+        project: Name of the project.
+        name: Name of the run; its id if empty.
+        params: Parameters to log.
+        tags: Tags to set.
+        notes: What the run is about, in Markdown.
+        seed: Seed of the run, logged as the parameter ``seed``.
+        machine: Reads the machine's figures, which are logged as metrics; None to log none.
+        sample_seconds: Seconds between two readings of the machine's figures.
+        code: Whether to record the source code and the environment.
+
+    Attributes:
+        id: Id of the run.
+        experiment: Name of the experiment.
+        name: Name of the run.
+
+    Raises:
+        Invalid: The id, a parameter or a tag is malformed.
     """
 
     def __init__(
@@ -88,11 +117,15 @@ class Recording:
             raise Invalid(
                 f"'{self.id[:80]}' is no id of a run: it has 1 to 64 letters, digits, '-' and '_'."
             )
-        self.experiment, self.name = experiment, name or self.id
-        self._spool, self._open_store = spool, open_store
+        self.experiment = experiment
+        self.name = name or self.id
+        self._spool = spool
+        self._open_store = open_store
         self._folder = f"{self.id}.{token_hex(4)}"
         self._begin_here(Writer(spool / self._folder))
-        self._owner, self._user, self._moved = self._pid, _person(), monotonic()
+        self._owner = self._pid
+        self._user = _person()
+        self._last_delivery = monotonic()
         self._uploader = Uploader(spool, self._folder)
         begin = Begin(
             experiment=experiment,
@@ -105,27 +138,26 @@ class Recording:
         self.log_params({**(params or {}), **({"seed": seed} if seed is not None else {})})
         self.set_tags({**(tags or {}), **({NOTE: notes} if notes else {}), **_rerun(self.id)})
         if code:
-            self._tell_environment(seed)
-        self._wake, self._sending = (
-            threading.Event(),
-            threading.Thread(target=self._send, daemon=True),
-        )
+            self._record_environment(seed)
+        self._wake = threading.Event()
+        self._sending = threading.Thread(target=self._send, daemon=True)
         self._sending.start()
         if machine is not None:
-            threading.Thread(
-                target=self._sample, args=(machine, sample_seconds), daemon=True
-            ).start()
+            arguments = (machine, sample_seconds)
+            threading.Thread(target=self._sample, args=arguments, daemon=True).start()
         _living.add(self)
 
     def _begin_here(self, writer: Writer | None) -> None:
+        """Set what belongs to this process; without a writer, the first thing logged makes one."""
         self._writer = writer
-        self._places, self._pages, self._keys = (
-            (writer.places, writer.pages, writer.keys) if writer else (count(), [], {})
-        )
+        self._places = writer.places if writer else count()
+        self._pages = writer.pages if writer else []
+        self._keys = writer.keys if writer else {}
         self._params: dict[str, str] = {}
         self._next_steps: dict[str, int] = {}
         self._counted = count()
-        self._pid, self._over = os.getpid() if writer else -1, False
+        self._pid = os.getpid() if writer else -1
+        self._over = False
 
     def log(
         self,
@@ -135,10 +167,20 @@ class Recording:
         step: float | None = None,
         **metrics: SupportsFloat,
     ) -> None:
-        """Add a value to each of some metrics: ``run.log(step=3, loss=0.25)``, or ``run.log({"val/loss": 0.3}, step=3)``.
+        """Add one value to each of some metrics.
 
-        A step may have a fraction, and repeat; without one it is the number of calls without a step so far. NaN and infinities
-        are kept. Takes less than a microsecond for two metrics. Raises Invalid for what is no number.
+        Examples: ``run.log(step=3, loss=0.25)``, ``run.log({"val/loss": 0.3}, step=3)``. A call
+        takes less than a microsecond for two metrics.
+
+        Args:
+            values: Values by metric; NaN and infinities are kept.
+            step: Step of the values; it may have a fraction and may repeat. By default the number
+                of earlier calls without a step.
+            **metrics: Further values by metric.
+
+        Raises:
+            Invalid: A value is not a number, or the name of a metric or the step is malformed.
+            Conflict: The run has ended.
         """
         at = time_ns() // 1000
         if values is not None:
@@ -158,49 +200,74 @@ class Recording:
     def log_series(
         self, key: str, values: Any, *, steps: Any = None, at: Sequence[datetime] | None = None
     ) -> None:
-        """Add many points of one metric at once: arrays of (points,). Steps count on from 0 if none are given."""
+        """Add many points of one metric at once.
+
+        Args:
+            key: Name of the metric.
+            values: Values of shape (points,).
+            steps: Steps of shape (points,); by default they count on from 0.
+            at: Time of each point, aware; by default now.
+
+        Raises:
+            Invalid: The lengths differ, or a step or the metric's name is malformed.
+            Conflict: The run has ended.
+        """
         column = np.asarray(values, np.float64).reshape(-1)
-        count_ = len(column)
+        size = len(column)
         if steps is None:
             first = self._next_steps.get(key, 0)
-            self._next_steps[key] = first + count_
-            steps = np.arange(first, first + count_)
+            self._next_steps[key] = first + size
+            steps = np.arange(first, first + size)
         numbers = np.asarray(steps).reshape(-1)
-        if len(numbers) != count_ or (at is not None and len(at) != count_):
+        if len(numbers) != size or (at is not None and len(at) != size):
             raise Invalid(
-                f"Metric '{key}': {count_} values need as many steps and times, not {len(numbers)}."
+                f"Metric '{key}': {size} values need as many steps and times, not {len(numbers)}."
             )
-        now = time_ns() // 1000
-        times = (
-            np.full(count_, now)
-            if at is None
-            else np.array([to_micros(moment) for moment in at], np.int64)
-        )
-        whole, rest = _split(key, numbers)
+        if at is None:
+            times = np.full(size, time_ns() // 1000)
+        else:
+            times = np.array([to_micros(moment) for moment in at], np.int64)
+        whole, fractions = _split(key, numbers)
         writer = self._mine()
         writer.number(key)
-        for start in range(0, count_, PIECE):
+        for start in range(0, size, PIECE):
             part = slice(start, start + PIECE)
-            piece = Points(
-                whole[part], None if rest is None else rest[part], times[part], column[part]
-            )
-            writer.add(Line(series=KeptSeries(key=key, piece=writer.piece(pack_arrays(piece)))))
+            rest = None if fractions is None else fractions[part]
+            piece = writer.piece(pack_arrays(Points(whole[part], rest, times[part], column[part])))
+            writer.add(Line(series=KeptSeries(key=key, piece=piece)))
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Set parameters; nested ones are joined by dots. One is set once: setting it to something else raises Conflict."""
+        """Set parameters. A parameter is set once; setting it to the same value again is allowed.
+
+        Args:
+            params: Values by name; the names within nested mappings are joined by dots.
+
+        Raises:
+            Invalid: A name or a value is malformed.
+            Conflict: A parameter has another value already, or the run has ended.
+        """
         texts = {key: str(value) for key, value in _flat(params)}
         for key, value in texts.items():
             check_text("Parameter", key, value)
             if self._params.get(key, value) != value:
                 raise Conflict(
-                    f"Parameter '{key}' of run '{self.id}' is '{self._params[key][:200]}' already; a parameter is set once."
+                    f"Parameter '{key}' of run '{self.id}' is '{self._params[key][:200]}' already; "
+                    "a parameter is set once."
                 )
         if texts:
             self._mine().add(Line(params=texts))
             self._params |= texts
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
-        """Set tags; a tag that was there gets the new value."""
+        """Set tags; a tag that is set already gets the new value.
+
+        Args:
+            tags: Values by name.
+
+        Raises:
+            Invalid: A name or a value is malformed.
+            Conflict: The run has ended.
+        """
         texts = {key: str(value) for key, value in tags.items()}
         for key, value in texts.items():
             check_text("Tag", key, value)
@@ -208,64 +275,149 @@ class Recording:
             self._mine().add(Line(tags=texts))
 
     def note(self, text: str) -> None:
-        """Say in words (Markdown) what this run is about; what was said before is replaced."""
+        """Say what the run is about; earlier words are replaced.
+
+        Args:
+            text: Markdown.
+        """
         self.set_tags({NOTE: text})
 
     def log_artifact(self, source: str | Path, to: str = "") -> None:
-        """Attach a file, or all files of a folder, as they are now, below the path ``to``."""
+        """Attach a file, or all files of a folder, as they are now.
+
+        Args:
+            source: The file or folder.
+            to: Path among the run's artifacts below which to attach them.
+
+        Raises:
+            NotFound: There is no such file or folder.
+            Invalid: The path among the artifacts is malformed.
+            Conflict: The run has ended.
+        """
         source = Path(source)
         if not source.exists():
             raise NotFound(f"There is no file or folder at '{source}'.")
-        files = (
-            [source]
-            if source.is_file()
-            else sorted(path for path in source.rglob("*") if path.is_file())
-        )
-        for file in files:
-            inside = source.name if source.is_file() else file.relative_to(source).as_posix()
-            self._attach(f"{to.strip('/')}/{inside}" if to.strip("/") else inside, file)
+        if source.is_file():
+            files = {source.name: source}
+        else:
+            paths = sorted(path for path in source.rglob("*") if path.is_file())
+            files = {path.relative_to(source).as_posix(): path for path in paths}
+        folder = to.strip("/")
+        for name, file in files.items():
+            self._attach(f"{folder}/{name}" if folder else name, file)
 
     def log_text(self, text: str, path: str) -> None:
-        """Attach text as a file."""
+        """Attach text as a file.
+
+        Args:
+            text: Content of the file.
+            path: Path among the run's artifacts, such as ``notes/plan.md``.
+
+        Raises:
+            Invalid: The path is malformed.
+            Conflict: The run has ended.
+        """
         self._attach(path, text.encode())
 
     def log_json(self, value: object, path: str) -> None:
-        """Attach what JSON can hold as a file."""
+        """Attach a value as a JSON file.
+
+        Args:
+            value: A value that JSON can hold.
+            path: Path among the run's artifacts.
+
+        Raises:
+            Invalid: The path is malformed.
+            Conflict: The run has ended.
+        """
         self._attach(path, to_json(value))
 
     def log_figure(self, figure: Any, path: str) -> None:
-        """Attach a figure of matplotlib (``.png``, ``.svg``, ``.pdf``) or plotly (``.html``, ``.json``)."""
+        """Attach a figure.
+
+        Args:
+            figure: Figure of matplotlib or plotly.
+            path: Path among the run's artifacts; its suffix is ``.png``, ``.svg`` or ``.pdf`` for
+                matplotlib, ``.html`` or ``.json`` for plotly.
+
+        Raises:
+            Invalid: The path is malformed, or the figure cannot be encoded in that format.
+            Conflict: The run has ended.
+        """
         self._attach(path, media.figure(figure, Path(path).suffix))
 
     def log_image(self, image: Any, path: str) -> None:
-        """Attach a Pillow image or an array of pixels: bytes, or numbers from 0 to 1."""
+        """Attach an image. Needs the extra ``media``.
+
+        Args:
+            image: Pillow image, or array of shape (height, width) or (height, width, channels) with
+                1, 3 or 4 channels: whole numbers from 0 to 255, or floats from 0 to 1.
+            path: Path among the run's artifacts; its suffix names the format, such as ``.png``.
+
+        Raises:
+            Invalid: The path or the shape is wrong, the format is unknown, or the extra is not
+                installed.
+            Conflict: The run has ended.
+        """
         self._attach(path, media.image(image, Path(path).suffix))
 
     def log_audio(self, samples: Any, path: str, *, rate: int) -> None:
-        """Attach sound as a WAV file: samples of (frames,) or (frames, channels) from -1 to 1, ``rate`` in Hz."""
+        """Attach sound as a WAV file.
+
+        Args:
+            samples: Array of shape (frames,) or (frames, channels): floats from -1 to 1, or 16-bit
+                integers.
+            path: Path among the run's artifacts.
+            rate: Sampling rate in Hz.
+
+        Raises:
+            Invalid: The path or the shape is wrong.
+            Conflict: The run has ended.
+        """
         self._attach(path, media.audio(samples, rate))
 
     def log_table(self, table: Any, path: str) -> None:
-        """Attach a frame, a list of dicts or a dict of lists as ``.parquet`` or ``.json``."""
+        """Attach a table.
+
+        Args:
+            table: A frame, a list of dicts, or a dict of lists.
+            path: Path among the run's artifacts; its suffix is ``.parquet`` or ``.json``.
+
+        Raises:
+            Invalid: The path is malformed, the format is unknown, or the value is not a table.
+            Conflict: The run has ended.
+        """
         self._attach(path, media.table(table, Path(path).suffix))
 
     def use_data(
         self, source: str | Path, *, name: str = "", context: str = "training", keep: bool = True
     ) -> str:
-        """Note that this run reads a file or folder, by its content. Returns the content's digest.
+        """Record that this run reads a file or folder, identified by its content.
 
-        The content is kept beside the run, unless ``keep`` is off, so that the run can be repeated when the file has changed.
+        Args:
+            source: The file or folder.
+            name: Name of the dataset; the name of the file without its suffix if empty.
+            context: What the run reads the data for, such as ``training``.
+            keep: Whether to store the content, so that the run can be repeated after the file has
+                changed.
+
+        Returns:
+            The digest of the content, 64 hex digits.
+
+        Raises:
+            NotFound: There is no such file or folder.
+            Conflict: The run has ended.
         """
         path = Path(source).resolve()
         digest = tree_digest(path)
-        told = Dataset(
+        dataset = Dataset(
             name=name or path.stem,
             digest=digest,
             source_type="local",
             source=str(path),
             context=context,
         )
-        self._mine().add(Line(data=UsedData(dataset=told, source=str(path) if keep else "")))
+        self._mine().add(Line(data=UsedData(dataset=dataset, source=str(path) if keep else "")))
         return digest
 
     def child(
@@ -275,7 +427,13 @@ class Recording:
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> "Recording":
-        """Begin a run inside this one, such as one trial of a search. End it like any other."""
+        """Begin a run inside this one, such as one trial of a search. It ends on its own.
+
+        Args:
+            name: Name of the run; its id if empty.
+            params: Parameters to log.
+            tags: Tags to set.
+        """
         return Recording(
             self.experiment,
             spool=self._spool,
@@ -287,7 +445,14 @@ class Recording:
         )
 
     def finish(self, status: Status = "finished") -> None:
-        """End the run and send what is left. Waits while something moves, and for ten seconds while nothing does; never raises."""
+        """End the run and send what is left.
+
+        The call waits while something is delivered, and for up to ten seconds while nothing is. It
+        raises no error for what could not be sent. A second call does nothing.
+
+        Args:
+            status: How the run ended.
+        """
         if self._over or os.getpid() != self._owner or self._writer is None:
             return
         self._over = True
@@ -308,31 +473,34 @@ class Recording:
         trace: TracebackType | None,
     ) -> None:
         if error is not None:
-            told = "".join(traceback.format_exception(kind, error, trace))
-            self.log_text(told, "treadle/error.txt")
-        stopped = isinstance(error, KeyboardInterrupt)
-        clean = error is None or (isinstance(error, SystemExit) and not error.code)
-        self.finish("finished" if clean else "killed" if stopped else "failed")
+            report = "".join(traceback.format_exception(kind, error, trace))
+            self.log_text(report, "treadle/error.txt")
+        interrupted = isinstance(error, KeyboardInterrupt)
+        succeeded = error is None or (isinstance(error, SystemExit) and not error.code)
+        self.finish("finished" if succeeded else "killed" if interrupted else "failed")
 
     def __reduce__(self) -> Any:
-        """In a process that was spawned, the run can be logged to; its sender stays where it began."""
+        """Pickle for a spawned process, which can log to the run; this process goes on sending."""
         return joined, (self.id, self.experiment, str(self._spool), self._folder)
 
     def _record(
         self, places: "count[int]", place: int, key: str, value: Any, step: Any, at: int
     ) -> None:
-        """Write one point on the slow path: a new key, a new page, a step with a fraction, another process, or something wrong."""
+        """Write a point that needs a key, a page or a writer first, has a fraction, or is wrong."""
         writer = self._mine()
-        if writer.places is not places:  # the place was another process's
+        if writer.places is not places:  # the place belongs to another process
             place = next(writer.places)
         writer.record(place, key, value, step, at)
-        self._places, self._pages, self._keys = writer.places, writer.pages, writer.keys
+        self._places = writer.places
+        self._pages = writer.pages
+        self._keys = writer.keys
 
     def _mine(self) -> Writer:
         """This process's writer."""
         if self._over:
             raise Conflict(
-                f"Run '{self.id}' has ended; nothing can be added. Begin another, or log inside the 'with' block."
+                f"Run '{self.id}' has ended; nothing can be added. "
+                "Begin another, or log inside the 'with' block."
             )
         if os.getpid() == self._pid and self._writer is not None:
             return self._writer
@@ -346,30 +514,31 @@ class Recording:
         path = path.strip("/")
         if not path or ".." in Path(path).parts or "\0" in path or len(path) > 1000:
             raise Invalid(
-                f"'{path[:80]}' is no path of an artifact. Give a relative one without '..', such as 'plots/loss.png'."
+                f"'{path[:80]}' is no path of an artifact. "
+                "Give a relative one without '..', such as 'plots/loss.png'."
             )
         writer = self._mine()
         copy = writer.copy(content)
         size = (writer.folder / "files" / copy).stat().st_size
         writer.add(Line(file=KeptFile(path=path, copy=copy, bytes=size)))
 
-    def _tell_environment(self, seed: int | None) -> None:
-        """Note what reproducing this run needs. Trouble with it is no trouble of the run."""
+    def _record_environment(self, seed: int | None) -> None:
+        """Record what reproducing this run needs; an error there is logged and ends nothing."""
         try:
             root = environment.code_root()
-            found = environment.capture(seed, root=root)
-            self.set_tags(_source_tags(found))
-            self.log_json(found, environment.ENVIRONMENT)
+            captured = environment.capture(seed, root=root)
+            self.set_tags(_source_tags(captured))
+            self.log_json(captured, environment.ENVIRONMENT)
             if root and (files := environment.source_files(root)):
                 copies = {path: self._mine().copy(file) for path, file in files.items()}
                 self._mine().add(Line(tree=KeptTree(path=environment.CODE, files=copies)))
-            if root and found.changed and (diff := environment.changes(root)):
+            if root and captured.changed and (diff := environment.changes(root)):
                 self._attach(environment.CHANGES, diff)
         except (OSError, TreadleError) as error:
             log.warning("What reproducing run %s needs could not be noted: %s", self.id, error)
 
     def _sample(self, machine: Machine, every_seconds: float) -> None:
-        """The watching thread."""
+        """Log the machine's figures until the run is over; runs in a thread of its own."""
         for step in count():
             try:
                 self.log(machine.read(), step=step)
@@ -381,47 +550,56 @@ class Recording:
                 return
 
     def _send(self) -> None:
-        """The sending thread: until the run is over and all is delivered, or it is over and cannot be."""
-        pause, warned, over = EVERY_SECONDS, False, False
+        """Send what is logged until the run is over, and then once more; runs in a thread."""
+        pause_seconds = EVERY_SECONDS
+        warned = False
+        over = False
         with acting(self._user):
             while not over:
-                over = self._wake.wait(pause)
+                over = self._wake.wait(pause_seconds)
                 try:
                     store = self._open_store()
                     while self._uploader.send_next(store):
-                        self._moved = monotonic()
-                    pause = EVERY_SECONDS
+                        self._last_delivery = monotonic()
+                    pause_seconds = EVERY_SECONDS
                 except Exception as error:  # whatever it is, training goes on, and the spool stays
-                    pause = min(pause * 2, SLOWEST_SECONDS)
+                    pause_seconds = min(pause_seconds * 2, SLOWEST_SECONDS)
                     if not warned:
-                        log.warning(
-                            "Run %s is kept in '%s' and will be sent later: %s",
-                            self.id,
-                            self._spool,
-                            error,
-                        )
+                        warning = "Run %s is kept in '%s' and will be sent later: %s"
+                        log.warning(warning, self.id, self._spool, error)
                     warned = True
         self._uploader.close()
 
     def _await(self) -> None:
-        """Wait for the sending thread while it gets on."""
-        self._moved = monotonic()
-        while self._sending.is_alive() and monotonic() - self._moved < PATIENCE_SECONDS:
+        """Wait for the sending thread while it makes progress; say so when something is left."""
+        self._last_delivery = monotonic()
+        while self._sending.is_alive() and monotonic() - self._last_delivery < PATIENCE_SECONDS:
             self._sending.join(0.05)
         if (self._spool / self._folder).exists():
             refused = "".join(f"\n  refused: {reason}" for reason in self._uploader.refused)
             print(
-                f"treadle: run {self.id} is not delivered completely. What is left waits in '{self._spool}'; "
-                f"send it with: treadle sync{refused}",
+                f"treadle: run {self.id} is not delivered completely. "
+                f"What is left waits in '{self._spool}'; send it with: treadle sync{refused}",
                 file=sys.stderr,
             )
 
 
 def joined(id: str, experiment: str, spool: str, folder: str) -> Recording:
-    """A run of another process, to be logged to from this one: what a Recording becomes when it is pickled."""
+    """A run of another process, to log to from this one; a pickled Recording is loaded as this.
+
+    Args:
+        id: Id of the run.
+        experiment: Name of the experiment.
+        spool: Folder that holds what is not sent yet.
+        folder: Name of the run's folder in the spool.
+    """
     recording = Recording.__new__(Recording)
-    recording.id, recording.experiment, recording.name = id, experiment, id
-    recording._spool, recording._folder, recording._owner = Path(spool), folder, -1
+    recording.id = id
+    recording.experiment = experiment
+    recording.name = id
+    recording._spool = Path(spool)
+    recording._folder = folder
+    recording._owner = -1
     recording._begin_here(None)
     return recording
 
@@ -437,31 +615,30 @@ def _flat(params: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, An
 def _split(
     key: str, steps: npt.NDArray[Any]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64] | None]:
-    """Steps as whole parts and fractions."""
+    """Steps as whole parts and fractions; None for the fractions when all steps are whole."""
     if steps.dtype.kind in "iu" and (not len(steps) or int(steps.max()) < 2**63):
         return steps.astype(np.int64), None
     if steps.dtype.kind != "f" or not bool(np.all(np.abs(steps) < 2.0**63)):
         raise Invalid(f"Metric '{key}': a step is a finite number below 2^63.")
-    rest, trunk = np.modf(steps.astype(np.float64))
-    return trunk.astype(np.int64), rest if rest.any() else None
+    fractions, whole_parts = np.modf(steps.astype(np.float64))
+    return whole_parts.astype(np.int64), fractions if fractions.any() else None
 
 
-def _source_tags(found: environment.Environment) -> dict[str, str]:
+def _source_tags(captured: environment.Environment) -> dict[str, str]:
     """Where a run came from, under the names that MLflow clients look for."""
+    program_words = 2 if captured.command[:1] == ["-m"] else 1
     tags = {
-        "mlflow.source.name": " ".join(
-            found.command[:2] if found.command[:1] == ["-m"] else found.command[:1]
-        ),
+        "mlflow.source.name": " ".join(captured.command[:program_words]),
         "mlflow.source.type": "LOCAL",
-        "mlflow.source.git.commit": found.commit,
-        "mlflow.source.git.branch": found.branch,
-        "mlflow.source.git.repoURL": found.remote,
+        "mlflow.source.git.commit": captured.commit,
+        "mlflow.source.git.branch": captured.branch,
+        "mlflow.source.git.repoURL": captured.remote,
     }
     return {key: value for key, value in tags.items() if value}
 
 
 def _rerun(id: str) -> dict[str, str]:
-    """The tag of a run that ``treadle rerun`` started; it is told the run's id."""
+    """The tag of a run that ``treadle rerun`` started; the run's id is reported back to it."""
     if not os.environ.get("TREADLE_RERUN"):
         return {}
     with Path(os.environ["TREADLE_RERUN_IDS"]).open("a") as file:
@@ -480,14 +657,14 @@ _living: "weakref.WeakSet[Recording]" = weakref.WeakSet()
 
 
 def _end_all() -> None:
-    """At the interpreter's end: runs that nobody has ended end as the program did."""
+    """End the runs that are still open when the interpreter ends, as the program did."""
     failed = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
     for recording in list(_living):
         recording.finish("failed" if failed else "finished")
 
 
 def _forget_in_child() -> None:
-    """A forked child writes a part of its own, and sends nothing."""
+    """Let a forked child write a folder of its own and send nothing."""
     for recording in list(_living):
         recording._pages = []
     _living.clear()

@@ -1,9 +1,16 @@
-"""What a run has logged and no server has yet, as files that outlive their process however it ends.
+"""The spool: files that hold what runs have logged until it is sent, however their process ends.
 
-A writer is one process of a run. Its folder holds ``facts.jsonl`` (what happens rarely, a line each), ``points-N``
-(mapped into memory: 65,536 records of 32 bytes, whose last field is set last), ``files/`` (copies of what was attached) and
-``series/`` (packed pieces). Whoever sends them keeps in ``sent.json`` how far it came, and, before each attempt, what the attempt
-holds: one that is made again is the same one, under the same number, and counts once.
+A writer is one process of a run. Its folder holds:
+
+- ``facts.jsonl``: what happens rarely, a line each;
+- ``points-N``: metrics, mapped into memory as 65,536 records of 32 bytes, whose last field is
+  written last;
+- ``files/``: copies of attached files;
+- ``series/``: packed pieces of series;
+- ``sent.json``: how far the folder is sent.
+
+Before each attempt the sender stores in ``sent.json`` what the attempt holds. An attempt that is
+repeated therefore has the same content and the same number, and counts once.
 """
 
 import logging
@@ -35,9 +42,15 @@ _SIZE = 32
 LARGEST_PARCEL = 8 << 20
 """Bytes of facts and packed pieces after which no more go into a parcel."""
 _LIVE_PAGES = 16
-"""Files of points that stay mapped; a thread that sleeps in the middle of a record for longer than that writes it again."""
+"""Files of points that stay mapped.
+
+A thread that is interrupted within a record for longer than that writes the record again.
+"""
 WHOLE, BROKEN, VOID = 1, 2, 3
-"""What a record's last field says: its step is an integer, or a fraction, or the record is none. 0 is not written yet."""
+"""Kinds of record, in its last field: the step is whole, or has a fraction, or nothing was logged.
+
+0 is a record that is not written yet.
+"""
 _RECORD = np.dtype(
     [("step", "<i8"), ("at", "<i8"), ("value", "<f8"), ("key", "<u4"), ("kind", "<u4")]
 )
@@ -46,7 +59,15 @@ _pack_broken = struct.Struct("<dqdII").pack_into
 
 
 class Begin(Entity):
-    """How a run begins."""
+    """How a run begins.
+
+    Attributes:
+        experiment: Name of the experiment.
+        project: Name of the project, or ''.
+        name: Name of the run, or ''.
+        user: Who started the run.
+        started_at: Time at which the run started.
+    """
 
     experiment: str
     project: str
@@ -56,7 +77,13 @@ class Begin(Entity):
 
 
 class KeptFile(Entity):
-    """An attached file: its path among the run's artifacts, and the copy's name in ``files/``."""
+    """An attached file.
+
+    Attributes:
+        path: Path among the run's artifacts.
+        copy: Name of the copy in ``files/``.
+        bytes: Size in bytes.
+    """
 
     path: str
     copy: str
@@ -64,31 +91,67 @@ class KeptFile(Entity):
 
 
 class KeptTree(Entity):
-    """An attached folder that is one value: its path among the run's artifacts, and its files' copies."""
+    """An attached folder that is one artifact.
+
+    Attributes:
+        path: Path among the run's artifacts.
+        files: Name of the copy in ``files/``, by path within the folder.
+    """
 
     path: str
     files: dict[str, str]
 
 
 class KeptSeries(Entity):
+    """A packed piece of a metric's series.
+
+    Attributes:
+        key: Name of the metric.
+        piece: Name of the piece in ``series/``.
+    """
+
     key: str
     piece: str
 
 
 class UsedData(Entity):
-    """Data that the run read. ``source`` is the file or folder that holds it, to be kept by content."""
+    """Data that the run has read.
+
+    Attributes:
+        dataset: Name, digest and source of the data.
+        source: Path of the file or folder whose content is to be stored, or ''.
+    """
 
     dataset: Dataset
     source: str = ""
 
 
 class End(Entity):
+    """How a run ends.
+
+    Attributes:
+        status: How the run ended.
+        ended_at: Time at which the run ended.
+    """
+
     status: Status
     ended_at: datetime
 
 
 class Line(Entity):
-    """One line of ``facts.jsonl``: whatever was added at once."""
+    """One line of ``facts.jsonl``: what was added at once.
+
+    Attributes:
+        begin: The start of the run.
+        keys: Metrics that are used for the first time; each gets the next number.
+        params: Parameters that were set.
+        tags: Tags that were set.
+        series: A piece of a series.
+        file: An attached file.
+        tree: An attached folder.
+        data: Data that the run has read.
+        end: The end of the run.
+    """
 
     begin: Begin | None = None
     keys: list[str] = []
@@ -102,7 +165,21 @@ class Line(Entity):
 
 
 class Writer:
-    """One process's part of a run. ``record`` may be called from any thread."""
+    """The part of a run that one process writes. Its methods may be called from any thread.
+
+    Args:
+        folder: Folder of this process in the spool.
+
+    Attributes:
+        folder: Folder of this process in the spool.
+        places: Counts the places of records, over all files of points.
+        pages: Mapped files of points; None for those that are no longer needed.
+        keys: Numbers of metrics by name.
+        lost: How many points could not be written.
+
+    Raises:
+        Conflict: Another process writes to the folder.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -118,14 +195,29 @@ class Writer:
         self.lost = 0
 
     def add(self, line: Line) -> None:
-        """Write a line; it is with the operating system when this returns. Raises Conflict once this is closed."""
+        """Write a line; the operating system has it when this returns.
+
+        Args:
+            line: The line.
+
+        Raises:
+            Conflict: The writer is closed.
+        """
         with self._lock:
             if self._facts < 0:  # its number may be another file's by now
                 raise Conflict(f"The spool '{self.folder}' is closed; nothing can be added.")
             os.write(self._facts, to_json(line) + b"\n")
 
     def number(self, key: str) -> int:
-        """A metric's number, given at its first use."""
+        """The number of a metric, given at its first use.
+
+        Args:
+            key: Name of the metric.
+
+        Raises:
+            Invalid: The name is malformed.
+            Conflict: The metric is new and the writer is closed.
+        """
         check_key("Metric", key)
         with self._lock:
             if key not in self.keys:
@@ -134,14 +226,26 @@ class Writer:
         return self.keys[key]
 
     def record(self, place: int, key: str, value: Any, step: Any, at: int) -> None:
-        """Write one point at a place, whatever stood in the way of doing so quickly. Raises Invalid for what is no point."""
+        """Write one point; a point that cannot be stored is counted as lost.
+
+        Args:
+            place: Place of the record, taken from ``places``.
+            key: Name of the metric.
+            value: Value of the metric.
+            step: Step, whole or with a fraction.
+            at: Time in microseconds since 1970.
+
+        Raises:
+            Invalid: The value or the step is not a number, or the metric's name is malformed.
+        """
         page = self._page(place >> 16)
         if page is None:
             self.lost += 1
             return
         offset = (place & (RECORDS - 1)) * _SIZE
         try:
-            number, value = self.number(key), float(value)
+            number = self.number(key)
+            value = float(value)
             try:
                 pack_whole(page, offset, step, at, value, number, WHOLE)
             except (struct.error, TypeError):
@@ -154,7 +258,14 @@ class Writer:
             ) from error
 
     def copy(self, source: Path | bytes) -> str:
-        """Keep a copy of a file or of bytes. Returns its name in ``files/``."""
+        """Store a copy of a file, or bytes.
+
+        Args:
+            source: Path of the file, or the bytes.
+
+        Returns:
+            The name of the copy in ``files/``.
+        """
         name = str(next(self._copies))
         target = self.folder / "files" / name
         if isinstance(source, bytes):
@@ -164,13 +275,20 @@ class Writer:
         return name
 
     def piece(self, content: bytes) -> str:
-        """Keep a packed piece of a series. Returns its name in ``series/``."""
+        """Store a packed piece of a series.
+
+        Args:
+            content: The packed points.
+
+        Returns:
+            The name of the piece in ``series/``.
+        """
         name = str(next(self._copies))
         (self.folder / "series" / name).write_bytes(content)
         return name
 
     def close(self) -> None:
-        """Nothing more will be written from here. In a forked child this lets go of what is its parent's."""
+        """Stop writing. In a forked child this releases what belongs to the parent."""
         self.pages = []
         with self._lock:
             facts, self._facts = self._facts, -1
@@ -178,7 +296,7 @@ class Writer:
         release(self._held)
 
     def _page(self, number: int) -> mmap.mmap | None:
-        """A file of points, made when its first record is written. None when it cannot be had."""
+        """A file of points, made when its first record is written; None when it cannot be made."""
         with self._lock:
             if self._facts < 0:
                 return None
@@ -189,11 +307,8 @@ class Writer:
                         self.pages[-_LIVE_PAGES - 1] = None
             except OSError as error:
                 if not self.lost:
-                    log.warning(
-                        "Points of run %s are lost, for they cannot be kept: %s",
-                        self.folder.name,
-                        error,
-                    )
+                    warning = "Points of run %s are lost, for they cannot be kept: %s"
+                    log.warning(warning, self.folder.name, error)
                 return None
             page: mmap.mmap | None = self.pages[number]
             return page
@@ -201,22 +316,33 @@ class Writer:
 
 def _mapped(file: Path) -> mmap.mmap:
     with file.open("w+b") as handle:
-        handle.write(
-            bytes(RECORDS * _SIZE)
-        )  # written, so that a full disk is an error here and no signal later
+        # Zeros are written, so that a full disk is an error here and no signal later.
+        handle.write(bytes(RECORDS * _SIZE))
         handle.flush()
         return mmap.mmap(handle.fileno(), RECORDS * _SIZE)
 
 
 class Extent(Entity):
-    """How far something goes: bytes of the facts, and records."""
+    """How far a folder is read.
+
+    Attributes:
+        facts: Bytes of ``facts.jsonl``.
+        records: Number of records, over all files of points.
+    """
 
     facts: int = 0
     records: int = 0
 
 
 class Sent(Entity):
-    """How far a folder is sent. ``attempt`` is what is being sent under the next number; it stays the same until it is over."""
+    """How far a folder is sent.
+
+    Attributes:
+        until: How far everything is delivered.
+        number: Number of the last delivered parcel.
+        attempt: End of the parcel that is being sent; it stays until the parcel is delivered.
+        refused: Why some things were refused for good.
+    """
 
     until: Extent = Extent()
     number: int = 0
@@ -225,7 +351,13 @@ class Sent(Entity):
 
 
 class Parcel(NamedTuple):
-    """What is sent at once. ``number`` counts a folder's parcels from 1."""
+    """What is sent at once.
+
+    Attributes:
+        number: Number of the parcel within its folder, from 1.
+        lines: Lines of facts.
+        points: Points by metric.
+    """
 
     number: int
     lines: list[Line]
@@ -233,23 +365,31 @@ class Parcel(NamedTuple):
 
 
 class Outbox:
-    """The reading side of a writer's folder. Only one process may have it open at a time."""
+    """The reading side of a writer's folder. Only one process may have it open at a time.
+
+    Args:
+        folder: Folder of one process in the spool.
+
+    Attributes:
+        folder: Folder of one process in the spool.
+        sent: How far the folder is sent.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._file = folder / "sent.json"
         self.sent = from_json(self._file.read_bytes(), Sent) if self._file.exists() else Sent()
         self._keys: list[str] = []
-        self._lines: list[tuple[int, Line]] = []  # with the place in the file where each ends
+        self._lines: list[tuple[int, Line]] = []  # with the offset in the file where each ends
         self._read = 0
 
     @property
     def stream(self) -> str:
-        """The name under which parcels are numbered: no two folders ever have the same."""
+        """Name under which parcels are numbered, different for each folder: 32 hex digits."""
         return digest_of(self.folder.name.encode())[:32]
 
     def next(self) -> Parcel | None:
-        """What is to be sent now, the same again until it is ``done``; None when there is nothing."""
+        """The parcel to send now, the same until ``done``; None when there is nothing to send."""
         over = not is_held(self.folder / "writing")
         extent = self.sent.attempt or self._extent(over)
         if extent is None:
@@ -260,7 +400,11 @@ class Outbox:
         return Parcel(self.sent.number + 1, lines, self._points(lines, extent.records))
 
     def done(self, refused: list[str]) -> None:
-        """The parcel that ``next`` gave is delivered, but for what was refused for these reasons."""
+        """Record that the parcel of ``next`` is delivered.
+
+        Args:
+            refused: Why parts of the parcel were refused for good.
+        """
         sent = self.sent
         assert sent.attempt is not None
         until, reasons = sent.attempt, [*sent.refused, *refused]
@@ -271,42 +415,46 @@ class Outbox:
 
     @property
     def finished(self) -> bool:
-        """Whether nobody writes here any more and all is sent."""
+        """Whether no process writes here any more and everything is sent."""
         over = not is_held(self.folder / "writing")
         return over and self.sent.attempt is None and self._extent(over) is None
 
     @property
     def waiting(self) -> int:
-        """Points that are not sent yet, those in packed pieces left out."""
+        """Number of points that are not sent yet, without those in packed pieces."""
         pages = sorted(int(file.name.partition("-")[2]) for file in self.folder.glob("points-*"))
         kinds = [self._records(page)["kind"] for page in pages]
         written = sum(int(np.count_nonzero((kind == WHOLE) | (kind == BROKEN))) for kind in kinds)
         return max(0, written - self.sent.until.records % RECORDS)
 
     def discard(self) -> None:
+        """Remove the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _extent(self, over: bool) -> Extent | None:
-        """As far as it makes sense to send now. Records first: a record's key is among the facts before it is written."""
+        """How far the next parcel goes, or None when there is nothing to send.
+
+        Records are counted before facts are read: a record's key is written before the record.
+        """
         until = self.sent.until
         records = self._written(until.records, over)
         self._take_lines()
-        facts, bytes_ = until.facts, 0
-        more = records % RECORDS == 0 and records > until.records
+        facts = until.facts
+        parcel_bytes = 0
+        more_records = records % RECORDS == 0 and records > until.records
         for end, line in self._lines:
-            if bytes_ > LARGEST_PARCEL or (line.end and (more or not over)):
+            if parcel_bytes > LARGEST_PARCEL or (line.end and (more_records or not over)):
                 break
-            bytes_ += (
-                (self.folder / "series" / line.series.piece).stat().st_size
-                if line.series
-                else end - facts
-            )
+            if line.series:
+                parcel_bytes += (self.folder / "series" / line.series.piece).stat().st_size
+            else:
+                parcel_bytes += end - facts
             facts = end
-        found = Extent(facts=facts, records=records)
-        return None if found == until else found
+        extent = Extent(facts=facts, records=records)
+        return None if extent == until else extent
 
     def _written(self, start: int, over: bool) -> int:
-        """The place after the last record of this file that can be sent."""
+        """The number of records, counted from the first file on, that can be sent."""
         page, first = divmod(start, RECORDS)
         file = self.folder / f"points-{page}"
         if not file.exists():
@@ -314,12 +462,9 @@ class Outbox:
         kinds = self._records(page)["kind"][first:]
         written = np.flatnonzero(kinds)
         if over:
-            following = self.folder / f"points-{page + 1}"
-            return (
-                (page + 1) * RECORDS
-                if following.exists()
-                else start + (int(written[-1]) + 1 if len(written) else 0)
-            )
+            if (self.folder / f"points-{page + 1}").exists():
+                return (page + 1) * RECORDS
+            return start + (int(written[-1]) + 1 if len(written) else 0)
         return start + (len(kinds) if len(written) == len(kinds) else int(np.argmin(kinds != 0)))
 
     def _records(self, page: int) -> npt.NDArray[Any]:
@@ -346,10 +491,10 @@ class Outbox:
         start = self.sent.until.records
         if end > start:
             page, first = divmod(start, RECORDS)
-            taken = self._records(page)[first : first + end - start]
-            taken = taken[(taken["kind"] == WHOLE) | (taken["kind"] == BROKEN)]
-            for key in np.unique(taken["key"]).tolist():
-                parts[self._keys[key]] = [_columns(taken[taken["key"] == key])]
+            records = self._records(page)[first : first + end - start]
+            records = records[(records["kind"] == WHOLE) | (records["kind"] == BROKEN)]
+            for key in np.unique(records["key"]).tolist():
+                parts[self._keys[key]] = [_columns(records[records["key"] == key])]
         for line in lines:
             if line.series is not None:
                 piece = unpack((self.folder / "series" / line.series.piece).read_bytes())
@@ -364,10 +509,13 @@ class Outbox:
 
 
 def _columns(records: npt.NDArray[Any]) -> Points:
+    """Records as columns; the steps of broken records become whole parts and fractions."""
     broken = records["kind"] == BROKEN
-    whole, at, value = (np.ascontiguousarray(records[name]) for name in ("step", "at", "value"))
+    whole = np.ascontiguousarray(records["step"])
+    at = np.ascontiguousarray(records["at"])
+    value = np.ascontiguousarray(records["value"])
     if not broken.any():
         return Points(whole, None, at, value)
     steps = np.where(broken, whole.view(np.float64), 0.0)
-    rest, trunk = np.modf(steps)
-    return Points(np.where(broken, trunk.astype(np.int64), whole), rest, at, value)
+    fractions, whole_parts = np.modf(steps)
+    return Points(np.where(broken, whole_parts.astype(np.int64), whole), fractions, at, value)

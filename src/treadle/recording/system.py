@@ -1,4 +1,4 @@
-"""What the machine is doing, under the names that MLflow gave these metrics."""
+"""Reads figures of the machine, under the names that MLflow gives these metrics."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,11 @@ _MEGA = 1e6
 
 
 class Machine:
-    """Reads CPU, memory, disk and network, and what further gauges add. Network counts from the first reading."""
+    """Reads use of CPU, memory, disk and network. Network traffic counts from the start.
+
+    Args:
+        gauges: Read further figures, such as those of GPUs.
+    """
 
     def __init__(self, gauges: list[Gauge]) -> None:
         self._gauges = gauges
@@ -19,11 +23,15 @@ class Machine:
         self._network = psutil.net_io_counters()
 
     def read(self) -> dict[str, float]:
-        memory, disk, network = (
-            psutil.virtual_memory(),
-            psutil.disk_usage("."),
-            psutil.net_io_counters(),
-        )
+        """Read all figures now.
+
+        Returns:
+            Values by metric, each ``system/...``; units are in the names, a megabyte being 10^6
+                bytes.
+        """
+        memory = psutil.virtual_memory()
+        disk = psutil.disk_usage(".")
+        network = psutil.net_io_counters()
         figures = {
             "cpu_utilization_percentage": psutil.cpu_percent(),
             "system_memory_usage_megabytes": memory.used / _MEGA,
@@ -34,12 +42,10 @@ class Machine:
             "disk_available_megabytes": disk.free / _MEGA,
         }
         if network and self._network:
-            figures["network_receive_megabytes"] = (
-                network.bytes_recv - self._network.bytes_recv
-            ) / _MEGA
-            figures["network_transmit_megabytes"] = (
-                network.bytes_sent - self._network.bytes_sent
-            ) / _MEGA
+            received = network.bytes_recv - self._network.bytes_recv
+            sent = network.bytes_sent - self._network.bytes_sent
+            figures["network_receive_megabytes"] = received / _MEGA
+            figures["network_transmit_megabytes"] = sent / _MEGA
         for gauge in self._gauges:
             figures |= gauge()
         return {PREFIX + name: value for name, value in figures.items()}

@@ -1,8 +1,8 @@
-"""Sends what a run's spool holds, each thing once, however often it has to be tried."""
+"""Sends what a run's spool holds, each thing exactly once, however often it has to be tried."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from treadle.kernel.entity import Entity, fields, replace
 from treadle.kernel.errors import Conflict, Invalid, NotFound, TooLarge
@@ -15,14 +15,19 @@ from treadle.tracking.segments import pack_arrays
 from treadle.tracking.service import Tracking
 
 REFUSALS = (Invalid, Conflict, NotFound, TooLarge)
-"""What trying again does not mend; anything else leaves the spool as it is."""
+"""Errors that trying again does not mend; any other leaves the spool as it is."""
 
 KEPT = "treadle.kept"
 """A dataset's tag that says whether its content is in the blobs."""
 
 
 class Store(Protocol):
-    """Where runs go: an embedded home or a server."""
+    """Where runs are sent: an embedded home or a server.
+
+    Attributes:
+        tracking: Receives runs, metrics and artifacts.
+        blobs: Receives the content of files.
+    """
 
     blobs: Blobs
 
@@ -33,7 +38,14 @@ class Store(Protocol):
 
 
 class Synced(Entity):
-    """What became of one run's spool."""
+    """What became of one run's spool.
+
+    Attributes:
+        run: Id of the run.
+        points: Number of points that were sent.
+        finished: Whether everything is sent and the run has ended.
+        refused: Why some things were refused for good.
+    """
 
     run: str
     points: int
@@ -42,41 +54,71 @@ class Synced(Entity):
 
 
 class Uploader:
-    """Sends what one recorder wrote: its folder ``RUN.TOKEN``, and those of its other processes, ``RUN.TOKEN.PID-TOKEN``."""
+    """Sends what one recorder has written, including what its forked and spawned processes have.
+
+    The recorder's folder is ``RUN.TOKEN``; those of its other processes are
+    ``RUN.TOKEN.PID-TOKEN``.
+
+    Args:
+        root: The spool.
+        name: Name of the recorder's folder.
+
+    Attributes:
+        run: Id of the run.
+        points: Number of points sent so far.
+
+    Raises:
+        Conflict: Another process sends this folder.
+    """
 
     def __init__(self, root: Path, name: str) -> None:
-        self._root, self._name, self.run = root, name, name.partition(".")[0]
+        self._root = root
+        self._name = name
+        self.run = name.partition(".")[0]
         self._boxes: dict[Path, Outbox] = {}
         self._held = hold(root / name / "sending", what=f"The spool '{name}'")
         self.points = 0
 
     def send_next(self, store: Store) -> bool:
-        """Send the next parcel of each folder. Returns whether there was any. Raises what may be over later, such as Unavailable."""
-        return sum(self._send(box, store) for box in self._found()) > 0
+        """Send the next parcel of each process of the run.
+
+        What the store refuses for good is noted in ``refused``. Other errors are raised, such as
+        Unavailable, and the same parcel can be sent again.
+
+        Args:
+            store: Where to send it.
+
+        Returns:
+            Whether there was anything to send.
+        """
+        return sum(self._send(box, store) for box in self._outboxes()) > 0
 
     @property
     def waiting(self) -> int:
-        return sum(box.waiting for box in self._found())
+        """Number of points that are not sent yet, without those in packed pieces."""
+        return sum(box.waiting for box in self._outboxes())
 
     @property
     def refused(self) -> list[str]:
-        return [reason for box in self._found() for reason in box.sent.refused]
+        """Why some things were refused for good."""
+        return [reason for box in self._outboxes() for reason in box.sent.refused]
 
     @property
     def finished(self) -> bool:
-        return all(box.finished for box in self._found())
+        """Whether no process of the run writes any more and everything is sent."""
+        return all(box.finished for box in self._outboxes())
 
     def close(self) -> None:
-        """Let go of the spool, and remove what is delivered for good."""
+        """Release the spool, and remove it when everything is delivered and nothing was refused."""
         delivered = self.finished and not self.refused
         release(self._held)
         if delivered:
-            for box in self._found()[
-                ::-1
-            ]:  # children first: the run's own folder says that there is something left
+            # The run's own folder goes last: it says that something is left.
+            for box in reversed(self._outboxes()):
                 box.discard()
 
-    def _found(self) -> list[Outbox]:
+    def _outboxes(self) -> list[Outbox]:
+        """The outboxes of all processes of the run that have begun to write, its own first."""
         own = self._root / self._name
         for folder in [own, *sorted(self._root.glob(f"{self._name}.*"))]:
             if folder not in self._boxes and (folder / "facts.jsonl").exists():
@@ -103,8 +145,9 @@ class Uploader:
     def _deliver(
         self, box: Outbox, parcel: Parcel, store: Store, attempt: Callable[..., None]
     ) -> None:
-        """Everything but the points may be repeated; they are numbered."""
-        tracking, run, files = store.tracking, self.run, box.folder / "files"
+        """Send a parcel; all but its points may be sent again, and the points are numbered."""
+        tracking = store.tracking
+        run = self.run
         for begin in (line.begin for line in parcel.lines if line.begin):
             attempt("The run", tracking.start_run, id=run, **fields(begin))
         if parcel.points:
@@ -115,47 +158,37 @@ class Uploader:
             attempt("Parameters", tracking.log, run=run, params=params)
         if tags := {key: value for line in parcel.lines for key, value in line.tags.items()}:
             attempt("Tags", tracking.log, run=run, tags=tags)
+        target: dict[str, Any] = {"store": store, "run": run}
+        files = box.folder / "files"
         for line in parcel.lines:
-            if line.file:
-                attempt(
-                    f"File '{line.file.path}'",
-                    _put_file,
-                    store=store,
-                    run=run,
-                    files=files,
-                    file=line.file,
-                )
-            if line.tree:
-                attempt(
-                    f"Folder '{line.tree.path}'",
-                    _put_folder,
-                    store=store,
-                    run=run,
-                    files=files,
-                    tree=line.tree,
-                )
-            if line.data:
-                attempt(
-                    f"Dataset '{line.data.dataset.name}'",
-                    _use_data,
-                    store=store,
-                    run=run,
-                    used=line.data,
-                )
+            if file := line.file:
+                attempt(f"File '{file.path}'", _put_file, **target, files=files, file=file)
+            if tree := line.tree:
+                attempt(f"Folder '{tree.path}'", _put_folder, **target, files=files, tree=tree)
+            if used := line.data:
+                attempt(f"Dataset '{used.dataset.name}'", _use_data, **target, used=used)
         for end in (line.end for line in parcel.lines if line.end):
             attempt("The end", tracking.change_run, run=run, **fields(end))
 
 
 def spooled(root: Path) -> list[str]:
-    """The recorders that left something in a spool, by the names of their folders."""
+    """The recorders that have something left in a spool, by the names of their folders.
+
+    Args:
+        root: The spool.
+    """
     folders = root.iterdir() if root.is_dir() else ()
-    return sorted(
-        {".".join(one.name.split(".")[:2]) for one in folders if (one / "facts.jsonl").exists()}
-    )
+    begun = (folder.name for folder in folders if (folder / "facts.jsonl").exists())
+    return sorted({".".join(name.split(".")[:2]) for name in begun})
 
 
 def is_sending(root: Path, name: str) -> bool:
-    """Whether a living process sends, or still writes, a recorder's folder."""
+    """Whether a living process sends or writes a recorder's folder.
+
+    Args:
+        root: The spool.
+        name: Name of the recorder's folder.
+    """
     return any(is_held(root / name / lock) for lock in ("sending", "writing"))
 
 
@@ -171,8 +204,9 @@ def _put_folder(store: Store, run: str, files: Path, tree: KeptTree) -> None:
 
 
 def _use_data(store: Store, run: str, used: UsedData) -> None:
-    """Note the data; its content is kept as well where it is still what the run read."""
-    dataset, source = used.dataset, Path(used.source)
+    """Record the data, and store its content where that is still what the run has read."""
+    dataset = used.dataset
+    source = Path(used.source)
     kept = bool(used.source) and source.exists() and put_tree(store.blobs, source) == dataset.digest
     tags = dataset.tags | {KEPT: "yes" if kept else "no"}
     store.tracking.use_data(run=run, datasets=[replace(dataset, tags=tags)])
