@@ -1,23 +1,69 @@
 # Every target works in a fresh clone on a machine with Python >= 3.11 and make. Nothing else has to be typed first.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+# uv installs several times faster than pip; where it is on the PATH it is used. `make UV=` does without.
+UV ?= $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 SOURCES := src tests benchmarks
+# The longest tests first, and what shares a server in one worker: tests/conftest.py says how.
+PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+STATIC := check-format check-lint check-types check-imports
+# Jobs side by side; each one's output in one piece where make can do that.
+ABREAST := $(MAKE) --no-print-directory --keep-going --jobs $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: demo test bench bench-rollouts bench-serving bench-tracking format clean .venv .clients .peers .peers-serving
+.PHONY: help demo check test unit integration system simulate format dist test-dist bench bench-rollouts bench-serving \
+	bench-tracking clean .venv .venv-demo .clients .peers .peers-serving $(STATIC)
 
-demo: .venv ## a year of flights in a good minute
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
+
+demo: .venv-demo ## a real year of flights in a good minute, from an environment of its own
 	rm -rf treadle-demo
-	$(BIN)/treadle demo --home treadle-demo
+	.venv-demo/bin/treadle demo --home treadle-demo
 
-test: .venv .clients ## everything that CI checks
+check: .venv ## format, lint, types, import contracts and the unit lane, side by side: under a minute
+	@started=$$(date +%s); $(ABREAST) $(STATIC) unit && echo "make check: $$(($$(date +%s) - started)) s"
+
+test: .venv .clients ## everything that CI runs: the checks, then every lane
+	@started=$$(date +%s); $(ABREAST) $(STATIC) && $(PYTEST) && echo "make test: $$(($$(date +%s) - started)) s"
+
+unit: .venv ## the tests that start no process
+	$(PYTEST) -m unit
+
+integration: .venv ## the tests with real processes, servers, PostgreSQL and S3
+	$(PYTEST) -m integration
+
+system: .venv .clients ## the tests with browsers, containers, other people's clients, the documents, the demo and the wheel
+	$(PYTEST) -m system
+
+simulate: .venv .clients ## the simulations at full length: 25 times the rollouts, ten minutes of fuzzing; an hour
+	TREADLE_SIMULATED_TIMES=25 TREADLE_FUZZ_SECONDS=600 $(PYTEST) -m simulation --timeout 7200
+	$(BIN)/python benchmarks/sim_rollouts.py
+
+check-format: .venv
 	$(BIN)/ruff format --check $(SOURCES)
-	$(BIN)/ruff check $(SOURCES)
-	$(BIN)/mypy
-	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
-bench: .venv ## the quick ones, one JSON line each
+check-lint: .venv
+	$(BIN)/ruff check $(SOURCES)
+
+check-types: .venv
+	$(BIN)/mypy
+
+check-imports: .venv
+	$(BIN)/lint-imports --no-cache
+
+format: .venv ## format the code, and mend what ruff can mend
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+dist: .venv ## build the wheel and the source distribution into dist/
+	rm -rf dist
+	$(BIN)/python -m hatchling build
+
+test-dist: .venv ## install what is in dist/ in clean environments, and run it
+	TREADLE_DIST=dist $(BIN)/pytest -m system tests/packaging
+
+bench: .venv ## the quick benchmarks, one JSON line each
 	$(BIN)/python benchmarks/bench_start.py
 
 bench-serving: .venv .peers-serving ## a model server beside the bare limit and other servers: a quarter of an hour; wants wrk
@@ -29,32 +75,36 @@ bench-rollouts: .venv ## how often the gates are wrong, in 10,000 simulated roll
 bench-tracking: .venv .peers ## tracking beside the real MLflow server
 	$(BIN)/python benchmarks/bench_tracking.py
 
+clean: ## remove what these targets have made
+	rm -rf .clients .peers .peers-serving .venv .venv-demo treadle-demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# $(call environment,FOLDER,WHAT): an environment with what pip would be asked for. Bytecode is made when it is needed.
+define environment
+$(if $(PYTHON),,$(error Python 3.11 or newer is needed and was not found))
+test -x $(1)/bin/python || $(if $(UV),$(UV) venv --quiet --python $(PYTHON),$(PYTHON) -m venv) $(1)
+$(if $(UV),,$(if $(findstring --group,$(2)),$(1)/bin/pip install -qq --disable-pip-version-check --constraint constraints.txt --upgrade pip))
+$(if $(UV),$(UV) pip install --quiet --python $(1)/bin/python,$(1)/bin/pip install -qq --no-compile --disable-pip-version-check) $(2)
+touch $@
+endef
+
+.venv: .venv/ready
+.venv-demo: .venv-demo/ready
 .peers: .peers/ready
 .peers-serving: .peers-serving/ready
 
-.peers-serving/ready: benchmarks/serving_peers.txt
-	$(PYTHON) -m venv .peers-serving
-	.peers-serving/bin/pip install -qq --disable-pip-version-check --requirement $<
-	touch $@
+.venv/ready: pyproject.toml constraints.txt
+	@echo "Making .venv with everything that the tests need: a minute or two."
+	$(call environment,.venv,--constraint constraints.txt --editable '.[all]' --group dev)
+
+.venv-demo/ready: pyproject.toml constraints.txt
+	@echo "Making .venv-demo with what the demo needs: half a minute."
+	$(call environment,.venv-demo,--constraint constraints.txt --editable '.[demo]')
 
 .peers/ready: benchmarks/peers.txt
-	$(PYTHON) -m venv .peers
-	.peers/bin/pip install -qq --disable-pip-version-check --requirement $<
-	touch $@
+	$(call environment,.peers,--requirement $<)
 
-format: .venv
-	$(BIN)/ruff format $(SOURCES)
-	$(BIN)/ruff check --fix $(SOURCES)
-
-.venv: .venv/ready
-
-.venv/ready: pyproject.toml constraints.txt
-	$(if $(PYTHON),,$(error Python 3.11 or newer is needed and was not found))
-	@echo "Making .venv with everything that the tests and the demo need: a minute or two."
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -qq --disable-pip-version-check --constraint constraints.txt --upgrade pip
-	$(BIN)/pip install -qq --constraint constraints.txt --editable '.[all]' --group dev
-	touch $@
+.peers-serving/ready: benchmarks/serving_peers.txt
+	$(call environment,.peers-serving,--requirement $<)
 
 # The real clients that tests work with, each in an environment of its own: MLflow's walk its protocol, W&B's writes runs to import,
 # Triton's and KServe's ask the model server, and schemathesis tries whatever the OpenAPI document allows.
@@ -70,9 +120,4 @@ CLIENTS := .clients/mlflow2/ready .clients/mlflow3/ready .clients/openapi/ready 
 
 $(CLIENTS): .clients/%/ready:
 	@echo "Making .clients/$* with a real client: about half a minute."
-	$(PYTHON) -m venv .clients/$*
-	.clients/$*/bin/pip install -qq --disable-pip-version-check --requirement $<
-	touch $@
-
-clean:
-	rm -rf .clients .peers .venv treadle-demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	$(call environment,.clients/$*,--requirement $<)

