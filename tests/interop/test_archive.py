@@ -248,3 +248,18 @@ def test_the_commands_say_what_they_did(tmp_path: Path) -> None:
     told = said("import", "treadle", "out", "--home", "other")
     assert "Took in 1 runs with 1 points" in told and "chain intact" in told
     assert json.loads(said("export", "again", "--home", "other", "--json"))["points"] == 1
+
+
+def test_an_archive_of_before_events_had_a_column_for_it_is_taken_in(tmp_path: Path) -> None:
+    with embedded(tmp_path / "source") as source:
+        source.tracking.start_run(experiment="e", project="p")
+        export_archive(source.database, source.blobs, tmp_path / "archive")
+    events = tmp_path / "archive" / "tables" / "events.parquet"
+    with duckdb.connect() as connection:
+        older = f"SELECT * EXCLUDE (project) FROM read_parquet('{events}')"
+        connection.execute(f"COPY ({older}) TO '{tmp_path / 'older.parquet'}' (FORMAT parquet)")
+    (tmp_path / "older.parquet").replace(events)
+    with embedded(tmp_path / "target") as target:
+        import_archive(tmp_path / "archive", target.database, target.blobs)
+        assert {record.project for record in target.events.history()} == {"p"}
+        assert target.events.verify().intact

@@ -12,7 +12,7 @@ from treadle.evaluation.tables import evaluations
 from treadle.kernel.clock import ManualClock
 from treadle.kernel.event import Event, acting
 from treadle.loop.model import LoopDecision
-from treadle.monitoring.model import DriftFound, ModelStale, RequirementMissed
+from treadle.monitoring.model import DriftFound, FindingRaised, ModelStale, RequirementMissed
 from treadle.platform.wiring import Embedded
 from treadle.scope.model import RetrainPolicy, RolloutPolicy
 
@@ -76,6 +76,14 @@ class Wheel:
             "bound": "roc_auc ≥ 0.6",
         }
         return self.decided(RequirementMissed(**window, **facts))
+
+    def raises(self, trigger: str | None) -> LoopDecision:
+        """A monitor of another package finds something, and the loop decides about it."""
+        now = self.clock.now()
+        window: dict[str, Any] = {"endpoint": "p", "project": "p", "version": "p:1", "start": now}
+        facts: dict[str, Any] = {"monitor": "toy", "name": "toys", "measured": "x", "value": 1.0}
+        facts |= {"threshold": None, "p": None, "since": now, "message": "Toys have broken."}
+        return self.decided(FindingRaised(**window, **facts, trigger=trigger))
 
     def ages(self) -> LoopDecision:
         window: dict[str, Any] = {

@@ -32,6 +32,16 @@ def test_a_trigger_that_is_not_declared_brakes(wheel: Wheel) -> None:
     assert wheel.trainings() == 0
 
 
+def test_a_monitors_finding_sets_off_what_it_says(wheel: Wheel) -> None:
+    left = wheel.raises(None)
+    assert left.outcome == "nothing to do"
+    assert left.reason == "monitor 'toy' leaves it to people: Toys have broken."
+    assert wheel.raises("stale").reason == "no age is declared from which a model is stale"
+    wheel.declare(when=["missed requirement"])
+    assert wheel.raises("drift").reason == "'drift' is not among the declared triggers"
+    assert wheel.raises("missed requirement").outcome == "acted"
+
+
 def test_a_running_training_brakes(wheel: Wheel) -> None:
     wheel.platform.training.start(project="p")
     assert wheel.drifts().reason == "a training is running"

@@ -132,6 +132,7 @@ def test_what_may_succeed_later_is_tried_again(wheel: Wheel) -> None:
         home.registry,
         home.delivery,
         home.monitoring,
+        home.assembly,
     )
     wheel.loop = loop
     event = wheel.happens(wheel.drift())

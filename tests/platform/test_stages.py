@@ -54,6 +54,14 @@ def test_a_registered_stage_has_a_table_a_reconcile_step_and_jobs(home: Embedded
     assert home.events.history(type="ToyMade")[0].subject == "toy:car-plain"
 
 
+def test_a_registered_stage_has_rules_of_the_loop(home: Embedded) -> None:
+    offered(home).make(project="p", name="car")
+    home.reconcile()
+    (decision,) = home.loop.decisions()
+    assert decision.rule == "paint what was made"
+    assert decision.reason.startswith("painted car-plain, as event ")
+
+
 def test_a_registered_stage_has_routes_and_a_remote_client(home: Embedded, url: str) -> None:
     with connect(url) as remote:
         made = offered(remote).make(project="p", name="car", colours=["red", "blue"])

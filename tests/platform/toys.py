@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from sqlalchemy import Boolean, Column, MetaData, String, Table, select
 
+from treadle.events.model import EventRecord
 from treadle.events.service import Events
 from treadle.jobs.service import Jobs
 from treadle.kernel.entity import Entity
@@ -13,6 +14,8 @@ from treadle.kernel.event import Event
 from treadle.kernel.names import ProjectName
 from treadle.kernel.operation import Names, command, query
 from treadle.kernel.stage import JOB, PROJECT_OF, RECONCILE, Service, Stage
+from treadle.loop.hooks import RULE
+from treadle.loop.model import Outcome
 from treadle.ports.database import Database, load
 from treadle.ports.naming import look_up
 
@@ -101,6 +104,12 @@ class Toys:
                 job = self._jobs.enqueue(transaction, kind="toys.wind", payload={"toy": name})
                 transaction.execute(toys.update().where(toys.c.name == name).values(job=job))
         return len(names)
+
+    @RULE((ToyMade, "paint what was made"))
+    def paint(self, record: EventRecord, event: Event) -> tuple[Outcome, str]:
+        """Note that a toy was made."""
+        assert isinstance(event, ToyMade)
+        return "acted", f"painted {event.toy}, as event {record.number} says"
 
     @JOB("toys.wind")
     def wind(self, payload: Mapping[str, Any]) -> bool:

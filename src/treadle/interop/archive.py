@@ -30,6 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import type_coerce as as_type
 
+from treadle.events.tables import events
 from treadle.interop.report import Progress
 from treadle.kernel.entity import Entity, from_json, to_json
 from treadle.kernel.errors import Conflict, Corrupt, Invalid, NotFound
@@ -377,17 +378,26 @@ def _read_table(transaction: Connection, table: Table, file: Path) -> int:
     with duckdb.connect() as reading:
         content = reading.execute("SELECT * FROM read_parquet(?)", [str(file)])
         names = [described[0] for described in content.description or ()]
-        if set(names) != set(columns):
+        absent = set(columns) - set(names)
+        if set(names) - set(columns) or not all(columns[name].nullable for name in absent):
             different = ", ".join(sorted(set(names) ^ set(columns)))
             raise Invalid(f"'{file}' has other columns than this Treadle: {different}.")
         while rows := content.fetchmany(ROWS):
             facts = [dict(zip(names, row, strict=True)) for row in rows]
             for fact in facts:
-                for name in moments:
+                for name in moments - absent:
                     fact[name] = _aware(fact[name])
+                if table is events and "project" in absent:
+                    fact["project"] = _project_in(fact["body"])
             transaction.execute(table.insert(), facts)
             count += len(rows)
     return count
+
+
+def _project_in(body: str) -> str | None:
+    """The project that an event's body names; archives before schema 0002 hold no other."""
+    project = from_json(body, dict[str, Any]).get("project")
+    return None if project in (None, "*") else str(project)[:63]
 
 
 def _aware(moment: datetime | None) -> datetime | None:

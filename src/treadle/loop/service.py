@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from sqlalchemy import select
 
@@ -15,26 +16,36 @@ from treadle.events.model import EventRecord
 from treadle.events.service import Events
 from treadle.events.tables import events
 from treadle.kernel.clock import Clock
+from treadle.kernel.entity import fields
 from treadle.kernel.errors import NotFound, TreadleError
 from treadle.kernel.event import Event, acting
 from treadle.kernel.names import ProjectName
 from treadle.kernel.operation import query
-from treadle.kernel.stage import RECONCILE
+from treadle.kernel.stage import RECONCILE, Assembly
+from treadle.loop.hooks import RULE
 from treadle.loop.model import LoopDecision, Outcome, ProjectStatus, RequirementStatus, ScheduleDue
 from treadle.loop.tables import decisions, schedules
-from treadle.monitoring.model import DriftFound, ModelStale, RequirementMissed, Window
+from treadle.monitoring.model import (
+    DriftFound,
+    FindingRaised,
+    ModelStale,
+    RequirementMissed,
+    Window,
+)
 from treadle.monitoring.service import Monitoring
 from treadle.ports.database import Database, load
 from treadle.registry.model import CHAMPION, ModelVersion, VersionRegistered
 from treadle.registry.service import Registry
 from treadle.scope import cron
-from treadle.scope.model import FROM_LABELS, Requirement, duration
+from treadle.scope.model import FROM_LABELS, TRIGGERS, Requirement, duration
 from treadle.scope.service import Scope
 from treadle.training.model import TrainingFinished
 from treadle.training.service import TrainingService
 
 READER = "loop"
-FINDINGS = tuple(kind.__name__ for kind in (DriftFound, RequirementMissed, ModelStale))
+FINDINGS = tuple(
+    kind.__name__ for kind in (DriftFound, RequirementMissed, ModelStale, FindingRaised)
+)
 Act = tuple[Outcome, str]
 Rule = Callable[[EventRecord, Event], Act]
 log = logging.getLogger(__name__)
@@ -53,6 +64,7 @@ class Loop:
         registry: Registers candidates that have passed.
         delivery: Rolls registered versions out.
         monitoring: The windows that the status reports.
+        assembly: Knows the rules of other stages.
     """
 
     def __init__(
@@ -66,6 +78,7 @@ class Loop:
         registry: Registry,
         delivery: Delivery,
         monitoring: Monitoring,
+        assembly: Assembly,
     ) -> None:
         self._database = database
         self._events = events
@@ -76,10 +89,12 @@ class Loop:
         self._registry = registry
         self._delivery = delivery
         self._monitoring = monitoring
+        self._assembly = assembly
         self._rules: dict[type[Event], tuple[str, Rule]] = {
             DriftFound: ("retrain on drift", self._retrain),
             RequirementMissed: ("retrain on a missed requirement", self._retrain),
             ModelStale: ("retrain when stale", self._retrain),
+            FindingRaised: ("retrain on a monitor's finding", self._retrain_on_finding),
             ScheduleDue: ("retrain on schedule", self._retrain),
             TrainingFinished: ("judge what was trained", self._judge),
             VerdictGiven: ("register what passed", self._register),
@@ -88,7 +103,14 @@ class Loop:
             RolloutRolledBack: ("roll out what waited", self._roll_out_next),
             RolloutAborted: ("roll out what waited", self._roll_out_next),
         }
-        self._by_name = {kind.__name__: rule for kind, rule in self._rules.items()}
+
+    @cached_property
+    def _rules_by_type(self) -> dict[str, list[tuple[str, Rule]]]:
+        """The rules by the type of event: the loop's own first, then those of other stages."""
+        rules = {kind.__name__: [rule] for kind, rule in self._rules.items()}
+        for (kind, name), act in self._assembly.answers(RULE):
+            rules.setdefault(kind.__name__, []).append((name, act))
+        return rules
 
     @RECONCILE()
     def react(self) -> int:
@@ -102,18 +124,19 @@ class Loop:
         unread = self._events.unread(READER)
         for record in unread:
             try:
-                decision = self._decide(record)
+                made = [
+                    self._decide(record, *rule) for rule in self._rules_by_type.get(record.type, [])
+                ]
             except TreadleError as error:  # only an error that a retry may mend arrives here
                 log.warning("event %d waits: %s", record.number, error.message)
                 return 0
             with self._database.write() as transaction:
-                if decision is not None:
+                for decision in made:
                     known = (decisions.c.rule == decision.rule) & (
                         decisions.c.event == decision.event
                     )
                     transaction.execute(decisions.delete().where(known))
-                    row = {name: getattr(decision, name) for name in decision.__struct_fields__}
-                    transaction.execute(decisions.insert().values(row))
+                    transaction.execute(decisions.insert().values(fields(decision)))
                 self._events.confirm(transaction, READER, record.number)
         return len(unread)
 
@@ -162,12 +185,8 @@ class Loop:
             recent=self._events.history(project=project, newest_first=True, limit=10),
         )
 
-    def _decide(self, record: EventRecord) -> LoopDecision | None:
-        """Apply the event's rule, in the loop's name and with the event as cause."""
-        rule = self._by_name.get(record.type)
-        if rule is None:
-            return None
-        name, act = rule
+    def _decide(self, record: EventRecord, name: str, act: Rule) -> LoopDecision:
+        """Apply one rule to an event, in the loop's name and with the event as cause."""
         with acting(f"loop: {name}", cause=record.number):
             try:
                 event = record.event()
@@ -194,17 +213,24 @@ class Loop:
         training = self._training.start(project=project, name=f"retrain: {record.type}")
         return "acted", f"started training {training.run}"
 
+    def _retrain_on_finding(self, record: EventRecord, event: Event) -> Act:
+        assert isinstance(event, FindingRaised)
+        if event.trigger is None:
+            return (
+                "nothing to do",
+                f"monitor '{event.monitor}' leaves it to people: {event.message}",
+            )
+        return self._retrain(record, event)
+
     def _brake(self, record: EventRecord, event: Event, project: str) -> str | None:
         """Why no training may start now, or None."""
         policy = self._scope.project(name=project).spec.retrain
-        trigger_names: dict[type[Event], str] = {
-            DriftFound: "drift",
-            RequirementMissed: "missed requirement",
-        }
-        trigger = trigger_names.get(type(event))
+        trigger = _trigger_of(event)
         if isinstance(event, RequirementMissed) and event.metric not in FROM_LABELS:
             return f"training anew does not mend {event.metric}"
-        if trigger is not None and trigger not in policy.when:
+        if trigger == "stale" and policy.older_than is None:
+            return "no age is declared from which a model is stale"
+        if trigger in TRIGGERS and trigger not in policy.when:
             return f"'{trigger}' is not among the declared triggers"
         main = getattr(event, "endpoint", project)
         if main != project and not self._leads(main):
@@ -373,6 +399,17 @@ def _main(project: str, endpoints: list[Endpoint]) -> Endpoint | None:
     leading = [endpoint for endpoint in endpoints if endpoint.name == endpoint.model]
     by_name = {endpoint.name: endpoint for endpoint in leading}
     return by_name.get(project, leading[0] if leading else None)
+
+
+def _trigger_of(event: Event) -> str | None:
+    """The declared trigger that an event stands for, if it needs one."""
+    if isinstance(event, FindingRaised):
+        return event.trigger
+    names: dict[type[Event], str] = {
+        DriftFound: "drift",
+        RequirementMissed: "missed requirement",
+    }
+    return names.get(type(event))
 
 
 def _status(requirement: Requirement, windows: list[Window]) -> RequirementStatus:
