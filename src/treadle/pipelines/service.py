@@ -327,13 +327,13 @@ class Pipelines:
         if failed:
             error = f"Step '{failed.name}' failed: {failed.error}"
             return changed + self._finish(pipeline, "failed", error)
-        done = {step.name for step in pipeline.steps if step.state == "succeeded"}
-        if len(done) == len(pipeline.plan):
+        succeeded = {step.name for step in pipeline.steps if step.state == "succeeded"}
+        if len(succeeded) == len(pipeline.plan):
             return changed + self._finish(pipeline, "succeeded", None)
         for step_plan in pipeline.plan:
             step = pipeline.step(step_plan.name)
             needed = {need.name for need in step_plan.needs if pipeline.step(need.name)}
-            if step and step.state == "waiting" and needed <= done:
+            if step and step.state == "waiting" and needed <= succeeded:
                 self._start_step(pipeline, step_plan)
                 changed += 1
         return changed

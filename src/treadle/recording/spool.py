@@ -432,11 +432,9 @@ class Outbox:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _extent(self, over: bool) -> Extent | None:
-        """How far the next parcel goes, or None when there is nothing to send.
-
-        Records are counted before facts are read: a record's key is written before the record.
-        """
+        """How far the next parcel goes, or None when there is nothing to send."""
         until = self.sent.until
+        # Records are counted before facts are read: a record's key is written before the record.
         records = self._written(until.records, over)
         self._take_lines()
         facts = until.facts

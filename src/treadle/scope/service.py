@@ -146,10 +146,8 @@ class Scope:
 
 
 def _check_sources(spec: ProjectSpec, declared: Project) -> None:
-    """Refuse a request that names further files of the folder on the machine of a project.
-
-    The folder may hold more than the project's own files, so only its ``treadle.toml`` names them.
-    """
+    """Refuse a request that names further files of the folder on the machine of a project."""
+    # The folder may hold more than the project's own files: only its treadle.toml names them.
     known = {source.source for source in declared.spec.data.values()}
     known.add(declared.spec.pipeline.file)
     named = {f"data.{name}.source": source.source for name, source in spec.data.items()}
