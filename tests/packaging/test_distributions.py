@@ -1,99 +1,153 @@
-"""The wheel and the source distribution hold what they should, and work where nothing else is."""
+"""The wheel and the source distribution hold what they must, and run by themselves."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
-import venv
-import zipfile
-from pathlib import Path
+from email.parser import HeaderParser
+from pathlib import Path, PurePosixPath
+from zipfile import ZipFile
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-INSTALLED = (
+NEVER_IMPORTED = {
     "treadle/py.typed",
-    "treadle/cli/template/pipeline.py",
+    "treadle/cli/demo/project/pipeline.py",
     "treadle/cli/demo/project/treadle.toml",
+    "treadle/cli/template/pipeline.py",
+    "treadle/cli/template/treadle.toml",
     "treadle/backends/database/migrations/env.py",
     "treadle/backends/database/migrations/versions/0001_initial.py",
-    "treadle/ui/templates/status.html",
-)
+    "treadle/registry/templates/card.md",
+    "treadle/ui/templates/base.html",
+}
+"""Files that nothing imports, so that only a list notices when they are missing."""
+
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with both distributions: those that TREADLE_DIST names, else built now."""
-    given = os.environ.get("TREADLE_DIST")
-    if given:
-        return Path(ROOT, given)
+    """A wheel and a source distribution: those that are to be published, or fresh ones."""
+    if given := os.environ.get("TREADLE_DIST"):
+        return ROOT / given
     folder = tmp_path_factory.mktemp("dist")
-    build = [sys.executable, "-m", "hatchling", "build", "--directory", str(folder)]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    build(ROOT, folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def wheel(dist: Path) -> Path:
-    (found,) = dist.glob("treadle-*.whl")
-    return found
+    (file,) = dist.glob("treadle-*.whl")
+    return file
 
 
-def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
-    with zipfile.ZipFile(wheel) as archive:
-        names = archive.namelist()
-    assert {name.partition("/")[0].split("-")[0] for name in names} == {"treadle"}
-    assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
-    for name in INSTALLED:
-        assert name in names
-    source = {path.relative_to(ROOT / "src").as_posix() for path in package_files()}
-    assert {name for name in names if name.startswith("treadle/")} == source
+@pytest.fixture(scope="module")
+def unpacked(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source distribution's only folder."""
+    (file,) = dist.glob("treadle-*.tar.gz")
+    to = tmp_path_factory.mktemp("unpacked")
+    with tarfile.open(file) as archive:
+        archive.extractall(to, filter="data")
+    (folder,) = to.iterdir()
+    return folder
 
 
-def package_files() -> list[Path]:
-    package = ROOT / "src" / "treadle"
-    return [
-        path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts
-    ]
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The commands of an environment with the wheel, what the demo needs, and nothing else."""
+    folder = tmp_path_factory.mktemp("clean") / "venv"
+    asked = [f"{wheel}[demo]", "--constraint", str(ROOT / "constraints.txt")]
+    if uv := shutil.which("uv"):
+        run(uv, "venv", "--quiet", "--python", sys.executable, folder)
+        run(uv, "pip", "install", "--quiet", "--python", folder / "bin" / "python", *asked)
+    else:
+        run(sys.executable, "-m", "venv", folder)
+        run(folder / "bin" / "pip", "install", "--quiet", "--no-compile", *asked)
+    return folder / "bin"
+
+
+def build(source: Path, to: Path, *what: str) -> None:
+    run(sys.executable, "-m", "hatchling", "build", "--directory", to, *what, folder=source)
+
+
+def run(*command: str | Path, folder: Path | None = None) -> str:
+    """What a command prints, with nothing of this environment or of the sources on its paths."""
+    ours = ("PYTHON", "TREADLE_", "VIRTUAL_ENV")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    done = subprocess.run(
+        [str(word) for word in command],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def names(wheel: Path) -> set[str]:
+    with ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+def test_the_wheel_is_the_package_and_nothing_else(wheel: Path) -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("only git knows which files are the project's own")
+    listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", folder=ROOT)
+    ours = {
+        name.removeprefix("src/")
+        for name in listed.splitlines()
+        if name.startswith("src/") and (ROOT / name).exists()
+    }
+    packed = {name for name in names(wheel) if not PurePosixPath(name).parts[0].endswith("-info")}
+    assert packed == ours
+
+
+def test_what_nothing_imports_is_in_the_wheel_too(wheel: Path) -> None:
+    assert NEVER_IMPORTED - names(wheel) == set()
+
+
+def test_the_metadata_says_what_is_wanted(wheel: Path) -> None:
+    with ZipFile(wheel) as archive:
+        (file,) = (name for name in archive.namelist() if name.endswith("dist-info/METADATA"))
+        told = HeaderParser().parsestr(archive.read(file).decode())
+        assert any(name.endswith("/licenses/LICENSE") for name in archive.namelist())
+    assert told["Requires-Python"] == "<3.14,>=3.11"
+    assert told["License-Expression"] == "Apache-2.0"
+    assert {"all", "demo", "postgres", "s3", "serve", "train"} <= set(
+        told.get_all("Provides-Extra", [])
+    )
 
 
 def test_the_source_distribution_makes_the_same_wheel(
-    dist: Path, wheel: Path, tmp_path: Path
+    unpacked: Path, wheel: Path, tmp_path: Path
 ) -> None:
-    (source,) = dist.glob("treadle-*.tar.gz")
-    with tarfile.open(source) as archive:
-        archive.extractall(tmp_path, filter="data")
-    (folder,) = tmp_path.iterdir()
-    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel"]
-    subprocess.run(build, cwd=folder, check=True, capture_output=True, timeout=120)
-    (again,) = (folder / "dist").glob("*.whl")
-    assert contents(again) == contents(wheel)
+    build(unpacked, tmp_path, "--target", "wheel")
+    assert (tmp_path / wheel.name).read_bytes() == wheel.read_bytes()
 
 
-def contents(wheel: Path) -> dict[str, bytes]:
-    with zipfile.ZipFile(wheel) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
+def test_the_source_distribution_holds_sources_alone(unpacked: Path) -> None:
+    here = {file.name for file in unpacked.iterdir()}
+    assert here == {
+        *("src", "tests", "benchmarks", "docs", "pyproject.toml", "constraints.txt", "Makefile"),
+        *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "PKG-INFO", ".gitignore"),
+    }
+    assert [file for file in unpacked.rglob("*") if file.suffix in (".pyc", ".db", ".log")] == []
 
 
-@pytest.mark.timeout(600)
-def test_the_wheel_works_in_a_clean_environment(wheel: Path, tmp_path: Path) -> None:
-    venv.create(tmp_path / "env", with_pip=True)
-    binaries = tmp_path / "env" / "bin"
-    install = [str(binaries / "pip"), "install", "--quiet", "--disable-pip-version-check"]
-    install += ["--constraint", str(ROOT / "constraints.txt"), f"{wheel}[demo]"]
-    subprocess.run(install, check=True, timeout=400)
-    keep = ("TREADLE_", "PYTHON")
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(keep)}
+def test_the_wheel_runs_where_nothing_else_is(installed: Path, tmp_path: Path) -> None:
+    where = run(installed / "python", "-c", "import treadle; print(treadle.__file__)")
+    assert Path(where.strip()).is_relative_to(installed.parent)
+    assert "--home" in run(installed / "treadle", "demo", "--help")
+    run(installed / "treadle", "init", "shop", folder=tmp_path)
+    run(installed / "treadle", "run", folder=tmp_path / "shop")
+    assert "shop:1" in run(installed / "treadle", "status", folder=tmp_path / "shop")
 
-    def treadle(*words: str, cwd: Path) -> str:
-        command = [str(binaries / "treadle"), *words]
-        ran = subprocess.run(
-            command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=200
-        )
-        assert ran.returncode == 0, ran.stdout + ran.stderr
-        return ran.stdout
 
-    assert "treadle" in treadle("--version", cwd=tmp_path).lower()
-    treadle("demo", "--help", cwd=tmp_path)
-    treadle("init", "churn", cwd=tmp_path)
-    assert '"outcome":"passed"' in treadle("run", "--json", cwd=tmp_path / "churn")
+def test_the_demos_flights_are_there(installed: Path) -> None:
+    code = "from treadle.cli.demo.flights import _source; print(sorted(_source().glob('*.csv*')))"
+    assert "flights.csv.zip" in run(installed / "python", "-c", code)
