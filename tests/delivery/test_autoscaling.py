@@ -89,7 +89,7 @@ def test_a_spike_is_met_within_seconds_and_let_go_slowly() -> None:
     assert cluster.run(150).counts[-1] == 1
 
 
-def test_nothing_to_do_ends_the_last_one_after_a_minute_and_a_half_and_one_request_brings_it_back() -> (
+def test_idleness_ends_the_last_one_after_a_minute_and_a_half_and_a_request_brings_it_back() -> (
     None
 ):
     cluster = Cluster(Scale(0, 4, 8.0), lambda s: 1.0 if s < 20 or s > 400 else 0.0).run(80)

@@ -1,4 +1,4 @@
-"""The demo serves the whole year, the loop gains, both accidents are caught, and why is answered."""
+"""The demo serves a real year, the loop gains, both accidents are caught, and it says why."""
 
 import json
 import subprocess

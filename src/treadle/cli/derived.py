@@ -139,7 +139,7 @@ def _plain(kind: Any) -> Any:
 
 
 def _argument(value: Any) -> Any:
-    """What was typed for a parameter: JSON where it is a list or an object, else the text itself."""
+    """What was typed for a parameter: JSON for a list or an object, else the text itself."""
     if isinstance(value, list):
         parts = [_value(part) for part in value]
         return parts[0] if len(parts) == 1 and isinstance(parts[0], list) else parts

@@ -24,7 +24,7 @@ from treadle.scope.file import share
 
 
 class RolloutTransitions(DeliveryRecords):
-    """Changes rows of endpoints and rollouts, as long as they are still in the state that was seen."""
+    """Changes rows of endpoints and rollouts that are still in the state that was seen."""
 
     def _ensure_endpoint(
         self, transaction: Connection, name: str, project: str, model: str

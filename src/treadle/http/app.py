@@ -113,7 +113,10 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _crashed(request: Request, error: Exception) -> Response:
     """A defect of ours: the log has the traceback, the caller a sentence."""
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    what = f"The server failed on {request.method} {request.url.path} ({type(error).__name__}). Its log says more."
+    what = (
+        f"The server failed on {request.method} {request.url.path} ({type(error).__name__}). "
+        "Its log says more."
+    )
     return _error(500, "TreadleError", what, False, {})
 
 

@@ -86,7 +86,7 @@ async def _arguments(request: Request, operation: Operation) -> dict[str, Any]:
 
 
 def _read(operation: Operation, name: str, text: str) -> Any:
-    """A query argument: JSON where the operation takes a list or an object, else the text itself."""
+    """A query argument: JSON for a list or an object, else the text itself."""
     if text[:1] not in ("[", "{") or operation.takes_text(name):
         return text
     try:

@@ -132,7 +132,8 @@ class Operation:
             strict: Whether numbers may not be given as text.
 
         Raises:
-            Invalid: An argument is unknown, missing or of another type; the message names it and the near miss.
+            Invalid: An argument is unknown, missing or of another type; the message names it
+                and the near miss.
         """
         struct = from_plain(given, self.arguments, strict=strict)
         for name in struct.__struct_fields__:

@@ -78,7 +78,7 @@ class Hook:
 
 
 RECONCILE = Hook("reconcile")
-"""Methods without arguments that take the step which can be taken now and return how much changed."""
+"""Methods without arguments that take the step possible now and return how much changed."""
 
 JOB = Hook("job")
 """Methods that do a job's work, by the job's kind: they take its payload and return its result."""

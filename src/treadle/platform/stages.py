@@ -90,5 +90,5 @@ class Services:
 
     @property
     def address(self) -> dict[str, str]:
-        """The environment variables by which another process on this machine finds the same place."""
+        """Environment variables by which another process on this machine finds the same."""
         raise NotImplementedError

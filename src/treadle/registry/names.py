@@ -22,7 +22,7 @@ class RegistryNames:
 
     @PROJECT_OF("model's name")
     def model_by_name(self, name: str, given: Mapping[str, Any]) -> str | None:
-        """The project of a model; a new one is made in the project given, else in that of its name."""
+        """The project of a model; a new one goes to the project given, else to that of its name."""
         return self.model(name, given) or (None if given.get("project") else name[:63])
 
     @PROJECT_OF("version")

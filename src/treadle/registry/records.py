@@ -158,7 +158,7 @@ def aliases_of(connection: Connection, names: list[str] | None) -> dict[str, dic
 
 
 def _known(connection: Connection, model: str, *, alias: bool = False) -> str:
-    """What to say after something was not found: the near miss of the model, or what the model has."""
+    """What to say of what was not found: the near miss of the model, or what it has."""
     here = (versions.c.model == model) & versions.c.deleted_at.is_(None)
     numbers = connection.scalars(select(versions.c.number).where(here)).all()
     if not numbers:

@@ -93,7 +93,7 @@ def capture(
 
 
 def _command() -> list[str]:
-    """What followed the interpreter; nothing in a console or a notebook, which cannot be run again."""
+    """What followed the interpreter; nothing in a console or notebook, which cannot run again."""
     console = hasattr(sys, "ps1") or "ipykernel" in sys.modules
     return [] if console else sys.orig_argv[1:]
 
@@ -128,7 +128,7 @@ def changes(root: Path) -> bytes:
 
 @cache
 def installed() -> tuple[dict[str, str], list[str]]:
-    """Installed packages with their versions, and those of them that are installed from a folder."""
+    """Installed packages with their versions, and those installed from a folder."""
     packages: dict[str, str] = {}
     folders: list[str] = []
     for one in distributions():

@@ -330,7 +330,7 @@ def _row(run: int, experiment: int, key: str, summary: _Summary) -> dict[str, An
 
 
 def _upsert(table: Table, changes: str) -> Any:
-    """An insert that becomes an update where the row is there; both databases take it as it stands."""
+    """An insert that becomes an update where the row is there, in both databases."""
     names = [column.name for column in table.columns]
     keys = ", ".join(column.name for column in table.primary_key)
     values = ", ".join(f":{name}" for name in names)
@@ -355,7 +355,8 @@ def _newer(column: str) -> str:
 
 def _extreme(column: str, sign: str) -> str:
     old = f"{run_metrics.name}.{column}"
-    return f"{column} = CASE WHEN {old} IS NULL OR excluded.{column} {sign} {old} THEN excluded.{column} ELSE {old} END"
+    better = f"{old} IS NULL OR excluded.{column} {sign} {old}"
+    return f"{column} = CASE WHEN {better} THEN excluded.{column} ELSE {old} END"
 
 
 _PUT_SERIES = _upsert(

@@ -28,7 +28,7 @@ def check_key(what: str, key: str) -> None:
 
 
 class Experiment(Entity):
-    """Runs that belong together. ``artifacts_at`` is where MLflow clients put its runs' artifacts."""
+    """Runs that belong together. ``artifacts_at`` is where clients put its runs' artifacts."""
 
     id: int
     project: str
@@ -127,7 +127,7 @@ class Run(Entity):
 
 
 class PastRun(Entity):
-    """A run that happened elsewhere. ``points`` holds packed pieces (see ``segments``) by metric."""
+    """A run that happened elsewhere. ``points`` holds packed pieces by metric."""
 
     id: str
     experiment: ExperimentId
@@ -227,7 +227,7 @@ class ModelUse(Entity):
 
 
 class Downsampled(Entity):
-    """A series for a chart: at most the wanted number of points, with each stretch's extremes kept."""
+    """A series for a chart: few points, with each stretch's extremes kept."""
 
     run: str
     key: str

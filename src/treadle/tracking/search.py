@@ -47,10 +47,18 @@ ATTRIBUTES: dict[str, ColumnElement[Any]] = {
     .concat("/artifacts"),
 }
 _SAME = {
-    "id": "run_id", "run id": "run_id", "name": "run_name", "run name": "run_name", "created": "start_time",
-    "start time": "start_time", "end time": "end_time", "started_at": "start_time", "ended_at": "end_time",
-    "user": "user_id", "experiment": "experiment_id",
-}  # fmt: skip
+    "id": "run_id",
+    "run id": "run_id",
+    "name": "run_name",
+    "run name": "run_name",
+    "created": "start_time",
+    "start time": "start_time",
+    "end time": "end_time",
+    "started_at": "start_time",
+    "ended_at": "end_time",
+    "user": "user_id",
+    "experiment": "experiment_id",
+}
 FEW = 5_000
 """Rows that a condition may match to be worth a list; beyond that a page is sooner filled by
 looking run by run.
@@ -259,9 +267,15 @@ def _text_matches(
 
 def _ordered(column: ColumnElement[Any], node: Compare) -> ColumnElement[bool]:
     operations: dict[str, Any] = {
-        "=": column.__eq__, "!=": column.__ne__, "<": column.__lt__, "<=": column.__le__, ">": column.__gt__,
-        ">=": column.__ge__, "IN": column.in_, "NOT IN": column.not_in,
-    }  # fmt: skip
+        "=": column.__eq__,
+        "!=": column.__ne__,
+        "<": column.__lt__,
+        "<=": column.__le__,
+        ">": column.__gt__,
+        ">=": column.__ge__,
+        "IN": column.in_,
+        "NOT IN": column.not_in,
+    }
     if node.operator not in operations:
         raise Invalid(f"'{node.field.key}' cannot be compared with {node.operator}.")
     found: ColumnElement[bool] = operations[node.operator](node.value)
