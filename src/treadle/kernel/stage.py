@@ -111,6 +111,7 @@ class Assembly:
         self._by_type: dict[Any, Any] = {Assembly: self}
         self._by_name: dict[str, Any] = {}
         self._made: list[Any] = []
+        self._answers: dict[Hook, list[Answer]] = {}
 
     def provide(self, kind: Any, value: Any) -> None:
         """Give a value to every constructor that asks for ``kind``."""
@@ -133,13 +134,15 @@ class Assembly:
 
     def answers(self, hook: Hook) -> list[Answer]:
         """The methods that answer a hook, in the order in which their stages were added."""
-        return [
-            Answer(key, getattr(part, name))
-            for part in self._made
-            for name, function in _functions(type(part))
-            for answered, key in function.__dict__.get(_ANSWERS, ())
-            if answered is hook
-        ]
+        if hook not in self._answers:
+            self._answers[hook] = [
+                Answer(key, getattr(part, name))
+                for part in self._made
+                for name, function in _functions(type(part))
+                for answered, key in function.__dict__.get(_ANSWERS, ())
+                if answered is hook
+            ]
+        return self._answers[hook]
 
     def answer(self, hook: Hook, key: object) -> Callable[..., Any] | None:
         """The method that answers a hook for a key, or None."""
@@ -162,6 +165,7 @@ class Assembly:
         for base in kind.__mro__[:-1]:
             self._by_type[base] = made
         self._made.append(made)
+        self._answers.clear()
         return made
 
 
