@@ -1,6 +1,5 @@
 """The control plane's web application."""
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,7 +23,6 @@ from treadle.platform.logs import AccessLog
 from treadle.platform.wiring import Embedded
 from treadle.ports.blobs import digest_of
 
-log = logging.getLogger(__name__)
 MAX_BLOB_BYTES = 1 << 30
 
 
@@ -111,8 +109,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _crashed(request: Request, error: Exception) -> Response:
-    """A defect of ours: the log has the traceback, the caller a sentence."""
-    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    """A defect of ours: the access log has the traceback, the caller a sentence."""
     what = (
         f"The server failed on {request.method} {request.url.path} ({type(error).__name__}). "
         "Its log says more."

@@ -103,7 +103,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     near = get_close_matches(word, words, n=1, cutoff=0.6)
     if near:
         return f" Did you mean '{near[0]}'?"
-    return f" Known: {', '.join(words[:12])}." if words else ""
+    rest = f" and {len(words) - 12} more" if len(words) > 12 else ""
+    return f" Known: {', '.join(words[:12])}{rest}." if words else ""
 
 
 def kind_of(error: TreadleError) -> str:

@@ -1,17 +1,16 @@
 """The process of one attempt at a job: ``python -m treadle.platform.job JOB ATTEMPT``."""
 
-import logging
 import sys
 
 from treadle.kernel.errors import TreadleError
+from treadle.platform import logs
 from treadle.platform.settings import from_environment
 from treadle.platform.wiring import Embedded
 from treadle.ports.executor import end_when_abandoned
 
 
 def main(arguments: list[str]) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logs.configure("job")
     end_when_abandoned()
     platform = Embedded(from_environment())
     job = platform.jobs.get(job=arguments[0])
