@@ -226,7 +226,7 @@ class AccessLog:
 
 def _id_of(scope: "Scope") -> str:
     """The id that the caller has given a request, if it is a plain one, else a new one."""
-    for name, value in scope["headers"]:
+    for name, value in scope.get("headers", ()):
         if name == b"x-request-id" and _PLAIN_ID.fullmatch(value):
             return str(value.decode("ascii"))
     return f"{random.getrandbits(48):012x}"
