@@ -214,14 +214,16 @@ class AccessLog:
                     _log_answer(scope, status, seconds)
             await send(message)
 
-        with request_scope(_id_of(scope)):
-            try:
-                await self._app(scope, receive, send_and_log)
-            except Exception:
-                if not answered:
-                    seconds = time.monotonic() - started
-                    access_log.exception("%s failed after %.3f s", _asked(scope), seconds)
-                raise
+        token = _request_id.set(_id_of(scope))
+        try:
+            await self._app(scope, receive, send_and_log)
+        except Exception:
+            if not answered:
+                seconds = time.monotonic() - started
+                access_log.exception("%s failed after %.3f s", _asked(scope), seconds)
+            raise
+        finally:
+            _request_id.reset(token)
 
 
 def _id_of(scope: "Scope") -> str:
