@@ -5,8 +5,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 UV ?= $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 SOURCES := src tests benchmarks docs/generate.py
-# The longest tests first, and what shares a server in one worker: tests/conftest.py says how.
-PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+# A file is one worker's, the longest files first: tests/conftest.py says which.
+PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 STATIC := check-format check-lint check-types check-imports
 # Jobs side by side; each one's output in one piece where make can do that.
 ABREAST := $(MAKE) --no-print-directory --keep-going --jobs $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)

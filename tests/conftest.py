@@ -84,16 +84,14 @@ OUTSIDE = {"postgres_server", "postgresql", "s3_endpoint"}
 _started: list[str] = []  # Python processes that the running test has started
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give a test its lane."""
+    item.add_marker(_place(item)[1])
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test its lane and its place in the order; keep together what shares a fixture."""
-    places: dict[pytest.Item, int] = {}
-    for item in items:
-        places[item], lane = _place(item)
-        item.add_marker(lane)
-        group = _group(item, lane)
-        if group:
-            item.add_marker(pytest.mark.xdist_group(group))
+    """Put the longest tests first."""
+    places = {item: _place(item)[0] for item in items}
     items.sort(key=places.__getitem__)
 
 
@@ -107,19 +105,6 @@ def _place(item: pytest.Item) -> tuple[int, Lane]:
     if hasattr(item, "callspec"):
         used |= {value for value in item.callspec.params.values() if isinstance(value, str)}
     return (len(LANES), "integration") if used & OUTSIDE else (len(LANES) + 1, "unit")
-
-
-def _group(item: pytest.Item, lane: Lane) -> str | None:
-    """What must run in one worker: a file's units; tests that share a fixture of their place."""
-    if lane == "unit":
-        return item.path.name
-    fixtures = item._fixtureinfo.name2fixturedefs.values()  # type: ignore[attr-defined]
-    shared = {
-        fixture.baseid
-        for (*_, fixture) in fixtures
-        if fixture.scope != "function" and fixture.baseid not in ("", "tests")
-    }
-    return "+".join(sorted(shared)) or None
 
 
 def _watch(event: str, arguments: tuple[Any, ...]) -> None:
