@@ -7,6 +7,8 @@ BIN := .venv/bin
 SOURCES := src tests benchmarks docs/generate.py
 # A file is one worker's, the longest files first: tests/conftest.py says which.
 PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Without kept bytecode each of the many processes would compile again all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 STATIC := check-format check-lint check-types check-imports
 # Jobs side by side; each one's output in one piece where make can do that.
 ABREAST := $(MAKE) --no-print-directory --keep-going --jobs $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)

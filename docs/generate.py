@@ -14,6 +14,7 @@ import sys
 import tomllib
 import typing
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +82,12 @@ def write(to: Path) -> None:
     (to / "zensical.toml").write_text(config.replace("SOURCE_ROOT", str(DOCS.parent / "src")))
 
 
-def commands() -> Iterator[tuple[str, Any]]:
+@cache
+def commands() -> list[tuple[str, Any]]:
     """Every command without subcommands, by how it is called: ``treadle rollout show``."""
     from treadle.cli.main import app
 
-    yield from _leaves("treadle", typer.main.get_command(app))
+    return list(_leaves("treadle", typer.main.get_command(app)))
 
 
 def options_of(command: Any) -> list[Any]:
