@@ -43,6 +43,8 @@ LANES: tuple[tuple[str, Lane], ...] = (
     ("packaging/test_distributions.py", "system"),
     ("cli/test_errors.py", "integration"),
     ("cli/test_daily.py", "integration"),
+    ("cli/test_json.py", "integration"),
+    ("cli/test_help.py::test_the_shell_completes", "integration"),
     ("serving/clients/", "system"),
     ("platform/", "integration"),
     ("recording/test_recorder.py", "integration"),

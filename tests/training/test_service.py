@@ -14,7 +14,6 @@ from treadle.tracking.environment import CODE, ENVIRONMENT
 from treadle.tracking.local import LocalTracking
 from treadle.tracking.model import Run, Status
 from treadle.training.model import Training
-from treadle.training.service import TrainingService
 
 HOLDOUT = """
     import pandas as pd
@@ -195,9 +194,8 @@ def test_a_run_is_ended_even_when_the_first_try_is_interrupted(
 ) -> None:
     declare(platform, write(tmp_path / "p", pipeline))
     tracking = Interrupted(platform.database, platform.events, platform.clock, platform.blobs)
-    base = (platform.database, platform.events)
-    service = TrainingService(*base, platform.scope, platform.data, tracking, platform.pipelines)
-    platform.training, training = service, service.start(project="p")
+    platform.training._tracking = tracking
+    training = platform.training.start(project="p")
     with pytest.raises(Unavailable):
         settle(platform)
     settle(platform)
