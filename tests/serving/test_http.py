@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import pytest
@@ -167,7 +167,8 @@ def test_what_is_no_request_is_refused_and_the_connection_closed(
 def test_whatever_is_sent_the_server_goes_on(parts: list[bytes]) -> None:
     async def work(server: HttpServer, port: int) -> bytes:
         with shorter():
-            await said(port, *parts)
+            with suppress(ConnectionError):  # it may be dropped before we have read why
+                await said(port, *parts)
             answer = await said(port, ONE)
         assert not server.connections
         return answer
