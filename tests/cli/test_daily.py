@@ -124,7 +124,7 @@ def test_a_failed_training_is_one_sentence_with_the_way_to_its_log(project: Path
 
 
 def test_every_argument_of_an_operation_is_read_by_its_type(shop: Path) -> None:
-    assert len(answer(shop, "events", "history", "--limit", "2", "--newest-first", "true")) == 2
+    assert len(answer(shop, "events", "history", "--limit", "2", "--newest-first")) == 2
     said = complaint(shop, "events", "history", "--limit", "many")
     assert said.startswith("Field 'limit': ")
     assert "looks like JSON but is not" in complaint(
