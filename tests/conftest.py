@@ -181,7 +181,7 @@ def migrated_copies(
             copy.unlink()
         super(SQLite, database).migrate()
 
-    if request.path.name != "test_databases.py":
+    if request.path.name not in ("test_databases.py", "test_homes.py"):
         monkeypatch.setattr(SQLite, "migrate", migrate)
 
 
@@ -224,7 +224,8 @@ def postgres_url(
     postgres_server: str, postgres_template: str, request: pytest.FixtureRequest
 ) -> Iterator[str]:
     """The URL of a fresh database: with today's schema, but empty for the tests of migrations."""
-    template = "template1" if request.path.name == "test_databases.py" else postgres_template
+    migrations = ("test_databases.py", "test_homes.py")
+    template = "template1" if request.path.name in migrations else postgres_template
     name = f"t{uuid4().hex}"
     _execute(postgres_server, f"CREATE DATABASE {name} TEMPLATE {template}")
     yield _database(postgres_server, name)

@@ -11,6 +11,7 @@ from treadle.kernel.clock import Clock
 from treadle.kernel.entity import from_json, to_plain, to_text
 from treadle.kernel.errors import Invalid, NotFound, did_you_mean
 from treadle.kernel.event import Event, current_act
+from treadle.kernel.names import ProjectName
 from treadle.kernel.operation import query
 from treadle.ports.database import Database
 
@@ -88,7 +89,7 @@ class Events:
         subject: str | None = None,
         type: str | None = None,
         newest_first: bool = False,
-        project: str | None = None,
+        project: ProjectName | None = None,
     ) -> list[EventRecord]:
         """List events in the order in which they happened, or newest first.
 
@@ -108,7 +109,7 @@ class Events:
         return self._read(wanted.order_by(order).limit(max(0, min(limit, 10_000))))
 
     @query()
-    def why(self, *, subject: str, project: str | None = None) -> Thread:
+    def why(self, *, subject: str, project: ProjectName | None = None) -> Thread:
         """Show the chain of causes that ends in the newest event about a thing.
 
         Args:
