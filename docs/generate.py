@@ -283,7 +283,7 @@ def _route(path: str, method: str, entry: dict[str, Any]) -> str:
         )
         + f"Answers with {_json_type(answer)}. "
         f"[Python](../python/{stage}.md), "
-        f"[command line](../cli/{stage}.md#treadle-{stage}-{name.replace('_', '-')}).\n"
+        f"[command line](../cli/{stage}.md#treadle-{stage.replace('_', '-')}-{name.replace('_', '-')}).\n"
     )
 
 
