@@ -283,7 +283,8 @@ def _route(path: str, method: str, entry: dict[str, Any]) -> str:
         )
         + f"Answers with {_json_type(answer)}. "
         f"[Python](../python/{stage}.md), "
-        f"[command line](../cli/{stage}.md#treadle-{stage.replace('_', '-')}-{name.replace('_', '-')}).\n"
+        f"[command line](../cli/{stage}.md#treadle-"
+        f"{stage.replace('_', '-')}-{name.replace('_', '-')}).\n"
     )
 
 
