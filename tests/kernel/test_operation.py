@@ -1,8 +1,10 @@
+from typing import Annotated
+
 import pytest
 
 from treadle.kernel.entity import Entity
 from treadle.kernel.errors import Invalid
-from treadle.kernel.operation import ROLES, command, operations, query
+from treadle.kernel.operation import ROLES, Names, command, operations, query
 
 
 class Loaf(Entity):
@@ -88,3 +90,25 @@ def test_arguments_of_an_address_are_read_out_of_text() -> None:
 
 def test_roles_are_in_order_of_what_they_may_do() -> None:
     assert ROLES == ("viewer", "editor", "approver", "admin")
+
+
+class Branch(Entity):
+    leaf: Annotated[str, Names("leaf")]
+    branches: list["Branch"] = []
+
+
+class Forest:
+    @command()
+    def plant(self, *, trees: list[Branch], owner: Annotated[str, Names("person")] = "") -> None:
+        """Plant trees."""
+
+
+def test_what_is_named_is_found_in_lists_and_in_what_holds_itself() -> None:
+    (plant,) = operations(Forest).values()
+    tree = Branch(leaf="a", branches=[Branch(leaf="b")])
+    named = list(plant.named({"trees": [tree], "owner": "ada"}))
+    assert [(one.kind, one.value) for one in named] == [
+        ("leaf", "a"),
+        ("leaf", "b"),
+        ("person", "ada"),
+    ]

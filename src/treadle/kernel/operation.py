@@ -258,12 +258,20 @@ def _named(kind: Any, value: Any) -> Iterator[Named]:
 @cache
 def _may_name(kind: Any) -> bool:
     """Whether anything within a type is annotated with ``Names``."""
+    return _names_within(kind, frozenset())
+
+
+def _names_within(kind: Any, above: frozenset[type]) -> bool:
+    """The same, for a type within others: one that holds itself is looked at once."""
     if typing.get_origin(kind) is typing.Annotated:
         inner, *extras = typing.get_args(kind)
-        return any(isinstance(extra, Names) for extra in extras) or _may_name(inner)
+        return any(isinstance(extra, Names) for extra in extras) or _names_within(inner, above)
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        return any(_may_name(hint) for hint in _hints(kind).values())
-    return any(_may_name(part) for part in typing.get_args(kind) if part is not Ellipsis)
+        inside = above | {kind}
+        return kind not in above and any(
+            _names_within(hint, inside) for hint in _hints(kind).values()
+        )
+    return any(_names_within(part, above) for part in typing.get_args(kind))
 
 
 @cache
