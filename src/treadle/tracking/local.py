@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 from sqlalchemy import Connection, and_, delete, select
@@ -34,6 +35,16 @@ from treadle.tracking.tables import (
     run_tags,
     runs,
 )
+
+DIGEST_LENGTH = 64
+
+
+class DatasetReader(NamedTuple):
+    """A run that has read a dataset version, and what the run calls the dataset."""
+
+    run: str
+    name: str
+    digest: str
 
 
 class LocalTracking(Tracking):
@@ -96,6 +107,23 @@ class LocalTracking(Tracking):
         """Those of these runs that are here."""
         with self._database.read() as connection:
             return set(connection.scalars(select(runs.c.id).where(runs.c.id.in_(list(ids)))))
+
+    def readers(self, *, digest: str) -> list[DatasetReader]:
+        """List the runs that have read a dataset version.
+
+        Args:
+            digest: The digest of the dataset version, or the first characters of it.
+        """
+        column = run_datasets.c.digest
+        whole = len(digest) == DIGEST_LENGTH
+        within = column == digest if whole else column.startswith(digest, autoescape=True)
+        statement = (
+            select(runs.c.id.label("run"), run_datasets.c.name, column)
+            .join(runs, runs.c.number == run_datasets.c.run)
+            .where(within)
+        )
+        with self._database.read() as connection:
+            return [DatasetReader(*row) for row in connection.execute(statement)]
 
     def use_models(self, *, run: str, models: Sequence[ModelUse]) -> None:
         """Note models that a run read or wrote. Noting one again changes its step."""
