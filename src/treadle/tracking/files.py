@@ -113,8 +113,10 @@ class RunFiles(Runs):
 
     @query()
     def compare(self, *, a: RunId, b: RunId) -> Comparison:
-        """What differs between two runs: lines of code, parameters, the content of their data,
-        environment, last metrics, tags.
+        """What differs between two runs.
+
+        Lines of code, parameters, the content of their data, environment, last metrics and tags
+        are compared.
 
         Args:
             a: Id of the one run.
@@ -144,4 +146,9 @@ class RunFiles(Runs):
 
 
 def dataset_of(row: Mapping[Any, Any]) -> Dataset:
+    """Build a dataset from its row.
+
+    Args:
+        row: Row of ``run_datasets``, by column name; its tags are JSON text.
+    """
     return load(Dataset, row, tags=from_json(row["tags"], dict[str, str]))

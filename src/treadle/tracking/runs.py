@@ -129,12 +129,16 @@ class Runs(Experiments):
 
     @command()
     def add_history(self, *, source: str, runs: list[PastRun]) -> int:
-        """Take in runs that happened elsewhere, all or none; those that are here already are left
-        alone. Returns how many came.
+        """Take in runs that happened elsewhere, all or none.
+
+        Those that are here already are left alone.
 
         Args:
             source: Where they come from, for the event that tells of them.
             runs: The runs, with all their points.
+
+        Returns:
+            How many runs came in.
         """
         with self._database.write() as transaction:
             ids = [run.id for run in runs]
@@ -296,8 +300,7 @@ class Runs(Experiments):
         limit: int = 100,
         page: str = "",
     ) -> RunPage:
-        """Runs of experiments that satisfy a filter such as ``metrics.loss < 0.3 AND NOT tags.team
-        LIKE 'v%'``, newest first.
+        """Runs of experiments that satisfy a filter, newest first.
 
         ``order`` takes fields such as ``metrics.loss DESC``. ``page`` is what the page before
         gave as ``next``.

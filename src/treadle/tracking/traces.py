@@ -1,5 +1,6 @@
-"""Traces of language-model applications: what was asked, what each step did, and what people
-thought of it.
+"""Traces of language-model applications.
+
+What was asked, what each step did, and what people thought of it.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,8 +32,20 @@ class Traces:
         self._database, self._clock = database, clock
 
     def put(self, *, experiment: int, info: Info) -> Info:
-        """Keep a trace's facts; those of one that is there already are replaced, its assessments
-        stay.
+        """Keep a trace's facts.
+
+        Where the trace is there already its facts are replaced; its assessments and tags stay, and
+        those given are added.
+
+        Args:
+            experiment: Number of the experiment.
+            info: The facts; an id is made up if it has none.
+
+        Returns:
+            The facts as they are kept.
+
+        Raises:
+            Invalid: The facts' ``request_time`` is no time.
         """
         id = str(info.get("trace_id") or info.get("request_id") or new_id("tr").replace("_", "-"))
         info = {**info, "trace_id": id}
@@ -69,7 +82,18 @@ class Traces:
             return _info(connection, id)
 
     def change(self, id: str, change: Callable[[Info], None]) -> Info:
-        """Change a trace's facts in place."""
+        """Change a trace's facts.
+
+        Args:
+            id: Id of the trace.
+            change: Changes the facts in place.
+
+        Returns:
+            The facts as they are kept.
+
+        Raises:
+            NotFound: There is no such trace.
+        """
         with self._database.write() as transaction:
             info = _info(transaction, id)
             change(info)
@@ -77,8 +101,13 @@ class Traces:
         return info
 
     def add_spans(self, *, experiment: int, spans: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        """Keep spans as (trace's id, span). A trace that nobody began yet begins with them; a span
-        that comes again is replaced.
+        """Keep spans of traces.
+
+        A trace that nobody began yet begins with them; a span that comes again is replaced.
+
+        Args:
+            experiment: Number of the experiment of a trace that begins.
+            spans: Each as (id of its trace, the span).
         """
         for trace in {trace for trace, _ in spans}:
             mine = [span for id, span in spans if id == trace]
@@ -124,9 +153,16 @@ class Traces:
         before: datetime | None = None,
         most: int | None = None,
     ) -> int:
-        """Remove traces of an experiment: those named, or the oldest up to a moment.
+        """Remove traces of an experiment with their spans.
 
-        Returns how many.
+        Args:
+            experiment: Number of the experiment.
+            ids: Ids of the traces to remove; if none are given, ``before`` decides.
+            before: Removes traces that began up to this moment.
+            most: The most traces to remove, the oldest first; all if not given.
+
+        Returns:
+            How many traces were removed.
         """
         wanted = (
             select(traces.c.id)
@@ -163,8 +199,16 @@ class Traces:
     def search(
         self, *, experiments: Sequence[int], filter: str = "", orders: Sequence[str] = ()
     ) -> list[Info]:
-        """Traces of experiments that satisfy a filter such as ``trace.status = 'OK' AND tags.user
-        LIKE 'a%'``, newest first.
+        """Traces of experiments that satisfy a filter, newest first if no order is given.
+
+        Args:
+            experiments: Numbers of the experiments.
+            filter: Condition such as ``trace.status = 'OK' AND tags.user LIKE 'a%'``; empty for
+                all.
+            orders: Fields to sort by, such as ``timestamp DESC``.
+
+        Raises:
+            Invalid: The filter or an order cannot be read.
         """
         wanted = select(traces.c.info).where(traces.c.experiment.in_(list(experiments)))
         with self._database.read() as connection:
