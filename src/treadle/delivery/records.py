@@ -173,6 +173,11 @@ class DeliveryRecords:
 
 
 def rollout_of(row: Mapping[Any, Any]) -> Rollout:
+    """Build a rollout from its row.
+
+    Args:
+        row: Row of ``rollouts``, by column name; steps and gates are JSON text.
+    """
     return load(
         Rollout,
         row,

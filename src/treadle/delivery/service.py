@@ -1,5 +1,6 @@
-"""Endpoints and rollouts. Commands state what is wanted; reconciling takes one step towards it at a
-time.
+"""Endpoints and rollouts.
+
+Commands state what is wanted; reconciling takes one step towards it at a time.
 """
 
 import re
@@ -48,8 +49,7 @@ class Delivery(EndpointConvergence):
         steps: list[str] | None = None,
         hold: str | None = None,
     ) -> Rollout:
-        """Roll a version (``NAME:NUMBER`` or ``NAME@ALIAS``) out to an endpoint, named like its
-        model if not given.
+        """Roll a version out to an endpoint.
 
         Goes through the steps of the project's file, or those given. The first version of an
         endpoint goes straight to all requests. Where production needs an approval, the rollout
@@ -177,8 +177,9 @@ class Delivery(EndpointConvergence):
 
     @command()
     def roll_back(self, *, endpoint: EndpointName, reason: str) -> Endpoint:
-        """Undo the last change, at once: abort the rollout under way, or go back to the champion
-        before this one.
+        """Undo the last change, at once.
+
+        Aborts the rollout under way, or goes back to the champion before this one.
 
         Args:
             endpoint: Name of the endpoint.
@@ -234,8 +235,9 @@ class Delivery(EndpointConvergence):
 
     @query()
     def spec(self, *, endpoint: EndpointName) -> EndpointSpec:
-        """What an endpoint should be now: its variants with their parts of the requests, and its
-        replicas.
+        """What an endpoint should be now.
+
+        That is its variants with their parts of the requests, and its replicas.
 
         Args:
             endpoint: Name of the endpoint.
@@ -251,8 +253,9 @@ class Delivery(EndpointConvergence):
 
     @query()
     def forecast(self, *, endpoint: EndpointName, hours: int = 24) -> list[ExpectedLoad]:
-        """The load to expect in the coming hours, by what the same hours brought in the weeks
-        before, and the replicas it takes.
+        """The load to expect in the coming hours, and the replicas it takes.
+
+        It is what the same hours brought in the weeks before.
 
         Args:
             endpoint: Name of the endpoint.

@@ -67,8 +67,10 @@ class Models(RegistryRecords):
         order: list[str] | None = None,
         project: ProjectName | None = None,
     ) -> list[RegisteredModel]:
-        """Models that satisfy a filter such as ``name LIKE 'flight%' AND tags.team != 'x'``, by
-        name. A missing tag differs from any.
+        """Models that satisfy a filter, by name.
+
+        A filter is such as ``name LIKE 'flight%' AND tags.team != 'x'``. A missing tag differs
+        from any.
 
         Args:
             filter: Condition such as `name LIKE 'flight%'`; empty for all.
@@ -184,6 +186,14 @@ class Models(RegistryRecords):
 
 
 def check_name(name: str) -> None:
+    """Refuse what cannot be the name of a model.
+
+    Args:
+        name: The name: 1 to 200 characters without '/', ':' and '@', and not only white space.
+
+    Raises:
+        Invalid: It is no such name.
+    """
     if not re.fullmatch(MODEL_NAME, name) or not name.strip():
         raise Invalid(
             f"Invalid model name: '{name}'. Use 1 to 200 characters without '/', ':' and '@'."

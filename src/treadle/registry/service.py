@@ -95,8 +95,7 @@ class Registry(Versions):
     def set_stage(
         self, *, model: ModelName, number: int, stage: Stage, archive_others: bool = False
     ) -> ModelVersion:
-        """Put a version into a stage, as old clients do; others in that stage are archived if
-        asked for.
+        """Put a version into a stage, as old clients do.
 
         Args:
             model: Name of the model.

@@ -39,8 +39,7 @@ class Versions(Models):
 
     @command()
     def register(self, *, verdict: VerdictId, model: ModelName | None = None) -> ModelVersion:
-        """Make the next version of a model (named like its project if not given) from a passed
-        verdict.
+        """Make the next version of a model from a passed verdict.
 
         Registering the same verdict again gives the version it made.
 
@@ -125,8 +124,9 @@ class Versions(Models):
         pointing: dict[str, int],
         versions: list[PastVersion],
     ) -> int:
-        """Take in a model with its versions and aliases from elsewhere; what is here already is
-        left alone. Returns how many versions came.
+        """Take in a model with its versions and aliases from elsewhere.
+
+        What is here already is left alone.
 
         Args:
             name: Name of the model.
@@ -134,6 +134,12 @@ class Versions(Models):
             tags: Tags to set, by key.
             pointing: Numbers of versions by alias.
             versions: The versions, each with its own number.
+
+        Returns:
+            How many versions came in.
+
+        Raises:
+            Invalid: The name is none, or a version's number is out of bounds or there twice.
         """
         check_name(name)
         numbers = [version.number for version in versions]
@@ -269,8 +275,9 @@ class Versions(Models):
 
     @query()
     def search(self, *, filter: str = "", order: list[str] | None = None) -> list[ModelVersion]:
-        """Versions that satisfy a filter such as ``name = 'flight-delay' AND tags.team = 'x'``,
-        the last changed first.
+        """Versions that satisfy a filter, the last changed first.
+
+        A filter is such as ``name = 'flight-delay' AND tags.team = 'x'``.
 
         Args:
             filter: Condition such as `name LIKE 'flight%'`; empty for all.
