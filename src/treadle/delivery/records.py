@@ -61,6 +61,9 @@ class DeliveryRecords:
 
         Args:
             name: Name of the endpoint.
+
+        Raises:
+            NotFound: There is no such endpoint.
         """
         with self._database.read() as connection:
             row = (
@@ -92,6 +95,9 @@ class DeliveryRecords:
 
         Args:
             id: Id of the rollout.
+
+        Raises:
+            NotFound: There is no such rollout.
         """
         with self._database.read() as connection:
             row = (

@@ -61,6 +61,12 @@ class Delivery(EndpointConvergence):
             steps: Steps such as shadow or 10%, in order; those of the project's file if none are
                 given.
             hold: How long each step lasts at least, such as 15m; the project's own if not given.
+
+        Raises:
+            NotFound: There is no such version.
+            Invalid: The version has no package, or the endpoint's name, a step or the hold is
+                malformed.
+            Conflict: The endpoint serves another model, or is in the middle of a rollout.
         """
         found = self._registry.resolve(ref=version)
         if not found.package:
@@ -121,6 +127,9 @@ class Delivery(EndpointConvergence):
         Args:
             endpoint: Name of the endpoint.
             reason: Why; it is kept with the event.
+
+        Raises:
+            Conflict: The endpoint has no rollout under way.
         """
         active = self._active(endpoint)
         if active is None:
@@ -144,6 +153,9 @@ class Delivery(EndpointConvergence):
         Args:
             endpoint: Name of the endpoint.
             reason: Why; it is kept with the event.
+
+        Raises:
+            Conflict: The endpoint has no rollout that runs.
         """
         return self._set_state(endpoint, "running", "paused", RolloutPaused, reason)
 
@@ -154,6 +166,9 @@ class Delivery(EndpointConvergence):
         Args:
             endpoint: Name of the endpoint.
             reason: Why; it is kept with the event.
+
+        Raises:
+            Conflict: The endpoint has no rollout that is paused.
         """
         return self._set_state(endpoint, "paused", "running", RolloutResumed, reason)
 
@@ -164,6 +179,9 @@ class Delivery(EndpointConvergence):
         Args:
             endpoint: Name of the endpoint.
             reason: Why; it is kept with the event.
+
+        Raises:
+            Conflict: The endpoint has no rollout under way, or it waits for an approval.
         """
         active = self._active(endpoint)
         if active is None or active.state == "waiting":
@@ -184,6 +202,10 @@ class Delivery(EndpointConvergence):
         Args:
             endpoint: Name of the endpoint.
             reason: Why; it is kept with the event.
+
+        Raises:
+            NotFound: There is no such endpoint.
+            Conflict: The endpoint has had one version only.
         """
         if self._active(endpoint) is not None:
             self.abort(endpoint=endpoint, reason=reason)
@@ -214,6 +236,9 @@ class Delivery(EndpointConvergence):
 
         Args:
             endpoint: Name of the endpoint.
+
+        Raises:
+            NotFound: There is no such endpoint.
         """
         found = self.endpoint(name=endpoint)
         with self._database.write() as transaction:
@@ -241,6 +266,10 @@ class Delivery(EndpointConvergence):
 
         Args:
             endpoint: Name of the endpoint.
+
+        Raises:
+            NotFound: There is no such endpoint.
+            Conflict: The endpoint's first version waits for an approval.
         """
         self.endpoint(name=endpoint)
         wanted = self._wanted(endpoint)
@@ -260,6 +289,10 @@ class Delivery(EndpointConvergence):
         Args:
             endpoint: Name of the endpoint.
             hours: How many hours ahead, 672 at most.
+
+        Raises:
+            NotFound: There is no such endpoint.
+            Invalid: The number of hours is out of bounds.
         """
         if not 0 < hours <= MOST_HOURS:
             raise Invalid(f"Field 'hours': {hours} is not between 1 and {MOST_HOURS}.")

@@ -51,6 +51,10 @@ class Models(RegistryRecords):
             project: Project that it belongs to; the one of its own name if none is given.
             description: Text that describes it.
             tags: Tags to set, by key.
+
+        Raises:
+            Invalid: It cannot be the name of a model.
+            Conflict: There is a model of that name.
         """
         check_name(name)
         with self._database.write() as transaction:
@@ -76,6 +80,9 @@ class Models(RegistryRecords):
             filter: Condition such as `name LIKE 'flight%'`; empty for all.
             order: Fields to sort by, such as `name DESC`.
             project: Only those of this project.
+
+        Raises:
+            Invalid: The filter or an order cannot be read.
         """
         wanted = select(models).order_by(models.c.name)
         if project is not None:
@@ -102,6 +109,12 @@ class Models(RegistryRecords):
             new_name: A new name; the old one can be used again.
             description: Text that describes it.
             tags: Tags to set by key; null removes one.
+
+        Raises:
+            NotFound: There is no such model.
+            Invalid: The new name cannot be the name of a model.
+            Conflict: Another model has the new name.
+            Forbidden: A version is approved, and an approval signs the model's name.
         """
         found = self.model(name=name)
         kept = {
@@ -124,6 +137,10 @@ class Models(RegistryRecords):
 
         Args:
             name: Name of the model.
+
+        Raises:
+            NotFound: There is no such model.
+            Forbidden: A version is deployed.
         """
         found = self.model(name=name)
         for version in self.find(model=name, limit=100_000):

@@ -51,6 +51,9 @@ class RegistryRecords:
 
         Args:
             name: Name of the model.
+
+        Raises:
+            NotFound: There is no such model.
         """
         with self._database.read() as connection:
             row = (
@@ -70,6 +73,9 @@ class RegistryRecords:
         Args:
             model: Name of the model.
             number: Number of the version.
+
+        Raises:
+            NotFound: There is no such version, or it was deleted.
         """
         with self._database.read() as connection:
             here = (versions.c.model == model) & (
@@ -107,6 +113,10 @@ class RegistryRecords:
 
         Args:
             ref: The version, as NAME:NUMBER or NAME@ALIAS.
+
+        Raises:
+            Invalid: What follows the colon is no number.
+            NotFound: There is no such model, version or alias.
         """
         if "@" in ref:
             model, _, alias = ref.partition("@")

@@ -46,6 +46,12 @@ class Versions(Models):
         Args:
             verdict: Id of a verdict that passed.
             model: Name of the model; the project's name if none is given.
+
+        Raises:
+            NotFound: There is no such verdict.
+            Forbidden: The verdict did not pass.
+            Invalid: It cannot be the name of a model.
+            Conflict: The model belongs to another project.
         """
         judged = self._evaluation.get(verdict=verdict)
         if judged.outcome != "passed":
@@ -102,6 +108,9 @@ class Versions(Models):
             logged_model: Id of the logged model that it comes from.
             description: Text that describes it.
             tags: Tags to set, by key.
+
+        Raises:
+            NotFound: There is no such model.
         """
         found = self.model(name=model)
         with self._database.write() as transaction:
@@ -220,6 +229,10 @@ class Versions(Models):
             number: Number of the version.
             description: Text that describes it.
             tags: Tags to set by key; null removes one.
+
+        Raises:
+            NotFound: There is no such version.
+            Forbidden: The version is approved.
         """
         found = self.get(model=model, number=number)
         if found.approval is not None:
@@ -255,6 +268,10 @@ class Versions(Models):
             model: Name of the model.
             number: Number of the version.
             erase: Whether to remove it for good instead of marking it as deleted.
+
+        Raises:
+            NotFound: There is no such version.
+            Forbidden: The version is deployed.
         """
         found = self.get(model=model, number=number)
         self._refuse_held(found)
@@ -282,6 +299,9 @@ class Versions(Models):
         Args:
             filter: Condition such as `name LIKE 'flight%'`; empty for all.
             order: Fields to sort by, such as `name DESC`.
+
+        Raises:
+            Invalid: The filter or an order cannot be read.
         """
         wanted = select(versions).where(versions.c.deleted_at.is_(None))
         wanted = wanted.order_by(
