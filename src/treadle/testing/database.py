@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Connection, func, select, text
 
 from treadle.access.tables import tokens
-from treadle.events.service import Events
+from treadle.events.local import LocalEvents
 from treadle.events.tables import events
 from treadle.kernel.clock import ManualClock
 from treadle.kernel.errors import Conflict
@@ -50,12 +50,12 @@ class DatabaseSuite(Suite):
         raise TypeError("give the fixture 'database'")
 
     @pytest.fixture
-    def log(self, database: Database) -> Events:
+    def log(self, database: Database) -> LocalEvents:
         """The event log of the database under test."""
-        return Events(database, ManualClock())
+        return LocalEvents(database, ManualClock())
 
     def test_a_failed_command_leaves_no_event_and_no_row(
-        self, database: Database, log: Events
+        self, database: Database, log: LocalEvents
     ) -> None:
         """An error within a write transaction takes back all that it wrote."""
         with pytest.raises(RuntimeError, match="half-way"):
@@ -66,14 +66,14 @@ class DatabaseSuite(Suite):
         with database.read() as connection:
             assert connection.scalar(select(func.count()).select_from(tokens)) == 0
 
-    def test_readers_see_only_what_is_committed(self, database: Database, log: Events) -> None:
+    def test_readers_see_only_what_is_committed(self, database: Database, log: LocalEvents) -> None:
         """A reader does not see an event before its transaction ends."""
         with database.write() as transaction:
             log.append(transaction, ThingHappened(name="a"))
             assert log.history() == []
         assert [record.subject for record in log.history()] == ["thing:a"]
 
-    def test_a_snapshot_sees_one_moment(self, database: Database, log: Events) -> None:
+    def test_a_snapshot_sees_one_moment(self, database: Database, log: LocalEvents) -> None:
         """What is written during a snapshot shows in the next one."""
         count = select(func.count()).select_from(tokens)
         with database.snapshot() as connection:
@@ -85,7 +85,7 @@ class DatabaseSuite(Suite):
             assert connection.scalar(count) == 1
 
     def test_event_numbers_have_no_gaps_under_many_writers(
-        self, database: Database, log: Events
+        self, database: Database, log: LocalEvents
     ) -> None:
         """Four threads that append events give them the numbers from 1 up."""
 
@@ -103,7 +103,7 @@ class DatabaseSuite(Suite):
         assert log.verify().intact
 
     def test_the_chain_shows_what_was_changed_after_the_fact(
-        self, database: Database, log: Events
+        self, database: Database, log: LocalEvents
     ) -> None:
         """Verifying the log names the event that somebody changed."""
         for name in "abc":
@@ -116,7 +116,7 @@ class DatabaseSuite(Suite):
             )
         assert log.verify().broken_at == 2
 
-    def test_causes_lead_back_to_the_first(self, database: Database, log: Events) -> None:
+    def test_causes_lead_back_to_the_first(self, database: Database, log: LocalEvents) -> None:
         """An event's causes and effects are found from either end."""
         cause = None
         for name in "abc":
@@ -131,7 +131,7 @@ class DatabaseSuite(Suite):
         assert made.number == 2
 
     def test_a_reader_gets_every_event_until_it_confirms(
-        self, database: Database, log: Events
+        self, database: Database, log: LocalEvents
     ) -> None:
         """Each reader of the log has its own place, which only confirming moves."""
         for name in "abc":
@@ -143,7 +143,7 @@ class DatabaseSuite(Suite):
         assert [record.number for record in log.unread("r")] == [3]
         assert [record.number for record in log.unread("another")] == [1, 2, 3]
 
-    def test_migrating_again_changes_nothing(self, database: Database, log: Events) -> None:
+    def test_migrating_again_changes_nothing(self, database: Database, log: LocalEvents) -> None:
         """A second migration keeps what is stored."""
         with database.write() as transaction:
             log.append(transaction, ThingHappened(name="kept"))
@@ -159,7 +159,7 @@ class DatabaseSuite(Suite):
             database.migrate()
 
 
-def _add_token(transaction: Connection, name: str, log: Events) -> None:
+def _add_token(transaction: Connection, name: str, log: LocalEvents) -> None:
     row = {"name": name, "user": name, "hash": name, "created_at": ManualClock().now()}
     transaction.execute(tokens.insert().values(row))
     log.append(transaction, ThingHappened(name=name))
