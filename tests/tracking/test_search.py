@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from treadle.kernel.errors import Invalid
 from treadle.platform.wiring import Embedded
-from treadle.tracking.language import Field, found_in, parse
+from treadle.tracking.language import Field, parse
 from treadle.tracking.local import LocalTracking
+from treadle.tracking.matching import found_in
 from treadle.tracking.model import Metric, Run
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

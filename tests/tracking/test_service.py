@@ -8,10 +8,11 @@ import pytest
 
 from treadle.kernel.errors import Conflict, Invalid, NotFound
 from treadle.platform.wiring import Embedded
-from treadle.tracking.ingest import Column, Incoming
+from treadle.tracking.ingest import Incoming
 from treadle.tracking.local import LocalTracking
 from treadle.tracking.model import Batch, Dataset, Metric
 from treadle.tracking.segments import pack
+from treadle.tracking.summaries import Column
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

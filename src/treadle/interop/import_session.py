@@ -6,8 +6,9 @@ from urllib.parse import unquote, urlsplit
 
 from treadle.interop.report import ImportCounts, Imported, Progress
 from treadle.ports.blobs import Blobs, digest_of
+from treadle.tracking.limits import LONGEST_KEY, LONGEST_VALUE
 from treadle.tracking.local import LocalTracking
-from treadle.tracking.model import LONGEST_KEY, LONGEST_VALUE, Experiment, PastRun
+from treadle.tracking.model import Experiment, PastRun
 
 RUNS_AT_ONCE = 200
 

@@ -48,7 +48,8 @@ from treadle.recording.spool import (
 from treadle.recording.system import Machine
 from treadle.recording.uploader import Store, Uploader
 from treadle.tracking import environment
-from treadle.tracking.model import Dataset, Status, check_text
+from treadle.tracking.limits import check_text
+from treadle.tracking.model import Dataset, Status
 from treadle.tracking.segments import Points, pack_arrays
 
 log = logging.getLogger("treadle")

@@ -31,7 +31,8 @@ from treadle.kernel.entity import Entity, from_json, replace, to_json
 from treadle.kernel.errors import Conflict, Invalid
 from treadle.kernel.process import hold, is_held, release
 from treadle.ports.blobs import digest_of
-from treadle.tracking.model import Dataset, Status, check_key
+from treadle.tracking.limits import check_key
+from treadle.tracking.model import Dataset, Status
 from treadle.tracking.segments import Points, joined, split, unpack
 
 log = logging.getLogger(__name__)

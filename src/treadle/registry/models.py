@@ -24,7 +24,8 @@ from treadle.registry.model import (
 )
 from treadle.registry.records import RegistryRecords, aliases_of, model_of
 from treadle.registry.tables import aliases, approvals, models, versions
-from treadle.tracking.language import Field, found_in
+from treadle.tracking.language import Field
+from treadle.tracking.matching import found_in
 
 MODEL_NAME = r"[^/:@\x00-\x1f]{1,200}"
 """What clients may call a model."""

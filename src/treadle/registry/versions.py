@@ -27,7 +27,8 @@ from treadle.registry.model import (
 from treadle.registry.models import MISSING_TAG, Models, check_name
 from treadle.registry.records import LAST_NUMBER, versions_of
 from treadle.registry.tables import aliases, models, versions
-from treadle.tracking.language import Compare, Every, Field, Node, found_in, parse
+from treadle.tracking.language import Compare, Every, Field, Node, parse
+from treadle.tracking.matching import found_in
 
 _versions = versions  # where a parameter has the table's name
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}"

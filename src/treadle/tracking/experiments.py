@@ -11,14 +11,11 @@ from treadle.kernel.errors import Conflict, Invalid, NotFound, did_you_mean
 from treadle.kernel.names import ExperimentId, ExperimentName, ProjectName
 from treadle.kernel.operation import command, query
 from treadle.ports.database import load
-from treadle.tracking.language import Field, found_in
-from treadle.tracking.model import (
-    Experiment,
-    ExperimentCreated,
-    ExperimentDeleted,
-    ExperimentRestored,
-    check_text,
-)
+from treadle.tracking.events import ExperimentCreated, ExperimentDeleted, ExperimentRestored
+from treadle.tracking.language import Field
+from treadle.tracking.limits import check_text
+from treadle.tracking.matching import found_in
+from treadle.tracking.model import Experiment
 from treadle.tracking.records import TrackingRecords, fitting
 from treadle.tracking.search import View
 from treadle.tracking.tables import (

@@ -12,12 +12,8 @@ from treadle.ports.database import load
 from treadle.ports.tree import read_files
 from treadle.tracking.compare import Side, compared
 from treadle.tracking.environment import CODE, ENVIRONMENT, Environment
-from treadle.tracking.model import (
-    Artifact,
-    Comparison,
-    Dataset,
-    RunUsedData,
-)
+from treadle.tracking.events import RunUsedData
+from treadle.tracking.model import Artifact, Comparison, Dataset
 from treadle.tracking.runs import Runs
 from treadle.tracking.tables import (
     artifacts,

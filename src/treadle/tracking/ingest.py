@@ -5,19 +5,17 @@ What is slow, making them durable, is done once for all of them.
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-import numpy as np
 from sqlalchemy import Connection, Table, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from treadle.kernel.clock import to_micros
 from treadle.kernel.errors import Conflict, Invalid, NotFound, TreadleError
 from treadle.ports.database import Database
-from treadle.tracking import segments
-from treadle.tracking.model import Batch, check_key, check_text
-from treadle.tracking.segments import LARGEST, Step, pack, split, unpack
+from treadle.tracking.limits import check_text
+from treadle.tracking.model import Batch
+from treadle.tracking.segments import LARGEST, pack
+from treadle.tracking.summaries import Column, Summary, of_column, of_piece
 from treadle.tracking.tables import (
     HEAD,
     run_metrics,
@@ -28,19 +26,8 @@ from treadle.tracking.tables import (
     runs,
 )
 
-EARLIEST, LATEST = (
-    to_micros(moment.replace(tzinfo=UTC)) for moment in (datetime.min, datetime.max)
-)
 MANY = 5_000
 """Values in one IN list at most; both databases take more."""
-
-
-class Column(NamedTuple):
-    """A metric's points as lists, as they are when they come one by one."""
-
-    steps: list[Step]
-    at: list[int]
-    values: list[float]
 
 
 class Incoming(NamedTuple):
@@ -69,25 +56,6 @@ class _Run(NamedTuple):
     number: int
     experiment: int
     deleted: bool
-
-
-class _Summary(NamedTuple):
-    """What a series' row learns from new points."""
-
-    points: int
-    place: tuple[int, float, int]  # whole step, fraction, time of the last
-    last: float
-    low: float | None
-    high: float | None
-
-    def then(self, later: "_Summary") -> "_Summary":
-        newer = later if later.place >= self.place else self
-        lows = [low for low in (self.low, later.low) if low is not None]
-        highs = [high for high in (self.high, later.high) if high is not None]
-        points = self.points + later.points
-        return _Summary(
-            points, newer.place, newer.last, min(lows, default=None), max(highs, default=None)
-        )
 
 
 def incoming(batch: Batch) -> Incoming:
@@ -171,7 +139,7 @@ class _Commit:
         self._sequences = self._known_sequences({batch.stream for batch in batches if batch.stream})
         self._params = self._known_params({batch.run for batch in batches if batch.params})
         self._fresh: dict[tuple[int, str], list[Column | bytes]] = defaultdict(list)
-        self._series: dict[tuple[int, int, str], _Summary] = {}
+        self._series: dict[tuple[int, int, str], Summary] = {}
         self._new_params: list[tuple[int, int, str, str]] = []
         self._new_tags: dict[tuple[int, int, str], str] = {}
 
@@ -192,9 +160,9 @@ class _Commit:
         run = self._run(batch.run)
         if batch.stream and batch.sequence <= self._sequences.get(batch.stream, 0):
             return
-        summaries = {key: _of_column(key, column) for key, column in batch.columns.items()}
+        summaries = {key: of_column(key, column) for key, column in batch.columns.items()}
         summaries |= {
-            key: _of_piece(key, piece) for key, piece in batch.packed.items() if len(piece) > 6
+            key: of_piece(key, piece) for key, piece in batch.packed.items() if len(piece) > 6
         }
         params = self._checked_params(batch, run)
         for key, value in batch.tags.items():
@@ -296,50 +264,6 @@ def _known_runs(transaction: Connection, names: set[str]) -> dict[str, _Run]:
     return found
 
 
-def _of_column(key: str, column: Column) -> _Summary:
-    check_key("Metric", key)
-    if len(column.values) == 1:
-        value, at = column.values[0], column.at[0]
-        _check_times(key, at, at)
-        number = None if value != value else value
-        return _Summary(1, (*split(column.steps[0]), at), value, number, number)
-    _check_times(key, min(column.at), max(column.at))
-    places = [(*split(step), at) for step, at in zip(column.steps, column.at, strict=True)]
-    last = max(range(len(places)), key=lambda place: (places[place], place))
-    numbers = [value for value in column.values if value == value]
-    low, high = min(numbers, default=None), max(numbers, default=None)
-    return _Summary(len(places), places[last], column.values[last], low, high)
-
-
-def _of_piece(key: str, piece: bytes) -> _Summary:
-    check_key("Metric", key)
-    points = unpack(piece)
-    _check_times(key, int(points.at.min()), int(points.at.max()))
-    rest = np.zeros(len(points)) if points.rest is None else points.rest
-    last = (
-        int(np.lexsort((points.at, rest, points.whole))[-1])
-        if _unordered(points)
-        else len(points) - 1
-    )
-    place = (int(points.whole[last]), float(rest[last]), int(points.at[last]))
-    numbers = points.value[~np.isnan(points.value)]
-    low, high = (float(numbers.min()), float(numbers.max())) if len(numbers) else (None, None)
-    return _Summary(len(points), place, float(points.value[last]), low, high)
-
-
-def _check_times(key: str, earliest: int, latest: int) -> None:
-    if earliest < EARLIEST or latest > LATEST:
-        raise Invalid(
-            f"A point of metric '{key}' is of a time that no calendar has: it must be in the "
-            "years 1 to 9999."
-        )
-
-
-def _unordered(points: segments.Points) -> bool:
-    rising = points.rest is None and bool(np.all(points.whole[1:] >= points.whole[:-1]))
-    return not (rising and bool(np.all(points.at[1:] >= points.at[:-1])))
-
-
 def _bodies(pieces: list[Column | bytes]) -> list[bytes]:
     """Pieces ready to store: lists that came one by one become one piece."""
     found: list[bytes] = []
@@ -358,7 +282,7 @@ def _bodies(pieces: list[Column | bytes]) -> list[bytes]:
     return found
 
 
-def _row(run: int, experiment: int, key: str, summary: _Summary) -> dict[str, Any]:
+def _row(run: int, experiment: int, key: str, summary: Summary) -> dict[str, Any]:
     whole, rest, at = summary.place
     last = None if summary.last != summary.last else summary.last
     row = {"run": run, "experiment": experiment, "key": key, "points": summary.points, "last": last}

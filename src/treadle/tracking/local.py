@@ -26,6 +26,7 @@ from treadle.tracking.model import (
 from treadle.tracking.records import fitting
 from treadle.tracking.segments import Step
 from treadle.tracking.service import Tracking
+from treadle.tracking.summaries import Column
 from treadle.tracking.tables import (
     artifacts,
     experiments,
@@ -133,7 +134,7 @@ class LocalTracking(Tracking):
             Invalid: The run is deleted, or a metric's name is too long.
         """
         now = to_micros(self._clock.now())
-        columns = {key: ingest.Column([0], [now], [value]) for key, value in metrics.items()}
+        columns = {key: Column([0], [now], [value]) for key, value in metrics.items()}
         ingest.write_in(transaction, [Incoming(run=run, columns=columns)])
 
     def known(self, ids: Sequence[str]) -> set[str]:

@@ -12,7 +12,8 @@ from treadle.kernel.errors import Invalid, NotFound, did_you_mean
 from treadle.kernel.names import ExperimentId, LoggedModelId
 from treadle.kernel.operation import command, query
 from treadle.ports.database import Database, load
-from treadle.tracking.language import Field, in_order, matches, parse, parse_order
+from treadle.tracking.language import Field, parse, parse_order
+from treadle.tracking.matching import in_order, matches
 from treadle.tracking.model import LoggedModel, ModelMetric
 from treadle.tracking.tables import logged_models
 

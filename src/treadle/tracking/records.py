@@ -13,10 +13,8 @@ from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database
 from treadle.tracking import ingest
 from treadle.tracking.ingest import put_texts
-from treadle.tracking.model import (
-    Run,
-    check_text,
-)
+from treadle.tracking.limits import check_text
+from treadle.tracking.model import Run
 from treadle.tracking.tables import (
     experiments,
     run_metrics,

@@ -15,24 +15,14 @@ from treadle.kernel.ids import new_id
 from treadle.kernel.names import ExperimentId, ExperimentName, NewRunId, ProjectName, RunId
 from treadle.kernel.operation import command, query
 from treadle.tracking import ingest
+from treadle.tracking.events import HistoryAdded, RunDeleted, RunFinished, RunRestored, RunStarted
 from treadle.tracking.experiments import DEFAULT, Experiments
 from treadle.tracking.ingest import Incoming, incoming
 from treadle.tracking.language import parse, parse_order
-from treadle.tracking.model import (
-    Batch,
-    HistoryAdded,
-    Metric,
-    PastRun,
-    Run,
-    RunDeleted,
-    RunFinished,
-    RunPage,
-    RunRestored,
-    RunStarted,
-    Status,
-)
+from treadle.tracking.model import Batch, Metric, PastRun, Run, RunPage, Status
 from treadle.tracking.records import Record, records
 from treadle.tracking.search import Search, View
+from treadle.tracking.summaries import Column
 from treadle.tracking.tables import (
     experiments,
     run_datasets,
@@ -113,10 +103,10 @@ class Runs(Experiments):
             Invalid: The run is deleted, or a key, a value or a step is out of bounds.
             Conflict: A parameter has another value already.
         """
-        columns: dict[str, ingest.Column] = {}
+        columns: dict[str, Column] = {}
         now = to_micros(self._clock.now())
         for metric in metrics or []:
-            column = columns.setdefault(metric.key, ingest.Column([], [], []))
+            column = columns.setdefault(metric.key, Column([], [], []))
             column.steps.append(metric.step)
             column.at.append(now if metric.at is None else to_micros(metric.at))
             column.values.append(metric.value)

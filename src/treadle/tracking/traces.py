@@ -15,7 +15,8 @@ from treadle.kernel.errors import Invalid, NotFound, did_you_mean
 from treadle.kernel.names import ExperimentId, TraceId
 from treadle.kernel.operation import query
 from treadle.ports.database import Database
-from treadle.tracking.language import Field, found_in
+from treadle.tracking.language import Field
+from treadle.tracking.matching import found_in
 from treadle.tracking.tables import trace_spans, traces
 
 Info = dict[str, Any]

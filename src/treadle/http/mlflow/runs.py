@@ -9,9 +9,10 @@ from treadle.kernel.clock import from_micros, to_micros
 from treadle.kernel.entity import to_text
 from treadle.kernel.errors import Conflict, Invalid, NotFound, TreadleError
 from treadle.platform.wiring import Embedded
-from treadle.tracking.ingest import Column, Incoming
+from treadle.tracking.ingest import Incoming
 from treadle.tracking.model import Dataset, ModelUse, Status
 from treadle.tracking.records import Record
+from treadle.tracking.summaries import Column
 
 STATUSES: dict[str, Status] = {
     "RUNNING": "running",

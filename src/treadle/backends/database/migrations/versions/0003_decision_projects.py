@@ -11,6 +11,7 @@ decisions = sa.table("loop_decisions", sa.column("event"), sa.column("project"))
 
 
 def upgrade() -> None:
+    """Add the column, and fill it from the events."""
     op.add_column("loop_decisions", sa.Column("project", sa.String(length=63), nullable=True))
     of_event = sa.select(events.c.project).where(events.c.number == decisions.c.event)
     op.get_bind().execute(decisions.update().values(project=of_event.scalar_subquery()))
