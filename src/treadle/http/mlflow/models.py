@@ -4,8 +4,8 @@ from typing import Any
 
 from treadle.http.mlflow.artifacts import children, split
 from treadle.http.mlflow.experiments import found, numbered
-from treadle.http.mlflow.runs import Metric, millis
-from treadle.http.mlflow.wire import Ask, Call, KeyValue, number, paged, pairs, present
+from treadle.http.mlflow.incoming import Metric
+from treadle.http.mlflow.wire import Ask, Call, KeyValue, millis, number, paged, pairs, present
 from treadle.kernel.errors import Invalid
 from treadle.platform.wiring import Embedded
 from treadle.tracking.logged_models import On

@@ -4,8 +4,7 @@ from typing import Any
 
 import httpx
 
-from treadle.http.mlflow.runs import millis
-from treadle.http.mlflow.wire import Ask, Call, paged, present
+from treadle.http.mlflow.wire import Ask, Call, millis, paged, present
 from treadle.platform.wiring import Embedded
 from treadle.registry.model import Webhook
 

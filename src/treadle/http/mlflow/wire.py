@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -16,6 +17,7 @@ from treadle.http.auth import caller_of
 from treadle.http.mlflow.naming import named
 from treadle.http.rights import Rights, demand
 from treadle.http.routes import body_of
+from treadle.kernel.clock import from_micros, to_micros
 from treadle.kernel.entity import from_json, from_plain, to_json
 from treadle.kernel.errors import (
     Busy,
@@ -205,6 +207,30 @@ def number(value: float | None) -> float | str:
     if value is None or math.isnan(value):
         return "NaN"
     return value if math.isfinite(value) else ("Infinity" if value > 0 else "-Infinity")
+
+
+def moment(millis: int | None) -> datetime | None:
+    """Return the moment of a timestamp; None for None and for 0.
+
+    Args:
+        millis: Milliseconds since 1970 in UTC.
+
+    Raises:
+        Invalid: The timestamp is beyond what a time can be.
+    """
+    try:
+        return None if not millis else from_micros(millis * 1000)
+    except OverflowError as error:
+        raise Invalid(f"{millis} is beyond what a time can be.") from error
+
+
+def millis(at: datetime | None) -> int | None:
+    """Return a moment as milliseconds since 1970; None for None.
+
+    Args:
+        at: The moment.
+    """
+    return None if at is None else to_micros(at) // 1000
 
 
 def pairs(values: dict[str, str]) -> list[dict[str, str]]:
