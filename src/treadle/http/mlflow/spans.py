@@ -11,10 +11,7 @@ from starlette.routing import Route
 
 from treadle.http.auth import caller_of
 from treadle.http.mlflow.experiments import found
-from treadle.http.mlflow.wire import (
-    MAX_BODY_BYTES,
-    failed,
-)
+from treadle.http.mlflow.wire import MAX_BODY_BYTES, failed
 from treadle.http.rights import Rights
 from treadle.http.routes import body_of
 from treadle.kernel.errors import Invalid, TooLarge, TreadleError, missing_extra
