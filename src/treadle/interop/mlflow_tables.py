@@ -4,15 +4,16 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVarTuple
 
-from sqlalchemy import Connection, CursorResult, Executable, MetaData, Table, func, select
+from sqlalchemy import Connection, CursorResult, MetaData, Select, Table, func, select
 
 from treadle.kernel.clock import from_micros
 from treadle.kernel.errors import Invalid
 from treadle.registry.model import Stage
 
 NEEDED = ("experiments", "runs", "params", "tags", "metrics")
+Columns = TypeVarTuple("Columns")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 STAGES: dict[str, Stage] = {
     "Staging": "Staging",
@@ -55,7 +56,7 @@ class MLflowTables:
         """
         return self._tables.get(name)
 
-    def execute(self, query: Executable) -> CursorResult[Any]:
+    def execute(self, query: Select[*Columns]) -> CursorResult[*Columns]:
         """Return the rows of a query.
 
         Args:
