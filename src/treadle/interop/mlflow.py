@@ -20,13 +20,13 @@ from treadle.kernel.errors import Invalid, Unavailable
 from treadle.ports.blobs import Blobs
 from treadle.registry.service import Registry
 from treadle.tracking.local import LocalTracking
-from treadle.tracking.logged_models import LoggedModels
+from treadle.tracking.local_logged_models import LocalLoggedModels
 
 
 def import_mlflow(
     source: str,
     tracking: LocalTracking,
-    logged_models: LoggedModels,
+    logged_models: LocalLoggedModels,
     registry: Registry,
     blobs: Blobs,
     progress: Progress = lambda *_: None,
@@ -73,7 +73,10 @@ def import_mlflow(
 
 
 def _imported(
-    tables: MLflowTables, session: ImportSession, logged_models: LoggedModels, registry: Registry
+    tables: MLflowTables,
+    session: ImportSession,
+    logged_models: LocalLoggedModels,
+    registry: Registry,
 ) -> Imported:
     past_runs, past_models = PastRuns(tables, session), PastModels(tables, session)
     experiments = past_runs.experiments()

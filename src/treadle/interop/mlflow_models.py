@@ -9,7 +9,7 @@ from treadle.interop.import_session import ImportSession
 from treadle.interop.mlflow_tables import EPOCH, STAGES, MLflowTables, moment, unclipped
 from treadle.registry.model import PastVersion
 from treadle.registry.service import Registry
-from treadle.tracking.logged_models import LoggedModels
+from treadle.tracking.local_logged_models import LocalLoggedModels
 from treadle.tracking.model import Experiment, LoggedModel, ModelMetric
 
 _MODEL_STATUS = {
@@ -30,7 +30,7 @@ class PastModels:
     def __init__(self, tables: MLflowTables, session: ImportSession) -> None:
         self._tables, self._session = tables, session
 
-    def logged(self, logged_models: LoggedModels, experiments: dict[int, Experiment]) -> None:
+    def logged(self, logged_models: LocalLoggedModels, experiments: dict[int, Experiment]) -> None:
         """Import logged models with their metrics, and their files where they are on this disk.
 
         Args:
