@@ -13,6 +13,7 @@ from treadle.kernel.operation import command, query
 from treadle.ports.database import load
 from treadle.tracking.language import Field, found_in
 from treadle.tracking.model import (
+    OWN_STORE,
     Experiment,
     ExperimentCreated,
     ExperimentDeleted,
@@ -270,7 +271,7 @@ class Experiments(TrackingRecords):
             ).scalar_one()
         )
         if not artifacts_at:
-            uri = {"artifacts_at": f"mlflow-artifacts:/{number}"}
+            uri = {"artifacts_at": f"{OWN_STORE}{number}"}
             transaction.execute(experiments.update().where(experiments.c.id == number).values(uri))
         self._events.append(
             transaction, ExperimentCreated(experiment=number, project=project, name=name)

@@ -11,6 +11,13 @@ from treadle.kernel.names import ExperimentId, RunId
 LONGEST_KEY, LONGEST_VALUE = 250, 1 << 20
 Status = Literal["running", "scheduled", "finished", "failed", "killed"]
 
+OWN_STORE = "mlflow-artifacts:/"
+"""How URIs of artifacts begin that are in the server's own store.
+
+Experiments hold such URIs, archives have them, and filters compare them as a run's
+`artifact_uri`; clients of MLflow's protocol read them as they are.
+"""
+
 
 def check_text(what: str, key: str, value: str) -> None:
     """Raise Invalid for what no parameter or tag can be."""

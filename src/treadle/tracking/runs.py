@@ -214,12 +214,15 @@ class Runs(Experiments):
         Args:
             run: Id of the run.
             key: Key of the tag.
+
+        Raises:
+            NotFound: There is no such run, or it has no such tag.
         """
         with self._database.write() as transaction:
             number = self._number(transaction, run)
             here = (run_tags.c.run == number) & (run_tags.c.key == key)
             if not transaction.execute(delete(run_tags).where(here)).rowcount:
-                raise NotFound(f"No tag with name: {key} in run with id {run}")
+                raise NotFound(f"Run '{run}' has no tag '{key}'.")
 
     @command()
     def delete_run(self, *, run: RunId, erase: bool = False) -> None:

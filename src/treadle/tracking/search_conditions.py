@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, String, and_, cast, func, literal, not_, o
 
 from treadle.kernel.errors import Invalid, did_you_mean
 from treadle.tracking.language import Compare
+from treadle.tracking.model import OWN_STORE
 from treadle.tracking.tables import HEAD, run_datasets, runs
 
 ATTRIBUTES: dict[str, ColumnElement[Any]] = {
@@ -17,7 +18,7 @@ ATTRIBUTES: dict[str, ColumnElement[Any]] = {
     "start_time": runs.c.started_at,
     "end_time": runs.c.ended_at,
     "experiment_id": runs.c.experiment,
-    "artifact_uri": literal("mlflow-artifacts:/")
+    "artifact_uri": literal(OWN_STORE)
     .concat(cast(runs.c.experiment, String))
     .concat("/")
     .concat(runs.c.id)

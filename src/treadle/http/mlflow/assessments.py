@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from treadle.http.mlflow.wire import Ask, Call
+from treadle.http.mlflow.traces import changed, trace_of
+from treadle.http.mlflow.wire import Ask, Call, dashed_id
 from treadle.kernel.errors import NotFound
-from treadle.kernel.ids import new_id
 from treadle.platform.wiring import Embedded
 from treadle.tracking.traces import Info
 
@@ -34,9 +34,9 @@ def assess(platform: Embedded, ask: Assess) -> dict[str, Any]:
         **ask.assessment,
         "trace_id": ask.trace_id,
     }
-    assessment.setdefault("assessment_id", new_id("a").replace("_", "-"))
-    platform.traces.change(
-        ask.trace_id, lambda info: info.setdefault("assessments", []).append(assessment)
+    assessment.setdefault("assessment_id", dashed_id("a"))
+    changed(
+        platform, ask.trace_id, lambda info: info.setdefault("assessments", []).append(assessment)
     )
     return {"assessment": assessment}
 
@@ -59,7 +59,7 @@ def get_assessment(platform: Embedded, ask: Assess) -> dict[str, Any]:
     Raises:
         NotFound: There is no such trace, or it has no such assessment.
     """
-    return {"assessment": _assessment(platform.traces.get(ask.trace_id), ask.assessment_id)}
+    return {"assessment": _assessment(trace_of(platform, ask.trace_id), ask.assessment_id)}
 
 
 def change_assessment(platform: Embedded, ask: Assess) -> dict[str, Any]:
@@ -72,8 +72,10 @@ def change_assessment(platform: Embedded, ask: Assess) -> dict[str, Any]:
     Raises:
         NotFound: There is no such trace, or it has no such assessment.
     """
-    info = platform.traces.change(
-        ask.trace_id, lambda info: _assessment(info, ask.assessment_id).update(ask.assessment)
+    info = changed(
+        platform,
+        ask.trace_id,
+        lambda info: _assessment(info, ask.assessment_id).update(ask.assessment),
     )
     return {"assessment": _assessment(info, ask.assessment_id)}
 
@@ -88,8 +90,10 @@ def delete_assessment(platform: Embedded, ask: Assess) -> None:
     Raises:
         NotFound: There is no such trace, or it has no such assessment.
     """
-    platform.traces.change(
-        ask.trace_id, lambda info: info["assessments"].remove(_assessment(info, ask.assessment_id))
+    changed(
+        platform,
+        ask.trace_id,
+        lambda info: info["assessments"].remove(_assessment(info, ask.assessment_id)),
     )
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from treadle.http.mlflow.models import model_of as logged_model_of
 from treadle.http.mlflow.registry import (
     STAGES,
     Describe,
@@ -56,7 +57,7 @@ def create_version(platform: Embedded, ask: CreateVersion) -> dict[str, Any]:
         if model and model != named:
             raise Invalid(f"The source '{ask.source}' names another model than model_id '{model}'.")
         model = named
-    run = ask.run_id or (platform.logged_models.get(model).run if model else "")
+    run = ask.run_id or (logged_model_of(platform, model).run if model else "")
     made = platform.registry.register_source(
         model=ask.name,
         source=ask.source,
@@ -166,7 +167,7 @@ def download_uri(platform: Embedded, ask: Version) -> dict[str, Any]:
     """
     version = version_of(platform, ask)
     if version.logged_model:
-        model = platform.logged_models.get(version.logged_model)
+        model = logged_model_of(platform, version.logged_model)
         root = platform.tracking.experiment(id=model.experiment).artifacts_at
         return {"artifact_uri": f"{root}/models/{model.id}/artifacts"}
     return {"artifact_uri": shown_version(version)["source"]}

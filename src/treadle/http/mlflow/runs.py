@@ -234,7 +234,10 @@ def delete_tag(platform: Embedded, ask: LogText) -> None:
     Raises:
         NotFound: There is no such run, or it has no such tag.
     """
-    platform.tracking.delete_tag(run=ask.run_id or ask.run_uuid, key=ask.key)
+    run = ask.run_id or ask.run_uuid
+    platform.tracking.record(run)
+    with saying(NotFound, f"No tag with name: {ask.key} in run with id {run}"):
+        platform.tracking.delete_tag(run=run, key=ask.key)
 
 
 def log_model(platform: Embedded, ask: LogModel) -> None:

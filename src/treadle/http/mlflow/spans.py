@@ -2,7 +2,8 @@
 
 import gzip
 import io
-from typing import Any
+from datetime import UTC
+from functools import partial
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -14,9 +15,15 @@ from treadle.http.mlflow.experiments import found
 from treadle.http.mlflow.wire import MAX_BODY_BYTES, failed
 from treadle.http.rights import Rights
 from treadle.http.routes import body_of
+from treadle.kernel.clock import from_micros
 from treadle.kernel.errors import Invalid, TooLarge, TreadleError, missing_extra
 from treadle.kernel.operation import Named
 from treadle.platform.wiring import Embedded
+from treadle.tracking.local_traces import Span
+from treadle.tracking.traces import Info
+
+SPANS_ARE_HERE = {"mlflow.trace.spansLocation": "TRACKING_STORE"}
+"""The tag in which clients look for where a trace's spans are."""
 
 
 def span_route(platform: Embedded) -> Route:
@@ -45,7 +52,12 @@ def span_route(platform: Embedded) -> Route:
             spans = await run_in_threadpool(_spans, body)
             number = (await run_in_threadpool(found, platform, experiment)).id
             await run_in_threadpool(
-                lambda: platform.traces.add_spans(experiment=number, spans=spans)
+                lambda: platform.traces.add_spans(
+                    experiment=number,
+                    spans=spans,
+                    begun=partial(_begun, number),
+                    tags=SPANS_ARE_HERE,
+                )
             )
         except TreadleError as error:
             return failed(error)
@@ -65,7 +77,27 @@ def _inflated(body: bytes) -> bytes:
     return whole
 
 
-def _spans(body: bytes) -> list[tuple[str, dict[str, Any]]]:
+def _begun(experiment: int, trace: str, spans: list[Span]) -> Info:
+    """The facts of a trace that begins with its spans, as clients write them."""
+    start = min(int(span.get("start_time_unix_nano", 0)) for span in spans)
+    root = next((span for span in spans if not span.get("parent_span_id")), spans[0])
+    return {
+        "trace_id": trace,
+        "trace_location": {
+            "type": "MLFLOW_EXPERIMENT",
+            "mlflow_experiment": {"experiment_id": str(experiment)},
+        },
+        "request_time": from_micros(start // 1000)
+        .astimezone(UTC)
+        .isoformat()
+        .replace("+00:00", "Z"),
+        "state": "IN_PROGRESS",
+        "tags": {"mlflow.traceName": str(root.get("name", ""))},
+        "trace_metadata": {},
+    }
+
+
+def _spans(body: bytes) -> list[tuple[str, Span]]:
     """Spans as JSON in protobuf's field names, with the ids of their traces."""
     try:
         from google.protobuf.json_format import MessageToDict

@@ -1,9 +1,10 @@
 """Serves MLflow's calls for traces."""
 
+from collections.abc import Callable
 from typing import Any
 
 from treadle.http.mlflow.experiments import found, numbered
-from treadle.http.mlflow.wire import Ask, Call, KeyValue, moment, paged, present
+from treadle.http.mlflow.wire import Ask, Call, KeyValue, dashed_id, moment, paged, present, saying
 from treadle.kernel.errors import Invalid, NotFound
 from treadle.platform.wiring import Embedded
 from treadle.tracking.traces import Info
@@ -61,6 +62,38 @@ class Link(Ask):
     run_id: str = ""
 
 
+def trace_of(platform: Embedded, id: str) -> Info:
+    """Return the facts of a trace.
+
+    Args:
+        platform: The services that answer.
+        id: The trace's id.
+
+    Raises:
+        NotFound: There is no such trace.
+    """
+    with saying(NotFound, f"Trace with ID '{id}' not found."):
+        return platform.traces.get(id)
+
+
+def changed(platform: Embedded, id: str, change: Callable[[Info], None]) -> Info:
+    """Change the facts of a trace in place.
+
+    Args:
+        platform: The services that answer.
+        id: The trace's id.
+        change: Changes the facts; what it raises changes nothing.
+
+    Returns:
+        The changed facts.
+
+    Raises:
+        NotFound: There is no such trace.
+    """
+    trace_of(platform, id)
+    return platform.traces.change(id, change)
+
+
 def start(platform: Embedded, ask: Start) -> dict[str, Any]:
     """Store the facts of a trace.
 
@@ -75,11 +108,13 @@ def start(platform: Embedded, ask: Start) -> dict[str, Any]:
     info: Info = dict(ask.trace.get("trace_info") or {})
     location = info.get("trace_location", {}).get("mlflow_experiment", {})
     experiment = found(platform, str(location.get("experiment_id", "0")))
+    given = info.get("trace_id") or info.get("request_id")
+    info["trace_id"] = str(given or dashed_id("tr"))
     kept = platform.traces.put(experiment=experiment.id, info=info)
     uri = f"{experiment.artifacts_at}/traces/{kept['trace_id']}/artifacts"
     tags = {"mlflow.artifactLocation": uri}
-    kept = platform.traces.change(
-        kept["trace_id"], lambda info: info.setdefault("tags", {}).update(tags)
+    kept = changed(
+        platform, kept["trace_id"], lambda info: info.setdefault("tags", {}).update(tags)
     )
     return {"trace": {"trace_info": kept}}
 
@@ -94,7 +129,7 @@ def get_info(platform: Embedded, ask: Get) -> dict[str, Any]:
     Raises:
         NotFound: There is no such trace.
     """
-    return {"trace": {"trace_info": platform.traces.get(ask.trace_id)}}
+    return {"trace": {"trace_info": trace_of(platform, ask.trace_id)}}
 
 
 def get(platform: Embedded, ask: Get) -> dict[str, Any]:
@@ -109,7 +144,7 @@ def get(platform: Embedded, ask: Get) -> dict[str, Any]:
     """
     return {
         "trace": {
-            "trace_info": platform.traces.get(ask.trace_id),
+            "trace_info": trace_of(platform, ask.trace_id),
             "spans": platform.traces.spans(ask.trace_id),
         }
     }
@@ -133,7 +168,7 @@ def batch_infos(platform: Embedded, ask: Batch) -> dict[str, Any]:
         platform: The services that answer.
         ask: The request's fields.
     """
-    return {"trace_infos": [platform.traces.get(id) for id in _known(platform, ask.trace_ids)]}
+    return {"trace_infos": [trace_of(platform, id) for id in _known(platform, ask.trace_ids)]}
 
 
 def _known(platform: Embedded, ids: list[str]) -> list[str]:
@@ -178,8 +213,10 @@ def set_tag(platform: Embedded, ask: Tag) -> None:
     Raises:
         NotFound: There is no such trace.
     """
-    platform.traces.change(
-        ask.trace_id, lambda info: info.setdefault("tags", {}).update({ask.key: ask.value})
+    changed(
+        platform,
+        ask.trace_id,
+        lambda info: info.setdefault("tags", {}).update({ask.key: ask.value}),
     )
 
 
@@ -198,7 +235,7 @@ def delete_tag(platform: Embedded, ask: Tag) -> None:
         if info.get("tags", {}).pop(ask.key, None) is None:
             raise NotFound(f"No trace tag with key '{ask.key}' for trace with ID '{ask.trace_id}'")
 
-    platform.traces.change(ask.trace_id, change)
+    changed(platform, ask.trace_id, change)
 
 
 def delete(platform: Embedded, ask: Delete) -> dict[str, Any]:
@@ -236,9 +273,7 @@ def link(platform: Embedded, ask: Link) -> None:
     """
     source = {"mlflow.sourceRun": ask.run_id}
     for id in ask.trace_ids:
-        platform.traces.change(
-            id, lambda info: info.setdefault("trace_metadata", {}).update(source)
-        )
+        changed(platform, id, lambda info: info.setdefault("trace_metadata", {}).update(source))
 
 
 CALLS = [

@@ -31,6 +31,7 @@ from treadle.kernel.errors import (
     Unavailable,
 )
 from treadle.kernel.event import acting
+from treadle.kernel.ids import new_id
 from treadle.kernel.operation import Role
 from treadle.platform.wiring import Embedded
 from treadle.ports.naming import NOWHERE
@@ -196,6 +197,15 @@ def saying(kind: type[TreadleError], message: str) -> Iterator[None]:
         yield
     except kind as error:
         raise kind(message) from error
+
+
+def dashed_id(kind: str) -> str:
+    """Make an id as clients know those of models, traces and assessments, such as `m-01jd2v…`.
+
+    Args:
+        kind: The prefix that says what the id names.
+    """
+    return new_id(kind).replace("_", "-")
 
 
 def number(value: float | None) -> float | str:
