@@ -7,13 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from treadle.http.mlflow import artifacts, experiments, models, registry, runs, traces, webhooks
+from treadle.http import mlflow
 from treadle.http.mlflow.writes import _WRITES
 
 CALLS = [
     (method, call.path, call.ask.__struct_fields__)
-    for resource in (experiments, runs, artifacts, models, registry, traces, webhooks)
-    for call in resource.CALLS
+    for call in mlflow.CALLS
     for method in call.methods
     if "test" not in call.path
 ]

@@ -179,7 +179,7 @@ def test_rights_and_secrets_do_not_travel(tmp_path: Path) -> None:
 
 
 def test_many_points_go_into_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("treadle.interop.archive.POINTS_IN_FILE", 1_000)
+    monkeypatch.setattr("treadle.interop.archive_points.POINTS_IN_FILE", 1_000)
     with embedded(tmp_path / "a") as source, embedded(tmp_path / "b") as target:
         run = source.tracking.start_run(experiment="e").id
         for key, count in (("a", 2_500), ("b", 10), ("c", 999)):

@@ -18,7 +18,8 @@ from tests.platform.test_up import PROJECT, up
 from treadle.kernel.entity import replace, to_json
 from treadle.kernel.errors import Conflict, NotFound, Unavailable
 from treadle.platform.remote import connect
-from treadle.platform.rerun import Rerun, changed_packages
+from treadle.platform.rerun import Rerun
+from treadle.platform.rerun_environment import changed_packages
 from treadle.platform.start import embedded
 from treadle.platform.wiring import Embedded
 from treadle.tracking.environment import ENVIRONMENT, capture

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -13,6 +13,10 @@ from treadle.cli.output import Home, Json, Token, Url, home_of, open_services
 
 if TYPE_CHECKING:
     from treadle.platform.stages import Services
+
+Project = Annotated[
+    str | None, typer.Option("--project", help="The project (default: the one in this folder).")
+]
 
 
 class Session:

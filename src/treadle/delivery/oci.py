@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from treadle.kernel.entity import Entity
+from treadle.kernel.files import replacing
 
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -140,14 +141,12 @@ def write_archive(
             "index.json": {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [named]},
             "manifest.json": [_for_docker(tag, made, written)],
         }
-        aside = Path(folder, "archive")
         told("the archive", len(layers), len(layers))
-        with tarfile.open(aside, "w") as archive:
+        with replacing(to) as aside, tarfile.open(aside, "w") as archive:
             for name, document in documents.items():
                 _add(archive, Entry(name, _encoded(document)))
             for blob in sorted((Path(folder) / "blobs" / "sha256").iterdir()):
                 _add(archive, Entry(f"blobs/sha256/{blob.name}", blob))
-        aside.replace(to)
     size = to.stat().st_size
     return Image(
         file=str(to),

@@ -6,13 +6,12 @@ Its layout: ``EXPERIMENT/RUN/{meta.yaml, params/, tags/, metrics/, artifacts/, i
 """
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from treadle.interop.import_session import ImportSession, local_folder
-from treadle.interop.mlflow import STAGES, moment
+from treadle.interop.mlflow_tables import EPOCH, STAGES, moment
 from treadle.interop.report import Imported, Progress
 from treadle.kernel.errors import Invalid, missing_extra
 from treadle.ports.blobs import Blobs
@@ -23,7 +22,6 @@ from treadle.tracking.model import Dataset, Experiment, PastRun, Status
 from treadle.tracking.segments import pack
 
 META = "meta.yaml"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STATUS: dict[int, Status] = {1: "running", 2: "scheduled", 3: "finished", 4: "failed", 5: "killed"}
 
 
@@ -111,9 +109,9 @@ def _run(
         name=str(meta.get("run_name") or "") or tags.get("mlflow.runName", "") or folder.name,
         user=str(meta.get("user_id") or ""),
         status=_STATUS.get(meta.get("status", 3), "finished"),
-        started_at=moment(meta["start_time"]) or _EPOCH,
+        started_at=moment(meta["start_time"]) or EPOCH,
         ended_at=moment(meta.get("end_time")),
-        deleted_at=(moment(meta.get("deleted_time")) or _EPOCH) if deleted else None,
+        deleted_at=(moment(meta.get("deleted_time")) or EPOCH) if deleted else None,
         params=session.texts(_texts(folder / "params")),
         tags=tags,
         points=_points(session, folder / "metrics"),
@@ -190,7 +188,7 @@ def _model(session: ImportSession, registry: Registry, folder: Path) -> None:
 
 
 def _version(meta: dict[str, Any], tags: dict[str, str]) -> PastVersion:
-    created = moment(meta.get("creation_timestamp")) or _EPOCH
+    created = moment(meta.get("creation_timestamp")) or EPOCH
     return PastVersion(
         number=int(meta["version"]),
         source=str(meta.get("source") or ""),

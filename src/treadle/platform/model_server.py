@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from treadle.kernel import process
 from treadle.kernel.clock import Clock, ManualClock, SystemClock
 from treadle.kernel.entity import from_json, to_json
+from treadle.kernel.files import write_whole
 from treadle.kernel.listening import offer, offer_file
 from treadle.platform import logs
 from treadle.platform.model_store import Repository
@@ -131,9 +132,7 @@ class Follower:
             requests=engine.answered,
             busy_seconds=engine.busy_nanos / 1e9,
         )
-        aside = self._folder / f".replica-{self._replica}.{os.getpid()}"
-        aside.write_bytes(to_json(state))
-        aside.replace(self._folder / f"replica-{self._replica}.json")
+        write_whole(self._folder / f"replica-{self._replica}.json", to_json(state))
 
 
 async def serve(

@@ -1,6 +1,5 @@
 """Puts models where model servers follow them: a folder each, with a spec and packages."""
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import NamedTuple
 from treadle.backends.runtime.onnx import OnnxRuntime
 from treadle.kernel.entity import from_json, to_json
 from treadle.kernel.errors import Invalid, NotFound, Unavailable
+from treadle.kernel.files import write_whole
 from treadle.ports.blobs import Blobs
 from treadle.ports.runtime import GRAPH, SIGNATURE
 from treadle.ports.target import EndpointSpec, Variant
@@ -68,11 +68,8 @@ def place(asked: Asked, state: Path, blobs: Callable[[], Blobs]) -> Path:
     before = from_json(file.read_bytes(), EndpointSpec) if file.exists() else None
     if before is None or before.variants != [variant]:
         generation = before.generation + 1 if before else 1
-        aside = file.with_suffix(f".{os.getpid()}")
-        aside.write_bytes(
-            to_json(EndpointSpec(name=asked.name, generation=generation, variants=[variant]))
-        )
-        aside.replace(file)
+        spec = EndpointSpec(name=asked.name, generation=generation, variants=[variant])
+        write_whole(file, to_json(spec))
     return folder
 
 

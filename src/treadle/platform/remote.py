@@ -9,6 +9,7 @@ import httpx
 
 from treadle.kernel.entity import from_json, from_packed, from_plain, to_json, to_packed, to_plain
 from treadle.kernel.errors import Corrupt, TreadleError, Unavailable, error_named
+from treadle.kernel.files import write_whole
 from treadle.kernel.operation import Operation, operations
 from treadle.kernel.stage import kinds_of
 from treadle.platform.stages import Services, stages
@@ -150,9 +151,7 @@ class RemoteBlobs:
             Unavailable: The server does not answer.
         """
         to.parent.mkdir(parents=True, exist_ok=True)
-        aside = to.with_name(f".{to.name}.part")
-        aside.write_bytes(self.get(digest))
-        aside.replace(to)
+        write_whole(to, self.get(digest))
 
     def has(self, digest: str) -> bool:
         """Whether a blob is stored.

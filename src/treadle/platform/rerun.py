@@ -4,57 +4,58 @@ Then tells what went in and what came out differently.
 """
 
 import os
-import platform
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from fnmatch import fnmatch
-from importlib.metadata import files
 from pathlib import Path
-from typing import Literal, NamedTuple
-
-import numpy as np
-import numpy.typing as npt
+from typing import Literal
 
 from treadle.kernel.clock import monotonic
 from treadle.kernel.entity import Entity, from_json, replace, to_json
-from treadle.kernel.errors import Conflict, NotFound, Unavailable
+from treadle.kernel.errors import Conflict, NotFound
 from treadle.platform.replay import Outcome, Recipe
+from treadle.platform.rerun_data import RunData
+from treadle.platform.rerun_environment import (
+    LONGEST_OUTPUT,
+    build_environment,
+    changed_packages,
+    interpreter,
+)
+from treadle.platform.rerun_metrics import Likeness, MetricPair, pairs, worst
 from treadle.platform.settings import backend
 from treadle.platform.stages import Services
-from treadle.ports.tree import copy_tree, fetch_tree, put_tree, read_tree, tree_digest
+from treadle.ports.tree import copy_tree, fetch_tree, put_tree, read_tree
 from treadle.recording.recorder import RERUN_OF
-from treadle.recording.uploader import KEPT
-from treadle.tracking.environment import CODE, ENVIRONMENT, Environment, capture, source_files
-from treadle.tracking.model import Dataset, Difference, Metric
+from treadle.tracking.environment import CODE, ENVIRONMENT, capture, source_files
+from treadle.tracking.model import Difference, Metric
 from treadle.training.model import Training
 
-Likeness = Literal["equal", "within tolerance", "different", "missing"]
 Where = Literal["auto", "rebuilt", "this"]
 PLACES: dict[str, Where] = {"auto": "auto", "rebuilt": "rebuilt", "this": "this"}
 PASSED_ON = (
     *("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR"),
     *("LD_LIBRARY_PATH", "VIRTUAL_ENV", "PYTHONPATH", "TREADLE_CLOCK"),
 )
-TIMINGS = ("system/*", "seconds.*")
-"""Metrics that say how long or how busy, and differ between any two runs."""
-LONGEST_OUTPUT = 2_000
-
-
-class MetricPair(Entity):
-    """A metric of both runs: the last values, and how alike the whole series are."""
-
-    key: str
-    a: float | None
-    b: float | None
-    points: int
-    likeness: Likeness
 
 
 class Reproduction(Entity):
-    """What came of running something again. ``again`` is the new run."""
+    """What came of running something again.
+
+    Attributes:
+        run: The run that was run again.
+        again: The new run.
+        outcome: How alike the metrics are, in one word.
+        metrics: Each metric of both runs.
+        differences: What else differs.
+        same: The number of things that were compared and are the same.
+        environment: In words, which environment the new run had.
+        identical_outputs: The outputs of steps that are the same to the byte.
+        other_outputs: Those that are not.
+        notes: What to know about how it was run.
+        seconds: How long it took.
+    """
 
     run: str
     again: str
@@ -100,7 +101,7 @@ class Rerun:
     ) -> None:
         self._services, self._run = services, services.tracking.get(run=run)
         self._code, self._where, self._tolerance, self._tell = code, environment, tolerance, tell
-        self._ignore = (*TIMINGS, *ignore)
+        self._ignore = ignore
         self._notes: list[str] = []
         self._rebuilt: dict[str, str] | None = None
         self._kept = {file.path: file.digest for file in services.tracking.artifacts(run=run)}
@@ -134,13 +135,19 @@ class Rerun:
             else:
                 again, outputs = self._script(folder, python), {}
         compared = self._services.tracking.compare(a=self._run.id, b=again)
-        pairs = [self._pair(key, again) for key in self._keys(again)]
+        metrics = pairs(
+            self._services.tracking,
+            self._run.id,
+            again,
+            tolerance=self._tolerance,
+            ignore=self._ignore,
+        )
         before = {path: digest for path, digest in self._kept.items() if path in outputs}
         return Reproduction(
             run=self._run.id,
             again=again,
-            outcome=_worst([pair.likeness for pair in pairs]),
-            metrics=pairs,
+            outcome=worst([pair.likeness for pair in metrics]),
+            metrics=metrics,
             differences=[
                 one
                 for one in compared.differences
@@ -179,7 +186,7 @@ class Rerun:
                 "this one, which has the same packages" if not changed else "this one, as it is",
             )
         self._tell(f"building an environment of {len(self._environment.packages)} packages")
-        python = _python(self._environment.python)
+        python = interpreter(self._environment.python)
         if python is None:
             self._notes.append(
                 f"There is no Python {self._environment.python} here; this is {here.python}."
@@ -278,10 +285,12 @@ class Rerun:
             )
         datasets = self._services.tracking.datasets(run=self._run.id)
         root = Path(found.root or "/")
-        layout = _Layout.around(root, [path for each in datasets if (path := _local(each))])
-        code = self._placed_code(layout.moved(root, folder / "code"))
+        data = RunData(
+            self._services.blobs, self._run.id, datasets, found.root, required=self._code is None
+        )
+        code = self._placed_code(data.moved(root, folder / "code"))
         for dataset in datasets:
-            self._place(dataset, layout, folder / "code")
+            self._notes += data.placed(dataset, folder / "code")
         moved = [
             argument.replace(found.root, str(code)) if found.root else argument
             for argument in found.command
@@ -302,42 +311,6 @@ class Rerun:
                 f"The command succeeded, and could not be recorded:\n{said.strip()}"
             ) from error
 
-    def _place(self, dataset: Dataset, layout: "_Layout", to: Path) -> None:
-        """Put a dataset where the script looks for it, or say why that cannot be."""
-        source = _local(dataset)
-        if source is None:
-            self._notes.append(f"Dataset '{dataset.name}' is read from '{dataset.source}'.")
-            return
-        target, kept = layout.moved(source, to), dataset.tags.get(KEPT) == "yes"
-        inside = source.is_relative_to(self._environment.root)
-        if kept:
-            files = list(read_tree(self._services.blobs, dataset.digest).files)
-            folder = target.parent if files == [source.name] else target
-            fetch_tree(self._services.blobs, dataset.digest, folder, over=inside)
-        elif source.exists() and not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.symlink_to(source)
-        if not (kept and inside):
-            self._note_change(dataset, source, kept=kept)
-
-    def _note_change(self, dataset: Dataset, source: Path, *, kept: bool) -> None:
-        """Say what has become of a dataset that the script may read where it was."""
-        by_path = "what was kept is read by a relative path"
-        if not source.exists():
-            gone = f"Dataset '{dataset.name}' is not at '{source}' any more"
-            if not kept and self._code is None:
-                raise Conflict(
-                    f"Run '{self._run.id}' cannot be run again. The data that it reads are gone: "
-                    f"{gone}, and its content was not kept."
-                )
-            self._notes.append(f"{gone}: {by_path} alone." if kept else f"{gone}.")
-        elif tree_digest(source) != dataset.digest:
-            read = f"{by_path}, what is there now by an absolute one."
-            self._notes.append(
-                f"Dataset '{dataset.name}' at '{source}' has changed since: "
-                f"{read if kept else 'what is there now was read.'}"
-            )
-
     def _clean(self, more: dict[str, str]) -> dict[str, str]:
         """Environment variables: the few that programs need, and those that the run had."""
         kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
@@ -356,128 +329,3 @@ class Rerun:
                 f"(exit code {done.returncode}).{notes} It said:\n{told}"
             )
         return done.stderr
-
-    def _keys(self, again: str) -> list[str]:
-        keys = {*self._run.metrics, *self._services.tracking.get(run=again).metrics}
-        return sorted(
-            key for key in keys if not any(fnmatch(key, pattern) for pattern in self._ignore)
-        )
-
-    def _pair(self, key: str, again: str) -> MetricPair:
-        a, b = (self._values(run, key) for run in (self._run.id, again))
-        last = [float(values[-1]) if len(values) else None for values in (a, b)]
-        if not len(a) or not len(b):
-            likeness: Likeness = "missing"
-        elif np.array_equal(a, b, equal_nan=True):
-            likeness = "equal"
-        elif len(a) == len(b) and np.allclose(
-            a, b, rtol=self._tolerance, atol=self._tolerance, equal_nan=True
-        ):
-            likeness = "within tolerance"
-        else:
-            likeness = "different"
-        return MetricPair(key=key, a=last[0], b=last[1], points=len(b), likeness=likeness)
-
-    def _values(self, run: str, key: str) -> npt.NDArray[np.float64]:
-        return np.array(
-            [point.value for point in self._services.tracking.history(run=run, key=key)]
-        )
-
-
-class _Layout(NamedTuple):
-    """The folder that holds a script's code and its data, to be laid out again elsewhere.
-
-    So a path such as ``../data/train.csv`` leads to the data there too.
-    """
-
-    origin: Path
-
-    @classmethod
-    def around(cls, root: Path, sources: list[Path]) -> "_Layout":
-        return cls(Path(os.path.commonpath([root, *sources])))
-
-    def moved(self, path: Path, to: Path) -> Path:
-        return to / path.relative_to(self.origin)
-
-
-def _local(dataset: Dataset) -> Path | None:
-    """Where a dataset was on the disk; None for one that came from elsewhere."""
-    source = Path(dataset.source)
-    return source if source.is_absolute() else None
-
-
-def changed_packages(before: Environment, now: Environment) -> list[str]:
-    """Return what differs: Python's minor version, and packages that came from no folder.
-
-    Args:
-        before: The environment of the run.
-        now: The environment of this process.
-    """
-    changed = ["Python"] if _minor(before.python) != _minor(now.python) else []
-    free = {"treadle", *before.from_folders, *now.from_folders}
-    names = sorted({*before.packages, *now.packages} - free)
-    return changed + [name for name in names if before.packages.get(name) != now.packages.get(name)]
-
-
-def build_environment(folder: Path, wanted: Environment, python: str) -> None:
-    """Make a virtual environment with exactly these packages, and this Treadle.
-
-    Args:
-        folder: A new folder.
-        wanted: The environment, with its packages.
-        python: The interpreter of the same minor version.
-
-    Raises:
-        Unavailable: pip cannot install the packages.
-    """
-    free = {"treadle", *wanted.from_folders}
-    pins = "".join(
-        f"{name}=={version}\n" for name, version in wanted.packages.items() if name not in free
-    )
-    _built([python, "-m", "venv", str(folder)])
-    (folder / "pins.txt").write_text(pins)
-    pip = [
-        str(folder / "bin" / "python"),
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-    ]
-    _built([*pip, "--no-deps", "--requirement", str(folder / "pins.txt")])
-    (site,) = folder.glob("lib/python*/site-packages")
-    (site / "treadle.pth").write_text(f"{Path(__file__).parents[2]}\n")
-    for file in files("treadle") or ():  # with its metadata, by which backends are found
-        if file.parent.name.endswith(".dist-info") and file.name in (
-            "METADATA",
-            "entry_points.txt",
-        ):
-            (site / file.parent.name).mkdir(exist_ok=True)
-            shutil.copyfile(Path(str(file.locate())), site / file.parent.name / file.name)
-
-
-def _built(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        told = (done.stderr or done.stdout).strip()[-LONGEST_OUTPUT:]
-        raise Unavailable(
-            f"The environment of the run could not be built: {told}\n"
-            "To run in the environment of today, add: --environment this"
-        )
-
-
-def _python(version: str) -> str | None:
-    """An interpreter of the same minor version on this machine."""
-    if _minor(version) == _minor(platform.python_version()):
-        return sys.executable
-    return shutil.which(f"python{_minor(version)}")
-
-
-def _minor(version: str) -> str:
-    return ".".join(version.split(".")[:2])
-
-
-def _worst(found: list[Likeness]) -> Likeness:
-    """One word for all metrics; where there are none, they are missing."""
-    order: tuple[Likeness, ...] = ("missing", "different", "within tolerance", "equal")
-    return next((likeness for likeness in order if likeness in found), "missing")

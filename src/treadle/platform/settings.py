@@ -13,6 +13,7 @@ from typing import Any
 from treadle.kernel.clock import Clock, ManualClock, SystemClock
 from treadle.kernel.entity import Entity, from_json, replace, to_json
 from treadle.kernel.errors import Invalid, did_you_mean
+from treadle.kernel.files import write_whole
 from treadle.scope.file import nearest
 
 FILE = "settings.json"
@@ -85,10 +86,8 @@ def settings_for(home: Path, **given: Any) -> Settings:
     changes = {name: value for name, value in given.items() if value}
     settings = replace(remembered, home=str(home), **changes)
     if not file.exists() or settings != remembered:
-        aside = file.with_suffix(f".{os.getpid()}")
-        aside.touch(mode=0o600)  # a database's URL may hold a password
-        aside.write_bytes(to_json(settings))
-        aside.replace(file)
+        content = to_json(settings)
+        write_whole(file, content, mode=0o600)  # a database's URL may hold a password
     return settings
 
 

@@ -60,7 +60,7 @@ class Models(RegistryRecords):
         check_name(name)
         with self._database.write() as transaction:
             if transaction.scalar(select(models.c.name).where(models.c.name == name)) is not None:
-                raise Conflict(f"Registered Model (name={name}) already exists.")
+                raise Conflict(f"Model '{name}' already exists.")
             self._ensure_model(transaction, name, project or name, description, tags or {})
         return self.model(name=name)
 
@@ -179,7 +179,7 @@ class Models(RegistryRecords):
                 "'@'."
             )
         if transaction.scalar(select(models.c.name).where(models.c.name == new_name)) is not None:
-            raise Conflict(f"Registered Model (name={new_name}) already exists.")
+            raise Conflict(f"Model '{new_name}' already exists.")
         signed = transaction.scalar(
             select(func.count()).select_from(approvals).where(approvals.c.model == name)
         )

@@ -130,7 +130,7 @@ class Webhooks:
         with self._database.read() as connection:
             row = connection.execute(of_id).mappings().one_or_none()
         if row is None:
-            raise NotFound(f"Webhook with ID {id} not found.")
+            raise NotFound(f"There is no webhook '{id}'.")
         return row
 
 

@@ -15,7 +15,7 @@ from treadle.tracking.events import ExperimentCreated, ExperimentDeleted, Experi
 from treadle.tracking.language import Field
 from treadle.tracking.limits import check_text
 from treadle.tracking.matching import found_in
-from treadle.tracking.model import Experiment
+from treadle.tracking.model import OWN_STORE, Experiment
 from treadle.tracking.records import TrackingRecords, fitting
 from treadle.tracking.search import View
 from treadle.tracking.tables import (
@@ -290,7 +290,7 @@ class Experiments(TrackingRecords):
             ).scalar_one()
         )
         if not artifacts_at:
-            uri = {"artifacts_at": f"mlflow-artifacts:/{number}"}
+            uri = {"artifacts_at": f"{OWN_STORE}{number}"}
             transaction.execute(experiments.update().where(experiments.c.id == number).values(uri))
         self._events.append(
             transaction, ExperimentCreated(experiment=number, project=project, name=name)

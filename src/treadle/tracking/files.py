@@ -14,7 +14,7 @@ from treadle.tracking.compare import Side, compared
 from treadle.tracking.environment import CODE, ENVIRONMENT, Environment
 from treadle.tracking.events import RunUsedData
 from treadle.tracking.model import Artifact, Comparison, Dataset
-from treadle.tracking.runs import Runs
+from treadle.tracking.past_runs import PastRuns
 from treadle.tracking.tables import (
     artifacts,
     run_datasets,
@@ -22,7 +22,7 @@ from treadle.tracking.tables import (
 )
 
 
-class RunFiles(Runs):
+class RunFiles(PastRuns):
     """Data and files of runs, and what differs between two runs."""
 
     @command()

@@ -109,7 +109,7 @@ class LocalTracking(Tracking):
                 here.where(experiments.c.id == fitting(experiment))
             ).one_or_none()
             if found is None:
-                raise NotFound(f"No Experiment with id={experiment} exists")
+                raise NotFound(f"There is no experiment {experiment}.")
             if found.deleted_at is not None:
                 raise Invalid(
                     f"The experiment {experiment} must be in the 'active' state. Current state is "

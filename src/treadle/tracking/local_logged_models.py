@@ -24,18 +24,20 @@ class LocalLoggedModels(LoggedModels):
         type: str,
         params: Mapping[str, str],
         tags: Mapping[str, str],
+        id: str | None = None,
     ) -> LoggedModel:
         """Begin a model; it is ready when its files are there and somebody says so.
 
         Args:
-            experiment: Number of the experiment.
-            name: Name of the model; its id if empty.
-            run: Id of the run that writes it; empty if none does.
-            type: Kind of the model, as its client says it.
-            params: Parameters by key.
-            tags: Tags by key.
+            experiment: The number of its experiment.
+            name: Its name; the id where it is empty.
+            run: The id of the run that writes it; empty for none.
+            type: What kind of model it is, in its author's words.
+            params: Its parameters by key.
+            tags: Its tags by key.
+            id: Its id, which is new; one is made where none is given.
         """
-        now, id = self._clock.now(), new_id("m").replace("_", "-")
+        now, id = self._clock.now(), id or new_id("model")
         row = {
             "id": id,
             "experiment": experiment,

@@ -1,38 +1,38 @@
 """Traces as the process has it that holds the database."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, select, update
 
 from treadle.kernel.entity import from_json, to_text
-from treadle.kernel.ids import new_id
 from treadle.tracking.tables import trace_spans, traces
-from treadle.tracking.traces import Info, Traces, _begun, _info, _mark_spans
+from treadle.tracking.traces import Info, Traces, _info
+
+Span = dict[str, Any]
+"""A span as OpenTelemetry writes it in JSON, with protobuf's field names."""
 
 
 class LocalTraces(Traces):
     """Traces; with what only this process does."""
 
     def put(self, *, experiment: int, info: Info) -> Info:
-        """Keep a trace's facts.
+        """Keep a trace's facts; those of one that is there already are replaced.
 
-        Where the trace is there already its facts are replaced; its assessments and tags stay, and
-        those given are added.
+        Its tags and its assessments stay.
 
         Args:
-            experiment: Number of the experiment.
-            info: The facts; an id is made up if it has none.
+            experiment: The number of the trace's experiment.
+            info: The facts; `trace_id` is the trace's id.
 
         Returns:
             The facts as they are kept.
 
         Raises:
-            Invalid: The facts' ``request_time`` is no time.
+            Invalid: The time of the request is no time.
         """
-        id = str(info.get("trace_id") or info.get("request_id") or new_id("tr").replace("_", "-"))
-        info = {**info, "trace_id": id}
+        id = str(info["trace_id"])
         with self._database.write() as transaction:
             before = transaction.scalar(select(traces.c.info).where(traces.c.id == id))
             if before is not None:
@@ -71,14 +71,21 @@ class LocalTraces(Traces):
             transaction.execute(update(traces).where(traces.c.id == id).values(info=to_text(info)))
         return info
 
-    def add_spans(self, *, experiment: int, spans: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        """Keep spans of traces.
-
-        A trace that nobody began yet begins with them; a span that comes again is replaced.
+    def add_spans(
+        self,
+        *,
+        experiment: int,
+        spans: Sequence[tuple[str, Span]],
+        begun: Callable[[str, list[Span]], Info],
+        tags: Mapping[str, str],
+    ) -> None:
+        """Keep spans; one that comes again is replaced.
 
         Args:
-            experiment: Number of the experiment of a trace that begins.
-            spans: Each as (id of its trace, the span).
+            experiment: The number of the experiment that new traces belong to.
+            spans: Spans, each with the id of its trace.
+            begun: Returns the facts of a trace that nobody has begun yet, by its id and spans.
+            tags: Tags that every trace with spans gets.
         """
         for trace in {trace for trace, _ in spans}:
             mine = [span for id, span in spans if id == trace]
@@ -87,7 +94,7 @@ class LocalTraces(Traces):
                     connection.scalar(select(traces.c.id).where(traces.c.id == trace)) is not None
                 )
             if not known:
-                self.put(experiment=experiment, info=_begun(trace, experiment, mine))
+                self.put(experiment=experiment, info=begun(trace, mine))
             with self._database.write() as transaction:
                 for span in mine:
                     name = str(span.get("span_id", ""))
@@ -99,7 +106,7 @@ class LocalTraces(Traces):
                         "started_at": int(span.get("start_time_unix_nano", 0)),
                     }
                     transaction.execute(trace_spans.insert().values(**row, body=to_text(span)))
-            self.change(trace, _mark_spans)
+            self.change(trace, lambda info: info.setdefault("tags", {}).update(tags))
 
     def delete(
         self,

@@ -56,7 +56,7 @@ class LoggedModels:
                 .one_or_none()
             )
         if row is None or row["deleted_at"] is not None:
-            raise NotFound(f"Logged model with ID '{id}' not found.")
+            raise NotFound(f"There is no logged model '{id}'.")
         return _loaded(row)
 
     @command()
@@ -130,7 +130,7 @@ class LoggedModels:
             here = logged_models.c.id == id
             row = transaction.execute(select(logged_models).where(here)).mappings().one_or_none()
             if row is None or row["deleted_at"] is not None:
-                raise NotFound(f"Logged model with ID '{id}' not found.")
+                raise NotFound(f"There is no logged model '{id}'.")
             values = {**change(_loaded(row)), "updated_at": self._clock.now()}
             transaction.execute(update(logged_models).where(here).values(values))
             row = transaction.execute(select(logged_models).where(here)).mappings().one()

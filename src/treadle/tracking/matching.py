@@ -95,7 +95,7 @@ def _after(value: str, part: str, start: int, end: int) -> int:
         place = value.find(part, start, end)
         return -1 if place < 0 else place + len(part)
     # One bit for each beginning of the part that the letters read so far end with.
-    accepts = {letter: 0 for letter in part}
+    accepts = dict.fromkeys(part, 0)
     for index, letter in enumerate(part):
         accepts[letter] |= 1 << index
     anything, whole, state = accepts["_"], 1 << (len(part) - 1), 0

@@ -8,6 +8,13 @@ from treadle.kernel.names import ExperimentId, RunId
 
 Status = Literal["running", "scheduled", "finished", "failed", "killed"]
 
+OWN_STORE = "mlflow-artifacts:/"
+"""How URIs of artifacts begin that are in the server's own store.
+
+Experiments hold such URIs, archives have them, and filters compare them as a run's
+`artifact_uri`; clients of MLflow's protocol read them as they are.
+"""
+
 
 class Experiment(Entity):
     """Runs that belong together.

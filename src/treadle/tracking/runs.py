@@ -1,31 +1,28 @@
 """Runs: begun, logged to, changed, found and searched."""
 
-from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, select
+from sqlalchemy import Connection, delete, select
 
 from treadle.kernel.clock import to_micros
-from treadle.kernel.entity import to_text
 from treadle.kernel.errors import Invalid, NotFound
 from treadle.kernel.event import current_act
 from treadle.kernel.ids import new_id
 from treadle.kernel.names import ExperimentId, ExperimentName, NewRunId, ProjectName, RunId
 from treadle.kernel.operation import command, query
 from treadle.tracking import ingest
-from treadle.tracking.events import HistoryAdded, RunDeleted, RunFinished, RunRestored, RunStarted
+from treadle.tracking.events import RunDeleted, RunFinished, RunRestored, RunStarted
 from treadle.tracking.experiments import DEFAULT, Experiments
 from treadle.tracking.ingest import Incoming, incoming
 from treadle.tracking.language import parse, parse_order
-from treadle.tracking.model import Batch, Metric, PastRun, Run, RunPage, Status
+from treadle.tracking.model import Batch, Metric, Run, RunPage, Status
 from treadle.tracking.records import Record, records
 from treadle.tracking.search import Search, View
 from treadle.tracking.summaries import Column
 from treadle.tracking.tables import (
     experiments,
-    run_datasets,
     run_params,
     run_tags,
     runs,
@@ -129,48 +126,6 @@ class Runs(Experiments):
         self._write_together([incoming(batch) for batch in batches])
 
     @command()
-    def add_history(self, *, source: str, runs: list[PastRun]) -> int:
-        """Take in runs that happened elsewhere, all or none.
-
-        Those that are here already are left alone.
-
-        Args:
-            source: Where they come from, for the event that tells of them.
-            runs: The runs, with all their points.
-
-        Returns:
-            How many runs came in.
-        """
-        with self._database.write() as transaction:
-            ids = [run.id for run in runs]
-            known = set(transaction.scalars(select(_runs.c.id).where(_runs.c.id.in_(ids))))
-            new = [run for run in runs if run.id not in known]
-            projects = self._projects(transaction, {run.experiment for run in new})
-            for run in new:
-                self._insert_past(transaction, run, projects[run.experiment])
-            batches = [
-                Incoming(run=r.id, packed=r.points, params=r.params, tags=r.tags) for r in new
-            ]
-            ingest.write_in(transaction, batches)
-            put_away = [
-                {"b_id": run.id, "b_at": run.deleted_at}
-                for run in new
-                if run.deleted_at is not None
-            ]
-            if put_away:
-                gone = (
-                    _runs.update()
-                    .where(_runs.c.id == bindparam("b_id"))
-                    .values(deleted_at=bindparam("b_at"))
-                )
-                transaction.execute(gone, put_away)
-            for project, count in Counter(projects[run.experiment] for run in new).items():
-                self._events.append(
-                    transaction, HistoryAdded(source=source, project=project, runs=count)
-                )
-        return len(new)
-
-    @command()
     def change_run(
         self,
         *,
@@ -233,7 +188,7 @@ class Runs(Experiments):
             number = self._number(transaction, run)
             here = (run_tags.c.run == number) & (run_tags.c.key == key)
             if not transaction.execute(delete(run_tags).where(here)).rowcount:
-                raise NotFound(f"No tag with name: {key} in run with id {run}")
+                raise NotFound(f"Run '{run}' has no tag '{key}'.")
 
     @command()
     def delete_run(self, *, run: RunId, erase: bool = False) -> None:
@@ -374,18 +329,6 @@ class Runs(Experiments):
         if missing:
             raise NotFound(f"There is no experiment {missing[0]}.")
         return found
-
-    def _insert_past(self, transaction: Connection, run: PastRun, project: str) -> None:
-        names = ("id", "experiment", "name", "user", "status", "started_at", "ended_at")
-        row = {name: getattr(run, name) for name in names} | {"project": project}
-        transaction.execute(_runs.insert().values(row))
-        if run.datasets:
-            number = self._number(transaction, run.id)
-            for one in run.datasets:
-                facts = {name: getattr(one, name) for name in one.__struct_fields__} | {
-                    "tags": to_text(one.tags)
-                }
-                transaction.execute(run_datasets.insert().values(run=number, **facts))
 
     def _write_together(self, batches: Sequence[Incoming]) -> None:
         for failed in self._outcomes(batches):

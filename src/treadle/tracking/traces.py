@@ -4,12 +4,12 @@ What was asked, what each step did, and what people thought of it.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, select
 
-from treadle.kernel.clock import Clock, from_micros, to_micros
+from treadle.kernel.clock import Clock, to_micros
 from treadle.kernel.entity import from_json
 from treadle.kernel.errors import Invalid, NotFound, did_you_mean
 from treadle.kernel.names import ExperimentId, TraceId
@@ -97,32 +97,8 @@ class Traces:
 def _info(connection: Connection, id: str) -> Info:
     found = connection.scalar(select(traces.c.info).where(traces.c.id == id))
     if found is None:
-        raise NotFound(f"Trace with ID '{id}' not found.")
+        raise NotFound(f"There is no trace '{id}'.")
     return from_json(found, Info)
-
-
-def _begun(trace: str, experiment: int, spans: list[dict[str, Any]]) -> Info:
-    start = min(int(span.get("start_time_unix_nano", 0)) for span in spans)
-    root = next((span for span in spans if not span.get("parent_span_id")), spans[0])
-    return {
-        "trace_id": trace,
-        "trace_location": {
-            "type": "MLFLOW_EXPERIMENT",
-            "mlflow_experiment": {"experiment_id": str(experiment)},
-        },
-        "request_time": from_micros(start // 1000)
-        .astimezone(UTC)
-        .isoformat()
-        .replace("+00:00", "Z"),
-        "state": "IN_PROGRESS",
-        "tags": {"mlflow.traceName": str(root.get("name", ""))},
-        "trace_metadata": {},
-    }
-
-
-def _mark_spans(info: Info) -> None:
-    """Clients look into this tag for where a trace's spans are."""
-    info.setdefault("tags", {})["mlflow.trace.spansLocation"] = "TRACKING_STORE"
 
 
 def _looked(info: Info, field: Field) -> Any:

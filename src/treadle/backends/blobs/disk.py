@@ -1,15 +1,16 @@
 """Stores blobs as files: written aside, synced, renamed into place, verified when read."""
 
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from treadle.kernel.errors import Corrupt, Invalid, NotFound
+from treadle.kernel.files import replacing, write_whole
 from treadle.ports.blobs import digest_of
+
+_MODE = 0o444
+"""Stored files are read-only: fetched ones may be links to them."""
 
 
 class Disk:
@@ -37,7 +38,7 @@ class Disk:
         path = self._path(digest)
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write_atomically(path, content)
+            write_whole(path, content, durable=True, mode=_MODE)
         return digest
 
     def get(self, digest: str) -> bytes:
@@ -75,15 +76,11 @@ class Disk:
         """
         content = self.get(digest)
         to.parent.mkdir(parents=True, exist_ok=True)
-        aside = to.with_name(f".{digest}.{os.getpid()}")
         try:
-            aside.unlink(missing_ok=True)
-            aside.hardlink_to(self._path(digest))
-            aside.replace(to)
+            with replacing(to) as aside:
+                aside.hardlink_to(self._path(digest))
         except OSError:
-            _write_atomically(to, content)
-        finally:
-            aside.unlink(missing_ok=True)
+            write_whole(to, content, durable=True, mode=_MODE)
 
     def has(self, digest: str) -> bool:
         """Whether a blob is stored.
@@ -111,33 +108,3 @@ class Disk:
         if not re.fullmatch("[0-9a-f]{64}", digest):
             raise Invalid(f"'{digest}' is not a blob's name: that is 64 hexadecimal digits.")
         return self._root / digest[:2] / digest[2:]
-
-
-def _write_atomically(path: Path, content: bytes | Path) -> None:
-    """Write a file that appears whole and durable, or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
-    aside = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            if isinstance(content, Path):
-                with content.open("rb") as source:
-                    shutil.copyfileobj(source, file, 1 << 20)
-            else:
-                file.write(content)
-            file.flush()
-            os.fchmod(file.fileno(), 0o444)
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from treadle.kernel.errors import Corrupt, NotFound, missing_extra
+from treadle.kernel.files import write_whole
 from treadle.ports.blobs import digest_of
 
 
@@ -67,9 +68,7 @@ class S3:
             Corrupt: The stored content has changed.
         """
         to.parent.mkdir(parents=True, exist_ok=True)
-        aside = to.with_name(f".{to.name}.part")
-        aside.write_bytes(self.get(digest))
-        aside.replace(to)
+        write_whole(to, self.get(digest))
 
     def has(self, digest: str) -> bool:
         """Whether a blob is stored.

@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from treadle.kernel.files import write_whole
+
 PRELOADED = (
     "treadle.platform.wiring",
     "duckdb",
@@ -52,10 +54,8 @@ def _reap(forks: dict[int, Path]) -> None:
     for pid in list(forks):
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
-            file = forks.pop(pid)
-            aside = file.with_suffix(".tmp")
-            aside.write_text(str(os.waitstatus_to_exitcode(status)))
-            aside.replace(file)
+            code = os.waitstatus_to_exitcode(status)
+            write_whole(forks.pop(pid), str(code).encode())
 
 
 def _fork(order: dict[str, Any]) -> int:

@@ -6,7 +6,6 @@ replica that runs.
 """
 
 import errno
-import os
 import select
 import socket
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from treadle.kernel.entity import from_json, to_json
 from treadle.kernel.errors import Invalid
+from treadle.kernel.files import write_whole
 from treadle.kernel.listening import offer_file, taken
 from treadle.kernel.process import SupervisedProcess, holder
 from treadle.ports.blobs import Blobs
@@ -216,6 +216,4 @@ class LocalProcesses:
 
 def _write(file: Path, content: bytes) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    aside.write_bytes(content)
-    aside.replace(file)
+    write_whole(file, content)

@@ -2,10 +2,39 @@
 
 from starlette.routing import BaseRoute
 
-from treadle.http.mlflow import artifacts, experiments, models, registry, runs, traces, webhooks
+from treadle.http.mlflow import (
+    artifacts,
+    assessments,
+    experiments,
+    inputs,
+    metrics,
+    model_versions,
+    models,
+    registered_models,
+    runs,
+    traces,
+    webhooks,
+)
 from treadle.http.mlflow.server import server_routes
+from treadle.http.mlflow.spans import span_route
 from treadle.http.mlflow.wire import routes
 from treadle.platform.wiring import Embedded
+
+_RESOURCES = (
+    experiments,
+    runs,
+    inputs,
+    metrics,
+    artifacts,
+    models,
+    registered_models,
+    model_versions,
+    webhooks,
+    traces,
+    assessments,
+)
+CALLS = [call for resource in _RESOURCES for call in resource.CALLS]
+"""Every call of the protocol that has fields and an answer in JSON."""
 
 
 def mlflow_routes(platform: Embedded) -> list[BaseRoute]:
@@ -14,11 +43,9 @@ def mlflow_routes(platform: Embedded) -> list[BaseRoute]:
     Args:
         platform: The services that answer.
     """
-    resources = (experiments, runs, artifacts, models, registry, webhooks, traces)
-    calls = [call for resource in resources for call in resource.CALLS]
     return [
         *server_routes(),
-        traces.span_route(platform),
+        span_route(platform),
         *artifacts.artifact_routes(platform),
-        *routes(platform, calls),
+        *routes(platform, CALLS),
     ]

@@ -23,12 +23,11 @@ from treadle.kernel.errors import Forbidden, Invalid, NotFound, TooLarge, Treadl
 from treadle.kernel.operation import Role
 from treadle.platform.wiring import Embedded
 from treadle.ports.naming import NOWHERE
-from treadle.tracking.model import Artifact
+from treadle.tracking.model import OWN_STORE, Artifact
 
 MAX_FILE_BYTES = 50 << 30
 Doors = Callable[[Request, Role, str], None]
 """Raises Forbidden unless the caller of a request has a role for the files at a path."""
-SCHEME = "mlflow-artifacts:/"
 
 
 class List(Ask):
@@ -87,7 +86,7 @@ def listing(platform: Embedded, ask: List) -> dict[str, Any]:
     with saying(NotFound, f"Run with id={ask.run_id} not found"):
         record = platform.tracking.record(ask.run_id)
     uri = record.artifacts_at
-    root, _ = split(uri.removeprefix(SCHEME))
+    root, _ = split(uri.removeprefix(OWN_STORE))
     _, folder = split(f"artifacts/{ask.path}")
     return {"root_uri": uri, "files": children(platform.tracking.artifacts_at(root), folder)}
 

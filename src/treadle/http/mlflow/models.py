@@ -1,12 +1,24 @@
 """Serves MLflow's calls for logged models, which runs write before they are registered."""
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 from treadle.http.mlflow.artifacts import children, split
 from treadle.http.mlflow.experiments import found, numbered
-from treadle.http.mlflow.runs import Metric, millis
-from treadle.http.mlflow.wire import Ask, Call, KeyValue, number, paged, pairs, present
-from treadle.kernel.errors import Invalid
+from treadle.http.mlflow.incoming import Metric
+from treadle.http.mlflow.wire import (
+    Ask,
+    Call,
+    KeyValue,
+    dashed_id,
+    millis,
+    number,
+    paged,
+    pairs,
+    present,
+    saying,
+)
+from treadle.kernel.errors import Invalid, NotFound
 from treadle.platform.wiring import Embedded
 from treadle.tracking.logged_models import On
 from treadle.tracking.model import LoggedModel, ModelMetric
@@ -88,6 +100,25 @@ class Search(Ask):
     page_token: str = ""
 
 
+def model_of(platform: Embedded, id: str) -> LoggedModel:
+    """Return a logged model.
+
+    Args:
+        platform: The services that answer.
+        id: The logged model's id.
+
+    Raises:
+        NotFound: There is no such model, or it is deleted.
+    """
+    with _known(id):
+        return platform.logged_models.get(id)
+
+
+def _known(id: str) -> AbstractContextManager[None]:
+    """Within the block a model that is not there is named in the protocol's words."""
+    return saying(NotFound, f"Logged model with ID '{id}' not found.")
+
+
 def shown(platform: Embedded, model: LoggedModel) -> dict[str, Any]:
     """Return a logged model as clients read it.
 
@@ -140,6 +171,7 @@ def create(platform: Embedded, ask: Create) -> dict[str, Any]:
     if any(sign in ask.name for sign in "/:.%\"'"):
         raise Invalid(f"Invalid model name: '{ask.name}'. It must not contain any of / : . % \" '.")
     made = platform.logged_models.create(
+        id=dashed_id("m"),
         experiment=found(platform, ask.experiment_id).id,
         name=ask.name,
         run=ask.source_run_id,
@@ -157,7 +189,7 @@ def get(platform: Embedded, ask: Get) -> dict[str, Any]:
         platform: The services that answer.
         ask: The request's fields.
     """
-    return {"model": shown(platform, platform.logged_models.get(ask.model_id))}
+    return {"model": shown(platform, model_of(platform, ask.model_id))}
 
 
 def finalize(platform: Embedded, ask: Finalize) -> dict[str, Any]:
@@ -172,7 +204,9 @@ def finalize(platform: Embedded, ask: Finalize) -> dict[str, Any]:
         status = STATUSES[status - 1]
     if status not in STATUSES:
         raise Invalid(f"Invalid model status: {ask.status}. Known: {', '.join(STATUSES)}.")
-    return {"model": shown(platform, platform.logged_models.set_status(ask.model_id, status))}
+    with _known(ask.model_id):
+        changed = platform.logged_models.set_status(ask.model_id, status)
+    return {"model": shown(platform, changed)}
 
 
 def delete(platform: Embedded, ask: Get) -> None:
@@ -182,7 +216,8 @@ def delete(platform: Embedded, ask: Get) -> None:
         platform: The services that answer.
         ask: The request's fields.
     """
-    platform.logged_models.delete(ask.model_id)
+    with _known(ask.model_id):
+        platform.logged_models.delete(ask.model_id)
 
 
 def set_tags(platform: Embedded, ask: Tags) -> dict[str, Any]:
@@ -193,7 +228,9 @@ def set_tags(platform: Embedded, ask: Tags) -> dict[str, Any]:
         ask: The request's fields.
     """
     tags: dict[str, str | None] = {tag.key: tag.value for tag in ask.tags}
-    return {"model": shown(platform, platform.logged_models.set_tags(ask.model_id, tags))}
+    with _known(ask.model_id):
+        changed = platform.logged_models.set_tags(ask.model_id, tags)
+    return {"model": shown(platform, changed)}
 
 
 def delete_tag(platform: Embedded, ask: Untag) -> None:
@@ -203,7 +240,8 @@ def delete_tag(platform: Embedded, ask: Untag) -> None:
         platform: The services that answer.
         ask: The request's fields.
     """
-    platform.logged_models.set_tags(ask.model_id, {ask.tag_key: None})
+    with _known(ask.model_id):
+        platform.logged_models.set_tags(ask.model_id, {ask.tag_key: None})
 
 
 def add_params(platform: Embedded, ask: Params) -> None:
@@ -214,7 +252,8 @@ def add_params(platform: Embedded, ask: Params) -> None:
         ask: The request's fields.
     """
     params = {param.key: param.value for param in ask.params}
-    platform.logged_models.add_params(ask.model_id, params)
+    with _known(ask.model_id):
+        platform.logged_models.add_params(ask.model_id, params)
 
 
 def directories(platform: Embedded, ask: Directories) -> dict[str, Any]:
@@ -224,7 +263,7 @@ def directories(platform: Embedded, ask: Directories) -> dict[str, Any]:
         platform: The services that answer.
         ask: The request's fields.
     """
-    uri = shown(platform, platform.logged_models.get(ask.model_id))["info"]["artifact_uri"]
+    uri = shown(platform, model_of(platform, ask.model_id))["info"]["artifact_uri"]
     root, _ = split(uri.partition(":/")[2])
     _, folder = split(f"artifacts/{ask.artifact_directory_path}")
     return {"root_uri": uri, "files": children(platform.tracking.artifacts_at(root), folder)}
@@ -281,7 +320,8 @@ def measured(platform: Embedded, run: str, metrics: list[tuple[str, Metric]]) ->
             for id, metric in metrics
             if id == model
         ]
-        platform.logged_models.add_metrics(model, of_model)
+        with _known(model):
+            platform.logged_models.add_metrics(model, of_model)
 
 
 CALLS = [

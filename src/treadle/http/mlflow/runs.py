@@ -1,18 +1,26 @@
 """Serves MLflow's calls for runs: what is logged to them, and the search for them."""
 
-from datetime import datetime
 from typing import Any
 
 from treadle.http.mlflow.experiments import VIEWS, found, numbered
-from treadle.http.mlflow.wire import Ask, Call, KeyValue, number, pairs, present, saying
-from treadle.kernel.clock import from_micros, to_micros
+from treadle.http.mlflow.incoming import LogText
+from treadle.http.mlflow.inputs import shown_dataset
+from treadle.http.mlflow.wire import (
+    Ask,
+    Call,
+    KeyValue,
+    millis,
+    moment,
+    number,
+    pairs,
+    present,
+    saying,
+)
 from treadle.kernel.entity import to_text
-from treadle.kernel.errors import Conflict, Invalid, NotFound, TreadleError
+from treadle.kernel.errors import Invalid, NotFound
 from treadle.platform.wiring import Embedded
-from treadle.tracking.ingest import Incoming
 from treadle.tracking.model import Dataset, ModelUse, Status
 from treadle.tracking.records import Record
-from treadle.tracking.summaries import Column
 
 STATUSES: dict[str, Status] = {
     "RUNNING": "running",
@@ -49,76 +57,6 @@ class Get(Ask):
     run_id: str = ""
 
 
-class Metric(Ask):
-    """A point of a metric, as clients log it."""
-
-    key: str = ""
-    value: float | str = 0.0
-    timestamp: int = 0
-    step: int = 0
-    model_id: str = ""
-    dataset_name: str = ""
-    dataset_digest: str = ""
-
-
-class LogMetric(Metric):
-    """Fields of `runs/log-metric`."""
-
-    run_id: str = ""
-    run_uuid: str = ""
-
-
-class LogBatch(Ask):
-    """Fields of `runs/log-batch`."""
-
-    run_id: str = ""
-    metrics: list[Metric] = []
-    params: list[KeyValue] = []
-    tags: list[KeyValue] = []
-
-
-class LogText(Ask):
-    """Fields of calls that log a parameter or a tag."""
-
-    run_id: str = ""
-    run_uuid: str = ""
-    key: str = ""
-    value: str = ""
-
-
-class DatasetAsk(Ask):
-    """A dataset that a run has used."""
-
-    name: str = ""
-    digest: str = ""
-    source_type: str = ""
-    source: str = ""
-    schema: str | None = None
-    profile: str | None = None
-
-
-class DatasetInput(Ask):
-    """A use of a dataset, with its tags."""
-
-    dataset: DatasetAsk
-    tags: list[KeyValue] = []
-
-
-class ModelInput(Ask):
-    """A use of a logged model at a step."""
-
-    model_id: str = ""
-    step: int = 0
-
-
-class LogInputs(Ask):
-    """Fields of calls that log a run's inputs or outputs."""
-
-    run_id: str = ""
-    datasets: list[DatasetInput] = []
-    models: list[ModelInput] = []
-
-
 class LogModel(Ask):
     """Fields of `runs/log-model`."""
 
@@ -135,46 +73,6 @@ class Search(Ask):
     max_results: int = 1000
     order_by: list[str] = []
     page_token: str = ""
-
-
-class History(Ask):
-    """Fields of `metrics/get-history`."""
-
-    run_id: str = ""
-    metric_key: str = ""
-    max_results: int | None = None
-    page_token: str = ""
-
-
-class Interval(Ask):
-    """Fields of `metrics/get-history-bulk-interval`."""
-
-    run_ids: list[str] = []
-    metric_key: str = ""
-    start_step: int | None = None
-    end_step: int | None = None
-    max_results: int = 2500
-
-
-def moment(millis: int | None) -> datetime | None:
-    """Return the moment of a timestamp; None for None and for 0.
-
-    Args:
-        millis: Milliseconds since 1970 in UTC.
-    """
-    try:
-        return None if not millis else from_micros(millis * 1000)
-    except OverflowError as error:
-        raise Invalid(f"{millis} is beyond what a time can be.") from error
-
-
-def millis(at: datetime | None) -> int | None:
-    """Return a moment as milliseconds since 1970; None for None.
-
-    Args:
-        at: The moment.
-    """
-    return None if at is None else to_micros(at) // 1000
 
 
 def shown(platform: Embedded, records: list[Record]) -> list[dict[str, Any]]:
@@ -214,7 +112,7 @@ def _shown(record: Record, datasets: list[Dataset], models: list[ModelUse]) -> d
     fields: dict[str, Any] = {
         "info": info,
         "data": {"metrics": metrics, "params": pairs(record.params), "tags": pairs(record.tags)},
-        "inputs": {"dataset_inputs": [_dataset(dataset) for dataset in datasets]},
+        "inputs": {"dataset_inputs": [shown_dataset(dataset) for dataset in datasets]},
     }
     inputs = [{"model_id": use.model} for use in models if use.direction == "input"]
     outputs = [
@@ -227,21 +125,16 @@ def _shown(record: Record, datasets: list[Dataset], models: list[ModelUse]) -> d
     return fields
 
 
-def _dataset(dataset: Dataset) -> dict[str, Any]:
-    tags = {"mlflow.data.context": dataset.context} if dataset.context else {}
-    names = ("name", "digest", "source_type", "source", "schema", "profile")
-    return {
-        "tags": pairs(tags | dataset.tags),
-        "dataset": present(**{name: getattr(dataset, name) for name in names}),
-    }
-
-
 def create(platform: Embedded, ask: Create) -> dict[str, Any]:
     """Create a run.
 
     Args:
         platform: The services that answer.
         ask: The request's fields.
+
+    Raises:
+        NotFound: There is no such experiment.
+        Invalid: The experiment is deleted, or a field cannot be stored.
     """
     tags = {tag.key: tag.value for tag in ask.tags}
     name = ask.run_name or tags.get(NAME_TAG, "")
@@ -265,6 +158,9 @@ def get(platform: Embedded, ask: Get) -> dict[str, Any]:
     Args:
         platform: The services that answer.
         ask: The request's fields.
+
+    Raises:
+        NotFound: There is no such run.
     """
     with saying(NotFound, f"Run with id={ask.run_id} not found"):
         return {"run": shown(platform, [platform.tracking.record(ask.run_id)])[0]}
@@ -276,6 +172,10 @@ def update(platform: Embedded, ask: Update) -> dict[str, Any]:
     Args:
         platform: The services that answer.
         ask: The request's fields.
+
+    Raises:
+        Invalid: There is no such status, or the end is beyond what a time can be.
+        NotFound: There is no such run.
     """
     numbered = isinstance(ask.status, int) and 1 <= ask.status <= len(STATUSES)
     status = list(STATUSES)[int(ask.status or 0) - 1] if numbered else ask.status
@@ -302,6 +202,9 @@ def delete(platform: Embedded, ask: Get) -> None:
     Args:
         platform: The services that answer.
         ask: The request's fields.
+
+    Raises:
+        NotFound: There is no such run.
     """
     with saying(NotFound, f"Run with id={ask.run_id} not found"):
         platform.tracking.delete_run(run=ask.run_id)
@@ -313,6 +216,9 @@ def restore(platform: Embedded, ask: Get) -> None:
     Args:
         platform: The services that answer.
         ask: The request's fields.
+
+    Raises:
+        NotFound: There is no such run.
     """
     with saying(NotFound, f"Run with id={ask.run_id} not found"):
         platform.tracking.restore_run(run=ask.run_id)
@@ -324,45 +230,14 @@ def delete_tag(platform: Embedded, ask: LogText) -> None:
     Args:
         platform: The services that answer.
         ask: The request's fields.
+
+    Raises:
+        NotFound: There is no such run, or it has no such tag.
     """
-    platform.tracking.delete_tag(run=ask.run_id or ask.run_uuid, key=ask.key)
-
-
-def log_inputs(platform: Embedded, ask: LogInputs) -> None:
-    """Record the datasets and the logged models that a run has used.
-
-    Args:
-        platform: The services that answer.
-        ask: The request's fields.
-    """
-    datasets = []
-    for used in ask.datasets:
-        tags = {tag.key: tag.value for tag in used.tags}
-        context = tags.pop("mlflow.data.context", "")
-        facts = {name: getattr(used.dataset, name) for name in used.dataset.__struct_fields__}
-        datasets.append(Dataset(**facts, context=context, tags=tags))
-    with saying(NotFound, f"Run with id={ask.run_id} not found"):
-        platform.tracking.use_data(run=ask.run_id, datasets=datasets)
-        uses = [
-            ModelUse(model=model.model_id, direction="input", step=model.step)
-            for model in ask.models
-        ]
-        platform.tracking.use_models(run=ask.run_id, models=uses)
-
-
-def log_outputs(platform: Embedded, ask: LogInputs) -> None:
-    """Record the logged models that a run has made.
-
-    Args:
-        platform: The services that answer.
-        ask: The request's fields.
-    """
-    with saying(NotFound, f"Run with id={ask.run_id} not found"):
-        uses = [
-            ModelUse(model=model.model_id, direction="output", step=model.step)
-            for model in ask.models
-        ]
-        platform.tracking.use_models(run=ask.run_id, models=uses)
+    run = ask.run_id or ask.run_uuid
+    platform.tracking.record(run)
+    with saying(NotFound, f"No tag with name: {ask.key} in run with id {run}"):
+        platform.tracking.delete_tag(run=run, key=ask.key)
 
 
 def log_model(platform: Embedded, ask: LogModel) -> None:
@@ -371,6 +246,10 @@ def log_model(platform: Embedded, ask: LogModel) -> None:
     Args:
         platform: The services that answer.
         ask: The request's fields.
+
+    Raises:
+        Invalid: The description is no JSON object.
+        NotFound: There is no such run.
     """
     from treadle.kernel.entity import from_json
 
@@ -389,6 +268,10 @@ def search(platform: Embedded, ask: Search) -> dict[str, Any]:
     Args:
         platform: The services that answer.
         ask: The request's fields.
+
+    Raises:
+        Invalid: The filter or the order cannot be read, the token is not of this search, or the
+            page has an impossible length.
     """
     if not 1 <= ask.max_results <= 50_000:
         raise Invalid(
@@ -403,166 +286,6 @@ def search(platform: Embedded, ask: Search) -> dict[str, Any]:
     return present(runs=shown(platform, records), next_page_token=token or None)
 
 
-def history(platform: Embedded, ask: History) -> dict[str, Any]:
-    """Return the points of a metric; a point that a client has sent twice is returned once.
-
-    Args:
-        platform: The services that answer.
-        ask: The request's fields.
-    """
-    with saying(NotFound, f"Run with id={ask.run_id} not found"):
-        points = platform.tracking.points(run=ask.run_id, key=ask.metric_key)
-    rows = {
-        (at // 1000, step, value if value == value else None): None
-        for step, at, value in points.rows()
-    }
-    ordered = sorted(rows, key=lambda row: (row[0], row[1], row[2] is None, row[2] or 0.0))
-    limit = len(ordered) if ask.max_results is None else max(1, min(ask.max_results, 25_000))
-    start = int(ask.page_token) if ask.page_token.isdecimal() else 0
-    page = ordered[start : start + limit]
-    following = str(start + limit) if start + limit < len(ordered) else None
-    metrics = [
-        {"key": ask.metric_key, "value": number(value), "timestamp": at, "step": step}
-        for at, step, value in page
-    ]
-    return present(metrics=metrics, next_page_token=following)
-
-
-def interval(platform: Embedded, ask: Interval) -> dict[str, Any]:
-    """Return points of many runs at evenly spread steps, the extremes of each run included.
-
-    Args:
-        platform: The services that answer.
-        ask: The request's fields.
-    """
-    if not ask.run_ids or len(ask.run_ids) > 100:
-        raise Invalid("GetMetricHistoryBulkInterval request must specify 1 to 100 run_ids.")
-    if (ask.start_step is None) != (ask.end_step is None):
-        raise Invalid("If either start step or end step are specified, both must be specified.")
-    if ask.start_step is not None and ask.end_step is not None and ask.start_step > ask.end_step:
-        raise Invalid(
-            "end_step must be greater than start_step. "
-            f"Found start_step={ask.start_step} and end_step={ask.end_step}."
-        )
-    limit = max(1, min(ask.max_results, 2500))
-    metrics: list[dict[str, Any]] = []
-    for run in ask.run_ids:
-        for step, at, value in platform.tracking.sampled(
-            run=run, key=ask.metric_key, start=ask.start_step, end=ask.end_step, wanted=limit
-        ):
-            point = {
-                "key": ask.metric_key,
-                "value": number(value),
-                "timestamp": at // 1000,
-                "step": step,
-            }
-            metrics.append(point | {"run_id": run})
-    return {"metrics": metrics}
-
-
-def metric_in(ask: LogMetric) -> Incoming:
-    """Return the write that a request for one point of a metric asks for.
-
-    Args:
-        ask: The request's fields.
-    """
-    column = Column([ask.step], [ask.timestamp * 1000], [_value(ask.key, ask.value)])
-    return Incoming(run=ask.run_id or ask.run_uuid, columns={_named(ask.key): column})
-
-
-def batch_in(ask: LogBatch) -> Incoming:
-    """Return the write that a request for many points, parameters and tags asks for.
-
-    Args:
-        ask: The request's fields.
-    """
-    if len(ask.metrics) > 1000 or len(ask.params) > 100 or len(ask.tags) > 100:
-        raise Invalid(
-            "A batch logging request can contain at most 1000 metrics, 100 params and 100 tags."
-        )
-    columns: dict[str, Column] = {}
-    for metric in ask.metrics:
-        column = columns.get(metric.key) or columns.setdefault(
-            _named(metric.key), Column([], [], [])
-        )
-        column.steps.append(metric.step)
-        column.at.append(metric.timestamp * 1000)
-        column.values.append(
-            metric.value if type(metric.value) is float else _value(metric.key, metric.value)
-        )
-    params: dict[str, str] = {}
-    for param in ask.params:
-        if params.setdefault(param.key, param.value) != param.value:
-            raise Invalid(
-                f"Duplicate parameter keys have been submitted: {param.key}. "
-                "Please ensure the request contains only one param value per param key."
-            )
-    return Incoming(
-        run=ask.run_id,
-        columns=columns,
-        params=params,
-        tags={tag.key: tag.value for tag in ask.tags},
-    )
-
-
-def param_in(ask: LogText) -> Incoming:
-    """Return the write that a request for a parameter asks for.
-
-    Args:
-        ask: The request's fields.
-    """
-    return Incoming(run=ask.run_id or ask.run_uuid, params={ask.key: ask.value})
-
-
-def tag_in(ask: LogText) -> Incoming:
-    """Return the write that a request for a tag asks for.
-
-    Args:
-        ask: The request's fields.
-    """
-    return Incoming(run=ask.run_id or ask.run_uuid, tags={ask.key: ask.value})
-
-
-def refused(incoming: Incoming, error: TreadleError) -> TreadleError:
-    """Return the error that refuses a write, in the protocol's words.
-
-    Args:
-        incoming: The write.
-        error: Why it was refused.
-    """
-    if isinstance(error, NotFound):
-        return NotFound(f"Run with id={incoming.run} not found")
-    if isinstance(error, Conflict):
-        return Invalid(f"Changing param values is not allowed. {error.message}")
-    return error
-
-
-def for_models(ask: LogMetric | LogBatch) -> list[tuple[str, Metric]]:
-    """Return the metrics of a request that measure a logged model, with the model's id.
-
-    Args:
-        ask: The request's fields.
-    """
-    metrics = [ask] if isinstance(ask, LogMetric) else ask.metrics
-    return [(metric.model_id, metric) for metric in metrics if metric.model_id]
-
-
-def _named(key: str) -> str:
-    if not key:
-        raise Invalid("Missing value for required parameter 'key'.")
-    return key
-
-
-def _value(key: str, value: float | str) -> float:
-    try:
-        return float(value)
-    except ValueError as error:
-        raise Invalid(
-            f"Got invalid value {value!r} for metric '{key}'. "
-            "Please specify value as a valid double."
-        ) from error
-
-
 CALLS = [
     Call(("POST",), "runs/create", Create, "editor", create),
     Call(("POST",), "runs/update", Update, "editor", update),
@@ -570,10 +293,6 @@ CALLS = [
     Call(("POST",), "runs/delete", Get, "editor", delete),
     Call(("POST",), "runs/restore", Get, "editor", restore),
     Call(("POST",), "runs/delete-tag", LogText, "editor", delete_tag),
-    Call(("POST",), "runs/log-inputs", LogInputs, "editor", log_inputs),
-    Call(("POST",), "runs/outputs", LogInputs, "editor", log_outputs),
     Call(("POST",), "runs/log-model", LogModel, "editor", log_model),
     Call(("POST",), "runs/search", Search, "viewer", search),
-    Call(("GET",), "metrics/get-history", History, "viewer", history),
-    Call(("GET",), "metrics/get-history-bulk-interval", Interval, "viewer", interval),
 ]

@@ -1,23 +1,11 @@
-"""Serves MLflow's calls for traces; spans arrive as OpenTelemetry sends them."""
+"""Serves MLflow's calls for traces."""
 
-import gzip
-import io
+from collections.abc import Callable
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
-
-from treadle.http.auth import caller_of
 from treadle.http.mlflow.experiments import found, numbered
-from treadle.http.mlflow.runs import moment
-from treadle.http.mlflow.wire import MAX_BODY_BYTES, Ask, Call, KeyValue, failed, paged, present
-from treadle.http.rights import Rights
-from treadle.http.routes import body_of
-from treadle.kernel.errors import Invalid, NotFound, TooLarge, TreadleError, missing_extra
-from treadle.kernel.ids import new_id
-from treadle.kernel.operation import Named
+from treadle.http.mlflow.wire import Ask, Call, KeyValue, dashed_id, moment, paged, present, saying
+from treadle.kernel.errors import Invalid, NotFound
 from treadle.platform.wiring import Embedded
 from treadle.tracking.traces import Info
 
@@ -67,19 +55,43 @@ class Delete(Ask):
     max_traces: int | None = None
 
 
-class Assess(Ask):
-    """Fields of calls on an assessment of a trace."""
-
-    trace_id: str = ""
-    assessment_id: str = ""
-    assessment: dict[str, Any] = {}
-
-
 class Link(Ask):
     """Fields of `traces/link-to-run`."""
 
     trace_ids: list[str] = []
     run_id: str = ""
+
+
+def trace_of(platform: Embedded, id: str) -> Info:
+    """Return the facts of a trace.
+
+    Args:
+        platform: The services that answer.
+        id: The trace's id.
+
+    Raises:
+        NotFound: There is no such trace.
+    """
+    with saying(NotFound, f"Trace with ID '{id}' not found."):
+        return platform.traces.get(id)
+
+
+def changed(platform: Embedded, id: str, change: Callable[[Info], None]) -> Info:
+    """Change the facts of a trace in place.
+
+    Args:
+        platform: The services that answer.
+        id: The trace's id.
+        change: Changes the facts; what it raises changes nothing.
+
+    Returns:
+        The changed facts.
+
+    Raises:
+        NotFound: There is no such trace.
+    """
+    trace_of(platform, id)
+    return platform.traces.change(id, change)
 
 
 def start(platform: Embedded, ask: Start) -> dict[str, Any]:
@@ -88,15 +100,21 @@ def start(platform: Embedded, ask: Start) -> dict[str, Any]:
     Args:
         platform: The services that answer.
         ask: The request's fields.
+
+    Raises:
+        NotFound: There is no such experiment.
+        Invalid: The time of the request is no time.
     """
     info: Info = dict(ask.trace.get("trace_info") or {})
     location = info.get("trace_location", {}).get("mlflow_experiment", {})
     experiment = found(platform, str(location.get("experiment_id", "0")))
+    given = info.get("trace_id") or info.get("request_id")
+    info["trace_id"] = str(given or dashed_id("tr"))
     kept = platform.traces.put(experiment=experiment.id, info=info)
     uri = f"{experiment.artifacts_at}/traces/{kept['trace_id']}/artifacts"
     tags = {"mlflow.artifactLocation": uri}
-    kept = platform.traces.change(
-        kept["trace_id"], lambda info: info.setdefault("tags", {}).update(tags)
+    kept = changed(
+        platform, kept["trace_id"], lambda info: info.setdefault("tags", {}).update(tags)
     )
     return {"trace": {"trace_info": kept}}
 
@@ -107,8 +125,11 @@ def get_info(platform: Embedded, ask: Get) -> dict[str, Any]:
     Args:
         platform: The services that answer.
         ask: The request's fields.
+
+    Raises:
+        NotFound: There is no such trace.
     """
-    return {"trace": {"trace_info": platform.traces.get(ask.trace_id)}}
+    return {"trace": {"trace_info": trace_of(platform, ask.trace_id)}}
 
 
 def get(platform: Embedded, ask: Get) -> dict[str, Any]:
@@ -117,10 +138,13 @@ def get(platform: Embedded, ask: Get) -> dict[str, Any]:
     Args:
         platform: The services that answer.
         ask: The request's fields.
+
+    Raises:
+        NotFound: There is no such trace.
     """
     return {
         "trace": {
-            "trace_info": platform.traces.get(ask.trace_id),
+            "trace_info": trace_of(platform, ask.trace_id),
             "spans": platform.traces.spans(ask.trace_id),
         }
     }
@@ -144,7 +168,7 @@ def batch_infos(platform: Embedded, ask: Batch) -> dict[str, Any]:
         platform: The services that answer.
         ask: The request's fields.
     """
-    return {"trace_infos": [platform.traces.get(id) for id in _known(platform, ask.trace_ids)]}
+    return {"trace_infos": [trace_of(platform, id) for id in _known(platform, ask.trace_ids)]}
 
 
 def _known(platform: Embedded, ids: list[str]) -> list[str]:
@@ -165,6 +189,10 @@ def search(platform: Embedded, ask: Search) -> dict[str, Any]:
     Args:
         platform: The services that answer.
         ask: The request's fields.
+
+    Raises:
+        NotFound: An id of an experiment is no number.
+        Invalid: The filter, the order or the token cannot be read.
     """
     located = [
         location.get("mlflow_experiment", {}).get("experiment_id", "") for location in ask.locations
@@ -181,9 +209,14 @@ def set_tag(platform: Embedded, ask: Tag) -> None:
     Args:
         platform: The services that answer.
         ask: The request's fields.
+
+    Raises:
+        NotFound: There is no such trace.
     """
-    platform.traces.change(
-        ask.trace_id, lambda info: info.setdefault("tags", {}).update({ask.key: ask.value})
+    changed(
+        platform,
+        ask.trace_id,
+        lambda info: info.setdefault("tags", {}).update({ask.key: ask.value}),
     )
 
 
@@ -193,13 +226,16 @@ def delete_tag(platform: Embedded, ask: Tag) -> None:
     Args:
         platform: The services that answer.
         ask: The request's fields.
+
+    Raises:
+        NotFound: There is no such trace, or it has no such tag.
     """
 
     def change(info: Info) -> None:
         if info.get("tags", {}).pop(ask.key, None) is None:
             raise NotFound(f"No trace tag with key '{ask.key}' for trace with ID '{ask.trace_id}'")
 
-    platform.traces.change(ask.trace_id, change)
+    changed(platform, ask.trace_id, change)
 
 
 def delete(platform: Embedded, ask: Delete) -> dict[str, Any]:
@@ -208,6 +244,10 @@ def delete(platform: Embedded, ask: Delete) -> dict[str, Any]:
     Args:
         platform: The services that answer.
         ask: The request's fields.
+
+    Raises:
+        Invalid: The request says neither which traces nor until when.
+        NotFound: The id of the experiment is no number.
     """
     ids = [*ask.request_ids, *ask.trace_ids]
     if not ids and ask.max_timestamp_millis is None:
@@ -221,157 +261,19 @@ def delete(platform: Embedded, ask: Delete) -> dict[str, Any]:
     return {"traces_deleted": deleted}
 
 
-def assess(platform: Embedded, ask: Assess) -> dict[str, Any]:
-    """Add an assessment to a trace.
-
-    Args:
-        platform: The services that answer.
-        ask: The request's fields.
-    """
-    now = platform.clock.now().isoformat().replace("+00:00", "Z")
-    assessment = {
-        "create_time": now,
-        "last_update_time": now,
-        **ask.assessment,
-        "trace_id": ask.trace_id,
-    }
-    assessment.setdefault("assessment_id", new_id("a").replace("_", "-"))
-    platform.traces.change(
-        ask.trace_id, lambda info: info.setdefault("assessments", []).append(assessment)
-    )
-    return {"assessment": assessment}
-
-
-def _assessment(info: Info, id: str) -> dict[str, Any]:
-    for assessment in info.get("assessments", []):
-        if assessment.get("assessment_id") == id:
-            known: dict[str, Any] = assessment
-            return known
-    raise NotFound(f"Assessment with ID '{id}' not found for trace '{info['trace_id']}'")
-
-
-def get_assessment(platform: Embedded, ask: Assess) -> dict[str, Any]:
-    """Return an assessment.
-
-    Args:
-        platform: The services that answer.
-        ask: The request's fields.
-    """
-    return {"assessment": _assessment(platform.traces.get(ask.trace_id), ask.assessment_id)}
-
-
-def change_assessment(platform: Embedded, ask: Assess) -> dict[str, Any]:
-    """Change an assessment.
-
-    Args:
-        platform: The services that answer.
-        ask: The request's fields.
-    """
-    info = platform.traces.change(
-        ask.trace_id, lambda info: _assessment(info, ask.assessment_id).update(ask.assessment)
-    )
-    return {"assessment": _assessment(info, ask.assessment_id)}
-
-
-def delete_assessment(platform: Embedded, ask: Assess) -> None:
-    """Delete an assessment.
-
-    Args:
-        platform: The services that answer.
-        ask: The request's fields.
-    """
-    platform.traces.change(
-        ask.trace_id, lambda info: info["assessments"].remove(_assessment(info, ask.assessment_id))
-    )
-
-
 def link(platform: Embedded, ask: Link) -> None:
     """Link traces to the run that they come from.
 
     Args:
         platform: The services that answer.
         ask: The request's fields.
+
+    Raises:
+        NotFound: There is no such trace.
     """
     source = {"mlflow.sourceRun": ask.run_id}
     for id in ask.trace_ids:
-        platform.traces.change(
-            id, lambda info: info.setdefault("trace_metadata", {}).update(source)
-        )
-
-
-def span_route(platform: Embedded) -> Route:
-    """Return the route `POST /v1/traces`, which takes OpenTelemetry's spans as protobuf.
-
-    A header names the experiment that the spans belong to.
-
-    Args:
-        platform: The services that answer.
-    """
-    rights = Rights(platform)
-
-    async def endpoint(request: Request) -> Response:
-        try:
-            caller = await run_in_threadpool(caller_of, platform, request)
-            experiment = request.headers.get("x-mlflow-experiment-id", "")
-            await run_in_threadpool(
-                rights.demand, caller, "editor", [Named("experiment", experiment)], {}
-            )
-            body = await body_of(request, MAX_BODY_BYTES)
-            if not experiment:
-                raise Invalid("Missing required header: x-mlflow-experiment-id")
-            if request.headers.get("content-encoding") == "gzip":
-                body = await run_in_threadpool(_inflated, body)
-            spans = await run_in_threadpool(_spans, body)
-            number = (await run_in_threadpool(found, platform, experiment)).id
-            await run_in_threadpool(
-                lambda: platform.traces.add_spans(experiment=number, spans=spans)
-            )
-        except TreadleError as error:
-            return failed(error)
-        return Response(b"", media_type="application/x-protobuf")
-
-    return Route("/v1/traces", endpoint, methods=["POST"])
-
-
-def _inflated(body: bytes) -> bytes:
-    try:
-        with gzip.GzipFile(fileobj=io.BytesIO(body)) as file:
-            whole = file.read(MAX_BODY_BYTES + 1)
-    except (OSError, EOFError) as error:
-        raise Invalid("The body is not gzip, though its header says so.") from error
-    if len(whole) > MAX_BODY_BYTES:
-        raise TooLarge(f"The body is larger than {MAX_BODY_BYTES >> 20} MiB.")
-    return whole
-
-
-def _spans(body: bytes) -> list[tuple[str, dict[str, Any]]]:
-    """Spans as JSON in protobuf's field names, with the ids of their traces."""
-    try:
-        from google.protobuf.json_format import MessageToDict
-        from google.protobuf.message import DecodeError
-        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-            ExportTraceServiceRequest,
-        )
-    except ModuleNotFoundError as error:
-        raise missing_extra("traces", "Receiving spans") from error
-    message = ExportTraceServiceRequest()
-    try:
-        message.ParseFromString(body)
-    except DecodeError as error:
-        raise Invalid("Invalid OpenTelemetry protobuf format") from error
-    spans = [
-        span
-        for resource in message.resource_spans
-        for scope in resource.scope_spans
-        for span in scope.spans
-    ]
-    return [
-        (
-            f"tr-{span.trace_id.hex()}",
-            {**MessageToDict(span, preserving_proto_field_name=True), "name": span.name},
-        )
-        for span in spans
-    ]
+        changed(platform, id, lambda info: info.setdefault("trace_metadata", {}).update(source))
 
 
 CALLS = [
@@ -385,22 +287,4 @@ CALLS = [
     Call(("GET",), "traces/{trace_id}", Get, "viewer", get_info),
     Call(("PATCH",), "traces/{trace_id}/tags", Tag, "editor", set_tag),
     Call(("DELETE",), "traces/{trace_id}/tags", Tag, "editor", delete_tag),
-    Call(("POST",), "traces/{trace_id}/assessments", Assess, "editor", assess),
-    Call(
-        ("GET",), "traces/{trace_id}/assessments/{assessment_id}", Assess, "viewer", get_assessment
-    ),
-    Call(
-        ("PATCH",),
-        "traces/{trace_id}/assessments/{assessment_id}",
-        Assess,
-        "editor",
-        change_assessment,
-    ),
-    Call(
-        ("DELETE",),
-        "traces/{trace_id}/assessments/{assessment_id}",
-        Assess,
-        "editor",
-        delete_assessment,
-    ),
 ]

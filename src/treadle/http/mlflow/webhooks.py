@@ -1,11 +1,12 @@
 """Serves MLflow's calls for webhooks."""
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import httpx
 
-from treadle.http.mlflow.runs import millis
-from treadle.http.mlflow.wire import Ask, Call, paged, present
+from treadle.http.mlflow.wire import Ask, Call, millis, paged, present, saying
+from treadle.kernel.errors import NotFound
 from treadle.platform.wiring import Embedded
 from treadle.registry.model import Webhook
 
@@ -83,6 +84,11 @@ def _named(events: list[Event]) -> list[str]:
     return [f"{event.entity} {event.action}".upper() for event in events]
 
 
+def _known(id: str) -> AbstractContextManager[None]:
+    """Within the block a webhook that is not there is named in the protocol's words."""
+    return saying(NotFound, f"Webhook with ID {id} not found.")
+
+
 def create(platform: Embedded, ask: Create) -> dict[str, Any]:
     """Create a webhook.
 
@@ -108,7 +114,8 @@ def get(platform: Embedded, ask: Get) -> dict[str, Any]:
         platform: The services that answer.
         ask: The request's fields.
     """
-    return {"webhook": shown(platform.webhooks.get(ask.webhook_id))}
+    with _known(ask.webhook_id):
+        return {"webhook": shown(platform.webhooks.get(ask.webhook_id))}
 
 
 def every(platform: Embedded, ask: List) -> dict[str, Any]:
@@ -137,7 +144,8 @@ def update(platform: Embedded, ask: Update) -> dict[str, Any]:
         changes["events"] = _named(ask.events)
     if ask.status:
         changes["active"] = ask.status != "DISABLED"
-    return {"webhook": shown(platform.webhooks.change(ask.webhook_id, **changes))}
+    with _known(ask.webhook_id):
+        return {"webhook": shown(platform.webhooks.change(ask.webhook_id, **changes))}
 
 
 def delete(platform: Embedded, ask: Get) -> None:
@@ -147,7 +155,8 @@ def delete(platform: Embedded, ask: Get) -> None:
         platform: The services that answer.
         ask: The request's fields.
     """
-    platform.webhooks.delete(ask.webhook_id)
+    with _known(ask.webhook_id):
+        platform.webhooks.delete(ask.webhook_id)
 
 
 def test(platform: Embedded, ask: Test) -> dict[str, Any]:
@@ -159,7 +168,8 @@ def test(platform: Embedded, ask: Test) -> dict[str, Any]:
     """
     event = _named([ask.event])[0] if ask.event else None
     try:
-        answer = platform.webhooks.test(ask.webhook_id, event)
+        with _known(ask.webhook_id):
+            answer = platform.webhooks.test(ask.webhook_id, event)
     except httpx.HTTPError as error:
         return {"result": {"success": False, "error_message": str(error)}}
     facts = {"response_status": answer.status_code, "response_body": answer.text[:1000]}

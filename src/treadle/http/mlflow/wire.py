@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -16,6 +17,7 @@ from treadle.http.auth import caller_of
 from treadle.http.mlflow.naming import named
 from treadle.http.rights import Rights, demand
 from treadle.http.routes import body_of
+from treadle.kernel.clock import from_micros, to_micros
 from treadle.kernel.entity import from_json, from_plain, to_json
 from treadle.kernel.errors import (
     Busy,
@@ -29,6 +31,7 @@ from treadle.kernel.errors import (
     Unavailable,
 )
 from treadle.kernel.event import acting
+from treadle.kernel.ids import new_id
 from treadle.kernel.operation import Role
 from treadle.platform.wiring import Embedded
 from treadle.ports.naming import NOWHERE
@@ -196,6 +199,15 @@ def saying(kind: type[TreadleError], message: str) -> Iterator[None]:
         raise kind(message) from error
 
 
+def dashed_id(kind: str) -> str:
+    """Make an id as clients know those of models, traces and assessments, such as `m-01jd2v…`.
+
+    Args:
+        kind: The prefix that says what the id names.
+    """
+    return new_id(kind).replace("_", "-")
+
+
 def number(value: float | None) -> float | str:
     """Return a number as protobuf's JSON writes it; None is NaN.
 
@@ -205,6 +217,30 @@ def number(value: float | None) -> float | str:
     if value is None or math.isnan(value):
         return "NaN"
     return value if math.isfinite(value) else ("Infinity" if value > 0 else "-Infinity")
+
+
+def moment(millis: int | None) -> datetime | None:
+    """Return the moment of a timestamp; None for None and for 0.
+
+    Args:
+        millis: Milliseconds since 1970 in UTC.
+
+    Raises:
+        Invalid: The timestamp is beyond what a time can be.
+    """
+    try:
+        return None if not millis else from_micros(millis * 1000)
+    except OverflowError as error:
+        raise Invalid(f"{millis} is beyond what a time can be.") from error
+
+
+def millis(at: datetime | None) -> int | None:
+    """Return a moment as milliseconds since 1970; None for None.
+
+    Args:
+        at: The moment.
+    """
+    return None if at is None else to_micros(at) // 1000
 
 
 def pairs(values: dict[str, str]) -> list[dict[str, str]]:

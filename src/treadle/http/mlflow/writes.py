@@ -10,7 +10,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from treadle.http.auth import CallerCache
 from treadle.http.commit import GroupCommit
-from treadle.http.mlflow import models, runs
+from treadle.http.mlflow import models
+from treadle.http.mlflow.incoming import (
+    LogBatch,
+    LogMetric,
+    LogText,
+    batch_in,
+    for_models,
+    metric_in,
+    param_in,
+    refused,
+    tag_in,
+)
 from treadle.http.mlflow.wire import MAX_BODY_BYTES, PREFIXES, failed
 from treadle.http.rights import Rights, demand_somewhere
 from treadle.kernel.entity import reading
@@ -31,10 +42,10 @@ def _write(kind: type[Any], read: Callable[[Any], Incoming]) -> _Write:
 
 
 _WRITES = {
-    "runs/log-metric": _write(runs.LogMetric, runs.metric_in),
-    "runs/log-batch": _write(runs.LogBatch, runs.batch_in),
-    "runs/log-parameter": _write(runs.LogText, runs.param_in),
-    "runs/set-tag": _write(runs.LogText, runs.tag_in),
+    "runs/log-metric": _write(LogMetric, metric_in),
+    "runs/log-batch": _write(LogBatch, batch_in),
+    "runs/log-parameter": _write(LogText, param_in),
+    "runs/set-tag": _write(LogText, tag_in),
 }
 _DONE = (
     {
@@ -91,7 +102,7 @@ class FastWrites:
         with reading(write.kind):
             ask = write.decode(body)
         incoming = write.read(ask)
-        of_models = runs.for_models(ask) if isinstance(ask, runs.LogMetric | runs.LogBatch) else []
+        of_models = for_models(ask) if isinstance(ask, LogMetric | LogBatch) else []
         if limited:
             named = [Named("run", incoming.run)]
             named += [Named("logged model", model) for model, _ in of_models]
@@ -99,7 +110,7 @@ class FastWrites:
         try:
             await self._commits.write(incoming)
         except TreadleError as error:
-            raise runs.refused(incoming, error) from error
+            raise refused(incoming, error) from error
         if of_models:
             await run_in_threadpool(models.measured, self._platform, incoming.run, of_models)
 

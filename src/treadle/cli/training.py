@@ -1,0 +1,150 @@
+"""The verb run: trains a candidate, and follows it to its verdict."""
+
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from treadle.cli.output import Home, Json, console, errors, home_of, person, print_json, print_table
+
+if TYPE_CHECKING:
+    from treadle.evaluation.model import Verdict
+    from treadle.platform.stages import Services
+
+
+def run(
+    name: Annotated[str, typer.Option(help="What to call this run.")] = "",
+    parameter: Annotated[
+        list[str], typer.Option("--parameter", "-p", help="NAME=VALUE for the pipeline.")
+    ] = [],  # noqa: B006
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Train a candidate on the data and code of now, and judge it. Exit code 1 if it fails."""
+    from treadle.kernel.event import act_as
+    from treadle.platform.start import embedded
+    from treadle.scope.file import nearest, read
+
+    folder = nearest(Path.cwd()) or Path.cwd()
+    spec = read(folder)
+    home_folder = home_of(home)
+    act_as(person())
+    with embedded(home_folder) as platform:
+        platform.scope.declare_in(spec=spec, folder=str(folder))
+        training = platform.training.start(
+            project=spec.project.name, name=name, parameters=_parameters(parameter)
+        )
+        worker = platform.worker("treadle run") if _alone(home_folder) else None
+
+        def reconcile() -> None:
+            moved = worker.reconcile() if worker is not None else 0
+            if worker is not None and (moved or not worker.busy):
+                moved += platform.reconcile()
+            if not moved:
+                time.sleep(0.01 if worker is not None else 0.1)
+
+        try:
+            verdict = _follow(platform, training.run, reconcile, quiet=json)
+        except KeyboardInterrupt:
+            stop = f"treadle pipelines cancel --pipeline {training.pipeline}"
+            errors.print(
+                "Interrupted. The training goes on with 'treadle up'; "
+                f"end it for good with: {stop}",
+                soft_wrap=True,
+            )
+            raise
+        if worker is not None:
+            worker.drain(timeout_seconds=60, reconcile=platform.reconcile)
+        if json:
+            print_json(verdict)
+        else:
+            _print_verdict(platform, verdict)
+    if verdict.outcome != "passed":
+        raise typer.Exit(1)
+
+
+def _alone(home: Path) -> bool:
+    """Whether this process may turn the wheel itself: nobody else does so in this home."""
+    from treadle.kernel import process
+    from treadle.kernel.errors import Conflict
+
+    try:
+        process.hold(home / "run" / "worker.lock", what=f"The worker of '{home}'")
+    except Conflict:
+        return False
+    return True
+
+
+def _follow(
+    platform: "Services", training: str, reconcile: Callable[[], None], *, quiet: bool
+) -> "Verdict":
+    """Turn until the training is judged, telling each step as it ends."""
+    from treadle.kernel.errors import TreadleError
+
+    shown_steps: set[str] = set()
+    with console.status("training …") if not quiet else nullcontext() as spinner:
+        while True:
+            found = platform.training.get(run=training)
+            for step in platform.pipelines.get(pipeline=found.pipeline).steps:
+                if step.state == "succeeded" and step.name not in shown_steps and not quiet:
+                    shown_steps.add(step.name)
+                    how = "from the cache" if step.cached else f"in {step.seconds:.1f} s"
+                    console.print(f"[green]✓[/] {step.name} {how}")
+            if found.state == "failed":
+                raise TreadleError(f"The training failed. {found.error}")
+            if found.state == "succeeded" and spinner is not None:
+                spinner.update("judging …")
+            verdicts = platform.evaluation.find(run=training, limit=1)
+            if verdicts:
+                return verdicts[0]
+            reconcile()
+
+
+def _print_verdict(services: "Services", verdict: "Verdict") -> None:
+    from treadle.evaluation.judge import interval
+
+    colour = {"passed": "green", "refused": "red"}.get(verdict.outcome, "yellow")
+    console.print(f"Verdict: [{colour}]{verdict.outcome}[/] on {verdict.rows} rows")
+    rows = [
+        (
+            finding.check,
+            finding.says,
+            finding.metric,
+            interval(finding),
+            finding.bound,
+            finding.outcome,
+        )
+        for finding in verdict.findings
+    ]
+    print_table("", ("check", "says", "metric", "value [95 % interval]", "wanted", "outcome"), rows)
+    if not verdict.findings:
+        console.print(verdict.reason, markup=False, soft_wrap=True)
+    for wait in services.loop.status(project=verdict.project).waiting:
+        console.print(f"[yellow]→[/] {escape(wait)}", soft_wrap=True)
+
+
+def _parameters(given: list[str]) -> dict[str, Any]:
+    from treadle.kernel.errors import Invalid
+
+    parameters: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise Invalid(f"'{text}' is no parameter. Write NAME=VALUE.")
+        parameters[name] = _number(value)
+    return parameters
+
+
+def _number(text: str) -> str | int | float | bool:
+    """A value as TOML would read it, and as text when TOML would not."""
+    import tomllib
+
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    return value if isinstance(value, str | int | float | bool) else text

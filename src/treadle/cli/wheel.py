@@ -1,0 +1,95 @@
+"""The verbs status and why: where each stage stands, and what led to it."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from treadle.cli.output import console, print_json, print_table, show
+from treadle.cli.verbs import Project, Session
+
+if TYPE_CHECKING:
+    from treadle.events.model import EventRecord
+    from treadle.loop.model import ProjectStatus
+
+LONGEST_FACT = 160
+"""Characters of an event's fact that 'why' shows."""
+
+
+def status(
+    session: Session,
+    project: Project = None,
+) -> None:
+    """Show the wheel: each stage, each requirement, what is live, what waits for whom."""
+    services = session.services()
+    names = [project] if project else [known.name for known in services.scope.projects()]
+    wheels = [services.loop.status(project=name) for name in names]
+    if session.json:
+        print_json(wheels)
+        return
+    if not wheels:
+        console.print("No project yet. Make one with: treadle init NAME")
+    for wheel in wheels:
+        _print_status(wheel)
+
+
+def why(
+    session: Session,
+    subject: Annotated[
+        str, typer.Argument(help="What to ask about, such as NAME@champion, NAME:3 or an endpoint.")
+    ],
+) -> None:
+    """Walk from a thing's newest event up the chain of causes."""
+    thread = session.services().events.why(subject=subject)
+    if session.json:
+        print_json(thread)
+        return
+    console.print(f"[bold]Why {escape(subject)}?[/]")
+    for depth, record in enumerate(thread.events):
+        indent, lead = "  " * depth, "" if depth == 0 else "because "
+        console.print(f"{indent}{lead}[bold]{record.type}[/] {_words(record)}", soft_wrap=True)
+        told = f"event {record.number}, {record.at:%Y-%m-%d %H:%M}, by {escape(record.actor)}"
+        console.print(f"{indent}[dim]{told}[/]")
+
+
+def _print_status(wheel: "ProjectStatus") -> None:
+    problem, owner = escape(wheel.problem), escape(wheel.owner)
+    console.print(f"[bold]{wheel.project}[/]  {problem}  [dim]{owner}[/]", soft_wrap=True)
+    training, verdict, rollout, window = wheel.training, wheel.verdict, wheel.rollout, wheel.window
+    stages = [
+        ("train", f"{training.state} ({training.run})" if training else None),
+        ("evaluate", f"{verdict.outcome}: {verdict.reason}" if verdict else None),
+        ("register", f"champion is {wheel.champion.ref}" if wheel.champion else None),
+        ("deploy", f"{rollout.version} {rollout.state} {rollout.reason}" if rollout else None),
+        *(("serve", f"{e.name} at {', '.join(e.urls) or 'no process'}") for e in wheel.endpoints),
+        (
+            "monitor",
+            f"{window.rows} answers, {window.errors} errors until {window.end:%Y-%m-%d %H:%M}"
+            if window
+            else None,
+        ),
+    ]
+    print_table("", ("stage", "now"), stages)
+    rows = [
+        (requirement.id, requirement.says, requirement.bound, requirement.value, requirement.met)
+        for requirement in wheel.requirements
+    ]
+    print_table("\nRequirements", ("id", "says", "bound", "last measured", "met"), rows)
+    for wait in wheel.waiting:
+        console.print(f"[yellow]→[/] {escape(wait)}", soft_wrap=True)
+    console.print()
+
+
+def _words(record: "EventRecord") -> str:
+    """An event's own facts in one line, without the digests."""
+    facts = []
+    for name, value in record.body.items():
+        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        if isinstance(value, dict) or value is None or (len(text) == 64 and text.isalnum()):
+            continue
+        if isinstance(value, float):
+            text = show(value)
+        elif len(text) > LONGEST_FACT:
+            text = f"{text[:LONGEST_FACT]} …"
+        facts.append(f"{name} [cyan]{escape(text)}[/]")
+    return ", ".join(facts)

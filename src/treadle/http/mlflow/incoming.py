@@ -1,0 +1,153 @@
+"""Reads what clients log to runs, points of metrics, parameters and tags, as writes."""
+
+from treadle.http.mlflow.wire import Ask, KeyValue
+from treadle.kernel.errors import Conflict, Invalid, NotFound, TreadleError
+from treadle.tracking.ingest import Incoming
+from treadle.tracking.summaries import Column
+
+
+class Metric(Ask):
+    """A point of a metric, as clients log it."""
+
+    key: str = ""
+    value: float | str = 0.0
+    timestamp: int = 0
+    step: int = 0
+    model_id: str = ""
+    dataset_name: str = ""
+    dataset_digest: str = ""
+
+
+class LogMetric(Metric):
+    """Fields of `runs/log-metric`."""
+
+    run_id: str = ""
+    run_uuid: str = ""
+
+
+class LogBatch(Ask):
+    """Fields of `runs/log-batch`."""
+
+    run_id: str = ""
+    metrics: list[Metric] = []
+    params: list[KeyValue] = []
+    tags: list[KeyValue] = []
+
+
+class LogText(Ask):
+    """Fields of calls that log a parameter or a tag."""
+
+    run_id: str = ""
+    run_uuid: str = ""
+    key: str = ""
+    value: str = ""
+
+
+def metric_in(ask: LogMetric) -> Incoming:
+    """Return the write that a request for one point of a metric asks for.
+
+    Args:
+        ask: The request's fields.
+
+    Raises:
+        Invalid: The point has no key, or its value is no number.
+    """
+    column = Column([ask.step], [ask.timestamp * 1000], [_value(ask.key, ask.value)])
+    return Incoming(run=ask.run_id or ask.run_uuid, columns={_named(ask.key): column})
+
+
+def batch_in(ask: LogBatch) -> Incoming:
+    """Return the write that a request for many points, parameters and tags asks for.
+
+    Args:
+        ask: The request's fields.
+
+    Raises:
+        Invalid: The batch is too large, a point has no key or a value that is no number, or a
+            parameter has two values.
+    """
+    if len(ask.metrics) > 1000 or len(ask.params) > 100 or len(ask.tags) > 100:
+        raise Invalid(
+            "A batch logging request can contain at most 1000 metrics, 100 params and 100 tags."
+        )
+    columns: dict[str, Column] = {}
+    for metric in ask.metrics:
+        column = columns.get(metric.key) or columns.setdefault(
+            _named(metric.key), Column([], [], [])
+        )
+        column.steps.append(metric.step)
+        column.at.append(metric.timestamp * 1000)
+        column.values.append(
+            metric.value if type(metric.value) is float else _value(metric.key, metric.value)
+        )
+    params: dict[str, str] = {}
+    for param in ask.params:
+        if params.setdefault(param.key, param.value) != param.value:
+            raise Invalid(
+                f"Duplicate parameter keys have been submitted: {param.key}. "
+                "Please ensure the request contains only one param value per param key."
+            )
+    return Incoming(
+        run=ask.run_id,
+        columns=columns,
+        params=params,
+        tags={tag.key: tag.value for tag in ask.tags},
+    )
+
+
+def param_in(ask: LogText) -> Incoming:
+    """Return the write that a request for a parameter asks for.
+
+    Args:
+        ask: The request's fields.
+    """
+    return Incoming(run=ask.run_id or ask.run_uuid, params={ask.key: ask.value})
+
+
+def tag_in(ask: LogText) -> Incoming:
+    """Return the write that a request for a tag asks for.
+
+    Args:
+        ask: The request's fields.
+    """
+    return Incoming(run=ask.run_id or ask.run_uuid, tags={ask.key: ask.value})
+
+
+def refused(incoming: Incoming, error: TreadleError) -> TreadleError:
+    """Return the error that refuses a write, in the protocol's words.
+
+    Args:
+        incoming: The write.
+        error: Why it was refused.
+    """
+    if isinstance(error, NotFound):
+        return NotFound(f"Run with id={incoming.run} not found")
+    if isinstance(error, Conflict):
+        return Invalid(f"Changing param values is not allowed. {error.message}")
+    return error
+
+
+def for_models(ask: LogMetric | LogBatch) -> list[tuple[str, Metric]]:
+    """Return the metrics of a request that measure a logged model, with the model's id.
+
+    Args:
+        ask: The request's fields.
+    """
+    metrics = [ask] if isinstance(ask, LogMetric) else ask.metrics
+    return [(metric.model_id, metric) for metric in metrics if metric.model_id]
+
+
+def _named(key: str) -> str:
+    if not key:
+        raise Invalid("Missing value for required parameter 'key'.")
+    return key
+
+
+def _value(key: str, value: float | str) -> float:
+    try:
+        return float(value)
+    except ValueError as error:
+        raise Invalid(
+            f"Got invalid value {value!r} for metric '{key}'. "
+            "Please specify value as a valid double."
+        ) from error

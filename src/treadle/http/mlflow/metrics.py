@@ -1,0 +1,96 @@
+"""Serves MLflow's calls for the points of runs' metrics."""
+
+from typing import Any
+
+from treadle.http.mlflow.wire import Ask, Call, number, present, saying
+from treadle.kernel.errors import Invalid, NotFound
+from treadle.platform.wiring import Embedded
+
+
+class History(Ask):
+    """Fields of `metrics/get-history`."""
+
+    run_id: str = ""
+    metric_key: str = ""
+    max_results: int | None = None
+    page_token: str = ""
+
+
+class Interval(Ask):
+    """Fields of `metrics/get-history-bulk-interval`."""
+
+    run_ids: list[str] = []
+    metric_key: str = ""
+    start_step: int | None = None
+    end_step: int | None = None
+    max_results: int = 2500
+
+
+def history(platform: Embedded, ask: History) -> dict[str, Any]:
+    """Return the points of a metric; a point that a client has sent twice is returned once.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+
+    Raises:
+        NotFound: There is no such run.
+    """
+    with saying(NotFound, f"Run with id={ask.run_id} not found"):
+        points = platform.tracking.points(run=ask.run_id, key=ask.metric_key)
+    rows = {
+        (at // 1000, step, value if value == value else None): None
+        for step, at, value in points.rows()
+    }
+    ordered = sorted(rows, key=lambda row: (row[0], row[1], row[2] is None, row[2] or 0.0))
+    limit = len(ordered) if ask.max_results is None else max(1, min(ask.max_results, 25_000))
+    start = int(ask.page_token) if ask.page_token.isdecimal() else 0
+    page = ordered[start : start + limit]
+    following = str(start + limit) if start + limit < len(ordered) else None
+    metrics = [
+        {"key": ask.metric_key, "value": number(value), "timestamp": at, "step": step}
+        for at, step, value in page
+    ]
+    return present(metrics=metrics, next_page_token=following)
+
+
+def interval(platform: Embedded, ask: Interval) -> dict[str, Any]:
+    """Return points of many runs at evenly spread steps, the extremes of each run included.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+
+    Raises:
+        Invalid: The request names no run or more than 100, or an impossible range of steps.
+        NotFound: There is no such run.
+    """
+    if not ask.run_ids or len(ask.run_ids) > 100:
+        raise Invalid("GetMetricHistoryBulkInterval request must specify 1 to 100 run_ids.")
+    if (ask.start_step is None) != (ask.end_step is None):
+        raise Invalid("If either start step or end step are specified, both must be specified.")
+    if ask.start_step is not None and ask.end_step is not None and ask.start_step > ask.end_step:
+        raise Invalid(
+            "end_step must be greater than start_step. "
+            f"Found start_step={ask.start_step} and end_step={ask.end_step}."
+        )
+    limit = max(1, min(ask.max_results, 2500))
+    metrics: list[dict[str, Any]] = []
+    for run in ask.run_ids:
+        for step, at, value in platform.tracking.sampled(
+            run=run, key=ask.metric_key, start=ask.start_step, end=ask.end_step, wanted=limit
+        ):
+            point = {
+                "key": ask.metric_key,
+                "value": number(value),
+                "timestamp": at // 1000,
+                "step": step,
+            }
+            metrics.append(point | {"run_id": run})
+    return {"metrics": metrics}
+
+
+CALLS = [
+    Call(("GET",), "metrics/get-history", History, "viewer", history),
+    Call(("GET",), "metrics/get-history-bulk-interval", Interval, "viewer", interval),
+]
