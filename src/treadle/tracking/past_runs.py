@@ -10,10 +10,9 @@ from treadle.tracking import ingest
 from treadle.tracking.events import HistoryAdded
 from treadle.tracking.ingest import Incoming
 from treadle.tracking.model import PastRun
-from treadle.tracking.runs import Runs, _runs
-from treadle.tracking.tables import (
-    run_datasets,
-)
+from treadle.tracking.runs import Runs
+from treadle.tracking.tables import run_datasets
+from treadle.tracking.tables import runs as _runs
 
 
 class PastRuns(Runs):
