@@ -25,7 +25,7 @@ from treadle.platform.replay import Outcome, Recipe
 from treadle.platform.settings import backend
 from treadle.platform.stages import Services
 from treadle.ports.tree import copy_tree, fetch_tree, put_tree, read_tree, tree_digest
-from treadle.recording.recorder import RERUN_OF
+from treadle.recording.run_origin import RERUN_OF
 from treadle.recording.uploader import KEPT
 from treadle.tracking.environment import CODE, ENVIRONMENT, Environment, capture, source_files
 from treadle.tracking.model import Dataset, Difference, Metric

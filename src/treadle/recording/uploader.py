@@ -9,7 +9,8 @@ from treadle.kernel.errors import Conflict, Invalid, NotFound, TooLarge
 from treadle.kernel.process import hold, is_held, release
 from treadle.ports.blobs import Blobs
 from treadle.ports.tree import put_files, put_tree, read_tree
-from treadle.recording.spool import KeptFile, KeptTree, Outbox, Parcel, UsedData
+from treadle.recording.lines import KeptFile, KeptTree, UsedData
+from treadle.recording.outbox import Outbox, Parcel
 from treadle.tracking.model import Batch
 from treadle.tracking.segments import pack_arrays
 from treadle.tracking.service import Tracking
