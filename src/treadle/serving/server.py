@@ -15,12 +15,13 @@ import msgspec
 
 from treadle.kernel.errors import Invalid, NotFound, TreadleError, Unavailable
 from treadle.serving import log_access, open_inference
-from treadle.serving.engine import Answer, Engine
+from treadle.serving.engine import Engine
 from treadle.serving.explaining import Explanation
 from treadle.serving.http import BYTES, JSON, TEXT, Exchange
 from treadle.serving.limits import Callers, Limited
 from treadle.serving.log_access import LogAccess
 from treadle.serving.metrics import exposition
+from treadle.serving.routing import Answer
 from treadle.serving.rows import Rows
 
 _JSON_KINDS = (

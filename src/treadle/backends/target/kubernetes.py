@@ -26,8 +26,8 @@ from treadle.kernel.errors import Corrupt, Invalid, TreadleError, Unavailable, m
 from treadle.ports.blobs import Blobs
 from treadle.ports.target import EndpointSpec, EndpointStatus, Replica, Role, Variant
 from treadle.serving import log_access
-from treadle.serving.inference_log import records
 from treadle.serving.log_access import LogFile
+from treadle.serving.log_batch import records
 
 MANAGER, MANAGED, ENDPOINT = "treadle", "app.kubernetes.io/managed-by", "treadle/endpoint"
 LOOK_SECONDS, KEEP_SECONDS, FRESH_SECONDS = 1.0, 30.0, 2.0
