@@ -89,7 +89,11 @@ class Outbox:
         return digest_of(self.folder.name.encode())[:32]
 
     def next(self) -> Parcel | None:
-        """The parcel to send now, the same until ``done``; None when there is nothing to send."""
+        """The parcel to send now, the same until ``done``; None when there is nothing to send.
+
+        Raises:
+            OSError: The folder cannot be read, or the disk does not take ``sent.json``.
+        """
         over = not is_held(self.folder / "writing")
         extent = self.sent.attempt or self._extent(over)
         if extent is None:
@@ -104,6 +108,9 @@ class Outbox:
 
         Args:
             refused: Why parts of the parcel were refused for good.
+
+        Raises:
+            OSError: The disk does not take ``sent.json``.
         """
         sent = self.sent
         assert sent.attempt is not None

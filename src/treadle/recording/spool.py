@@ -87,6 +87,7 @@ class Writer:
 
         Raises:
             Conflict: The writer is closed.
+            OSError: The disk does not take the line.
         """
         with self._lock:
             if self._facts < 0:  # its number may be another file's by now
@@ -150,6 +151,9 @@ class Writer:
 
         Returns:
             The name of the copy in ``files/``.
+
+        Raises:
+            OSError: The file cannot be read, or the disk does not take the copy.
         """
         name = str(next(self._copies))
         target = self.folder / "files" / name
@@ -167,6 +171,9 @@ class Writer:
 
         Returns:
             The name of the piece in ``series/``.
+
+        Raises:
+            OSError: The disk does not take the piece.
         """
         name = str(next(self._copies))
         (self.folder / "series" / name).write_bytes(content)

@@ -83,14 +83,17 @@ class Uploader:
     def send_next(self, store: Store) -> bool:
         """Send the next parcel of each process of the run.
 
-        What the store refuses for good is noted in ``refused``. Other errors are raised, such as
-        Unavailable, and the same parcel can be sent again.
+        What the store refuses for good is noted in ``refused``. Other errors are raised, and the
+        same parcel can be sent again.
 
         Args:
             store: Where to send it.
 
         Returns:
             Whether there was anything to send.
+
+        Raises:
+            Unavailable: The store does not answer.
         """
         return sum(self._send(box, store) for box in self._outboxes()) > 0
 

@@ -40,6 +40,9 @@ def write_day(batches: list[LogBatch], sources: list[str], file: Path) -> int:
 
     Returns:
         How many rows the file has.
+
+    Raises:
+        OSError: The file cannot be written.
     """
 
     def order(batch: LogBatch) -> tuple[str, str, int, int]:
@@ -84,6 +87,9 @@ def sources_of(file: Path) -> list[str]:
 
     Args:
         file: The day's file.
+
+    Raises:
+        duckdb.Error: The file cannot be read as Parquet.
     """
     query = "SELECT decode(value) FROM parquet_kv_metadata(?) WHERE decode(key) = 'sources'"
     with duckdb.connect() as connection:
@@ -98,6 +104,9 @@ def read_day(file: Path, first: int, last: int) -> Iterator[LogBatch]:
         file: The day's file.
         first: The first moment that is read, in microseconds since 1970.
         last: The end of what is read, in microseconds since 1970.
+
+    Raises:
+        duckdb.Error: The file cannot be read as Parquet.
     """
     source = [str(file)]
     with duckdb.connect() as connection:

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from treadle.kernel.errors import TreadleError
 from treadle.ports.runtime import Runtime
 from treadle.ports.target import EndpointSpec
-from treadle.serving.rows import InputAdapter, RowReader, Rows
+from treadle.serving.input_adapter import InputAdapter
+from treadle.serving.row_reader import RowReader
+from treadle.serving.rows import Rows
 from treadle.serving.served import Served, load, load_or_excuse
 
 MAX_BATCH_ROWS = 1024
@@ -46,7 +48,12 @@ class Call:
 
 
 class Answer(NamedTuple):
-    """The outputs of a request's rows, and the variant that gave them."""
+    """The outputs of a request's rows, and the variant that gave them.
+
+    Attributes:
+        outputs: The outputs, float32 (rows,) or (rows, classes).
+        served: The variant.
+    """
 
     outputs: NDArray[np.float32]
     served: Served

@@ -14,7 +14,8 @@ from treadle.kernel.errors import Invalid, TreadleError, Unavailable
 from treadle.ports.runtime import Columns, Layout, LoadedModel, Runtime, Signature, open_model
 from treadle.ports.target import Variant
 from treadle.serving.explaining import Explanation, explain
-from treadle.serving.rows import InputAdapter, Rows
+from treadle.serving.input_adapter import InputAdapter
+from treadle.serving.rows import Rows
 
 LARGEST_NUMBER = 1e30  # sums of squares of larger numbers do not fit in float32
 
