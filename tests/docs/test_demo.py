@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from treadle.cli import demo
-from treadle.events.service import Events
 from treadle.platform.start import embedded
 
 pytestmark = pytest.mark.timeout(900)
@@ -143,7 +142,6 @@ def test_no_prediction_knew_its_label(result: dict[str, Any], home: Path) -> Non
     from treadle.serving.log_files import InferenceLogs
 
     with embedded(home) as platform:
-        assert isinstance(platform.events, Events)
         with platform.database.read() as connection:
             known_at = dict(
                 connection.execute(select(labels.c.request, labels.c.at)).tuples().all()

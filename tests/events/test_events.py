@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from treadle.backends.database.sqlite import SQLite
+from treadle.events.local import LocalEvents
 from treadle.events.model import Chain
-from treadle.events.service import Events
 from treadle.events.tables import event_links, events
 from treadle.events.upcasters import upcaster
 from treadle.kernel.clock import ManualClock
@@ -46,16 +46,16 @@ def database(tmp_path: Path) -> Iterator[SQLite]:
 
 
 @pytest.fixture
-def log(database: SQLite, clock: ManualClock) -> Events:
-    return Events(database, clock)
+def log(database: SQLite, clock: ManualClock) -> LocalEvents:
+    return LocalEvents(database, clock)
 
 
-def bake(log: Events, about: str, *, cause: int | None = None, **facts: Any) -> int:
+def bake(log: LocalEvents, about: str, *, cause: int | None = None, **facts: Any) -> int:
     with log._database.write() as transaction, acting(cause=cause):
         return log.append(transaction, LoafBaked(about=about, **facts))
 
 
-def test_an_event_keeps_who_when_and_what(log: Events, clock: ManualClock) -> None:
+def test_an_event_keeps_who_when_and_what(log: LocalEvents, clock: ManualClock) -> None:
     clock.advance(timedelta(days=365))
     with acting("ada"):
         bake(
@@ -75,7 +75,7 @@ def test_an_event_keeps_who_when_and_what(log: Events, clock: ManualClock) -> No
     assert event.note == {"grams": 500, "ä": None}
 
 
-def test_an_event_of_another_version_is_still_read(log: Events, database: SQLite) -> None:
+def test_an_event_of_another_version_is_still_read(log: LocalEvents, database: SQLite) -> None:
     bake(log, "loaf:rye")
     with database.write() as transaction:
         transaction.execute(events.update().values(type="LoafToasted"))
@@ -84,7 +84,7 @@ def test_an_event_of_another_version_is_still_read(log: Events, database: SQLite
 
 
 def test_an_event_with_fields_of_a_newer_version_is_not_decoded_and_that_is_logged(
-    log: Events, database: SQLite, caplog: pytest.LogCaptureFixture
+    log: LocalEvents, database: SQLite, caplog: pytest.LogCaptureFixture
 ) -> None:
     bake(log, "loaf:rye")
     with database.write() as transaction:
@@ -99,7 +99,9 @@ def test_an_event_with_fields_of_a_newer_version_is_not_decoded_and_that_is_logg
 
 
 @pytest.mark.parametrize("body", ['{"oven": 3}', '{"about": 3}', '{"about": "x", "took": 3}'])
-def test_a_body_that_no_version_wrote_is_refused(log: Events, database: SQLite, body: str) -> None:
+def test_a_body_that_no_version_wrote_is_refused(
+    log: LocalEvents, database: SQLite, body: str
+) -> None:
     bake(log, "loaf:rye")
     with database.write() as transaction:
         transaction.execute(events.update().values(body=body))
@@ -108,7 +110,7 @@ def test_a_body_that_no_version_wrote_is_refused(log: Events, database: SQLite, 
 
 
 def test_an_older_body_is_decoded_as_todays(
-    log: Events, database: SQLite, monkeypatch: pytest.MonkeyPatch
+    log: LocalEvents, database: SQLite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("treadle.events.upcasters._upcasters", {})
 
@@ -132,7 +134,7 @@ def test_an_older_body_is_decoded_as_todays(
     assert old.body == {"loaf": "loaf:rye"}
 
 
-def test_what_happened_in_one_project_is_told_apart(log: Events) -> None:
+def test_what_happened_in_one_project_is_told_apart(log: LocalEvents) -> None:
     bake(log, "loaf:rye", project="a")
     bake(log, "loaf:rye", project="b", cause=1)
     bake(log, "endpoint:x", cause=2)
@@ -169,7 +171,7 @@ def test_a_command_line_acts_under_one_name() -> None:
         assert current_act().cause is None
 
 
-def test_history_is_filtered_and_paged(log: Events) -> None:
+def test_history_is_filtered_and_paged(log: LocalEvents) -> None:
     for number in range(1, 8):
         bake(log, f"loaf:{number % 2}")
     assert [record.number for record in log.history(after=2, limit=3)] == [3, 4, 5]
@@ -180,13 +182,13 @@ def test_history_is_filtered_and_paged(log: Events) -> None:
     assert log.last_number() == 7
 
 
-def test_a_limit_of_none_or_less_gives_no_event(log: Events) -> None:
+def test_a_limit_of_none_or_less_gives_no_event(log: LocalEvents) -> None:
     bake(log, "loaf:1")
     for limit in (0, -1):
         assert log.history(limit=limit) == []
 
 
-def test_causes_form_a_tree_that_is_walked_both_ways(log: Events) -> None:
+def test_causes_form_a_tree_that_is_walked_both_ways(log: LocalEvents) -> None:
     #      1
     #    2   3
     #   4 5
@@ -201,7 +203,7 @@ def test_causes_form_a_tree_that_is_walked_both_ways(log: Events) -> None:
         log.causes(number=6)
 
 
-def test_lineage_leads_up_and_down(log: Events) -> None:
+def test_lineage_leads_up_and_down(log: LocalEvents) -> None:
     bake(log, "mill:1", gave=["flour:1"])
     bake(log, "loaf:1", took=["flour:1"], gave=["bread:1"])
     bake(log, "loaf:2", took=["flour:1", "flour:2"])
@@ -214,7 +216,7 @@ def test_lineage_leads_up_and_down(log: Events) -> None:
     assert log.used(thing="bread:1") == []
 
 
-def test_what_was_made_twice_was_made_by_the_first(log: Events) -> None:
+def test_what_was_made_twice_was_made_by_the_first(log: LocalEvents) -> None:
     bake(log, "loaf:1", gave=["bread:1"])
     bake(log, "loaf:2", gave=["bread:1"])
     made = log.made(thing="bread:1")
@@ -226,27 +228,27 @@ def test_what_was_made_twice_was_made_by_the_first(log: Events) -> None:
     "kind",
     ["alias", "version", "endpoint", "run", "pipeline", "job", "project", "dataset", "token"],
 )
-def test_why_takes_a_thing_by_its_plain_name(log: Events, kind: str) -> None:
+def test_why_takes_a_thing_by_its_plain_name(log: LocalEvents, kind: str) -> None:
     bake(log, f"{kind}:flight-delay:3")
     assert log.why(subject="flight-delay:3").subject == f"{kind}:flight-delay:3"
     assert log.why(subject=f"{kind}:flight-delay:3").events[0].number == 1
 
 
-def test_why_prefers_the_full_subject_then_the_alias(log: Events) -> None:
+def test_why_prefers_the_full_subject_then_the_alias(log: LocalEvents) -> None:
     for about in ("project:p", "endpoint:p", "alias:p"):
         bake(log, about)
     assert log.why(subject="p").subject == "alias:p"
     assert log.why(subject="project:p").subject == "project:p"
 
 
-def test_why_starts_at_the_newest_event_of_a_thing(log: Events) -> None:
+def test_why_starts_at_the_newest_event_of_a_thing(log: LocalEvents) -> None:
     first = bake(log, "project:p")
     bake(log, "endpoint:e")
     bake(log, "endpoint:e", cause=first)
     assert [record.number for record in log.why(subject="e").events] == [3, 1]
 
 
-def test_why_names_the_near_miss_and_says_when_nothing_is_known(log: Events) -> None:
+def test_why_names_the_near_miss_and_says_when_nothing_is_known(log: LocalEvents) -> None:
     with pytest.raises(NotFound, match=r"^Nothing is known about 'x'\.$"):
         log.why(subject="x")
     bake(log, "endpoint:flight-delay")
@@ -256,7 +258,7 @@ def test_why_names_the_near_miss_and_says_when_nothing_is_known(log: Events) -> 
         log.why(subject="flight-dealy")
 
 
-def test_a_chain_of_many_pages_is_verified(log: Events, database: SQLite) -> None:
+def test_a_chain_of_many_pages_is_verified(log: LocalEvents, database: SQLite) -> None:
     assert log.verify() == Chain(entries=0, intact=True)
     with database.write() as transaction:
         for number in range(5_001):
@@ -283,7 +285,7 @@ def test_a_chain_of_many_pages_is_verified(log: Events, database: SQLite) -> Non
     ],
 )
 def test_whatever_is_changed_in_an_entry_breaks_the_chain_there(
-    log: Events, database: SQLite, column: str, value: object
+    log: LocalEvents, database: SQLite, column: str, value: object
 ) -> None:
     for number in (1, 2, 3):
         bake(log, f"loaf:{number}", project="bakery")
@@ -293,7 +295,9 @@ def test_whatever_is_changed_in_an_entry_breaks_the_chain_there(
     assert (found.intact, found.broken_at) == (False, 2)
 
 
-def test_a_changed_link_and_a_removed_entry_break_the_chain(log: Events, database: SQLite) -> None:
+def test_a_changed_link_and_a_removed_entry_break_the_chain(
+    log: LocalEvents, database: SQLite
+) -> None:
     for number in (1, 2, 3):
         bake(log, f"loaf:{number}", took=[f"flour:{number}"])
     with database.write() as transaction:
@@ -320,7 +324,7 @@ plain = st.recursive(
     st.text(max_size=20),
 )
 def test_the_chain_holds_whatever_an_event_says(
-    log: Events, note: dict[str, Any], things: list[str], about: str
+    log: LocalEvents, note: dict[str, Any], things: list[str], about: str
 ) -> None:
     bake(log, about, note=note, took=things, gave=things[:1])
     assert log.verify().intact
@@ -329,7 +333,7 @@ def test_the_chain_holds_whatever_an_event_says(
 
 
 def test_a_reader_starts_where_it_confirmed_and_others_are_not_moved(
-    log: Events, database: SQLite
+    log: LocalEvents, database: SQLite
 ) -> None:
     for number in range(1, 6):
         bake(log, f"loaf:{number}")
@@ -340,7 +344,7 @@ def test_a_reader_starts_where_it_confirmed_and_others_are_not_moved(
     assert [record.number for record in log.unread("another", limit=2)] == [1, 2]
 
 
-def test_a_confirmation_that_fails_is_not_kept(log: Events, database: SQLite) -> None:
+def test_a_confirmation_that_fails_is_not_kept(log: LocalEvents, database: SQLite) -> None:
     bake(log, "loaf:1")
     with pytest.raises(RuntimeError), database.write() as transaction:
         log.confirm(transaction, "reader", 1)

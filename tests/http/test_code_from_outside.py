@@ -9,6 +9,7 @@ import pytest
 from tests.http.conftest import refusal
 from tests.pipelines.project import declare, labelled, settle, write
 from treadle.kernel.entity import to_json
+from treadle.pipelines.step import store_code
 from treadle.platform.wiring import Embedded
 from treadle.ports.blobs import digest_of
 from treadle.ports.tree import Tree, TreeFile
@@ -94,7 +95,7 @@ def test_a_file_outside_the_code_is_none_of_its_steps(
     from treadle.kernel.errors import NotFound
 
     folder = write(tmp_path / "p", "@treadle.step\ndef model():\n    return 1\n")
-    code = home.pipelines.keep_code(folder, "pipeline.py")
+    code = store_code(home.blobs, folder, "pipeline.py")
     (tmp_path / "other.py").write_text(
         "import treadle\n@treadle.step\ndef model():\n    return 2\n"
     )

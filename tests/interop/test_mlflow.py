@@ -17,7 +17,7 @@ from treadle.platform.wiring import Embedded
 from treadle.ports.blobs import Blobs
 from treadle.registry.service import Registry
 from treadle.tracking.local import LocalTracking
-from treadle.tracking.logged_models import LoggedModels
+from treadle.tracking.local_logged_models import LocalLoggedModels
 
 SCRIPTS = Path(test_walk.__file__).parent
 RUNS = 300
@@ -30,7 +30,7 @@ def ran(client: str, script: str, *arguments: object) -> str:
     return done.stdout
 
 
-def services(platform: Embedded) -> tuple[LocalTracking, LoggedModels, Registry, Blobs]:
+def services(platform: Embedded) -> tuple[LocalTracking, LocalLoggedModels, Registry, Blobs]:
     return platform.tracking, platform.logged_models, platform.registry, platform.blobs
 
 

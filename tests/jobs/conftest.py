@@ -7,9 +7,9 @@ import pytest
 
 from treadle.backends.database.sqlite import SQLite
 from treadle.backends.executor.subprocess import Subprocess
-from treadle.events.service import Events
+from treadle.events.local import LocalEvents
+from treadle.jobs.local import LocalJobs
 from treadle.jobs.model import Job
-from treadle.jobs.service import Jobs
 from treadle.jobs.tables import jobs as table
 from treadle.kernel.clock import ManualClock
 from treadle.ports.database import Database
@@ -34,17 +34,19 @@ def executor(tmp_path: Path) -> Iterator[Subprocess]:
 
 
 @pytest.fixture
-def events(database: Database, clock: ManualClock) -> Events:
-    return Events(database, clock)
+def events(database: Database, clock: ManualClock) -> LocalEvents:
+    return LocalEvents(database, clock)
 
 
 @pytest.fixture
-def queue(database: Database, events: Events, clock: ManualClock, executor: Executor) -> Jobs:
-    return Jobs(database, events, clock, executor)
+def queue(
+    database: Database, events: LocalEvents, clock: ManualClock, executor: Executor
+) -> LocalJobs:
+    return LocalJobs(database, events, clock, executor)
 
 
 @pytest.fixture
-def add(database: Database, queue: Jobs) -> Add:
+def add(database: Database, queue: LocalJobs) -> Add:
     """Queues a job, in a transaction of its own."""
 
     def add_one(
@@ -73,7 +75,7 @@ def silence(database: Database) -> Callable[[str], None]:
     return silence_one
 
 
-def leased(queue: Jobs, worker: str = "w") -> Job:
+def leased(queue: LocalJobs, worker: str = "w") -> Job:
     """The next job; there must be one."""
     job = queue.lease(worker)
     assert job is not None

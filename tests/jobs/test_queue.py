@@ -5,9 +5,9 @@ from datetime import timedelta
 import pytest
 
 from tests.jobs.conftest import Add, leased
-from treadle.events.service import Events
+from treadle.events.local import LocalEvents
+from treadle.jobs.local import LocalJobs
 from treadle.jobs.model import JobEnded
-from treadle.jobs.service import Jobs
 from treadle.kernel.clock import ManualClock
 from treadle.kernel.errors import Conflict, NotFound
 from treadle.kernel.event import acting
@@ -16,7 +16,7 @@ from treadle.ports.database import Database
 SECOND = timedelta(seconds=1)
 
 
-def ends(events: Events) -> list[JobEnded]:
+def ends(events: LocalEvents) -> list[JobEnded]:
     return [
         event
         for record in events.history(type="JobEnded")
@@ -25,7 +25,7 @@ def ends(events: Events) -> list[JobEnded]:
 
 
 def test_a_job_is_queued_with_the_change_that_needs_it_or_not_at_all(
-    database: Database, queue: Jobs, events: Events
+    database: Database, queue: LocalJobs, events: LocalEvents
 ) -> None:
     with pytest.raises(RuntimeError), database.write() as transaction:
         queue.enqueue(transaction, kind="bake", payload={})
@@ -35,11 +35,11 @@ def test_a_job_is_queued_with_the_change_that_needs_it_or_not_at_all(
     assert not queue.open()
 
 
-def test_an_empty_queue_leases_nothing(queue: Jobs) -> None:
+def test_an_empty_queue_leases_nothing(queue: LocalJobs) -> None:
     assert queue.lease("w") is None
 
 
-def test_a_leased_job_is_not_leased_again(queue: Jobs, add: Add) -> None:
+def test_a_leased_job_is_not_leased_again(queue: LocalJobs, add: Add) -> None:
     add(flour="rye")
     job = leased(queue, "w1")
     assert (job.state, job.attempt, job.worker, job.payload) == (
@@ -51,7 +51,7 @@ def test_a_leased_job_is_not_leased_again(queue: Jobs, add: Add) -> None:
     assert queue.lease("w2") is None
 
 
-def test_each_job_is_leased_once_by_many_workers(queue: Jobs, add: Add) -> None:
+def test_each_job_is_leased_once_by_many_workers(queue: LocalJobs, add: Add) -> None:
     wanted = {add() for _ in range(12)}
     found: list[str] = []
 
@@ -67,7 +67,7 @@ def test_each_job_is_leased_once_by_many_workers(queue: Jobs, add: Add) -> None:
     assert sorted(found) == sorted(wanted)
 
 
-def test_what_was_due_first_is_leased_first(queue: Jobs, add: Add, clock: ManualClock) -> None:
+def test_what_was_due_first_is_leased_first(queue: LocalJobs, add: Add, clock: ManualClock) -> None:
     wanted = []
     for _ in range(5):
         wanted.append(add())
@@ -75,7 +75,7 @@ def test_what_was_due_first_is_leased_first(queue: Jobs, add: Add, clock: Manual
     assert [leased(queue).id for _ in range(5)] == wanted
 
 
-def test_a_result_ends_a_job_and_is_kept(queue: Jobs, add: Add, events: Events) -> None:
+def test_a_result_ends_a_job_and_is_kept(queue: LocalJobs, add: Add, events: LocalEvents) -> None:
     add()
     job = leased(queue)
     assert queue.succeed(job, {"loaves": [1, 2]})
@@ -91,7 +91,7 @@ def test_a_result_ends_a_job_and_is_kept(queue: Jobs, add: Add, events: Events) 
 
 
 def test_an_end_is_told_in_the_name_of_who_asked_and_because_of_the_asking(
-    queue: Jobs, add: Add, events: Events
+    queue: LocalJobs, add: Add, events: LocalEvents
 ) -> None:
     with acting("ada"):
         add()
@@ -101,7 +101,7 @@ def test_an_end_is_told_in_the_name_of_who_asked_and_because_of_the_asking(
     assert (queued.actor, ended.actor, ended.cause) == ("ada", "ada", queued.number)
 
 
-def test_a_job_ends_once(queue: Jobs, add: Add, events: Events) -> None:
+def test_a_job_ends_once(queue: LocalJobs, add: Add, events: LocalEvents) -> None:
     add()
     job = leased(queue)
     assert queue.succeed(job, 1)
@@ -113,7 +113,7 @@ def test_a_job_ends_once(queue: Jobs, add: Add, events: Events) -> None:
 
 
 def test_a_late_twin_can_neither_end_fail_keep_nor_release_the_job(
-    queue: Jobs, add: Add, silence: Callable[[str], None], events: Events
+    queue: LocalJobs, add: Add, silence: Callable[[str], None], events: LocalEvents
 ) -> None:
     add()
     late = leased(queue, "lost")
@@ -132,7 +132,7 @@ def test_a_late_twin_can_neither_end_fail_keep_nor_release_the_job(
 
 
 def test_a_twin_from_before_a_retry_is_late_too(
-    queue: Jobs, add: Add, silence: Callable[[str], None]
+    queue: LocalJobs, add: Add, silence: Callable[[str], None]
 ) -> None:
     add(max_attempts=1)
     late = leased(queue, "lost")
@@ -144,7 +144,9 @@ def test_a_twin_from_before_a_retry_is_late_too(
     assert queue.succeed(fresh, "fresh")
 
 
-def test_a_heartbeat_keeps_the_lease(queue: Jobs, add: Add, silence: Callable[[str], None]) -> None:
+def test_a_heartbeat_keeps_the_lease(
+    queue: LocalJobs, add: Add, silence: Callable[[str], None]
+) -> None:
     add()
     job = leased(queue)
     silence(job.id)
@@ -153,7 +155,7 @@ def test_a_heartbeat_keeps_the_lease(queue: Jobs, add: Add, silence: Callable[[s
 
 
 def test_a_lease_does_not_run_out_because_a_manual_clock_jumps(
-    queue: Jobs, add: Add, clock: ManualClock
+    queue: LocalJobs, add: Add, clock: ManualClock
 ) -> None:
     add()
     leased(queue)
@@ -162,7 +164,7 @@ def test_a_lease_does_not_run_out_because_a_manual_clock_jumps(
 
 
 def test_failures_are_retried_with_doubled_waits_then_final(
-    queue: Jobs, add: Add, clock: ManualClock, events: Events
+    queue: LocalJobs, add: Add, clock: ManualClock, events: LocalEvents
 ) -> None:
     name = add(max_attempts=4)
     for wait in (1, 2, 4):
@@ -181,14 +183,14 @@ def test_failures_are_retried_with_doubled_waits_then_final(
     ]
 
 
-def test_a_final_failure_is_not_retried(queue: Jobs, add: Add) -> None:
+def test_a_final_failure_is_not_retried(queue: LocalJobs, add: Add) -> None:
     name = add()
     queue.fail(leased(queue), "no such flour", final=True)
     assert (queue.get(job=name).state, queue.get(job=name).attempt) == ("failed", 1)
 
 
 def test_a_job_that_kills_each_process_is_set_aside(
-    queue: Jobs, add: Add, clock: ManualClock
+    queue: LocalJobs, add: Add, clock: ManualClock
 ) -> None:
     name = add(max_attempts=2)
     for _ in range(2):
@@ -201,7 +203,7 @@ def test_a_job_that_kills_each_process_is_set_aside(
 
 
 def test_a_job_that_kills_each_worker_is_set_aside_and_says_how_to_go_on(
-    queue: Jobs, add: Add, silence: Callable[[str], None], events: Events
+    queue: LocalJobs, add: Add, silence: Callable[[str], None], events: LocalEvents
 ) -> None:
     name = add(max_attempts=2)
     for _ in range(2):
@@ -217,7 +219,7 @@ def test_a_job_that_kills_each_worker_is_set_aside_and_says_how_to_go_on(
 
 
 def test_setting_one_job_aside_does_not_hide_the_next(
-    queue: Jobs, add: Add, silence: Callable[[str], None]
+    queue: LocalJobs, add: Add, silence: Callable[[str], None]
 ) -> None:
     deadly = add(max_attempts=1)
     leased(queue)
@@ -227,7 +229,7 @@ def test_setting_one_job_aside_does_not_hide_the_next(
     assert queue.get(job=deadly).state == "set aside"
 
 
-def test_a_released_job_has_lost_no_attempt(queue: Jobs, add: Add) -> None:
+def test_a_released_job_has_lost_no_attempt(queue: LocalJobs, add: Add) -> None:
     add(max_attempts=1)
     queue.release(leased(queue))
     assert queue.fail(leased(queue), "its own error")
@@ -235,7 +237,9 @@ def test_a_released_job_has_lost_no_attempt(queue: Jobs, add: Add) -> None:
     assert queue.find()[0].attempt == 2
 
 
-def test_a_waiting_job_is_cancelled_at_once(queue: Jobs, add: Add, events: Events) -> None:
+def test_a_waiting_job_is_cancelled_at_once(
+    queue: LocalJobs, add: Add, events: LocalEvents
+) -> None:
     name = add()
     assert queue.cancel(job=name).state == "cancelled"
     assert queue.lease("w") is None
@@ -244,14 +248,16 @@ def test_a_waiting_job_is_cancelled_at_once(queue: Jobs, add: Add, events: Event
         queue.cancel(job=name)
 
 
-def test_a_job_that_waits_for_its_next_attempt_is_cancelled_at_once(queue: Jobs, add: Add) -> None:
+def test_a_job_that_waits_for_its_next_attempt_is_cancelled_at_once(
+    queue: LocalJobs, add: Add
+) -> None:
     name = add()
     queue.fail(leased(queue), "too hot")
     assert queue.cancel(job=name).state == "cancelled"
 
 
 def test_a_running_job_is_cancelled_when_its_worker_sees_it(
-    queue: Jobs, add: Add, events: Events
+    queue: LocalJobs, add: Add, events: LocalEvents
 ) -> None:
     add()
     job = leased(queue)
@@ -264,7 +270,7 @@ def test_a_running_job_is_cancelled_when_its_worker_sees_it(
 
 
 def test_a_cancelled_job_is_not_started_again_when_its_worker_is_lost(
-    queue: Jobs, add: Add, silence: Callable[[str], None]
+    queue: LocalJobs, add: Add, silence: Callable[[str], None]
 ) -> None:
     add()
     job = leased(queue)
@@ -274,7 +280,9 @@ def test_a_cancelled_job_is_not_started_again_when_its_worker_is_lost(
     assert queue.get(job=job.id).state == "cancelled"
 
 
-def test_a_cancelled_job_is_not_started_again_when_its_worker_stops(queue: Jobs, add: Add) -> None:
+def test_a_cancelled_job_is_not_started_again_when_its_worker_stops(
+    queue: LocalJobs, add: Add
+) -> None:
     add()
     job = leased(queue)
     queue.cancel(job=job.id)
@@ -284,7 +292,7 @@ def test_a_cancelled_job_is_not_started_again_when_its_worker_stops(queue: Jobs,
 
 
 def test_an_ended_job_is_retried_with_all_its_attempts(
-    queue: Jobs, add: Add, clock: ManualClock
+    queue: LocalJobs, add: Add, clock: ManualClock
 ) -> None:
     name = add(max_attempts=2)
     queue.fail(leased(queue), "no flour", final=True)
@@ -301,7 +309,7 @@ def test_an_ended_job_is_retried_with_all_its_attempts(
     assert queue.get(job=name).state == "failed"
 
 
-def test_the_attempts_after_a_retry_have_names_of_their_own(queue: Jobs, add: Add) -> None:
+def test_the_attempts_after_a_retry_have_names_of_their_own(queue: LocalJobs, add: Add) -> None:
     """An executor starts a name once, so a retried job must come with another name."""
     name = add()
     first = leased(queue)
@@ -311,7 +319,7 @@ def test_the_attempts_after_a_retry_have_names_of_their_own(queue: Jobs, add: Ad
 
 
 @pytest.mark.parametrize("state", ["queued", "running", "succeeded"])
-def test_only_what_failed_can_be_retried(queue: Jobs, add: Add, state: str) -> None:
+def test_only_what_failed_can_be_retried(queue: LocalJobs, add: Add, state: str) -> None:
     name = add()
     if state != "queued":
         job = leased(queue)
@@ -323,7 +331,7 @@ def test_only_what_failed_can_be_retried(queue: Jobs, add: Add, state: str) -> N
         queue.retry(job=name)
 
 
-def test_jobs_are_found_newest_first_and_by_state(queue: Jobs, add: Add) -> None:
+def test_jobs_are_found_newest_first_and_by_state(queue: LocalJobs, add: Add) -> None:
     names = {add() for _ in range(3)}
     running = leased(queue)
     assert {job.id for job in queue.find()} == names
@@ -332,7 +340,7 @@ def test_jobs_are_found_newest_first_and_by_state(queue: Jobs, add: Add) -> None
     assert len(queue.find(limit=1)) == 1
 
 
-def test_an_absent_job_says_how_to_find_one(queue: Jobs) -> None:
+def test_an_absent_job_says_how_to_find_one(queue: LocalJobs) -> None:
     for ask in (queue.get, queue.cancel, queue.retry, queue.log):
         with pytest.raises(
             NotFound, match=r"There is no job 'job_x'\. List them with: treadle jobs find"

@@ -11,9 +11,9 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from treadle.backends.database.sqlite import SQLite
 from treadle.backends.executor.subprocess import Subprocess
-from treadle.events.service import Events
+from treadle.events.local import LocalEvents
+from treadle.jobs.local import LocalJobs
 from treadle.jobs.model import Job
-from treadle.jobs.service import Jobs
 from treadle.jobs.tables import jobs as table
 from treadle.kernel.clock import ManualClock
 from treadle.kernel.errors import Conflict
@@ -31,8 +31,8 @@ class Queue(RuleBasedStateMachine):
         self.clock = ManualClock()
         self.database = SQLite(f"sqlite:///{folder / 'jobs.db'}")
         self.database.migrate()
-        self.events = Events(self.database, self.clock)
-        self.queue = Jobs(
+        self.events = LocalEvents(self.database, self.clock)
+        self.queue = LocalJobs(
             self.database,
             self.events,
             self.clock,

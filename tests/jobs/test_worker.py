@@ -10,8 +10,8 @@ import pytest
 from tests.jobs.conftest import Add
 from tests.kernel.eventually import eventually
 from treadle.backends.executor.subprocess import Subprocess
+from treadle.jobs.local import LocalJobs
 from treadle.jobs.model import Job
-from treadle.jobs.service import Jobs
 from treadle.jobs.worker import Worker
 from treadle.kernel.clock import ManualClock
 from treadle.kernel.errors import Unavailable
@@ -31,7 +31,7 @@ def launch(job: Job) -> Launch:
 
 
 @pytest.fixture
-def worker(queue: Jobs, executor: Executor) -> Iterator[Worker]:
+def worker(queue: LocalJobs, executor: Executor) -> Iterator[Worker]:
     made = Worker("w", queue, executor, launch)
     yield made
     made.stop()
@@ -43,7 +43,7 @@ def settle(worker: Worker) -> None:
 
 
 def test_a_process_that_dies_without_a_word_is_tried_again_and_told_of(
-    queue: Jobs, add: Add, worker: Worker
+    queue: LocalJobs, add: Add, worker: Worker
 ) -> None:
     job = add("crash")
     settle(worker)
@@ -56,7 +56,7 @@ def test_a_process_that_dies_without_a_word_is_tried_again_and_told_of(
 
 
 def test_a_job_that_keeps_killing_its_process_is_set_aside_with_its_log(
-    queue: Jobs, add: Add, worker: Worker, clock: ManualClock
+    queue: LocalJobs, add: Add, worker: Worker, clock: ManualClock
 ) -> None:
     job = add("kill", max_attempts=3)
     for _ in range(3):
@@ -70,7 +70,7 @@ def test_a_job_that_keeps_killing_its_process_is_set_aside_with_its_log(
 
 
 def test_a_process_that_reported_by_itself_is_believed(
-    queue: Jobs, add: Add, worker: Worker
+    queue: LocalJobs, add: Add, worker: Worker
 ) -> None:
     job = add("sleep")
     worker.reconcile()
@@ -81,14 +81,14 @@ def test_a_process_that_reported_by_itself_is_believed(
 
 
 def test_a_process_that_ends_well_without_a_result_has_not_succeeded(
-    queue: Jobs, add: Add, worker: Worker
+    queue: LocalJobs, add: Add, worker: Worker
 ) -> None:
     job = add("quiet", max_attempts=1)
     settle(worker)
     assert queue.get(job=job).state == "set aside"
 
 
-def test_a_job_that_runs_too_long_is_ended(queue: Jobs, add: Add, worker: Worker) -> None:
+def test_a_job_that_runs_too_long_is_ended(queue: LocalJobs, add: Add, worker: Worker) -> None:
     job = add("sleep", timeout_seconds=0.05)
     settle(worker)
     found = queue.get(job=job)
@@ -97,7 +97,7 @@ def test_a_job_that_runs_too_long_is_ended(queue: Jobs, add: Add, worker: Worker
 
 
 def test_a_running_job_is_cancelled_within_a_heartbeat(
-    queue: Jobs, add: Add, worker: Worker, monkeypatch: pytest.MonkeyPatch
+    queue: LocalJobs, add: Add, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("treadle.jobs.worker.LEASE_SECONDS", 0.1)
     job = add("sleep")
@@ -111,7 +111,7 @@ def test_a_running_job_is_cancelled_within_a_heartbeat(
 
 
 def test_a_worker_that_lost_its_lease_ends_its_process_and_leaves_the_twin_alone(
-    queue: Jobs,
+    queue: LocalJobs,
     add: Add,
     worker: Worker,
     silence: Callable[[str], None],
@@ -129,7 +129,7 @@ def test_a_worker_that_lost_its_lease_ends_its_process_and_leaves_the_twin_alone
 
 
 def test_a_worker_runs_no_more_jobs_than_it_has_slots(
-    queue: Jobs, add: Add, worker: Worker
+    queue: LocalJobs, add: Add, worker: Worker
 ) -> None:
     for _ in range(4):
         add("sleep")
@@ -138,7 +138,9 @@ def test_a_worker_runs_no_more_jobs_than_it_has_slots(
     assert (len(queue.find(state="running")), len(queue.find(state="queued"))) == (2, 2)
 
 
-def test_a_worker_that_stops_gives_its_jobs_back(queue: Jobs, add: Add, worker: Worker) -> None:
+def test_a_worker_that_stops_gives_its_jobs_back(
+    queue: LocalJobs, add: Add, worker: Worker
+) -> None:
     job = add("sleep", max_attempts=1)
     worker.reconcile()
     worker.stop()
@@ -149,7 +151,9 @@ def test_a_worker_that_stops_gives_its_jobs_back(queue: Jobs, add: Add, worker: 
     assert (queue.get(job=job).state, queue.get(job=job).attempt) == ("running", 2)
 
 
-def test_a_failed_job_that_is_retried_runs_again(queue: Jobs, add: Add, worker: Worker) -> None:
+def test_a_failed_job_that_is_retried_runs_again(
+    queue: LocalJobs, add: Add, worker: Worker
+) -> None:
     job = add("crash", max_attempts=1)
     settle(worker)
     queue.retry(job=job)
@@ -159,7 +163,7 @@ def test_a_failed_job_that_is_retried_runs_again(queue: Jobs, add: Add, worker: 
 
 
 def test_a_program_that_cannot_be_started_fails_its_job_not_the_worker(
-    queue: Jobs, add: Add, executor: Subprocess
+    queue: LocalJobs, add: Add, executor: Subprocess
 ) -> None:
     absent = Worker(
         "w",
@@ -173,7 +177,7 @@ def test_a_program_that_cannot_be_started_fails_its_job_not_the_worker(
     assert queue.get(job=job).ended
 
 
-def test_draining_ends_when_nothing_is_left(queue: Jobs, add: Add, worker: Worker) -> None:
+def test_draining_ends_when_nothing_is_left(queue: LocalJobs, add: Add, worker: Worker) -> None:
     for _ in range(3):
         add("crash", max_attempts=1)
     worker.drain(timeout_seconds=20, reconcile=lambda: 0)
@@ -196,7 +200,7 @@ def test_the_process_of_a_job_reports_its_own_error(
 
 
 def test_a_start_that_may_succeed_later_is_tried_again(
-    queue: Jobs, add: Add, clock: ManualClock, tmp_path: Path
+    queue: LocalJobs, add: Add, clock: ManualClock, tmp_path: Path
 ) -> None:
     class Recovering(Subprocess):
         troubles = 1

@@ -12,10 +12,8 @@ from tests.pipelines.project import declare, labelled, settle, write
 from treadle.evaluation.model import VerdictGiven
 from treadle.events.tables import event_cursors, events
 from treadle.kernel.errors import Unavailable
-from treadle.loop.service import Loop
 from treadle.platform.wiring import Embedded
 from treadle.training.model import Training
-from treadle.training.service import TrainingService
 
 
 def forget(platform: Embedded) -> None:
@@ -104,45 +102,27 @@ def test_a_pipeline_that_cannot_be_read_fails_the_decision_and_not_the_loop(
     assert wheel.loop.react() == 0
 
 
-class Away(TrainingService):
-    """The store of datasets does not answer at first."""
-
-    failures = 1
-
-    def start(
-        self, *, project: str, name: str = "", parameters: dict[str, Any] | None = None
-    ) -> Training:
-        if self.failures:
-            self.failures -= 1
-            raise Unavailable("The store does not answer.")
-        return super().start(project=project, name=name, parameters=parameters)
-
-
-def test_what_may_succeed_later_is_tried_again(wheel: Wheel) -> None:
+def test_what_may_succeed_later_is_tried_again(
+    wheel: Wheel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Unavailable and Busy may pass, so no event must be lost to them."""
     home = wheel.platform
-    base = (home.database, home.events)
-    training = Away(*base, home.scope, home.data, home.tracking, home.pipelines)
-    loop = Loop(
-        *base,
-        home.clock,
-        home.scope,
-        training,
-        home.evaluation,
-        home.registry,
-        home.delivery,
-        home.monitoring,
-        home.assembly,
-    )
-    wheel.loop = loop
+    start, failures = home.training.start, iter([Unavailable("The store does not answer.")])
+
+    def away(**arguments: Any) -> Training:
+        for failure in failures:
+            raise failure
+        return start(**arguments)
+
+    monkeypatch.setattr(home.training, "start", away)
     event = wheel.happens(wheel.drift())
     for _ in range(3):
         try:
-            loop.react()
+            home.loop.react()
         except Unavailable:
             assert wheel.trainings() == 0
     assert wheel.trainings() == 1
-    assert [d.outcome for d in loop.decisions() if d.event == event] == ["acted"]
+    assert [d.outcome for d in home.loop.decisions() if d.event == event] == ["acted"]
 
 
 def test_a_schedule_fires_once_when_its_moment_has_passed(wheel: Wheel) -> None:

@@ -6,6 +6,7 @@ from textwrap import dedent
 from typing import Any
 
 from treadle.pipelines.model import PipelineRun
+from treadle.pipelines.step import store_code
 from treadle.platform.wiring import Embedded
 from treadle.scope.model import About, DataSource, PipelineFile, ProjectSpec, Requirement
 
@@ -38,7 +39,7 @@ def defaults(**parameters: str | int | float | bool) -> PipelineFile:
 def start(
     platform: Embedded, folder: Path, datasets: dict[str, str] | None = None, **parameters: Any
 ) -> PipelineRun:
-    code = platform.pipelines.keep_code(folder, "pipeline.py")
+    code = store_code(platform.blobs, folder, "pipeline.py")
     return platform.pipelines.start(
         project="p", code=code, file="pipeline.py", datasets=datasets or {}, parameters=parameters
     )

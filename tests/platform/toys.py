@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 from sqlalchemy import Boolean, Column, MetaData, String, Table, select
 
+from treadle.events.local import LocalEvents
 from treadle.events.model import EventRecord
-from treadle.events.service import Events
-from treadle.jobs.service import Jobs
+from treadle.jobs.local import LocalJobs
 from treadle.kernel.entity import Entity
 from treadle.kernel.errors import NotFound
 from treadle.kernel.event import Event
@@ -49,7 +49,7 @@ class ToyMade(Event):
 class Toys:
     """Toys of projects."""
 
-    def __init__(self, database: Database, events: Events, jobs: Jobs) -> None:
+    def __init__(self, database: Database, events: LocalEvents, jobs: LocalJobs) -> None:
         self._database, self._events, self._jobs = database, events, jobs
 
     @command()

@@ -2,11 +2,10 @@
 
 import secrets
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, delete, select
 
 from treadle.access.model import (
     EVERYWHERE,
-    Caller,
     NewToken,
     RoleGranted,
     RoleTaken,
@@ -16,9 +15,9 @@ from treadle.access.model import (
     User,
 )
 from treadle.access.tables import grants, tokens
-from treadle.events.service import Events
+from treadle.events.local import LocalEvents
 from treadle.kernel.clock import Clock
-from treadle.kernel.errors import Conflict, Invalid, NotFound, Unauthenticated, did_you_mean
+from treadle.kernel.errors import Conflict, Invalid, NotFound, did_you_mean
 from treadle.kernel.operation import Role, command, query
 from treadle.ports.blobs import digest_of
 from treadle.ports.database import Database, load
@@ -31,7 +30,7 @@ class Access:
     caller all rights.
     """
 
-    def __init__(self, database: Database, events: Events, clock: Clock) -> None:
+    def __init__(self, database: Database, events: LocalEvents, clock: Clock) -> None:
         self._database = database
         self._events = events
         self._clock = clock
@@ -163,35 +162,6 @@ class Access:
             for user, project, role in connection.execute(all_grants):
                 roles.setdefault(user, {})[project] = role
         return [User(name=name, roles=roles[name]) for name in sorted(roles)]
-
-    def required(self) -> bool:
-        """Whether callers must send a token: true once any token has been created."""
-        with self._database.read() as connection:
-            return bool(connection.scalar(select(func.count()).select_from(tokens)))
-
-    def caller(self, secret: str | None) -> Caller:
-        """Identify the caller that sent a secret.
-
-        Args:
-            secret: Secret of a token, or None when the request brought none.
-
-        Returns:
-            The token's user, or ``anonymous`` with all rights while no token exists.
-
-        Raises:
-            Unauthenticated: The secret is not valid, or a token is required and none was sent.
-        """
-        if secret:
-            live = (tokens.c.hash == _hash(secret)) & tokens.c.revoked_at.is_(None)
-            with self._database.read() as connection:
-                user = connection.scalar(select(tokens.c.user).where(live))
-                if user is not None:
-                    return Caller(name=user, roles=_roles(connection, user))
-        if secret or self.required():
-            raise Unauthenticated(
-                "This server needs a valid token. Send it as 'Authorization: Bearer TOKEN'."
-            )
-        return Caller(name="anonymous", roles={EVERYWHERE: "admin"})
 
     def _grant(self, transaction: Connection, user: str, role: Role, project: str) -> None:
         if not user.strip() or not project.strip() or len(project) > 63 or len(user) > 200:

@@ -9,6 +9,7 @@ STAGE = Stage(
             name="access",
             about="Who may do what.",
             kind="treadle.access.service:Access",
+            here="treadle.access.local:LocalAccess",
         ),
     ),
     tables="treadle.access.tables",

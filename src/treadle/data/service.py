@@ -1,13 +1,11 @@
 """Records dataset versions by the digest of their content, and labels of requests."""
 
-from datetime import datetime
-
 from sqlalchemy import select
 
 from treadle.data.model import DatasetVersion, DatasetVersionAdded, Label, LabelsAdded
 from treadle.data.tables import dataset_versions
 from treadle.data.tables import labels as label_table
-from treadle.events.service import Events
+from treadle.events.local import LocalEvents
 from treadle.kernel.clock import Clock
 from treadle.kernel.entity import to_plain
 from treadle.kernel.names import ProjectName
@@ -15,7 +13,7 @@ from treadle.kernel.operation import command, query
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, load
 from treadle.ports.tree import put_tree, read_tree
-from treadle.scope.service import Scope
+from treadle.scope.local import LocalScope
 
 _BATCH = 500  # labels that one SQL statement names
 
@@ -27,7 +25,7 @@ class Data:
     """
 
     def __init__(
-        self, database: Database, events: Events, clock: Clock, blobs: Blobs, scope: Scope
+        self, database: Database, events: LocalEvents, clock: Clock, blobs: Blobs, scope: LocalScope
     ) -> None:
         self._database = database
         self._events = events
@@ -139,42 +137,3 @@ class Data:
             if rows:
                 self._events.append(transaction, LabelsAdded(project=project, labels=len(rows)))
         return len(rows)
-
-    def labels_since(self, project: str, moment: datetime) -> dict[str, float]:
-        """The labels that were recorded at a moment or later, in order of time.
-
-        Args:
-            project: Name of the project.
-            moment: An aware moment.
-
-        Returns:
-            Values by request.
-        """
-        statement = (
-            select(label_table.c.request, label_table.c.value)
-            .where(label_table.c.project == project, label_table.c.at >= moment)
-            .order_by(label_table.c.at, label_table.c.request)
-        )
-        with self._database.read() as connection:
-            rows = connection.execute(statement)
-            return {request: value for request, value in rows}  # noqa: C416
-
-    def labels_of(self, project: str, requests: list[str]) -> dict[str, float]:
-        """The known labels of some requests.
-
-        Args:
-            project: Name of the project.
-            requests: Ids of the requests.
-
-        Returns:
-            Values by request; requests without a label are left out.
-        """
-        labels: dict[str, float] = {}
-        with self._database.read() as connection:
-            for start in range(0, len(requests), _BATCH):
-                batch = requests[start : start + _BATCH]
-                statement = select(label_table.c.request, label_table.c.value).where(
-                    label_table.c.project == project, label_table.c.request.in_(batch)
-                )
-                labels.update((row.request, row.value) for row in connection.execute(statement))
-        return labels

@@ -9,6 +9,7 @@ STAGE = Stage(
             name="data",
             about="Dataset versions.",
             kind="treadle.data.service:Data",
+            here="treadle.data.local:LocalData",
         ),
     ),
     tables="treadle.data.tables",

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from treadle.data.service import Data
+from treadle.data.local import LocalData
 from treadle.delivery import gates
 from treadle.delivery.model import (
     Endpoint,
@@ -16,7 +16,7 @@ from treadle.delivery.model import (
 )
 from treadle.delivery.scaling import Scaling
 from treadle.delivery.tables import endpoints, rollouts
-from treadle.events.service import Events
+from treadle.events.local import LocalEvents
 from treadle.kernel.clock import Clock
 from treadle.kernel.entity import from_json
 from treadle.kernel.errors import NotFound, did_you_mean
@@ -40,10 +40,10 @@ class DeliveryRecords:
     def __init__(
         self,
         database: Database,
-        events: Events,
+        events: LocalEvents,
         clock: Clock,
         scope: Scope,
-        data: Data,
+        data: LocalData,
         registry: Registry,
         target: Target,
         logs: InferenceLogs,

@@ -10,6 +10,7 @@ STAGE = Stage(
             name="evaluation",
             about="Verdicts on candidates.",
             kind="treadle.evaluation.service:Evaluation",
+            here="treadle.evaluation.local:LocalEvaluation",
         ),
     ),
     tables="treadle.evaluation.tables",

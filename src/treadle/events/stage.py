@@ -9,6 +9,7 @@ STAGE = Stage(
             name="events",
             about="The event log.",
             kind="treadle.events.service:Events",
+            here="treadle.events.local:LocalEvents",
         ),
     ),
     tables="treadle.events.tables",

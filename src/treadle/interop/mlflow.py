@@ -24,7 +24,7 @@ from treadle.ports.blobs import Blobs
 from treadle.registry.model import PastVersion, Stage
 from treadle.registry.service import Registry
 from treadle.tracking.local import LocalTracking
-from treadle.tracking.logged_models import LoggedModels
+from treadle.tracking.local_logged_models import LocalLoggedModels
 from treadle.tracking.model import Dataset, Experiment, LoggedModel, ModelMetric, PastRun, Status
 from treadle.tracking.segments import pack
 
@@ -52,7 +52,7 @@ STAGES: dict[str, Stage] = {
 def import_mlflow(
     source: str,
     tracking: LocalTracking,
-    logged_models: LoggedModels,
+    logged_models: LocalLoggedModels,
     registry: Registry,
     blobs: Blobs,
     progress: Progress = lambda *_: None,
@@ -102,7 +102,7 @@ class _Import:
         self,
         connection: Connection,
         session: ImportSession,
-        logged_models: LoggedModels,
+        logged_models: LocalLoggedModels,
         registry: Registry,
     ) -> None:
         self._connection = connection

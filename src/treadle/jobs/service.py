@@ -1,27 +1,22 @@
 """Operations of the job queue; an attempt changes a job only while it holds the job's lease."""
 
-import time
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, or_, select
+from sqlalchemy import Connection, and_, select
 
-from treadle.events.service import Events
-from treadle.jobs.model import ENDED, Job, JobCancelRequested, JobEnded, JobQueued, LogChunk, State
+from treadle.events.local import LocalEvents
+from treadle.jobs.model import Job, JobCancelRequested, JobEnded, JobQueued, LogChunk, State
 from treadle.jobs.tables import jobs
 from treadle.kernel.clock import Clock
 from treadle.kernel.entity import from_json, to_text
 from treadle.kernel.errors import Conflict, Invalid, NotFound
 from treadle.kernel.event import acting, current_act
-from treadle.kernel.ids import new_id
 from treadle.kernel.operation import command, query
 from treadle.ports.database import Database, load
 from treadle.ports.executor import Executor
 
-LEASE_SECONDS = 6.0
 LOG_PIECE_BYTES = 1 << 20
-FIRST_BACKOFF = timedelta(seconds=1)
 
 
 class Jobs:
@@ -31,57 +26,12 @@ class Jobs:
     """
 
     def __init__(
-        self, database: Database, events: Events, clock: Clock, executor: Executor
+        self, database: Database, events: LocalEvents, clock: Clock, executor: Executor
     ) -> None:
         self._database = database
         self._events = events
         self._clock = clock
         self._executor = executor
-
-    def enqueue(
-        self,
-        transaction: Connection,
-        *,
-        kind: str,
-        payload: Mapping[str, Any],
-        max_attempts: int = 3,
-        timeout_seconds: float = 3600.0,
-        project: str | None = None,
-    ) -> str:
-        """Queue a job in the transaction of the change that needs it.
-
-        Args:
-            transaction: Open write transaction; the job exists when it commits.
-            kind: Which code runs the job.
-            payload: Input of that code, as plain JSON values.
-            max_attempts: Number of starts before the job ends as failed or set aside.
-            timeout_seconds: Longest duration of one attempt, in seconds.
-            project: The project that the job works for; none for what belongs to no project.
-
-        Returns:
-            The id of the job.
-        """
-        job = new_id("job")
-        now = self._clock.now()
-        event = self._events.append(transaction, JobQueued(job=job, kind=kind, project=project))
-        transaction.execute(
-            jobs.insert().values(
-                id=job,
-                kind=kind,
-                payload=to_text(payload),
-                state="queued",
-                attempt=0,
-                max_attempts=max_attempts,
-                allowance=max_attempts,
-                timeout_seconds=timeout_seconds,
-                due_at=now,
-                cancel_requested=False,
-                actor=current_act().actor,
-                cause=event,
-                created_at=now,
-            )
-        )
-        return job
 
     @query()
     def get(self, *, job: str) -> Job:
@@ -206,147 +156,9 @@ class Jobs:
             text=piece.decode(errors="replace"), next_offset=offset + len(piece), ended=ended
         )
 
-    def lease(self, worker: str) -> Job | None:
-        """Take the next due job for ``LEASE_SECONDS``.
-
-        A job is due when it is queued and its time has come, or when it runs and the lease of its
-        worker has run out.
-
-        Args:
-            worker: Name of the worker that takes the job.
-
-        Returns:
-            The job with its new attempt, or None when no job is due.
-        """
-        silent = and_(jobs.c.state == "running", jobs.c.leased_until < time.time())
-        due = and_(jobs.c.state == "queued", jobs.c.due_at <= self._clock.now())
-        statement = select(jobs).where(or_(due, silent)).order_by(jobs.c.due_at, jobs.c.id).limit(1)
-        with self._database.read() as connection:
-            if connection.execute(statement).one_or_none() is None:
-                return None
-        with self._database.write() as transaction:
-            row = transaction.execute(statement).mappings().one_or_none()
-            if row is None:
-                return None
-            job = _job(row)
-            leased = self._lease_or_end(transaction, job, worker)
-        return self.get(job=job.id) if leased else self.lease(worker)
-
-    def heartbeat(self, job: Job) -> bool:
-        """Extend the lease of a running attempt.
-
-        Args:
-            job: The job with the attempt that the worker runs.
-
-        Returns:
-            False when the attempt has lost its lease or the job is to be cancelled. The worker must
-                then stop the attempt.
-        """
-        with self._database.write() as transaction:
-            extended = transaction.execute(
-                jobs.update()
-                .where(_held(job), jobs.c.cancel_requested.is_(False))
-                .values(leased_until=time.time() + LEASE_SECONDS)
-            )
-        return bool(extended.rowcount)
-
-    def succeed(self, job: Job, result: object) -> bool:
-        """End a job with its result.
-
-        Args:
-            job: The job with the attempt that made the result.
-            result: What the job returned, as plain JSON values.
-
-        Returns:
-            False when this attempt has lost its lease; the result is then ignored.
-        """
-        with self._database.write() as transaction:
-            return self._end(transaction, job, _held(job), "succeeded", result=result)
-
-    def fail(self, job: Job, error: str, *, lethal: bool = False, final: bool = False) -> bool:
-        """Record a failed attempt, and either queue the job again or end it.
-
-        Waits between attempts start at one second and double. A job that is to be cancelled ends as
-        cancelled.
-
-        Args:
-            job: The job with the attempt that failed.
-            error: Why the attempt failed.
-            lethal: Whether the attempt's process died; the last such attempt sets the job aside.
-            final: Whether to end the job although it has attempts left.
-
-        Returns:
-            False when this attempt has lost its lease; the failure is then ignored.
-        """
-        if self.get(job=job.id).cancel_requested:
-            with self._database.write() as transaction:
-                return self._end(transaction, job, _held(job), "cancelled", error=error)
-        if final or job.attempt >= job.max_attempts:
-            state: State = "set aside" if lethal else "failed"
-            with self._database.write() as transaction:
-                return self._end(transaction, job, _held(job), state, error=error)
-        backoff = FIRST_BACKOFF * 2 ** (job.attempt - 1)
-        requeued = {
-            "state": "queued",
-            "due_at": self._clock.now() + backoff,
-            "error": error,
-            "worker": None,
-        }
-        with self._database.write() as transaction:
-            changed = transaction.execute(jobs.update().where(_held(job)).values(requeued))
-        return bool(changed.rowcount)
-
     def _project(self, transaction: Connection, job: Job) -> str | None:
         """The project that a job was queued for; the event that queued it is its cause."""
         return None if job.cause is None else self._events.project_of(transaction, job.cause)
-
-    def release(self, job: Job) -> None:
-        """Give a running job back to the queue, as when its worker is told to stop.
-
-        This attempt does not count against ``max_attempts``.
-
-        Args:
-            job: The job with the attempt to give back.
-        """
-        requeued = {
-            "state": "queued",
-            "max_attempts": job.max_attempts + 1,
-            "worker": None,
-            "leased_until": None,
-        }
-        with self._database.write() as transaction:
-            cancelled = _held(job) & jobs.c.cancel_requested
-            if self._end(transaction, job, cancelled, "cancelled", error="It was cancelled."):
-                return
-            transaction.execute(jobs.update().where(_held(job)).values(requeued))
-
-    def open(self) -> bool:
-        """Whether any job is queued or running."""
-        statement = select(jobs.c.id).where(jobs.c.state.not_in(ENDED)).limit(1)
-        with self._database.read() as connection:
-            return connection.scalar(statement) is not None
-
-    def _lease_or_end(self, transaction: Connection, job: Job, worker: str) -> bool:
-        """Lease a due job to a worker, or end it when it is cancelled or has no attempt left."""
-        row = jobs.c.id == job.id
-        if job.cancel_requested:
-            self._end(transaction, job, row, "cancelled", error="It was cancelled.")
-            return False
-        if job.attempt >= job.max_attempts:
-            reason = (
-                f"Its worker died in each of {job.attempt} attempts. "
-                f"Read its log, then: treadle jobs retry --job {job.id}"
-            )
-            self._end(transaction, job, row, "set aside", error=reason)
-            return False
-        leased = {
-            "state": "running",
-            "attempt": job.attempt + 1,
-            "worker": worker,
-            "leased_until": time.time() + LEASE_SECONDS,
-        }
-        transaction.execute(jobs.update().where(row).values(leased))
-        return True
 
     def _end(
         self,
@@ -399,11 +211,6 @@ def whole_letters(piece: bytes) -> bytes:
         if lead < 0x80:
             break
     return piece
-
-
-def _held(job: Job) -> Any:
-    """The condition that this very attempt still holds the job's row."""
-    return and_(jobs.c.id == job.id, jobs.c.state == "running", jobs.c.attempt == job.attempt)
 
 
 def _job(row: Mapping[Any, Any]) -> Job:

@@ -9,6 +9,7 @@ STAGE = Stage(
             name="jobs",
             about="The durable job queue.",
             kind="treadle.jobs.service:Jobs",
+            here="treadle.jobs.local:LocalJobs",
         ),
     ),
     tables="treadle.jobs.tables",

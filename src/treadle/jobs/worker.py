@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from treadle.jobs.local import LEASE_SECONDS, LocalJobs
 from treadle.jobs.model import Job
-from treadle.jobs.service import LEASE_SECONDS, Jobs
 from treadle.kernel.clock import monotonic
 from treadle.kernel.errors import TreadleError
 from treadle.ports.executor import Executor, Launch
@@ -39,7 +39,7 @@ class Worker:
     def __init__(
         self,
         name: str,
-        jobs: Jobs,
+        jobs: LocalJobs,
         executor: Executor,
         launch: Callable[[Job], Launch],
         *,

@@ -9,6 +9,7 @@ STAGE = Stage(
             name="loop",
             about="Retrains, judges and rolls out, inside declared brakes.",
             kind="treadle.loop.service:Loop",
+            here="treadle.loop.local:LocalLoop",
         ),
     ),
     tables="treadle.loop.tables",

@@ -4,43 +4,30 @@ A window is looked at when it ends and, by monitors that need labels, once its l
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
-from functools import cached_property
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, select
+from sqlalchemy import select
 
-from treadle.data.profile import REFERENCE, Reference
-from treadle.data.service import Data
-from treadle.delivery.model import Endpoint
+from treadle.data.local import LocalData
 from treadle.delivery.service import Delivery
-from treadle.events.service import Events
-from treadle.kernel.clock import EPOCH, Clock
-from treadle.kernel.entity import from_json, to_text
-from treadle.kernel.errors import NotFound
+from treadle.events.local import LocalEvents
+from treadle.kernel.clock import Clock
+from treadle.kernel.entity import from_json
 from treadle.kernel.names import EndpointName
 from treadle.kernel.operation import query
-from treadle.kernel.stage import RECONCILE
 from treadle.monitoring.answers import (
-    Answers,
-    WindowAnswers,
-    count_columns,
-    count_predictions,
     scores_by_request,
 )
 from treadle.monitoring.log_archive import LogArchive
-from treadle.monitoring.looking import Looked, drift_of, events_of, look, measures_of
 from treadle.monitoring.model import ColumnDrift, LogFile, Measure, Performance, Window
 from treadle.monitoring.tables import windows
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, load
-from treadle.ports.monitor import Context, Monitor, Needs, Policy, WindowFacts
-from treadle.ports.tree import fetch_tree
-from treadle.registry.model import ModelVersion
+from treadle.ports.monitor import Monitor
 from treadle.registry.service import Registry
-from treadle.scope.model import ProjectSpec, duration
 from treadle.scope.service import Scope
 from treadle.serving.log_files import InferenceLogs
 from treadle.stats.metrics import Array
@@ -53,11 +40,11 @@ class Monitoring:
     def __init__(
         self,
         database: Database,
-        events: Events,
+        events: LocalEvents,
         clock: Clock,
         blobs: Blobs,
         scope: Scope,
-        data: Data,
+        data: LocalData,
         registry: Registry,
         delivery: Delivery,
         logs: InferenceLogs,
@@ -144,208 +131,11 @@ class Monitoring:
         """
         return self._archive.files(endpoint, limit)
 
-    @RECONCILE()
-    def reconcile(self) -> int:
-        """Measure every window that has ended, and complete every one whose labels are due.
-
-        Returns:
-            How many windows were measured or completed.
-
-        Raises:
-            Invalid: The registered monitors cannot be told apart, or there are none.
-        """
-        done = 0
-        for endpoint in self._delivery.endpoints():
-            if endpoint.champion is not None:
-                spec = self._scope.project(name=endpoint.project).spec
-                done += self._measure_ended(endpoint, spec) + self._complete_due(endpoint, spec)
-            self._archive.rotate(endpoint)
-        return done
-
-    @cached_property
-    def _monitors(self) -> Sequence[Monitor]:
-        return self._find_monitors()
-
-    def _measure_ended(self, endpoint: Endpoint, spec: ProjectSpec) -> int:
-        length = duration(spec.monitoring.window)
-        newest = self.windows(endpoint=endpoint.name, limit=1)
-        start = newest[0].end if newest else _floor(endpoint.created_at, length)
-        measured = 0
-        while start + length <= self._clock.now():
-            self._measure(endpoint, spec, start, start + length)
-            start += length
-            measured += 1
-        return measured
-
-    def _measure(
-        self, endpoint: Endpoint, spec: ProjectSpec, start: datetime, end: datetime
-    ) -> None:
-        """Record a window that has ended, and what monitors find in it that need no labels."""
-        answers = WindowAnswers(self._logs.batches(endpoint.name, start, end))
-        usual_champion = answers.usual_champion(endpoint.model)
-        champion = self._registry.resolve(
-            ref=usual_champion or f"{endpoint.model}:{endpoint.champion}"
-        )
-        window = Window(
-            endpoint=endpoint.name,
-            start=start,
-            end=end,
-            champion=champion.ref,
-            state="measured",
-            rows=answers.rows,
-            errors=answers.errors,
-            latency_ms_p99=answers.latency_ms_p99,
-            drift=[],
-            labels=0,
-            measures=[],
-        )
-        monitors = [monitor for monitor in self._monitors if not monitor.needs.labels]
-        needs = Needs.joined(monitor.needs for monitor in monitors)
-        context = self._context(spec, window, champion, needs, answers)
-        looked = look(monitors, context)
-        with self._database.write() as transaction:
-            row = {name: getattr(window, name) for name in window.__struct_fields__}
-            row |= {"drift": to_text(drift_of(looked)), "measures": "[]"}
-            transaction.execute(windows.insert().values(row))
-            self._record(transaction, looked, context)
-
-    def _complete_due(self, endpoint: Endpoint, spec: ProjectSpec) -> int:
-        delay = duration(spec.labelled.label_delay) if spec.labelled else timedelta()
-        due = (windows.c.endpoint == endpoint.name) & (windows.c.state == "measured")
-        due &= windows.c.end <= self._clock.now() - delay
-        with self._database.read() as connection:
-            rows = (
-                connection.execute(select(windows).where(due).order_by(windows.c.start))
-                .mappings()
-                .all()
-            )
-        for row in rows:
-            self._complete(endpoint, spec, _window(row))
-        return len(rows)
-
-    def _complete(self, endpoint: Endpoint, spec: ProjectSpec, window: Window) -> None:
-        """Complete a window whose labels are due, with what monitors find that need them."""
-        period = endpoint.name, window.start, window.end
-        scores = scores_by_request(self._logs.batches(*period))
-        truth, score = self._labelled(endpoint.project, scores)
-        monitors = [monitor for monitor in self._monitors if monitor.needs.labels]
-        needs = Needs.joined(monitor.needs for monitor in monitors)
-        answers = WindowAnswers(self._logs.batches(*period) if needs.reads_rows else ())
-        champion = self._version(window.champion)
-        labelled = {"truth": truth, "score": score}
-        context = self._context(spec, window, champion, needs, answers, labelled)
-        looked = look(monitors, context)
-        here = (windows.c.endpoint == endpoint.name) & (windows.c.start == window.start)
-        with self._database.write() as transaction:
-            values = {
-                "state": "complete",
-                "labels": len(truth),
-                "measures": to_text(measures_of(looked)),
-            }
-            transaction.execute(windows.update().where(here).values(values))
-            self._record(transaction, looked, context)
-
-    def _record(self, transaction: Connection, looked: Sequence[Looked], context: Context) -> None:
-        for event in events_of(looked, context):
-            self._events.append(transaction, event)
-
-    def _context(
-        self,
-        spec: ProjectSpec,
-        window: Window,
-        champion: ModelVersion | None,
-        needs: Needs,
-        answers: WindowAnswers,
-        labelled: Mapping[str, Array] | None = None,
-    ) -> Context:
-        """What monitors are given that together have these needs."""
-        own = answers.of(window.champion)
-        return Context(
-            endpoint=window.endpoint,
-            project=spec.project.name,
-            window=_facts(window),
-            policy=_policy(spec),
-            requirements=spec.requirement,
-            version_created_at=champion.created_at if champion else None,
-            champion_rows=sum(map(len, own)),
-            earlier=self._earlier(window, needs.windows),
-            **self._rows(champion, own, needs),
-            **(labelled or {}),  # type: ignore[arg-type]
-        )
-
-    def _rows(
-        self, champion: ModelVersion | None, own: list[Answers], needs: Needs
-    ) -> dict[str, Any]:
-        """The champion's rows, counted or as they are, as far as they are needed."""
-        if champion is None or not own or not needs.reads_rows:
-            return {}
-        reference = self._reference(champion.package)
-        given: dict[str, Any] = {}
-        if needs.reference:
-            given["reference"] = reference.columns
-            given["current"] = count_columns(reference, own)
-            given["reference_prediction"] = reference.prediction
-            given["current_prediction"] = count_predictions(reference, own)
-        if needs.values:
-            given["inputs"] = {
-                name: np.concatenate(
-                    [part.succeeded_column(name, numeric=bool(profile.edges)) for part in own]
-                )
-                for name, profile in reference.columns.items()
-            }
-            given["outputs"] = np.concatenate([part.outputs() for part in own])
-        return given
-
-    def _earlier(self, window: Window, count: int) -> list[WindowFacts]:
-        if not count:
-            return []
-        before = (windows.c.endpoint == window.endpoint) & (windows.c.start < window.start)
-        newest = select(windows).where(before).order_by(windows.c.start.desc()).limit(count)
-        with self._database.read() as connection:
-            return [_facts(_window(row)) for row in connection.execute(newest).mappings()]
-
     def _labelled(self, project: str, scores: Mapping[str, float]) -> tuple[Array, Array]:
         """Labels and scores of the requests whose labels have come."""
         labels = self._data.labels_of(project, list(scores))
         truth = np.array(list(labels.values()))
         return truth, np.array([scores[request] for request in labels])
-
-    def _version(self, ref: str) -> ModelVersion | None:
-        try:
-            return self._registry.resolve(ref=ref)
-        except NotFound:
-            return None  # it was deleted since
-
-    def _reference(self, package: str) -> Reference:
-        folder = fetch_tree(self._blobs, package, self._cache / package)
-        return from_json((folder / REFERENCE).read_bytes(), Reference)
-
-
-def _policy(spec: ProjectSpec) -> Policy:
-    return Policy(
-        effect=spec.monitoring.effect,
-        min_labels=spec.monitoring.min_labels,
-        labelled=spec.labelled is not None,
-        older_than=spec.retrain.older_than,
-    )
-
-
-def _facts(window: Window) -> WindowFacts:
-    return WindowFacts(
-        start=window.start,
-        end=window.end,
-        version=window.champion,
-        rows=window.rows,
-        errors=window.errors,
-        latency_ms_p99=window.latency_ms_p99,
-        psi={column.column: column.psi for column in window.drift},
-        metrics={measure.metric: measure.value for measure in window.measures},
-    )
-
-
-def _floor(moment: datetime, length: timedelta) -> datetime:
-    """The start of the window that holds a moment; windows are counted from 1970."""
-    return moment - (moment - EPOCH) % length
 
 
 def _window(row: Mapping[Any, Any]) -> Window:

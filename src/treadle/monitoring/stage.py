@@ -9,6 +9,7 @@ STAGE = Stage(
             name="monitoring",
             about="What production shows.",
             kind="treadle.monitoring.service:Monitoring",
+            here="treadle.monitoring.local:LocalMonitoring",
         ),
     ),
     tables="treadle.monitoring.tables",

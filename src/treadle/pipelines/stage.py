@@ -4,12 +4,16 @@ from treadle.kernel.stage import Service, Stage
 
 STAGE = Stage(
     name="pipelines",
-    parts=("treadle.pipelines.names:PipelineNames",),
+    parts=(
+        "treadle.pipelines.names:PipelineNames",
+        "treadle.pipelines.starter:PipelineStarter",
+    ),
     services=(
         Service(
             name="pipelines",
             about="Pipelines of Python steps.",
             kind="treadle.pipelines.service:Pipelines",
+            here="treadle.pipelines.local:LocalPipelines",
         ),
     ),
     tables="treadle.pipelines.tables",

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 from treadle.kernel.entity import Entity
 from treadle.kernel.errors import Invalid, NotFound, did_you_mean
+from treadle.ports.blobs import Blobs
+from treadle.ports.tree import put_tree
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -181,3 +183,22 @@ def _needs(arguments: ast.arguments) -> list[Need]:
     keywords = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
     needs += [Need(name=keyword.arg, optional=value is not None) for keyword, value in keywords]
     return needs
+
+
+def store_code(blobs: Blobs, folder: Path, file: str) -> str:
+    """Store the Python files of a folder, after checking that the pipeline file holds steps.
+
+    Args:
+        blobs: Where to store them.
+        folder: Folder of the code.
+        file: Path of the pipeline file within the folder.
+
+    Returns:
+        The digest of the stored tree.
+
+    Raises:
+        NotFound: There is no such pipeline file.
+        Invalid: The pipeline file has no valid steps.
+    """
+    read_steps(folder / file)
+    return put_tree(blobs, folder, pattern="**/*.py")

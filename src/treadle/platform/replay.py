@@ -13,9 +13,10 @@ from treadle.kernel.clock import ManualClock
 from treadle.kernel.entity import Entity, from_json, to_json
 from treadle.kernel.errors import Conflict, TreadleError
 from treadle.pipelines.model import PipelineRun
+from treadle.pipelines.step import store_code
 from treadle.platform.settings import settings_for
 from treadle.platform.wiring import Embedded
-from treadle.training.service import outcome_of
+from treadle.training.local import outcome_of
 
 STEP_SECONDS = 0.02
 
@@ -61,7 +62,7 @@ def again(recipe: Recipe) -> Outcome:
     with Embedded(settings) as platform:
         pipeline = platform.pipelines.start(
             project=recipe.project,
-            code=platform.pipelines.keep_code(Path(recipe.code), recipe.file),
+            code=store_code(platform.blobs, Path(recipe.code), recipe.file),
             file=recipe.file,
             datasets=recipe.datasets,
             parameters=recipe.parameters,

@@ -26,9 +26,22 @@ from treadle.ports.target import Target
 from treadle.serving.log_files import InferenceLogs
 
 if TYPE_CHECKING:
+    from treadle.access.local import LocalAccess
+    from treadle.data.local import LocalData
     from treadle.delivery.local import LocalDelivery
+    from treadle.evaluation.local import LocalEvaluation
+    from treadle.events.local import LocalEvents
+    from treadle.jobs.local import LocalJobs
+    from treadle.loop.local import LocalLoop
+    from treadle.monitoring.local import LocalMonitoring
+    from treadle.pipelines.local import LocalPipelines
     from treadle.registry.local import LocalRegistry
+    from treadle.registry.local_webhooks import LocalWebhooks
+    from treadle.scope.local import LocalScope
     from treadle.tracking.local import LocalTracking
+    from treadle.tracking.local_logged_models import LocalLoggedModels
+    from treadle.tracking.local_traces import LocalTraces
+    from treadle.training.local import LocalTraining
 
 log = logging.getLogger(__name__)
 TRAINED_WITH = ("pandas", "sklearn", "skl2onnx", "onnx", "onnxruntime")
@@ -41,9 +54,22 @@ class Embedded(Services):
         settings: The home, and the URLs of its backends.
     """
 
-    tracking: "LocalTracking"
-    registry: "LocalRegistry"
+    access: "LocalAccess"
+    data: "LocalData"
     delivery: "LocalDelivery"
+    evaluation: "LocalEvaluation"
+    events: "LocalEvents"
+    jobs: "LocalJobs"
+    logged_models: "LocalLoggedModels"
+    loop: "LocalLoop"
+    monitoring: "LocalMonitoring"
+    pipelines: "LocalPipelines"
+    registry: "LocalRegistry"
+    scope: "LocalScope"
+    traces: "LocalTraces"
+    tracking: "LocalTracking"
+    training: "LocalTraining"
+    webhooks: "LocalWebhooks"
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

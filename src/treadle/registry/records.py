@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from treadle.evaluation.service import Evaluation
-from treadle.events.service import Events
+from treadle.events.local import LocalEvents
 from treadle.kernel.clock import Clock
 from treadle.kernel.entity import from_json
 from treadle.kernel.errors import Invalid, NotFound, did_you_mean
@@ -35,7 +35,7 @@ class RegistryRecords:
     def __init__(
         self,
         database: Database,
-        events: Events,
+        events: LocalEvents,
         clock: Clock,
         evaluation: Evaluation,
         assembly: Assembly,

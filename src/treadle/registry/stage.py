@@ -21,6 +21,7 @@ STAGE = Stage(
             name="webhooks",
             about="Subscriptions of other programs to events.",
             kind="treadle.registry.webhooks:Webhooks",
+            here="treadle.registry.local_webhooks:LocalWebhooks",
         ),
     ),
     tables="treadle.registry.tables",

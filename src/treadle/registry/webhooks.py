@@ -1,34 +1,21 @@
 """Stores webhook subscriptions and delivers the registry's events to them at least once."""
 
-import base64
-import hmac
-import json
-import logging
-import threading
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select
 
-from treadle.events.model import EventRecord
-from treadle.events.service import Events
+from treadle.events.local import LocalEvents
 from treadle.kernel.clock import Clock
 from treadle.kernel.entity import from_json, to_text
 from treadle.kernel.errors import Invalid, NotFound
 from treadle.kernel.ids import new_id
 from treadle.kernel.operation import command, query
-from treadle.kernel.stage import RECONCILE
 from treadle.ports.database import Database, load
 from treadle.registry.model import Webhook
 from treadle.registry.tables import webhooks
 
-log = logging.getLogger(__name__)
-READER = "webhooks"
-TRIES, TIMEOUT_SECONDS = 3, 5.0
-_OVERLOADED = (429, 500, 502, 503, 504)  # statuses after which a delivery is tried again
 EXAMPLES: dict[str, dict[str, Any]] = {
     "REGISTERED_MODEL CREATED": {"name": "example_model", "tags": {}, "description": "An example"},
     "MODEL_VERSION CREATED": {
@@ -60,9 +47,8 @@ class Webhooks:
         clock: The source of time.
     """
 
-    def __init__(self, database: Database, events: Events, clock: Clock) -> None:
+    def __init__(self, database: Database, events: LocalEvents, clock: Clock) -> None:
         self._database, self._events, self._clock = database, events, clock
-        self._sending: threading.Thread | None = None
 
     @command(role="admin", everywhere=True)
     def create(
@@ -88,7 +74,7 @@ class Webhooks:
         Raises:
             Invalid: The URL is malformed, or an event is unknown.
         """
-        _check(address, events)
+        check_subscription(address, events)
         now = self._clock.now()
         id = new_id("webhook")
         row: dict[str, Any] = {
@@ -125,26 +111,6 @@ class Webhooks:
             rows = connection.execute(select(webhooks).order_by(webhooks.c.id)).mappings()
             return [_shown(row) for row in rows]
 
-    def change(self, id: str, **changes: Any) -> Webhook:
-        """Change a subscription.
-
-        Args:
-            id: The subscription's id.
-            changes: New values of name, url, events, description, secret or active.
-
-        Raises:
-            NotFound: There is no such subscription.
-            Invalid: The URL is malformed, or an event is unknown.
-        """
-        current = self.get(id)
-        _check(changes.get("url", current.url), changes.get("events", current.events))
-        if "events" in changes:
-            changes["events"] = to_text(changes["events"])
-        with self._database.write() as transaction:
-            values = {**changes, "updated_at": self._clock.now()}
-            transaction.execute(update(webhooks).where(webhooks.c.id == id).values(values))
-        return self.get(id)
-
     @command(role="admin", everywhere=True)
     def delete(self, id: str) -> None:
         """Remove a subscription.
@@ -159,92 +125,6 @@ class Webhooks:
         with self._database.write() as transaction:
             transaction.execute(delete(webhooks).where(webhooks.c.id == id))
 
-    def test(self, id: str, event: str | None = None) -> httpx.Response:
-        """Send an example of an event, and return the answer.
-
-        Args:
-            id: The subscription's id.
-            event: The event; the first that the subscription names where none is given.
-
-        Raises:
-            NotFound: There is no such subscription.
-            Invalid: There is no such event.
-        """
-        row = self._row(id)
-        name = event or from_json(row["events"], list[str])[0]
-        if name not in EXAMPLES:
-            raise Invalid(f"There is no event '{name}'. Known: {', '.join(EXAMPLES)}.")
-        return self._send(row, name, EXAMPLES[name])
-
-    @RECONCILE()
-    def reconcile(self) -> int:
-        """Deliver the events since the last call, in a thread of its own.
-
-        A slow receiver therefore holds up nothing else.
-
-        Returns:
-            1 where a delivery has begun, else 0.
-        """
-        if self._sending is not None and self._sending.is_alive():
-            return 0
-        waiting = self._events.unread(READER, limit=200)
-        if not waiting:
-            return 0
-        active = select(webhooks).where(webhooks.c.active)
-        with self._database.read() as connection:
-            listening = list(connection.execute(active).mappings())
-        self._sending = threading.Thread(
-            target=self._deliver, args=(waiting, listening), name="webhooks", daemon=True
-        )
-        if listening:
-            self._sending.start()
-        else:
-            self._deliver(waiting, [])
-        return 1
-
-    def _deliver(self, records: list[EventRecord], rows: Sequence[Mapping[Any, Any]]) -> None:
-        for record in records:
-            message = _message(record)
-            if message is None:
-                continue
-            event, data = message
-            for row in rows:
-                subscribed = event in from_json(row["events"], list[str])
-                if subscribed and row["created_at"] <= record.at:
-                    self._try(row, event, data)
-        with self._database.write() as transaction:
-            self._events.confirm(transaction, READER, records[-1].number)
-
-    def _try(self, row: Mapping[Any, Any], event: str, data: dict[str, Any]) -> None:
-        for attempt in range(TRIES):
-            try:
-                answer = self._send(row, event, data)
-            except httpx.HTTPError as error:
-                trouble = str(error)
-            else:
-                if answer.status_code not in _OVERLOADED:
-                    return
-                trouble = f"it answered {answer.status_code}"
-            time.sleep(0.2 * 2**attempt)
-        log.warning("Webhook '%s' was not told of %s: %s", row["name"], event, trouble)
-
-    def _send(self, row: Mapping[Any, Any], event: str, data: dict[str, Any]) -> httpx.Response:
-        entity, action = event.lower().split(" ")
-        now = self._clock.now()
-        body = json.dumps(
-            {"entity": entity, "action": action, "timestamp": now.isoformat(), "data": data}
-        )
-        delivery = new_id("delivery")
-        moment = str(int(now.timestamp()))
-        headers = {
-            "Content-Type": "application/json",
-            "X-MLflow-Delivery-Id": delivery,
-            "X-MLflow-Timestamp": moment,
-        }
-        if row["secret"]:
-            headers["X-MLflow-Signature"] = signature(row["secret"], delivery, moment, body)
-        return httpx.post(row["url"], content=body, headers=headers, timeout=TIMEOUT_SECONDS)
-
     def _row(self, id: str) -> Mapping[Any, Any]:
         of_id = select(webhooks).where(webhooks.c.id == id)
         with self._database.read() as connection:
@@ -254,48 +134,16 @@ class Webhooks:
         return row
 
 
-def signature(secret: str, delivery: str, moment: str, body: str) -> str:
-    """Sign a delivery in the way that MLflow's listeners check it.
+def check_subscription(url: str, events: list[str]) -> None:
+    """Refuse a malformed URL and unknown events.
 
     Args:
-        secret: The subscription's key.
-        delivery: The delivery's id.
-        moment: Seconds since 1970, as text.
-        body: The request's body.
+        url: Where events are to be sent.
+        events: The names of the events.
 
-    Returns:
-        `v1,` and the base64 of HMAC-SHA256 over `delivery.moment.body`.
+    Raises:
+        Invalid: The URL is malformed, or an event is unknown, or there is none.
     """
-    signed = hmac.new(secret.encode(), f"{delivery}.{moment}.{body}".encode(), "sha256")
-    return f"v1,{base64.b64encode(signed.digest()).decode()}"
-
-
-def _message(record: EventRecord) -> tuple[str, dict[str, Any]] | None:
-    """The event's name and data as MLflow's listeners know them; None where there is nothing."""
-    body = record.body
-    if record.type == "ModelRegistered":
-        return "REGISTERED_MODEL CREATED", {"name": body["name"], "tags": {}, "description": None}
-    named = {"name": body.get("model"), "version": str(body.get("number", ""))}
-    if record.type == "VersionRegistered":
-        facts = {
-            "source": body.get("source", ""),
-            "run_id": body["run"] or None,
-            "tags": {},
-            "description": None,
-        }
-        return "MODEL_VERSION CREATED", named | facts
-    if record.type == "VersionTagged":
-        if body["value"] is None:
-            return "MODEL_VERSION_TAG DELETED", named | {"key": body["key"]}
-        return "MODEL_VERSION_TAG SET", named | {"key": body["key"], "value": body["value"]}
-    if record.type == "AliasMoved":
-        return "MODEL_VERSION_ALIAS CREATED", named | {"alias": body["alias"]}
-    if record.type == "AliasRemoved":
-        return "MODEL_VERSION_ALIAS DELETED", {"name": body["model"], "alias": body["alias"]}
-    return None
-
-
-def _check(url: str, events: list[str]) -> None:
     if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
         raise Invalid(f"Invalid webhook URL: '{url}'. It begins with http:// or https://.")
     unknown = [event for event in events if event not in EXAMPLES]

@@ -1,15 +1,14 @@
 """Stores projects and their requirements as last declared."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
 
-from treadle.events.service import Events
+from treadle.events.local import LocalEvents
 from treadle.kernel.clock import Clock
 from treadle.kernel.entity import from_json, from_plain, to_json, to_text
-from treadle.kernel.errors import Conflict, Forbidden, NotFound, did_you_mean
+from treadle.kernel.errors import Forbidden, NotFound, did_you_mean
 from treadle.kernel.names import ProjectName
 from treadle.kernel.operation import command, query
 from treadle.ports.blobs import digest_of
@@ -33,7 +32,7 @@ Stored specifications may still have the former names.
 class Scope:
     """What is built, and when it is good enough."""
 
-    def __init__(self, database: Database, events: Events, clock: Clock) -> None:
+    def __init__(self, database: Database, events: LocalEvents, clock: Clock) -> None:
         self._database = database
         self._events = events
         self._clock = clock
@@ -56,39 +55,6 @@ class Scope:
                 name.
         """
         return self._declare(spec, None)
-
-    def declare_in(self, *, spec: ProjectSpec, folder: str) -> Project:
-        """Create or update a project, with the folder on this machine that holds its data and code.
-
-        This is no operation: code in the folder is run and its files are read, so no request may
-        name a folder.
-
-        Args:
-            spec: Content of ``treadle.toml``.
-            folder: Absolute path of the project's folder.
-
-        Raises:
-            Invalid: The specification is not valid; the error names the field.
-        """
-        return self._declare(spec, folder)
-
-    def folder(self, *, name: str) -> Path:
-        """The folder of a project's data and code.
-
-        Args:
-            name: Name of the project.
-
-        Raises:
-            NotFound: There is no such project.
-            Conflict: The project was declared without a folder.
-        """
-        folder = self.project(name=name).folder
-        if not folder:
-            raise Conflict(
-                f"Project '{name}' has no folder on this machine, so there are no data and code "
-                "to take. Put it there and call 'treadle run' in it."
-            )
-        return Path(folder)
 
     def _declare(self, spec: ProjectSpec, folder: str | None) -> Project:
         check(spec)

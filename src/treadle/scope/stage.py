@@ -10,6 +10,7 @@ STAGE = Stage(
             name="scope",
             about="What is built, and when it is good enough.",
             kind="treadle.scope.service:Scope",
+            here="treadle.scope.local:LocalScope",
         ),
     ),
     tables="treadle.scope.tables",

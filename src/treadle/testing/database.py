@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Connection, func, select, text
 
 from treadle.access.tables import tokens
-from treadle.events.service import Events
+from treadle.events.local import LocalEvents
 from treadle.events.tables import events
 from treadle.kernel.clock import ManualClock
 from treadle.kernel.errors import Conflict
@@ -47,12 +47,12 @@ class DatabaseSuite(Suite):
         raise TypeError("give the fixture 'database'")
 
     @pytest.fixture
-    def log(self, database: Database) -> Events:
+    def log(self, database: Database) -> LocalEvents:
         """The event log of the database under test."""
-        return Events(database, ManualClock())
+        return LocalEvents(database, ManualClock())
 
     def test_a_failed_command_leaves_no_event_and_no_row(
-        self, database: Database, log: Events
+        self, database: Database, log: LocalEvents
     ) -> None:
         with pytest.raises(RuntimeError, match="half-way"):
             with database.write() as transaction:
@@ -62,13 +62,13 @@ class DatabaseSuite(Suite):
         with database.read() as connection:
             assert connection.scalar(select(func.count()).select_from(tokens)) == 0
 
-    def test_readers_see_only_what_is_committed(self, database: Database, log: Events) -> None:
+    def test_readers_see_only_what_is_committed(self, database: Database, log: LocalEvents) -> None:
         with database.write() as transaction:
             log.append(transaction, ThingHappened(name="a"))
             assert log.history() == []
         assert [record.subject for record in log.history()] == ["thing:a"]
 
-    def test_a_snapshot_sees_one_moment(self, database: Database, log: Events) -> None:
+    def test_a_snapshot_sees_one_moment(self, database: Database, log: LocalEvents) -> None:
         count = select(func.count()).select_from(tokens)
         with database.snapshot() as connection:
             assert connection.scalar(count) == 0
@@ -79,7 +79,7 @@ class DatabaseSuite(Suite):
             assert connection.scalar(count) == 1
 
     def test_event_numbers_have_no_gaps_under_many_writers(
-        self, database: Database, log: Events
+        self, database: Database, log: LocalEvents
     ) -> None:
         def work(name: str) -> None:
             for number in range(20):
@@ -95,7 +95,7 @@ class DatabaseSuite(Suite):
         assert log.verify().intact
 
     def test_the_chain_shows_what_was_changed_after_the_fact(
-        self, database: Database, log: Events
+        self, database: Database, log: LocalEvents
     ) -> None:
         for name in "abc":
             with database.write() as transaction:
@@ -107,7 +107,7 @@ class DatabaseSuite(Suite):
             )
         assert log.verify().broken_at == 2
 
-    def test_causes_lead_back_to_the_first(self, database: Database, log: Events) -> None:
+    def test_causes_lead_back_to_the_first(self, database: Database, log: LocalEvents) -> None:
         cause = None
         for name in "abc":
             with database.write() as transaction, acting("me", cause=cause):
@@ -121,7 +121,7 @@ class DatabaseSuite(Suite):
         assert made.number == 2
 
     def test_a_reader_gets_every_event_until_it_confirms(
-        self, database: Database, log: Events
+        self, database: Database, log: LocalEvents
     ) -> None:
         for name in "abc":
             with database.write() as transaction:
@@ -132,7 +132,7 @@ class DatabaseSuite(Suite):
         assert [record.number for record in log.unread("r")] == [3]
         assert [record.number for record in log.unread("another")] == [1, 2, 3]
 
-    def test_migrating_again_changes_nothing(self, database: Database, log: Events) -> None:
+    def test_migrating_again_changes_nothing(self, database: Database, log: LocalEvents) -> None:
         with database.write() as transaction:
             log.append(transaction, ThingHappened(name="kept"))
         database.migrate()
@@ -146,7 +146,7 @@ class DatabaseSuite(Suite):
             database.migrate()
 
 
-def _add_token(transaction: Connection, name: str, log: Events) -> None:
+def _add_token(transaction: Connection, name: str, log: LocalEvents) -> None:
     row = {"name": name, "user": name, "hash": name, "created_at": ManualClock().now()}
     transaction.execute(tokens.insert().values(row))
     log.append(transaction, ThingHappened(name=name))

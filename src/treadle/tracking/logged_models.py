@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import select, update
 
 from treadle.kernel.clock import Clock, to_micros
-from treadle.kernel.entity import fields, from_json, to_text
+from treadle.kernel.entity import from_json, to_text
 from treadle.kernel.errors import Invalid, NotFound, did_you_mean
-from treadle.kernel.ids import new_id
 from treadle.kernel.names import ExperimentId, LoggedModelId
 from treadle.kernel.operation import command, query
 from treadle.ports.database import Database, load
@@ -34,55 +33,6 @@ class LoggedModels:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database, self._clock = database, clock
 
-    def create(
-        self,
-        *,
-        experiment: int,
-        name: str,
-        run: str,
-        type: str,
-        params: Mapping[str, str],
-        tags: Mapping[str, str],
-    ) -> LoggedModel:
-        """Begin a model; it is ready when its files are there and somebody says so."""
-        now, id = self._clock.now(), new_id("m").replace("_", "-")
-        row = {
-            "id": id,
-            "experiment": experiment,
-            "name": name or id,
-            "run": run,
-            "type": type,
-            "metrics": "[]",
-        }
-        row |= {
-            "status": "LOGGED_MODEL_PENDING",
-            "params": to_text(dict(params)),
-            "tags": to_text(dict(tags)),
-        }
-        with self._database.write() as transaction:
-            transaction.execute(
-                logged_models.insert().values(**row, created_at=now, updated_at=now)
-            )
-        return self.get(id)
-
-    def add_history(self, models: Sequence[LoggedModel]) -> set[str]:
-        """Take in models that were logged elsewhere; those that are here already are left alone.
-        Gives the ids of those that came.
-        """
-        with self._database.write() as transaction:
-            ids = [model.id for model in models]
-            known = set(
-                transaction.scalars(select(logged_models.c.id).where(logged_models.c.id.in_(ids)))
-            )
-            for model in models:
-                if model.id not in known:
-                    lists = {
-                        name: to_text(getattr(model, name))
-                        for name in ("params", "tags", "metrics")
-                    }
-                    transaction.execute(logged_models.insert().values(**{**fields(model), **lists}))
-        return set(ids) - known
-
     @query()
     def get(self, id: LoggedModelId) -> LoggedModel:
         """One logged model.
@@ -103,9 +53,6 @@ class LoggedModels:
             raise NotFound(f"Logged model with ID '{id}' not found.")
         return _loaded(row)
 
-    def set_status(self, id: str, status: str) -> LoggedModel:
-        return self._changed(id, lambda model: {"status": status})  # noqa: ARG005
-
     @command()
     def set_tags(self, id: LoggedModelId, tags: dict[str, str | None]) -> LoggedModel:
         """Set tags of a logged model, and remove those given as null.
@@ -125,22 +72,6 @@ class LoggedModels:
             return {"tags": to_text(kept)}
 
         return self._changed(id, change)
-
-    def add_params(self, id: str, params: Mapping[str, str]) -> LoggedModel:
-        return self._changed(id, lambda model: {"params": to_text({**model.params, **params})})
-
-    def add_metrics(self, id: str, metrics: Sequence[ModelMetric]) -> None:
-        """Keep the last value of each metric on each dataset."""
-
-        def change(model: LoggedModel) -> dict[str, Any]:
-            kept = {(m.key, m.dataset_name, m.dataset_digest, m.run): m for m in model.metrics}
-            for m in metrics:
-                before = kept.get((m.key, m.dataset_name, m.dataset_digest, m.run))
-                if before is None or (m.step, m.at) >= (before.step, before.at):
-                    kept[m.key, m.dataset_name, m.dataset_digest, m.run] = m
-            return {"metrics": to_text(list(kept.values()))}
-
-        self._changed(id, change)
 
     @command()
     def delete(self, id: LoggedModelId) -> None:
@@ -165,9 +96,9 @@ class LoggedModels:
         Raises:
             Invalid: The filter cannot be read.
         """
-        return self.search(experiments=experiments, filter=filter)
+        return self._search(experiments=experiments, filter=filter)
 
-    def search(
+    def _search(
         self,
         *,
         experiments: Sequence[int],
@@ -175,11 +106,6 @@ class LoggedModels:
         orders: Sequence[tuple[str, On]] = (),
         datasets: Sequence[On] = (),
     ) -> list[LoggedModel]:
-        """Models of experiments that satisfy a filter, newest first if no order is given.
-
-        A filter's metric is satisfied on any of the datasets, if some are named; an order's metric
-        is the last one on its own.
-        """
         wanted = select(logged_models).where(logged_models.c.experiment.in_(list(experiments)))
         wanted = wanted.where(logged_models.c.deleted_at.is_(None))
         wanted = wanted.order_by(logged_models.c.created_at.desc(), logged_models.c.id)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, Table, select
 
-from treadle.events.service import Events
+from treadle.events.local import LocalEvents
 from treadle.kernel.clock import Clock
 from treadle.kernel.errors import NotFound
 from treadle.ports.blobs import Blobs
@@ -29,7 +29,7 @@ from treadle.tracking.tables import (
 class TrackingRecords:
     """Looks runs up."""
 
-    def __init__(self, database: Database, events: Events, clock: Clock, blobs: Blobs) -> None:
+    def __init__(self, database: Database, events: LocalEvents, clock: Clock, blobs: Blobs) -> None:
         self._database, self._events, self._clock, self._blobs = database, events, clock, blobs
 
     def _number(self, connection: Connection, run: str) -> int:

@@ -16,11 +16,13 @@ STAGE = Stage(
             name="logged_models",
             about="Models that runs have logged.",
             kind="treadle.tracking.logged_models:LoggedModels",
+            here="treadle.tracking.local_logged_models:LocalLoggedModels",
         ),
         Service(
             name="traces",
             about="Traces of requests, with their spans.",
             kind="treadle.tracking.traces:Traces",
+            here="treadle.tracking.local_traces:LocalTraces",
         ),
         Service(
             name="views",

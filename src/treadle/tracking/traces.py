@@ -2,16 +2,15 @@
 thought of it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, select
 
 from treadle.kernel.clock import Clock, from_micros, to_micros
-from treadle.kernel.entity import from_json, to_text
+from treadle.kernel.entity import from_json
 from treadle.kernel.errors import Invalid, NotFound, did_you_mean
-from treadle.kernel.ids import new_id
 from treadle.kernel.names import ExperimentId, TraceId
 from treadle.kernel.operation import query
 from treadle.ports.database import Database
@@ -30,31 +29,6 @@ class Traces:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database, self._clock = database, clock
 
-    def put(self, *, experiment: int, info: Info) -> Info:
-        """Keep a trace's facts; those of one that is there already are replaced, its assessments
-        stay.
-        """
-        id = str(info.get("trace_id") or info.get("request_id") or new_id("tr").replace("_", "-"))
-        info = {**info, "trace_id": id}
-        with self._database.write() as transaction:
-            before = transaction.scalar(select(traces.c.info).where(traces.c.id == id))
-            if before is not None:
-                old = from_json(before, Info)
-                info = {
-                    **info,
-                    "assessments": [*old.get("assessments", []), *info.get("assessments", [])],
-                }
-                info["tags"] = {**old.get("tags", {}), **info.get("tags", {})}
-                transaction.execute(delete(traces).where(traces.c.id == id))
-            row = {
-                "id": id,
-                "experiment": experiment,
-                "started_at": self._moment(info),
-                "info": to_text(info),
-            }
-            transaction.execute(traces.insert().values(row))
-        return info
-
     @query()
     def get(self, id: TraceId) -> dict[str, Any]:
         """The facts of one trace.
@@ -67,39 +41,6 @@ class Traces:
         """
         with self._database.read() as connection:
             return _info(connection, id)
-
-    def change(self, id: str, change: Callable[[Info], None]) -> Info:
-        """Change a trace's facts in place."""
-        with self._database.write() as transaction:
-            info = _info(transaction, id)
-            change(info)
-            transaction.execute(update(traces).where(traces.c.id == id).values(info=to_text(info)))
-        return info
-
-    def add_spans(self, *, experiment: int, spans: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        """Keep spans as (trace's id, span). A trace that nobody began yet begins with them; a span
-        that comes again is replaced.
-        """
-        for trace in {trace for trace, _ in spans}:
-            mine = [span for id, span in spans if id == trace]
-            with self._database.read() as connection:
-                known = (
-                    connection.scalar(select(traces.c.id).where(traces.c.id == trace)) is not None
-                )
-            if not known:
-                self.put(experiment=experiment, info=_begun(trace, experiment, mine))
-            with self._database.write() as transaction:
-                for span in mine:
-                    name = str(span.get("span_id", ""))
-                    here = (trace_spans.c.trace == trace) & (trace_spans.c.span == name)
-                    transaction.execute(delete(trace_spans).where(here))
-                    row = {
-                        "trace": trace,
-                        "span": name,
-                        "started_at": int(span.get("start_time_unix_nano", 0)),
-                    }
-                    transaction.execute(trace_spans.insert().values(**row, body=to_text(span)))
-            self.change(trace, _mark_spans)
 
     @query()
     def spans(self, id: TraceId) -> list[dict[str, Any]]:
@@ -116,34 +57,6 @@ class Traces:
         with self._database.read() as connection:
             return [from_json(body, Info) for body in connection.scalars(wanted)]
 
-    def delete(
-        self,
-        *,
-        experiment: int,
-        ids: Sequence[str] = (),
-        before: datetime | None = None,
-        most: int | None = None,
-    ) -> int:
-        """Remove traces of an experiment: those named, or the oldest up to a moment.
-
-        Returns how many.
-        """
-        wanted = (
-            select(traces.c.id)
-            .where(traces.c.experiment == experiment)
-            .order_by(traces.c.started_at)
-        )
-        wanted = (
-            wanted.where(traces.c.id.in_(list(ids)))
-            if ids
-            else wanted.where(traces.c.started_at <= before)
-        )
-        with self._database.write() as transaction:
-            gone = list(transaction.scalars(wanted.limit(most) if most else wanted))
-            transaction.execute(delete(trace_spans).where(trace_spans.c.trace.in_(gone)))
-            transaction.execute(delete(traces).where(traces.c.id.in_(gone)))
-        return len(gone)
-
     @query()
     def find(
         self, *, experiments: list[ExperimentId], filter: str = "", limit: int = 100
@@ -158,14 +71,11 @@ class Traces:
         Raises:
             Invalid: The filter cannot be read.
         """
-        return self.search(experiments=experiments, filter=filter)[: max(0, limit)]
+        return self._search(experiments=experiments, filter=filter)[: max(0, limit)]
 
-    def search(
+    def _search(
         self, *, experiments: Sequence[int], filter: str = "", orders: Sequence[str] = ()
     ) -> list[Info]:
-        """Traces of experiments that satisfy a filter such as ``trace.status = 'OK' AND tags.user
-        LIKE 'a%'``, newest first.
-        """
         wanted = select(traces.c.info).where(traces.c.experiment.in_(list(experiments)))
         with self._database.read() as connection:
             rows = connection.scalars(

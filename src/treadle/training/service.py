@@ -7,25 +7,24 @@ from typing import Any
 from sqlalchemy import select
 
 from treadle.data.service import Data
-from treadle.events.service import Events
+from treadle.events.local import LocalEvents
 from treadle.kernel.entity import from_json, to_text
 from treadle.kernel.errors import NotFound, TreadleError
-from treadle.kernel.event import acting, current_act
+from treadle.kernel.event import current_act
 from treadle.kernel.names import ProjectName, RunId
 from treadle.kernel.operation import command, query
-from treadle.kernel.stage import RECONCILE
-from treadle.pipelines.model import PipelineRun
-from treadle.pipelines.service import Pipelines
+from treadle.pipelines.local import LocalPipelines
+from treadle.pipelines.starter import PipelineStarter
+from treadle.pipelines.step import store_code
+from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, load
+from treadle.scope.local import LocalScope
 from treadle.scope.model import duration
-from treadle.scope.service import Scope
 from treadle.tracking.environment import capture
 from treadle.tracking.local import LocalTracking
-from treadle.tracking.model import Dataset, Metric
+from treadle.tracking.model import Dataset
 from treadle.training.model import (
     Training,
-    TrainingFailed,
-    TrainingFinished,
     TrainingStarted,
     TrainingState,
 )
@@ -41,18 +40,22 @@ class TrainingService:
     def __init__(
         self,
         database: Database,
-        events: Events,
-        scope: Scope,
+        events: LocalEvents,
+        blobs: Blobs,
+        scope: LocalScope,
         data: Data,
         tracking: LocalTracking,
-        pipelines: Pipelines,
+        pipelines: LocalPipelines,
+        starter: PipelineStarter,
     ) -> None:
         self._database = database
         self._events = events
+        self._blobs = blobs
         self._scope = scope
         self._data = data
         self._tracking = tracking
         self._pipelines = pipelines
+        self._starter = starter
 
     @command()
     def start(
@@ -82,11 +85,11 @@ class TrainingService:
         versions = self._data.snapshot(project=project)
         datasets = {version.name: version.digest for version in versions}
         seconds = duration(declared.step_timeout).total_seconds()
-        code = self._pipelines.keep_code(folder, declared.file)
-        pipeline = self._pipelines.prepare(project, code, declared.file, datasets, values, seconds)
+        code = store_code(self._blobs, folder, declared.file)
+        pipeline = self._starter.prepare(project, code, declared.file, datasets, values, seconds)
         params = {key: str(value) for key, value in values.items()}
         with self._database.write() as transaction:
-            self._pipelines.begin(transaction, pipeline)
+            self._starter.begin(transaction, pipeline)
             run = self._tracking.begin(transaction, project, name, params)
             event = TrainingStarted(
                 run=run, project=project, pipeline=pipeline.id, datasets=datasets
@@ -153,97 +156,10 @@ class TrainingService:
         with self._database.read() as connection:
             return [_training(row) for row in connection.execute(statement).mappings()]
 
-    @RECONCILE()
-    def reconcile(self) -> int:
-        """Settle every training whose pipeline has ended.
-
-        Returns:
-            How many trainings were settled.
-        """
-        return sum(self._settle(training) for training in self.find(state="running", limit=100_000))
-
-    def _settle(self, training: Training) -> int:
-        pipeline = self._pipelines.get(pipeline=training.pipeline)
-        if pipeline.state == "running":
-            return 0
-        with acting(training.actor, cause=training.cause):
-            package, holdout = outcome_of(pipeline)
-            if package is None or holdout is None:
-                self._fail(training, pipeline.error or _incomplete(package))
-            else:
-                self._succeed(training, pipeline, package, holdout)
-        return 1
-
-    def _succeed(
-        self, training: Training, pipeline: PipelineRun, package: str, holdout: str
-    ) -> None:
-        """Complete the run, then the training; a crash between them repeats the former."""
-        seconds = [
-            Metric(key=f"seconds.{step.name}", value=step.seconds) for step in pipeline.steps
-        ]
-        if not self._tracking.get(run=training.run).metrics:
-            self._tracking.log(run=training.run, metrics=seconds)
-        for step in pipeline.steps:
-            if step.output:
-                size = self._pipelines.output_bytes(step)
-                self._tracking.add_artifact(
-                    run=training.run, path=step.name, digest=step.output, bytes=size
-                )
-        self._tracking.finish_run(run=training.run)
-        with self._database.write() as transaction:
-            values = {"state": "succeeded", "package": package, "holdout": holdout}
-            change = trainings.update().where(_running(training)).values(values)
-            if not transaction.execute(change).rowcount:
-                return
-            event = TrainingFinished(
-                run=training.run, project=training.project, package=package, holdout=holdout
-            )
-            self._events.append(transaction, event)
-
-    def _fail(self, training: Training, error: str) -> None:
-        self._tracking.finish_run(run=training.run, status="failed")
-        with self._database.write() as transaction:
-            values = {"state": "failed", "error": error}
-            change = trainings.update().where(_running(training)).values(values)
-            if not transaction.execute(change).rowcount:
-                return
-            event = TrainingFailed(run=training.run, project=training.project, error=error)
-            self._events.append(transaction, event)
-
 
 def _used(name: str, digest: str) -> Dataset:
     return Dataset(
         name=name, digest=digest, source_type="treadle", source=f"data:{digest}", context="training"
-    )
-
-
-def _running(training: Training) -> Any:
-    """The condition that nobody has settled a training yet."""
-    return (trainings.c.run == training.run) & (trainings.c.state == "running")
-
-
-def outcome_of(pipeline: PipelineRun) -> tuple[str | None, str | None]:
-    """What a pipeline made for the model's verdict.
-
-    Args:
-        pipeline: A pipeline run that has ended.
-
-    Returns:
-        The digest of the packaged model and that of the holdout table, each None when it was not
-            made.
-    """
-    models = [step.output for step in pipeline.steps if step.kind == "model"]
-    holdout = pipeline.step(HOLDOUT)
-    table = holdout.output if holdout and holdout.kind == "table" else None
-    return (models[-1], table) if models and pipeline.state == "succeeded" else (None, table)
-
-
-def _incomplete(package: str | None) -> str:
-    if package is None:
-        return "No step returned a treadle.Model, so there is nothing to judge or deploy."
-    return (
-        f"There is no step '{HOLDOUT}' that returns a table, "
-        "so the model cannot be judged on rows it has not seen."
     )
 
 

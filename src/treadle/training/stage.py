@@ -9,6 +9,7 @@ STAGE = Stage(
             name="training",
             about="Trainings of a project's model.",
             kind="treadle.training.service:TrainingService",
+            here="treadle.training.local:LocalTraining",
         ),
     ),
     tables="treadle.training.tables",

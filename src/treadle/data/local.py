@@ -1,0 +1,51 @@
+"""Data as the process has it that holds the database."""
+
+from datetime import datetime
+
+from sqlalchemy import select
+
+from treadle.data.service import _BATCH, Data
+from treadle.data.tables import labels as label_table
+
+
+class LocalData(Data):
+    """Dataset versions and labels; with what only this process answers."""
+
+    def labels_since(self, project: str, moment: datetime) -> dict[str, float]:
+        """The labels that were recorded at a moment or later, in order of time.
+
+        Args:
+            project: Name of the project.
+            moment: An aware moment.
+
+        Returns:
+            Values by request.
+        """
+        statement = (
+            select(label_table.c.request, label_table.c.value)
+            .where(label_table.c.project == project, label_table.c.at >= moment)
+            .order_by(label_table.c.at, label_table.c.request)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(statement)
+            return {request: value for request, value in rows}  # noqa: C416
+
+    def labels_of(self, project: str, requests: list[str]) -> dict[str, float]:
+        """The known labels of some requests.
+
+        Args:
+            project: Name of the project.
+            requests: Ids of the requests.
+
+        Returns:
+            Values by request; requests without a label are left out.
+        """
+        labels: dict[str, float] = {}
+        with self._database.read() as connection:
+            for start in range(0, len(requests), _BATCH):
+                batch = requests[start : start + _BATCH]
+                statement = select(label_table.c.request, label_table.c.value).where(
+                    label_table.c.project == project, label_table.c.request.in_(batch)
+                )
+                labels.update((row.request, row.value) for row in connection.execute(statement))
+        return labels

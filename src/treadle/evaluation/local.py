@@ -1,0 +1,153 @@
+"""Evaluation as the process has it that holds the database."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import select
+
+from treadle.data import frames
+from treadle.evaluation.judge import judge, measured
+from treadle.evaluation.model import Judged, VerdictGiven
+from treadle.evaluation.service import JUDGE_JOB, Evaluation
+from treadle.evaluation.tables import evaluations
+from treadle.kernel.entity import from_plain, to_text
+from treadle.kernel.errors import Invalid
+from treadle.kernel.event import acting
+from treadle.kernel.stage import JOB, RECONCILE
+from treadle.pipelines.output import TABLE
+from treadle.ports.tree import fetch_tree
+from treadle.stats.metrics import Array
+from treadle.training.package import Package
+
+
+class LocalEvaluation(Evaluation):
+    """Verdicts on candidates; with what judges them."""
+
+    @JOB(JUDGE_JOB)
+    def execute(self, payload: Mapping[str, Any]) -> Judged:
+        """Judge a candidate; this is what the job's process calls.
+
+        Args:
+            payload: Names ``project``, and the digests of ``package``, ``holdout`` and
+                ``champion`` (or None).
+
+        Raises:
+            Invalid: The project declares no label, or the model cannot be judged by one score.
+        """
+        spec = self._scope.project(name=payload["project"]).spec
+        label = spec.labelled.label if spec.labelled else None
+        if label is None:
+            raise Invalid(
+                "treadle.toml names no label, so there is nothing to compare predictions with."
+            )
+        table = (
+            fetch_tree(self._blobs, payload["holdout"], self._cache / payload["holdout"]) / TABLE
+        )
+        truth, known = _truth(table, label)
+        candidate = self._scores(payload["package"], table)
+        champion = self._champion_scores(payload["champion"], table)
+        return judge(
+            spec.requirement,
+            truth[known],
+            candidate[known],
+            None if champion is None else champion[known],
+        )
+
+    def measure(
+        self, *, package: str, holdout: str, label: str, metrics: list[str]
+    ) -> dict[str, float]:
+        """Measure a packaged model on a table.
+
+        Args:
+            package: Digest of the model's package.
+            holdout: Digest of the table.
+            label: The column with the truth; rows without it are left out.
+            metrics: Names of metrics.
+
+        Returns:
+            Metric → value; metrics that cannot be computed are left out.
+
+        Raises:
+            Invalid: The model gives more than one score a row.
+        """
+        table = fetch_tree(self._blobs, holdout, self._cache / holdout) / TABLE
+        truth, known = _truth(table, label)
+        scores = self._scores(package, table)
+        return measured(metrics, truth[known], scores[known])
+
+    @RECONCILE()
+    def reconcile(self) -> int:
+        """Give the verdicts whose jobs have ended.
+
+        Returns:
+            How many verdicts were given.
+        """
+        with self._database.read() as connection:
+            rows = (
+                connection.execute(select(evaluations).where(evaluations.c.state == "running"))
+                .mappings()
+                .all()
+            )
+        return sum(self._settle(row) for row in rows)
+
+    def _champion_scores(self, package: str | None, table: Path) -> Array | None:
+        """The champion's scores; None without one, or when the rows lack columns it needs."""
+        if package is None:
+            return None
+        try:
+            return self._scores(package, table)
+        except Invalid as error:
+            print(f"the champion cannot be compared: {error.message}", flush=True)
+            return None
+
+    def _scores(self, package: str, table: Path) -> Array:
+        opened = Package(fetch_tree(self._blobs, package, self._cache / package), self._runtime)
+        if opened.signature.output == "probabilities":
+            raise Invalid(
+                "The model tells more than two classes apart, and there is no metric for that yet."
+            )
+        return opened.predict_table(
+            frames.columns(table, [field.name for field in opened.signature.inputs])
+        )
+
+    def _settle(self, row: Mapping[Any, Any]) -> int:
+        job = self._jobs.get(job=row["job"])
+        if not job.ended:
+            return 0
+        if job.state == "succeeded":
+            judged = from_plain(job.result, Judged)
+        else:
+            reason = (
+                f"It could not be judged: {job.error} (job {job.id}; see: treadle logs {job.id})"
+            )
+            judged = Judged(outcome="not enough evidence", reason=reason, rows=0, findings=[])
+        given = {
+            "state": "given",
+            "outcome": judged.outcome,
+            "reason": judged.reason,
+            "rows": judged.rows,
+        }
+        event = VerdictGiven(
+            verdict=row["id"],
+            run=row["run"],
+            project=row["project"],
+            package=row["package"],
+            holdout=row["holdout"],
+            outcome=judged.outcome,
+            reason=judged.reason,
+        )
+        still = (evaluations.c.id == row["id"]) & (evaluations.c.state == "running")
+        with self._database.write() as transaction, acting(row["actor"], cause=row["cause"]):
+            values = {**given, "findings": to_text(judged.findings), "at": self._clock.now()}
+            if transaction.execute(evaluations.update().where(still).values(values)).rowcount:
+                self._tracking.measured(transaction, row["run"], judged.metrics)
+                self._events.append(transaction, event)
+        return 1
+
+
+def _truth(table: Path, label: str) -> tuple[Array, Array]:
+    """The label of each row, and where it is known."""
+    truth = frames.columns(table, [label])[label].astype(np.float64)
+    return truth, np.isfinite(truth)

@@ -1,0 +1,106 @@
+"""The event log as the process has it that holds the database."""
+
+from sqlalchemy import Connection, func, select
+
+from treadle.events.model import GENESIS, EventRecord, chained
+from treadle.events.service import Events
+from treadle.events.tables import event_cursors, event_links, events
+from treadle.kernel.entity import to_plain, to_text
+from treadle.kernel.event import Event, current_act
+
+
+class LocalEvents(Events):
+    """The append-only event log, chained by hashes; with what only this process does."""
+
+    def append(self, transaction: Connection, event: Event) -> int:
+        """Write an event with the change it tells of. Returns its number; numbers have no gaps.
+
+        Args:
+            transaction: The write transaction of the change.
+            event: The event; who acts and its cause are those of ``acting``.
+        """
+        last = transaction.execute(
+            select(events.c.number, events.c.hash).order_by(events.c.number.desc()).limit(1)
+        )
+        number, before = last.one_or_none() or (0, GENESIS)
+        record = self._record(transaction, number + 1, event)
+        row = {c.name: getattr(record, c.name) for c in events.c}
+        row |= {"body": to_text(record.body), "hash": chained(record, before)}
+        transaction.execute(events.insert().values(row))
+        links = [("uses", thing) for thing in record.uses] + [
+            ("makes", thing) for thing in record.makes
+        ]
+        if links:
+            rows = [
+                {"event": record.number, "direction": way, "thing": thing}
+                for way, thing in dict.fromkeys(links)
+            ]
+            transaction.execute(event_links.insert(), rows)
+        return record.number
+
+    def _record(self, transaction: Connection, number: int, event: Event) -> EventRecord:
+        act = current_act()
+        depth = 0
+        if act.cause is not None:
+            depth = 1 + (
+                transaction.scalar(select(events.c.depth).where(events.c.number == act.cause)) or 0
+            )
+        return EventRecord(
+            number=number,
+            type=type(event).__name__,
+            subject=event.subject,
+            project=event.belongs_to,
+            at=self._clock.now(),
+            actor=act.actor,
+            cause=act.cause,
+            depth=depth,
+            body=to_plain(event),
+            uses=sorted(set(event.uses)),
+            makes=sorted(set(event.makes)),
+        )
+
+    def last_number(self) -> int:
+        """Give the number of the newest event; 0 where there is none."""
+        with self._database.read() as connection:
+            return connection.scalar(select(func.max(events.c.number))) or 0
+
+    def project_of(self, connection: Connection, number: int) -> str | None:
+        """Give the project of an event, or None where it belongs to none or is not there.
+
+        Args:
+            connection: An open connection, such as that of a transaction.
+            number: The event's number.
+        """
+        project: str | None = connection.scalar(
+            select(events.c.project).where(events.c.number == number)
+        )
+        return project
+
+    def unread(self, reader: str, *, limit: int = 500) -> list[EventRecord]:
+        """List the events that a reader has not confirmed yet.
+
+        Delivery is at least once: confirm after acting on them.
+
+        Args:
+            reader: The name under which the reader confirms.
+            limit: How many to give at most.
+        """
+        with self._database.read() as connection:
+            seen = connection.scalar(
+                select(event_cursors.c.number).where(event_cursors.c.reader == reader)
+            )
+        return self.history(after=seen or 0, limit=limit)
+
+    def confirm(self, transaction: Connection, reader: str, number: int) -> None:
+        """Move a reader's cursor, in the transaction of what the reader did.
+
+        Args:
+            transaction: The write transaction of what the reader did.
+            reader: The reader's name.
+            number: The last event that it has acted on.
+        """
+        moved = transaction.execute(
+            event_cursors.update().where(event_cursors.c.reader == reader).values(number=number)
+        )
+        if not moved.rowcount:
+            transaction.execute(event_cursors.insert().values(reader=reader, number=number))

@@ -1,0 +1,187 @@
+"""What ``connect(url)`` is typed as is what it has: each operation, called through both."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.platform.test_platforms import served
+from treadle.kernel.clock import EPOCH
+from treadle.kernel.entity import from_packed, from_plain, to_packed
+from treadle.kernel.errors import TreadleError
+from treadle.kernel.operation import Operation, operations
+from treadle.kernel.stage import kinds_of, services_of
+from treadle.platform.remote import connect
+from treadle.platform.stages import BUILT_IN, Services
+from treadle.platform.wiring import Embedded
+from treadle.ports.tree import put_files
+from treadle.testing.platform import SPEC
+from treadle.tracking.model import Dataset
+
+KINDS = kinds_of(BUILT_IN)
+LAST = ("delete", "remove", "take", "revoke")
+"""Beginnings of operations that take away what others need."""
+
+
+@pytest.mark.parametrize("service", sorted(KINDS))
+def test_what_is_public_is_an_operation(service: str) -> None:
+    """What only the database's process offers is in ``local.py``, and not in the remote's type."""
+    kind = KINDS[service]
+    public = {name for name in dir(kind) if not name.startswith("_")}
+    assert public == set(operations(kind))
+
+
+@pytest.mark.parametrize("service", sorted(KINDS))
+def test_a_local_service_changes_no_operation(service: str) -> None:
+    declared = services_of(BUILT_IN)[service]
+    local = declared.load_here()
+    for name, operation in operations(declared.load()).items():
+        assert getattr(local, name) is operation.function
+
+
+def test_every_operation_does_the_same_embedded_and_remotely(
+    open_home: Callable[..., Embedded],
+) -> None:
+    one, other = open_home("one"), open_home("other")
+    known, known_there = filled(one), filled(other)
+    succeeded = set()
+    with served(other) as url, connect(url, token=known_there["token"]) as remote:
+        for service, operation in in_order():
+            here = outcome(one, service, operation, known)
+            there = outcome(remote, service, operation, known_there)
+            assert here == there, f"{service}.{operation.name}"
+            if here[0] == "gave":
+                succeeded.add(f"{service}.{operation.name}")
+    calls = [f"{service}.{operation.name}" for service, operation in in_order()]
+    assert set(calls) - succeeded == WITHOUT_A_MODEL
+
+
+WITHOUT_A_MODEL = {
+    *("data.snapshot", "training.start", "training.get"),  # the project has no folder
+    *("evaluation.request", "evaluation.get", "registry.register"),
+    *("jobs.get", "jobs.cancel", "jobs.retry", "jobs.log"),
+    *("pipelines.start", "pipelines.get", "pipelines.cancel"),
+    *(f"delivery.{name}" for name in ("endpoint", "rollout", "deploy", "abort", "pause")),
+    *(f"delivery.{name}" for name in ("resume", "promote", "roll_back", "remove", "spec")),
+    *("delivery.forecast", "monitoring.performance"),
+}
+"""Operations that are refused, the same way through both, where nothing was trained."""
+
+
+def in_order() -> list[tuple[str, Operation]]:
+    """All operations by service: queries first, and last of all what takes away."""
+    every = [(name, one) for name, kind in KINDS.items() for one in operations(kind).values()]
+    return sorted(
+        every, key=lambda pair: (pair[1].kind == "command", pair[1].name.startswith(LAST))
+    )
+
+
+def filled(home: Embedded) -> dict[str, Any]:
+    """Arguments by operation and parameter, or by parameter alone, of what is made here."""
+    home.scope.declare(spec=SPEC)
+    experiment = home.tracking.create_experiment(name="tried", project="p").id
+    run = home.tracking.start_run(project="p", name="first", params={"depth": "3"}).id
+    model = home.logged_models.create(
+        experiment=experiment, name="net", run=run, type="", params={}, tags={}
+    ).id
+    trace = {"trace_id": "tr-1", "request_time": "2026-01-01T00:00:00Z", "state": "OK"}
+    home.traces.put(experiment=experiment, info=trace)
+    home.registry.create_model(name="m")
+    for _ in range(2):
+        home.registry.register_source(model="m", source="models:/somewhere", run=run)
+    home.registry.set_alias(model="m", number=1, alias="old")
+    home.views.save(name="view", project="p", experiments=[experiment])
+    hook = home.webhooks.create(
+        name="hook", address="http://127.0.0.1:9/", events=["MODEL_VERSION CREATED"]
+    )
+    token = home.access.create_token(name="root", role="admin").secret
+    home.access.create_token(name="laptop", user="ada")
+    tree = put_files(home.blobs, {"rows.csv": b"y\n1\n"})
+    home.tracking.use_data(
+        run=run, datasets=[Dataset(name="rows", digest=tree, source_type="", source="", context="")]
+    )
+    return {
+        "token": token,
+        "run": run,
+        "runs": [run],
+        "a": run,
+        "b": run,
+        "key": "loss",
+        "experiments": [experiment],
+        "tracking.experiment.id": experiment,
+        "tracking.change_experiment.id": experiment,
+        "tracking.delete_experiment.id": experiment,
+        "tracking.restore_experiment.id": experiment,
+        "tracking.add_history.runs": [],
+        "tracking.delete_tag.key": "colour",
+        "tracking.log.tags": {"colour": "red"},
+        "tracking.add_artifact.digest": tree,
+        "logged_models.get.id": model,
+        "logged_models.set_tags.id": model,
+        "logged_models.delete.id": model,
+        "traces.get.id": "tr-1",
+        "traces.spans.id": "tr-1",
+        "views.name": "view",
+        "webhooks.get.id": hook.id,
+        "webhooks.delete.id": hook.id,
+        "webhooks.create.events": ["MODEL_VERSION CREATED"],
+        "address": "http://127.0.0.1:9/",
+        "name": "new",
+        "scope.project.name": "p",
+        "scope.declare.spec": SPEC,
+        "registry.model.name": "m",
+        "registry.create_model.name": "n",
+        "registry.change_model.name": "m",
+        "registry.delete_model.name": "n",
+        "registry.remove_alias.alias": "old",
+        "views.save.name": "view",
+        "views.get.name": "view",
+        "views.look.name": "view",
+        "views.remove.name": "view",
+        "subject": "project:p",
+        "project": "p",
+        "model": "m",
+        "number": 1,
+        "version": "m:1",
+        "ref": "m:1",
+        "digest": tree,
+        "data": tree,
+        "thing": f"data:{tree}",
+        "since": EPOCH,
+        "until": EPOCH,
+        "access.revoke_token.name": "laptop",
+        "user": "ada",
+        "role": "viewer",
+        "stage": "Staging",
+    }
+
+
+def outcome(services: Services, service: str, operation: Operation, known: dict[str, Any]) -> Any:
+    """What an operation gives, as its type says, or how it refuses."""
+    arguments = {
+        name: argument(f"{service}.{operation.name}.{name}", parameter.kind, known)
+        for name, parameter in operation.parameters.items()
+        if parameter.required or f"{service}.{operation.name}.{name}" in known
+    }
+    try:
+        value = getattr(getattr(services, service), operation.name)(**arguments)
+    except TreadleError as error:
+        return "refused", type(error).__name__
+    packed = from_plain(from_packed(to_packed(value), object), operation.result)
+    assert packed == value, f"{service}.{operation.name} gives what its annotation does not say"
+    return "gave", type(value).__name__, len(value) if isinstance(value, list) else None
+
+
+def argument(path: str, kind: Any, known: dict[str, Any]) -> Any:
+    """A value for a parameter: a known one, or an empty or unknown one of its type."""
+    name = path.rpartition(".")[2]
+    for place in (path, name):
+        if place in known:
+            return known[place]
+    text = inspect.formatannotation(kind)
+    if "list[" in text:
+        return []
+    if "dict[" in text:
+        return {}
+    return 1 if "int" in text.split("[")[0] else "x"
