@@ -1,5 +1,6 @@
-"""Every operation as a command: ``treadle SERVICE OPERATION --argument VALUE``, drawn from its
-signature and docstring when it is used.
+"""Every operation as a command: ``treadle SERVICE OPERATION --argument VALUE``.
+
+A command is drawn from the operation's signature and docstring when it is used.
 """
 
 import inspect
@@ -82,8 +83,9 @@ def _function(service: str, operation: Operation) -> Callable[..., None]:
 
 
 def _option(parameter: Parameter) -> inspect.Parameter:
-    """An option for one parameter: a flag, a choice, repeated for a list, else text that is read by
-    the operation.
+    """An option for one parameter.
+
+    It is a flag, a choice, repeated for a list, else text that is read by the operation.
     """
     kind = _plain(parameter.kind)
     name, required = _dashed(parameter.name), parameter.required

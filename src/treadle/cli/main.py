@@ -48,8 +48,10 @@ def treadle(
         ),
     ] = False,
 ) -> None:
-    """Turn the whole wheel of a model's life: data, train, evaluate, register, deploy, serve,
-    monitor, retrain."""
+    """Turn the whole wheel of a model's life.
+
+    Data, train, evaluate, register, deploy, serve, monitor, retrain.
+    """
 
 
 def main() -> None:

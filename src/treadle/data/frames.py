@@ -154,7 +154,7 @@ def _refuse_twins(names: list[str]) -> None:
 
 
 def _plain_numbers(frame: Any) -> Any:
-    """pandas' nullable numbers as float64 with NaN, which every estimator takes."""
+    """Nullable numbers of pandas as float64 with NaN, which every estimator takes."""
     nullable = [name for name in frame.columns if str(frame[name].dtype) in _NULLABLE]
     return frame.astype(dict.fromkeys(nullable, "float64"))
 

@@ -1,3 +1,4 @@
-"""Deployments and rollouts: what should be live, reconciled step by step, judged by what production
-shows.
+"""Deployments and rollouts.
+
+What should be live is reconciled step by step, and judged by what production shows.
 """

@@ -30,8 +30,9 @@ class EndpointConvergence(RolloutAdvance):
         return moved + self._scale(name) + self._converge(name) + self._follow_alias(name)
 
     def _scale(self, name: str) -> int:
-        """Look from time to time how many replicas there should be, and say so where that is not
-        what was wanted.
+        """Set how many replicas an endpoint should have, where that has changed.
+
+        The load is looked at from time to time only.
         """
         if not self._scaling.due(name):
             return 0
@@ -120,8 +121,9 @@ class EndpointConvergence(RolloutAdvance):
 
 
 def _replicas(row: Mapping[Any, Any], policy: ServingPolicy) -> int:
-    """How many replicas an endpoint should have: as many as were last found to be needed, within
-    what is declared now.
+    """How many replicas an endpoint should have.
+
+    As many as were last found to be needed, within what is declared now.
     """
     if not policy.scales:
         return policy.replicas

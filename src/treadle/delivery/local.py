@@ -34,7 +34,15 @@ class LocalDelivery(Delivery):
 
     @STILL_NEEDED_BY()
     def needs(self, model: str, number: int) -> str | None:
-        """Who still needs a version: the endpoint it is live on, or the rollout that brings it."""
+        """What keeps a version from being deleted: its live endpoint, or its rollout.
+
+        Args:
+            model: Name of the model.
+            number: Number of the version.
+
+        Returns:
+            The reason as the end of a sentence, with the next step; None when nothing needs it.
+        """
         with self._database.read() as connection:
             live = (endpoints.c.model == model) & (endpoints.c.champion == number)
             endpoint = connection.scalar(select(endpoints.c.name).where(live))
@@ -50,8 +58,10 @@ class LocalDelivery(Delivery):
 
     @DEPLOYED_AT()
     def deployed(self) -> dict[tuple[str, int], list[str]]:
-        """The endpoints on which versions are live, or which rollouts bring them to, by model and
-        number.
+        """The endpoints that each deployed version is live on, or is being rolled out to.
+
+        Returns:
+            Names of endpoints, sorted, by (model, number).
         """
         live = select(endpoints.c.model, endpoints.c.champion, endpoints.c.name).where(
             endpoints.c.champion.is_not(None)

@@ -61,6 +61,9 @@ class DeliveryRecords:
 
         Args:
             name: Name of the endpoint.
+
+        Raises:
+            NotFound: There is no such endpoint.
         """
         with self._database.read() as connection:
             row = (
@@ -92,6 +95,9 @@ class DeliveryRecords:
 
         Args:
             id: Id of the rollout.
+
+        Raises:
+            NotFound: There is no such rollout.
         """
         with self._database.read() as connection:
             row = (
@@ -173,6 +179,11 @@ class DeliveryRecords:
 
 
 def rollout_of(row: Mapping[Any, Any]) -> Rollout:
+    """Build a rollout from its row.
+
+    Args:
+        row: Row of ``rollouts``, by column name; steps and gates are JSON text.
+    """
     return load(
         Rollout,
         row,

@@ -1,5 +1,6 @@
-"""Endpoints and rollouts. Commands state what is wanted; reconciling takes one step towards it at a
-time.
+"""Endpoints and rollouts.
+
+Commands state what is wanted; reconciling takes one step towards it at a time.
 """
 
 import re
@@ -48,8 +49,7 @@ class Delivery(EndpointConvergence):
         steps: list[str] | None = None,
         hold: str | None = None,
     ) -> Rollout:
-        """Roll a version (``NAME:NUMBER`` or ``NAME@ALIAS``) out to an endpoint, named like its
-        model if not given.
+        """Roll a version out to an endpoint.
 
         Goes through the steps of the project's file, or those given. The first version of an
         endpoint goes straight to all requests. Where production needs an approval, the rollout
@@ -61,6 +61,12 @@ class Delivery(EndpointConvergence):
             steps: Steps such as shadow or 10%, in order; those of the project's file if none are
                 given.
             hold: How long each step lasts at least, such as 15m; the project's own if not given.
+
+        Raises:
+            NotFound: There is no such version.
+            Invalid: The version has no package, or the endpoint's name, a step or the hold is
+                malformed.
+            Conflict: The endpoint serves another model, or is in the middle of a rollout.
         """
         found = self._registry.resolve(ref=version)
         if not found.package:
@@ -121,6 +127,9 @@ class Delivery(EndpointConvergence):
         Args:
             endpoint: Name of the endpoint.
             reason: Why; it is kept with the event.
+
+        Raises:
+            Conflict: The endpoint has no rollout under way.
         """
         active = self._active(endpoint)
         if active is None:
@@ -144,6 +153,9 @@ class Delivery(EndpointConvergence):
         Args:
             endpoint: Name of the endpoint.
             reason: Why; it is kept with the event.
+
+        Raises:
+            Conflict: The endpoint has no rollout that runs.
         """
         return self._set_state(endpoint, "running", "paused", RolloutPaused, reason)
 
@@ -154,6 +166,9 @@ class Delivery(EndpointConvergence):
         Args:
             endpoint: Name of the endpoint.
             reason: Why; it is kept with the event.
+
+        Raises:
+            Conflict: The endpoint has no rollout that is paused.
         """
         return self._set_state(endpoint, "paused", "running", RolloutResumed, reason)
 
@@ -164,6 +179,9 @@ class Delivery(EndpointConvergence):
         Args:
             endpoint: Name of the endpoint.
             reason: Why; it is kept with the event.
+
+        Raises:
+            Conflict: The endpoint has no rollout under way, or it waits for an approval.
         """
         active = self._active(endpoint)
         if active is None or active.state == "waiting":
@@ -177,12 +195,17 @@ class Delivery(EndpointConvergence):
 
     @command()
     def roll_back(self, *, endpoint: EndpointName, reason: str) -> Endpoint:
-        """Undo the last change, at once: abort the rollout under way, or go back to the champion
-        before this one.
+        """Undo the last change, at once.
+
+        Aborts the rollout under way, or goes back to the champion before this one.
 
         Args:
             endpoint: Name of the endpoint.
             reason: Why; it is kept with the event.
+
+        Raises:
+            NotFound: There is no such endpoint.
+            Conflict: The endpoint has had one version only.
         """
         if self._active(endpoint) is not None:
             self.abort(endpoint=endpoint, reason=reason)
@@ -213,6 +236,9 @@ class Delivery(EndpointConvergence):
 
         Args:
             endpoint: Name of the endpoint.
+
+        Raises:
+            NotFound: There is no such endpoint.
         """
         found = self.endpoint(name=endpoint)
         with self._database.write() as transaction:
@@ -234,11 +260,16 @@ class Delivery(EndpointConvergence):
 
     @query()
     def spec(self, *, endpoint: EndpointName) -> EndpointSpec:
-        """What an endpoint should be now: its variants with their parts of the requests, and its
-        replicas.
+        """What an endpoint should be now.
+
+        That is its variants with their parts of the requests, and its replicas.
 
         Args:
             endpoint: Name of the endpoint.
+
+        Raises:
+            NotFound: There is no such endpoint.
+            Conflict: The endpoint's first version waits for an approval.
         """
         self.endpoint(name=endpoint)
         wanted = self._wanted(endpoint)
@@ -251,12 +282,17 @@ class Delivery(EndpointConvergence):
 
     @query()
     def forecast(self, *, endpoint: EndpointName, hours: int = 24) -> list[ExpectedLoad]:
-        """The load to expect in the coming hours, by what the same hours brought in the weeks
-        before, and the replicas it takes.
+        """The load to expect in the coming hours, and the replicas it takes.
+
+        It is what the same hours brought in the weeks before.
 
         Args:
             endpoint: Name of the endpoint.
             hours: How many hours ahead, 672 at most.
+
+        Raises:
+            NotFound: There is no such endpoint.
+            Invalid: The number of hours is out of bounds.
         """
         if not 0 < hours <= MOST_HOURS:
             raise Invalid(f"Field 'hours': {hours} is not between 1 and {MOST_HOURS}.")

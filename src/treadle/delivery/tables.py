@@ -1,3 +1,5 @@
+"""The tables of endpoints and rollouts."""
+
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, String, Table, Text
 
 from treadle.ports.database import Instant, metadata

@@ -174,7 +174,12 @@ class RolloutTransitions(DeliveryRecords):
 
 
 def facts_of(rollout: Rollout, project: str) -> dict[str, Any]:
-    """What every event of a rollout tells."""
+    """The fields that every event of a rollout has.
+
+    Args:
+        rollout: The rollout that the event is about.
+        project: The project of the rollout's version.
+    """
     return {
         "rollout": rollout.id,
         "endpoint": rollout.endpoint,

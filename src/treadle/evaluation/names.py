@@ -17,5 +17,9 @@ class VerdictNames:
 
     @PROJECT_OF("verdict")
     def verdict(self, id: str, _: Mapping[str, Any]) -> str:
-        """The project of a verdict, given or asked for."""
+        """The project of a verdict, given or asked for.
+
+        Args:
+            id: Id of the verdict.
+        """
         return str(look_up(self._database, evaluations.c.project, evaluations.c.id, id))

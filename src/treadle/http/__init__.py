@@ -1,3 +1,1 @@
-"""Routes derived from operations, authentication, the event stream and, later, foreign wire
-protocols.
-"""
+"""Routes derived from operations, with authentication, the event stream and foreign protocols."""

@@ -27,7 +27,12 @@ MAX_BLOB_BYTES = 1 << 30
 
 
 def application(platform: Embedded, pages: Sequence[BaseRoute] = ()) -> Starlette:
-    """The application over a platform; ``pages`` are routes for people."""
+    """The application over a platform.
+
+    Args:
+        platform: The services that answer.
+        pages: Routes for people.
+    """
     routes = [
         Route("/health", _health),
         _openapi_route(platform),

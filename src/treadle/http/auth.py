@@ -17,10 +17,16 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 def caller_of(platform: Embedded, request: Request) -> Caller:
     """The caller of a request.
 
-    Raises Unauthenticated when a token is required and none that is valid was sent.
-
     Without tokens everybody on this machine may come in; but not every web page that a browser on
     this machine shows.
+
+    Args:
+        platform: The services that know the tokens.
+        request: The request; its Authorization, Host and Origin decide.
+
+    Raises:
+        Unauthenticated: A token is required and none that is valid was sent.
+        Forbidden: The request comes from a page of another site.
     """
     header = request.headers.get("authorization", "")
     secret = _secret(header)
@@ -30,10 +36,12 @@ def caller_of(platform: Embedded, request: Request) -> Caller:
 
 
 class CallerCache:
-    """Knows who came in a moment ago, so that a training loop is not looked up in the database call
-    by call.
+    """Remembers for a moment whose a token is, so that not every call reads the database.
 
     A token that is revoked comes in for at most ``MAX_AGE_SECONDS`` seconds more.
+
+    Args:
+        platform: The services that know the tokens.
     """
 
     MAX_AGE_SECONDS = 1.0
@@ -43,7 +51,14 @@ class CallerCache:
         self._known: dict[tuple[str | None, str | None, str | None], tuple[float, Caller]] = {}
 
     async def caller(self, request: Request) -> Caller:
-        """The caller of a request, as ``caller_of`` tells it."""
+        """The caller of a request, as ``caller_of`` tells it.
+
+        Args:
+            request: The request; its Authorization, Host and Origin decide.
+
+        Raises:
+            TreadleError: What ``caller_of`` raises.
+        """
         headers = request.headers
         key = (headers.get("authorization"), headers.get("host"), headers.get("origin"))
         now = monotonic()
@@ -58,10 +73,10 @@ class CallerCache:
 
 
 def _refuse_foreign_pages(request: Request, *, with_password: bool) -> None:
-    """Refuse what a page of another site sends (its Origin tells), or one that renamed this machine
-    (its Host tells).
+    """Refuse what a page of another site sends.
 
-    A browser that knows a password adds it to a foreign page's requests too, so a password excuses
+    Its Origin tells, or its Host where the other site's name was made to lead to this machine. A
+    browser that knows a password adds it to a foreign page's requests too, so a password excuses
     the Host only.
     """
     host = request.headers.get("host", "")

@@ -117,8 +117,9 @@ def _entry(
 def _resolved(
     schema: dict[str, Any], components: dict[str, Any], operation: Operation
 ) -> dict[str, Any]:
-    """An operation's arguments in place, with their descriptions, so that they do not fill the
-    components.
+    """An operation's arguments in place, with their descriptions.
+
+    They are taken out of the components, which they would fill.
     """
     name = schema.get("$ref", "").rpartition("/")[2]
     resolved: dict[str, Any] = components.pop(name) if name in components else schema

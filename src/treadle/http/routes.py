@@ -1,5 +1,6 @@
-"""One route per operation: ``GET /api/v1/STAGE/NAME?argument=…`` for queries, ``POST`` with a JSON
-object for commands.
+"""One route per operation.
+
+``GET /api/v1/STAGE/NAME?argument=…`` for queries, ``POST`` with a JSON object for commands.
 """
 
 import asyncio
@@ -28,7 +29,11 @@ PACKED = "application/msgpack"
 
 
 def operation_routes(platform: Embedded) -> list[Route]:
-    """The routes of every stage's operations."""
+    """The routes of every stage's operations.
+
+    Args:
+        platform: The services that answer.
+    """
     rights = Rights(platform)
     return [
         _route(platform, rights, stage, operation)
@@ -98,7 +103,12 @@ def _read(operation: Operation, name: str, text: str) -> Any:
 async def body_of(request: Request, limit: int) -> bytes:
     """The request's body.
 
-    Raises TooLarge, without reading on, when it is larger than ``limit`` bytes.
+    Args:
+        request: The request.
+        limit: The most bytes that are read.
+
+    Raises:
+        TooLarge: The body is larger; the rest of it is not read.
     """
     parts, size = [], 0
     async for part in request.stream():
@@ -110,8 +120,10 @@ async def body_of(request: Request, limit: int) -> bytes:
 
 
 def event_stream(platform: Embedded) -> Route:
-    """``GET /api/v1/events/stream?after=N``: events as server-sent events, from after a number on,
-    for ever.
+    """``GET /api/v1/events/stream?after=N``: events as server-sent events, without an end.
+
+    Args:
+        platform: The services that answer.
     """
 
     async def endpoint(request: Request) -> Response:

@@ -1,3 +1,4 @@
-"""Ids, clock, errors, entity, event, operation: what every package stands on; knows nothing about
-machine learning.
+"""Ids, clock, errors, entity, event and operation: what every package stands on.
+
+It knows nothing about machine learning.
 """

@@ -1,5 +1,7 @@
-"""An operation is one typed method: a Python call, an HTTP route, an OpenAPI entry, a command and a
-remote-client method at once."""
+"""Operations: one typed method each, and all that is derived from it.
+
+That is a Python call, an HTTP route, an OpenAPI entry, a command and a remote client's method.
+"""
 
 import inspect
 import re
@@ -118,7 +120,11 @@ class Operation:
         return typing.get_type_hints(self.function).get("return", None)
 
     def takes_text(self, name: str) -> bool:
-        """Whether a parameter is text, or text or nothing."""
+        """Whether a parameter is text, or text or nothing.
+
+        Args:
+            name: Name of the parameter.
+        """
         kind = typing.get_type_hints(self.function).get(name, str)
         union = typing.get_origin(kind) in (typing.Union, types.UnionType)
         either = typing.get_args(kind) if union else ()
@@ -141,7 +147,11 @@ class Operation:
         return {name: getattr(struct, name) for name in struct.__struct_fields__}
 
     def named(self, arguments: Mapping[str, Any]) -> Iterator[Named]:
-        """All that bound arguments name, as their annotations say."""
+        """All that bound arguments name, as their annotations say.
+
+        Args:
+            arguments: Arguments as ``bind`` gives them, by name.
+        """
         for name, value in arguments.items():
             yield from _named(self.parameters[name].kind, value)
 
@@ -176,8 +186,13 @@ def _mark(kind: Literal["command", "query"], role: Role, everywhere: bool) -> Ca
 
 @cache
 def operations(service: type) -> dict[str, Operation]:
-    """The marked methods of a service class by name: its bases' first, each in the order it is
-    written.
+    """The marked methods of a service class.
+
+    Args:
+        service: The class; its bases' methods count.
+
+    Returns:
+        Operations by name: the bases' first, each in the order in which it is written.
     """
     found: dict[str, Operation] = {}
     for base in reversed(service.__mro__):
@@ -229,8 +244,9 @@ def _entries(lines: list[str]) -> dict[str, str]:
 
 
 def _named(kind: Any, value: Any) -> Iterator[Named]:
-    """What a value names, by the annotations of its type: also in lists and in the fields of
-    entities.
+    """What a value names, by the annotations of its type.
+
+    Lists and the fields of entities are looked into.
     """
     if value in (None, "") or not _may_name(kind):
         return

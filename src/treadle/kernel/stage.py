@@ -63,12 +63,21 @@ class Hook:
     Calling the hook marks a method as an answer; ``key`` says which part of the question it
     answers, such as a job's kind. ``Assembly.answers`` gives the marked methods of all that was
     assembled, in stage order.
+
+    Args:
+        name: The question in a few words, for messages.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def __call__(self, key: object = None) -> Callable[[F], F]:
+        """Mark a method as an answer.
+
+        Args:
+            key: The part of the question that it answers; None where there is only one.
+        """
+
         def mark(function: F) -> F:
             answers: list[tuple[Hook, object]] = function.__dict__.setdefault(_ANSWERS, [])
             answers.append((self, key))
@@ -99,11 +108,13 @@ class Answer(NamedTuple):
 
 
 class Assembly:
-    """Makes the parts and services of stages, giving each what its constructor's annotations ask
-    for.
+    """Makes the parts and services of stages, giving each what its constructor asks for.
 
-    A parameter of a class that is there receives it; one of a plain type (``Path``, ``bytes``)
-    receives the value that was given under the parameter's name.
+    A parameter annotated with a class that is there receives it; one of a plain type (``Path``,
+    ``bytes``) receives the value that was given under the parameter's name.
+
+    Attributes:
+        services: The services made so far, by name.
     """
 
     def __init__(self) -> None:
@@ -114,15 +125,27 @@ class Assembly:
         self._answers: dict[Hook, list[Answer]] = {}
 
     def provide(self, kind: Any, value: Any) -> None:
-        """Give a value to every constructor that asks for ``kind``."""
+        """Give a value to every constructor that asks for its type.
+
+        Args:
+            kind: The annotation that asks for it, such as a port's Protocol.
+            value: What the constructors receive.
+        """
         self._by_type[kind] = value
 
     def provide_named(self, **values: Any) -> None:
-        """Give values to constructors' parameters of plain types, by name."""
+        """Give values to constructors' parameters of plain types.
+
+        Args:
+            **values: Values by the parameter's name.
+        """
         self._by_name |= values
 
     def add(self, stage: Stage) -> None:
         """Make a stage's parts, then its services.
+
+        Args:
+            stage: The stage; those whose services it asks for were added before it.
 
         Raises:
             Invalid: Something that it asks for is not provided by any stage before it.
@@ -133,7 +156,11 @@ class Assembly:
             self.services[service.name] = self._make(service.load_here(), stage)
 
     def answers(self, hook: Hook) -> list[Answer]:
-        """The methods that answer a hook, in the order in which their stages were added."""
+        """The methods that answer a hook, in the order in which their stages were added.
+
+        Args:
+            hook: The hook that marked them.
+        """
         if hook not in self._answers:
             self._answers[hook] = [
                 Answer(key, getattr(part, name))
@@ -145,7 +172,15 @@ class Assembly:
         return self._answers[hook]
 
     def answer(self, hook: Hook, key: object) -> Callable[..., Any] | None:
-        """The method that answers a hook for a key, or None."""
+        """The method that answers one part of a hook's question.
+
+        Args:
+            hook: The hook that marked it.
+            key: The part, such as a job's kind.
+
+        Returns:
+            The first such method, or None where there is none.
+        """
         return next((found.method for found in self.answers(hook) if found.key == key), None)
 
     def _make(self, kind: type, stage: Stage) -> Any:
@@ -170,13 +205,24 @@ class Assembly:
 
 
 def loaded(path: str) -> Any:
-    """The object that ``MODULE:NAME`` names."""
+    """Import an object.
+
+    Args:
+        path: Where it is, written MODULE:NAME.
+
+    Raises:
+        ImportError: There is no such module.
+        AttributeError: The module has no such name.
+    """
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)
 
 
 def services_of(stages: Iterable[Stage]) -> Mapping[str, Service]:
     """All services of some stages by name.
+
+    Args:
+        stages: The stages, in their order.
 
     Raises:
         Invalid: Two stages offer a service of one name.
@@ -191,7 +237,14 @@ def services_of(stages: Iterable[Stage]) -> Mapping[str, Service]:
 
 
 def kinds_of(stages: Iterable[Stage]) -> dict[str, type]:
-    """The classes with the operations of all services of some stages, by service name."""
+    """The classes with the operations of all services of some stages, by service name.
+
+    Args:
+        stages: The stages, in their order.
+
+    Raises:
+        Invalid: Two stages offer a service of one name.
+    """
     return {name: service.load() for name, service in services_of(stages).items()}
 
 

@@ -83,7 +83,12 @@ class LocalLoop(Loop):
                 log.exception("rule '%s' failed on event %d", name, record.number)
                 outcome, reason = "failed", f"{type(error).__name__}: {error}"
         return LoopDecision(
-            rule=name, event=record.number, outcome=outcome, reason=reason, at=self._clock.now()
+            rule=name,
+            event=record.number,
+            outcome=outcome,
+            reason=reason,
+            at=self._clock.now(),
+            project=record.project,
         )
 
     @RULE((DriftFound, "retrain on drift"))

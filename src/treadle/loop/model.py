@@ -24,6 +24,7 @@ class LoopDecision(Entity):
         outcome: What came of it; `braked` is an action that a declared limit held back.
         reason: One sentence: what was done, or why nothing was.
         at: When the rule decided.
+        project: The project of the event; None for an event of none.
     """
 
     rule: str
@@ -31,6 +32,7 @@ class LoopDecision(Entity):
     outcome: Outcome
     reason: str
     at: datetime
+    project: str | None
 
 
 class ScheduleDue(Event):

@@ -10,7 +10,6 @@ from treadle.delivery.service import Delivery
 from treadle.evaluation.service import Evaluation
 from treadle.events.local import LocalEvents
 from treadle.events.model import EventRecord
-from treadle.events.tables import events
 from treadle.kernel.clock import Clock
 from treadle.kernel.errors import NotFound
 from treadle.kernel.event import Event
@@ -76,13 +75,18 @@ class Loop:
         self._assembly = assembly
 
     @query()
-    def decisions(self, *, limit: int = 50) -> list[LoopDecision]:
+    def decisions(
+        self, *, project: ProjectName | None = None, limit: int = 50
+    ) -> list[LoopDecision]:
         """List what the loop decided, newest first.
 
         Args:
+            project: List only decisions about events of this project; all decisions if omitted.
             limit: How many decisions to return at most.
         """
         newest_first = select(decisions).order_by(decisions.c.event.desc()).limit(limit)
+        if project:
+            newest_first = newest_first.where(decisions.c.project == project)
         with self._database.read() as connection:
             rows = connection.execute(newest_first).mappings()
             return [load(LoopDecision, row) for row in rows]
@@ -116,7 +120,7 @@ class Loop:
             rollout=rollouts[0] if rollouts else None,
             window=windows[0] if windows else None,
             waiting=self._waiting(project),
-            decisions=self._decisions_of(project),
+            decisions=self.decisions(project=project, limit=5),
             recent=self._events.history(project=project, newest_first=True, limit=10),
         )
 
@@ -125,14 +129,6 @@ class Loop:
             return self._registry.resolve(ref=f"{model}@{CHAMPION}")
         except NotFound:
             return None
-
-    def _decisions_of(self, project: str) -> list[LoopDecision]:
-        """The newest decisions about a project's events."""
-        of_project = select(decisions).join(events, events.c.number == decisions.c.event)
-        of_project = of_project.where(events.c.project == project)
-        newest = of_project.order_by(decisions.c.event.desc()).limit(5)
-        with self._database.read() as connection:
-            return [load(LoopDecision, row) for row in connection.execute(newest).mappings()]
 
     def _waiting(self, project: str) -> list[str]:
         """What waits for whom, in words."""

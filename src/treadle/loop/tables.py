@@ -1,6 +1,6 @@
 """Tables of the loop: its decisions, and when each schedule was last looked at."""
 
-from sqlalchemy import BigInteger, Column, String, Table, Text
+from sqlalchemy import BigInteger, Column, Index, String, Table, Text
 
 from treadle.ports.database import Instant, metadata
 
@@ -12,6 +12,8 @@ decisions = Table(
     Column("outcome", String(20), nullable=False),
     Column("reason", Text, nullable=False),
     Column("at", Instant, nullable=False),
+    Column("project", String(63)),
+    Index("loop_decisions_by_project", "project", "event"),
 )
 
 schedules = Table(

@@ -17,5 +17,9 @@ class PipelineNames:
 
     @PROJECT_OF("pipeline")
     def pipeline(self, id: str, _: Mapping[str, Any]) -> str:
-        """The project of a pipeline run."""
+        """The project of a pipeline run.
+
+        Args:
+            id: Id of the pipeline run.
+        """
         return str(look_up(self._database, pipelines.c.project, pipelines.c.id, id))

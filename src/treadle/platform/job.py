@@ -10,6 +10,15 @@ from treadle.ports.executor import end_when_abandoned
 
 
 def main(arguments: list[str]) -> int:
+    """Do the work of one attempt at a job, unless the attempt is over.
+
+    Args:
+        arguments: The job's id and the attempt's number.
+
+    Returns:
+        The exit code: 0 when the work is done or the attempt is over, 1 when it failed with an
+        error that names its reason.
+    """
     logs.configure("job")
     end_when_abandoned()
     platform = Embedded(from_environment())

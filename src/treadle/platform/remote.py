@@ -20,7 +20,12 @@ _TRIES = 3
 
 
 class Connection:
-    """One server, spoken to over HTTP."""
+    """One server, spoken to over HTTP.
+
+    Args:
+        url: Address of the server.
+        token: The caller's token; None where the server asks for none.
+    """
 
     def __init__(self, url: str, token: str | None) -> None:
         self.url, self.token = url.rstrip("/"), token
@@ -28,7 +33,20 @@ class Connection:
         self._client = httpx.Client(base_url=self.url, headers=headers, timeout=60)
 
     def call(self, stage: str, operation: Operation, arguments: dict[str, Any]) -> Any:
-        """Do one operation there. Raises the same errors as the operation itself."""
+        """Do one operation on the server.
+
+        Args:
+            stage: Name of the service, such as ``registry``.
+            operation: The operation.
+            arguments: Its arguments by name, as plain values.
+
+        Returns:
+            What the operation returns, in the type that its annotation names.
+
+        Raises:
+            TreadleError: What the operation raised there, as the same class.
+            Unavailable: The server does not answer.
+        """
         path = f"/api/v1/{stage}/{operation.name}"
         if operation.kind == "query":
             given = {name: _text(value) for name, value in arguments.items() if value is not None}
@@ -39,7 +57,17 @@ class Connection:
         return from_plain(from_packed(answer.content, object), operation.result)
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """One request; a GET is tried again when the server is not there for a moment."""
+        """Send one request; a GET or HEAD is sent up to three times while nothing answers.
+
+        Args:
+            method: The HTTP method.
+            path: Path below the server's address.
+            **options: Further arguments of httpx's ``Client.request``, such as ``content``.
+
+        Raises:
+            TreadleError: The answer's status is 400 or more; the class is the one the answer names.
+            Unavailable: The server does not answer.
+        """
         for attempt in range(_TRIES if method in ("GET", "HEAD") else 1):
             try:
                 answer = self._client.request(method, path, **options)
@@ -56,16 +84,35 @@ class Connection:
         raise Unavailable(f"The server {self.url} does not answer. Is 'treadle up' running?")
 
     def close(self) -> None:
+        """Close the connections to the server."""
         self._client.close()
 
 
 class RemoteBlobs:
-    """The Blobs port over a server's blob routes."""
+    """The Blobs port over a server's blob routes.
+
+    Args:
+        connection: The server.
+
+    Attributes:
+        url: Address of the server.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self.url, self._connection = connection.url, connection
 
     def put(self, content: bytes | Path) -> str:
+        """Store content on the server, unless it is there.
+
+        Args:
+            content: The content, or a file that holds it.
+
+        Returns:
+            The content's digest.
+
+        Raises:
+            Unavailable: The server does not answer.
+        """
         digest = digest_of(content)
         if not self.has(digest):
             body = content.read_bytes() if isinstance(content, Path) else content
@@ -73,6 +120,16 @@ class RemoteBlobs:
         return digest
 
     def get(self, digest: str) -> bytes:
+        """The content of a blob.
+
+        Args:
+            digest: The content's digest.
+
+        Raises:
+            NotFound: There is no such blob.
+            Corrupt: What arrived does not have this digest.
+            Unavailable: The server does not answer.
+        """
         content = self._connection.request("GET", f"/api/blobs/{digest}").content
         if digest_of(content) != digest:
             raise Corrupt(
@@ -81,25 +138,52 @@ class RemoteBlobs:
         return content
 
     def fetch(self, digest: str, to: Path) -> None:
+        """Write a blob to a file, which appears complete or not at all.
+
+        Args:
+            digest: The content's digest.
+            to: Path of the file. Its folder is made; a file that is there is replaced.
+
+        Raises:
+            NotFound: There is no such blob.
+            Corrupt: What arrived does not have this digest.
+            Unavailable: The server does not answer.
+        """
         to.parent.mkdir(parents=True, exist_ok=True)
         aside = to.with_name(f".{to.name}.part")
         aside.write_bytes(self.get(digest))
         aside.replace(to)
 
     def has(self, digest: str) -> bool:
+        """Whether a blob is stored.
+
+        Args:
+            digest: The content's digest.
+        """
         return bool(
             from_json(self._connection.request("GET", f"/api/blobs/{digest}/exists").content, bool)
         )
 
     def delete(self, digest: str) -> None:
+        """Remove a blob; one that is not there is no error.
+
+        Args:
+            digest: The content's digest.
+        """
         self._connection.request("DELETE", f"/api/blobs/{digest}")
 
     def digests(self) -> Iterator[str]:
+        """The digests of all stored blobs."""
         yield from from_json(self._connection.request("GET", "/api/blobs").content, list[str])
 
 
 class Remote(Services):
-    """All of Treadle, on a server."""
+    """All of Treadle, on a server.
+
+    Args:
+        url: Address of the server.
+        token: The caller's token; None where the server asks for none.
+    """
 
     def __init__(self, url: str, token: str | None = None) -> None:
         self._connection = Connection(url, token)
@@ -109,9 +193,11 @@ class Remote(Services):
 
     @property
     def address(self) -> dict[str, str]:
+        """Environment variables that lead another process to the same server."""
         return {"TREADLE_URL": self._connection.url, "TREADLE_TOKEN": self._connection.token or ""}
 
     def close(self) -> None:
+        """Close the connections to the server."""
         self._connection.close()
 
     def __enter__(self) -> "Remote":
@@ -124,7 +210,11 @@ class Remote(Services):
 def connect(url: str, *, token: str | None = None) -> Remote:
     """The services of a server that ``treadle up`` runs.
 
-    Raises Unavailable, at the first call, when it does not answer.
+    Nothing is sent yet: the first call raises Unavailable where no server answers.
+
+    Args:
+        url: Address of the server, such as ``http://127.0.0.1:5000``.
+        token: The caller's token; None where the server asks for none.
     """
     return Remote(url, token)
 

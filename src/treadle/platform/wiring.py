@@ -113,21 +113,41 @@ class Embedded(Services):
 
     @property
     def address(self) -> dict[str, str]:
+        """Environment variables that lead another process to the same home."""
         return {"TREADLE_HOME": self.settings.home, "TREADLE_URL": ""}
 
     def reconcile(self) -> int:
         """Let every stage take the step that it can take now.
 
-        Returns how many things changed state.
+        Returns:
+            How many things changed state.
+
+        Raises:
+            TreadleError: A step met an error that retrying may mend, such as a database that does
+                not answer. Other errors of a step are logged and stop no other step.
         """
         with acting("treadle"):
             return sum(_shielded(step.method) for step in self.assembly.answers(RECONCILE))
 
     def worker(self, name: str, *, slots: int = 2) -> Worker:
+        """A worker that runs this platform's jobs with its executor.
+
+        Args:
+            name: Name of the worker, unique among the workers of a queue.
+            slots: Number of jobs that run at the same time.
+        """
         return Worker(name, self.jobs, self.executor, self._launch, slots=slots)
 
     def run_job(self, job: Job) -> None:
-        """Do a job's work and report how it ended; this is what its process calls."""
+        """Do a job's work and report how it ended; this is what its process calls.
+
+        Args:
+            job: The job, as its attempt was claimed.
+
+        Raises:
+            Exception: What the work raised, after it was reported. The job is tried again where the
+                error says that retrying helps.
+        """
         work = self.assembly.answer(JOB, job.kind)
         with acting(job.actor, cause=job.cause):
             try:
@@ -140,6 +160,7 @@ class Embedded(Services):
             self.jobs.succeed(job, result)
 
     def close(self) -> None:
+        """Close the target, the executor and the database."""
         self.target.close()
         self.executor.close()
         self.database.close()
@@ -158,8 +179,9 @@ class Embedded(Services):
 
 
 def _shielded(step: Callable[[], int]) -> int:
-    """One stage's step. Its trouble is logged and stops no other stage; what needs the database is
-    tried again later.
+    """Do one stage's step; its trouble is logged and stops no other stage.
+
+    What may succeed later is raised, and tried again.
     """
     try:
         return step()
@@ -189,8 +211,9 @@ def _key(home: Path) -> bytes:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong in a job, in a sentence; a library that an extra brings is named with its
-    extra.
+    """What went wrong in a job, in a sentence.
+
+    A library that an extra brings is named with its extra.
     """
     if (
         isinstance(error, ModuleNotFoundError)

@@ -88,7 +88,14 @@ class Database(Protocol):
 
 
 def loaded_tables(stage: Stage) -> list[Table]:
-    """The tables that a stage's module declares."""
+    """The tables that a stage's module declares.
+
+    Args:
+        stage: The stage; ``tables`` names its module.
+
+    Returns:
+        The tables, none where the stage names no module.
+    """
     if not stage.tables:
         return []
     module = importlib.import_module(stage.tables)
@@ -96,8 +103,13 @@ def loaded_tables(stage: Stage) -> list[Table]:
 
 
 def create_tables(database: Database, tables: Iterable[Table]) -> None:
-    """Create what is not there yet of the tables of stages that Treadle's own migrations do not
-    know.
+    """Create those tables that are not there yet.
+
+    This is for stages that Treadle's own migrations do not know.
+
+    Args:
+        database: Where to create them.
+        tables: The tables, all of one ``MetaData``.
     """
     wanted = list(tables)
     if wanted:

@@ -25,11 +25,10 @@ from treadle.registry.tables import versions
 from treadle.scope.model import ProjectSpec
 from treadle.scope.service import Scope
 from treadle.tracking.environment import CODE
-from treadle.tracking.local import LocalTracking
-from treadle.tracking.tables import run_datasets, runs
+from treadle.tracking.local import DatasetReader, LocalTracking
 
-SHORTEST, WHOLE = 6, 64
-"""The fewest characters of a digest that name it, and the length of a whole one."""
+SHORTEST = 6
+"""The fewest characters of a digest that name it."""
 
 
 class Descendant(Entity):
@@ -95,41 +94,32 @@ class Lineage:
                 f"'{data[:80]}' is no digest of a dataset. "
                 f"Give at least {SHORTEST} of its characters."
             )
-        digest = run_datasets.c.digest
-        within = digest == data if len(data) == WHOLE else digest.startswith(data, autoescape=True)
-        columns = (
-            versions.c.model,
-            versions.c.number,
-            versions.c.deleted_at,
-            runs.c.id,
-            run_datasets.c.name,
-        )
-        readers = (
-            select(*columns, run_datasets.c.digest)
-            .join(runs, runs.c.number == run_datasets.c.run)
-            .join(versions, versions.c.run == runs.c.id)
-            .where(within)
-            .order_by(versions.c.model, versions.c.number)
-        )
-        with self._database.read() as connection:
-            digests = set(connection.scalars(select(digest).where(within).distinct().limit(6)))
-            rows = connection.execute(readers).all()
+        readers = self._tracking.readers(digest=data)
+        digests = sorted({reader.digest for reader in readers})
         if not digests:
             raise NotFound(f"No run has read a dataset whose digest begins with '{data}'.")
         if len(digests) > 1 and data not in digests:
-            several = ", ".join(sorted(digests)[:5])
+            several = ", ".join(digests[:5])
             raise Invalid(f"'{data}' begins {len(digests)} datasets: {several}. Give more of it.")
+        by_run: dict[str, list[DatasetReader]] = {}
+        for reader in readers:
+            by_run.setdefault(reader.run, []).append(reader)
+        columns = versions.c.model, versions.c.number, versions.c.deleted_at, versions.c.run
+        made = select(*columns).where(versions.c.run != "")
+        with self._database.read() as connection:
+            rows = connection.execute(made.order_by(versions.c.model, versions.c.number)).all()
         endpoints = self._deployed()
         descendants = [
             Descendant(
                 version=f"{row.model}:{row.number}",
-                run=row.id,
-                dataset=row.name,
-                digest=row.digest,
+                run=row.run,
+                dataset=reader.name,
+                digest=reader.digest,
                 endpoints=endpoints.get((row.model, row.number), []),
                 deleted=row.deleted_at is not None,
             )
             for row in rows
+            for reader in by_run.get(row.run, [])
         ]
         return sorted(descendants, key=lambda descendant: not descendant.endpoints)
 

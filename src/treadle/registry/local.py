@@ -10,8 +10,14 @@ class LocalRegistry(Registry):
     """Models and their versions; with what only this process offers."""
 
     def approved_from(self, *, run: str, logged_model: str) -> str | None:
-        """The version, if any, that somebody approved and whose files are those of a run or a
-        logged model.
+        """An approved version whose files are those of a run or a logged model.
+
+        Args:
+            run: Id of the run; used where no logged model is given.
+            logged_model: Id of the logged model; empty for the run's files.
+
+        Returns:
+            The version as NAME:NUMBER, or None where no version of them is approved.
         """
         same = (versions.c.model == approvals.c.model) & (versions.c.number == approvals.c.number)
         wanted = (

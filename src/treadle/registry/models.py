@@ -51,6 +51,10 @@ class Models(RegistryRecords):
             project: Project that it belongs to; the one of its own name if none is given.
             description: Text that describes it.
             tags: Tags to set, by key.
+
+        Raises:
+            Invalid: It cannot be the name of a model.
+            Conflict: There is a model of that name.
         """
         check_name(name)
         with self._database.write() as transaction:
@@ -67,13 +71,18 @@ class Models(RegistryRecords):
         order: list[str] | None = None,
         project: ProjectName | None = None,
     ) -> list[RegisteredModel]:
-        """Models that satisfy a filter such as ``name LIKE 'flight%' AND tags.team != 'x'``, by
-        name. A missing tag differs from any.
+        """Models that satisfy a filter, by name.
+
+        A filter is such as ``name LIKE 'flight%' AND tags.team != 'x'``. A missing tag differs
+        from any.
 
         Args:
             filter: Condition such as `name LIKE 'flight%'`; empty for all.
             order: Fields to sort by, such as `name DESC`.
             project: Only those of this project.
+
+        Raises:
+            Invalid: The filter or an order cannot be read.
         """
         wanted = select(models).order_by(models.c.name)
         if project is not None:
@@ -100,6 +109,12 @@ class Models(RegistryRecords):
             new_name: A new name; the old one can be used again.
             description: Text that describes it.
             tags: Tags to set by key; null removes one.
+
+        Raises:
+            NotFound: There is no such model.
+            Invalid: The new name cannot be the name of a model.
+            Conflict: Another model has the new name.
+            Forbidden: A version is approved, and an approval signs the model's name.
         """
         found = self.model(name=name)
         kept = {
@@ -122,6 +137,10 @@ class Models(RegistryRecords):
 
         Args:
             name: Name of the model.
+
+        Raises:
+            NotFound: There is no such model.
+            Forbidden: A version is deployed.
         """
         found = self.model(name=name)
         for version in self.find(model=name, limit=100_000):
@@ -184,6 +203,14 @@ class Models(RegistryRecords):
 
 
 def check_name(name: str) -> None:
+    """Refuse what cannot be the name of a model.
+
+    Args:
+        name: The name: 1 to 200 characters without '/', ':' and '@', and not only white space.
+
+    Raises:
+        Invalid: It is no such name.
+    """
     if not re.fullmatch(MODEL_NAME, name) or not name.strip():
         raise Invalid(
             f"Invalid model name: '{name}'. Use 1 to 200 characters without '/', ':' and '@'."

@@ -17,15 +17,32 @@ class RegistryNames:
 
     @PROJECT_OF("model")
     def model(self, name: str, _: Mapping[str, Any]) -> str:
-        """The project of a registered model."""
+        """The project of a registered model.
+
+        Args:
+            name: Name of the model.
+        """
         return str(look_up(self._database, models.c.project, models.c.name, name))
 
     @PROJECT_OF("model's name")
     def model_by_name(self, name: str, given: Mapping[str, Any]) -> str | None:
-        """The project of a model; a new one goes to the project given, else to that of its name."""
+        """The project of a model; a new one goes to the project given, else to that of its name.
+
+        Args:
+            name: Name of the model.
+            given: All arguments of the request; ``project`` says where a new model goes.
+
+        Returns:
+            The project, or None where the model is new and the request names a project.
+        """
         return self.model(name, given) or (None if given.get("project") else name[:63])
 
     @PROJECT_OF("version")
     def version(self, ref: str, given: Mapping[str, Any]) -> str:
-        """The project of the model of a version, written NAME:NUMBER or NAME@ALIAS."""
+        """The project of a version's model.
+
+        Args:
+            ref: The version, written NAME:NUMBER or NAME@ALIAS.
+            given: All arguments of the request.
+        """
         return self.model(ref.partition("@")[0].partition(":")[0], given)

@@ -51,6 +51,9 @@ class RegistryRecords:
 
         Args:
             name: Name of the model.
+
+        Raises:
+            NotFound: There is no such model.
         """
         with self._database.read() as connection:
             row = (
@@ -70,6 +73,9 @@ class RegistryRecords:
         Args:
             model: Name of the model.
             number: Number of the version.
+
+        Raises:
+            NotFound: There is no such version, or it was deleted.
         """
         with self._database.read() as connection:
             here = (versions.c.model == model) & (
@@ -101,11 +107,16 @@ class RegistryRecords:
 
     @query()
     def resolve(self, *, ref: VersionRef) -> ModelVersion:
-        """The version that ``model@alias``, ``model:number`` or ``model`` (its champion, else its
-        newest) names.
+        """The version that ``model@alias``, ``model:number`` or ``model`` names.
+
+        A model alone is its champion, else its newest version.
 
         Args:
             ref: The version, as NAME:NUMBER or NAME@ALIAS.
+
+        Raises:
+            Invalid: What follows the colon is no number.
+            NotFound: There is no such model, version or alias.
         """
         if "@" in ref:
             model, _, alias = ref.partition("@")
@@ -142,12 +153,27 @@ class RegistryRecords:
 
 
 def model_of(row: Mapping[Any, Any], pointing: Mapping[str, int]) -> RegisteredModel:
+    """Build a model from its row.
+
+    Args:
+        row: Row of ``registered_models``, by column name.
+        pointing: Numbers of versions by alias.
+    """
     return load(
         RegisteredModel, row, tags=from_json(row["tags"], dict[str, str]), aliases=dict(pointing)
     )
 
 
 def aliases_of(connection: Connection, names: list[str] | None) -> dict[str, dict[str, int]]:
+    """The aliases of models.
+
+    Args:
+        connection: An open transaction.
+        names: Names of the models; None for all.
+
+    Returns:
+        Numbers of versions by alias, by the model's name; models without an alias are absent.
+    """
     wanted = select(aliases.c.model, aliases.c.alias, aliases.c.number).order_by(aliases.c.alias)
     found: dict[str, dict[str, int]] = {}
     for model, alias, number in connection.execute(
@@ -168,7 +194,15 @@ def _known(connection: Connection, model: str, *, alias: bool = False) -> str:
 
 
 def versions_of(connection: Connection, rows: Sequence[Mapping[Any, Any]]) -> list[ModelVersion]:
-    """Rows of versions with their aliases and approvals."""
+    """Build versions from their rows, with their aliases and approvals.
+
+    Args:
+        connection: An open transaction.
+        rows: Rows of ``versions``, by column name.
+
+    Returns:
+        One version per row, in the order of the rows.
+    """
     names = {row["model"] for row in rows}
     pointing: dict[tuple[str, int], list[str]] = {}
     for model, found in aliases_of(connection, list(names)).items():

@@ -38,6 +38,10 @@ class Registry(Versions):
             model: Name of the model.
             number: Number of the version.
             comment: What the signature is given on.
+
+        Raises:
+            NotFound: There is no such version.
+            Conflict: The version was approved already.
         """
         found = self.get(model=model, number=number)
         if found.approval is not None and self.verify_approval(model=model, number=number):
@@ -78,6 +82,9 @@ class Registry(Versions):
         Args:
             model: Name of the model.
             number: Number of the version.
+
+        Raises:
+            NotFound: There is no such version.
         """
         version = self.get(model=model, number=number)
         if version.approval is None:
@@ -95,14 +102,16 @@ class Registry(Versions):
     def set_stage(
         self, *, model: ModelName, number: int, stage: Stage, archive_others: bool = False
     ) -> ModelVersion:
-        """Put a version into a stage, as old clients do; others in that stage are archived if
-        asked for.
+        """Put a version into a stage, as old clients do.
 
         Args:
             model: Name of the model.
             number: Number of the version.
             stage: Stage to put the version into.
             archive_others: Whether other versions in that stage are archived.
+
+        Raises:
+            NotFound: There is no such version.
         """
         found = self.get(model=model, number=number)
         with self._database.write() as transaction:
@@ -134,6 +143,9 @@ class Registry(Versions):
             model: Name of the model.
             alias: Name of the alias, such as champion.
             number: Number of the version.
+
+        Raises:
+            NotFound: There is no such version.
         """
         found = self.get(model=model, number=number)
         here = (aliases.c.model == model) & (aliases.c.alias == alias)
@@ -152,7 +164,7 @@ class Registry(Versions):
 
     @command()
     def remove_alias(self, *, model: ModelName, alias: str) -> None:
-        """Take an alias away. ImportSession away one that is not there changes nothing.
+        """Take an alias away. Taking away one that is not there changes nothing.
 
         Args:
             model: Name of the model.

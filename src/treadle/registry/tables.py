@@ -1,3 +1,5 @@
+"""The tables of models, versions, aliases and approvals."""
+
 from sqlalchemy import Boolean, Column, Integer, String, Table, Text, UniqueConstraint
 
 from treadle.ports.database import Instant, metadata

@@ -39,14 +39,19 @@ class Versions(Models):
 
     @command()
     def register(self, *, verdict: VerdictId, model: ModelName | None = None) -> ModelVersion:
-        """Make the next version of a model (named like its project if not given) from a passed
-        verdict.
+        """Make the next version of a model from a passed verdict.
 
         Registering the same verdict again gives the version it made.
 
         Args:
             verdict: Id of a verdict that passed.
             model: Name of the model; the project's name if none is given.
+
+        Raises:
+            NotFound: There is no such verdict.
+            Forbidden: The verdict did not pass.
+            Invalid: It cannot be the name of a model.
+            Conflict: The model belongs to another project.
         """
         judged = self._evaluation.get(verdict=verdict)
         if judged.outcome != "passed":
@@ -103,6 +108,9 @@ class Versions(Models):
             logged_model: Id of the logged model that it comes from.
             description: Text that describes it.
             tags: Tags to set, by key.
+
+        Raises:
+            NotFound: There is no such model.
         """
         found = self.model(name=model)
         with self._database.write() as transaction:
@@ -125,8 +133,9 @@ class Versions(Models):
         pointing: dict[str, int],
         versions: list[PastVersion],
     ) -> int:
-        """Take in a model with its versions and aliases from elsewhere; what is here already is
-        left alone. Returns how many versions came.
+        """Take in a model with its versions and aliases from elsewhere.
+
+        What is here already is left alone.
 
         Args:
             name: Name of the model.
@@ -134,6 +143,12 @@ class Versions(Models):
             tags: Tags to set, by key.
             pointing: Numbers of versions by alias.
             versions: The versions, each with its own number.
+
+        Returns:
+            How many versions came in.
+
+        Raises:
+            Invalid: The name is none, or a version's number is out of bounds or there twice.
         """
         check_name(name)
         numbers = [version.number for version in versions]
@@ -214,6 +229,10 @@ class Versions(Models):
             number: Number of the version.
             description: Text that describes it.
             tags: Tags to set by key; null removes one.
+
+        Raises:
+            NotFound: There is no such version.
+            Forbidden: The version is approved.
         """
         found = self.get(model=model, number=number)
         if found.approval is not None:
@@ -249,6 +268,10 @@ class Versions(Models):
             model: Name of the model.
             number: Number of the version.
             erase: Whether to remove it for good instead of marking it as deleted.
+
+        Raises:
+            NotFound: There is no such version.
+            Forbidden: The version is deployed.
         """
         found = self.get(model=model, number=number)
         self._refuse_held(found)
@@ -269,12 +292,16 @@ class Versions(Models):
 
     @query()
     def search(self, *, filter: str = "", order: list[str] | None = None) -> list[ModelVersion]:
-        """Versions that satisfy a filter such as ``name = 'flight-delay' AND tags.team = 'x'``,
-        the last changed first.
+        """Versions that satisfy a filter, the last changed first.
+
+        A filter is such as ``name = 'flight-delay' AND tags.team = 'x'``.
 
         Args:
             filter: Condition such as `name LIKE 'flight%'`; empty for all.
             order: Fields to sort by, such as `name DESC`.
+
+        Raises:
+            Invalid: The filter or an order cannot be read.
         """
         wanted = select(versions).where(versions.c.deleted_at.is_(None))
         wanted = wanted.order_by(

@@ -11,5 +11,9 @@ class ScopeNames:
 
     @PROJECT_OF("project")
     def project(self, name: str, _: Mapping[str, Any]) -> str:
-        """The project itself, whether it is declared or not."""
+        """The project itself, whether it is declared or not.
+
+        Args:
+            name: Name of the project.
+        """
         return name

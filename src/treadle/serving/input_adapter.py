@@ -29,6 +29,14 @@ class InputAdapter:
         self._texts = None if same_texts else [given.places[name] for name in texts]
 
     def __call__(self, rows: Rows) -> Columns:
+        """The columns of rows, as the model takes them.
+
+        Args:
+            rows: What the reader read.
+
+        Returns:
+            Numbers as float32, missing ones as NaN; missing texts are empty.
+        """
         numbers = rows.numbers if self._numbers is None else rows.numbers[:, self._numbers]
         texts = rows.texts if self._texts is None else rows.texts[:, self._texts]
         if texts.size and (holes := texts == None).any():  # noqa: E711 - element by element

@@ -83,7 +83,7 @@ def _deviance(a: float, x: float) -> float:
 
 
 def _stirling_error(a: float) -> float:
-    """ln Γ(a+1) less Stirling's approximation (a+½)·ln a - a + ½·ln 2π."""
+    """How far ln Γ(a+1) is above Stirling's approximation (a+½)·ln a - a + ½·ln 2π."""
     if a <= _SERIES_FROM:
         stirling = (a + 0.5) * math.log(a) - a + 0.5 * math.log(2 * math.pi)
         return math.lgamma(a + 1) - stirling

@@ -35,27 +35,32 @@ class BlobsSuite(Suite):
         raise TypeError("say how a stored blob is damaged")
 
     def test_what_is_put_is_got(self, blobs: Blobs) -> None:
+        """Content of any size comes back, under its digest."""
         for content in (b"", b"x", bytes(range(256)) * 5000):
             digest = blobs.put(content)
             assert digest == digest_of(content)
             assert blobs.get(digest) == content
 
     def test_a_file_is_stored_like_its_bytes(self, blobs: Blobs, tmp_path: Path) -> None:
+        """A file and its bytes have the same digest."""
         file = tmp_path / "file"
         file.write_bytes(b"content" * 1000)
         assert blobs.put(file) == blobs.put(file.read_bytes())
 
     def test_putting_again_stores_once(self, blobs: Blobs) -> None:
+        """Equal content is one blob."""
         assert blobs.put(b"same") == blobs.put(b"same")
         assert list(blobs.digests()) == [digest_of(b"same")]
 
     def test_an_absent_blob_is_named_in_the_error(self, blobs: Blobs) -> None:
+        """Reading what was never stored raises NotFound with the digest."""
         absent = digest_of(b"never stored")
         assert not blobs.has(absent)
         with pytest.raises(NotFound, match=absent[:12]):
             blobs.get(absent)
 
     def test_damage_is_noticed_when_read(self, blobs: Blobs, tmp_path: Path) -> None:
+        """Changed bytes raise Corrupt, and no file is written."""
         digest = blobs.put(b"precious")
         self.damage(blobs, digest)
         with pytest.raises(Corrupt, match="damaged"):
@@ -65,12 +70,14 @@ class BlobsSuite(Suite):
         assert not (tmp_path / "out").exists()
 
     def test_fetch_writes_the_whole_file(self, blobs: Blobs, tmp_path: Path) -> None:
+        """A fetched file is complete, in a new folder, with nothing beside it."""
         digest = blobs.put(b"to be fetched")
         blobs.fetch(digest, tmp_path / "deep" / "out")
         assert (tmp_path / "deep" / "out").read_bytes() == b"to be fetched"
         assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
 
     def test_deleting_touches_one_blob_and_may_repeat(self, blobs: Blobs) -> None:
+        """Deleting removes that blob only; deleting it again is no error."""
         gone, kept = blobs.put(b"gone"), blobs.put(b"kept")
         blobs.delete(gone)
         blobs.delete(gone)
@@ -78,6 +85,7 @@ class BlobsSuite(Suite):
         assert list(blobs.digests()) == [kept]
 
     def test_many_writers_of_the_same_content_agree(self, blobs: Blobs) -> None:
+        """Eight threads that store the same content get one whole blob."""
         content = b"shared" * 10_000
         digests: set[str] = set()
         writers = [
@@ -91,6 +99,7 @@ class BlobsSuite(Suite):
         assert blobs.get(digest_of(content)) == content
 
     def test_a_folder_comes_back_as_it_was(self, blobs: Blobs, tmp_path: Path) -> None:
+        """A folder is stored as a tree and restored with the same digest."""
         source = tmp_path / "source"
         (source / "sub").mkdir(parents=True)
         (source / "a.txt").write_text("a")

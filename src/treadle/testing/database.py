@@ -22,14 +22,17 @@ class ThingHappened(Event):
 
     @property
     def subject(self) -> str:
+        """The thing that it happened to."""
         return f"thing:{self.name}"
 
     @property
     def belongs_to(self) -> None:
+        """No project."""
         return None
 
     @property
     def makes(self) -> tuple[str, ...]:
+        """What came of it, for lineage."""
         return (f"made:{self.name}",)
 
 
@@ -54,6 +57,7 @@ class DatabaseSuite(Suite):
     def test_a_failed_command_leaves_no_event_and_no_row(
         self, database: Database, log: LocalEvents
     ) -> None:
+        """An error within a write transaction takes back all that it wrote."""
         with pytest.raises(RuntimeError, match="half-way"):
             with database.write() as transaction:
                 _add_token(transaction, "half", log)
@@ -63,12 +67,14 @@ class DatabaseSuite(Suite):
             assert connection.scalar(select(func.count()).select_from(tokens)) == 0
 
     def test_readers_see_only_what_is_committed(self, database: Database, log: LocalEvents) -> None:
+        """A reader does not see an event before its transaction ends."""
         with database.write() as transaction:
             log.append(transaction, ThingHappened(name="a"))
             assert log.history() == []
         assert [record.subject for record in log.history()] == ["thing:a"]
 
     def test_a_snapshot_sees_one_moment(self, database: Database, log: LocalEvents) -> None:
+        """What is written during a snapshot shows in the next one."""
         count = select(func.count()).select_from(tokens)
         with database.snapshot() as connection:
             assert connection.scalar(count) == 0
@@ -81,6 +87,8 @@ class DatabaseSuite(Suite):
     def test_event_numbers_have_no_gaps_under_many_writers(
         self, database: Database, log: LocalEvents
     ) -> None:
+        """Four threads that append events give them the numbers from 1 up."""
+
         def work(name: str) -> None:
             for number in range(20):
                 with database.write() as transaction:
@@ -97,6 +105,7 @@ class DatabaseSuite(Suite):
     def test_the_chain_shows_what_was_changed_after_the_fact(
         self, database: Database, log: LocalEvents
     ) -> None:
+        """Verifying the log names the event that somebody changed."""
         for name in "abc":
             with database.write() as transaction:
                 log.append(transaction, ThingHappened(name=name))
@@ -108,6 +117,7 @@ class DatabaseSuite(Suite):
         assert log.verify().broken_at == 2
 
     def test_causes_lead_back_to_the_first(self, database: Database, log: LocalEvents) -> None:
+        """An event's causes and effects are found from either end."""
         cause = None
         for name in "abc":
             with database.write() as transaction, acting("me", cause=cause):
@@ -123,6 +133,7 @@ class DatabaseSuite(Suite):
     def test_a_reader_gets_every_event_until_it_confirms(
         self, database: Database, log: LocalEvents
     ) -> None:
+        """Each reader of the log has its own place, which only confirming moves."""
         for name in "abc":
             with database.write() as transaction:
                 log.append(transaction, ThingHappened(name=name))
@@ -133,12 +144,14 @@ class DatabaseSuite(Suite):
         assert [record.number for record in log.unread("another")] == [1, 2, 3]
 
     def test_migrating_again_changes_nothing(self, database: Database, log: LocalEvents) -> None:
+        """A second migration keeps what is stored."""
         with database.write() as transaction:
             log.append(transaction, ThingHappened(name="kept"))
         database.migrate()
         assert len(log.history()) == 1
 
     def test_a_newer_schema_is_refused_by_name(self, database: Database) -> None:
+        """A schema of a later release raises Conflict with that release's number."""
         with database.write() as transaction:
             transaction.execute(text("UPDATE alembic_version SET version_num = '9999'"))
             transaction.execute(text("UPDATE schema_info SET treadle_version = '42.0'"))

@@ -29,7 +29,7 @@ class ExecutorSuite(Suite):
 
     @pytest.fixture
     def executor(self, tmp_path: Path) -> Iterator[Executor]:
-        """The executor under test."""
+        """The executor under test, in a folder of its own."""
         from treadle.platform.settings import backend
 
         made: Executor = backend("executor", f"{self.scheme}://{tmp_path / 'jobs'}")
@@ -48,6 +48,7 @@ class ExecutorSuite(Suite):
         return Launch(name=name, arguments=[sys.executable, *code], environment=environment)
 
     def test_a_process_ends_with_its_code_and_keeps_its_log(self, executor: Executor) -> None:
+        """The exit code and the output stay readable after the end, from any offset."""
         executor.start(self.launch("a.1", "say", "hello", "0"))
         executor.start(self.launch("b.1", "say", "oh no", "3"))
         assert ended(executor, "a.1") == 0
@@ -57,6 +58,7 @@ class ExecutorSuite(Suite):
         assert executor.log("a.1", offset=2).decode().strip() == "llo"
 
     def test_a_name_is_started_once(self, executor: Executor) -> None:
+        """A second start of a name raises Conflict; an unknown name raises NotFound."""
         executor.start(self.launch("a.1", "say", "x", "0"))
         with pytest.raises(Conflict, match=r"a\.1"):
             executor.start(self.launch("a.1", "say", "x", "0"))
@@ -64,11 +66,13 @@ class ExecutorSuite(Suite):
             executor.poll("never")
 
     def test_the_environment_reaches_the_process(self, executor: Executor) -> None:
+        """Environment variables of the launch are set in the process."""
         executor.start(self.launch("a.1", "environment", "COLOUR", COLOUR="blue"))
         assert ended(executor, "a.1") == 0
         assert executor.log("a.1").decode().strip() == "blue"
 
     def test_cancel_ends_it_and_all_that_it_started(self, executor: Executor) -> None:
+        """Cancelling ends a process and its children, and may repeat."""
         executor.start(self.launch("a.1", "family"))
         pids = [int(pid) for pid in wait_for_log(executor, "a.1", lines=2)]
         executor.cancel("a.1")
@@ -77,16 +81,19 @@ class ExecutorSuite(Suite):
         assert gone(pids)
 
     def test_a_process_that_will_not_end_is_ended_by_force(self, executor: Executor) -> None:
+        """A process that ignores SIGTERM is killed."""
         executor.start(self.launch("a.1", "stubborn"))
         wait_for_log(executor, "a.1", lines=1)
         executor.cancel("a.1")
         assert executor.poll("a.1") == -9
 
     def test_death_by_signal_is_told(self, executor: Executor) -> None:
+        """The exit code of a process that a signal ended is the negative signal."""
         executor.start(self.launch("a.1", "kill", "9"))
         assert ended(executor, "a.1") == -9
 
     def test_an_abandoned_process_ends_by_itself(self, tmp_path: Path) -> None:
+        """A process ends when the one that started its executor is killed."""
         starter = textwrap.dedent(
             f"""
             import sys, time

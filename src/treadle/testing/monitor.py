@@ -39,25 +39,31 @@ class MonitorSuite(Suite):
 
     @pytest.fixture
     def monitor(self) -> Monitor:
+        """The monitor under test."""
         raise TypeError("give the fixture 'monitor'")
 
     @pytest.fixture
     def alarming(self) -> Context:
+        """A window in which the monitor raises something."""
         raise TypeError("give the fixture 'alarming': a window in which the monitor raises")
 
     @pytest.fixture
     def quiet(self) -> Context:
+        """A window in which the monitor raises nothing."""
         return ordinary_window()
 
     def test_it_says_what_it_is_and_what_it_needs(self, monitor: Monitor) -> None:
+        """It has a name and declares what it reads."""
         assert monitor.name
         assert isinstance(monitor.needs, Needs)
         assert monitor.needs.windows >= 0
 
     def test_nothing_is_raised_in_a_quiet_window(self, monitor: Monitor, quiet: Context) -> None:
+        """A quiet window, narrowed to what it needs, gives no raised finding."""
         assert raised(monitor, quiet.narrowed(monitor.needs)) == []
 
     def test_what_it_needs_is_enough_to_raise(self, monitor: Monitor, alarming: Context) -> None:
+        """A window narrowed to what it needs gives the same raised findings as the whole."""
         findings = raised(monitor, alarming.narrowed(monitor.needs))
         assert findings
         assert findings == raised(monitor, alarming)
@@ -65,6 +71,7 @@ class MonitorSuite(Suite):
     def test_what_is_raised_can_be_read_and_acted_on(
         self, monitor: Monitor, alarming: Context
     ) -> None:
+        """A raised finding has a name, a subject, a sentence and a time, and no unknown trigger."""
         for finding in raised(monitor, alarming.narrowed(monitor.needs)):
             assert finding.name
             assert finding.subject
@@ -74,6 +81,7 @@ class MonitorSuite(Suite):
             assert finding.trigger is None or finding.trigger in get_args(Trigger)
 
     def test_findings_can_be_stored(self, monitor: Monitor, alarming: Context) -> None:
+        """A finding has a finite value and survives JSON."""
         for finding in monitor.look(alarming.narrowed(monitor.needs)):
             assert math.isfinite(finding.value)
             assert from_json(to_json(finding), Finding) == finding
@@ -81,6 +89,7 @@ class MonitorSuite(Suite):
     def test_the_same_window_gives_the_same_findings_and_stays_as_it_is(
         self, monitor: Monitor, alarming: Context
     ) -> None:
+        """Looking twice gives equal findings and changes nothing in the window."""
         context = alarming.narrowed(monitor.needs)
         before = deepcopy(context)
         assert list(monitor.look(context)) == list(monitor.look(context))
@@ -91,6 +100,7 @@ class MonitorSuite(Suite):
         assert context.window == before.window
 
     def test_a_window_without_rows_is_looked_at(self, monitor: Monitor) -> None:
+        """A window in which nobody asked anything raises no error."""
         for finding in monitor.look(empty_window()):
             assert math.isfinite(finding.value)
 

@@ -38,21 +38,24 @@ class PlatformSuite(Suite):
 
     @pytest.fixture
     def services(self, home: Embedded) -> Services:
-        """The services under test."""
+        """The services under test, over ``home``."""
         raise TypeError("give the fixture 'services'")
 
     def test_every_operation_is_there(self, services: Services) -> None:
+        """Every operation of every stage can be called."""
         for stage, kind in kinds_of(stages()).items():
             for name in operations(kind):
                 assert callable(getattr(getattr(services, stage), name)), f"{stage}.{name}"
 
     def test_a_project_is_declared_once(self, services: Services) -> None:
+        """Declaring the same project again changes nothing and makes no event."""
         first = services.scope.declare(spec=SPEC)
         assert services.scope.declare(spec=SPEC) == first
         assert services.scope.project(name="p").spec == SPEC
         assert len(services.events.history(type="ProjectDeclared")) == 1
 
     def test_near_misses_are_named(self, services: Services) -> None:
+        """An unknown name raises NotFound with what is known."""
         services.scope.declare(spec=SPEC)
         with pytest.raises(NotFound, match=r"There is no project 'q' here\. Known: p"):
             services.scope.project(name="q")
@@ -60,6 +63,7 @@ class PlatformSuite(Suite):
             services.jobs.get(job="job_x")
 
     def test_a_run_keeps_what_was_logged(self, services: Services) -> None:
+        """Parameters, points and the status of a run come back as they were given."""
         run = services.tracking.start_run(project="p", name="first", params={"depth": "3"})
         services.tracking.log(
             run=run.id, metrics=[Metric(key="loss", value=1 / (i + 1), step=i) for i in range(10)]
@@ -76,12 +80,14 @@ class PlatformSuite(Suite):
         assert services.tracking.find(project="p") == [finished]
 
     def test_a_parameter_is_set_once(self, services: Services) -> None:
+        """Setting a parameter to another value raises Conflict."""
         run = services.tracking.start_run(project="p", params={"depth": "3"})
         services.tracking.log(run=run.id, params={"depth": "3"})
         with pytest.raises(Conflict, match=f"Parameter 'depth' of run '{run.id}' is '3' already"):
             services.tracking.log(run=run.id, params={"depth": "4"})
 
     def test_artifacts_are_stored_by_content(self, services: Services) -> None:
+        """A run's artifact leads to the stored content."""
         run = services.tracking.start_run(project="p")
         digest = services.blobs.put(b"a picture")
         services.tracking.add_artifact(run=run.id, path="plot.png", digest=digest, bytes=9)
@@ -89,6 +95,7 @@ class PlatformSuite(Suite):
         assert services.blobs.get(artifact.digest) == b"a picture"
 
     def test_equal_data_is_one_version(self, services: Services) -> None:
+        """Adding the same tree again gives the version that is there."""
         digest = put_files(services.blobs, {"a.csv": b"1,2", "b.csv": b"3,4"})
         first = services.data.add(project="p", name="rows", digest=digest)
         assert services.data.add(project="p", name="rows", digest=digest) == first
@@ -98,6 +105,7 @@ class PlatformSuite(Suite):
     def test_a_job_waits_is_cancelled_and_is_queued_again(
         self, home: Embedded, services: Services
     ) -> None:
+        """A job goes from queued to cancelled and back; one that has ended is not cancelled."""
         with home.database.write() as transaction:
             job = home.jobs.enqueue(transaction, kind="nothing", payload={"n": 1})
         assert services.jobs.get(job=job).payload == {"n": 1}
@@ -108,6 +116,7 @@ class PlatformSuite(Suite):
         assert services.jobs.log(job=job).text == ""
 
     def test_what_is_not_there_cannot_be_deployed_or_approved(self, services: Services) -> None:
+        """Unknown versions and endpoints are refused by name."""
         with pytest.raises(NotFound, match="no version 'p:1'"):
             services.delivery.deploy(version="p:1")
         with pytest.raises(NotFound, match="no version 'p:7'"):
@@ -118,6 +127,7 @@ class PlatformSuite(Suite):
             services.monitoring.performance(endpoint="p", since=EPOCH, until=EPOCH)
 
     def test_events_name_their_actor_and_can_be_asked_why(self, services: Services) -> None:
+        """An event has an actor and a subject, and the log's chain is intact."""
         services.scope.declare(spec=SPEC)
         (record,) = services.events.why(subject="p").events
         assert record.type == "ProjectDeclared"
@@ -128,6 +138,7 @@ class PlatformSuite(Suite):
             services.events.why(subject="pp")
 
     def test_the_wheel_shows_what_is_not_there_yet(self, services: Services) -> None:
+        """The status of a new project has no champion and no measured requirement."""
         services.scope.declare(spec=SPEC)
         wheel = services.loop.status(project="p")
         assert wheel.champion is None
@@ -135,6 +146,7 @@ class PlatformSuite(Suite):
         assert wheel.waiting == []
 
     def test_a_token_is_shown_once_and_can_be_revoked(self, home: Embedded) -> None:
+        """A token's secret is not listed; a revoked token has the time of it."""
         token = home.access.create_token(name="ci", role="editor")
         assert home.access.caller(token.secret).name == "ci"
         assert token.secret not in str(home.access.list_tokens())

@@ -38,6 +38,7 @@ class RuntimeSuite(Suite):
     def test_the_packaged_model_answers_as_the_trained_one(
         self, exporter: Exporter, runtime: Runtime, trained: tuple[Any, Any, Any], tmp_path: Path
     ) -> None:
+        """The package answers within 1e-4 of what the estimator gives for the same inputs."""
         estimator, inputs, expected = trained
         signature = exporter.describe(estimator, inputs)
         content, signature = exporter.export(estimator, signature)
@@ -58,6 +59,7 @@ class RuntimeSuite(Suite):
         np.testing.assert_allclose(answers, expected, atol=1e-4)
 
     def test_a_file_that_is_no_model_is_refused(self, runtime: Runtime, tmp_path: Path) -> None:
+        """Loading other bytes raises Invalid."""
         (tmp_path / GRAPH).write_bytes(b"not a model")
         with pytest.raises(Invalid, match="not a model"):
             runtime.load(tmp_path / GRAPH, Signature(inputs=[], output="value"))

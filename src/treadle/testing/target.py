@@ -51,11 +51,13 @@ class TargetSuite(Suite):
         return EndpointSpec(name="e", generation=generation, variants=variants, **changes)
 
     def test_nothing_is_known_of_what_was_not_applied(self, target: Target) -> None:
+        """An unknown endpoint is observed as None, and removing it is no error."""
         assert target.observe("e") is None
         assert target.endpoints() == []
         target.remove("e")
 
     def test_what_is_applied_becomes_real(self, target: Target, package: str) -> None:
+        """An applied endpoint becomes ready in its generation, with one replica."""
         target.apply(self.spec(package))
         status = until_ready(target, "e")
         assert status.generation == 1
@@ -63,6 +65,7 @@ class TargetSuite(Suite):
         assert target.endpoints() == ["e"]
 
     def test_a_new_generation_takes_over(self, target: Target, package: str) -> None:
+        """The next generation becomes ready at the same addresses."""
         target.apply(self.spec(package))
         first = until_ready(target, "e")
         target.apply(self.spec(package, generation=2))
@@ -72,6 +75,7 @@ class TargetSuite(Suite):
         assert [replica.url for replica in second.replicas] == first_urls
 
     def test_replicas_come_and_go_within_a_generation(self, target: Target, package: str) -> None:
+        """Replicas are added and removed at one address, without a new generation."""
         target.apply(self.spec(package))
         before = until_ready(target, "e")
         target.apply(self.spec(package, replicas=2))
@@ -85,6 +89,7 @@ class TargetSuite(Suite):
         assert until_ready(target, "e").replicas == before.replicas
 
     def test_applying_the_same_again_changes_nothing(self, target: Target, package: str) -> None:
+        """A second apply leaves the endpoint's status as it is."""
         target.apply(self.spec(package))
         before = until_ready(target, "e")
         target.apply(self.spec(package))
@@ -93,6 +98,7 @@ class TargetSuite(Suite):
     def test_what_was_applied_survives_the_one_who_applied_it(
         self, target: Target, make: Callable[[], Target], package: str
     ) -> None:
+        """A target that is opened again sees the endpoint ready."""
         target.apply(self.spec(package))
         until_ready(target, "e")
         other = make()
@@ -102,6 +108,7 @@ class TargetSuite(Suite):
         assert other.endpoints() == ["e"]
 
     def test_what_is_removed_is_gone(self, target: Target, package: str) -> None:
+        """A removed endpoint is observed as None, and removing may repeat."""
         target.apply(self.spec(package))
         until_ready(target, "e")
         target.remove("e")

@@ -23,8 +23,13 @@ LONGEST_LINE = 200
 
 
 class Side:
-    """What is compared of a run. ``code`` are source files by path; it and ``environment`` are None
-    where they were not kept.
+    """What is compared of a run.
+
+    Args:
+        run: The run.
+        data: The data that it read.
+        code: Content of its source files by path; None where they were not kept.
+        environment: How it was started; None where that was not kept.
     """
 
     def __init__(
@@ -38,8 +43,14 @@ class Side:
 
 
 def compared(a: Side, b: Side) -> Comparison:
-    """Compare two runs by their parameters, the content of their data, their code, environment,
-    last metrics and tags.
+    """Compare two runs.
+
+    Their parameters, the content of their data, their code, environment, last metrics and tags
+    are compared; code and environment only where both runs kept them.
+
+    Args:
+        a: The one run.
+        b: The other run.
     """
     both: list[tuple[Of, Mapping[str, str | float], Mapping[str, str | float]]] = [
         ("param", a.run.params, b.run.params),
@@ -63,7 +74,16 @@ def compared(a: Side, b: Side) -> Comparison:
 
 
 def code_differences(a: Mapping[str, bytes], b: Mapping[str, bytes]) -> Iterator[Difference]:
-    """Where source files differ, as ``path:line`` of the second, with the lines of both."""
+    """Where source files differ.
+
+    Args:
+        a: Content of the one run's source files by path.
+        b: Content of the other run's source files by path.
+
+    Yields:
+        One difference per changed stretch, named ``path:line`` of the second run, with the lines
+        of both, cut to 200 characters; one per file that only one run has.
+    """
     for path in sorted({*a, *b}):
         if a.get(path) == b.get(path):
             continue

@@ -1,5 +1,6 @@
-"""What reproducing a run needs: its code, its command, its Python with every package, and how the
-machine was set.
+"""Captures what reproducing a run needs.
+
+That is its code, its command, its Python with every package, and how the machine was set.
 """
 
 import os
@@ -45,8 +46,24 @@ VARIABLES = (
 
 
 class Environment(Entity):
-    """Where a run came from. ``command`` is what followed the interpreter; ``folder`` where it ran,
-    relative to ``root``, its code.
+    """Where a run came from.
+
+    Attributes:
+        command: What followed the interpreter; empty in a console or notebook.
+        root: The folder of its code; empty where it is not known.
+        folder: Where it ran, relative to ``root``; empty where that is elsewhere.
+        python: Version of Python.
+        platform: Operating system and machine, such as ``Linux x86_64``.
+        packages: Versions of the installed packages, by name.
+        from_folders: Packages that are installed from a folder, whose version says little.
+        commit: Git's commit of the code; empty where it is in no repository.
+        branch: Git's branch.
+        remote: URL of git's remote.
+        changed: Whether git shows changes since the commit.
+        seed: Seed of its random numbers, if one was given.
+        variables: Environment variables that change results, such as ``PYTHONHASHSEED``.
+        cores: Logical processors of the machine.
+        left_out: Number of source files that were too many or too large to keep.
     """
 
     command: list[str]
@@ -71,7 +88,13 @@ class Environment(Entity):
 def capture(
     seed: int | None = None, *, root: Path | None = None, command: list[str] | None = None
 ) -> Environment:
-    """How this process came about. ``root`` is the folder of its code."""
+    """Describe how this process came about.
+
+    Args:
+        seed: Seed of the run's random numbers, if there is one.
+        root: Folder of its code; found by ``code_root`` if not given.
+        command: What followed the interpreter; this process's own if not given.
+    """
     root = root or code_root()
     here = Path.cwd()
     inside = root is not None and here.is_relative_to(root)
@@ -110,15 +133,27 @@ def code_root() -> Path | None:
 
 
 def source_files(root: Path) -> dict[str, Path]:
-    """Source files below a folder by relative path: those that git knows or would take, else all
-    that are not hidden.
+    """The source files below a folder: those that git knows or would take, else all not hidden.
+
+    At most 2,000 files of at most 1 MiB each are taken.
+
+    Args:
+        root: The folder.
+
+    Returns:
+        Files by their path relative to the folder.
     """
     return _sources(root)[0]
 
 
 def changes(root: Path) -> bytes:
-    """What git would show as changed since the commit; nothing where it is no repository, or too
-    much.
+    """What git shows as changed since the commit.
+
+    Args:
+        root: A folder of the repository.
+
+    Returns:
+        The diff; empty where the folder is in no repository, or the diff is beyond 5 MiB.
     """
     found = subprocess.run(
         ["git", "-C", str(root), "diff", "HEAD"], capture_output=True, check=False, timeout=30

@@ -59,6 +59,10 @@ class Experiments(TrackingRecords):
             project: Project that it belongs to; the one of its own name if none is given.
             tags: Tags to set, by key.
             artifacts_at: Location of its runs' files; the server's own store if none is given.
+
+        Raises:
+            Conflict: A live experiment has that name.
+            Invalid: The name is empty, or has more than 500 characters or a NUL.
         """
         with self._database.write() as transaction:
             if (
@@ -78,6 +82,10 @@ class Experiments(TrackingRecords):
         Args:
             id: Number of the experiment.
             name: Name of a live experiment.
+
+        Raises:
+            Invalid: Neither id nor name is given, or both are.
+            NotFound: There is no such experiment.
         """
         if (id is None) == (name is None):
             raise Invalid("Name the experiment by its id or by its name.")
@@ -112,6 +120,9 @@ class Experiments(TrackingRecords):
             order: Fields to sort by, such as `name DESC`, the most important first.
             view: Whether to list active, deleted or all experiments.
             project: Only those of this project.
+
+        Raises:
+            Invalid: The filter or an order cannot be read.
         """
         shown = {
             "active": experiments.c.deleted_at.is_(None),
@@ -142,6 +153,11 @@ class Experiments(TrackingRecords):
             id: Number of the experiment.
             name: A new name.
             tags: Tags to set by key; null removes one.
+
+        Raises:
+            NotFound: There is no such experiment.
+            Conflict: Another live experiment has the new name.
+            Invalid: A tag's key or value is too long, or has a NUL in it.
         """
         found = self.experiment(id=id)
         for key, value in (tags or {}).items():
@@ -173,6 +189,9 @@ class Experiments(TrackingRecords):
         Args:
             id: Number of the experiment.
             erase: Whether to remove it for good instead of marking it as deleted.
+
+        Raises:
+            NotFound: There is no such experiment.
         """
         found = self.experiment(id=id)
         with self._database.write() as transaction:
@@ -205,6 +224,10 @@ class Experiments(TrackingRecords):
 
         Args:
             id: Number of the experiment.
+
+        Raises:
+            NotFound: There is no such experiment.
+            Conflict: A live experiment has its name by now.
         """
         found = self.experiment(id=id)
         if found.deleted_at is None:

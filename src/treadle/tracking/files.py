@@ -36,6 +36,9 @@ class RunFiles(Runs):
         Args:
             run: Id of the run.
             datasets: The dataset versions it read.
+
+        Raises:
+            NotFound: There is no such run.
         """
         with self._database.write() as transaction:
             number = self._number(transaction, run)
@@ -65,6 +68,9 @@ class RunFiles(Runs):
 
         Args:
             run: Id of the run.
+
+        Raises:
+            NotFound: There is no such run.
         """
         with self._database.read() as connection:
             mine = run_datasets.c.run == self._number(connection, run)
@@ -82,6 +88,9 @@ class RunFiles(Runs):
             path: Path of the file among the run's artifacts.
             digest: Digest of the stored blob or tree.
             bytes: Its size, in bytes.
+
+        Raises:
+            NotFound: There is no such run.
         """
         self._put_artifact(
             root=self.get(run=run).artifact_root, path=path, digest=digest, bytes=bytes
@@ -94,6 +103,9 @@ class RunFiles(Runs):
 
         Args:
             run: Id of the run.
+
+        Raises:
+            NotFound: There is no such run.
         """
         return self._artifacts_at(self.get(run=run).artifact_root)
 
@@ -103,6 +115,9 @@ class RunFiles(Runs):
 
         Args:
             run: Id of the run.
+
+        Raises:
+            NotFound: There is no such run.
         """
         kept = {file.path: file.digest for file in self.artifacts(run=run)}
         return (
@@ -113,12 +128,17 @@ class RunFiles(Runs):
 
     @query()
     def compare(self, *, a: RunId, b: RunId) -> Comparison:
-        """What differs between two runs: lines of code, parameters, the content of their data,
-        environment, last metrics, tags.
+        """What differs between two runs.
+
+        Lines of code, parameters, the content of their data, environment, last metrics and tags
+        are compared.
 
         Args:
             a: Id of the one run.
             b: Id of the other run.
+
+        Raises:
+            NotFound: One of the runs is not there.
         """
         return compared(self._side(a), self._side(b))
 
@@ -144,4 +164,9 @@ class RunFiles(Runs):
 
 
 def dataset_of(row: Mapping[Any, Any]) -> Dataset:
+    """Build a dataset from its row.
+
+    Args:
+        row: Row of ``run_datasets``, by column name; its tags are JSON text.
+    """
     return load(Dataset, row, tags=from_json(row["tags"], dict[str, str]))

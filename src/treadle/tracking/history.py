@@ -15,7 +15,13 @@ PIECE = 1 << 16
 
 
 def read(connection: Connection, run: int, key: str) -> Points:
-    """All points of a series, in the order they came."""
+    """All points of a series, in the order they came.
+
+    Args:
+        connection: An open transaction.
+        run: Number of the run's row.
+        key: Name of the metric.
+    """
     mine = (run_segments.c.run == run) & (run_segments.c.key == key)
     bodies = connection.scalars(
         select(run_segments.c.body).where(mine).order_by(run_segments.c.number)
@@ -24,7 +30,16 @@ def read(connection: Connection, run: int, key: str) -> Points:
 
 
 def tidy(database: Database, *, series: int = 200, at_least: int = FEW) -> int:
-    """Compact the series with the most fresh pieces. Returns how many were."""
+    """Compact series that came in many pieces.
+
+    Args:
+        database: Where the series are.
+        series: The most series to compact in this call.
+        at_least: Number of fresh pieces from which on a series is compacted.
+
+    Returns:
+        How many series were compacted.
+    """
     count = func.count().label("pieces")
     fresh = select(run_segments.c.run, run_segments.c.key, count).where(run_segments.c.fresh)
     fresh = (
@@ -42,9 +57,10 @@ def tidy(database: Database, *, series: int = 200, at_least: int = FEW) -> int:
 
 
 def _compact(transaction: Connection, run: int, key: str) -> None:
-    """Replace a series' last pieces by compact ones: all fresh ones, and the compact ones before
-    them that are not much larger, so that a point is written again only a few times. The order in
-    which points came stays.
+    """Replace a series' last pieces by compact ones; the order in which points came stays.
+
+    All fresh pieces are taken, and the compact ones before them that are not much larger, so that
+    a point is written again only a few times.
     """
     columns = (run_segments.c.number, run_segments.c.body, run_segments.c.fresh)
     mine = (run_segments.c.run == run) & (run_segments.c.key == key)
@@ -68,8 +84,14 @@ def _compact(transaction: Connection, run: int, key: str) -> None:
 
 
 def thinned(points: Points, wanted: int) -> npt.NDArray[np.int64]:
-    """Places of at most about ``wanted`` points that look like all of them: the first, the least
-    and the greatest of each stretch.
+    """Choose points that look like all of them: the first, and each stretch's least and greatest.
+
+    Args:
+        points: The series, in the order of its steps.
+        wanted: About how many points to choose at most.
+
+    Returns:
+        Places in the series, ascending, each once; all of them where there are no more than wanted.
     """
     count = len(points)
     if count <= wanted:

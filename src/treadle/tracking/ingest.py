@@ -1,5 +1,6 @@
-"""Writes many senders' batches in one transaction: what is slow, making them durable, is done once
-for all of them.
+"""Writes many senders' batches in one transaction.
+
+What is slow, making them durable, is done once for all of them.
 """
 
 from collections import defaultdict
@@ -43,7 +44,17 @@ class Column(NamedTuple):
 
 
 class Incoming(NamedTuple):
-    """A batch on its way in. ``columns`` are points as lists, ``packed`` as pieces."""
+    """A batch on its way in.
+
+    Attributes:
+        run: Id of the run.
+        columns: Points as lists, by metric.
+        packed: Points as packed pieces (see ``segments``), by metric.
+        params: Parameters by key.
+        tags: Tags by key.
+        stream: Name of a sender that may send a batch twice; empty for any other.
+        sequence: The batch's place in its stream, from 1; each is stored once.
+    """
 
     run: str
     columns: dict[str, Column] = {}
@@ -80,6 +91,11 @@ class _Summary(NamedTuple):
 
 
 def incoming(batch: Batch) -> Incoming:
+    """A client's batch as it is written.
+
+    Args:
+        batch: The batch; its points stay packed.
+    """
     return Incoming(
         run=batch.run,
         packed=batch.points,
@@ -91,10 +107,19 @@ def incoming(batch: Batch) -> Incoming:
 
 
 def write(database: Database, batches: Sequence[Incoming]) -> list[Exception | None]:
-    """Make batches durable, in order, in one transaction. Each one succeeds or fails by itself;
-    gives what each failed with.
+    """Make batches durable, in order, in one transaction; each one succeeds or fails by itself.
 
-    Raises what stops all of them, such as Unavailable.
+    Where the transaction fails as a whole, each batch is tried in its own.
+
+    Args:
+        database: Where runs are.
+        batches: The batches, those of one stream by their sequence.
+
+    Returns:
+        What each batch failed with, None where it was written, in the order of the batches.
+
+    Raises:
+        TreadleError: What stops all of them, such as a database that does not answer.
     """
     try:
         with database.write() as transaction:
@@ -108,7 +133,12 @@ def write(database: Database, batches: Sequence[Incoming]) -> list[Exception | N
 def write_in(transaction: Connection, batches: Sequence[Incoming]) -> None:
     """Add batches in the transaction of whoever needs it.
 
-    Raises what the first refused one was refused for.
+    Args:
+        transaction: An open write transaction.
+        batches: The batches, in order.
+
+    Raises:
+        TreadleError: What the first refused batch was refused for; the caller rolls back.
     """
     for failed in _Commit(transaction, batches).done():
         if failed is not None:
@@ -118,7 +148,13 @@ def write_in(transaction: Connection, batches: Sequence[Incoming]) -> None:
 def put_texts(
     transaction: Connection, table: Table, rows: Iterable[tuple[int, int, str, str]]
 ) -> None:
-    """Set parameters or tags given as (run's number, experiment, key, value)."""
+    """Set parameters or tags.
+
+    Args:
+        transaction: An open write transaction.
+        table: ``run_params`` or ``run_tags``.
+        rows: Each as (number of the run's row, number of its experiment, key, value).
+    """
     values = [
         {"run": r, "experiment": e, "key": k, "head": v[:HEAD], "value": v} for r, e, k, v in rows
     ]

@@ -1,5 +1,4 @@
-"""The search language: MLflow's, with OR, NOT, parentheses and a metric's extremes. Read here; what
-it means is decided elsewhere.
+"""The search language: MLflow's, with OR, NOT, parentheses and a metric's extremes.
 
 metrics.loss < 0.3 AND (params.optimizer IN ('adam', 'sgd') OR NOT tags.team LIKE 'vision%') AND
 status = 'FINISHED'
@@ -7,7 +6,7 @@ status = 'FINISHED'
 Kinds are metrics, params, tags, attributes, datasets and their singular; a name without a kind is
 an attribute. Keys with other characters than letters, digits, ``_ . / - :`` stand in backticks or
 double quotes. ``metrics.loss.min``, ``.max`` and ``.last`` are the extremes and the last value of
-``loss``.
+``loss``. Filters are read here; what a field means is decided elsewhere.
 """
 
 import re
@@ -54,14 +53,20 @@ class Compare(Entity):
 
 
 class Not(Entity):
+    """The negation of a part of a filter."""
+
     part: "Node"
 
 
 class Every(Entity):
+    """Parts of a filter joined by AND."""
+
     parts: list["Node"]
 
 
 class Some(Entity):
+    """Parts of a filter joined by OR."""
+
     parts: list["Node"]
 
 
@@ -69,6 +74,8 @@ Node = Compare | Not | Every | Some
 
 
 class Order(Entity):
+    """A field to sort by."""
+
     field: Field
     descending: bool
 
@@ -93,9 +100,16 @@ class _Token(Entity):
 
 
 def parse(text: str) -> Node | None:
-    """Read a filter; None for an empty one.
+    """Read a filter.
 
-    Raises Invalid that points at the token it could not take.
+    Args:
+        text: The filter, at most 50,000 characters.
+
+    Returns:
+        What it says, or None for an empty one.
+
+    Raises:
+        Invalid: It cannot be read; the message points at the token.
     """
     if len(text) > LONGEST:
         raise Invalid(f"A filter has at most {LONGEST:,} characters.")
@@ -109,7 +123,14 @@ def parse(text: str) -> Node | None:
 
 
 def parse_order(text: str) -> Order:
-    """Read one order such as ``metrics.loss DESC``."""
+    """Read what to sort by.
+
+    Args:
+        text: A field and perhaps a direction, such as ``metrics.loss DESC``; ascending if not said.
+
+    Raises:
+        Invalid: It cannot be read; the message points at the token.
+    """
     reader = _Reader(text)
     field = reader.field()
     descending = False
@@ -278,7 +299,17 @@ def _tokens(text: str) -> Iterator[_Token]:
 
 
 def refuse(text: str, place: int, token: str, why: str) -> NoReturn:
-    """Raise Invalid that shows where in the text it went wrong."""
+    """Raise Invalid that shows where a filter went wrong.
+
+    Args:
+        text: The whole filter.
+        place: Index of the first character that cannot be taken.
+        token: The text that cannot be taken; empty at the end of the filter.
+        why: What was expected, or what is wrong with the token.
+
+    Raises:
+        Invalid: Always.
+    """
     shown, start = text, 0
     if len(text) > 160:
         start = max(0, place - 80)
@@ -298,11 +329,15 @@ def _unquoted(text: str) -> str:
 
 
 def matches(node: Node | None, look: Callable[[Field], Any]) -> bool:
-    """Whether a thing satisfies a filter. ``look`` gives the value of a field: a number, a text, a
-    list of them, or None.
+    """Whether a thing satisfies a filter.
 
     A comparison with what is not there is false, as is one with NaN unless it asks for a
     difference; NOT turns false into true.
+
+    Args:
+        node: The filter as ``parse`` gives it; None is satisfied by everything.
+        look: Gives the thing's value of a field: a number, a text, a list of them (one that
+            satisfies is enough), or None.
     """
     if node is None:
         return True
@@ -319,7 +354,13 @@ def matches(node: Node | None, look: Callable[[Field], Any]) -> bool:
 
 
 def compares(value: Any, operator: str, wanted: Any) -> bool:
-    """One comparison."""
+    """Whether a value stands in a relation to what a filter names.
+
+    Args:
+        value: The thing's value: a number, a text, or None where it has none.
+        operator: Such as ``=``, ``NOT IN`` or ``IS NULL``.
+        wanted: What the filter names: a number, a text, a list of them for IN, None for IS NULL.
+    """
     if operator in ("IS NULL", "IS NOT NULL"):
         return (value is None) == (operator == "IS NULL")
     if value is None:
@@ -344,7 +385,13 @@ def compares(value: Any, operator: str, wanted: Any) -> bool:
 
 
 def like(value: str, pattern: str, *, ignoring_case: bool) -> bool:
-    """SQL's LIKE: ``%`` is any text, ``_`` one character."""
+    """Whether a text fits a pattern of SQL's LIKE: ``%`` is any text, ``_`` one character.
+
+    Args:
+        value: The text.
+        pattern: The pattern, which must cover all of the text.
+        ignoring_case: Whether upper and lower case are the same, as for ILIKE.
+    """
     if ignoring_case:
         value, pattern = value.lower(), pattern.lower()
     parts = [{"%": ".*", "_": "."}.get(letter, re.escape(letter)) for letter in pattern]
@@ -354,8 +401,18 @@ def like(value: str, pattern: str, *, ignoring_case: bool) -> bool:
 def found_in(
     things: Sequence[Any], filter: str, orders: Sequence[str], look: Callable[[Any, Field], Any]
 ) -> list[Any]:
-    """The things that satisfy a filter, in the given orders; for what is few enough to be looked at
-    one by one.
+    """The things that satisfy a filter, in the given orders.
+
+    It looks at each thing, so it is for what is few.
+
+    Args:
+        things: What is searched.
+        filter: Condition in the search language; empty for all.
+        orders: Fields to sort by, such as ``name DESC``, the first the most important.
+        look: Gives a thing's value of a field, as in ``matches``.
+
+    Raises:
+        Invalid: The filter or an order cannot be read.
     """
     node, wanted = parse(filter), [parse_order(text) for text in orders]
     return in_order(
@@ -366,8 +423,12 @@ def found_in(
 def in_order(
     things: Sequence[Any], orders: Sequence[Order], look: Callable[[Any, Field], Any]
 ) -> list[Any]:
-    """Things sorted by several orders, the first the most important; NaN and then what has no value
-    come last either way.
+    """Things sorted by several orders; NaN and then what has no value come last either way.
+
+    Args:
+        things: What is sorted; what is equal in all orders stays in its order.
+        orders: The orders, the first the most important.
+        look: Gives a thing's value of a field.
     """
     found = list(things)
     for order in reversed(orders):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 from sqlalchemy import Connection, and_, delete, select
@@ -35,6 +36,16 @@ from treadle.tracking.tables import (
     runs,
 )
 
+DIGEST_LENGTH = 64
+
+
+class DatasetReader(NamedTuple):
+    """A run that has read a dataset version, and what the run calls the dataset."""
+
+    run: str
+    name: str
+    digest: str
+
 
 class LocalTracking(Tracking):
     """What was tried, and what came out; with what only this process offers."""
@@ -50,8 +61,19 @@ class LocalTracking(Tracking):
     def begin(
         self, transaction: Connection, project: str, name: str, params: Mapping[str, str]
     ) -> str:
-        """Begin a run in the transaction of whoever needs it, in the experiment named like the
-        project. Returns its id.
+        """Begin a run in the transaction of whoever needs it.
+
+        Args:
+            transaction: An open write transaction.
+            project: Name of the project; its experiment of the same name is made if need be.
+            name: Name of the run; its id if empty.
+            params: Parameters by key.
+
+        Returns:
+            The run's id.
+
+        Raises:
+            Invalid: A parameter's key or value is too long or has a NUL.
         """
         where = self._experiment_named(transaction, project, project)
         run = self._insert_run(transaction, where, "", name, "", None)
@@ -67,7 +89,19 @@ class LocalTracking(Tracking):
         user: str,
         started_at: datetime | None,
     ) -> Run:
-        """Begin a run in an experiment that is known by its number."""
+        """Begin a run in an experiment that is known by its number.
+
+        Args:
+            experiment: Number of the experiment.
+            name: Name of the run; its id if empty.
+            tags: Tags by key.
+            user: Who runs it.
+            started_at: When it began; None for now.
+
+        Raises:
+            NotFound: There is no such experiment.
+            Invalid: The experiment is deleted, or a tag's key or value is too long or has a NUL.
+        """
         with self._database.write() as transaction:
             here = select(experiments.c.id, experiments.c.project, experiments.c.deleted_at)
             found = transaction.execute(
@@ -87,18 +121,57 @@ class LocalTracking(Tracking):
         return self.get(run=run)
 
     def measured(self, transaction: Connection, run: str, metrics: Mapping[str, float]) -> None:
-        """Add what was found out about a run in the transaction of whoever found it."""
+        """Add what was found out about a run in the transaction of whoever found it.
+
+        Args:
+            transaction: An open write transaction.
+            run: Id of the run.
+            metrics: Values by metric; each is a point at step 0, now.
+
+        Raises:
+            NotFound: There is no such run.
+            Invalid: The run is deleted, or a metric's name is too long.
+        """
         now = to_micros(self._clock.now())
         columns = {key: ingest.Column([0], [now], [value]) for key, value in metrics.items()}
         ingest.write_in(transaction, [Incoming(run=run, columns=columns)])
 
     def known(self, ids: Sequence[str]) -> set[str]:
-        """Those of these runs that are here."""
+        """Those of some runs that are here, deleted ones among them.
+
+        Args:
+            ids: Ids of the runs.
+        """
         with self._database.read() as connection:
             return set(connection.scalars(select(runs.c.id).where(runs.c.id.in_(list(ids)))))
 
+    def readers(self, *, digest: str) -> list[DatasetReader]:
+        """List the runs that have read a dataset version.
+
+        Args:
+            digest: The digest of the dataset version, or the first characters of it.
+        """
+        column = run_datasets.c.digest
+        whole = len(digest) == DIGEST_LENGTH
+        within = column == digest if whole else column.startswith(digest, autoescape=True)
+        statement = (
+            select(runs.c.id.label("run"), run_datasets.c.name, column)
+            .join(runs, runs.c.number == run_datasets.c.run)
+            .where(within)
+        )
+        with self._database.read() as connection:
+            return [DatasetReader(*row) for row in connection.execute(statement)]
+
     def use_models(self, *, run: str, models: Sequence[ModelUse]) -> None:
-        """Note models that a run read or wrote. Noting one again changes its step."""
+        """Note models that a run read or wrote. Noting one again changes its step.
+
+        Args:
+            run: Id of the run.
+            models: The models, each with its direction and step.
+
+        Raises:
+            NotFound: There is no such run.
+        """
         with self._database.write() as transaction:
             number = self._number(transaction, run)
             for one in models:
@@ -108,7 +181,14 @@ class LocalTracking(Tracking):
                 transaction.execute(run_models.insert().values(**row, step=one.step))
 
     def inputs(self, numbers: Sequence[int]) -> dict[int, tuple[list[Dataset], list[ModelUse]]]:
-        """The data and the models of runs, by their numbers; of those that named any."""
+        """The data and the models that runs named.
+
+        Args:
+            numbers: Numbers of the runs' rows.
+
+        Returns:
+            (data by name, models by step) by the run's number; runs that named nothing are absent.
+        """
         found: dict[int, tuple[list[Dataset], list[ModelUse]]] = {}
         with self._database.read() as connection:
             for at in range(0, len(numbers), ingest.MANY):
@@ -130,7 +210,12 @@ class LocalTracking(Tracking):
     def delete_artifacts(self, *, root: str, path: str) -> int:
         """Remove a file, or all below a folder; the blobs stay.
 
-        Returns how many files were removed.
+        Args:
+            root: The artifact root, such as ``3/RUN/artifacts``.
+            path: Path of the file or folder below the root; empty for all.
+
+        Returns:
+            How many files were removed.
         """
         here = artifacts.c.path == path
         below = (
@@ -144,7 +229,16 @@ class LocalTracking(Tracking):
             ).rowcount
 
     def keep_source(self, *, run: str, environment: Environment, code: str) -> None:
-        """Note what repeating a run needs: its environment, and its code as a stored tree."""
+        """Note what repeating a run needs: its environment and its code.
+
+        Args:
+            run: Id of the run.
+            environment: How the run was started.
+            code: Digest of its source files as a stored tree.
+
+        Raises:
+            NotFound: There is no such run, or no such tree.
+        """
         content = to_json(environment)
         self.add_artifact(
             run=run, path=ENVIRONMENT, digest=self._blobs.put(content), bytes=len(content)
@@ -154,7 +248,21 @@ class LocalTracking(Tracking):
     def sampled(
         self, *, run: str, key: str, start: int | None, end: int | None, wanted: int
     ) -> list[tuple[Step, int, float]]:
-        """A series between two steps (both included), thinned out to about ``wanted`` points."""
+        """A series between two steps, thinned out for a chart.
+
+        Args:
+            run: Id of the run.
+            key: Name of the metric.
+            start: The first step; None here or in ``end`` for the whole series.
+            end: The last step, included.
+            wanted: About how many points to return at most.
+
+        Returns:
+            Each point as (step, microseconds since 1970, value), by step.
+
+        Raises:
+            NotFound: There is no such run.
+        """
         found = self._points(run=run, key=key).in_order()
         if start is not None and end is not None:
             found = found.at_places(np.flatnonzero((found.steps >= start) & (found.steps <= end)))

@@ -16,8 +16,20 @@ class LocalTraces(Traces):
     """Traces; with what only this process does."""
 
     def put(self, *, experiment: int, info: Info) -> Info:
-        """Keep a trace's facts; those of one that is there already are replaced, its assessments
-        stay.
+        """Keep a trace's facts.
+
+        Where the trace is there already its facts are replaced; its assessments and tags stay, and
+        those given are added.
+
+        Args:
+            experiment: Number of the experiment.
+            info: The facts; an id is made up if it has none.
+
+        Returns:
+            The facts as they are kept.
+
+        Raises:
+            Invalid: The facts' ``request_time`` is no time.
         """
         id = str(info.get("trace_id") or info.get("request_id") or new_id("tr").replace("_", "-"))
         info = {**info, "trace_id": id}
@@ -41,7 +53,18 @@ class LocalTraces(Traces):
         return info
 
     def change(self, id: str, change: Callable[[Info], None]) -> Info:
-        """Change a trace's facts in place."""
+        """Change a trace's facts.
+
+        Args:
+            id: Id of the trace.
+            change: Changes the facts in place.
+
+        Returns:
+            The facts as they are kept.
+
+        Raises:
+            NotFound: There is no such trace.
+        """
         with self._database.write() as transaction:
             info = _info(transaction, id)
             change(info)
@@ -49,8 +72,13 @@ class LocalTraces(Traces):
         return info
 
     def add_spans(self, *, experiment: int, spans: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        """Keep spans as (trace's id, span). A trace that nobody began yet begins with them; a span
-        that comes again is replaced.
+        """Keep spans of traces.
+
+        A trace that nobody began yet begins with them; a span that comes again is replaced.
+
+        Args:
+            experiment: Number of the experiment of a trace that begins.
+            spans: Each as (id of its trace, the span).
         """
         for trace in {trace for trace, _ in spans}:
             mine = [span for id, span in spans if id == trace]
@@ -81,9 +109,16 @@ class LocalTraces(Traces):
         before: datetime | None = None,
         most: int | None = None,
     ) -> int:
-        """Remove traces of an experiment: those named, or the oldest up to a moment.
+        """Remove traces of an experiment with their spans.
 
-        Returns how many.
+        Args:
+            experiment: Number of the experiment.
+            ids: Ids of the traces to remove; if none are given, ``before`` decides.
+            before: Removes traces that began up to this moment.
+            most: The most traces to remove, the oldest first; all if not given.
+
+        Returns:
+            How many traces were removed.
         """
         wanted = (
             select(traces.c.id)
@@ -104,7 +139,15 @@ class LocalTraces(Traces):
     def search(
         self, *, experiments: Sequence[int], filter: str = "", orders: Sequence[str] = ()
     ) -> list[Info]:
-        """Traces of experiments that satisfy a filter such as ``trace.status = 'OK' AND tags.user
-        LIKE 'a%'``, newest first.
+        """Traces of experiments that satisfy a filter, newest first if no order is given.
+
+        Args:
+            experiments: Numbers of the experiments.
+            filter: Condition such as ``trace.status = 'OK' AND tags.user LIKE 'a%'``; empty for
+                all.
+            orders: Fields to sort by, such as ``timestamp DESC``.
+
+        Raises:
+            Invalid: The filter or an order cannot be read.
         """
         return self._search(experiments=experiments, filter=filter, orders=orders)

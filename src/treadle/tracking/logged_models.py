@@ -24,6 +24,11 @@ class On(NamedTuple):
     digest: str = ""
 
     def has(self, metric: ModelMetric) -> bool:
+        """Whether a metric was measured on this dataset.
+
+        Args:
+            metric: A metric of a logged model.
+        """
         return self.name in ("", metric.dataset_name) and self.digest in ("", metric.dataset_digest)
 
 

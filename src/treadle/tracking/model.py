@@ -13,14 +13,31 @@ Status = Literal["running", "scheduled", "finished", "failed", "killed"]
 
 
 def check_text(what: str, key: str, value: str) -> None:
-    """Raise Invalid for what no parameter or tag can be."""
+    """Refuse what no parameter or tag can be.
+
+    Args:
+        what: What it is, for the message, such as ``Parameter``.
+        key: Its key, 1 to 250 characters without a NUL.
+        value: Its value, at most 1 Mi characters without a NUL.
+
+    Raises:
+        Invalid: The key or the value is out of bounds.
+    """
     check_key(what, key)
     if len(value) > LONGEST_VALUE or "\0" in value:
         raise Invalid(f"{what} '{key}' is longer than 1 MiB, or has a NUL in it.")
 
 
 def check_key(what: str, key: str) -> None:
-    """Raise Invalid for what no parameter, tag or metric can be called."""
+    """Refuse what no parameter, tag or metric can be called.
+
+    Args:
+        what: What it is, for the message, such as ``Metric``.
+        key: Its key, 1 to 250 characters without a NUL.
+
+    Raises:
+        Invalid: The key is out of bounds.
+    """
     if not key or len(key) > LONGEST_KEY or "\0" in key:
         raise Invalid(
             f"{what} '{key[:80]}' needs a name of 1 to {LONGEST_KEY} characters without a NUL."
@@ -28,7 +45,18 @@ def check_key(what: str, key: str) -> None:
 
 
 class Experiment(Entity):
-    """Runs that belong together. ``artifacts_at`` is where clients put its runs' artifacts."""
+    """Runs that belong together.
+
+    Attributes:
+        id: Number of the experiment.
+        project: Project that it belongs to.
+        name: Name of the experiment.
+        artifacts_at: Where clients put its runs' artifacts.
+        tags: Tags by key.
+        created_at: When it was made.
+        updated_at: When it was changed last.
+        deleted_at: When it was put away, or None.
+    """
 
     id: int
     project: str
@@ -41,8 +69,13 @@ class Experiment(Entity):
 
 
 class Metric(Entity):
-    """One measured value. ``step`` counts whatever the run counts; it may have a fraction, and
-    repeat. ``at`` is now if not given.
+    """One measured value.
+
+    Attributes:
+        key: Name of the metric.
+        value: What was measured; may be NaN or infinite.
+        step: Counts whatever the run counts; it may have a fraction, and repeat.
+        at: When it was measured; now if not given.
     """
 
     key: str
@@ -52,6 +85,14 @@ class Metric(Entity):
 
 
 class Point(Entity):
+    """One point of a metric's series.
+
+    Attributes:
+        step: Counts whatever the run counts; it may have a fraction.
+        value: What was measured.
+        at: When it was measured.
+    """
+
     step: int | float
     value: float
     at: datetime
@@ -60,10 +101,13 @@ class Point(Entity):
 class Batch(Entity):
     """What one sender adds to a run at once.
 
-    ``points`` holds a packed piece (see ``segments``) by metric.
-
-    A sender that may send a batch twice names its ``stream`` and counts ``sequence`` up from 1:
-    each number is stored once.
+    Attributes:
+        run: Id of the run.
+        points: A packed piece (see ``segments``) by metric.
+        params: Parameters by key.
+        tags: Tags by key.
+        stream: Name of the sender, where it may send a batch twice; else empty.
+        sequence: Number of the batch in its stream, from 1 up; each is stored once.
     """
 
     run: RunId
@@ -75,7 +119,17 @@ class Batch(Entity):
 
 
 class Series(Entity):
-    """What is known of a metric without reading its points. ``low`` and ``high`` leave NaN out."""
+    """What is known of a metric without reading its points.
+
+    Attributes:
+        key: Name of the metric.
+        points: Number of its points.
+        last: Value at the highest step; the latest in time, where a step repeats.
+        step: Step of the last value.
+        at: When the last value was measured.
+        low: Least value, NaN left out; None where there is no other.
+        high: Greatest value, NaN left out; None where there is no other.
+    """
 
     key: str
     points: int
@@ -87,7 +141,18 @@ class Series(Entity):
 
 
 class Dataset(Entity):
-    """Data that a run used, as its client described it. ``digest`` names the content."""
+    """Data that a run used, as its client described it.
+
+    Attributes:
+        name: Name of the data.
+        digest: Names the content: equal content, equal digest.
+        source_type: Kind of its source, such as ``local``.
+        source: Where it came from, as the kind has it.
+        schema: Its columns, as JSON text of the client.
+        profile: Its statistics, as JSON text of the client.
+        context: What it was used for, such as ``training``.
+        tags: Tags by key.
+    """
 
     name: str
     digest: str
@@ -100,13 +165,36 @@ class Dataset(Entity):
 
 
 class Artifact(Entity):
+    """A file or tree that is attached to a run.
+
+    Attributes:
+        path: Path among the run's artifacts.
+        digest: Digest of the stored blob or tree.
+        bytes: Its size, in bytes.
+    """
+
     path: str
     digest: str
     bytes: int
 
 
 class Run(Entity):
-    """One try. ``metrics`` holds the last value of each key."""
+    """One try.
+
+    Attributes:
+        id: Id of the run, ``run_...`` unless its client chose another.
+        experiment: Number of its experiment.
+        project: Project of its experiment.
+        name: Name of the run; its id if none was given.
+        user: Who ran it.
+        status: Whether it runs, or how it ended.
+        started_at: When it began.
+        ended_at: When it ended, or None.
+        deleted_at: When it was put away, or None.
+        params: Parameters by key; each is set once.
+        tags: Tags by key.
+        metrics: Last value of each metric.
+    """
 
     id: str
     experiment: int
@@ -123,11 +211,27 @@ class Run(Entity):
 
     @property
     def artifact_root(self) -> str:
+        """Where the run's artifacts are in the artifact store."""
         return f"{self.experiment}/{self.id}/artifacts"
 
 
 class PastRun(Entity):
-    """A run that happened elsewhere. ``points`` holds packed pieces by metric."""
+    """A run that happened elsewhere.
+
+    Attributes:
+        id: Id that it had there, and keeps.
+        experiment: Number of the experiment that takes it in.
+        name: Name of the run.
+        user: Who ran it.
+        status: How it ended.
+        started_at: When it began.
+        ended_at: When it ended, or None.
+        deleted_at: When it was put away, or None.
+        params: Parameters by key.
+        tags: Tags by key.
+        points: A packed piece (see ``segments``) by metric.
+        datasets: Data that it used.
+    """
 
     id: str
     experiment: ExperimentId
@@ -144,9 +248,13 @@ class PastRun(Entity):
 
 
 class Difference(Entity):
-    """One thing that is not the same in two runs; None where it is missing.
+    """One thing that is not the same in two runs.
 
-    Code is named as ``path:line`` of the second run.
+    Attributes:
+        of: Kind of the thing.
+        key: Its name; of code ``path:line`` of the second run.
+        a: What the first run has; None where it is missing.
+        b: What the second run has; None where it is missing.
     """
 
     of: Literal["param", "metric", "tag", "dataset", "code", "environment"]
@@ -156,7 +264,14 @@ class Difference(Entity):
 
 
 class Comparison(Entity):
-    """What differs between two runs, and how much is the same."""
+    """What differs between two runs, and how much is the same.
+
+    Attributes:
+        a: Id of the one run.
+        b: Id of the other run.
+        differences: What differs, code first.
+        same: Number of compared things that are the same.
+    """
 
     a: str
     b: str
@@ -165,14 +280,30 @@ class Comparison(Entity):
 
 
 class RunPage(Entity):
-    """A page of runs; ``next`` asks for the one after it, and is empty on the last."""
+    """A page of runs.
+
+    Attributes:
+        runs: The runs, in the order that was asked for.
+        next: Asks for the page after this one; empty on the last.
+    """
 
     runs: list[Run]
     next: str = ""
 
 
 class SavedView(Entity):
-    """A search under a name: which runs, in which order, and the fields that its table shows."""
+    """A search under a name.
+
+    Attributes:
+        name: Name of the view, unique in its project.
+        project: Project that it belongs to.
+        experiments: Numbers of the experiments that it searches.
+        filter: Condition in the search language; empty for all runs.
+        order: Fields to sort by, such as ``metrics.loss DESC``.
+        columns: Fields that its table shows.
+        by: Who saved it last.
+        updated_at: When it was saved last.
+    """
 
     name: str
     project: str
@@ -187,7 +318,19 @@ class SavedView(Entity):
 class LoggedModel(Entity):
     """A model that a run wrote, before anybody registers it.
 
-    ``metrics`` are those that were logged for it.
+    Attributes:
+        id: Id of the model, ``m-...``.
+        experiment: Number of its experiment.
+        name: Name of the model; its id if none was given.
+        run: Id of the run that wrote it; empty if none did.
+        type: Kind of the model, as its client says it.
+        status: MLflow's name of how far it is, such as ``LOGGED_MODEL_READY``.
+        params: Parameters by key.
+        tags: Tags by key.
+        metrics: Metrics that were logged for it, the last of each on each dataset.
+        created_at: When it was begun.
+        updated_at: When it was changed last.
+        deleted_at: When it was marked as deleted, or None.
     """
 
     id: str
@@ -205,10 +348,23 @@ class LoggedModel(Entity):
 
     @property
     def artifact_root(self) -> str:
+        """Where the model's files are in the artifact store."""
         return f"{self.experiment}/models/{self.id}/artifacts"
 
 
 class ModelMetric(Entity):
+    """A metric of a logged model.
+
+    Attributes:
+        key: Name of the metric.
+        value: What was measured; None where that is not finite.
+        step: Counts whatever the run counts.
+        at: When it was measured, in milliseconds since 1970.
+        run: Id of the run that measured it.
+        dataset_name: Name of the data that it was measured on; empty if not said.
+        dataset_digest: Content of that data; empty if not said.
+    """
+
     key: str
     value: float | None
     step: int
@@ -219,7 +375,13 @@ class ModelMetric(Entity):
 
 
 class ModelUse(Entity):
-    """A run's input or output model; ``step`` says when it was written."""
+    """A run's input or output model.
+
+    Attributes:
+        model: Id of the logged model.
+        direction: Whether the run read or wrote it.
+        step: When it was written, as the run counts.
+    """
 
     model: str
     direction: Literal["input", "output"]
@@ -227,7 +389,15 @@ class ModelUse(Entity):
 
 
 class Downsampled(Entity):
-    """A series for a chart: few points, with each stretch's extremes kept."""
+    """A series for a chart: few points, with each stretch's extremes kept.
+
+    Attributes:
+        run: Id of the run.
+        key: Name of the metric.
+        points: Number of points of the whole series.
+        steps: Steps of the points that are kept.
+        values: Their values; null in JSON where they are not finite.
+    """
 
     run: str
     key: str
@@ -237,6 +407,8 @@ class Downsampled(Entity):
 
 
 class ExperimentCreated(Event):
+    """An experiment was made."""
+
     experiment: int
     project: str
     name: str
@@ -247,6 +419,8 @@ class ExperimentCreated(Event):
 
 
 class ExperimentDeleted(Event):
+    """An experiment was put away, or erased for good."""
+
     experiment: int
     project: str
     name: str
@@ -258,6 +432,8 @@ class ExperimentDeleted(Event):
 
 
 class ExperimentRestored(Event):
+    """An experiment that was put away is back."""
+
     experiment: int
     project: str
     name: str
@@ -268,6 +444,8 @@ class ExperimentRestored(Event):
 
 
 class RunStarted(Event):
+    """A run began."""
+
     run: str
     project: str
     name: str
@@ -279,6 +457,8 @@ class RunStarted(Event):
 
 
 class RunFinished(Event):
+    """A run ended, with the status it says."""
+
     run: str
     project: str
     status: Status
@@ -321,6 +501,8 @@ class RunUsedData(Event):
 
 
 class RunDeleted(Event):
+    """A run was put away, or erased for good."""
+
     run: str
     project: str
     erased: bool
@@ -331,6 +513,8 @@ class RunDeleted(Event):
 
 
 class RunRestored(Event):
+    """A run that was put away is back."""
+
     run: str
     project: str
 

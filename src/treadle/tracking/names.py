@@ -12,7 +12,13 @@ _MOST_REMEMBERED = 100_000
 
 
 class TrackingNames:
-    """A run's project is that of its experiment and never changes, so it is looked up once."""
+    """Finds the projects of experiments, runs, logged models and traces.
+
+    A run's project is that of its experiment and never changes, so it is looked up once.
+
+    Args:
+        database: Where they are.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -20,7 +26,11 @@ class TrackingNames:
 
     @PROJECT_OF("run")
     def run(self, run: str, _: Mapping[str, Any]) -> str:
-        """The project of a run."""
+        """The project of a run.
+
+        Args:
+            run: Id of the run.
+        """
         if run not in self._of_run:
             project = str(look_up(self._database, runs.c.project, runs.c.id, run))
             if project == NOWHERE:
@@ -32,12 +42,24 @@ class TrackingNames:
 
     @PROJECT_OF("run that may have begun")
     def begun(self, run: str, given: Mapping[str, Any]) -> str | None:
-        """The project of a run; where it has not begun, its experiment says where it will be."""
+        """The project of a run; where it has not begun, its experiment says where it will be.
+
+        Args:
+            run: Id of the run.
+            given: All arguments of the request.
+
+        Returns:
+            The project, or None where there is no such run yet.
+        """
         return self.run(run, given) or None
 
     @PROJECT_OF("experiment")
     def experiment(self, id: Any, _: Mapping[str, Any]) -> str:
-        """The project of an experiment by its number."""
+        """The project of an experiment.
+
+        Args:
+            id: Number of the experiment, as a number or as text.
+        """
         text = str(id)
         if not text.isdecimal() or len(text) > 9:
             return NOWHERE
@@ -45,19 +67,37 @@ class TrackingNames:
 
     @PROJECT_OF("experiment's name")
     def experiment_by_name(self, name: str, given: Mapping[str, Any]) -> str | None:
-        """The project of a live experiment; a new one is made in the project given, else in that of
-        its name.
+        """The project of a live experiment.
+
+        A new one is made in the project given, else in that of its name.
+
+        Args:
+            name: Name of the experiment.
+            given: All arguments of the request; ``project`` says where a new one goes.
+
+        Returns:
+            The project, or None where the experiment is new and the request names a project.
         """
         known = look_up(self._database, experiments.c.project, experiments.c.live_name, name)
         return known or (None if given.get("project") else name[:63])
 
     @PROJECT_OF("logged model")
     def logged_model(self, id: str, given: Mapping[str, Any]) -> str:
-        """The project of a logged model."""
+        """The project of a logged model.
+
+        Args:
+            id: Id of the logged model.
+            given: All arguments of the request.
+        """
         within = logged_models.c.experiment
         return self.experiment(look_up(self._database, within, logged_models.c.id, id), given)
 
     @PROJECT_OF("trace")
     def trace(self, id: str, given: Mapping[str, Any]) -> str:
-        """The project of a trace."""
+        """The project of a trace.
+
+        Args:
+            id: Id of the trace.
+            given: All arguments of the request.
+        """
         return self.experiment(look_up(self._database, traces.c.experiment, traces.c.id, id), given)

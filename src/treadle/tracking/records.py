@@ -72,6 +72,7 @@ class Record(NamedTuple):
     artifacts_at: str
 
     def run(self) -> Run:
+        """The run as operations return it; a last value that is missing is NaN."""
         row = self.row
         return Run(
             id=row.id,
@@ -93,7 +94,15 @@ class Record(NamedTuple):
 
 
 def records(connection: Connection, rows: Sequence[Any]) -> list[Record]:
-    """Rows of ``runs`` with what belongs to them."""
+    """Read what belongs to runs.
+
+    Args:
+        connection: An open transaction.
+        rows: Rows of ``runs``.
+
+    Returns:
+        One record per run, in the order of the rows.
+    """
     wanted = select(experiments.c.id, experiments.c.artifacts_at)
     places = dict(
         connection.execute(
@@ -121,5 +130,12 @@ def _texts_of(table: Table, numbers: Sequence[int]) -> Select[Any]:
 
 
 def fitting(id: int) -> int:
-    """No number of an experiment is beyond 31 bits; one that is asked for is not there."""
+    """Keep a number of an experiment within what the column takes.
+
+    Args:
+        id: The number that is asked for.
+
+    Returns:
+        The number, or -1, which no experiment has, where it is beyond 31 bits.
+    """
     return id if -1 <= id < 2**31 else -1

@@ -75,6 +75,9 @@ class Runs(Experiments):
             id: Id to give the run, by a sender that may repeat this; a new one if empty.
             user: Who runs it; the caller if none is given.
             started_at: When it began; now if not given.
+
+        Raises:
+            Invalid: A key or a value is too long, or has a NUL in it.
         """
         with self._database.write() as transaction:
             if not id or transaction.scalar(select(runs.c.id).where(runs.c.id == id)) is None:
@@ -104,6 +107,11 @@ class Runs(Experiments):
             metrics: Points to add: key, value, step and time.
             params: Parameters by name.
             tags: Tags to set, by key.
+
+        Raises:
+            NotFound: There is no such run.
+            Invalid: The run is deleted, or a key, a value or a step is out of bounds.
+            Conflict: A parameter has another value already.
         """
         columns: dict[str, ingest.Column] = {}
         now = to_micros(self._clock.now())
@@ -120,21 +128,28 @@ class Runs(Experiments):
     def write(self, *, batches: list[Batch]) -> None:
         """Add what senders collected, in one transaction.
 
-        Raises what the first refused batch was refused for; others count.
+        A batch that is refused does not stop the others.
 
         Args:
             batches: What each run's sender has collected.
+
+        Raises:
+            TreadleError: What the first refused batch was refused for.
         """
         self._write_together([incoming(batch) for batch in batches])
 
     @command()
     def add_history(self, *, source: str, runs: list[PastRun]) -> int:
-        """Take in runs that happened elsewhere, all or none; those that are here already are left
-        alone. Returns how many came.
+        """Take in runs that happened elsewhere, all or none.
+
+        Those that are here already are left alone.
 
         Args:
             source: Where they come from, for the event that tells of them.
             runs: The runs, with all their points.
+
+        Returns:
+            How many runs came in.
         """
         with self._database.write() as transaction:
             ids = [run.id for run in runs]
@@ -181,6 +196,9 @@ class Runs(Experiments):
             name: A new name.
             status: The status to set.
             ended_at: When it ended; now if not given.
+
+        Raises:
+            NotFound: There is no such run.
         """
         found = self.get(run=run)
         values: dict[str, Any] = {} if name is None else {"name": name}
@@ -203,6 +221,9 @@ class Runs(Experiments):
         Args:
             run: Id of the run.
             status: The status to set.
+
+        Raises:
+            NotFound: There is no such run.
         """
         found = self.get(run=run)
         return found if found.status == status else self.change_run(run=run, status=status)
@@ -214,6 +235,9 @@ class Runs(Experiments):
         Args:
             run: Id of the run.
             key: Key of the tag.
+
+        Raises:
+            NotFound: There is no such run, or it has no such tag.
         """
         with self._database.write() as transaction:
             number = self._number(transaction, run)
@@ -230,6 +254,9 @@ class Runs(Experiments):
         Args:
             run: Id of the run.
             erase: Whether to remove it for good instead of marking it as deleted.
+
+        Raises:
+            NotFound: There is no such run.
         """
         found = self.get(run=run)
         with self._database.write() as transaction:
@@ -249,6 +276,9 @@ class Runs(Experiments):
 
         Args:
             run: Id of the run.
+
+        Raises:
+            NotFound: There is no such run.
         """
         found = self.get(run=run)
         if found.deleted_at is not None:
@@ -263,6 +293,9 @@ class Runs(Experiments):
 
         Args:
             run: Id of the run.
+
+        Raises:
+            NotFound: There is no such run.
         """
         return self._record(run).run()
 
@@ -296,8 +329,7 @@ class Runs(Experiments):
         limit: int = 100,
         page: str = "",
     ) -> RunPage:
-        """Runs of experiments that satisfy a filter such as ``metrics.loss < 0.3 AND NOT tags.team
-        LIKE 'v%'``, newest first.
+        """Runs of experiments that satisfy a filter, newest first.
 
         ``order`` takes fields such as ``metrics.loss DESC``. ``page`` is what the page before
         gave as ``next``.
@@ -310,6 +342,9 @@ class Runs(Experiments):
             view: Whether to search active, deleted or all runs.
             limit: The most runs on a page, 1 to 50,000.
             page: Token that the page before gave as `next`; empty for the first.
+
+        Raises:
+            Invalid: The filter, an order or the page's token cannot be read.
         """
         found, token = self._page(experiments, filter, order or [], view, limit, page)
         return RunPage(runs=[one.run() for one in found], next=token)

@@ -1,5 +1,6 @@
-"""The search language over runs, as SQL: indexed key/value tables, one page at a time from where
-the last one ended.
+"""The search language over runs, as SQL.
+
+It reads indexed key/value tables, one page at a time from where the last one ended.
 """
 
 import base64
@@ -68,7 +69,14 @@ _STATS = {"min": run_metrics.c.low, "max": run_metrics.c.high, "last": run_metri
 
 
 def attribute(key: str) -> str:
-    """The attribute that a name means. Raises Invalid with the near miss."""
+    """The attribute that a name means.
+
+    Args:
+        key: The name, in any case; old names are known too.
+
+    Raises:
+        Invalid: A run has no such attribute; the message says the near miss.
+    """
     name = _SAME.get(key.lower(), key.lower())
     if name not in ATTRIBUTES:
         raise Invalid(
@@ -89,7 +97,20 @@ class Search:
     def page(
         self, node: Node | None, orders: Sequence[Order], limit: int, token: str
     ) -> tuple[list[Any], str]:
-        """The rows of ``runs`` on a page, and the token of the next page (empty on the last)."""
+        """The rows of ``runs`` on a page.
+
+        Args:
+            node: The filter, None for all runs.
+            orders: What to sort by, the most important first.
+            limit: The most rows.
+            token: Token that the page before gave; empty for the first page.
+
+        Returns:
+            The rows, and the token of the next page, which is empty on the last.
+
+        Raises:
+            Invalid: The token is none of a search with this order, or a field cannot be searched.
+        """
         terms = _Terms(self, orders)
         start = _read(token, terms) if token else None
         kept = [self._scope(), *([] if node is None else [self.where(node)])]
@@ -119,7 +140,14 @@ class Search:
         return and_(mine, shown[self._view])
 
     def where(self, node: Node) -> ColumnElement[bool]:
-        """A filter as a condition on ``runs``. Every part is true or false, never unknown."""
+        """A filter as a condition on ``runs``. Every part is true or false, never unknown.
+
+        Args:
+            node: The filter.
+
+        Raises:
+            Invalid: A field cannot be searched, or not with its operator or value.
+        """
         if isinstance(node, Every):
             return and_(*map(self.where, node.parts))
         if isinstance(node, Some):
@@ -151,8 +179,9 @@ class Search:
     def _has(
         self, table: Table, key: str, node: Compare, condition: ColumnElement[bool]
     ) -> ColumnElement[bool]:
-        """Whether a run has a row that satisfies a condition: found by index where few do, else
-        looked up run by run.
+        """Whether a run has a row that satisfies a condition.
+
+        It is found by index where few do, else looked up run by run.
         """
         if node.operator == "IS NULL":
             return not_(_each(table, key, true()))
@@ -163,8 +192,12 @@ class Search:
         return runs.c.number.in_(there) if few else _each(table, key, condition)
 
     def metric(self, field: Field) -> tuple[str, ColumnElement[Any]]:
-        """The key and the column of a metric's field: ``loss.min`` is an extreme unless a metric
-        has that very name.
+        """The key and the column of a metric's field.
+
+        ``loss.min`` is an extreme unless a metric has that very name.
+
+        Args:
+            field: The field, of kind metric.
         """
         key, dot, stat = field.key.rpartition(".")
         if not dot or field.quoted or stat not in _STATS or self._is_key(field.key):

@@ -1,9 +1,9 @@
-"""A piece of a metric series as packed columns: raw when it arrives, delta-coded and compressed
-once it is compacted.
+"""Packs pieces of a metric series: raw when they arrive, compressed once they are compacted.
 
 Layout: version, kind, count, then the columns ``step`` (whole part), ``rest`` (fraction, only where
 a step has one), ``at`` (microseconds since 1970) and ``value``, little-endian. Compacted columns
-are eight planes each, one per byte of a number, deflated or as they are, each behind its length.
+are delta-coded and eight planes each, one per byte of a number, deflated or as they are, each
+behind its length.
 """
 
 import math
@@ -27,8 +27,14 @@ _AS_IT_IS, _ALL_THE_SAME = 0xFFFFFFFF, 0xFFFFFFFE
 
 
 class Points(NamedTuple):
-    """Columns of equal length. ``whole`` + ``rest`` is the step, exactly; ``rest`` is None where
-    all steps are whole.
+    """Points of a series, as columns of equal length.
+
+    Attributes:
+        whole: The whole part of each step.
+        rest: What is left of each step, so that ``whole`` + ``rest`` is the step, exactly; None
+            where all steps are whole.
+        at: When each was measured, in microseconds since 1970.
+        value: The measured values.
     """
 
     whole: npt.NDArray[np.int64]
@@ -67,7 +73,11 @@ class Points(NamedTuple):
         return self.at_places(np.lexsort(keys))
 
     def at_places(self, places: Any) -> "Points":
-        """The points at these places (indexes or a slice), in that order."""
+        """Take some of the points.
+
+        Args:
+            places: Indexes, or a slice; the points come in that order.
+        """
         rest = None if self.rest is None else self.rest[places]
         return Points(self.whole[places], rest, self.at[places], self.value[places])
 
@@ -75,7 +85,11 @@ class Points(NamedTuple):
 def split(step: Step) -> tuple[int, float]:
     """The whole part of a step and its fraction; their sum is the step, exactly.
 
-    Raises Invalid for what is no place in order.
+    Args:
+        step: The step.
+
+    Raises:
+        Invalid: The step is not finite, or its whole part is beyond 64 bits.
     """
     if isinstance(step, int):
         whole, rest = step, 0.0
@@ -90,7 +104,19 @@ def split(step: Step) -> tuple[int, float]:
 
 
 def pack(steps: Sequence[Step], at: Sequence[int], values: Sequence[float]) -> bytes:
-    """Pack points as they arrived."""
+    """Pack points as they arrived.
+
+    Args:
+        steps: Step of each point.
+        at: Time of each point, in microseconds since 1970.
+        values: Value of each point.
+
+    Returns:
+        A raw piece.
+
+    Raises:
+        Invalid: A step is not finite, or a step or a time is beyond 64 bits.
+    """
     count = len(values)
     try:
         if all(type(step) is int for step in steps):
@@ -106,7 +132,14 @@ def pack(steps: Sequence[Step], at: Sequence[int], values: Sequence[float]) -> b
 
 
 def pack_arrays(points: Points) -> bytes:
-    """Pack columns of any length, raw."""
+    """Pack columns of any length.
+
+    Args:
+        points: The points.
+
+    Returns:
+        A raw piece.
+    """
     kind = 0 if points.rest is None else _FRACTIONS
     columns = [
         column.astype(column.dtype.newbyteorder("<")).tobytes() for column in points._columns
@@ -115,8 +148,15 @@ def pack_arrays(points: Points) -> bytes:
 
 
 def compact(points: Points) -> bytes:
-    """Pack columns as small as is cheap: steps and times as differences, all bytes grouped by
-    place, deflated where that helps.
+    """Pack columns as small as is cheap.
+
+    Steps and times become differences; all bytes are grouped by place, deflated where that helps.
+
+    Args:
+        points: The points, in the order they came.
+
+    Returns:
+        A compact piece.
     """
     kind = _COMPACT | (0 if points.rest is None else _FRACTIONS)
     parts = [_HEAD.pack(_VERSION, kind, len(points))]
@@ -131,8 +171,9 @@ def compact(points: Points) -> bytes:
 
 
 def _differences(column: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], int]:
-    """From each number to the next, and the number before the first: even steps become one and the
-    same difference.
+    """From each number to the next, and the number before the first.
+
+    Even steps become one and the same difference.
     """
     found = np.diff(column, prepend=column[:1])
     found[:1] = found[1:2] if len(found) > 1 else 0
@@ -140,8 +181,9 @@ def _differences(column: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], 
 
 
 def _plane(raw: bytes) -> tuple[bytes, bytes]:
-    """One byte of each number: deflated behind its length, or, where that gains little and only
-    costs readers time, as it is.
+    """One byte of each number, behind the length it takes.
+
+    It is deflated, or, where that gains little and only costs readers time, as it is.
     """
     if raw and raw == raw[:1] * len(raw):
         return _LENGTH.pack(_ALL_THE_SAME), raw[:1]
@@ -154,7 +196,14 @@ def _plane(raw: bytes) -> tuple[bytes, bytes]:
 
 
 def unpack(data: bytes) -> Points:
-    """The points of a packed piece. Raises Invalid when it is none."""
+    """The points of a packed piece.
+
+    Args:
+        data: A raw or a compact piece.
+
+    Raises:
+        Invalid: It is no such piece, or is damaged.
+    """
     try:
         version, kind, count = _HEAD.unpack_from(data)
         if version != _VERSION or kind > 3 or count > LARGEST:
@@ -169,7 +218,11 @@ def unpack(data: bytes) -> Points:
 
 
 def joined(pieces: Sequence[Points]) -> Points:
-    """One series out of its pieces, in the order they came."""
+    """One series out of its pieces.
+
+    Args:
+        pieces: The pieces, in the order they came.
+    """
     if not pieces:
         return Points(np.empty(0, np.int64), None, np.empty(0, np.int64), np.empty(0))
     if len(pieces) == 1:

@@ -31,6 +31,9 @@ class MetricSeries(TrackingRecords):
         Args:
             run: Id of the run.
             key: Name of the metric.
+
+        Raises:
+            NotFound: There is no such run.
         """
         points = self._points(run=run, key=key).in_order()
         return [
@@ -43,6 +46,9 @@ class MetricSeries(TrackingRecords):
 
         Args:
             run: Id of the run.
+
+        Raises:
+            NotFound: There is no such run.
         """
         with self._database.read() as connection:
             mine = run_metrics.c.run == self._number(connection, run)
@@ -61,6 +67,9 @@ class MetricSeries(TrackingRecords):
             runs: Ids of the runs, 1,000 at most.
             key: Name of the metric.
             points: The most points for one run, between 4 and 100,000.
+
+        Raises:
+            NotFound: One of the runs is not there.
         """
         with self._database.read() as connection:
             return [

@@ -1,3 +1,5 @@
+"""The tables of experiments, runs, metrics, artifacts, logged models and traces."""
+
 from sqlalchemy import (
     BigInteger,
     Boolean,

@@ -1,5 +1,6 @@
-"""Traces of language-model applications: what was asked, what each step did, and what people
-thought of it.
+"""Traces of language-model applications.
+
+What was asked, what each step did, and what people thought of it.
 """
 
 from collections.abc import Sequence

@@ -46,6 +46,10 @@ class Views:
             filter: Condition on runs, as in a search.
             order: Fields to sort by, as in a search.
             columns: Fields to show.
+
+        Raises:
+            Invalid: The name or the project is empty or too long, or the filter or a field
+                cannot be read.
         """
         if not name.strip() or len(name) > 200 or len(project) > 63 or not project:
             raise Invalid("A view needs a name of 1 to 200 characters and a project.")
@@ -90,6 +94,9 @@ class Views:
         Args:
             name: Name of the view.
             project: Project that the view belongs to.
+
+        Raises:
+            NotFound: The project has no such view.
         """
         here = (saved_views.c.project == project) & (saved_views.c.name == name)
         with self._database.read() as connection:
@@ -110,6 +117,9 @@ class Views:
             project: Project that the view belongs to.
             limit: The most runs on a page.
             page: Token that the page before gave as `next`; empty for the first.
+
+        Raises:
+            NotFound: The project has no such view.
         """
         view = self.get(name=name, project=project)
         return self._tracking.search(
@@ -127,6 +137,9 @@ class Views:
         Args:
             name: Name of the view.
             project: Project that the view belongs to.
+
+        Raises:
+            NotFound: The project has no such view.
         """
         self.get(name=name, project=project)
         with self._database.write() as transaction:

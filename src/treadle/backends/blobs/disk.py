@@ -41,10 +41,14 @@ class Disk:
         return digest
 
     def get(self, digest: str) -> bytes:
-        """Return a blob; raise NotFound for an unknown one and Corrupt for a damaged one.
+        """Return a blob.
 
         Args:
             digest: The content's BLAKE3 digest.
+
+        Raises:
+            NotFound: There is no such blob.
+            Corrupt: The stored content has changed.
         """
         try:
             content = self._path(digest).read_bytes()

@@ -34,10 +34,14 @@ class S3:
         return digest
 
     def get(self, digest: str) -> bytes:
-        """Return a blob; raise NotFound for an unknown one and Corrupt for a damaged one.
+        """Return a blob.
 
         Args:
             digest: The content's BLAKE3 digest.
+
+        Raises:
+            NotFound: There is no such blob.
+            Corrupt: The stored content has changed.
         """
         import obstore
 
@@ -52,11 +56,15 @@ class S3:
         return content
 
     def fetch(self, digest: str, to: Path) -> None:
-        """Write a blob to a file; raise NotFound or Corrupt as `get` does.
+        """Write a blob to a file.
 
         Args:
             digest: The content's BLAKE3 digest.
             to: The file to write.
+
+        Raises:
+            NotFound: There is no such blob.
+            Corrupt: The stored content has changed.
         """
         to.parent.mkdir(parents=True, exist_ok=True)
         aside = to.with_name(f".{to.name}.part")

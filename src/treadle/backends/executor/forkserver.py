@@ -31,10 +31,13 @@ class Forkserver(Subprocess):
         self._forks: dict[str, tuple[int, subprocess.Popen[str]]] = {}
 
     def start(self, launch: Launch) -> None:
-        """Start a job; raise Conflict for a name that was started before.
+        """Start a job.
 
         Args:
             launch: What to start.
+
+        Raises:
+            Conflict: The name was started before.
         """
         if launch.arguments[:2] != [sys.executable, "-m"]:
             return super().start(launch)
@@ -55,10 +58,13 @@ class Forkserver(Subprocess):
         return None
 
     def poll(self, name: str) -> int | None:
-        """Return a job's exit code, None while it runs; raise NotFound for an unknown name.
+        """Return a job's exit code, None while it runs.
 
         Args:
             name: The job's name.
+
+        Raises:
+            NotFound: No process of that name was started.
         """
         if name not in self._forks:
             return super().poll(name)

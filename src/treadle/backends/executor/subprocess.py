@@ -30,10 +30,13 @@ class Subprocess:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, launch: Launch) -> None:
-        """Start a job; raise Conflict for a name that was started before.
+        """Start a job.
 
         Args:
             launch: What to start.
+
+        Raises:
+            Conflict: The name was started before.
         """
         log = self._folder / f"{launch.name}.log"
         try:
@@ -54,10 +57,13 @@ class Subprocess:
             )
 
     def poll(self, name: str) -> int | None:
-        """Return a job's exit code, None while it runs; raise NotFound for an unknown name.
+        """Return a job's exit code, None while it runs.
 
         Args:
             name: The job's name.
+
+        Raises:
+            NotFound: No process of that name was started.
         """
         child = self._children.get(name)
         if child is None:

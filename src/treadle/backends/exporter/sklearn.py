@@ -56,11 +56,14 @@ class SklearnExporter:
         )
 
     def export(self, estimator: Any, signature: Signature) -> Exported:
-        """Export an estimator as ONNX, else as skops; raise Invalid where neither works.
+        """Export an estimator as ONNX, else as skops.
 
         Args:
             estimator: The trained model.
             signature: The model's inputs and output.
+
+        Raises:
+            Invalid: Neither works.
         """
         try:
             return Exported(self._graph(estimator, signature), signature)

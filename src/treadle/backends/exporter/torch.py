@@ -32,11 +32,14 @@ class TorchExporter:
         self.url = url
 
     def describe(self, estimator: Any, example: Any) -> Signature:
-        """Return a module's signature; raise Invalid for columns that are no numbers.
+        """Return a module's signature.
 
         Args:
             estimator: The trained model.
             example: A frame of example inputs.
+
+        Raises:
+            Invalid: A column holds no numbers.
         """
         not_numbers = [
             str(name)
@@ -54,11 +57,14 @@ class TorchExporter:
         return Signature(inputs=fields, output="value" if single else "values")
 
     def export(self, estimator: Any, signature: Signature) -> Exported:
-        """Export a module as ONNX; raise Invalid for one that has no graph.
+        """Export a module as ONNX.
 
         Args:
             estimator: The trained model.
             signature: The model's inputs and output.
+
+        Raises:
+            Invalid: The module has no graph, or a package that makes it is missing.
         """
         columns = len(signature.inputs)
         try:

@@ -61,11 +61,14 @@ class OnnxRuntime:
         self.url = url
 
     def load(self, file: Path, signature: Signature) -> OnnxModel:
-        """Load an ONNX graph; raise Invalid for a file that is none.
+        """Load an ONNX graph.
 
         Args:
             file: The model's file or folder.
             signature: The model's inputs and output.
+
+        Raises:
+            Invalid: The file is no ONNX graph that runs here.
         """
         return OnnxModel(_session(file), signature)
 

@@ -31,6 +31,9 @@ class PythonModel:
 
         Args:
             columns: The model's inputs.
+
+        Raises:
+            Invalid: The model did not give one answer per row.
         """
         answers = np.asarray(self._instance.predict(frame(columns)), dtype=np.float32)
         if len(answers) != columns.rows:
@@ -50,11 +53,14 @@ class PythonRuntime:
         self.url = url
 
     def load(self, file: Path, signature: Signature) -> PythonModel:
-        """Load a class; raise Invalid where it is not trusted or cannot be loaded.
+        """Load a class.
 
         Args:
             file: The model's file or folder.
             signature: The model's inputs and output.
+
+        Raises:
+            Invalid: The class is not trusted, or cannot be loaded.
         """
         if not self.url.endswith(":trusted"):
             raise Invalid(

@@ -52,11 +52,14 @@ class SkopsRuntime:
         self.url = url
 
     def load(self, file: Path, signature: Signature) -> SkopsModel:
-        """Load a skops file; raise Invalid where it cannot be loaded safely.
+        """Load a skops file.
 
         Args:
             file: The model's file or folder.
             signature: The model's inputs and output.
+
+        Raises:
+            Invalid: The file cannot be loaded safely, or skops is missing.
         """
         try:
             import skops.io

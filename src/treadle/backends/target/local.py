@@ -55,6 +55,9 @@ class LocalProcesses:
 
         Args:
             spec: What the endpoint should be.
+
+        Raises:
+            Invalid: The endpoint's name cannot be that of a folder.
         """
         folder = self._folder / spec.name
         if not spec.name or "/" in spec.name or spec.name.startswith("."):

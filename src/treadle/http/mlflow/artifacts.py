@@ -176,7 +176,6 @@ def artifact_routes(platform: Embedded) -> list[Route]:
     Args:
         platform: The services that answer.
     """
-
     rights = Rights(platform)
 
     def doors(request: Request, role: Role, path: str) -> None:

@@ -307,7 +307,6 @@ def span_route(platform: Embedded) -> Route:
     Args:
         platform: The services that answer.
     """
-
     rights = Rights(platform)
 
     async def endpoint(request: Request) -> Response:

@@ -63,6 +63,13 @@ class FastWrites:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a hot write, or pass the request on.
+
+        Args:
+            scope: What ASGI tells of the connection.
+            receive: Gives the parts of the request's body.
+            send: Takes the parts of the answer.
+        """
         write = self._writes.get(scope["path"]) if scope["type"] == "http" else None
         if write is None or scope["method"] != "POST":
             await self._beyond(scope, receive, send)

@@ -32,6 +32,7 @@ runs = sa.table("runs", sa.column("id", sa.String), sa.column("project", sa.Stri
 
 
 def upgrade() -> None:
+    """Add each event's project, and tell it for the events that are there."""
     op.add_column("events", sa.Column("project", sa.String(length=63), nullable=True))
     connection = op.get_bind()
     fill = events.update().where(events.c.number == sa.bindparam("n"))
@@ -57,7 +58,14 @@ class Projects:
         self._projects: set[str] = set()
 
     def of(self, row: Any) -> str | None:
-        """The project of the next entry: as it says, or that of its thing, or that of its cause."""
+        """The project of the next entry: as it says, or that of its thing, or that of its cause.
+
+        Args:
+            row: Row of ``events``, with its number, type, subject, cause and body.
+
+        Returns:
+            The project, at most 63 characters; None where nothing tells.
+        """
         body = _body(row)
         thing = self._thing(row, body)
         said = body.get("project")
