@@ -26,7 +26,8 @@ from treadle.scope.model import (
     RetrainPolicy,
     RolloutPolicy,
 )
-from treadle.serving.inference_log import LogBatch, LogWriter
+from treadle.serving.inference_log import LogWriter
+from treadle.serving.log_batch import LogBatch
 from treadle.serving.rows import Rows
 
 AUC = Requirement(id="R1", metric="roc_auc", at_least=0.6)

@@ -14,17 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from treadle.kernel.errors import Conflict, Invalid
-from treadle.recording.spool import (
-    RECORDS,
-    WHOLE,
-    Begin,
-    End,
-    KeptSeries,
-    Line,
-    Outbox,
-    Writer,
-    pack_whole,
-)
+from treadle.recording.lines import Begin, End, KeptSeries, Line
+from treadle.recording.outbox import Outbox
+from treadle.recording.point_records import RECORDS, WHOLE, pack_whole
+from treadle.recording.spool import Writer
 from treadle.tracking.segments import pack
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -24,8 +24,10 @@ from treadle.ports.runtime import (
     Signature,
 )
 from treadle.ports.target import EndpointSpec, Variant
-from treadle.serving.engine import Answer, Engine, Generation
-from treadle.serving.inference_log import LogBatch, LogRow, LogTail, LogWriter
+from treadle.serving.engine import Engine
+from treadle.serving.inference_log import LogTail, LogWriter
+from treadle.serving.log_batch import LogBatch, LogRow
+from treadle.serving.routing import Answer, Generation
 from treadle.serving.rows import Rows
 
 T = TypeVar("T")

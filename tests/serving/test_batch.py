@@ -22,7 +22,7 @@ from treadle.kernel.errors import Conflict, Invalid, NotFound
 from treadle.ports.runtime import open_model
 from treadle.ports.target import Variant
 from treadle.serving.batch import score_file
-from treadle.serving.engine import Served
+from treadle.serving.served import Served
 
 ROOT = Path(__file__).parents[2]
 

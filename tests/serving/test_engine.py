@@ -27,16 +27,12 @@ from treadle.data.profile import MISSING, OTHER, REFERENCE, ColumnProfile, Refer
 from treadle.kernel.entity import to_json
 from treadle.kernel.errors import Busy, Invalid, Unavailable
 from treadle.ports.runtime import Field
-from treadle.serving.engine import (
-    MAX_BATCH_ROWS,
-    SLOW_SECONDS,
-    Engine,
-    Expired,
-    Generation,
-    ModelFailed,
-)
-from treadle.serving.inference_log import LogBatch, LogWriter
+from treadle.serving.engine import SLOW_SECONDS, Engine, Expired
+from treadle.serving.inference_log import LogWriter
 from treadle.serving.limits import INITIAL_LIMIT
+from treadle.serving.log_batch import LogBatch
+from treadle.serving.routing import MAX_BATCH_ROWS, Generation
+from treadle.serving.served import ModelFailed
 
 
 class FullDisk(LogWriter):

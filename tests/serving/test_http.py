@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from treadle.serving import http
 from treadle.serving.http import Exchange, HttpServer
+from treadle.serving.request_reader import MAX_HEAD_BYTES
 
 T = TypeVar("T")
 ONE = b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nabc"
@@ -140,7 +141,7 @@ def test_a_connection_that_is_not_to_be_kept_is_closed(ending: bytes) -> None:
         (ONE.replace(b": 3\r\n", b": 3\r\ntransfer-encoding: chunked\r\n"), 400),
         (CHUNKED.replace(b"\r\n2\r\n", b"\r\nzz\r\n"), 400),
         (LOOK.replace(b"host: x", b"a: b\r\n c: d"), 400),
-        (LOOK.replace(b"host: x", b"x: " + b"y" * http.MAX_HEAD_BYTES), 431),
+        (LOOK.replace(b"host: x", b"x: " + b"y" * MAX_HEAD_BYTES), 431),
         (ONE.replace(b": 3", b": 99999999999"), 413),
         (CHUNKED.replace(b"2\r\nde", b"1100001\r\n" + b"d" * 0x1100001), 413),
     ],

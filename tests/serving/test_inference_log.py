@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from tests.serving.scripted import FIELDS, batch_of
 from treadle.kernel.clock import EPOCH, to_micros
 from treadle.ports.runtime import Layout
-from treadle.serving.inference_log import LogBatch, LogTail, LogWriter
+from treadle.serving.inference_log import LogTail, LogWriter
+from treadle.serving.log_batch import LogBatch
 from treadle.serving.log_files import InferenceLogs
 from treadle.serving.rows import Rows
 

@@ -13,7 +13,9 @@ from tests.serving.scripted import SIGNATURE_OF_THREE
 from treadle.kernel.errors import Invalid, TooLarge, TreadleError
 from treadle.ports.runtime import Field, Signature
 from treadle.serving import open_inference
-from treadle.serving.rows import MAX_ROWS, InputAdapter, RowReader, Rows
+from treadle.serving.input_adapter import InputAdapter
+from treadle.serving.row_reader import MAX_ROWS, RowReader
+from treadle.serving.rows import Rows
 
 reader = RowReader(SIGNATURE_OF_THREE)
 NAMES = ["colour", "size", "weight"]

@@ -6,7 +6,7 @@ from zlib import crc32
 import numpy as np
 
 from treadle.delivery.experiments import Rewards
-from treadle.serving.inference_log import LogBatch
+from treadle.serving.log_batch import LogBatch
 from treadle.stats.evalues import LossEProcess
 from treadle.stats.histograms import LatencyHistogram, PredictionHistogram
 from treadle.stats.metrics import bounded_loss

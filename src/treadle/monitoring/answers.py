@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treadle.data.profile import ColumnProfile, Reference
-from treadle.serving.inference_log import LogBatch
+from treadle.serving.log_batch import LogBatch
 
 
 class Answers:

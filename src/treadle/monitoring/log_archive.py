@@ -13,7 +13,8 @@ from treadle.monitoring.model import LogFile
 from treadle.monitoring.tables import log_files
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, load
-from treadle.serving.log_files import DAY_SUFFIX, InferenceLogs
+from treadle.serving.log_days import DAY_SUFFIX
+from treadle.serving.log_files import InferenceLogs
 
 GRACE = timedelta(hours=1)
 """How long after midnight a server may still write to the day before."""

@@ -27,12 +27,13 @@ from treadle.platform.model_store import Repository
 from treadle.platform.runtimes import Runtimes, trusted
 from treadle.ports.target import EndpointSpec, Replica
 from treadle.serving.clouds import LAMBDA, routes_of
-from treadle.serving.engine import Engine, Generation
+from treadle.serving.engine import Engine
 from treadle.serving.http import HttpServer
 from treadle.serving.inference_log import LogWriter
 from treadle.serving.limits import Callers, read_callers
 from treadle.serving.log_access import LOG_TOKEN, LogAccess
 from treadle.serving.order import Order
+from treadle.serving.routing import Generation
 from treadle.serving.server import ModelServer, Routes
 
 LOOK_SECONDS, RETRY_SECONDS, SAY_SECONDS, WATCH_SECONDS = 0.02, 1.0, 1.0, 0.1

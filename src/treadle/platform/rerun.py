@@ -27,7 +27,7 @@ from treadle.platform.rerun_metrics import Likeness, MetricPair, pairs, worst
 from treadle.platform.settings import backend
 from treadle.platform.stages import Services
 from treadle.ports.tree import copy_tree, fetch_tree, put_tree, read_tree
-from treadle.recording.recorder import RERUN_OF
+from treadle.recording.run_origin import RERUN_OF
 from treadle.tracking.environment import CODE, ENVIRONMENT, capture, source_files
 from treadle.tracking.model import Difference, Metric
 from treadle.training.model import Training

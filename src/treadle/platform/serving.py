@@ -27,9 +27,9 @@ from treadle.ports.runtime import open_model
 from treadle.ports.target import Variant
 from treadle.registry.versions import NAME
 from treadle.serving.clouds import routes_of
-from treadle.serving.engine import Served
 from treadle.serving.limits import read_callers
 from treadle.serving.order import Order
+from treadle.serving.served import Served
 
 FOLLOW_SECONDS = 2.0
 

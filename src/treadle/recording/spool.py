@@ -19,150 +19,34 @@ import os
 import shutil
 import struct
 import threading
-from datetime import datetime
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from treadle.kernel.entity import Entity, from_json, replace, to_json
+from treadle.kernel.entity import to_json
 from treadle.kernel.errors import Conflict, Invalid
-from treadle.kernel.process import hold, is_held, release
-from treadle.ports.blobs import digest_of
+from treadle.kernel.process import hold, release
+from treadle.recording.lines import Line
+from treadle.recording.point_records import (
+    BROKEN,
+    RECORD_BYTES,
+    RECORDS,
+    VOID,
+    WHOLE,
+    new_page,
+    pack_broken,
+    pack_whole,
+)
 from treadle.tracking.limits import check_key
-from treadle.tracking.model import Dataset, Status
-from treadle.tracking.segments import Points, joined, split, unpack
+from treadle.tracking.segments import split
 
 log = logging.getLogger(__name__)
 
-RECORDS = 1 << 16
-"""Records in one file of points."""
-_SIZE = 32
-LARGEST_PARCEL = 8 << 20
-"""Bytes of facts and packed pieces after which no more go into a parcel."""
 _LIVE_PAGES = 16
 """Files of points that stay mapped.
 
 A thread that is interrupted within a record for longer than that writes the record again.
 """
-WHOLE, BROKEN, VOID = 1, 2, 3
-"""Kinds of record, in its last field: the step is whole, or has a fraction, or nothing was logged.
-
-0 is a record that is not written yet.
-"""
-_RECORD = np.dtype(
-    [("step", "<i8"), ("at", "<i8"), ("value", "<f8"), ("key", "<u4"), ("kind", "<u4")]
-)
-pack_whole = struct.Struct("<qqdII").pack_into
-_pack_broken = struct.Struct("<dqdII").pack_into
-
-
-class Begin(Entity):
-    """How a run begins.
-
-    Attributes:
-        experiment: Name of the experiment.
-        project: Name of the project, or ''.
-        name: Name of the run, or ''.
-        user: Who started the run.
-        started_at: Time at which the run started.
-    """
-
-    experiment: str
-    project: str
-    name: str
-    user: str
-    started_at: datetime
-
-
-class KeptFile(Entity):
-    """An attached file.
-
-    Attributes:
-        path: Path among the run's artifacts.
-        copy: Name of the copy in ``files/``.
-        bytes: Size in bytes.
-    """
-
-    path: str
-    copy: str
-    bytes: int
-
-
-class KeptTree(Entity):
-    """An attached folder that is one artifact.
-
-    Attributes:
-        path: Path among the run's artifacts.
-        files: Name of the copy in ``files/``, by path within the folder.
-    """
-
-    path: str
-    files: dict[str, str]
-
-
-class KeptSeries(Entity):
-    """A packed piece of a metric's series.
-
-    Attributes:
-        key: Name of the metric.
-        piece: Name of the piece in ``series/``.
-    """
-
-    key: str
-    piece: str
-
-
-class UsedData(Entity):
-    """Data that the run has read.
-
-    Attributes:
-        dataset: Name, digest and source of the data.
-        source: Path of the file or folder whose content is to be stored, or ''.
-    """
-
-    dataset: Dataset
-    source: str = ""
-
-
-class End(Entity):
-    """How a run ends.
-
-    Attributes:
-        status: How the run ended.
-        ended_at: Time at which the run ended.
-    """
-
-    status: Status
-    ended_at: datetime
-
-
-class Line(Entity):
-    """One line of ``facts.jsonl``: what was added at once.
-
-    Attributes:
-        begin: The start of the run.
-        keys: Metrics that are used for the first time; each gets the next number.
-        params: Parameters that were set.
-        tags: Tags that were set.
-        series: A piece of a series.
-        file: An attached file.
-        tree: An attached folder.
-        data: Data that the run has read.
-        end: The end of the run.
-    """
-
-    begin: Begin | None = None
-    keys: list[str] = []
-    params: dict[str, str] = {}
-    tags: dict[str, str] = {}
-    series: KeptSeries | None = None
-    file: KeptFile | None = None
-    tree: KeptTree | None = None
-    data: UsedData | None = None
-    end: End | None = None
 
 
 class Writer:
@@ -203,6 +87,7 @@ class Writer:
 
         Raises:
             Conflict: The writer is closed.
+            OSError: The disk does not take the line.
         """
         with self._lock:
             if self._facts < 0:  # its number may be another file's by now
@@ -243,7 +128,7 @@ class Writer:
         if page is None:
             self.lost += 1
             return
-        offset = (place & (RECORDS - 1)) * _SIZE
+        offset = (place & (RECORDS - 1)) * RECORD_BYTES
         try:
             number = self.number(key)
             value = float(value)
@@ -251,7 +136,7 @@ class Writer:
                 pack_whole(page, offset, step, at, value, number, WHOLE)
             except (struct.error, TypeError):
                 split(step if isinstance(step, int) else float(step))
-                _pack_broken(page, offset, float(step), at, value, number, BROKEN)
+                pack_broken(page, offset, float(step), at, value, number, BROKEN)
         except (struct.error, TypeError, ValueError, OverflowError, Invalid) as error:
             pack_whole(page, offset, 0, 0, 0.0, 0, VOID)
             raise Invalid(
@@ -266,6 +151,9 @@ class Writer:
 
         Returns:
             The name of the copy in ``files/``.
+
+        Raises:
+            OSError: The file cannot be read, or the disk does not take the copy.
         """
         name = str(next(self._copies))
         target = self.folder / "files" / name
@@ -283,6 +171,9 @@ class Writer:
 
         Returns:
             The name of the piece in ``series/``.
+
+        Raises:
+            OSError: The disk does not take the piece.
         """
         name = str(next(self._copies))
         (self.folder / "series" / name).write_bytes(content)
@@ -303,7 +194,7 @@ class Writer:
                 return None
             try:
                 while len(self.pages) <= number:
-                    self.pages.append(_mapped(self.folder / f"points-{len(self.pages)}"))
+                    self.pages.append(new_page(self.folder / f"points-{len(self.pages)}"))
                     if len(self.pages) > _LIVE_PAGES:
                         self.pages[-_LIVE_PAGES - 1] = None
             except OSError as error:
@@ -313,208 +204,3 @@ class Writer:
                 return None
             page: mmap.mmap | None = self.pages[number]
             return page
-
-
-def _mapped(file: Path) -> mmap.mmap:
-    with file.open("w+b") as handle:
-        # Zeros are written, so that a full disk is an error here and no signal later.
-        handle.write(bytes(RECORDS * _SIZE))
-        handle.flush()
-        return mmap.mmap(handle.fileno(), RECORDS * _SIZE)
-
-
-class Extent(Entity):
-    """How far a folder is read.
-
-    Attributes:
-        facts: Bytes of ``facts.jsonl``.
-        records: Number of records, over all files of points.
-    """
-
-    facts: int = 0
-    records: int = 0
-
-
-class Sent(Entity):
-    """How far a folder is sent.
-
-    Attributes:
-        until: How far everything is delivered.
-        number: Number of the last delivered parcel.
-        attempt: End of the parcel that is being sent; it stays until the parcel is delivered.
-        refused: Why some things were refused for good.
-    """
-
-    until: Extent = Extent()
-    number: int = 0
-    attempt: Extent | None = None
-    refused: list[str] = []
-
-
-class Parcel(NamedTuple):
-    """What is sent at once.
-
-    Attributes:
-        number: Number of the parcel within its folder, from 1.
-        lines: Lines of facts.
-        points: Points by metric.
-    """
-
-    number: int
-    lines: list[Line]
-    points: dict[str, Points]
-
-
-class Outbox:
-    """The reading side of a writer's folder. Only one process may have it open at a time.
-
-    Args:
-        folder: Folder of one process in the spool.
-
-    Attributes:
-        folder: Folder of one process in the spool.
-        sent: How far the folder is sent.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._file = folder / "sent.json"
-        self.sent = from_json(self._file.read_bytes(), Sent) if self._file.exists() else Sent()
-        self._keys: list[str] = []
-        self._lines: list[tuple[int, Line]] = []  # with the offset in the file where each ends
-        self._read = 0
-
-    @property
-    def stream(self) -> str:
-        """Name under which parcels are numbered, different for each folder: 32 hex digits."""
-        return digest_of(self.folder.name.encode())[:32]
-
-    def next(self) -> Parcel | None:
-        """The parcel to send now, the same until ``done``; None when there is nothing to send."""
-        over = not is_held(self.folder / "writing")
-        extent = self.sent.attempt or self._extent(over)
-        if extent is None:
-            return None
-        self._take_lines()
-        self._save(replace(self.sent, attempt=extent))
-        lines = [line for end, line in self._lines if self.sent.until.facts < end <= extent.facts]
-        return Parcel(self.sent.number + 1, lines, self._points(lines, extent.records))
-
-    def done(self, refused: list[str]) -> None:
-        """Record that the parcel of ``next`` is delivered.
-
-        Args:
-            refused: Why parts of the parcel were refused for good.
-        """
-        sent = self.sent
-        assert sent.attempt is not None
-        until, reasons = sent.attempt, [*sent.refused, *refused]
-        self._save(Sent(until=until, number=sent.number + 1, refused=reasons))
-        self._lines = [(end, line) for end, line in self._lines if end > until.facts]
-        for page in range(sent.until.records // RECORDS, until.records // RECORDS):
-            (self.folder / f"points-{page}").unlink(missing_ok=True)
-
-    @property
-    def finished(self) -> bool:
-        """Whether no process writes here any more and everything is sent."""
-        over = not is_held(self.folder / "writing")
-        return over and self.sent.attempt is None and self._extent(over) is None
-
-    @property
-    def waiting(self) -> int:
-        """Number of points that are not sent yet, without those in packed pieces."""
-        pages = sorted(int(file.name.partition("-")[2]) for file in self.folder.glob("points-*"))
-        kinds = [self._records(page)["kind"] for page in pages]
-        written = sum(int(np.count_nonzero((kind == WHOLE) | (kind == BROKEN))) for kind in kinds)
-        return max(0, written - self.sent.until.records % RECORDS)
-
-    def discard(self) -> None:
-        """Remove the folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _extent(self, over: bool) -> Extent | None:
-        """How far the next parcel goes, or None when there is nothing to send."""
-        until = self.sent.until
-        # Records are counted before facts are read: a record's key is written before the record.
-        records = self._written(until.records, over)
-        self._take_lines()
-        facts = until.facts
-        parcel_bytes = 0
-        more_records = records % RECORDS == 0 and records > until.records
-        for end, line in self._lines:
-            if parcel_bytes > LARGEST_PARCEL or (line.end and (more_records or not over)):
-                break
-            if line.series:
-                parcel_bytes += (self.folder / "series" / line.series.piece).stat().st_size
-            else:
-                parcel_bytes += end - facts
-            facts = end
-        extent = Extent(facts=facts, records=records)
-        return None if extent == until else extent
-
-    def _written(self, start: int, over: bool) -> int:
-        """The number of records, counted from the first file on, that can be sent."""
-        page, first = divmod(start, RECORDS)
-        file = self.folder / f"points-{page}"
-        if not file.exists():
-            return start
-        kinds = self._records(page)["kind"][first:]
-        written = np.flatnonzero(kinds)
-        if over:
-            if (self.folder / f"points-{page + 1}").exists():
-                return (page + 1) * RECORDS
-            return start + (int(written[-1]) + 1 if len(written) else 0)
-        return start + (len(kinds) if len(written) == len(kinds) else int(np.argmin(kinds != 0)))
-
-    def _records(self, page: int) -> npt.NDArray[Any]:
-        return np.fromfile(self.folder / f"points-{page}", _RECORD)
-
-    def _take_lines(self) -> None:
-        with (self.folder / "facts.jsonl").open("rb") as facts:
-            facts.seek(self._read)
-            for text in facts:
-                if not text.endswith(b"\n"):
-                    break
-                self._read += len(text)
-                try:
-                    line = from_json(text, Line)
-                except Invalid as error:  # half a line, when the disk was full
-                    log.warning("A line of %s is damaged and left out: %s", self.folder, error)
-                    line = Line()
-                self._keys += line.keys
-                if self._read > self.sent.until.facts:
-                    self._lines.append((self._read, line))
-
-    def _points(self, lines: list[Line], end: int) -> dict[str, Points]:
-        parts: dict[str, list[Points]] = {}
-        start = self.sent.until.records
-        if end > start:
-            page, first = divmod(start, RECORDS)
-            records = self._records(page)[first : first + end - start]
-            records = records[(records["kind"] == WHOLE) | (records["kind"] == BROKEN)]
-            for key in np.unique(records["key"]).tolist():
-                parts[self._keys[key]] = [_columns(records[records["key"] == key])]
-        for line in lines:
-            if line.series is not None:
-                piece = unpack((self.folder / "series" / line.series.piece).read_bytes())
-                parts.setdefault(line.series.key, []).append(piece)
-        return {key: joined(pieces) for key, pieces in parts.items()}
-
-    def _save(self, sent: Sent) -> None:
-        aside = self._file.with_suffix(".part")
-        aside.write_bytes(to_json(sent))
-        aside.replace(self._file)
-        self.sent = sent
-
-
-def _columns(records: npt.NDArray[Any]) -> Points:
-    """Records as columns; the steps of broken records become whole parts and fractions."""
-    broken = records["kind"] == BROKEN
-    whole = np.ascontiguousarray(records["step"])
-    at = np.ascontiguousarray(records["at"])
-    value = np.ascontiguousarray(records["value"])
-    if not broken.any():
-        return Points(whole, None, at, value)
-    steps = np.where(broken, whole.view(np.float64), 0.0)
-    fractions, whole_parts = np.modf(steps)
-    return Points(np.where(broken, whole_parts.astype(np.int64), whole), fractions, at, value)

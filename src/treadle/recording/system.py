@@ -1,8 +1,13 @@
 """Reads figures of the machine, under the names that MLflow gives these metrics."""
 
+import logging
+import threading
 from collections.abc import Callable
+from itertools import count
 
 import psutil
+
+log = logging.getLogger("treadle")
 
 Gauge = Callable[[], dict[str, float]]
 """Reads some figures by name, such as those of the GPUs."""
@@ -49,3 +54,28 @@ class Machine:
         for gauge in self._gauges:
             figures |= gauge()
         return {PREFIX + name: value for name, value in figures.items()}
+
+
+def watch(
+    machine: Machine,
+    record: Callable[..., None],
+    ended: threading.Event,
+    every_seconds: float,
+) -> None:
+    """Record a machine's figures until a run has ended. A gauge that fails ends only this.
+
+    Args:
+        machine: Reads the figures.
+        record: Takes the figures and, by name, their step.
+        ended: Set when the run has ended.
+        every_seconds: Seconds between two readings.
+    """
+    for step in count():
+        try:
+            record(machine.read(), step=step)
+        except Exception as error:  # a gauge that fails must not end the run
+            if not ended.is_set():
+                log.warning("The machine is not watched any more: %s", error)
+            return
+        if ended.wait(every_seconds):
+            return

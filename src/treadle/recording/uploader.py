@@ -9,7 +9,8 @@ from treadle.kernel.errors import Conflict, Invalid, NotFound, TooLarge
 from treadle.kernel.process import hold, is_held, release
 from treadle.ports.blobs import Blobs
 from treadle.ports.tree import put_files, put_tree, read_tree
-from treadle.recording.spool import KeptFile, KeptTree, Outbox, Parcel, UsedData
+from treadle.recording.lines import KeptFile, KeptTree, UsedData
+from treadle.recording.outbox import Outbox, Parcel
 from treadle.tracking.model import Batch
 from treadle.tracking.segments import pack_arrays
 from treadle.tracking.service import Tracking
@@ -82,14 +83,17 @@ class Uploader:
     def send_next(self, store: Store) -> bool:
         """Send the next parcel of each process of the run.
 
-        What the store refuses for good is noted in ``refused``. Other errors are raised, such as
-        Unavailable, and the same parcel can be sent again.
+        What the store refuses for good is noted in ``refused``. Other errors are raised, and the
+        same parcel can be sent again.
 
         Args:
             store: Where to send it.
 
         Returns:
             Whether there was anything to send.
+
+        Raises:
+            Unavailable: The store does not answer.
         """
         return sum(self._send(box, store) for box in self._outboxes()) > 0
 

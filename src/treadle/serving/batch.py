@@ -14,8 +14,9 @@ from treadle.kernel import process
 from treadle.kernel.entity import Entity, from_json, to_json
 from treadle.kernel.errors import Invalid, NotFound
 from treadle.ports.runtime import Field
-from treadle.serving.engine import Served
-from treadle.serving.rows import InputAdapter, RowReader
+from treadle.serving.input_adapter import InputAdapter
+from treadle.serving.row_reader import RowReader
+from treadle.serving.served import Served
 
 ROWS_AT_ONCE = 65_536
 ERROR = "prediction_error"

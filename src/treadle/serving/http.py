@@ -15,8 +15,8 @@ from typing import Any
 
 import httptools
 
-MAX_BODY_BYTES = 16 << 20
-MAX_HEAD_BYTES = 64 << 10
+from treadle.serving.request_reader import MAX_HEAD_BYTES, RequestReader
+
 MAX_PIPELINED = 32  # requests of one connection that may wait for their answers
 IDLE_SECONDS = 75.0  # how long a connection may be silent between two requests
 STALL_SECONDS = 30.0  # how long it may be silent in the middle of one
@@ -83,7 +83,7 @@ class Exchange:
         return self._data
 
 
-class Connection(asyncio.Protocol):
+class Connection(RequestReader, asyncio.Protocol):
     """One connection: requests in order, answers in the same order.
 
     Args:
@@ -95,15 +95,9 @@ class Connection(asyncio.Protocol):
     """
 
     def __init__(self, server: "HttpServer") -> None:
+        super().__init__()
         self._server = server
-        self._parser = httptools.HttpRequestParser(self)
         self._open: deque[Exchange] = deque()  # received and not answered yet, oldest first
-        self._url = b""
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._body: list[bytes] = []
-        self._head_bytes = self._body_bytes = 0
-        self._reading = False  # in the middle of a request
-        self._refused = False
         self.closing = False
         self.heard = time.monotonic()
 
@@ -164,54 +158,6 @@ class Connection(asyncio.Protocol):
 
     # Called by the parser
 
-    def on_message_begin(self) -> None:
-        """Begin a request."""
-        self._url, self._headers, self._body, self._body_bytes, self._reading = b"", [], [], 0, True
-        self._head_bytes = max(self._head_bytes, 0)
-
-    def on_url(self, url: bytes) -> None:
-        """Take a part of the URL.
-
-        Args:
-            url: The part.
-        """
-        self._url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header.
-
-        Args:
-            name: The header's name.
-            value: The header's value.
-        """
-        self._headers.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        """Refuse headers or a body that are too large, before the body is sent."""
-        if sum(len(name) + len(value) for name, value in self._headers) > MAX_HEAD_BYTES:
-            return self._head_too_large()
-        self._head_bytes = -1  # not counted until the next request begins
-        for name, value in self._headers:
-            if name == b"content-length" and int(value) > MAX_BODY_BYTES:
-                return self._too_large()
-            if name == b"expect" and value.lower() == b"100-continue" and not self._open:
-                self._transport.write(_CONTINUE)
-        return None
-
-    def on_body(self, body: bytes) -> None:
-        """Take a part of the body.
-
-        Args:
-            body: The part.
-        """
-        if self._refused:
-            return None
-        self._body_bytes += len(body)
-        if self._body_bytes > MAX_BODY_BYTES:
-            return self._too_large()
-        self._body.append(body)
-        return None
-
     def on_message_complete(self) -> None:
         """Hand the request over."""
         self._reading, self._head_bytes = False, 0
@@ -271,13 +217,9 @@ class Connection(asyncio.Protocol):
         """Close the connection at once."""
         self._transport.abort()
 
-    def _head_too_large(self) -> None:
-        self._refuse(431, b'{"error":"The request\'s headers are larger than 64 KiB."}')
-
-    def _too_large(self) -> None:
-        largest = MAX_BODY_BYTES >> 20
-        message = b'{"error":"The body is larger than %d MiB. Send several requests."}' % largest
-        self._refuse(413, message)
+    def _invite(self) -> None:
+        if not self._open:
+            self._transport.write(_CONTINUE)
 
     def _refuse(self, status: int, content: bytes) -> None:
         """Answer a request that will not be read to its end, and close once that is sent.

@@ -41,6 +41,9 @@ async def answer_events(server: ModelServer, api: str) -> None:
     Args:
         server: The server that answers.
         api: The host and port of Lambda's runtime API.
+
+    Raises:
+        httpx.HTTPError: The runtime API cannot be reached.
     """
     async with httpx.AsyncClient(base_url=f"http://{api}", timeout=None) as client:
         while True:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from treadle.kernel.entity import reading
 from treadle.kernel.errors import Invalid
 from treadle.ports.runtime import Signature
-from treadle.serving.rows import RowReader, Rows, refuse_twins
+from treadle.serving.row_reader import RowReader, refuse_twins
+from treadle.serving.rows import Rows
 
 LENGTH_HEADER = b"inference-header-content-length"
 MATRIX = "numbers"  # the one input of a model that takes numbers only

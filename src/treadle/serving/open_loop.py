@@ -77,6 +77,9 @@ async def offer(
         rate: Requests a second.
         seconds: For how long requests are sent.
         connections: How many connections are opened.
+
+    Raises:
+        OSError: The server cannot be reached.
     """
     parts = urlsplit(url)
     loop = asyncio.get_running_loop()

@@ -24,7 +24,7 @@ from sklearn.linear_model import LinearRegression
 
 from tests import models
 from treadle.kernel.clock import EPOCH
-from treadle.serving.inference_log import LogRow
+from treadle.serving.log_batch import LogRow
 from treadle.serving.log_files import InferenceLogs
 
 ROOT = Path(__file__).parents[3]

@@ -17,8 +17,8 @@ from treadle.delivery.manifests import NAME
 from treadle.kernel.entity import from_json
 from treadle.kernel.errors import Corrupt
 from treadle.serving import log_access
-from treadle.serving.inference_log import records
 from treadle.serving.log_access import LogFile
+from treadle.serving.log_batch import records
 
 _MARK = struct.Struct("<4sQI")  # magic, position up to which the source was read, checksum
 _MARK_MAGIC = b"\xf7TRB"

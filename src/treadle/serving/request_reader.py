@@ -1,0 +1,89 @@
+"""Reads HTTP requests part by part, as the parser finds them, and refuses what is too large."""
+
+from abc import ABC, abstractmethod
+
+import httptools
+
+MAX_BODY_BYTES = 16 << 20
+MAX_HEAD_BYTES = 64 << 10
+
+
+class RequestReader(ABC):
+    """The request that is being read; a connection takes it over when it is whole."""
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpRequestParser(self)
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._body: list[bytes] = []
+        self._head_bytes = self._body_bytes = 0
+        self._reading = False  # in the middle of a request
+        self._refused = False
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        self._url, self._headers, self._body, self._body_bytes, self._reading = b"", [], [], 0, True
+        self._head_bytes = max(self._head_bytes, 0)
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the URL.
+
+        Args:
+            url: The part.
+        """
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header.
+
+        Args:
+            name: The header's name.
+            value: The header's value.
+        """
+        self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """Refuse headers or a body that are too large, before the body is sent."""
+        if sum(len(name) + len(value) for name, value in self._headers) > MAX_HEAD_BYTES:
+            return self._head_too_large()
+        self._head_bytes = -1  # not counted until the next request begins
+        for name, value in self._headers:
+            if name == b"content-length" and int(value) > MAX_BODY_BYTES:
+                return self._too_large()
+            if name == b"expect" and value.lower() == b"100-continue":
+                self._invite()
+        return None
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body.
+
+        Args:
+            body: The part.
+        """
+        if self._refused:
+            return None
+        self._body_bytes += len(body)
+        if self._body_bytes > MAX_BODY_BYTES:
+            return self._too_large()
+        self._body.append(body)
+        return None
+
+    @abstractmethod
+    def on_message_complete(self) -> None:
+        """Take the whole request."""
+
+    @abstractmethod
+    def _invite(self) -> None:
+        """Tell a client that waits with the body of its request to send it."""
+
+    @abstractmethod
+    def _refuse(self, status: int, content: bytes) -> None:
+        """Answer a request that will not be read to its end."""
+
+    def _head_too_large(self) -> None:
+        self._refuse(431, b'{"error":"The request\'s headers are larger than 64 KiB."}')
+
+    def _too_large(self) -> None:
+        largest = MAX_BODY_BYTES >> 20
+        message = b'{"error":"The body is larger than %d MiB. Send several requests."}' % largest
+        self._refuse(413, message)
