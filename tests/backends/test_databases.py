@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
+from treadle.backends.database import engine
 from treadle.kernel.errors import Invalid
 from treadle.platform.settings import backend
 from treadle.ports.database import Database, metadata
@@ -59,3 +61,8 @@ def test_an_unknown_scheme_names_the_near_miss() -> None:
 def test_a_sqlite_url_without_a_file_is_refused() -> None:
     with pytest.raises(Invalid, match="names no file"):
         backend("database", "sqlite://")
+
+
+def test_the_newest_migration_is_the_one_that_its_files_name_says() -> None:
+    scripts = ScriptDirectory(str(Path(engine.__file__).parent / "migrations"))
+    assert engine.newest_migration() == scripts.get_current_head()

@@ -2,7 +2,6 @@
 
 import os
 import re
-import tomllib
 import signal
 import subprocess
 import sys

@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from tests.monitoring.test_service import day, watched
 from treadle.kernel.entity import replace
 from treadle.kernel.errors import Invalid
+from treadle.kernel.plugins import registered
 from treadle.monitoring import discovery
 from treadle.monitoring.model import FindingRaised
 from treadle.platform.wiring import Embedded
@@ -115,8 +116,8 @@ def register(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         ]
         monkeypatch.setattr(
             discovery,
-            "entry_points",
-            lambda group: EntryPoints([*entry_points(group=group), *more]),
+            "registered",
+            lambda group: EntryPoints([*registered(group), *more]),
         )
 
     return register
@@ -124,7 +125,7 @@ def register(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 def test_treadles_own_monitors_are_registered_as_pyproject_says() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    installed = {entry.name: entry.value for entry in entry_points(group=GROUP)}
+    installed = {entry.name: entry.value for entry in registered(GROUP)}
     assert installed == project["entry-points"][GROUP], "install Treadle again"
     assert {monitor.name for monitor in discovery.registered_monitors()} == OWN
 
@@ -196,6 +197,6 @@ def test_two_monitors_of_one_name_are_refused(open_home: Open, register: Any) ->
 
 
 def test_metadata_without_monitors_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(discovery, "entry_points", lambda **_: EntryPoints())
+    monkeypatch.setattr(discovery, "registered", lambda _: EntryPoints())
     with pytest.raises(Invalid, match=r"No monitor is registered.*Install Treadle again\."):
         discovery.registered_monitors()

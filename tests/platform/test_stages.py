@@ -32,7 +32,7 @@ class Registered:
 
 @pytest.fixture
 def home(open_home: Callable[..., Embedded], monkeypatch: pytest.MonkeyPatch) -> Embedded:
-    monkeypatch.setattr(listed, "entry_points", lambda **_: [Registered()])
+    monkeypatch.setattr(listed, "registered", lambda _: [Registered()])
     return open_home()
 
 

@@ -1,9 +1,10 @@
 """Finds the monitors that packages have registered, Treadle's own among them."""
 
 from collections.abc import Sequence
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 
 from treadle.kernel.errors import Invalid
+from treadle.kernel.plugins import registered
 from treadle.ports.monitor import GROUP, Context, Finding, Monitor, Needs
 
 
@@ -19,7 +20,7 @@ def registered_monitors() -> list[Monitor]:
             packages have registered different monitors under one name.
     """
     by_name: dict[str, EntryPoint] = {}
-    for entry in entry_points(group=GROUP):
+    for entry in registered(GROUP):
         known = by_name.setdefault(entry.name, entry)
         if known.value != entry.value:
             raise Invalid(

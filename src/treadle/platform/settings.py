@@ -6,7 +6,6 @@ Settings are remembered in the home, and handed to child processes by environmen
 import os
 import re
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from treadle.kernel.clock import Clock, ManualClock, SystemClock
 from treadle.kernel.entity import Entity, from_json, replace, to_json
 from treadle.kernel.errors import Invalid, did_you_mean
 from treadle.kernel.files import write_whole
+from treadle.kernel.plugins import registered
 from treadle.scope.file import nearest
 
 FILE = "settings.json"
@@ -179,7 +179,7 @@ def factory_of(port: str, url: str) -> Callable[..., Any]:
         Invalid: No backend handles the URL.
     """
     scheme = url.partition(":")[0].partition("+")[0]
-    known = {entry.name: entry for entry in entry_points(group=f"treadle.{port}")}
+    known = {entry.name: entry for entry in registered(f"treadle.{port}")}
     if scheme not in known:
         raise Invalid(f"No {port} backend handles '{scheme}:' URLs.{did_you_mean(scheme, known)}")
     factory: Callable[..., Any] = known[scheme].load()

@@ -1,6 +1,5 @@
 """The list of stages: the only place that names them all."""
 
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from treadle.access.stage import STAGE as ACCESS
@@ -9,6 +8,7 @@ from treadle.delivery.stage import STAGE as DELIVERY
 from treadle.evaluation.stage import STAGE as EVALUATION
 from treadle.events.stage import STAGE as EVENTS
 from treadle.jobs.stage import STAGE as JOBS
+from treadle.kernel.plugins import registered
 from treadle.kernel.stage import Stage
 from treadle.loop.stage import STAGE as LOOP
 from treadle.monitoring.stage import STAGE as MONITORING
@@ -62,7 +62,7 @@ GROUP = "treadle.stage"
 
 def stages() -> tuple[Stage, ...]:
     """All stages: those built in, then those that installed packages register."""
-    return (*BUILT_IN, *(entry.load() for entry in entry_points(group=GROUP)))
+    return (*BUILT_IN, *(entry.load() for entry in registered(GROUP)))
 
 
 class Services:
