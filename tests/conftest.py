@@ -7,10 +7,12 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 from uuid import uuid4
 
+import httpx._transports.default as transports
 import pytest
 from hypothesis import HealthCheck, settings
 from sqlalchemy import create_engine, make_url, text
@@ -28,6 +30,9 @@ settings.register_profile(
 settings.load_profile("shared machine")
 
 TESTS = Path(__file__).parent
+
+# httpx reads the certificates of all authorities for each client that it makes, 30 ms long.
+transports.create_ssl_context = cache(transports.create_ssl_context)  # type: ignore[attr-defined]
 Lane = Literal["unit", "integration", "system", "simulation"]
 
 LANES: tuple[tuple[str, Lane], ...] = (

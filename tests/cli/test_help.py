@@ -41,9 +41,10 @@ def written(words: str) -> str:
 def test_help_shows_every_bracket_that_its_source_has(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "[[caller]]" in bracketed(written("serve"))
     for words, command in commands():
-        help = shown(command, words, monkeypatch)
-        for word in bracketed(written(words)):
-            assert word in help, f"treadle {words} --help"
+        if there := bracketed(written(words)):
+            help = shown(command, words, monkeypatch)
+            for word in there:
+                assert word in help, f"treadle {words} --help"
 
 
 def completed(line: str, folder: Path) -> str:

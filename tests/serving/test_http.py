@@ -192,6 +192,7 @@ def test_silent_connections_are_closed_and_half_requests_are_told() -> None:
             asyncio.ensure_future(said(port, content, end=False)) for content in (b"", ONE[:-1])
         ]
         await eventually(lambda: len(server.connections) == 2)
+        await eventually(lambda: any(connection._reading for connection in server.connections))
         for connection in list(server.connections):
             connection.expire(connection.heard + http.STALL_SECONDS + 1)
         half = await asked[1]
