@@ -76,6 +76,16 @@ class Caller(Entity):
             or _RANKS.get(self.roles.get(project), -1) >= needed
         )
 
+    def projects(self, role: Role) -> frozenset[str]:
+        """The projects in which the caller has a role or a higher one by name.
+
+        Args:
+            role: The role that is needed.
+        """
+        return frozenset(
+            project for project, held in self.roles.items() if _RANKS[held] >= _RANKS[role]
+        )
+
     def may_somewhere(self, role: Role) -> bool:
         """Whether the caller has a role or a higher one in at least one project.
 

@@ -22,7 +22,7 @@ from treadle.kernel.entity import from_json
 from treadle.kernel.errors import NotFound, did_you_mean
 from treadle.kernel.names import EndpointName, ProjectName, RolloutId
 from treadle.kernel.operation import query
-from treadle.ports.database import Database, load
+from treadle.ports.database import Database, in_sight, load
 from treadle.ports.target import Target
 from treadle.registry.service import Registry
 from treadle.scope.model import ProjectSpec
@@ -83,7 +83,7 @@ class DeliveryRecords:
         Args:
             project: Only those of this project.
         """
-        wanted = select(endpoints).order_by(endpoints.c.name)
+        wanted = select(endpoints).where(in_sight(endpoints.c.project)).order_by(endpoints.c.name)
         if project:
             wanted = wanted.where(endpoints.c.project == project)
         with self._database.read() as connection:

@@ -18,7 +18,7 @@ from treadle.kernel.ids import new_id
 from treadle.kernel.names import ProjectName, RunId, VerdictId
 from treadle.kernel.operation import command, query
 from treadle.ports.blobs import Blobs
-from treadle.ports.database import Database, load
+from treadle.ports.database import Database, in_sight, load
 from treadle.ports.runtime import Runtime
 from treadle.scope.service import Scope
 from treadle.tracking.local import LocalTracking
@@ -134,7 +134,9 @@ class Evaluation:
             run: Only those on the model that this run trained.
             limit: The most verdicts to list.
         """
-        given = select(evaluations).where(evaluations.c.state == "given")
+        given = select(evaluations).where(
+            evaluations.c.state == "given", in_sight(evaluations.c.project)
+        )
         given = given.order_by(evaluations.c.id.desc()).limit(limit)
         if project:
             given = given.where(evaluations.c.project == project)

@@ -6,6 +6,7 @@
 import asyncio
 import re
 import typing
+from contextlib import nullcontext
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -21,6 +22,7 @@ from treadle.kernel.entity import from_json, from_packed, to_json, to_packed
 from treadle.kernel.errors import Invalid, TooLarge
 from treadle.kernel.event import acting
 from treadle.kernel.operation import Operation, operations
+from treadle.kernel.sight import seeing
 from treadle.kernel.stage import kinds_of
 from treadle.platform.wiring import Embedded
 
@@ -55,7 +57,8 @@ def _route(platform: Embedded, rights: Rights, stage: str, operation: Operation)
         whole = await run_in_threadpool(rights.demand, caller, operation.role, named, arguments)
         if not whole and listed is None:
             demand(caller, operation.role)
-        result = await run_in_threadpool(_call, method, arguments, caller)
+        with nullcontext() if whole else seeing(caller.projects("viewer")):
+            result = await run_in_threadpool(_call, method, arguments, caller)
         if not whole:
             result = [one for one in result if caller.may("viewer", getattr(one, listed or ""))]
         if request.headers.get("accept") == PACKED:

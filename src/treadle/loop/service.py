@@ -22,7 +22,7 @@ from treadle.monitoring.model import (
     Window,
 )
 from treadle.monitoring.service import Monitoring
-from treadle.ports.database import Database, load
+from treadle.ports.database import Database, in_sight, load
 from treadle.registry.model import CHAMPION, ModelVersion
 from treadle.registry.service import Registry
 from treadle.scope.model import Requirement
@@ -84,7 +84,8 @@ class Loop:
             project: List only decisions about events of this project; all decisions if omitted.
             limit: How many decisions to return at most.
         """
-        newest_first = select(decisions).order_by(decisions.c.event.desc()).limit(limit)
+        newest_first = select(decisions).where(in_sight(decisions.c.project))
+        newest_first = newest_first.order_by(decisions.c.event.desc()).limit(limit)
         if project:
             newest_first = newest_first.where(decisions.c.project == project)
         with self._database.read() as connection:

@@ -24,7 +24,7 @@ from treadle.pipelines.starter import PipelineStarter
 from treadle.pipelines.step import StepPlan
 from treadle.pipelines.tables import pipeline_steps, pipelines
 from treadle.ports.blobs import Blobs
-from treadle.ports.database import Database, load
+from treadle.ports.database import Database, in_sight, load
 from treadle.ports.runtime import Exporter, Runtime
 
 STEP_JOB = "pipelines.step"
@@ -120,7 +120,8 @@ class Pipelines:
             state: List only runs in this state; all states if omitted.
             limit: Largest number of runs to list.
         """
-        statement = select(pipelines).order_by(pipelines.c.id.desc()).limit(limit)
+        statement = select(pipelines).where(in_sight(pipelines.c.project))
+        statement = statement.order_by(pipelines.c.id.desc()).limit(limit)
         if state:
             statement = statement.where(pipelines.c.state == state)
         with self._database.read() as connection:

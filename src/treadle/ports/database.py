@@ -6,11 +6,12 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import BigInteger, Connection, MetaData, Table
+from sqlalchemy import BigInteger, ColumnElement, Connection, MetaData, Table, true
 from sqlalchemy.types import TypeDecorator
 
 from treadle.kernel.clock import from_micros, to_micros
 from treadle.kernel.entity import Entity
+from treadle.kernel.sight import visible_projects
 from treadle.kernel.stage import Stage
 
 E = TypeVar("E", bound=Entity)
@@ -127,3 +128,15 @@ def load(kind: type[E], row: Mapping[Any, Any], **decoded: object) -> E:
     """
     names = kind.__struct_fields__
     return kind(**{name: decoded[name] if name in decoded else row[name] for name in names})
+
+
+def in_sight(project: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Return the condition that a row is of a project that may be shown now (``kernel/sight.py``).
+
+    Every statement that lists or searches over projects has it.
+
+    Args:
+        project: The column with the name of the project.
+    """
+    visible = visible_projects()
+    return true() if visible is None else project.in_(sorted(visible))

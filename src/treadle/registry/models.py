@@ -14,6 +14,7 @@ from treadle.kernel.names import (
     ProjectName,
 )
 from treadle.kernel.operation import command, query
+from treadle.ports.database import in_sight
 from treadle.registry.hooks import STILL_NEEDED_BY
 from treadle.registry.model import (
     ModelDeleted,
@@ -85,7 +86,7 @@ class Models(RegistryRecords):
         Raises:
             Invalid: The filter or an order cannot be read.
         """
-        wanted = select(models).order_by(models.c.name)
+        wanted = select(models).where(in_sight(models.c.project)).order_by(models.c.name)
         if project is not None:
             wanted = wanted.where(models.c.project == project)
         with self._database.read() as connection:

@@ -17,7 +17,7 @@ from treadle.kernel.names import (
 )
 from treadle.kernel.operation import query
 from treadle.kernel.stage import Assembly
-from treadle.ports.database import Database, load
+from treadle.ports.database import Database, in_sight, load
 from treadle.registry.model import (
     CHAMPION,
     Approval,
@@ -96,7 +96,9 @@ class RegistryRecords:
             model: Only those of this model.
             limit: The most versions to return.
         """
-        wanted = select(versions).where(versions.c.deleted_at.is_(None))
+        wanted = select(versions).where(
+            versions.c.deleted_at.is_(None), in_sight(versions.c.project)
+        )
         wanted = wanted.order_by(versions.c.created_at.desc(), versions.c.number.desc()).limit(
             limit
         )

@@ -17,6 +17,7 @@ from treadle.kernel.names import (
     VerdictId,
 )
 from treadle.kernel.operation import command, query
+from treadle.ports.database import in_sight
 from treadle.registry.model import (
     ModelVersion,
     PastVersion,
@@ -304,7 +305,9 @@ class Versions(Models):
         Raises:
             Invalid: The filter or an order cannot be read.
         """
-        wanted = select(versions).where(versions.c.deleted_at.is_(None))
+        wanted = select(versions).where(
+            versions.c.deleted_at.is_(None), in_sight(versions.c.project)
+        )
         wanted = wanted.order_by(
             versions.c.updated_at.desc(), versions.c.model, versions.c.number.desc()
         )

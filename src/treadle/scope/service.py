@@ -12,7 +12,7 @@ from treadle.kernel.errors import Forbidden, NotFound, did_you_mean
 from treadle.kernel.names import ProjectName
 from treadle.kernel.operation import command, query
 from treadle.ports.blobs import digest_of
-from treadle.ports.database import Database, load
+from treadle.ports.database import Database, in_sight, load
 from treadle.scope.file import check
 from treadle.scope.model import Project, ProjectDeclared, ProjectSpec
 from treadle.scope.tables import projects
@@ -106,7 +106,7 @@ class Scope:
     @query()
     def projects(self) -> list[Project]:
         """List all projects by name."""
-        statement = select(projects).order_by(projects.c.name)
+        statement = select(projects).where(in_sight(projects.c.name)).order_by(projects.c.name)
         with self._database.read() as connection:
             return [_project(row) for row in connection.execute(statement).mappings()]
 

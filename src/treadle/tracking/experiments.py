@@ -10,7 +10,7 @@ from treadle.kernel.entity import from_json, to_text
 from treadle.kernel.errors import Conflict, Invalid, NotFound, did_you_mean
 from treadle.kernel.names import ExperimentId, ExperimentName, ProjectName
 from treadle.kernel.operation import command, query
-from treadle.ports.database import load
+from treadle.ports.database import in_sight, load
 from treadle.tracking.events import ExperimentCreated, ExperimentDeleted, ExperimentRestored
 from treadle.tracking.language import Field
 from treadle.tracking.limits import check_text
@@ -125,9 +125,8 @@ class Experiments(TrackingRecords):
             "active": experiments.c.deleted_at.is_(None),
             "deleted": experiments.c.deleted_at.is_not(None),
         }
-        wanted = select(experiments).order_by(
-            experiments.c.updated_at.desc(), experiments.c.id.desc()
-        )
+        wanted = select(experiments).where(in_sight(experiments.c.project))
+        wanted = wanted.order_by(experiments.c.updated_at.desc(), experiments.c.id.desc())
         if view in shown:
             wanted = wanted.where(shown[view])
         if project is not None:

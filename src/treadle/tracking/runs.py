@@ -12,6 +12,7 @@ from treadle.kernel.event import current_act
 from treadle.kernel.ids import new_id
 from treadle.kernel.names import ExperimentId, ExperimentName, NewRunId, ProjectName, RunId
 from treadle.kernel.operation import command, query
+from treadle.ports.database import in_sight
 from treadle.tracking import ingest
 from treadle.tracking.events import RunDeleted, RunFinished, RunRestored, RunStarted
 from treadle.tracking.experiments import DEFAULT, Experiments
@@ -254,7 +255,7 @@ class Runs(Experiments):
         """
         wanted = (
             select(runs)
-            .where(runs.c.deleted_at.is_(None))
+            .where(runs.c.deleted_at.is_(None), in_sight(runs.c.project))
             .order_by(runs.c.number.desc())
             .limit(max(0, limit))
         )

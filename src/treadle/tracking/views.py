@@ -10,7 +10,7 @@ from treadle.kernel.errors import Invalid, NotFound, did_you_mean
 from treadle.kernel.event import current_act
 from treadle.kernel.names import ExperimentId, ProjectName
 from treadle.kernel.operation import command, query
-from treadle.ports.database import Database, load
+from treadle.ports.database import Database, in_sight, load
 from treadle.tracking.language import parse, parse_order
 from treadle.tracking.model import RunPage, SavedView
 from treadle.tracking.service import Tracking
@@ -80,7 +80,8 @@ class Views:
         Args:
             project: Only those of this project.
         """
-        wanted = select(saved_views).order_by(saved_views.c.project, saved_views.c.name)
+        wanted = select(saved_views).where(in_sight(saved_views.c.project))
+        wanted = wanted.order_by(saved_views.c.project, saved_views.c.name)
         with self._database.read() as connection:
             rows = connection.execute(
                 wanted if project is None else wanted.where(saved_views.c.project == project)

@@ -17,7 +17,7 @@ from treadle.pipelines.local import LocalPipelines
 from treadle.pipelines.starter import PipelineStarter
 from treadle.pipelines.step import store_code
 from treadle.ports.blobs import Blobs
-from treadle.ports.database import Database, load
+from treadle.ports.database import Database, in_sight, load
 from treadle.scope.local import LocalScope
 from treadle.scope.model import duration
 from treadle.tracking.environment import capture
@@ -148,7 +148,8 @@ class TrainingService:
             state: List only trainings in this state; all states if omitted.
             limit: Largest number of trainings to list.
         """
-        statement = select(trainings).order_by(trainings.c.run.desc()).limit(limit)
+        statement = select(trainings).where(in_sight(trainings.c.project))
+        statement = statement.order_by(trainings.c.run.desc()).limit(limit)
         if project:
             statement = statement.where(trainings.c.project == project)
         if state:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -12,7 +12,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from treadle.access.model import Caller
 from treadle.http.auth import caller_of
 from treadle.http.mlflow.naming import named
 from treadle.http.rights import Rights, demand
@@ -33,20 +32,16 @@ from treadle.kernel.errors import (
 from treadle.kernel.event import acting
 from treadle.kernel.ids import new_id
 from treadle.kernel.operation import Role
+from treadle.kernel.sight import seeing
 from treadle.platform.wiring import Embedded
-from treadle.ports.naming import NOWHERE
 
 VERSIONS = ("2.0", "3.0")
 PREFIXES = tuple(
     f"{root}/{version}/mlflow" for root in ("/api", "/ajax-api") for version in VERSIONS
 )
 MAX_BODY_BYTES = 64 << 20
-LISTED = {
-    "experiments/search": ("experiments", "experiment_id"),
-    "registered-models/search": ("registered_models", "name"),
-    "model-versions/search": ("model_versions", "name"),
-}
-"""Calls that list things of all projects: the list's field, and the field that tells a project."""
+LISTED = ("experiments/search", "registered-models/search", "model-versions/search")
+"""Calls that list things of all projects that the caller may see."""
 
 CODES: dict[type[TreadleError], tuple[int, str]] = {
     Invalid: (400, "INVALID_PARAMETER_VALUE"),
@@ -121,27 +116,15 @@ def _endpoint(platform: Embedded, rights: Rights, call: Call) -> Callable[[Reque
             )
             if not whole and call.path not in LISTED:
                 demand(caller, call.role)
-            with acting(caller.name):
+            sight = nullcontext() if whole else seeing(caller.projects("viewer"))
+            with acting(caller.name), sight:
                 answer = await run_in_threadpool(call.do, platform, ask)
-            if not whole:
-                await run_in_threadpool(_cut, rights, caller, call.path, answer)
         except TreadleError as error:
             return failed(error)
         content = to_json(answer if answer is not None else {})
         return Response(content, media_type="application/json")
 
     return endpoint
-
-
-def _cut(rights: Rights, caller: Caller, path: str, answer: dict[str, Any]) -> None:
-    """Remove from a list what the caller may not see."""
-    field, key = LISTED[path]
-    kind = "experiment" if key == "experiment_id" else "model"
-    answer[field] = [
-        item
-        for item in answer.get(field, [])
-        if caller.may("viewer", rights.project(kind, item[key]) or NOWHERE)
-    ]
 
 
 async def asked(request: Request, kind: type[Any]) -> Any:
