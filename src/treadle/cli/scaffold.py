@@ -1,5 +1,6 @@
 """``treadle init``: a project that runs as it is, on a made-up dataset or on one's own CSV file."""
 
+import json
 import random
 import re
 import shutil
@@ -12,6 +13,7 @@ import duckdb
 from treadle.kernel.errors import Conflict, Invalid, NotFound, did_you_mean
 
 ROWS = 4000
+FEWEST_ROWS = 20
 NUMERIC = ("BIGINT", "HUGEINT", "DOUBLE")
 KINDS = ["BIGINT", "DOUBLE", "DATE", "TIMESTAMP", "VARCHAR"]
 """Types that columns are read as; yes/no and true/false are text, so all readers see them alike."""
@@ -100,16 +102,22 @@ def look_at(csv: Path, label: str, id: str | None) -> Table:
                 f"auto_type_candidates = {KINDS}, header = true)"
             )
             rows = len(relation)
+            everything = f"SELECT * FROM read_csv({_text(csv)}, all_varchar = true, header = false)"
+            header = next(iter(db.sql(f"{everything} LIMIT 1").fetchall()), ())
         except duckdb.Error as error:
             reason = " ".join(line.strip() for line in str(error).splitlines()[:3])
             raise Invalid(f"'{csv}' cannot be read as CSV in UTF-8: {reason[:300]}") from error
-        if not rows:
-            raise Invalid(f"'{csv}' has no rows below its header.")
+        if rows < FEWEST_ROWS:
+            raise Invalid(
+                f"'{csv}' has {rows or 'no'} rows below its header. To learn from some and to be "
+                f"judged on others, a model needs at least {FEWEST_ROWS}."
+            )
+        _refuse_repeated(csv, [name for name in header if name])
         kinds = dict(zip(relation.columns, map(str, relation.types), strict=True))
         for column in (label, *([id] if id else [])):
             if column not in kinds:
                 raise Invalid(f"'{csv}' has no column '{column}'.{did_you_mean(column, kinds)}")
-        distinct = relation.project(f'"{label}"').distinct().limit(3).fetchall()
+        distinct = relation.project(_identifier(label)).distinct().limit(3).fetchall()
         values = [value for (value,) in distinct if value is not None]
     inputs = {column: kind for column, kind in kinds.items() if column not in (label, id)}
     numbers = [column for column, kind in inputs.items() if kind.startswith(NUMERIC)]
@@ -124,6 +132,16 @@ def look_at(csv: Path, label: str, id: str | None) -> Table:
     is_zero_or_one = numeric and sorted(values) == [0, 1]
     positive = repr(max(values)) if two_classes and not is_zero_or_one else None
     return Table(text, numbers, left_out, label, positive, two_classes, id)
+
+
+def _refuse_repeated(csv: Path, header: list[str]) -> None:
+    """Refuse columns of one name, which libraries tell apart in ways of their own."""
+    seen: dict[str, str] = {}
+    for name in header:
+        if (same := seen.get(name.lower())) is not None:
+            but_for = "" if same == name else " but for upper and lower case"
+            raise Invalid(f"'{csv}' has two columns named '{name}'{but_for}. Rename one of them.")
+        seen[name.lower()] = name
 
 
 def customers(rows: int, *, seed: int, start: int = 0) -> str:
@@ -156,29 +174,33 @@ def customers(rows: int, *, seed: int, start: int = 0) -> str:
 
 
 def _fill(file: Path, name: str, source: str, table: Table) -> None:
-    """Put a table's facts where the template has capitals."""
+    """Put a table's facts where the template has capitals, as literals of the file's language.
+
+    Whatever a name holds, it stays text. All places are filled at once, so that a name cannot be
+    taken for a place either.
+    """
+    literal = _python if file.suffix == ".py" else _toml
     kind = "Classifier" if table.two_classes else "Regressor"
     truth = ""
     if table.positive:
         truth = f"    table[LABEL] = (table[LABEL] == {table.positive}).astype(int)\n"
     words = "[*TEXT, LABEL]" if table.positive and table.positive.startswith(("'", '"')) else "TEXT"
     facts = {
+        '"data/SOURCE"': literal(f"data/{source}"),
         "PROJECT": name,
-        "SOURCE": source,
         "TEXT_COLUMNS": _listed(table.text),
         "NUMBER_COLUMNS": _listed(table.numbers),
-        "LABEL_COLUMN": table.label,
+        '"LABEL_COLUMN"': literal(table.label),
         "METRIC": "roc_auc" if table.two_classes else "r2",
         "AT_LEAST": "0.65" if table.two_classes else "0.1",
         "ESTIMATOR": f"HistGradientBoosting{kind}",
         "    TRUTH\n": truth,
         "WORDS": words,
-        'id = "ID_COLUMN"\n': f'id = "{table.id}"\n' if table.id else "",
+        'id = "ID_COLUMN"\n': f"id = {literal(table.id)}\n" if table.id else "",
     }
     text = file.read_text(encoding="utf-8")
-    for placeholder, fact in facts.items():
-        text = text.replace(placeholder, fact)
-    file.write_text(text, encoding="utf-8")
+    places = re.compile("|".join(map(re.escape, facts)))
+    file.write_text(places.sub(lambda place: facts[place[0]], text), encoding="utf-8")
 
 
 def _copy(csv: Path, to: Path) -> None:
@@ -193,5 +215,21 @@ def _text(path: Path) -> str:
     return "'" + str(path).replace("'", "''") + "'"
 
 
+def _identifier(column: str) -> str:
+    """A column's name as an SQL identifier."""
+    return '"' + column.replace('"', '""') + '"'
+
+
+def _python(text: str) -> str:
+    """A text as a literal of Python."""
+    plain = text.isprintable() and not set(text) & {'"', "\\"}
+    return f'"{text}"' if plain else repr(text)
+
+
+def _toml(text: str) -> str:
+    """A text as a basic string of TOML, which has the escapes of JSON."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def _listed(names: list[str]) -> str:
-    return "[" + ", ".join(f'"{name}"' for name in names) + "]"
+    return "[" + ", ".join(map(_python, names)) + "]"
