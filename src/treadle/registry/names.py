@@ -1,5 +1,6 @@
 """Finds the project of models and versions that a request names."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,13 +8,14 @@ from treadle.kernel.stage import PROJECT_OF
 from treadle.ports.database import Database
 from treadle.ports.naming import look_up
 from treadle.registry.tables import models
+from treadle.tracking.names import TrackingNames
 
 
 class RegistryNames:
     """Looks up the projects of registered models."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, tracking: TrackingNames) -> None:
+        self._database, self._tracking = database, tracking
 
     @PROJECT_OF("model")
     def model(self, name: str, _: Mapping[str, Any]) -> str:
@@ -46,3 +48,19 @@ class RegistryNames:
             given: All arguments of the request.
         """
         return self.model(ref.partition("@")[0].partition(":")[0], given)
+
+    @PROJECT_OF("location")
+    def location(self, uri: str, given: Mapping[str, Any]) -> str | None:
+        """The project of what a URI of files leads to: a run, a model, a logged model.
+
+        Args:
+            uri: The location, such as ``models:/NAME/1``, ``runs:/ID/model`` or ``s3://…``.
+            given: All arguments of the request.
+
+        Returns:
+            The project; NOWHERE for what is not there; None for what is outside of this server.
+        """
+        scheme, _, rest = uri.partition(":")
+        if scheme == "models" and set("/@") & set(rest.strip("/")):  # else it is a logged model
+            return self.model(re.split("[/@]", rest.strip("/"))[0], given)
+        return self._tracking.location(uri)

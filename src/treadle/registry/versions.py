@@ -11,6 +11,7 @@ from treadle.kernel.entity import to_text
 from treadle.kernel.errors import Conflict, Forbidden, Invalid, did_you_mean
 from treadle.kernel.event import current_act
 from treadle.kernel.names import (
+    Location,
     LoggedModelId,
     ModelName,
     RunId,
@@ -93,7 +94,7 @@ class Versions(Models):
         self,
         *,
         model: ModelName,
-        source: str,
+        source: Location,
         run: RunId = "",
         logged_model: LoggedModelId = "",
         description: str = "",

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, delete, select
 from treadle.kernel.clock import to_micros
 from treadle.kernel.entity import from_json, to_text
 from treadle.kernel.errors import Conflict, Invalid, NotFound, did_you_mean
-from treadle.kernel.names import ExperimentId, ExperimentName, ProjectName
+from treadle.kernel.names import ExperimentId, ExperimentName, Location, ProjectName
 from treadle.kernel.operation import command, query
 from treadle.ports.database import in_sight, load
 from treadle.tracking.events import ExperimentCreated, ExperimentDeleted, ExperimentRestored
@@ -45,7 +45,7 @@ class Experiments(TrackingRecords):
         name: ExperimentName,
         project: ProjectName = "",
         tags: dict[str, str] | None = None,
-        artifacts_at: str = "",
+        artifacts_at: Location = "",
     ) -> Experiment:
         """Make an experiment, in a project of the same name if none is given.
 

@@ -8,10 +8,14 @@ from sqlalchemy import delete, select, update
 
 from treadle.kernel.entity import from_json, to_text
 from treadle.tracking.tables import trace_spans, traces
-from treadle.tracking.traces import Info, Traces, _info
+from treadle.tracking.trace_facts import Info, checked, started_at
+from treadle.tracking.traces import Traces, _info
 
 Span = dict[str, Any]
 """A span as OpenTelemetry writes it in JSON, with protobuf's field names."""
+
+
+_LATEST = 2**63 - 1  # nanoseconds since 1970, in the year 2262
 
 
 class LocalTraces(Traces):
@@ -32,7 +36,8 @@ class LocalTraces(Traces):
         Raises:
             Invalid: The time of the request is no time.
         """
-        id = str(info["trace_id"])
+        info = checked(info)
+        id = info["trace_id"]
         with self._database.write() as transaction:
             before = transaction.scalar(select(traces.c.info).where(traces.c.id == id))
             if before is not None:
@@ -46,7 +51,7 @@ class LocalTraces(Traces):
             row = {
                 "id": id,
                 "experiment": experiment,
-                "started_at": self._moment(info),
+                "started_at": started_at(info) or self._clock.now(),
                 "info": to_text(info),
             }
             transaction.execute(traces.insert().values(row))
@@ -68,7 +73,8 @@ class LocalTraces(Traces):
         with self._database.write() as transaction:
             info = _info(transaction, id)
             change(info)
-            transaction.execute(update(traces).where(traces.c.id == id).values(info=to_text(info)))
+            kept = to_text(checked(info))
+            transaction.execute(update(traces).where(traces.c.id == id).values(info=kept))
         return info
 
     def add_spans(
@@ -103,7 +109,7 @@ class LocalTraces(Traces):
                     row = {
                         "trace": trace,
                         "span": name,
-                        "started_at": int(span.get("start_time_unix_nano", 0)),
+                        "started_at": min(int(span.get("start_time_unix_nano", 0)), _LATEST),
                     }
                     transaction.execute(trace_spans.insert().values(**row, body=to_text(span)))
             self.change(trace, lambda info: info.setdefault("tags", {}).update(tags))

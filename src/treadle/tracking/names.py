@@ -6,6 +6,7 @@ from typing import Any
 from treadle.kernel.stage import PROJECT_OF
 from treadle.ports.database import Database
 from treadle.ports.naming import NOWHERE, look_up
+from treadle.tracking.model import OWN_STORE
 from treadle.tracking.tables import experiments, logged_models, runs, traces
 
 _MOST_REMEMBERED = 100_000
@@ -101,3 +102,48 @@ class TrackingNames:
             given: All arguments of the request.
         """
         return self.experiment(look_up(self._database, traces.c.experiment, traces.c.id, id), given)
+
+    @PROJECT_OF("trace that may have begun")
+    def begun_trace(self, id: str, given: Mapping[str, Any]) -> str | None:
+        """The project of a trace, whose spans nobody else may replace.
+
+        Args:
+            id: Id of the trace.
+            given: All arguments of the request.
+
+        Returns:
+            The project, or None where there is no such trace yet.
+        """
+        return self.trace(id, given) or None
+
+    def location(self, uri: str) -> str | None:
+        """The project of the run, experiment or logged model whose files are at a location.
+
+        Args:
+            uri: The location.
+
+        Returns:
+            The project; NOWHERE for what is not there; None for what is outside of this server.
+        """
+        scheme, _, rest = uri.partition(":")
+        parts = [part for part in rest.split("/") if part]
+        if scheme == "runs":
+            return self.run(parts[0] if parts else "", {})
+        if scheme == "models":
+            return self.logged_model(parts[0] if parts else "", {})
+        if scheme == OWN_STORE.partition(":")[0]:
+            within = parts[1:] if rest.startswith("//") else parts
+            return self._of_stored(within)
+        return None
+
+    def _of_stored(self, parts: list[str]) -> str:
+        """The project of a path in the server's own store: EXPERIMENT/RUN or EXPERIMENT/models/ID.
+
+        Parts that lead to things of two projects lead nowhere.
+        """
+        project = self.experiment(parts[0], {}) if parts else NOWHERE
+        if len(parts) > 2 and parts[1] == "models":
+            inner = self.logged_model(parts[2], {})
+        else:
+            inner = self.run(parts[1], {}) if len(parts) > 1 else NOWHERE
+        return project if inner in (NOWHERE, project) else NOWHERE

@@ -4,25 +4,19 @@ What was asked, what each step did, and what people thought of it.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, select
 
-from treadle.kernel.clock import Clock, to_micros
+from treadle.kernel.clock import Clock
 from treadle.kernel.entity import from_json
-from treadle.kernel.errors import Invalid, NotFound, did_you_mean
+from treadle.kernel.errors import NotFound
 from treadle.kernel.names import ExperimentId, TraceId
 from treadle.kernel.operation import query
 from treadle.ports.database import Database
-from treadle.tracking.language import Field
 from treadle.tracking.matching import found_in
 from treadle.tracking.tables import trace_spans, traces
-
-Info = dict[str, Any]
-"""A trace's facts as its client wrote them: trace_id, request_time, state, tags, trace_metadata,
-assessments, …
-"""
+from treadle.tracking.trace_facts import Info, value_of
 
 
 class Traces:
@@ -84,14 +78,7 @@ class Traces:
                 wanted.order_by(traces.c.started_at.desc(), traces.c.id)
             ).all()
         found = [from_json(row, Info) for row in rows]
-        return found_in(found, filter, orders, _looked)
-
-    def _moment(self, info: Info) -> datetime:
-        given = info.get("request_time")
-        try:
-            return datetime.fromisoformat(str(given)) if given else self._clock.now()
-        except ValueError as error:
-            raise Invalid(f"Field 'request_time': '{given}' is no time.") from error
+        return found_in(found, filter, orders, value_of)
 
 
 def _info(connection: Connection, id: str) -> Info:
@@ -99,37 +86,3 @@ def _info(connection: Connection, id: str) -> Info:
     if found is None:
         raise NotFound(f"There is no trace '{id}'.")
     return from_json(found, Info)
-
-
-def _looked(info: Info, field: Field) -> Any:
-    """A field of a trace, for filters."""
-    if field.kind == "tag":
-        return info.get("tags", {}).get(field.key)
-    if field.kind == "metadata":
-        return info.get("trace_metadata", {}).get(field.key)
-    tags, metadata = info.get("tags", {}), info.get("trace_metadata", {})
-    started = (
-        to_micros(datetime.fromisoformat(info["request_time"])) // 1000
-        if info.get("request_time")
-        else None
-    )
-    duration = str(info.get("execution_duration", "")).removesuffix("s")
-    milliseconds = float(duration) * 1000 if duration else None
-    facts: dict[str, Any] = {
-        "status": info.get("state"),
-        "state": info.get("state"),
-        "name": tags.get("mlflow.traceName"),
-        "trace_id": info.get("trace_id"),
-        "request_id": info.get("trace_id"),
-        "client_request_id": info.get("client_request_id"),
-        "run_id": metadata.get("mlflow.sourceRun"),
-        "timestamp": started,
-        "timestamp_ms": started,
-        "request_time": started,
-        "execution_time": milliseconds,
-        "execution_time_ms": milliseconds,
-        "execution_duration": milliseconds,
-    }
-    if field.kind != "attribute" or field.key not in facts:
-        raise Invalid(f"A trace has no '{field.key}' to search.{did_you_mean(field.key, facts)}")
-    return facts[field.key]

@@ -37,6 +37,21 @@ class List(Ask):
     path: str = ""
 
 
+class Part(Ask):
+    """A part of an upload that has arrived."""
+
+    part_number: int
+
+
+class Step(Ask):
+    """Fields of the calls that begin, complete or abort an upload in parts."""
+
+    path: str = ""
+    num_parts: int = 1
+    upload_id: str = ""
+    parts: list[Part] = []
+
+
 def split(path: str) -> tuple[str, str]:
     """Split a path into its root, which ends with the folder `artifacts`, and the path below.
 
@@ -255,23 +270,22 @@ class Uploads:
             request: The request, whose path names the step and the file.
         """
         from treadle.http.routes import body_of
-        from treadle.kernel.entity import from_json
+        from treadle.kernel.entity import from_json, from_plain
 
         path, step = request.path_params["path"], request.path_params["step"]
         try:
             await run_in_threadpool(self._doors, request, "editor", path)
-            asked = from_json(await body_of(request, 8 << 20) or b"{}", dict[str, Any])
-            whole = path
-            if asked.get("path"):
-                whole = f"{path}/{Path(str(asked['path'])).name}"
+            body = from_json(await body_of(request, 8 << 20) or b"{}", dict[str, Any])
+            asked = from_plain(body, Step, strict=False)
+            whole = f"{path}/{Path(asked.path).name}" if asked.path else path
             root, name = split(whole)
             full = f"{root}/{name}" if root else name
             if step == "create":
-                answer = self._create(request, full, int(asked.get("num_parts", 1)))
+                answer = self._create(request, full, asked.num_parts)
             elif step == "complete":
                 answer = await run_in_threadpool(self._complete, full, asked)
             elif step == "abort":
-                answer = self._abort(str(asked.get("upload_id", "")))
+                answer = self._abort(asked.upload_id)
             else:
                 raise NotFound(f"There is no step '{step}' of an upload.")
         except TreadleError as error:
@@ -326,17 +340,16 @@ class Uploads:
         ]
         return {"upload_id": upload, "credentials": urls}
 
-    def _complete(self, path: str, asked: dict[str, Any]) -> dict[str, Any]:
-        folder = self._upload(str(asked.get("upload_id", "")))
+    def _complete(self, path: str, asked: Step) -> dict[str, Any]:
+        folder = self._upload(asked.upload_id)
         if (folder / "path").read_text() != path:
             raise Invalid("The upload was begun for another path.")
         whole = folder / "whole"
         with whole.open("wb") as into:
-            parts = asked.get("parts", [])
-            for part in sorted(parts, key=lambda part: int(part["part_number"])):
-                file = folder / f"{int(part['part_number']):06d}"
+            for number in sorted(part.part_number for part in asked.parts):
+                file = folder / f"{number:06d}"
                 if not file.exists():
-                    raise Invalid(f"Part {part['part_number']} was not uploaded. Send it again.")
+                    raise Invalid(f"Part {number} was not uploaded. Send it again.")
                 with file.open("rb") as source:
                     while block := source.read(1 << 20):
                         into.write(block)

@@ -6,7 +6,7 @@ from treadle.http.mlflow.traces import changed, trace_of
 from treadle.http.mlflow.wire import Ask, Call, dashed_id
 from treadle.kernel.errors import NotFound
 from treadle.platform.wiring import Embedded
-from treadle.tracking.traces import Info
+from treadle.tracking.trace_facts import Info
 
 
 class Assess(Ask):

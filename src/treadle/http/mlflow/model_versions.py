@@ -52,8 +52,8 @@ def create_version(platform: Embedded, ask: CreateVersion) -> dict[str, Any]:
     if not ask.source:
         raise Invalid("Missing value for required parameter 'source'.")
     model = ask.model_id
-    if ask.source.startswith("models:/m-"):
-        named = ask.source.removeprefix("models:/").partition("/")[0]
+    named = ask.source.removeprefix("models:/")
+    if ask.source.startswith("models:/m-") and "/" not in named:
         if model and model != named:
             raise Invalid(f"The source '{ask.source}' names another model than model_id '{model}'.")
         model = named

@@ -13,6 +13,7 @@ _KINDS = {
     "version": "version",
     **dict.fromkeys(("registered-models.name", "model-versions.name"), "model's name"),
     "model_id": "logged model",
+    **dict.fromkeys(("experiments.artifact_location", "model-versions.source"), "location"),
     **dict.fromkeys(("trace_id", "trace_ids", "request_ids"), "trace"),
 }
 """The kind of thing by field; where a field means something else in one resource, by
@@ -32,6 +33,8 @@ def named(given: Mapping[str, Any], resource: str = "") -> Iterator[Named]:
     for field, value in given.items():
         if value in (None, "", []) or f"{resource}.{field}" in _NUMBERS:
             continue
+        if field == "trace" and isinstance(value, dict):
+            yield from _trace(value.get("trace_info"))
         if field == "locations":
             yield from (Named("experiment", _experiment_at(location)) for location in value)
         kind = _KINDS.get(f"{resource}.{field}", _KINDS.get(field))
@@ -39,6 +42,15 @@ def named(given: Mapping[str, Any], resource: str = "") -> Iterator[Named]:
             parts = value if isinstance(value, list | tuple) else [value]
             number = kind == "experiment"
             yield from (Named(kind, part if number else str(part)) for part in parts)
+
+
+def _trace(info: Any) -> Iterator[Named]:
+    """A trace that begins, and its experiment."""
+    if isinstance(info, dict):
+        yield Named("experiment", _experiment_at(info.get("trace_location", {})))
+        id = info.get("trace_id") or info.get("request_id")
+        if id:
+            yield Named("trace that may have begun", str(id))
 
 
 def _experiment_at(location: Any) -> Any:

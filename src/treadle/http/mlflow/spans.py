@@ -20,7 +20,7 @@ from treadle.kernel.errors import Invalid, TooLarge, TreadleError, missing_extra
 from treadle.kernel.operation import Named
 from treadle.platform.wiring import Embedded
 from treadle.tracking.local_traces import Span
-from treadle.tracking.traces import Info
+from treadle.tracking.trace_facts import Info
 
 SPANS_ARE_HERE = {"mlflow.trace.spansLocation": "TRACKING_STORE"}
 """The tag in which clients look for where a trace's spans are."""
@@ -40,15 +40,16 @@ def span_route(platform: Embedded) -> Route:
         try:
             caller = await run_in_threadpool(caller_of, platform, request)
             experiment = request.headers.get("x-mlflow-experiment-id", "")
-            await run_in_threadpool(
-                rights.demand, caller, "editor", [Named("experiment", experiment)], {}
-            )
+            place = Named("experiment", experiment)
+            await run_in_threadpool(rights.demand, caller, "editor", [place], {})
             body = await body_of(request, MAX_BODY_BYTES)
             if not experiment:
                 raise Invalid("Missing required header: x-mlflow-experiment-id")
             if request.headers.get("content-encoding") == "gzip":
                 body = await run_in_threadpool(_inflated, body)
             spans = await run_in_threadpool(_spans, body)
+            traces = [Named("trace that may have begun", id) for id in {id for id, _ in spans}]
+            await run_in_threadpool(rights.demand, caller, "editor", [place, *traces], {})
             number = (await run_in_threadpool(found, platform, experiment)).id
             await run_in_threadpool(
                 lambda: platform.traces.add_spans(

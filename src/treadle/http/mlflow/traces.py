@@ -7,7 +7,7 @@ from treadle.http.mlflow.experiments import found, numbered
 from treadle.http.mlflow.wire import Ask, Call, KeyValue, dashed_id, moment, paged, present, saying
 from treadle.kernel.errors import Invalid, NotFound
 from treadle.platform.wiring import Embedded
-from treadle.tracking.traces import Info
+from treadle.tracking.trace_facts import Info
 
 
 class Start(Ask):
