@@ -14,12 +14,14 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from treadle.kernel import process
 from treadle.kernel.clock import Clock, ManualClock, SystemClock
 from treadle.kernel.entity import from_json, to_json
+from treadle.kernel.errors import Invalid
 from treadle.kernel.files import write_whole
 from treadle.kernel.listening import offer, offer_file
 from treadle.platform import logs
@@ -67,15 +69,24 @@ class Follower:
         self._runtime = Runtimes(trusted=trusted(self._folder.name))
         self._seen: tuple[int, int] | None = None
         self._generation, self._said_at, self._said = 0, 0.0, -1
+        self._mute = False
 
     async def follow(self) -> None:
-        """Follow the spec until it is removed: what nobody wants any more ends by itself."""
+        """Follow the spec until it is removed: what nobody wants any more ends by itself.
+
+        A folder that cannot be read or written, such as one on a full disk, ends nothing: what is
+        loaded goes on answering.
+        """
         while True:
             self._say_again()
             try:
                 stat = (self._folder / "spec.json").stat()
             except FileNotFoundError:
                 return
+            except OSError as error:
+                log.warning("the folder of %s cannot be read: %s", self._folder.name, error)
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
             wanted = (stat.st_mtime_ns, stat.st_ino)
             if self._seen != wanted and await self._load():
                 self._seen = wanted
@@ -83,7 +94,11 @@ class Follower:
 
     async def _load(self) -> bool:
         """Load in a thread while the old generation answers; then swap between two batches."""
-        spec = from_json((self._folder / "spec.json").read_bytes(), EndpointSpec)
+        try:
+            spec = from_json((self._folder / "spec.json").read_bytes(), EndpointSpec)
+        except (OSError, Invalid) as error:
+            log.error("the spec of %s cannot be read: %s", self._folder.name, error)
+            return False
         if spec.generation == self._generation:
             return True  # only the number of replicas is another
         try:
@@ -106,7 +121,8 @@ class Follower:
 
     def leave(self) -> None:
         """Remove ``replica-N.json``, so that nobody counts on this server any more."""
-        (self._folder / f"replica-{self._replica}.json").unlink(missing_ok=True)
+        with suppress(OSError):
+            (self._folder / f"replica-{self._replica}.json").unlink(missing_ok=True)
         self._generation = 0
 
     def _say_again(self) -> None:
@@ -116,7 +132,7 @@ class Follower:
         if (
             self._generation
             and engine is not None
-            and engine.answered != self._said
+            and (self._mute or engine.answered != self._said)
             and now > self._said_at + SAY_SECONDS
         ):
             self._say()
@@ -133,7 +149,14 @@ class Follower:
             requests=engine.answered,
             busy_seconds=engine.busy_nanos / 1e9,
         )
-        write_whole(self._folder / f"replica-{self._replica}.json", to_json(state))
+        try:
+            write_whole(self._folder / f"replica-{self._replica}.json", to_json(state))
+        except OSError as error:
+            if not self._mute:
+                log.error("replica %d cannot say how it does: %s", self._replica, error)
+            self._mute = True
+        else:
+            self._mute = False
 
 
 async def serve(
