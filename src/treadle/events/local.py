@@ -76,7 +76,7 @@ class LocalEvents(Events):
         )
         return project
 
-    def unread(self, reader: str, *, limit: int = 500) -> list[EventRecord]:
+    def unread(self, reader: str, *, limit: int = 500, otherwise: str = "") -> list[EventRecord]:
         """List the events that a reader has not confirmed yet.
 
         Delivery is at least once: confirm after acting on them.
@@ -84,11 +84,13 @@ class LocalEvents(Events):
         Args:
             reader: The name under which the reader confirms.
             limit: How many to give at most.
+            otherwise: A reader whose place counts where this one has confirmed nothing yet.
         """
+        places = select(event_cursors.c.reader, event_cursors.c.number)
+        known = places.where(event_cursors.c.reader.in_([reader, otherwise]))
         with self._database.read() as connection:
-            seen = connection.scalar(
-                select(event_cursors.c.number).where(event_cursors.c.reader == reader)
-            )
+            numbers = {row.reader: row.number for row in connection.execute(known)}
+        seen = numbers.get(reader, numbers.get(otherwise))
         return self.history(after=seen or 0, limit=limit)
 
     def confirm(self, transaction: Connection, reader: str, number: int) -> None:

@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -20,6 +20,7 @@ from treadle.kernel.errors import Invalid
 from treadle.kernel.ids import new_id
 from treadle.kernel.stage import RECONCILE
 from treadle.ports.database import Database
+from treadle.registry.addresses import destination
 from treadle.registry.model import Webhook
 from treadle.registry.tables import webhooks
 from treadle.registry.webhooks import EXAMPLES, Webhooks, check_subscription
@@ -35,7 +36,7 @@ class LocalWebhooks(Webhooks):
 
     def __init__(self, database: Database, events: LocalEvents, clock: Clock) -> None:
         super().__init__(database, events, clock)
-        self._sending: threading.Thread | None = None
+        self._sending: dict[str, threading.Thread] = {}
 
     def change(self, id: str, **changes: Any) -> Webhook:
         """Change a subscription.
@@ -76,49 +77,51 @@ class LocalWebhooks(Webhooks):
 
     @RECONCILE()
     def reconcile(self) -> int:
-        """Deliver the events since the last call, in a thread of its own.
+        """Deliver each subscription's events since its last call, in a thread of its own.
 
-        A slow receiver therefore holds up nothing else.
+        A slow or broken receiver therefore holds up nothing else.
 
         Returns:
-            1 where a delivery has begun, else 0.
+            How many deliveries have begun.
         """
-        if self._sending is not None and self._sending.is_alive():
-            return 0
-        waiting = self._events.unread(READER, limit=200)
-        if not waiting:
-            return 0
+        self._sending = {id: thread for id, thread in self._sending.items() if thread.is_alive()}
         active = select(webhooks).where(webhooks.c.active)
         with self._database.read() as connection:
             listening = list(connection.execute(active).mappings())
-        self._sending = threading.Thread(
-            target=self._deliver, args=(waiting, listening), name="webhooks", daemon=True
-        )
-        if listening:
-            self._sending.start()
-        else:
-            self._deliver(waiting, [])
-        return 1
-
-    def _deliver(self, records: list[EventRecord], rows: Sequence[Mapping[Any, Any]]) -> None:
-        for record in records:
-            message = _message(record)
-            if message is None:
+        begun = 0
+        for row in listening:
+            if row["id"] in self._sending:
                 continue
-            event, data = message
-            for row in rows:
-                subscribed = event in from_json(row["events"], list[str])
-                if subscribed and row["created_at"] <= record.at:
-                    self._try(row, event, data)
+            waiting = self._events.unread(row["id"], limit=200, otherwise=READER)
+            if any(_wanted(row, record) for record in waiting):
+                thread = threading.Thread(
+                    target=self._deliver, args=(waiting, row), name="webhook", daemon=True
+                )
+                self._sending[row["id"]] = thread
+                thread.start()
+                begun += 1
+            elif waiting:
+                self._deliver(waiting, row)
+        return begun
+
+    def _deliver(self, records: list[EventRecord], row: Mapping[Any, Any]) -> None:
+        for record in records:
+            message = _wanted(row, record)
+            if message is not None:
+                self._try(row, *message)
         with self._database.write() as transaction:
-            self._events.confirm(transaction, READER, records[-1].number)
+            self._events.confirm(transaction, row["id"], records[-1].number)
 
     def _try(self, row: Mapping[Any, Any], event: str, data: dict[str, Any]) -> None:
+        trouble = ""
         for attempt in range(TRIES):
             try:
                 answer = self._send(row, event, data)
-            except httpx.HTTPError as error:
+            except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
                 trouble = str(error)
+            except Invalid as error:
+                trouble = error.message
+                break
             else:
                 if answer.status_code not in _OVERLOADED:
                     return
@@ -141,7 +144,19 @@ class LocalWebhooks(Webhooks):
         }
         if row["secret"]:
             headers["X-MLflow-Signature"] = signature(row["secret"], delivery, moment, body)
-        return httpx.post(row["url"], content=body, headers=headers, timeout=TIMEOUT_SECONDS)
+        to = destination(row["url"])
+        headers["Host"] = to.host
+        with httpx.Client(timeout=TIMEOUT_SECONDS, verify=to.url.startswith("https:")) as client:
+            request = client.build_request("POST", to.url, content=body, headers=headers)
+            request.extensions["sni_hostname"] = to.server_name
+            return client.send(request)
+
+
+def _wanted(row: Mapping[Any, Any], record: EventRecord) -> tuple[str, dict[str, Any]] | None:
+    """The message about an event for a subscription; None where it does not concern it."""
+    message = _message(record) if row["created_at"] <= record.at else None
+    subscribed = message is not None and message[0] in from_json(row["events"], list[str])
+    return message if subscribed else None
 
 
 def signature(secret: str, delivery: str, moment: str, body: str) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from sqlalchemy import delete, select
 
@@ -13,6 +12,7 @@ from treadle.kernel.errors import Invalid, NotFound
 from treadle.kernel.ids import new_id
 from treadle.kernel.operation import command, query
 from treadle.ports.database import Database, load
+from treadle.registry.addresses import parsed
 from treadle.registry.model import Webhook
 from treadle.registry.tables import webhooks
 
@@ -90,6 +90,7 @@ class Webhooks:
         }
         with self._database.write() as transaction:
             transaction.execute(webhooks.insert().values(row))
+            self._events.confirm(transaction, id, self._events.last_number())
         return self.get(id)
 
     @query(role="admin", everywhere=True)
@@ -144,8 +145,7 @@ def check_subscription(url: str, events: list[str]) -> None:
     Raises:
         Invalid: The URL is malformed, or an event is unknown, or there is none.
     """
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-        raise Invalid(f"Invalid webhook URL: '{url}'. It begins with http:// or https://.")
+    parsed(url)
     unknown = [event for event in events if event not in EXAMPLES]
     if not events or unknown:
         raise Invalid(
