@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from treadle.data.engine import query_engine
 from treadle.kernel.errors import Invalid
 
 
@@ -34,7 +34,7 @@ def write(frame: Any, file: Path) -> None:
         _refuse_twins(frame.column_names)
     else:
         _refuse_twins([str(name) for name in frame.columns])
-    with duckdb.connect() as connection:
+    with query_engine() as connection:
         connection.execute("SET preserve_insertion_order = true")
         if "duckdb" in _library(frame):
             relation = frame
@@ -55,7 +55,7 @@ def read(file: Path, kind: Any = None) -> Any:
             numbers come as float64 with NaN in pandas.
     """
     library = getattr(kind, "__module__", "").partition(".")[0] or "pandas"
-    with duckdb.connect() as connection:
+    with query_engine() as connection:
         relation = connection.read_parquet(str(file))
         if library == "polars":
             return relation.pl()
@@ -78,7 +78,7 @@ def columns(file: Path, names: list[str]) -> dict[str, NDArray[Any]]:
     Raises:
         Invalid: The file lacks one of the columns.
     """
-    with duckdb.connect() as connection:
+    with query_engine() as connection:
         relation = connection.read_parquet(str(file))
         missing = [name for name in names if name not in relation.columns]
         if missing:

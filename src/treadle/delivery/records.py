@@ -133,10 +133,11 @@ class DeliveryRecords:
             return [rollout_of(row) for row in connection.execute(wanted).mappings()]
 
     def _active(self, endpoint: str) -> Rollout | None:
-        return next(
-            (r for state in ACTIVE for r in self.rollouts(endpoint=endpoint, state=state, limit=1)),
-            None,
-        )
+        """The rollout that waits, runs or is paused; there is one at most."""
+        mine = (rollouts.c.endpoint == endpoint) & rollouts.c.state.in_(ACTIVE)
+        with self._database.read() as connection:
+            row = connection.execute(select(rollouts).where(mine)).mappings().first()
+        return None if row is None else rollout_of(row)
 
     def _row(self, name: str) -> Mapping[Any, Any] | None:
         with self._database.read() as connection:

@@ -70,12 +70,15 @@ class LogArchive:
         Args:
             endpoint: The endpoint.
         """
+        latest = (self._clock.now() - GRACE).date()
+        if self._rotated.get(endpoint.name) == latest:
+            return
         steps_started = [
             rollout.step_started_at
             for state in ACTIVE
             for rollout in self._delivery.rollouts(endpoint=endpoint.name, state=state)
         ]
-        before = min([self._clock.now() - GRACE, *steps_started]).date()
+        before = min([latest, *(moment.date() for moment in steps_started)])
         if self._rotated.get(endpoint.name) == before:
             return
         for day, file, rows in self._logs.rotate(endpoint.name, before):

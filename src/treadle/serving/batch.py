@@ -9,6 +9,7 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from treadle.data.engine import query_engine
 from treadle.data.frames import plain, quoted
 from treadle.kernel import process
 from treadle.kernel.entity import Entity, from_json, to_json
@@ -93,7 +94,7 @@ def score_file(
     parts.mkdir(parents=True, exist_ok=True)
     held = process.hold(parts / LOCK, what=f"The scoring of '{to}'")
     try:
-        with duckdb.connect() as connection:
+        with query_engine() as connection:
             connection.execute("SET preserve_insertion_order = true")
             rows, columns = _look(connection, source)
             _check_columns(served, source, columns)

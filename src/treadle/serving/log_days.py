@@ -6,10 +6,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from treadle.data.engine import query_engine
 from treadle.data.frames import plain, quoted
 from treadle.ports.runtime import Field, Layout
 from treadle.serving.log_batch import LogBatch
@@ -58,9 +58,8 @@ def write_day(batches: list[LogBatch], sources: list[str], file: Path) -> int:
     kinds += [f"{quoted(INPUT + name)} DOUBLE" for name in sorted(numbers)]
     kinds += [f"{quoted(INPUT + name)} VARCHAR" for name in sorted(texts)]
     rows = 0
-    with duckdb.connect() as connection:
-        connection.execute("SET preserve_insertion_order = true")
-        connection.execute(f"CREATE TABLE day ({', '.join([_COLUMNS, *kinds])})")
+    with query_engine() as connection:
+        connection.execute(f"CREATE TEMP TABLE day ({', '.join([_COLUMNS, *kinds])})")
         for group in _groups(ordered):
             columns = _table(group, sorted(numbers), sorted(texts), predictions)
             rows += len(columns["request"])
@@ -92,7 +91,7 @@ def sources_of(file: Path) -> list[str]:
         duckdb.Error: The file cannot be read as Parquet.
     """
     query = "SELECT decode(value) FROM parquet_kv_metadata(?) WHERE decode(key) = 'sources'"
-    with duckdb.connect() as connection:
+    with query_engine() as connection:
         (names,) = connection.execute(query, [str(file)]).fetchone() or ("",)
     return str(names).split()
 
@@ -108,21 +107,18 @@ def read_day(file: Path, first: int, last: int) -> Iterator[LogBatch]:
     Raises:
         duckdb.Error: The file cannot be read as Parquet.
     """
-    source = [str(file)]
-    with duckdb.connect() as connection:
-        described = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", source).fetchall()
-        counted = connection.execute("SELECT count(*) FROM read_parquet(?)", source).fetchone()
+    picked = "* EXCLUDE (file_row_number) REPLACE (epoch_us(asked_at) AS asked_at)"
+    with query_engine() as connection:
+        counted = connection.execute(
+            "SELECT num_rows FROM parquet_file_metadata(?)", [str(file)]
+        ).fetchone()
         (rows,) = counted or (0,)
-        picked = ", ".join(
-            "epoch_us(asked_at) AS asked_at" if name == "asked_at" else quoted(name)
-            for name, *_ in described
-        )
         for start in range(0, rows, ROWS_AT_ONCE):
             columns: dict[str, Any] = connection.execute(
                 f"SELECT {picked} FROM read_parquet(?, file_row_number = true) "
                 "WHERE file_row_number >= ? AND file_row_number < ? "
                 "AND epoch_us(asked_at) >= ? AND epoch_us(asked_at) < ? ORDER BY file_row_number",
-                [*source, start, start + ROWS_AT_ONCE, first, last],
+                [str(file), start, start + ROWS_AT_ONCE, first, last],
             ).fetchnumpy()
             yield from _batches(columns)
 

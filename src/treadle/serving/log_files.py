@@ -6,9 +6,9 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-import duckdb
 import numpy as np
 
+from treadle.data.engine import query_engine
 from treadle.kernel.clock import from_micros, to_micros
 from treadle.serving.inference_log import SUFFIX, LogTail, days, files
 from treadle.serving.log_batch import LogBatch, LogRow, records
@@ -143,7 +143,7 @@ class InferenceLogs:
         first, last = to_micros(since), to_micros(until)
         rotated = {day.stem for day in days(self.folder(endpoint), since, until, DAY_SUFFIX)}
         for file in [self.folder(endpoint) / f"{day}{DAY_SUFFIX}" for day in sorted(rotated)]:
-            with duckdb.connect() as connection:
+            with query_engine() as connection:
                 loads = connection.execute(_LOAD_BY_MINUTE, [str(file), first, last])
                 for load in loads.fetchall():
                     add(*load)

@@ -238,7 +238,7 @@ class Play:
                 r.type == "VerdictGiven" and r.body["outcome"] == "refused" for r in history
             ),
             rollbacks=kinds.count("RolloutRolledBack"),
-            lost_predictions=self._lost(desks),
+            lost_predictions=self._lost(desks, months),
             mean_auc_frozen=round(sum(m.auc_frozen or 0 for m in scored) / max(len(scored), 1), 4),
             mean_auc_loop=round(sum(m.auc_loop or 0 for m in scored) / max(len(scored), 1), 4),
             events=chain.entries,
@@ -261,16 +261,11 @@ class Play:
             predictions=loop.rows + frozen.rows,
         )
 
-    def _lost(self, desks: list[Desk]) -> int:
+    @staticmethod
+    def _lost(desks: list[Desk], months: list[Month]) -> int:
         """Requests that got no answer, or whose answer is missing in the inference log."""
-        since, until = datetime(2013, 1, 1, tzinfo=UTC), datetime(2014, 2, 1, tzinfo=UTC)
-        lost = 0
-        for desk, name in zip(desks, (PROJECT, FROZEN), strict=True):
-            logged = self.platform.monitoring.performance(
-                endpoint=name, since=since, until=until
-            ).rows
-            lost += desk.sent - min(desk.answered, logged)
-        return lost
+        logged = sum(month.predictions for month in months)
+        return sum(desk.sent for desk in desks) - min(sum(desk.answered for desk in desks), logged)
 
     def _history(self) -> list[EventRecord]:
         history: list[EventRecord] = []
