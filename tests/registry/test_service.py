@@ -12,6 +12,7 @@ from treadle.kernel.errors import Conflict, Forbidden, Invalid, NotFound, Treadl
 from treadle.kernel.event import acting
 from treadle.platform.wiring import Embedded
 from treadle.registry.tables import approvals, versions
+from treadle.scope.model import About, ProjectSpec, RolloutPolicy
 
 
 @pytest.fixture
@@ -247,3 +248,25 @@ def test_an_alias_cannot_point_at_nothing(platform: Embedded) -> None:
     with pytest.raises(NotFound, match="no version 'shop:2'"):
         platform.registry.set_alias(model="shop", alias="champion", number=2)
     assert platform.events.history(type="AliasMoved") == []
+
+
+def test_the_champion_is_signed_where_signatures_are_asked_for(platform: Embedded) -> None:
+    registered(platform, "a", "b")
+    spec = ProjectSpec(
+        project=About(name="shop"), rollout=RolloutPolicy(approve=["production"], automatic=False)
+    )
+    point = platform.registry.set_alias
+    point(model="shop", alias="champion", number=1)  # nobody has asked for a signature yet
+    platform.scope.declare(spec=spec)
+    with pytest.raises(Forbidden, match="'shop:2' is not approved, and project 'shop' gives"):
+        point(model="shop", alias="champion", number=2)
+    with pytest.raises(Forbidden, match="gives stage Production to approved versions only"):
+        platform.registry.set_stage(model="shop", number=2, stage="Production")
+    assert platform.registry.resolve(ref="shop@champion").number == 1
+    point(model="shop", alias="challenger", number=2)
+    platform.registry.approve(model="shop", number=2)
+    assert point(model="shop", alias="champion", number=2).aliases == ["challenger", "champion"]
+    platform.registry.set_stage(model="shop", number=2, stage="Production")
+    tamper(platform, approvals, comment="another")
+    with pytest.raises(Forbidden):
+        point(model="shop", alias="champion", number=2)

@@ -116,7 +116,7 @@ class EndpointConvergence(RolloutAdvance):
             (newest[0].actor, newest[0].number) if newest else (current_act().actor, None)
         )
         with acting(actor, cause=cause):
-            self._registry.set_alias(model=name, alias=CHAMPION, number=number)
+            self._registry.make_champion(model=name, number=number)
         return 1
 
 

@@ -24,7 +24,7 @@ from treadle.kernel.names import EndpointName, ProjectName, RolloutId
 from treadle.kernel.operation import query
 from treadle.ports.database import Database, in_sight, load
 from treadle.ports.target import Target
-from treadle.registry.service import Registry
+from treadle.registry.local import LocalRegistry
 from treadle.scope.model import ProjectSpec
 from treadle.scope.service import Scope
 from treadle.serving.inference_log import LogTail
@@ -44,7 +44,7 @@ class DeliveryRecords:
         clock: Clock,
         scope: Scope,
         data: LocalData,
-        registry: Registry,
+        registry: LocalRegistry,
         target: Target,
         logs: InferenceLogs,
     ) -> None:

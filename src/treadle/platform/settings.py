@@ -5,6 +5,7 @@ Settings are remembered in the home, and handed to child processes by environmen
 
 import os
 import re
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,9 @@ def settings_for(home: Path, **given: Any) -> Settings:
     """
     home = home.expanduser().resolve()
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        home.parent.mkdir(parents=True, exist_ok=True)
+        home.mkdir(mode=0o700, exist_ok=True)
+        _close_to_others(home)
     except (NotADirectoryError, FileExistsError) as error:
         where = "is a file" if home.is_file() else "lies below a file"
         raise Invalid(f"The home '{home}' {where}. Name a folder with --home.") from error
@@ -89,6 +92,18 @@ def settings_for(home: Path, **given: Any) -> Settings:
         content = to_json(settings)
         write_whole(file, content, mode=0o600)  # a database's URL may hold a password
     return settings
+
+
+def _close_to_others(home: Path) -> None:
+    """Let nobody but the owner, and the group where it was let in, look into a home.
+
+    It holds a signing key, tokens' hashes and everybody's data. A folder that is everybody's, such
+    as ``/tmp``, stays so.
+    """
+    status = home.stat()
+    shared = status.st_mode & stat.S_ISVTX
+    if status.st_mode & 0o007 and not shared and status.st_uid == os.geteuid():
+        home.chmod(stat.S_IMODE(status.st_mode) & ~0o007)
 
 
 def _remembered(file: Path) -> Settings:

@@ -2,12 +2,28 @@
 
 from sqlalchemy import select
 
+from treadle.registry.model import CHAMPION, ModelVersion
 from treadle.registry.service import Registry
 from treadle.registry.tables import approvals, versions
 
 
 class LocalRegistry(Registry):
     """Models and their versions; with what only this process offers."""
+
+    def make_champion(self, *, model: str, number: int) -> ModelVersion:
+        """Point the alias ``champion`` at a version that is live.
+
+        Delivery has asked for its approval already, and a version that was live before comes back
+        whatever is declared by now.
+
+        Args:
+            model: Name of the model.
+            number: Number of the version.
+
+        Raises:
+            NotFound: There is no such version.
+        """
+        return self._point(self.get(model=model, number=number), CHAMPION)
 
     def approved_from(self, *, run: str, logged_model: str) -> str | None:
         """An approved version whose files are those of a run or a logged model.

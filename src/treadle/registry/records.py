@@ -25,6 +25,7 @@ from treadle.registry.model import (
     RegisteredModel,
 )
 from treadle.registry.tables import aliases, approvals, models, versions
+from treadle.scope.service import Scope
 
 LAST_NUMBER = 2**31 - 1
 
@@ -38,11 +39,12 @@ class RegistryRecords:
         events: LocalEvents,
         clock: Clock,
         evaluation: Evaluation,
+        scope: Scope,
         assembly: Assembly,
         key: bytes,
     ) -> None:
         self._database, self._events, self._clock = database, events, clock
-        self._evaluation, self._key = evaluation, key
+        self._evaluation, self._scope, self._key = evaluation, scope, key
         self._assembly = assembly
 
     @query()

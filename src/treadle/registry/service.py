@@ -7,13 +7,14 @@ from typing import Any
 from sqlalchemy import delete, select, update
 
 from treadle.kernel.entity import to_json
-from treadle.kernel.errors import Conflict
+from treadle.kernel.errors import Conflict, Forbidden, NotFound
 from treadle.kernel.event import acting, current_act
 from treadle.kernel.names import (
     ModelName,
 )
 from treadle.kernel.operation import command, query
 from treadle.registry.model import (
+    CHAMPION,
     AliasMoved,
     AliasRemoved,
     ModelVersion,
@@ -112,8 +113,12 @@ class Registry(Versions):
 
         Raises:
             NotFound: There is no such version.
+            Forbidden: The stage is ``Production``, the project lets approved versions go live
+                only, and this one is not approved.
         """
         found = self.get(model=model, number=number)
+        if stage == "Production":
+            self._refuse_unsigned(found, "stage Production")
         with self._database.write() as transaction:
             now = self._clock.now()
             mine = (versions.c.model == model) & versions.c.deleted_at.is_(None)
@@ -146,8 +151,29 @@ class Registry(Versions):
 
         Raises:
             NotFound: There is no such version.
+            Forbidden: The alias is ``champion``, the project lets approved versions go live only,
+                and this one is not approved.
         """
         found = self.get(model=model, number=number)
+        if alias == CHAMPION:
+            self._refuse_unsigned(found, f"alias '{CHAMPION}'")
+        return self._point(found, alias)
+
+    def _refuse_unsigned(self, version: ModelVersion, where: str) -> None:
+        """Refuse what would put a version live, for whoever follows a name, without a signature."""
+        try:
+            policy = self._scope.project(name=version.project).spec.rollout
+        except NotFound:  # nobody has declared the project, nor what it asks for
+            return
+        if policy.approve and not self.verify_approval(model=version.model, number=version.number):
+            raise Forbidden(
+                f"Version '{version.ref}' is not approved, and project '{version.project}' gives "
+                f"{where} to approved versions only. Sign it: treadle approve {version.ref}"
+            )
+
+    def _point(self, found: ModelVersion, alias: str) -> ModelVersion:
+        """Point an alias at a version, whoever asks."""
+        model, number = found.model, found.number
         here = (aliases.c.model == model) & (aliases.c.alias == alias)
         with self._database.write() as transaction:
             before = transaction.scalar(select(aliases.c.number).where(here))

@@ -40,8 +40,11 @@ def interpreter(client: str) -> Path:
 
 
 @pytest.mark.parametrize("client", ["mlflow2", "mlflow3"])
-def test_the_real_client_finds_its_protocol(client: str, tmp_path: Path) -> None:
+def test_the_real_client_finds_its_protocol(
+    client: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     python = interpreter(client)
+    monkeypatch.setenv("TREADLE_WEBHOOK_HOSTS", "127.0.0.1")
     with up(tmp_path / "home") as url:
         walk = subprocess.run(
             [python, Path(__file__).with_name("walk.py"), url],
