@@ -36,6 +36,7 @@ from treadle.backends.exporter.sklearn import SklearnExporter
 from treadle.backends.runtime.onnx import OnnxRuntime
 from treadle.kernel.entity import to_json
 from treadle.ports.target import EndpointSpec, Variant
+from treadle.ports.tree import tree_digest
 from treadle.serving.order import Order
 from treadle.training.package import Model
 
@@ -184,8 +185,10 @@ def prepare(folder: Path) -> Work:
     package = endpoint / "packages" / "p"
     package.mkdir(parents=True)
     Model(trees, inputs).save(package, SklearnExporter(), OnnxRuntime())
-    champion = Variant(version="bench:1", package="p", weight=0.9)
-    canary = Variant(version="bench:2", package="p", role="candidate", weight=0.1)
+    digest = tree_digest(package)
+    package = package.rename(package.with_name(digest))
+    champion = Variant(version="bench:1", package=digest, weight=0.9)
+    canary = Variant(version="bench:2", package=digest, role="candidate", weight=0.1)
     spec = EndpointSpec(name="bench", generation=1, variants=[champion, canary])
     (endpoint / "spec.json").write_bytes(to_json(spec))
     joblib.dump(trees, folder / "model.joblib")

@@ -61,6 +61,28 @@ class TestLocalProcesses(TargetSuite):
         answer = httpx.post(f"{after.url}/invocations", json={"dataframe_records": [row]})
         assert answer.status_code == 200
 
+    def test_a_damaged_package_is_not_served_and_fetched_again(
+        self, target: Target, package: str, tmp_path: Path
+    ) -> None:
+        """One flipped bit in the copy of a model is found when it is loaded, and mended."""
+        target.apply(self.spec(package))
+        first = until_ready(target, "e").replicas[0]
+        copies = tmp_path / "endpoints" / "e" / "packages"
+        file = max((copies / package).rglob("*"), key=lambda path: path.stat().st_size)
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.unlink()  # it may be a link to the stored one
+        file.write_bytes(content)
+        os.kill(first.pid, signal.SIGKILL)
+        second = until_ready(target, "e").replicas[0]
+        while second.pid == first.pid:
+            second = until_ready(target, "e").replicas[0]
+        assert file.read_bytes() != bytes(content)
+        assert list(copies.glob(".damaged-*"))
+        row = {"colour": "red", "size": 1.0, "weight": 0.0}
+        answer = httpx.post(f"{second.url}/invocations", json={"dataframe_records": [row]})
+        assert answer.status_code == 200
+
     def test_another_keeper_adopts_what_runs(
         self, target: Target, make: Callable[[], Target], package: str
     ) -> None:

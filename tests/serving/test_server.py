@@ -19,6 +19,7 @@ from tests.serving.scripted import engine, logged, variant
 from treadle.kernel.clock import EPOCH
 from treadle.kernel.entity import to_json
 from treadle.ports.target import EndpointSpec, Variant
+from treadle.ports.tree import tree_digest
 from treadle.serving.http import HttpServer
 from treadle.serving.log_files import InferenceLogs
 from treadle.serving.order import Order
@@ -265,9 +266,11 @@ def test_what_is_no_proper_json_is_the_clients_error(server: ModelServer, conten
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
     """The port and folder of a real model server with a real model."""
     folder = tmp_path_factory.mktemp("endpoints") / "real"
-    models.save(folder / "packages" / "trees", models.trees())
+    saved = models.save(folder / "packages" / "trees", models.trees())
+    digest = tree_digest(saved)
+    saved.rename(saved.with_name(digest))
     spec = EndpointSpec(
-        name="real", generation=1, variants=[Variant(version="m:1", package="trees")]
+        name="real", generation=1, variants=[Variant(version="m:1", package=digest)]
     )
     (folder / "spec.json").write_bytes(to_json(spec))
     listener = socket.socket()

@@ -21,13 +21,14 @@ from typing import Any, NamedTuple
 from treadle.kernel import process
 from treadle.kernel.clock import Clock, ManualClock, SystemClock
 from treadle.kernel.entity import from_json, to_json
-from treadle.kernel.errors import Invalid
+from treadle.kernel.errors import Corrupt, Invalid
 from treadle.kernel.files import write_whole
 from treadle.kernel.listening import offer, offer_file
 from treadle.platform import logs
 from treadle.platform.model_store import Repository
 from treadle.platform.runtimes import Runtimes, trusted
 from treadle.ports.target import EndpointSpec, Replica
+from treadle.ports.tree import verify_tree
 from treadle.serving.clouds import LAMBDA, routes_of
 from treadle.serving.engine import Engine
 from treadle.serving.http import HttpServer
@@ -102,9 +103,8 @@ class Follower:
         if spec.generation == self._generation:
             return True  # only the number of replicas is another
         try:
-            generation = await asyncio.to_thread(
-                Generation, spec, lambda digest: self._folder / "packages" / digest, self._runtime
-            )
+            await asyncio.to_thread(self._verify, spec)
+            generation = await asyncio.to_thread(Generation, spec, self._package, self._runtime)
         except Exception as error:
             log.error("generation %d cannot be loaded: %s", spec.generation, error)
             return False
@@ -118,6 +118,26 @@ class Follower:
         versions = ", ".join(variant.version for variant in spec.variants)
         log.info("generation %d of %s is loaded: %s", spec.generation, spec.name, versions)
         return True
+
+    def _package(self, digest: str) -> Path:
+        return self._folder / "packages" / digest
+
+    def _verify(self, spec: EndpointSpec) -> None:
+        """Raise Corrupt for a package that is not what it was.
+
+        It is moved away, so that whoever keeps this server fetches it again.
+        """
+        for variant in spec.variants:
+            package = self._package(variant.package)
+            if not package.is_dir():
+                continue  # the loading says so
+            try:
+                verify_tree(package, variant.package)
+            except Corrupt:
+                aside = package.with_name(f".damaged-{variant.package[:12]}-{time.time_ns()}")
+                with suppress(OSError):
+                    package.rename(aside)
+                raise
 
     def leave(self) -> None:
         """Remove ``replica-N.json``, so that nobody counts on this server any more."""

@@ -12,7 +12,7 @@ from treadle.kernel.files import write_whole
 from treadle.ports.blobs import Blobs
 from treadle.ports.runtime import GRAPH, SIGNATURE
 from treadle.ports.target import EndpointSpec, Variant
-from treadle.ports.tree import fetch_tree, made_whole, tree_digest
+from treadle.ports.tree import CONTENT, fetch_tree, made_whole, tree_digest
 
 SPEC = "spec.json"
 
@@ -81,16 +81,21 @@ def put(asked: Asked, folder: Path, blobs: Callable[[], Blobs]) -> None:
         folder: Where its files go; nothing is done if it exists.
         blobs: Opens the blob store, where the model's files come from it.
     """
-    if folder.exists():
+    bare = asked.files is not None and asked.files.is_file()
+    if folder.exists() and not bare:
         return
+    if folder.exists() and (folder / CONTENT).exists():
+        return
+    shutil.rmtree(folder, ignore_errors=True)  # an older version left it without its digest
     with made_whole(folder) as aside:
         if asked.files is None:
             fetch_tree(blobs(), asked.package, aside)
-        elif asked.files.is_file():
+        elif bare:
             signature = OnnxRuntime().describe(asked.files)
             aside.mkdir()
             shutil.copyfile(asked.files, aside / GRAPH)
             (aside / SIGNATURE).write_bytes(to_json(signature))
+            (aside / CONTENT).write_text(tree_digest(aside), encoding="ascii")
         else:
             shutil.copytree(asked.files, aside)
 

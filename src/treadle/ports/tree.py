@@ -82,6 +82,30 @@ def tree_digest(source: Path) -> str:
     return put_tree(cast(Blobs, _Digests()), source)
 
 
+CONTENT = ".content"
+"""The hidden file that names the content of a folder that was not made from a stored tree."""
+
+
+def verify_tree(folder: Path, digest: str) -> None:
+    """Check that a folder still holds what it was made of.
+
+    Args:
+        folder: The folder.
+        digest: The digest of its tree; where the folder has a file ``.content``, what that says.
+
+    Raises:
+        Corrupt: A file was changed, added or removed.
+    """
+    note = folder / CONTENT
+    expected = note.read_text(encoding="ascii", errors="replace") if note.exists() else digest
+    found = tree_digest(folder)
+    if found != expected:
+        raise Corrupt(
+            f"The files in '{folder}' are damaged: their digest is {found[:12]} and should be "
+            f"{expected[:12]}."
+        )
+
+
 class _Digests:
     """A store that names content and keeps none."""
 

@@ -6,6 +6,7 @@ replica that runs.
 """
 
 import errno
+import logging
 import select
 import socket
 import sys
@@ -13,7 +14,7 @@ import time
 from pathlib import Path
 
 from treadle.kernel.entity import from_json, to_json
-from treadle.kernel.errors import Invalid
+from treadle.kernel.errors import Invalid, TreadleError
 from treadle.kernel.files import write_whole
 from treadle.kernel.listening import offer_file, taken
 from treadle.kernel.process import SupervisedProcess, holder
@@ -26,6 +27,7 @@ from treadle.serving.order import Order
 WAKE_SECONDS = 90.0
 BACKLOG = 2048
 PORT = "port.json"
+log = logging.getLogger(__name__)
 
 
 class LocalProcesses:
@@ -49,6 +51,7 @@ class LocalProcesses:
         self._leaving: list[SupervisedProcess] = []
         self._listeners: dict[str, socket.socket] = {}
         self._woken: dict[str, float] = {}
+        self._troubles: dict[str, str] = {}  # by endpoint: why its packages cannot be fetched
 
     def apply(self, spec: EndpointSpec) -> None:
         """Write what an endpoint should be, with the models it needs.
@@ -62,12 +65,16 @@ class LocalProcesses:
         folder = self._folder / spec.name
         if not spec.name or "/" in spec.name or spec.name.startswith("."):
             raise Invalid(f"'{spec.name}' cannot name an endpoint.")
+        self._fetch(spec)
+        _write(folder / "spec.json", to_json(spec))
+
+    def _fetch(self, spec: EndpointSpec) -> None:
+        """Bring the packages that an endpoint needs and does not have."""
         for variant in spec.variants:
-            package = folder / "packages" / variant.package
+            package = self._folder / spec.name / "packages" / variant.package
             if not package.exists():
                 with made_whole(package) as aside:
                     fetch_tree(self._blobs, variant.package, aside)
-        _write(folder / "spec.json", to_json(spec))
 
     def observe(self, name: str) -> EndpointStatus | None:
         """Return what an endpoint is; None for one that was not applied.
@@ -115,9 +122,24 @@ class LocalProcesses:
             self._leave(key)
         for kept in self._kept.values():
             kept.tend()
+        for name in names:
+            self._mend(name)
         self._leaving = [kept for kept in self._leaving if not kept.left()]
         for name in self._listeners.keys() - set(names):
             self._listeners.pop(name).close()
+
+    def _mend(self, name: str) -> None:
+        """Fetch packages again that a replica has found to be damaged."""
+        spec = self._spec(name)
+        try:
+            if spec is not None:
+                self._fetch(spec)
+        except (TreadleError, OSError) as error:
+            if self._troubles.get(name) != str(error):
+                log.error("the packages of endpoint '%s' cannot be fetched: %s", name, error)
+            self._troubles[name] = str(error)
+        else:
+            self._troubles.pop(name, None)
 
     def close(self) -> None:
         """End the replicas of this keeper, and wait for them."""
