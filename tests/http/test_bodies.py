@@ -1,13 +1,18 @@
 """Blobs, limits on bodies, and the stream of events."""
 
 import asyncio
+import errno
 import json
+import socket
+import time
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from tests.http.conftest import refusal
+from treadle.http import bodies
 from treadle.http.app import application
 from treadle.http.routes import MAX_BODY_BYTES
 from treadle.kernel.event import acting
@@ -133,3 +138,71 @@ def test_the_stream_delivers_what_happens_while_it_is_open(
         assert next(lines) == "id: 1"
         assert next(lines) == "event: ProjectDeclared"
         assert json.loads(next(lines).removeprefix("data: "))["actor"] == "ada"
+
+
+HOT = "/api/2.0/mlflow/runs/log-metric"
+
+
+def begun(url: str, path: str, length: int, *parts: bytes) -> socket.socket:
+    """A connection with a request whose body is not whole."""
+    address = urlsplit(url)
+    connection = socket.create_connection((address.hostname, address.port), timeout=20)
+    head = (
+        f"POST {path} HTTP/1.1\r\nhost: {address.netloc}\r\ncontent-type: application/json\r\n"
+        f"content-length: {length}\r\n\r\n"
+    )
+    connection.sendall(head.encode())
+    for part in parts:
+        connection.sendall(part)
+    return connection
+
+
+@pytest.mark.parametrize("path", ["/api/v1/scope/declare", HOT, "/api/2.0/mlflow/runs/create"])
+def test_a_body_that_does_not_come_ends_the_request(
+    url: str, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However it dribbles: a byte from time to time wins no more time."""
+    monkeypatch.setattr(bodies, "PATIENCE_SECONDS", 0.5)
+    began = time.monotonic()
+    with begun(url, path, 1000, b"{") as silent, begun(url, path, 1000, b"{") as dribbling:
+        for _ in range(6):
+            time.sleep(0.1)
+            dribbling.sendall(b" ")
+        for connection in (silent, dribbling):
+            assert connection.recv(1 << 12).startswith(b"HTTP/1.1 408 ")
+    assert time.monotonic() - began < 10
+
+
+def test_bodies_in_hand_have_one_limit_for_all_callers(
+    url: str, home: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "MAX_HELD_BYTES", 3 << 20)
+    half = b" " * (1 << 20)
+    held = [begun(url, "/api/v1/scope/declare", 2 << 20, half) for _ in range(3)]
+    try:
+        one_more = {"spec": {"project": {"name": "p" * (1 << 20)}}}
+        until = time.monotonic() + 10
+        while httpx.post(f"{url}/api/v1/scope/declare", json=one_more).status_code != 429:
+            assert time.monotonic() < until
+        assert httpx.get(f"{url}/api/v1/scope/projects").status_code == 200
+    finally:
+        for connection in held:
+            connection.close()
+    until = time.monotonic() + 10
+    while httpx.post(f"{url}/api/v1/scope/declare", json=one_more).status_code == 429:
+        assert time.monotonic() < until
+
+
+def test_a_full_disk_is_told_as_such(
+    url: str, home: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(home.blobs, "put", full)
+    answer = httpx.put(f"{url}/api/blobs/{digest_of(b'x')}", content=b"x")
+    assert answer.status_code == 503
+    assert answer.json()["message"].startswith("The disk of the server is full.")
+    home.tracking.ensure_default()
+    upload = f"{url}/api/2.0/mlflow-artifacts/artifacts/0/run/artifacts/f.bin"
+    assert httpx.put(upload, content=b"x").status_code == 503

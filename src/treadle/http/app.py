@@ -1,5 +1,7 @@
 """The control plane's web application."""
 
+import errno
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,17 +15,19 @@ from starlette.routing import BaseRoute, Route
 
 from treadle.http import openapi
 from treadle.http.auth import caller_of
+from treadle.http.bodies import Bodies, body_of
 from treadle.http.mlflow import mlflow_routes
 from treadle.http.mlflow.writes import FastWrites
 from treadle.http.rights import demand, demand_somewhere
-from treadle.http.routes import body_of, event_stream, operation_routes
+from treadle.http.routes import event_stream, operation_routes
 from treadle.kernel.entity import to_json
-from treadle.kernel.errors import Invalid, TreadleError, kind_of
+from treadle.kernel.errors import Invalid, TreadleError, Unavailable, kind_of
 from treadle.platform.logs import AccessLog
 from treadle.platform.wiring import Embedded
 from treadle.ports.blobs import digest_of
 
 MAX_BLOB_BYTES = 1 << 30
+log = logging.getLogger(__name__)
 
 
 def application(platform: Embedded, pages: Sequence[BaseRoute] = ()) -> Starlette:
@@ -42,8 +46,17 @@ def application(platform: Embedded, pages: Sequence[BaseRoute] = ()) -> Starlett
         *mlflow_routes(platform),
         *pages,
     ]
-    handlers: Any = {TreadleError: _failed, HTTPException: _refused, Exception: _crashed}
-    middleware = [Middleware(AccessLog), Middleware(FastWrites, platform=platform)]
+    handlers: Any = {
+        TreadleError: _failed,
+        HTTPException: _refused,
+        OSError: _undone,
+        Exception: _crashed,
+    }
+    middleware = [
+        Middleware(AccessLog),
+        Middleware(Bodies),
+        Middleware(FastWrites, platform=platform),
+    ]
     return Starlette(routes=routes, exception_handlers=handlers, middleware=middleware)
 
 
@@ -111,6 +124,16 @@ async def _refused(request: Request, error: Exception) -> Response:
     what = f"There is no {request.method} {request.url.path} here. All there is: /api/openapi.json"
     kind = "NotFound" if error.status_code == 404 else "Invalid"
     return _error(error.status_code, kind, what, False, dict(error.headers or {}))
+
+
+async def _undone(request: Request, error: Exception) -> Response:
+    """A disk that is full is told as such; any other failure of the system is a defect."""
+    assert isinstance(error, OSError)
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        raise error
+    full = Unavailable("The disk of the server is full. Nothing was stored; free some space.")
+    log.error("%s %s: %s", request.method, request.url.path, error)
+    return await _failed(request, full)
 
 
 async def _crashed(request: Request, error: Exception) -> Response:

@@ -17,9 +17,10 @@ from starlette.routing import Route
 from treadle.access.model import Caller
 from treadle.events.model import EventRecord
 from treadle.http.auth import caller_of
+from treadle.http.bodies import body_of
 from treadle.http.rights import Rights, demand
 from treadle.kernel.entity import from_json, from_packed, to_json, to_packed
-from treadle.kernel.errors import Invalid, TooLarge
+from treadle.kernel.errors import Invalid
 from treadle.kernel.event import acting
 from treadle.kernel.operation import Operation, operations
 from treadle.kernel.sight import seeing
@@ -101,25 +102,6 @@ def _read(operation: Operation, name: str, text: str) -> Any:
         return from_json(text, object)
     except Invalid as error:
         raise Invalid(f"Field '{name}': {error.message}") from error
-
-
-async def body_of(request: Request, limit: int) -> bytes:
-    """The request's body.
-
-    Args:
-        request: The request.
-        limit: The most bytes that are read.
-
-    Raises:
-        TooLarge: The body is larger; the rest of it is not read.
-    """
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise TooLarge(f"The body is larger than {limit >> 20} MiB.")
-        parts.append(part)
-    return b"".join(parts)
 
 
 def event_stream(platform: Embedded) -> Route:

@@ -57,6 +57,12 @@ class TooLarge(TreadleError):
     status = 413
 
 
+class TooSlow(TreadleError):
+    """A request did not come within the time that it may take."""
+
+    status = 408
+
+
 class Busy(TreadleError):
     """A declared limit is reached; the same call may succeed later."""
 

@@ -269,7 +269,7 @@ class Uploads:
         Args:
             request: The request, whose path names the step and the file.
         """
-        from treadle.http.routes import body_of
+        from treadle.http.bodies import body_of
         from treadle.kernel.entity import from_json, from_plain
 
         path, step = request.path_params["path"], request.path_params["step"]

@@ -11,10 +11,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from treadle.http.auth import caller_of
+from treadle.http.bodies import body_of
 from treadle.http.mlflow.experiments import found
 from treadle.http.mlflow.wire import MAX_BODY_BYTES, failed
 from treadle.http.rights import Rights
-from treadle.http.routes import body_of
 from treadle.kernel.clock import from_micros
 from treadle.kernel.errors import Invalid, TooLarge, TreadleError, missing_extra
 from treadle.kernel.operation import Named

@@ -13,9 +13,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from treadle.http.auth import caller_of
+from treadle.http.bodies import body_of
 from treadle.http.mlflow.naming import named
 from treadle.http.rights import Rights, demand
-from treadle.http.routes import body_of
 from treadle.kernel.clock import from_micros, to_micros
 from treadle.kernel.entity import from_json, from_plain, to_json
 from treadle.kernel.errors import (
@@ -25,6 +25,7 @@ from treadle.kernel.errors import (
     Invalid,
     NotFound,
     TooLarge,
+    TooSlow,
     TreadleError,
     Unauthenticated,
     Unavailable,
@@ -50,6 +51,7 @@ CODES: dict[type[TreadleError], tuple[int, str]] = {
     Forbidden: (403, "PERMISSION_DENIED"),
     Unauthenticated: (401, "UNAUTHENTICATED"),
     TooLarge: (400, "INVALID_PARAMETER_VALUE"),
+    TooSlow: (408, "REQUEST_TIMEOUT"),
     Busy: (429, "REQUEST_LIMIT_EXCEEDED"),
     Unavailable: (503, "TEMPORARILY_UNAVAILABLE"),
 }

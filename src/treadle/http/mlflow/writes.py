@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from treadle.http.auth import CallerCache
+from treadle.http.bodies import hold
 from treadle.http.commit import GroupCommit
 from treadle.http.mlflow import models
 from treadle.http.mlflow.incoming import (
@@ -98,7 +99,7 @@ class FastWrites:
         limited = not caller.may("editor")
         if limited:
             demand_somewhere(caller, "editor")
-        body = await _body(receive)
+        body = await _body(scope, receive)
         with reading(write.kind):
             ask = write.decode(body)
         incoming = write.read(ask)
@@ -115,14 +116,20 @@ class FastWrites:
             await run_in_threadpool(models.measured, self._platform, incoming.run, of_models)
 
 
-async def _body(receive: Receive) -> bytes:
+async def _body(scope: Scope, receive: Receive) -> bytes:
     message = await receive()
     body: bytes = message.get("body", b"")
-    while message.get("more_body"):
-        message = await receive()
-        body += message.get("body", b"")
-        if len(body) > MAX_BODY_BYTES:
-            raise TooLarge(f"The body is larger than {MAX_BODY_BYTES >> 20} MiB.")
+    if message.get("more_body"):
+        parts, size = [body], len(body)
+        while message.get("more_body"):
+            message = await receive()
+            part = message.get("body", b"")
+            parts.append(part)
+            size += len(part)
+            if size > MAX_BODY_BYTES:
+                raise TooLarge(f"The body is larger than {MAX_BODY_BYTES >> 20} MiB.")
+            hold(scope, len(part))
+        body = b"".join(parts)
     if message["type"] == "http.disconnect":
         raise Invalid("The caller left before the request was whole.")
     return body

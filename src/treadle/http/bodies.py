@@ -1,0 +1,114 @@
+"""What requests may cost before they are whole: memory over all callers, and time for each."""
+
+import asyncio
+from collections.abc import MutableMapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from treadle.kernel.errors import Busy, TooLarge, TooSlow
+
+MAX_HELD_BYTES = 1 << 30
+"""Bytes of bodies that are held in memory at a time, over all requests."""
+PATIENCE_SECONDS, SLOWEST_BYTES = 30.0, 64 << 10
+"""How long a body may take: so many seconds, and one more for each so many bytes that came."""
+_HELD = "treadle.held"
+
+
+class Bodies:
+    """An ASGI application that bounds the bodies of requests to another one.
+
+    Args:
+        app: The application.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.held = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, with a receiver that waits no longer than a body may take.
+
+        Args:
+            scope: What ASGI tells of the connection.
+            receive: Gives the parts of the request's body.
+            send: Takes the parts of the answer.
+        """
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        body = _Body(self, receive)
+        scope[_HELD] = body
+        try:
+            await self._app(scope, body.receive, send)
+        finally:
+            self.held -= body.bytes
+
+
+class _Body:
+    """One request's body, on its way."""
+
+    def __init__(self, bodies: Bodies, receive: Receive) -> None:
+        self._bodies, self._receive = bodies, receive
+        self._began, self._came, self._whole = asyncio.get_running_loop().time(), 0, False
+        self.bytes = 0
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        if self._whole:  # whoever waits now waits for the end of the connection
+            return await self._receive()
+        until = self._began + PATIENCE_SECONDS + self._came / SLOWEST_BYTES
+        try:
+            async with asyncio.timeout_at(until):
+                message = await self._receive()
+        except TimeoutError as error:
+            raise TooSlow(
+                f"The body did not come: {self._came:,} bytes in "
+                f"{asyncio.get_running_loop().time() - self._began:.0f} s. Send it faster."
+            ) from error
+        self._came += len(message.get("body", b""))
+        self._whole = not message.get("more_body", False)
+        return message
+
+    def hold(self, size: int) -> None:
+        """Count bytes that stay in memory until the request is answered."""
+        if self._bodies.held + size > MAX_HELD_BYTES:
+            raise Busy("The server has its hands full of large requests. Send it again in a while.")
+        self._bodies.held += size
+        self.bytes += size
+
+
+def hold(scope: Scope, size: int) -> None:
+    """Count bytes of a request's body that stay in memory until it is answered.
+
+    Args:
+        scope: The request's scope.
+        size: The number of bytes.
+
+    Raises:
+        Busy: All requests together would hold more than ``MAX_HELD_BYTES``.
+    """
+    if (body := scope.get(_HELD)) is not None:
+        body.hold(size)
+
+
+async def body_of(request: Request, limit: int) -> bytes:
+    """Return the request's body.
+
+    Args:
+        request: The request.
+        limit: The most bytes that are read.
+
+    Raises:
+        TooLarge: The body is larger; the rest of it is not read.
+        TooSlow: The body does not come.
+        Busy: The bodies of all requests are too much for the memory that they may take.
+    """
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise TooLarge(f"The body is larger than {limit >> 20} MiB.")
+        hold(request.scope, len(part))
+        parts.append(part)
+    return b"".join(parts)
