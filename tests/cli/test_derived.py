@@ -1,16 +1,23 @@
 """Every operation is a command, and nothing heavy is loaded before it is needed."""
 
+import json
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from treadle.cli.main import app
+from treadle.events.tables import events
 from treadle.kernel.operation import operations
 from treadle.kernel.stage import kinds_of, services_of
 from treadle.platform.stages import stages
+from treadle.platform.wiring import Embedded
+from treadle.testing.platform import SPEC
 
 STAGES = kinds_of(stages())
 
@@ -89,3 +96,17 @@ def test_help_shows_the_verbs_and_every_stage() -> None:
     assert ended.returncode == 0
     for word in ("init", "run", "status", "approve", "deploy", "why", *STAGES):
         assert f" {word.replace('_', '-')} " in ended.stdout
+
+
+def test_a_check_that_finds_damage_fails(
+    open_home: Callable[..., Embedded], tmp_path: Path
+) -> None:
+    platform = open_home()
+    platform.scope.declare(spec=SPEC)
+    command = ["events", "verify", "--home", str(tmp_path / "home")]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    with platform.database.write() as transaction:
+        transaction.execute(events.update().values(actor="somebody else"))
+    found = CliRunner().invoke(app, [*command, "--json"])
+    assert found.exit_code == 1
+    assert json.loads(found.stdout)["broken_at"] == 1

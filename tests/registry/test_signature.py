@@ -1,11 +1,13 @@
 """A signature that does not verify opens no door."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.pipelines.project import declare, write
 from tests.registry.test_service import platform, registered, tamper
+from treadle.kernel.errors import Corrupt
 from treadle.platform.wiring import Embedded
 from treadle.registry.tables import approvals
 from treadle.scope.model import RolloutPolicy
@@ -26,3 +28,13 @@ def test_only_a_signature_that_verifies_puts_a_version_live(
     platform.delivery.deploy(version="shop:1")
     platform.delivery.reconcile()
     assert platform.delivery.endpoint(name="shop").champion == live
+
+
+@pytest.mark.parametrize("left", [b"", b"short"])
+def test_a_damaged_key_signs_nothing(
+    open_home: Callable[..., Embedded], tmp_path: Path, left: bytes
+) -> None:
+    open_home().close()
+    (tmp_path / "home" / ".signing.key").write_bytes(left)
+    with pytest.raises(Corrupt, match=r"is damaged: it has \d of 32 bytes"):
+        open_home()

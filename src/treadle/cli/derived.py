@@ -65,6 +65,8 @@ def _function(service: str, operation: Operation) -> Callable[..., None]:
         arguments = operation.bind(asked, strict=False)
         result = getattr(getattr(services, service), operation.name)(**arguments)
         (print_json if json else print_pretty)(result)
+        if getattr(result, "failed", False):
+            raise typer.Exit(1)
 
     parameters = [_option(parameter) for parameter in operation.parameters.values()]
     shared: dict[str, tuple[Any, Any]] = {

@@ -86,6 +86,11 @@ class Chain(Entity):
     intact: bool
     broken_at: int | None = None
 
+    @property
+    def failed(self) -> bool:
+        """Whether the check has found damage; the command line then exits with 1."""
+        return not self.intact
+
 
 class Thread(Entity):
     """The chain of causes of one thing, newest first, and the lineage its events name."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from treadle.jobs.model import Job
 from treadle.jobs.worker import Worker
 from treadle.kernel.clock import Clock
-from treadle.kernel.errors import Invalid, TreadleError, missing_extra
+from treadle.kernel.errors import Corrupt, Invalid, TreadleError, missing_extra
 from treadle.kernel.event import acting
 from treadle.kernel.stage import JOB, RECONCILE, Assembly
 from treadle.monitoring.discovery import registered_monitors
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from treadle.training.local import LocalTraining
 
 log = logging.getLogger(__name__)
+KEY_BYTES = 32
 TRAINED_WITH = ("pandas", "sklearn", "skl2onnx", "onnx", "onnxruntime")
 
 
@@ -200,14 +201,20 @@ def _key(home: Path) -> bytes:
     if not file.exists():
         aside = file.with_suffix(f".{secrets.token_hex(4)}")
         aside.touch(mode=0o600)
-        aside.write_bytes(secrets.token_bytes(32))
+        aside.write_bytes(secrets.token_bytes(KEY_BYTES))
         try:
             file.hardlink_to(aside)
-        except FileExistsError:
-            return file.read_bytes()
+        except FileExistsError:  # another process was first
+            pass
         finally:
             aside.unlink()
-    return file.read_bytes()
+    key = file.read_bytes()
+    if len(key) < KEY_BYTES:
+        raise Corrupt(
+            f"The signing key '{file}' is damaged: it has {len(key)} of {KEY_BYTES} bytes. Restore "
+            "it from a backup; without it no approval can be verified."
+        )
+    return key
 
 
 def _reason(error: Exception) -> str:
