@@ -86,3 +86,15 @@ def test_a_pattern_does_not_hold_up_the_server(crowded: World) -> None:
     )
     assert not any(answer.json().values())
     assert time.monotonic() - began < 10
+
+
+def test_names_are_looked_up_once_and_not_without_end(crowded: World) -> None:
+    own = str(crowded.experiments["a"])
+    began = time.monotonic()
+    answer = crowded.client.post(f"{API}/runs/search", json={"experiment_ids": [own] * 200_000})
+    assert answer.status_code == 200, answer.text
+    many = [str(number) for number in range(20_000)]
+    answer = crowded.client.post(f"{API}/runs/search", json={"experiment_ids": many})
+    assert answer.status_code == 400
+    assert "names 10,000 things at most, not 20,000" in answer.text
+    assert time.monotonic() - began < 20

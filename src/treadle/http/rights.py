@@ -16,6 +16,9 @@ from treadle.kernel.stage import PROJECT_OF
 from treadle.platform.wiring import Embedded
 from treadle.ports.naming import NOWHERE
 
+MOST_NAMED = 10_000
+"""How many things one request may name: each is looked up, and searched."""
+
 
 def demand(caller: Caller, role: Role, project: str = "*") -> None:
     """Refuse a caller who does not hold a role in a project, or everywhere.
@@ -77,10 +80,15 @@ class Rights:
 
         Raises:
             Forbidden: The caller does not hold the role in one of the projects.
+            Invalid: More than ``MOST_NAMED`` things are named.
         """
+        things = {(one.kind, str(one.value)): one for one in named}
+        if len(things) > MOST_NAMED:
+            raise Invalid(f"A request names {MOST_NAMED:,} things at most, not {len(things):,}.")
         if caller.may(role):
             return True
-        projects = {self.project(one.kind, one.value, given) for one in named} - {None}
+        found = (self.project(one.kind, one.value, given) for one in things.values())
+        projects = {project for project in found if project is not None}
         for project in projects:
             demand(caller, role, project or NOWHERE)
         if not projects and not (role == "viewer" and caller.may_somewhere(role)):
