@@ -141,6 +141,8 @@ FOREIGN = {
         "Host": "evil.example",
         "Authorization": "Basic Og==",
     },
+    "an image or a form of another site": {"Sec-Fetch-Site": "cross-site"},
+    "a frame of another port's": {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors"},
     "a broken host": {"Host": "[::1"},
     "a broken origin": {"Origin": "http://["},
 }
@@ -169,3 +171,13 @@ def test_a_token_is_served_from_anywhere(client: httpx.Client, secrets: dict[Rol
         "Origin": "https://elsewhere.example",
     }
     assert client.get(FIND, headers=headers).status_code == 200
+
+
+def test_links_of_other_sites_are_followed_and_forms_are_not(client: httpx.Client) -> None:
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    assert client.get(FIND, headers=link).status_code == 200
+    path = "/api/2.0/mlflow/runs/log-metric"
+    sent = client.post(path, headers=link, json={"run_id": "x", "key": "k", "value": 1})
+    assert sent.status_code == 403
+    own = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}
+    assert client.get(FIND, headers=own).status_code == 200

@@ -35,6 +35,10 @@ def caller_of(platform: Embedded, request: Request) -> Caller:
     return platform.access.caller(secret)
 
 
+_DECIDING = ("authorization", "host", "origin", "sec-fetch-site", "sec-fetch-mode")
+"""The headers that decide who a caller of a hot write is."""
+
+
 class CallerCache:
     """Remembers for a moment whose a token is, so that not every call reads the database.
 
@@ -48,7 +52,7 @@ class CallerCache:
 
     def __init__(self, platform: Embedded) -> None:
         self._platform = platform
-        self._known: dict[tuple[str | None, str | None, str | None], tuple[float, Caller]] = {}
+        self._known: dict[tuple[str | None, ...], tuple[float, Caller]] = {}
 
     async def caller(self, request: Request) -> Caller:
         """The caller of a request, as ``caller_of`` tells it.
@@ -60,7 +64,7 @@ class CallerCache:
             TreadleError: What ``caller_of`` raises.
         """
         headers = request.headers
-        key = (headers.get("authorization"), headers.get("host"), headers.get("origin"))
+        key = tuple(map(headers.get, _DECIDING))
         now = monotonic()
         found = self._known.get(key)
         if found is not None and now - found[0] < self.MAX_AGE_SECONDS:
@@ -75,7 +79,7 @@ class CallerCache:
 def _refuse_foreign_pages(request: Request, *, with_password: bool) -> None:
     """Refuse what a page of another site sends.
 
-    Its Origin tells, or its Host where the other site's name was made to lead to this machine. A
+    Its Origin tells, or what browsers say of its site, or its Host where the other site's name was made to lead to this machine. A
     browser that knows a password adds it to a foreign page's requests too, so a password excuses
     the Host only.
     """
@@ -86,6 +90,10 @@ def _refuse_foreign_pages(request: Request, *, with_password: bool) -> None:
         ours = at_home and (origin is None or urlsplit(origin).netloc == host)
     except ValueError:
         ours = False
+    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        # A link that somebody follows is no request of the page that it stands on.
+        followed = request.headers.get("sec-fetch-mode") == "navigate"
+        ours = ours and followed and request.method in ("GET", "HEAD")
     if not ours:
         raise Forbidden(
             f"Only this server's own pages and programs are served, not '{origin or host}'."

@@ -101,7 +101,7 @@ class Worker:
             if not changes and not self.busy:
                 return
             if not changes:
-                time.sleep(0.01)
+                time.sleep(0.02)
         log.warning("work was left after %.0f s", timeout_seconds)
 
     def _settle(self, name: str) -> bool:
