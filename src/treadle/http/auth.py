@@ -79,9 +79,9 @@ class CallerCache:
 def _refuse_foreign_pages(request: Request, *, with_password: bool) -> None:
     """Refuse what a page of another site sends.
 
-    Its Origin tells, or what browsers say of its site, or its Host where the other site's name was made to lead to this machine. A
-    browser that knows a password adds it to a foreign page's requests too, so a password excuses
-    the Host only.
+    Its Origin tells, or what browsers say of its site, or its Host where the other site's name was
+    made to lead to this machine. A browser that knows a password adds it to a foreign page's
+    requests too, so a password excuses the Host only.
     """
     host = request.headers.get("host", "")
     origin = request.headers.get("origin")
