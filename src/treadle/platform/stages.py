@@ -19,24 +19,40 @@ from treadle.tracking.stage import STAGE as TRACKING
 from treadle.training.stage import STAGE as TRAINING
 
 if TYPE_CHECKING:
+    from treadle.access.local import LocalAccess
     from treadle.access.service import Access
+    from treadle.data.local import LocalData
     from treadle.data.service import Data
+    from treadle.delivery.local import LocalDelivery
     from treadle.delivery.service import Delivery
+    from treadle.evaluation.local import LocalEvaluation
     from treadle.evaluation.service import Evaluation
+    from treadle.events.local import LocalEvents
     from treadle.events.service import Events
+    from treadle.jobs.local import LocalJobs
     from treadle.jobs.service import Jobs
+    from treadle.loop.local import LocalLoop
     from treadle.loop.service import Loop
+    from treadle.monitoring.local import LocalMonitoring
     from treadle.monitoring.service import Monitoring
+    from treadle.pipelines.local import LocalPipelines
     from treadle.pipelines.service import Pipelines
     from treadle.ports.blobs import Blobs
     from treadle.registry.lineage import Lineage
+    from treadle.registry.local import LocalRegistry
+    from treadle.registry.local_webhooks import LocalWebhooks
     from treadle.registry.service import Registry
     from treadle.registry.webhooks import Webhooks
+    from treadle.scope.local import LocalScope
     from treadle.scope.service import Scope
+    from treadle.tracking.local import LocalTracking
+    from treadle.tracking.local_logged_models import LocalLoggedModels
+    from treadle.tracking.local_traces import LocalTraces
     from treadle.tracking.logged_models import LoggedModels
     from treadle.tracking.service import Tracking
     from treadle.tracking.traces import Traces
     from treadle.tracking.views import Views
+    from treadle.training.local import LocalTraining
     from treadle.training.service import TrainingService
 
 BUILT_IN: tuple[Stage, ...] = (
@@ -92,3 +108,24 @@ class Services:
     def address(self) -> dict[str, str]:
         """Environment variables by which another process on this machine finds the same."""
         raise NotImplementedError
+
+
+class LocalServices(Services):
+    """The stages' services as the process has them that holds the database."""
+
+    access: "LocalAccess"
+    data: "LocalData"
+    delivery: "LocalDelivery"
+    evaluation: "LocalEvaluation"
+    events: "LocalEvents"
+    jobs: "LocalJobs"
+    logged_models: "LocalLoggedModels"
+    loop: "LocalLoop"
+    monitoring: "LocalMonitoring"
+    pipelines: "LocalPipelines"
+    registry: "LocalRegistry"
+    scope: "LocalScope"
+    traces: "LocalTraces"
+    tracking: "LocalTracking"
+    training: "LocalTraining"
+    webhooks: "LocalWebhooks"

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from treadle.jobs.model import Job
 from treadle.jobs.worker import Worker
@@ -17,7 +17,7 @@ from treadle.kernel.stage import JOB, RECONCILE, Assembly
 from treadle.monitoring.discovery import registered_monitors
 from treadle.platform.runtimes import Exporters, Runtimes
 from treadle.platform.settings import Settings, backend
-from treadle.platform.stages import BUILT_IN, Services, stages
+from treadle.platform.stages import BUILT_IN, LocalServices, stages
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, create_tables, loaded_tables
 from treadle.ports.executor import Executor, Launch
@@ -25,52 +25,17 @@ from treadle.ports.runtime import Exporter, Runtime
 from treadle.ports.target import Target
 from treadle.serving.log_files import InferenceLogs
 
-if TYPE_CHECKING:
-    from treadle.access.local import LocalAccess
-    from treadle.data.local import LocalData
-    from treadle.delivery.local import LocalDelivery
-    from treadle.evaluation.local import LocalEvaluation
-    from treadle.events.local import LocalEvents
-    from treadle.jobs.local import LocalJobs
-    from treadle.loop.local import LocalLoop
-    from treadle.monitoring.local import LocalMonitoring
-    from treadle.pipelines.local import LocalPipelines
-    from treadle.registry.local import LocalRegistry
-    from treadle.registry.local_webhooks import LocalWebhooks
-    from treadle.scope.local import LocalScope
-    from treadle.tracking.local import LocalTracking
-    from treadle.tracking.local_logged_models import LocalLoggedModels
-    from treadle.tracking.local_traces import LocalTraces
-    from treadle.training.local import LocalTraining
-
 log = logging.getLogger(__name__)
 KEY_BYTES = 32
 TRAINED_WITH = ("pandas", "sklearn", "skl2onnx", "onnx", "onnxruntime")
 
 
-class Embedded(Services):
+class Embedded(LocalServices):
     """All of Treadle in this process, over a home's backends.
 
     Args:
         settings: The home, and the URLs of its backends.
     """
-
-    access: "LocalAccess"
-    data: "LocalData"
-    delivery: "LocalDelivery"
-    evaluation: "LocalEvaluation"
-    events: "LocalEvents"
-    jobs: "LocalJobs"
-    logged_models: "LocalLoggedModels"
-    loop: "LocalLoop"
-    monitoring: "LocalMonitoring"
-    pipelines: "LocalPipelines"
-    registry: "LocalRegistry"
-    scope: "LocalScope"
-    traces: "LocalTraces"
-    tracking: "LocalTracking"
-    training: "LocalTraining"
-    webhooks: "LocalWebhooks"
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
