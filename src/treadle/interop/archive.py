@@ -35,7 +35,8 @@ Columns of text that begin with `{{` or `[` are JSON. |
 | `blobs/XX/DIGEST` | contents by their BLAKE3 digest. \
 `tables/artifacts.parquet` says which file of which run is which; \
 a digest may be that of a folder: JSON that names the digest of each file |
-| `manifest.json` | how many rows, points and contents there are |
+| `manifest.json` | how many rows, points and contents there are, \
+and the BLAKE3 digest of each file |
 
 Read it with anything: `SELECT * FROM 'points/*.parquet' WHERE key = 'loss'` in DuckDB, \
 `pandas.read_parquet` in Python.
@@ -54,6 +55,8 @@ class Manifest(Entity):
         points: The number of points of all metrics.
         blobs: The number of stored contents.
         bytes: The size of all stored contents, in bytes.
+        files: The BLAKE3 digest of each file of tables and points, by its path in the archive;
+            empty in archives of before there were any. Contents are named by their digests.
     """
 
     format: int
@@ -62,6 +65,7 @@ class Manifest(Entity):
     points: int
     blobs: int
     bytes: int
+    files: dict[str, str] = {}
 
 
 def export_archive(
@@ -105,6 +109,7 @@ def export_archive(
         points=points,
         blobs=count,
         bytes=size,
+        files={str(file.relative_to(folder)): digest_of(file) for file in _columns(folder)},
     )
     (folder / README).write_text(_ABOUT.format(version=manifest.treadle), encoding="utf-8")
     (folder / MANIFEST).write_bytes(to_json(manifest) + b"\n")
@@ -134,6 +139,7 @@ def import_archive(
         Corrupt: The archive's files do not hold what its manifest says.
     """
     manifest = read_manifest(folder)
+    _verify(folder, manifest)
     _read_blobs(folder / "blobs", blobs, manifest, progress)
     with database.write() as transaction:
         tables = _tables()
@@ -183,6 +189,27 @@ def read_manifest(folder: Path) -> Manifest:
             "Upgrade it first."
         )
     return manifest
+
+
+def _verify(folder: Path, manifest: Manifest) -> None:
+    """Raise Corrupt where the files of tables and points are not those that were written."""
+    if not manifest.files:
+        return
+    found = {str(file.relative_to(folder)): file for file in _columns(folder)}
+    if found.keys() != manifest.files.keys():
+        different = min(found.keys() ^ manifest.files.keys())
+        raise Corrupt(f"'{folder / different}' is in the archive or in its manifest, not in both.")
+    for name, digest in sorted(manifest.files.items()):
+        if digest_of(found[name]) != digest:
+            raise Corrupt(
+                f"'{found[name]}' is damaged: its content has another digest than its manifest "
+                "says. Export it again."
+            )
+
+
+def _columns(folder: Path) -> list[Path]:
+    """The files of tables and points."""
+    return sorted(file for part in ("tables", "points") for file in (folder / part).glob("*"))
 
 
 def _tables() -> list[Table]:
