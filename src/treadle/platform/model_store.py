@@ -12,7 +12,7 @@ from treadle.kernel.files import write_whole
 from treadle.ports.blobs import Blobs
 from treadle.ports.runtime import GRAPH, SIGNATURE
 from treadle.ports.target import EndpointSpec, Variant
-from treadle.ports.tree import CONTENT, fetch_tree, made_whole, tree_digest
+from treadle.ports.tree import CONTENT, fetch_tree, files_digest, made_whole, tree_digest
 
 SPEC = "spec.json"
 
@@ -95,7 +95,8 @@ def put(asked: Asked, folder: Path, blobs: Callable[[], Blobs]) -> None:
             aside.mkdir()
             shutil.copyfile(asked.files, aside / GRAPH)
             (aside / SIGNATURE).write_bytes(to_json(signature))
-            (aside / CONTENT).write_text(tree_digest(aside), encoding="ascii")
+            digest = files_digest({name: aside / name for name in (GRAPH, SIGNATURE)})
+            (aside / CONTENT).write_text(digest, encoding="ascii")
         else:
             shutil.copytree(asked.files, aside)
 

@@ -106,6 +106,15 @@ def verify_tree(folder: Path, digest: str) -> None:
         )
 
 
+def files_digest(files: dict[str, Path | bytes]) -> str:
+    """The digest that ``put_files`` would return, without storing anything.
+
+    Args:
+        files: Files by POSIX path.
+    """
+    return put_files(cast(Blobs, _Digests()), files)
+
+
 class _Digests:
     """A store that names content and keeps none."""
 
