@@ -79,7 +79,7 @@ def test_a_column_that_is_a_program_runs_nowhere(tmp_path: Path) -> None:
     [
         (["a", "a", "y"], 40, "two columns named 'a'. Rename one"),
         (["a", "A", "y"], 40, "two columns named 'A' but for upper and lower case"),
-        (["a", "y"], 1, "has 1 rows below its header. To learn from some"),
+        (["a", "y"], 1, "has 1 row below its header. To learn from some"),
         (["a", "y"], 0, "has no rows below its header"),
     ],
 )

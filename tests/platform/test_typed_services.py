@@ -41,8 +41,9 @@ def test_a_local_service_changes_no_operation(service: str) -> None:
 
 
 def test_every_operation_does_the_same_embedded_and_remotely(
-    open_home: Callable[..., Embedded],
+    open_home: Callable[..., Embedded], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("TREADLE_WEBHOOK_HOSTS", "127.0.0.1")
     one, other = open_home("one"), open_home("other")
     known, known_there = filled(one), filled(other)
     succeeded = set()

@@ -107,8 +107,10 @@ def test_a_url_that_is_none_is_refused(platform: Embedded, url: str) -> None:
     ],
 )
 def test_addresses_that_are_not_public_are_not_reached(
-    host: str, monkeypatch: pytest.MonkeyPatch
+    platform: Embedded, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    with pytest.raises(Invalid, match="the address is not public"):
+        platform.webhooks.create(name="w", address=f"http://{host}/latest", events=EVENT)
     with pytest.raises(Invalid, match="the address is not public"):
         destination(f"http://{host}/latest")
     monkeypatch.setenv(ALLOWED, f"10.0.0.0/8, {host.strip('[]')}")

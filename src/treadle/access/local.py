@@ -6,7 +6,7 @@ from treadle.access.model import (
     EVERYWHERE,
     Caller,
 )
-from treadle.access.service import Access, _hash, _roles
+from treadle.access.service import Access, hash_of, roles_of
 from treadle.access.tables import tokens
 from treadle.kernel.errors import Unauthenticated
 
@@ -32,11 +32,11 @@ class LocalAccess(Access):
             Unauthenticated: The secret is not valid, or a token is required and none was sent.
         """
         if secret:
-            live = (tokens.c.hash == _hash(secret)) & tokens.c.revoked_at.is_(None)
+            live = (tokens.c.hash == hash_of(secret)) & tokens.c.revoked_at.is_(None)
             with self._database.read() as connection:
                 user = connection.scalar(select(tokens.c.user).where(live))
                 if user is not None:
-                    return Caller(name=user, roles=_roles(connection, user))
+                    return Caller(name=user, roles=roles_of(connection, user))
         if secret or self.required():
             raise Unauthenticated(
                 "This server needs a valid token. Send it as 'Authorization: Bearer TOKEN'."

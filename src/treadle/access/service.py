@@ -63,12 +63,12 @@ class Access:
         with self._database.write() as transaction:
             if transaction.scalar(select(tokens.c.name).where(tokens.c.name == name)):
                 raise Conflict(f"Token '{name}' exists already. Choose another name.")
-            if role is not None or not _roles(transaction, user):
+            if role is not None or not roles_of(transaction, user):
                 self._grant(transaction, user, role or "viewer", project)
             row = {
                 "name": name,
                 "user": user,
-                "hash": _hash(secret),
+                "hash": hash_of(secret),
                 "created_at": self._clock.now(),
             }
             transaction.execute(tokens.insert().values(row))
@@ -121,7 +121,7 @@ class Access:
         """
         with self._database.write() as transaction:
             self._grant(transaction, user, role, project)
-            return User(name=user, roles=_roles(transaction, user))
+            return User(name=user, roles=roles_of(transaction, user))
 
     @command(role="admin")
     def take(self, *, user: str, project: str = EVERYWHERE) -> User:
@@ -148,7 +148,7 @@ class Access:
                 hint = did_you_mean(f"{user} in {project}", known)
                 raise NotFound(f"User '{user}' has no role in '{project}'.{hint}")
             self._events.append(transaction, RoleTaken(user=user, project=project))
-            return User(name=user, roles=_roles(transaction, user))
+            return User(name=user, roles=roles_of(transaction, user))
 
     @query(role="admin")
     def users(self) -> list[User]:
@@ -175,10 +175,21 @@ class Access:
         self._events.append(transaction, RoleGranted(user=user, role=role, project=project))
 
 
-def _roles(connection: Connection, user: str) -> dict[str, Role]:
+def roles_of(connection: Connection, user: str) -> dict[str, Role]:
+    """Return a user's roles by project.
+
+    Args:
+        connection: An open connection.
+        user: Name of the user.
+    """
     rows = connection.execute(select(grants.c.project, grants.c.role).where(grants.c.user == user))
     return {project: role for project, role in rows}  # noqa: C416
 
 
-def _hash(secret: str) -> str:
+def hash_of(secret: str) -> str:
+    """Return what is stored of a token's secret.
+
+    Args:
+        secret: The secret.
+    """
     return digest_of(secret.encode())

@@ -108,9 +108,10 @@ def look_at(csv: Path, label: str, id: str | None) -> Table:
             reason = " ".join(line.strip() for line in str(error).splitlines()[:3])
             raise Invalid(f"'{csv}' cannot be read as CSV in UTF-8: {reason[:300]}") from error
         if rows < FEWEST_ROWS:
+            count = "1 row" if rows == 1 else f"{rows or 'no'} rows"
             raise Invalid(
-                f"'{csv}' has {rows or 'no'} rows below its header. To learn from some and to be "
-                f"judged on others, a model needs at least {FEWEST_ROWS}."
+                f"'{csv}' has {count} below its header. To learn from some and to be judged on "
+                f"others, a model needs at least {FEWEST_ROWS}."
             )
         _refuse_repeated(csv, [name for name in header if name])
         kinds = dict(zip(relation.columns, map(str, relation.types), strict=True))

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlalchemy import select
 
-from treadle.data.service import _BATCH, Data
+from treadle.data.service import LABELS_AT_ONCE, Data
 from treadle.data.tables import labels as label_table
 
 
@@ -42,8 +42,8 @@ class LocalData(Data):
         """
         labels: dict[str, float] = {}
         with self._database.read() as connection:
-            for start in range(0, len(requests), _BATCH):
-                batch = requests[start : start + _BATCH]
+            for start in range(0, len(requests), LABELS_AT_ONCE):
+                batch = requests[start : start + LABELS_AT_ONCE]
                 statement = select(label_table.c.request, label_table.c.value).where(
                     label_table.c.project == project, label_table.c.request.in_(batch)
                 )

@@ -15,7 +15,7 @@ from treadle.ports.database import Database, load
 from treadle.ports.tree import put_tree, read_tree
 from treadle.scope.local import LocalScope
 
-_BATCH = 500  # labels that one SQL statement names
+LABELS_AT_ONCE = 500  # labels that one SQL statement names
 
 
 class Data:
@@ -123,8 +123,8 @@ class Data:
         now = self._clock.now()
         rows = list({label.request: label.value for label in labels}.items())
         with self._database.write() as transaction:
-            for start in range(0, len(rows), _BATCH):
-                batch = rows[start : start + _BATCH]
+            for start in range(0, len(rows), LABELS_AT_ONCE):
+                batch = rows[start : start + LABELS_AT_ONCE]
                 replaced = label_table.c.request.in_([request for request, _ in batch])
                 transaction.execute(
                     label_table.delete().where(replaced, label_table.c.project == project)

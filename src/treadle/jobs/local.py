@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, or_, select
 
 from treadle.jobs.model import ENDED, Job, JobQueued, State
-from treadle.jobs.service import Jobs, _job
+from treadle.jobs.service import Jobs, job_of
 from treadle.jobs.tables import jobs
 from treadle.kernel.entity import to_text
 from treadle.kernel.event import current_act
@@ -88,7 +88,7 @@ class LocalJobs(Jobs):
             row = transaction.execute(statement).mappings().one_or_none()
             if row is None:
                 return None
-            job = _job(row)
+            job = job_of(row)
             leased = self._lease_or_end(transaction, job, worker)
         return self.get(job=job.id) if leased else self.lease(worker)
 

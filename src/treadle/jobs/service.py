@@ -47,7 +47,7 @@ class Jobs:
             row = connection.execute(select(jobs).where(jobs.c.id == job)).mappings().one_or_none()
         if row is None:
             raise NotFound(f"There is no job '{job}'. List them with: treadle jobs find")
-        return _job(row)
+        return job_of(row)
 
     @query()
     def find(self, *, state: State | None = None, limit: int = 100) -> list[Job]:
@@ -61,7 +61,7 @@ class Jobs:
         if state:
             statement = statement.where(jobs.c.state == state)
         with self._database.read() as connection:
-            return [_job(row) for row in connection.execute(statement).mappings()]
+            return [job_of(row) for row in connection.execute(statement).mappings()]
 
     @command()
     def cancel(self, *, job: str) -> Job:
@@ -213,6 +213,11 @@ def whole_letters(piece: bytes) -> bytes:
     return piece
 
 
-def _job(row: Mapping[Any, Any]) -> Job:
+def job_of(row: Mapping[Any, Any]) -> Job:
+    """Build a job from its row.
+
+    Args:
+        row: Row of ``jobs`` by column name; payload and result are JSON text.
+    """
     payload = from_json(row["payload"], dict[str, Any])
     return load(Job, row, payload=payload, result=from_json(row["result"] or "null", object))

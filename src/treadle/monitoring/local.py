@@ -23,7 +23,7 @@ from treadle.monitoring.answers import (
 )
 from treadle.monitoring.looking import Looked, drift_of, events_of, look, measures_of
 from treadle.monitoring.model import Window
-from treadle.monitoring.service import Monitoring, _window
+from treadle.monitoring.service import Monitoring, window_of
 from treadle.monitoring.tables import windows
 from treadle.ports.monitor import Context, Monitor, Needs, Policy, WindowFacts
 from treadle.ports.tree import fetch_tree
@@ -111,7 +111,7 @@ class LocalMonitoring(Monitoring):
                 .all()
             )
         for row in rows:
-            self._complete(endpoint, spec, _window(row))
+            self._complete(endpoint, spec, window_of(row))
         return len(rows)
 
     def _complete(self, endpoint: Endpoint, spec: ProjectSpec, window: Window) -> None:
@@ -193,7 +193,7 @@ class LocalMonitoring(Monitoring):
         before = (windows.c.endpoint == window.endpoint) & (windows.c.start < window.start)
         newest = select(windows).where(before).order_by(windows.c.start.desc()).limit(count)
         with self._database.read() as connection:
-            return [_facts(_window(row)) for row in connection.execute(newest).mappings()]
+            return [_facts(window_of(row)) for row in connection.execute(newest).mappings()]
 
     def _version(self, ref: str) -> ModelVersion | None:
         try:

@@ -86,7 +86,7 @@ class Monitoring:
             .limit(limit)
         )
         with self._database.read() as connection:
-            return [_window(row) for row in connection.execute(newest).mappings()]
+            return [window_of(row) for row in connection.execute(newest).mappings()]
 
     @query()
     def performance(
@@ -138,7 +138,12 @@ class Monitoring:
         return truth, np.array([scores[request] for request in labels])
 
 
-def _window(row: Mapping[Any, Any]) -> Window:
+def window_of(row: Mapping[Any, Any]) -> Window:
+    """Build a window from its row.
+
+    Args:
+        row: Row of ``windows`` by column name; drift and measures are JSON text.
+    """
     return load(
         Window,
         row,

@@ -82,9 +82,7 @@ def put(asked: Asked, folder: Path, blobs: Callable[[], Blobs]) -> None:
         blobs: Opens the blob store, where the model's files come from it.
     """
     bare = asked.files is not None and asked.files.is_file()
-    if folder.exists() and not bare:
-        return
-    if folder.exists() and (folder / CONTENT).exists():
+    if (folder / CONTENT if bare else folder).exists():
         return
     shutil.rmtree(folder, ignore_errors=True)  # an older version left it without its digest
     with made_whole(folder) as aside:

@@ -4,6 +4,7 @@ import logging
 import secrets
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -168,9 +169,8 @@ def _key(home: Path) -> bytes:
         aside.touch(mode=0o600)
         aside.write_bytes(secrets.token_bytes(KEY_BYTES))
         try:
-            file.hardlink_to(aside)
-        except FileExistsError:  # another process was first
-            pass
+            with suppress(FileExistsError):  # another process was first
+                file.hardlink_to(aside)
         finally:
             aside.unlink()
     key = file.read_bytes()

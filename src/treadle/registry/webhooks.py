@@ -1,6 +1,7 @@
 """Stores webhook subscriptions and delivers the registry's events to them at least once."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import delete, select
@@ -12,7 +13,7 @@ from treadle.kernel.errors import Invalid, NotFound
 from treadle.kernel.ids import new_id
 from treadle.kernel.operation import command, query
 from treadle.ports.database import Database, load
-from treadle.registry.addresses import parsed
+from treadle.registry.addresses import destination, parsed
 from treadle.registry.model import Webhook
 from treadle.registry.tables import webhooks
 
@@ -72,7 +73,7 @@ class Webhooks:
             active: Whether events are sent.
 
         Raises:
-            Invalid: The URL is malformed, or an event is unknown.
+            Invalid: The URL is malformed or its address may not be reached, or an event is unknown.
         """
         check_subscription(address, events)
         now = self._clock.now()
@@ -143,9 +144,12 @@ def check_subscription(url: str, events: list[str]) -> None:
         events: The names of the events.
 
     Raises:
-        Invalid: The URL is malformed, or an event is unknown, or there is none.
+        Invalid: The URL is malformed or its address may not be reached, or an event is unknown, or
+            there is none.
     """
     parsed(url)
+    with suppress(OSError):  # a name that is not known yet is looked up again for each delivery
+        destination(url)
     unknown = [event for event in events if event not in EXAMPLES]
     if not events or unknown:
         raise Invalid(

@@ -9,7 +9,7 @@ from sqlalchemy import delete, select, update
 from treadle.kernel.entity import from_json, to_text
 from treadle.tracking.tables import trace_spans, traces
 from treadle.tracking.trace_facts import Info, checked, started_at
-from treadle.tracking.traces import Traces, _info
+from treadle.tracking.traces import Traces, info_of
 
 Span = dict[str, Any]
 """A span as OpenTelemetry writes it in JSON, with protobuf's field names."""
@@ -71,7 +71,7 @@ class LocalTraces(Traces):
             NotFound: There is no such trace.
         """
         with self._database.write() as transaction:
-            info = _info(transaction, id)
+            info = info_of(transaction, id)
             change(info)
             kept = to_text(checked(info))
             transaction.execute(update(traces).where(traces.c.id == id).values(info=kept))

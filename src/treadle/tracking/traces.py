@@ -36,7 +36,7 @@ class Traces:
             NotFound: There is no such trace.
         """
         with self._database.read() as connection:
-            return _info(connection, id)
+            return info_of(connection, id)
 
     @query()
     def spans(self, id: TraceId) -> list[dict[str, Any]]:
@@ -81,7 +81,16 @@ class Traces:
         return found_in(found, filter, orders, value_of)
 
 
-def _info(connection: Connection, id: str) -> Info:
+def info_of(connection: Connection, id: str) -> Info:
+    """Return a trace's facts.
+
+    Args:
+        connection: An open connection.
+        id: Id of the trace.
+
+    Raises:
+        NotFound: There is no such trace.
+    """
     found = connection.scalar(select(traces.c.info).where(traces.c.id == id))
     if found is None:
         raise NotFound(f"There is no trace '{id}'.")

@@ -26,6 +26,7 @@ from treadle.serving.order import Order
 # how long a replica stays that a request has woken, unless the endpoint is scaled up by then
 WAKE_SECONDS = 90.0
 BACKLOG = 2048
+MEND_SECONDS = 1.0  # between two looks for packages that were moved away
 PORT = "port.json"
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class LocalProcesses:
         self._leaving: list[SupervisedProcess] = []
         self._listeners: dict[str, socket.socket] = {}
         self._woken: dict[str, float] = {}
+        self._mended_at = 0.0
         self._troubles: dict[str, str] = {}  # by endpoint: why its packages cannot be fetched
 
     def apply(self, spec: EndpointSpec) -> None:
@@ -122,8 +124,10 @@ class LocalProcesses:
             self._leave(key)
         for kept in self._kept.values():
             kept.tend()
-        for name in names:
-            self._mend(name)
+        if time.monotonic() > self._mended_at + MEND_SECONDS:
+            self._mended_at = time.monotonic()
+            for name in names:
+                self._mend(name)
         self._leaving = [kept for kept in self._leaving if not kept.left()]
         for name in self._listeners.keys() - set(names):
             self._listeners.pop(name).close()
