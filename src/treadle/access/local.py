@@ -7,8 +7,13 @@ from treadle.access.model import (
     Caller,
 )
 from treadle.access.service import Access, hash_of, roles_of
-from treadle.access.tables import tokens
+from treadle.access.tables import tokens, uploads
 from treadle.kernel.errors import Unauthenticated
+from treadle.kernel.event import current_act
+from treadle.kernel.stage import PROJECTS_OF_CONTENT
+from treadle.ports.naming import DIGEST, projects_naming
+
+_NAMING = select(uploads.c.project).where(uploads.c.digest == DIGEST)
 
 
 class LocalAccess(Access):
@@ -42,3 +47,26 @@ class LocalAccess(Access):
                 "This server needs a valid token. Send it as 'Authorization: Bearer TOKEN'."
             )
         return Caller(name="anonymous", roles={EVERYWHERE: "admin"})
+
+    def record_upload(self, *, digest: str, project: str) -> None:
+        """Remember that a content was brought into a project; the first time counts.
+
+        Args:
+            digest: Digest of the content, which is stored.
+            project: Name of the project.
+        """
+        row = {"digest": digest, "project": project}
+        known = select(uploads.c.at).filter_by(**row)
+        with self._database.write() as transaction:
+            if transaction.execute(known).first() is None:
+                values = {**row, "actor": current_act().actor, "at": self._clock.now()}
+                transaction.execute(uploads.insert().values(values))
+
+    @PROJECTS_OF_CONTENT()
+    def of_content(self, digest: str) -> set[str]:
+        """The projects into which a content was brought.
+
+        Args:
+            digest: Digest of the content.
+        """
+        return projects_naming(self._database, _NAMING, digest)

@@ -1,4 +1,4 @@
-"""The tables of tokens and of roles granted to users."""
+"""The tables of tokens, of roles granted to users, and of contents brought into projects."""
 
 from sqlalchemy import Column, String, Table
 
@@ -21,3 +21,13 @@ grants = Table(
     Column("project", String(63), primary_key=True),  # '*' is every project
     Column("role", String(20), nullable=False),
 )
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("project", String(63), primary_key=True),
+    Column("actor", String(200), nullable=False),
+    Column("at", Instant, nullable=False),
+)
+"""Contents that somebody without a role everywhere has brought into a project."""

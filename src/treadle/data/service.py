@@ -8,7 +8,7 @@ from treadle.data.tables import labels as label_table
 from treadle.events.local import LocalEvents
 from treadle.kernel.clock import Clock
 from treadle.kernel.entity import to_plain
-from treadle.kernel.names import ProjectName
+from treadle.kernel.names import ContentDigest, ProjectName
 from treadle.kernel.operation import command, query
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, load
@@ -34,7 +34,7 @@ class Data:
         self._scope = scope
 
     @command()
-    def add(self, *, project: ProjectName, name: str, digest: str) -> DatasetVersion:
+    def add(self, *, project: ProjectName, name: str, digest: ContentDigest) -> DatasetVersion:
         """Record stored files as a version of a dataset.
 
         Recording the same content again gives the version that is there.

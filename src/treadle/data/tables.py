@@ -13,6 +13,7 @@ dataset_versions = Table(
     Column("files", Integer, nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("created_at", Instant, nullable=False),
+    Index("dataset_versions_by_digest", "digest"),
 )
 
 labels = Table(

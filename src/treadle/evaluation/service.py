@@ -15,7 +15,7 @@ from treadle.kernel.entity import from_json
 from treadle.kernel.errors import Conflict, NotFound
 from treadle.kernel.event import current_act
 from treadle.kernel.ids import new_id
-from treadle.kernel.names import ProjectName, RunId, VerdictId
+from treadle.kernel.names import ContentDigest, ProjectName, RunId, VerdictId
 from treadle.kernel.operation import command, query
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, in_sight, load
@@ -62,7 +62,7 @@ class Evaluation:
         self._runtime, self._cache = runtime, cache
 
     @command()
-    def request(self, *, run: RunId, champion: str | None = None) -> str:
+    def request(self, *, run: RunId, champion: ContentDigest | None = None) -> str:
         """Have a finished training judged on its holdout, beside the champion if one is given.
 
         Args:

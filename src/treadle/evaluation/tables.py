@@ -1,6 +1,6 @@
 """Verdicts as they are stored, given or still being judged."""
 
-from sqlalchemy import BigInteger, Column, Integer, String, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, Text
 
 from treadle.ports.database import Instant, metadata
 
@@ -22,4 +22,6 @@ evaluations = Table(
     Column("at", Instant, nullable=False),
     Column("actor", String(200), nullable=False),
     Column("cause", BigInteger),
+    Index("evaluations_by_package", "package"),
+    Index("evaluations_by_holdout", "holdout"),
 )

@@ -14,19 +14,16 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from treadle.http import openapi
-from treadle.http.auth import caller_of
-from treadle.http.bodies import Bodies, body_of
+from treadle.http.blobs import blob_routes
+from treadle.http.bodies import Bodies
 from treadle.http.mlflow import mlflow_routes
 from treadle.http.mlflow.writes import FastWrites
-from treadle.http.rights import demand, demand_somewhere
 from treadle.http.routes import event_stream, operation_routes
 from treadle.kernel.entity import to_json
-from treadle.kernel.errors import Invalid, TreadleError, Unavailable, kind_of
+from treadle.kernel.errors import TreadleError, Unavailable, kind_of
 from treadle.platform.logs import AccessLog
 from treadle.platform.wiring import Embedded
-from treadle.ports.blobs import digest_of
 
-MAX_BLOB_BYTES = 1 << 30
 log = logging.getLogger(__name__)
 
 
@@ -41,7 +38,7 @@ def application(platform: Embedded, pages: Sequence[BaseRoute] = ()) -> Starlett
         Route("/health", _health),
         _openapi_route(platform),
         event_stream(platform),
-        *_blob_routes(platform),
+        *blob_routes(platform),
         *operation_routes(platform),
         *mlflow_routes(platform),
         *pages,
@@ -70,45 +67,6 @@ def _openapi_route(platform: Embedded) -> Route:
         return Response(to_json(content), media_type="application/json")
 
     return Route("/api/openapi.json", document)
-
-
-def _blob_routes(platform: Embedded) -> list[BaseRoute]:
-    """Blobs by digest, so that a client far away stores and reads content like one at home."""
-
-    async def blob(request: Request) -> Response:
-        caller = await run_in_threadpool(caller_of, platform, request)
-        digest = request.path_params["digest"]
-        if request.method == "GET":
-            demand_somewhere(caller, "viewer")
-            content = await run_in_threadpool(platform.blobs.get, digest)
-            return Response(content, media_type="application/octet-stream")
-        demand_somewhere(caller, "editor") if request.method == "PUT" else demand(caller, "admin")
-        if request.method == "DELETE":
-            await run_in_threadpool(platform.blobs.delete, digest)
-            return Response(b"null", media_type="application/json")
-        content = await body_of(request, MAX_BLOB_BYTES)
-        if await run_in_threadpool(digest_of, content) != digest:
-            raise Invalid(f"The body is not blob {digest[:12]}: its content has another digest.")
-        return Response(
-            to_json(await run_in_threadpool(platform.blobs.put, content)),
-            media_type="application/json",
-        )
-
-    async def exists(request: Request) -> Response:
-        demand_somewhere(await run_in_threadpool(caller_of, platform, request), "viewer")
-        found = await run_in_threadpool(platform.blobs.has, request.path_params["digest"])
-        return Response(to_json(found), media_type="application/json")
-
-    async def every(request: Request) -> Response:
-        demand(await run_in_threadpool(caller_of, platform, request), "viewer")
-        found = await run_in_threadpool(lambda: list(platform.blobs.digests()))
-        return Response(to_json(found), media_type="application/json")
-
-    return [
-        Route("/api/blobs/{digest}/exists", exists),
-        Route("/api/blobs/{digest}", blob, methods=["GET", "PUT", "DELETE"]),
-        Route("/api/blobs", every),
-    ]
 
 
 async def _failed(_: Request, error: Exception) -> Response:

@@ -6,7 +6,6 @@
 import asyncio
 import re
 import typing
-from contextlib import nullcontext
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -18,12 +17,11 @@ from treadle.access.model import Caller
 from treadle.events.model import EventRecord
 from treadle.http.auth import caller_of
 from treadle.http.bodies import body_of
-from treadle.http.rights import Rights, demand
+from treadle.http.rights import Rights, demand, sight
 from treadle.kernel.entity import from_json, from_packed, to_json, to_packed
 from treadle.kernel.errors import Invalid
 from treadle.kernel.event import acting
 from treadle.kernel.operation import Operation, operations
-from treadle.kernel.sight import seeing
 from treadle.kernel.stage import kinds_of
 from treadle.platform.wiring import Embedded
 
@@ -58,7 +56,7 @@ def _route(platform: Embedded, rights: Rights, stage: str, operation: Operation)
         whole = await run_in_threadpool(rights.demand, caller, operation.role, named, arguments)
         if not whole and listed is None:
             demand(caller, operation.role)
-        with nullcontext() if whole else seeing(caller.projects("viewer")):
+        with sight(caller, whole=whole):
             result = await run_in_threadpool(_call, method, arguments, caller)
         if not whole:
             result = [one for one in result if caller.may("viewer", getattr(one, listed or ""))]

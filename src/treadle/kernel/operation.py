@@ -28,7 +28,8 @@ class Names(NamedTuple):
 
     A request is allowed where its caller has a role in the project of all that it names. How a kind
     of thing leads to its project is declared by the stage that keeps it (``PROJECT_OF`` in
-    ``kernel/stage.py``).
+    ``kernel/stage.py``). Content, which many projects may name, is allowed where its caller may
+    read it (``PROJECTS_OF_CONTENT``).
     """
 
     kind: str
@@ -246,7 +247,7 @@ def _entries(lines: list[str]) -> dict[str, str]:
 def _named(kind: Any, value: Any) -> Iterator[Named]:
     """What a value names, by the annotations of its type.
 
-    Lists and the fields of entities are looked into.
+    Lists, mappings and the fields of entities are looked into.
     """
     if value in (None, "") or not _may_name(kind):
         return
@@ -258,17 +259,21 @@ def _named(kind: Any, value: Any) -> Iterator[Named]:
             yield from (Named(one.kind, part) for part in parts)
         if not names:
             yield from _named(inner, value)
-    elif isinstance(value, msgspec.Struct):
+    elif isinstance(kind, type) and isinstance(value, kind) and isinstance(value, msgspec.Struct):
         for name, hint in _hints(type(value)).items():
             yield from _named(hint, getattr(value, name))
-    elif isinstance(value, list | tuple):
-        inner = next(iter(typing.get_args(kind)), None)
+    elif typing.get_origin(kind) in (typing.Union, types.UnionType):
+        for option in typing.get_args(kind):
+            yield from _named(option, value)
+    elif typing.get_origin(kind) is dict and isinstance(value, Mapping):
+        of_key, of_value = typing.get_args(kind)
+        for key, part in value.items():
+            yield from _named(of_key, key)
+            yield from _named(of_value, part)
+    elif typing.get_origin(kind) in (list, tuple) and isinstance(value, list | tuple):
+        inner = typing.get_args(kind)[0]
         for part in value:
             yield from _named(inner, part)
-    else:
-        for option in typing.get_args(kind):
-            if typing.get_origin(option) is typing.Annotated:
-                yield from _named(option, value)
 
 
 @cache

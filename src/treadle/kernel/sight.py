@@ -1,9 +1,10 @@
-"""Which projects are visible to whoever an operation lists things for."""
+"""Which projects are visible to whoever an operation is done for, and whether that is all."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+_limited: ContextVar[bool] = ContextVar("limited", default=False)
 _visible: ContextVar[frozenset[str] | None] = ContextVar("visible", default=None)
 
 
@@ -27,3 +28,21 @@ def seeing(projects: Collection[str]) -> Iterator[None]:
         yield
     finally:
         _visible.reset(before)
+
+
+def is_limited() -> bool:
+    """Return whether this is done for somebody who may not read everything.
+
+    What they say of a content gives nobody a right to read it.
+    """
+    return _limited.get()
+
+
+@contextmanager
+def limited() -> Iterator[None]:
+    """Mark what is done within the block as done for somebody who may not read everything."""
+    before = _limited.set(True)
+    try:
+        yield
+    finally:
+        _limited.reset(before)

@@ -99,6 +99,13 @@ They take the name and all arguments of the request; None where the name leads t
 own.
 """
 
+PROJECTS_OF_CONTENT = Hook("projects of content")
+"""Methods that find the projects whose things name a content: each stage answers for its tables.
+
+They take the content's digest. Content is readable by who may read something that names it, so a
+column that a caller can fill with any text is no answer.
+"""
+
 
 class Answer(NamedTuple):
     """One method that answers a hook."""

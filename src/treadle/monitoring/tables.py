@@ -1,6 +1,6 @@
 """Windows, and days of the inference log that are in the blob store."""
 
-from sqlalchemy import BigInteger, Column, Float, Integer, String, Table, Text
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, String, Table, Text
 
 from treadle.ports.database import Instant, metadata
 
@@ -12,6 +12,7 @@ log_files = Table(
     Column("digest", String(64), nullable=False),
     Column("rows", BigInteger, nullable=False),
     Column("bytes", BigInteger, nullable=False),
+    Index("log_files_by_digest", "digest"),
 )
 
 windows = Table(

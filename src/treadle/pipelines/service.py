@@ -12,7 +12,7 @@ from treadle.kernel.clock import Clock
 from treadle.kernel.entity import from_json
 from treadle.kernel.errors import Conflict, NotFound
 from treadle.kernel.event import acting, current_act
-from treadle.kernel.names import PipelineId, ProjectName
+from treadle.kernel.names import ContentDigest, PipelineId, ProjectName
 from treadle.kernel.operation import command, query
 from treadle.pipelines.model import (
     PipelineEnded,
@@ -64,9 +64,9 @@ class Pipelines:
         self,
         *,
         project: ProjectName,
-        code: str,
+        code: ContentDigest,
         file: str,
-        datasets: dict[str, str],
+        datasets: dict[str, ContentDigest],
         parameters: dict[str, Any],
     ) -> PipelineRun:
         """Start a run of the steps in stored code, over stored dataset versions.

@@ -23,6 +23,7 @@ pipelines = Table(
     Column("actor", String(200), nullable=False),
     Column("cause", BigInteger),
     Index("pipelines_by_state", "state"),
+    Index("pipelines_by_code", "code"),
 )
 
 pipeline_steps = Table(
@@ -39,6 +40,7 @@ pipeline_steps = Table(
     Column("cached", Boolean, nullable=False),
     Column("seconds", Float, nullable=False),
     Column("error", Text),
+    Index("pipeline_steps_by_output", "output"),
 )
 
 step_cache = Table(

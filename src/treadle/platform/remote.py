@@ -1,8 +1,9 @@
 """``connect(url)``: the same typed services, each operation a request to a server."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 import httpx
@@ -94,13 +95,28 @@ class RemoteBlobs:
 
     Args:
         connection: The server.
+        asked_for: What content is asked for, by ``project``, ``run`` or ``tree``; see
+            ``asked_for`` in ``ports/blobs.py``. The server needs it of callers who hold roles in
+            some projects only.
 
     Attributes:
         url: Address of the server.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(
+        self, connection: Connection, asked_for: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.url, self._connection = connection.url, connection
+        self._things = dict(asked_for)
+
+    def asked_for(self, **things: str) -> "RemoteBlobs":
+        """The same store, which says with every digest what it is asked for.
+
+        Args:
+            **things: ``project``, ``run`` or ``tree``. A run is in a project and replaces it.
+        """
+        kept = {} if {"project", "run"} & things.keys() else self._things
+        return RemoteBlobs(self._connection, {**kept, **things})
 
     def put(self, content: bytes | Path) -> str:
         """Store content on the server, unless it is there.
@@ -117,7 +133,7 @@ class RemoteBlobs:
         digest = digest_of(content)
         if not self.has(digest):
             body = content.read_bytes() if isinstance(content, Path) else content
-            self._connection.request("PUT", f"/api/blobs/{digest}", content=body)
+            self._request("PUT", f"/api/blobs/{digest}", content=body)
         return digest
 
     def get(self, digest: str) -> bytes:
@@ -131,7 +147,7 @@ class RemoteBlobs:
             Corrupt: What arrived does not have this digest.
             Unavailable: The server does not answer.
         """
-        content = self._connection.request("GET", f"/api/blobs/{digest}").content
+        content = self._request("GET", f"/api/blobs/{digest}").content
         if digest_of(content) != digest:
             raise Corrupt(
                 f"Blob {digest[:12]} from {self.url} is damaged: its content has changed."
@@ -159,9 +175,7 @@ class RemoteBlobs:
         Args:
             digest: The content's digest.
         """
-        return bool(
-            from_json(self._connection.request("GET", f"/api/blobs/{digest}/exists").content, bool)
-        )
+        return bool(from_json(self._request("GET", f"/api/blobs/{digest}/exists").content, bool))
 
     def delete(self, digest: str) -> None:
         """Remove a blob; one that is not there is no error.
@@ -175,6 +189,9 @@ class RemoteBlobs:
         """The digests of all stored blobs."""
         yield from from_json(self._connection.request("GET", "/api/blobs").content, list[str])
 
+    def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return self._connection.request(method, path, params=self._things, **options)
+
 
 class Remote(Services):
     """All of Treadle, on a server.
@@ -182,11 +199,13 @@ class Remote(Services):
     Args:
         url: Address of the server.
         token: The caller's token; None where the server asks for none.
+        project: The project that contents are put into; only a caller who is an editor in several
+            projects, and not in all of them, must say.
     """
 
-    def __init__(self, url: str, token: str | None = None) -> None:
+    def __init__(self, url: str, token: str | None = None, project: str = "") -> None:
         self._connection = Connection(url, token)
-        self.blobs = RemoteBlobs(self._connection)
+        self.blobs = RemoteBlobs(self._connection, {"project": project} if project else {})
         for name, kind in kinds_of(stages()).items():
             setattr(self, name, _service(kind, name, self._connection))
 
@@ -206,7 +225,7 @@ class Remote(Services):
         self.close()
 
 
-def connect(url: str, *, token: str | None = None) -> Remote:
+def connect(url: str, *, token: str | None = None, project: str = "") -> Remote:
     """The services of a server that ``treadle up`` runs.
 
     Nothing is sent yet: the first call raises Unavailable where no server answers.
@@ -214,8 +233,10 @@ def connect(url: str, *, token: str | None = None) -> Remote:
     Args:
         url: Address of the server, such as ``http://127.0.0.1:5000``.
         token: The caller's token; None where the server asks for none.
+        project: The project that contents are put into; only a caller who is an editor in several
+            projects, and not in all of them, must say.
     """
-    return Remote(url, token)
+    return Remote(url, token, project)
 
 
 def _service(kind: type[S], stage: str, connection: Connection) -> S:

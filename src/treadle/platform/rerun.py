@@ -26,6 +26,7 @@ from treadle.platform.rerun_environment import (
 from treadle.platform.rerun_metrics import Likeness, MetricPair, pairs, worst
 from treadle.platform.settings import backend
 from treadle.platform.stages import Services
+from treadle.ports.blobs import asked_for
 from treadle.ports.tree import copy_tree, fetch_tree, put_tree, read_tree
 from treadle.recording.run_origin import RERUN_OF
 from treadle.tracking.environment import CODE, ENVIRONMENT, capture, source_files
@@ -227,7 +228,8 @@ class Rerun:
             metrics=[key for key in self._run.metrics if not key.startswith("seconds.")],
         )
         (folder / "recipe.json").write_bytes(to_json(recipe))
-        kept = put_tree(services.blobs, code)  # before steps write anything there
+        ours = asked_for(services.blobs, run=self._run.id)
+        kept = put_tree(ours, code)  # before steps write anything there
         self._tell(f"running {', '.join(step.name for step in pipeline.plan)}")
         command = [
             python,
@@ -258,7 +260,7 @@ class Rerun:
 
     def _keep_source(self, again: str, code: str) -> None:
         """What the run that stands for the steps ran in: like any other's, but of no commit."""
-        blobs, tracking = self._services.blobs, self._services.tracking
+        blobs, tracking = asked_for(self._services.blobs, run=again), self._services.tracking
         here = capture(self._environment.seed, command=self._environment.command)
         known = replace(
             here,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 from blake3 import blake3
 
@@ -85,3 +85,18 @@ def digest_of(content: bytes | Path) -> str:
     if isinstance(content, Path):
         return blake3(max_threads=blake3.AUTO).update_mmap(content).hexdigest()
     return blake3(content).hexdigest()
+
+
+def asked_for(blobs: Blobs, **things: str) -> Blobs:
+    """A store that says with every digest what it is asked for, where the store wants to know.
+
+    A server gives content to who may read something that names it. A store that leads to one has
+    a method ``asked_for``; any other is returned as it is.
+
+    Args:
+        blobs: The store.
+        **things: ``tree``, the digest of a tree that is read; ``run`` or ``project``, where content
+            is put that a run or a project will name.
+    """
+    view = getattr(blobs, "asked_for", None)
+    return blobs if view is None else cast(Blobs, view(**things))

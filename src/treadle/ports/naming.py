@@ -1,8 +1,8 @@
-"""Looks up the project of a row, for the methods that answer ``PROJECT_OF``."""
+"""Looks up projects of rows, for methods that answer ``PROJECT_OF`` or ``PROJECTS_OF_CONTENT``."""
 
 from typing import Any
 
-from sqlalchemy import Column, select
+from sqlalchemy import BindParameter, Column, Select, String, bindparam, select
 
 from treadle.ports.database import Database
 
@@ -22,3 +22,21 @@ def look_up(database: Database, result: Column[Any], key: Column[Any], value: An
     with database.read() as connection:
         found = connection.scalar(select(result).where(key == value))
     return NOWHERE if found is None else found
+
+
+DIGEST: BindParameter[str] = bindparam("digest", type_=String)
+"""The digest in statements for ``projects_naming``, which are made once: making one takes longer
+than the database does.
+"""
+
+
+def projects_naming(database: Database, wanted: Select[Any], digest: str) -> set[str]:
+    """The projects that a statement finds for a content.
+
+    Args:
+        database: Where to look.
+        wanted: A statement with the name of a project as its only column, and with ``DIGEST``.
+        digest: Digest of the content.
+    """
+    with database.read() as connection:
+        return set(connection.scalars(wanted, {"digest": digest}))

@@ -10,7 +10,7 @@ from typing import cast
 
 from treadle.kernel.entity import Entity, from_json, to_json
 from treadle.kernel.errors import Corrupt, Invalid, NotFound
-from treadle.ports.blobs import Blobs, digest_of
+from treadle.ports.blobs import Blobs, asked_for, digest_of
 
 
 class TreeFile(Entity):
@@ -174,7 +174,8 @@ def read_files(blobs: Blobs, digest: str) -> dict[str, bytes]:
     Raises:
         NotFound: A blob is not stored.
     """
-    return {name: blobs.get(file.digest) for name, file in read_tree(blobs, digest).files.items()}
+    within = asked_for(blobs, tree=digest)
+    return {name: within.get(file.digest) for name, file in read_tree(blobs, digest).files.items()}
 
 
 def copy_tree(source: Blobs, target: Blobs, digest: str) -> None:
@@ -188,11 +189,12 @@ def copy_tree(source: Blobs, target: Blobs, digest: str) -> None:
     Raises:
         NotFound: A blob is not stored in the source.
     """
+    within = asked_for(source, tree=digest)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "file")
         for file in read_tree(source, digest).files.values():
             if not target.has(file.digest):
-                source.fetch(file.digest, copy)
+                within.fetch(file.digest, copy)
                 target.put(copy)
                 copy.unlink()
     target.put(source.get(digest))
@@ -214,11 +216,12 @@ def fetch_tree(blobs: Blobs, digest: str, to: Path, *, over: bool = False) -> Pa
         NotFound: A blob is not stored.
         Corrupt: A blob is damaged, or a path in the manifest leads out of the folder.
     """
+    within = asked_for(blobs, tree=digest)
     for name, file in read_tree(blobs, digest).files.items():
         path = to / _inside(name)
         if over or not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            blobs.fetch(file.digest, path)
+            within.fetch(file.digest, path)
     return to
 
 

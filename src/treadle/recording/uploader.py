@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from treadle.kernel.entity import Entity, fields, replace
 from treadle.kernel.errors import Conflict, Invalid, NotFound, TooLarge
 from treadle.kernel.process import hold, is_held, release
-from treadle.ports.blobs import Blobs
+from treadle.ports.blobs import Blobs, asked_for
 from treadle.ports.tree import put_files, put_tree, read_tree
 from treadle.recording.lines import KeptFile, KeptTree, UsedData
 from treadle.recording.outbox import Outbox, Parcel
@@ -197,13 +197,14 @@ def is_sending(root: Path, name: str) -> bool:
 
 
 def _put_file(store: Store, run: str, files: Path, file: KeptFile) -> None:
-    digest = store.blobs.put(files / file.copy)
+    digest = asked_for(store.blobs, run=run).put(files / file.copy)
     store.tracking.add_artifact(run=run, path=file.path, digest=digest, bytes=file.bytes)
 
 
 def _put_folder(store: Store, run: str, files: Path, tree: KeptTree) -> None:
-    digest = put_files(store.blobs, {path: files / copy for path, copy in tree.files.items()})
-    size = read_tree(store.blobs, digest).bytes
+    blobs = asked_for(store.blobs, run=run)
+    digest = put_files(blobs, {path: files / copy for path, copy in tree.files.items()})
+    size = read_tree(blobs, digest).bytes
     store.tracking.add_artifact(run=run, path=tree.path, digest=digest, bytes=size)
 
 
@@ -211,6 +212,7 @@ def _use_data(store: Store, run: str, used: UsedData) -> None:
     """Record the data, and store its content where that is still what the run has read."""
     dataset = used.dataset
     source = Path(used.source)
-    kept = bool(used.source) and source.exists() and put_tree(store.blobs, source) == dataset.digest
+    blobs = asked_for(store.blobs, run=run)
+    kept = bool(used.source) and source.exists() and put_tree(blobs, source) == dataset.digest
     tags = dataset.tags | {KEPT: "yes" if kept else "no"}
     store.tracking.use_data(run=run, datasets=[replace(dataset, tags=tags)])

@@ -11,7 +11,8 @@ from treadle.kernel.entity import Entity, from_json, to_text
 from treadle.kernel.errors import Invalid, NotFound
 from treadle.kernel.names import VersionRef
 from treadle.kernel.operation import query
-from treadle.kernel.stage import Assembly
+from treadle.kernel.sight import is_limited
+from treadle.kernel.stage import PROJECTS_OF_CONTENT, Assembly
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database
 from treadle.ports.runtime import SIGNATURE, Signature
@@ -199,11 +200,15 @@ class Lineage:
 
     def _data(self, run: str, spec: ProjectSpec | None) -> list[Input]:
         datasets = self._tracking.datasets(run=run)
-        return [self._input(dataset.name, dataset.digest, spec) for dataset in datasets]
+        project = self._tracking.get(run=run).project
+        return [self._input(one.name, one.digest, project, spec) for one in datasets]
 
-    def _input(self, name: str, digest: str, spec: ProjectSpec | None) -> Input:
+    def _input(self, name: str, digest: str, project: str, spec: ProjectSpec | None) -> Input:
         """A dataset version with what the inventory says, and whether its content is here."""
         kept = re.fullmatch(r"[0-9a-f]{64}", digest) is not None and self._blobs.has(digest)
+        if kept and is_limited():  # what a run notes of its data is no way to ask for others'
+            answers = self._assembly.answers(PROJECTS_OF_CONTENT)
+            kept = any(project in answer.method(digest) for answer in answers)
         source = spec.data.get(name) if spec else None
         if source is None:
             return Input(name=name, digest=digest, kept=kept)

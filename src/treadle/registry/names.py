@@ -4,11 +4,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from treadle.kernel.stage import PROJECT_OF
+from sqlalchemy import select
+
+from treadle.kernel.stage import PROJECT_OF, PROJECTS_OF_CONTENT
 from treadle.ports.database import Database
-from treadle.ports.naming import look_up
-from treadle.registry.tables import models
+from treadle.ports.naming import DIGEST, look_up, projects_naming
+from treadle.registry.tables import models, versions
 from treadle.tracking.names import TrackingNames
+
+_NAMING = select(versions.c.project).where(versions.c.package == DIGEST).distinct()
 
 
 class RegistryNames:
@@ -64,3 +68,12 @@ class RegistryNames:
         if scheme == "models" and set("/@") & set(rest.strip("/")):  # else it is a logged model
             return self.model(re.split("[/@]", rest.strip("/"))[0], given)
         return self._tracking.location(uri)
+
+    @PROJECTS_OF_CONTENT()
+    def of_content(self, digest: str) -> set[str]:
+        """The projects that have a version of this package.
+
+        Args:
+            digest: Digest of the content.
+        """
+        return projects_naming(self._database, _NAMING, digest)

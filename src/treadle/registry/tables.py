@@ -1,6 +1,6 @@
 """The tables of models, versions, aliases and approvals."""
 
-from sqlalchemy import Boolean, Column, Integer, String, Table, Text, UniqueConstraint
+from sqlalchemy import Boolean, Column, Index, Integer, String, Table, Text, UniqueConstraint
 
 from treadle.ports.database import Instant, metadata
 
@@ -37,6 +37,7 @@ versions = Table(
     Column("updated_at", Instant, nullable=False),
     Column("deleted_at", Instant),
     UniqueConstraint("model", "verdict", name="one_version_per_verdict"),
+    Index("model_versions_by_package", "package"),
 )
 
 aliases = Table(

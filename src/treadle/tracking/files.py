@@ -5,8 +5,8 @@ from typing import Any
 
 from sqlalchemy import delete, select
 
-from treadle.kernel.entity import from_json, to_text
-from treadle.kernel.names import RunId
+from treadle.kernel.entity import from_json
+from treadle.kernel.names import ContentDigest, RunId
 from treadle.kernel.operation import command, query
 from treadle.ports.database import load
 from treadle.ports.tree import read_files
@@ -14,7 +14,7 @@ from treadle.tracking.compare import Side, compared
 from treadle.tracking.environment import CODE, ENVIRONMENT, Environment
 from treadle.tracking.events import RunUsedData
 from treadle.tracking.model import Artifact, Comparison, Dataset
-from treadle.tracking.past_runs import PastRuns
+from treadle.tracking.past_runs import PastRuns, dataset_row
 from treadle.tracking.tables import (
     artifacts,
     run_datasets,
@@ -48,10 +48,7 @@ class RunFiles(PastRuns):
                 if (one.name, one.digest) not in there
             }
             for one in new.values():
-                row = {name: getattr(one, name) for name in one.__struct_fields__} | {
-                    "tags": to_text(one.tags)
-                }
-                transaction.execute(run_datasets.insert().values(run=number, **row))
+                transaction.execute(run_datasets.insert().values(run=number, **dataset_row(one)))
             if new:
                 digests = {name: digest for name, digest in new}  # noqa: C416
                 project = transaction.scalar(select(runs.c.project).where(runs.c.id == run))
@@ -76,7 +73,7 @@ class RunFiles(PastRuns):
             return [dataset_of(row) for row in rows]
 
     @command()
-    def add_artifact(self, *, run: RunId, path: str, digest: str, bytes: int) -> Artifact:
+    def add_artifact(self, *, run: RunId, path: str, digest: ContentDigest, bytes: int) -> Artifact:
         """Attach a stored blob or tree to a run, under a path of its own.
 
         Args:

@@ -3,13 +3,36 @@
 from collections.abc import Mapping
 from typing import Any
 
-from treadle.kernel.stage import PROJECT_OF
+from sqlalchemy import func, or_, select
+
+from treadle.kernel.stage import PROJECT_OF, PROJECTS_OF_CONTENT
 from treadle.ports.database import Database
-from treadle.ports.naming import NOWHERE, look_up
+from treadle.ports.naming import DIGEST, NOWHERE, look_up, projects_naming
 from treadle.tracking.model import OWN_STORE
-from treadle.tracking.tables import experiments, logged_models, runs, traces
+from treadle.tracking.tables import (
+    artifacts,
+    experiments,
+    logged_models,
+    run_datasets,
+    runs,
+    traces,
+)
 
 _MOST_REMEMBERED = 100_000
+
+
+_DIGITS = func.length(artifacts.c.root) - func.length(func.ltrim(artifacts.c.root, "0123456789"))
+_HOLDING = (
+    select(func.substr(artifacts.c.root, 1, _DIGITS)).where(artifacts.c.digest == DIGEST).distinct()
+)
+"""The numbers of experiments, which roots begin with."""
+_READING = (
+    select(runs.c.project)
+    .join(run_datasets, run_datasets.c.run == runs.c.number)
+    .where(run_datasets.c.digest == DIGEST)
+    .where(or_(run_datasets.c.granted.is_(None), run_datasets.c.granted))
+    .distinct()
+)
 
 
 class TrackingNames:
@@ -115,6 +138,29 @@ class TrackingNames:
             The project, or None where there is no such trace yet.
         """
         return self.trace(id, given) or None
+
+    @PROJECTS_OF_CONTENT()
+    def of_artifact(self, digest: str) -> set[str]:
+        """The projects that have this content as an artifact, of a run or of a logged model.
+
+        Args:
+            digest: Digest of the content.
+        """
+        with self._database.read() as connection:
+            numbers = connection.scalars(_HOLDING, {"digest": digest}).all()
+        return {self.experiment(number, {}) for number in numbers} - {NOWHERE}
+
+    @PROJECTS_OF_CONTENT()
+    def of_data(self, digest: str) -> set[str]:
+        """The projects whose runs have read this content.
+
+        What a run says of its data gives no right where who said it might not read everything: it
+        is a note, which can name anything.
+
+        Args:
+            digest: Digest of the content.
+        """
+        return projects_naming(self._database, _READING, digest)
 
     def location(self, uri: str) -> str | None:
         """The project of the run, experiment or logged model whose files are at a location.

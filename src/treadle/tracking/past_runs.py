@@ -6,10 +6,11 @@ from sqlalchemy import Connection, bindparam, select
 
 from treadle.kernel.entity import to_text
 from treadle.kernel.operation import command
+from treadle.kernel.sight import is_limited
 from treadle.tracking import ingest
 from treadle.tracking.events import HistoryAdded
 from treadle.tracking.ingest import Incoming
-from treadle.tracking.model import PastRun
+from treadle.tracking.model import Dataset, PastRun
 from treadle.tracking.runs import Runs
 from treadle.tracking.tables import run_datasets
 from treadle.tracking.tables import runs as _runs
@@ -67,7 +68,14 @@ class PastRuns(Runs):
         if run.datasets:
             number = self._number(transaction, run.id)
             for one in run.datasets:
-                facts = {name: getattr(one, name) for name in one.__struct_fields__} | {
-                    "tags": to_text(one.tags)
-                }
-                transaction.execute(run_datasets.insert().values(run=number, **facts))
+                transaction.execute(run_datasets.insert().values(run=number, **dataset_row(one)))
+
+
+def dataset_row(dataset: Dataset) -> dict[str, object]:
+    """The columns of ``run_datasets`` but the run, for data that a run read.
+
+    Args:
+        dataset: The data, as whoever this is done for describes it.
+    """
+    facts = {name: getattr(dataset, name) for name in dataset.__struct_fields__}
+    return facts | {"tags": to_text(dataset.tags), "granted": not is_limited()}

@@ -131,6 +131,7 @@ run_datasets = Table(
     Column("profile", Text),
     Column("context", Text, nullable=False),
     Column("tags", Text, nullable=False),
+    Column("granted", Boolean),  # false: whoever noted it might not read everything
     Index("run_datasets_by_digest", "digest", "name"),
 )
 
@@ -168,6 +169,7 @@ artifacts = Table(
     Column("path", String(1000), primary_key=True),
     Column("digest", String(64), nullable=False),
     Column("bytes", BigInteger, nullable=False),
+    Index("artifacts_by_digest", "digest", "root"),
 )
 """Files by root (``EXPERIMENT/RUN/artifacts``, ``EXPERIMENT/models/MODEL/artifacts``) and path; a
 digest may be a tree's.

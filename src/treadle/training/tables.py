@@ -1,6 +1,6 @@
 """The table of trainings."""
 
-from sqlalchemy import BigInteger, Column, String, Table, Text
+from sqlalchemy import BigInteger, Column, Index, String, Table, Text
 
 from treadle.ports.database import metadata
 
@@ -17,4 +17,6 @@ trainings = Table(
     Column("parameters", Text, nullable=False),
     Column("actor", String(200), nullable=False),
     Column("cause", BigInteger),
+    Index("trainings_by_package", "package"),
+    Index("trainings_by_holdout", "holdout"),
 )

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
+from treadle.access.model import Caller
 from treadle.http.auth import caller_of
 from treadle.http.mlflow.wire import VERSIONS, Ask, Call, failed, saying
 from treadle.http.rights import Rights, demand, demand_somewhere
@@ -26,7 +27,7 @@ from treadle.ports.naming import NOWHERE
 from treadle.tracking.model import OWN_STORE, Artifact
 
 MAX_FILE_BYTES = 50 << 30
-Doors = Callable[[Request, Role, str], None]
+Doors = Callable[[Request, Role, str], Caller]
 """Raises Forbidden unless the caller of a request has a role for the files at a path."""
 
 
@@ -106,11 +107,12 @@ def listing(platform: Embedded, ask: List) -> dict[str, Any]:
     return {"root_uri": uri, "files": children(platform.tracking.artifacts_at(root), folder)}
 
 
-def _store(platform: Embedded, path: str, file: Path) -> None:
+def _store(platform: Embedded, rights: Rights, caller: Caller, path: str, file: Path) -> None:
     root, name = split(path)
     if not name:
         raise Invalid("Invalid path: it names no file.")
     _refuse_approved(platform, root)
+    rights.contents.refuse_foreign_files(caller, file)
     digest = platform.blobs.put(file)
     platform.tracking.put_artifact(root=root, path=name, digest=digest, bytes=file.stat().st_size)
 
@@ -192,18 +194,20 @@ def artifact_routes(platform: Embedded) -> list[Route]:
     """
     rights = Rights(platform)
 
-    def doors(request: Request, role: Role, path: str) -> None:
-        """Raise Forbidden unless the caller has the role in the path's experiment."""
+    def doors(request: Request, role: Role, path: str) -> Caller:
+        """The caller; raises Forbidden unless they have the role in the path's experiment."""
         caller = caller_of(platform, request)
         if not caller.may(role):
             experiment = path.strip("/").partition("/")[0]
             demand(caller, role, rights.project("experiment", experiment) or NOWHERE)
+        return caller
 
     async def answer_file(request: Request) -> Response:
         path = request.path_params["path"]
         reads = request.method in ("GET", "HEAD")
         try:
-            await run_in_threadpool(doors, request, "viewer" if reads else "editor", path)
+            role: Role = "viewer" if reads else "editor"
+            caller = await run_in_threadpool(doors, request, role, path)
             if reads:
                 copy, _ = await run_in_threadpool(_read, platform, path)
                 return _served(copy, path)
@@ -212,7 +216,7 @@ def artifact_routes(platform: Embedded) -> list[Route]:
                 return Response(b"{}", media_type="application/json")
             file = await receive(request, MAX_FILE_BYTES)
             try:
-                await run_in_threadpool(_store, platform, path, file)
+                await run_in_threadpool(_store, platform, rights, caller, path, file)
             finally:
                 file.unlink(missing_ok=True)
         except TreadleError as error:
@@ -232,7 +236,7 @@ def artifact_routes(platform: Embedded) -> list[Route]:
         ]
         return Response(to_json({"files": entries}), media_type="application/json")
 
-    uploads = Uploads(platform, doors)
+    uploads = Uploads(platform, rights, doors)
     routes: list[Route] = []
     for prefix in (
         f"{root}/{version}/mlflow-artifacts"
@@ -256,11 +260,12 @@ class Uploads:
 
     Args:
         platform: The services that answer.
+        rights: Finds out what callers may do.
         doors: Checks the caller's rights.
     """
 
-    def __init__(self, platform: Embedded, doors: Doors) -> None:
-        self._platform, self._doors = platform, doors
+    def __init__(self, platform: Embedded, rights: Rights, doors: Doors) -> None:
+        self._platform, self._rights, self._doors = platform, rights, doors
         self._folder = platform.settings.folder / "uploads"
 
     async def step(self, request: Request) -> Response:
@@ -274,7 +279,7 @@ class Uploads:
 
         path, step = request.path_params["path"], request.path_params["step"]
         try:
-            await run_in_threadpool(self._doors, request, "editor", path)
+            caller = await run_in_threadpool(self._doors, request, "editor", path)
             body = from_json(await body_of(request, 8 << 20) or b"{}", dict[str, Any])
             asked = from_plain(body, Step, strict=False)
             whole = f"{path}/{Path(asked.path).name}" if asked.path else path
@@ -283,7 +288,7 @@ class Uploads:
             if step == "create":
                 answer = self._create(request, full, asked.num_parts)
             elif step == "complete":
-                answer = await run_in_threadpool(self._complete, full, asked)
+                answer = await run_in_threadpool(self._complete, caller, full, asked)
             elif step == "abort":
                 answer = self._abort(asked.upload_id)
             else:
@@ -340,7 +345,7 @@ class Uploads:
         ]
         return {"upload_id": upload, "credentials": urls}
 
-    def _complete(self, path: str, asked: Step) -> dict[str, Any]:
+    def _complete(self, caller: Caller, path: str, asked: Step) -> dict[str, Any]:
         folder = self._upload(asked.upload_id)
         if (folder / "path").read_text() != path:
             raise Invalid("The upload was begun for another path.")
@@ -353,7 +358,7 @@ class Uploads:
                 with file.open("rb") as source:
                     while block := source.read(1 << 20):
                         into.write(block)
-        _store(self._platform, path, whole)
+        _store(self._platform, self._rights, caller, path, whole)
         return self._abort(folder.name)
 
     def _abort(self, upload: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from starlette.routing import Route
 from treadle.http.auth import caller_of
 from treadle.http.bodies import body_of
 from treadle.http.mlflow.naming import named
-from treadle.http.rights import Rights, demand
+from treadle.http.rights import Rights, demand, sight
 from treadle.kernel.clock import from_micros, to_micros
 from treadle.kernel.entity import from_json, from_plain, to_json
 from treadle.kernel.errors import (
@@ -33,7 +33,6 @@ from treadle.kernel.errors import (
 from treadle.kernel.event import acting
 from treadle.kernel.ids import new_id
 from treadle.kernel.operation import Role
-from treadle.kernel.sight import seeing
 from treadle.platform.wiring import Embedded
 
 VERSIONS = ("2.0", "3.0")
@@ -118,8 +117,7 @@ def _endpoint(platform: Embedded, rights: Rights, call: Call) -> Callable[[Reque
             )
             if not whole and call.path not in LISTED:
                 demand(caller, call.role)
-            sight = nullcontext() if whole else seeing(caller.projects("viewer"))
-            with acting(caller.name), sight:
+            with acting(caller.name), sight(caller, whole=whole):
                 answer = await run_in_threadpool(call.do, platform, ask)
         except TreadleError as error:
             return failed(error)

@@ -1,0 +1,30 @@
+"""Finds the projects whose trainings made a content."""
+
+from sqlalchemy import or_, select
+
+from treadle.kernel.stage import PROJECTS_OF_CONTENT
+from treadle.ports.database import Database
+from treadle.ports.naming import DIGEST, projects_naming
+from treadle.training.tables import trainings
+
+_NAMING = (
+    select(trainings.c.project)
+    .where(or_(trainings.c.package == DIGEST, trainings.c.holdout == DIGEST))
+    .distinct()
+)
+
+
+class TrainingNames:
+    """Looks up trainings by what they made."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @PROJECTS_OF_CONTENT()
+    def of_content(self, digest: str) -> set[str]:
+        """The projects whose trainings made this package or this holdout table.
+
+        Args:
+            digest: Digest of the content.
+        """
+        return projects_naming(self._database, _NAMING, digest)
