@@ -72,7 +72,8 @@ class DeliveryRecords:
                 .one_or_none()
             )
             if row is None:
-                known = connection.scalars(select(endpoints.c.name)).all()
+                seen = select(endpoints.c.name).where(in_sight(endpoints.c.project))
+                known = connection.scalars(seen).all()
                 raise NotFound(f"There is no endpoint '{name}'.{did_you_mean(name, known)}")
         return self._observed(row)
 

@@ -7,7 +7,7 @@ to what the caller may see. Content is named by its digest, and asked of ``conte
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 from treadle.access.model import Caller
@@ -163,16 +163,16 @@ class Rights:
 
 
 @contextmanager
-def sight(caller: Caller, *, whole: bool) -> Iterator[None]:
-    """What a caller may see, for the length of a block in which something is done for them.
+def sight(caller: Caller) -> Iterator[None]:
+    """Restrict what is seen within the block to what a caller may see.
+
+    That holds for what names its project too: near misses in errors are names as well.
 
     Args:
-        caller: For whom it is done.
-        whole: What ``Rights.demand`` returned.
+        caller: For whom something is done.
     """
-    read_everywhere = caller.may("viewer")
-    with (
-        nullcontext() if read_everywhere else limited(),
-        nullcontext() if whole else seeing(caller.projects("viewer")),
-    ):
+    if caller.may("viewer"):
+        yield
+        return
+    with limited(), seeing(caller.projects("viewer")):
         yield

@@ -56,7 +56,7 @@ def _route(platform: Embedded, rights: Rights, stage: str, operation: Operation)
         whole = await run_in_threadpool(rights.demand, caller, operation.role, named, arguments)
         if not whole and listed is None:
             demand(caller, operation.role)
-        with sight(caller, whole=whole):
+        with sight(caller):
             result = await run_in_threadpool(_call, method, arguments, caller)
         if not whole:
             result = [one for one in result if caller.may("viewer", getattr(one, listed or ""))]

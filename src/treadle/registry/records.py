@@ -64,7 +64,7 @@ class RegistryRecords:
                 .one_or_none()
             )
             if row is None:
-                near = did_you_mean(name, connection.scalars(select(models.c.name)).all())
+                near = did_you_mean(name, _names(connection))
                 raise NotFound(f"There is no model '{name}'.{near}")
             return model_of(row, aliases_of(connection, [name]).get(name, {}))
 
@@ -192,7 +192,7 @@ def _known(connection: Connection, model: str, *, alias: bool = False) -> str:
     here = (versions.c.model == model) & versions.c.deleted_at.is_(None)
     numbers = connection.scalars(select(versions.c.number).where(here)).all()
     if not numbers:
-        return did_you_mean(model, connection.scalars(select(models.c.name)).all())
+        return did_you_mean(model, _names(connection))
     has = f" It has the versions {', '.join(map(str, sorted(numbers)[-12:]))}"
     return f"{has} and no alias yet." if alias else f"{has}."
 
@@ -225,3 +225,8 @@ def versions_of(connection: Connection, rows: Sequence[Mapping[Any, Any]]) -> li
         )
         for row in rows
     ]
+
+
+def _names(connection: Connection) -> Sequence[str]:
+    """The names of models that may be shown now, of which one may be meant."""
+    return connection.scalars(select(models.c.name).where(in_sight(models.c.project))).all()

@@ -99,7 +99,8 @@ class Scope:
         with self._database.read() as connection:
             row = connection.execute(statement).mappings().one_or_none()
             if row is None:
-                known = connection.scalars(select(projects.c.name)).all()
+                seen = select(projects.c.name).where(in_sight(projects.c.name))
+                known = connection.scalars(seen).all()
                 raise NotFound(f"There is no project '{name}' here.{did_you_mean(name, known)}")
         return _project(row)
 

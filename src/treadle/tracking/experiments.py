@@ -91,7 +91,11 @@ class Experiments(TrackingRecords):
             row = connection.execute(select(experiments).where(wanted)).mappings().one_or_none()
             if row is None:
                 known = (
-                    connection.scalars(select(experiments.c.live_name).limit(2_000)).all()
+                    connection.scalars(
+                        select(experiments.c.live_name)
+                        .where(in_sight(experiments.c.project))
+                        .limit(2_000)
+                    ).all()
                     if name
                     else ()
                 )

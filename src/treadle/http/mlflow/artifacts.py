@@ -288,8 +288,10 @@ class Uploads:
             if step == "create":
                 answer = self._create(request, full, asked.num_parts)
             elif step == "complete":
+                await run_in_threadpool(self._upload_of, request, asked.upload_id)
                 answer = await run_in_threadpool(self._complete, caller, full, asked)
             elif step == "abort":
+                await run_in_threadpool(self._upload_of, request, asked.upload_id)
                 answer = self._abort(asked.upload_id)
             else:
                 raise NotFound(f"There is no step '{step}' of an upload.")
@@ -306,8 +308,8 @@ class Uploads:
         try:
             caller = await run_in_threadpool(caller_of, self._platform, request)
             demand_somewhere(caller, "editor")
-            folder = self._upload(request.path_params["upload"])
-            await run_in_threadpool(self._doors, request, "editor", (folder / "path").read_text())
+            upload = request.path_params["upload"]
+            folder = await run_in_threadpool(self._upload_of, request, upload)
             file = await receive(request, 5 << 30)
             number = request.path_params["part"]
             etag = await run_in_threadpool(_move, file, folder / f"{number:06d}")
@@ -371,6 +373,15 @@ class Uploads:
         if not re.fullmatch(r"upload_[0-9a-z]{20}", upload) or not (self._folder / upload).is_dir():
             raise NotFound(f"There is no upload '{upload[:40]}'.")
         return self._folder / upload
+
+    def _upload_of(self, request: Request, upload: str) -> Path:
+        """The folder of an upload to where the caller may write; others' uploads are not there."""
+        folder = self._upload(upload)
+        try:
+            self._doors(request, "editor", (folder / "path").read_text())
+        except Forbidden as error:
+            raise NotFound(f"There is no upload '{upload[:40]}'.") from error
+        return folder
 
 
 def _move(file: Path, to: Path) -> str:

@@ -37,6 +37,8 @@ def named(given: Mapping[str, Any], resource: str = "") -> Iterator[Named]:
             yield from _trace(value.get("trace_info"))
         if field == "locations":
             yield from (Named("experiment", _experiment_at(location)) for location in value)
+        if field == "models" and resource == "runs":
+            yield from (Named("logged model", one.model_id) for one in value)
         kind = _KINDS.get(f"{resource}.{field}", _KINDS.get(field))
         if kind is not None:
             parts = value if isinstance(value, list | tuple) else [value]

@@ -117,7 +117,7 @@ def _endpoint(platform: Embedded, rights: Rights, call: Call) -> Callable[[Reque
             )
             if not whole and call.path not in LISTED:
                 demand(caller, call.role)
-            with acting(caller.name), sight(caller, whole=whole):
+            with acting(caller.name), sight(caller):
                 answer = await run_in_threadpool(call.do, platform, ask)
         except TreadleError as error:
             return failed(error)

@@ -1,0 +1,618 @@
+"""Every route, asked by everybody about everything: what rights promise, case by case.
+
+The cases are derived from the routes of the application, from the types of the operations'
+parameters and from what these name (``Names``); a route without an entry here fails. Each thing is
+named in every way there is: one's own, another project's, and one that is not there. The last two
+must look alike, and no word of the other project may show.
+
+A command that rights let through is stopped before it does anything, so that what is there stays;
+``test_no_command_tells_of_another_project`` lets each of them do its work once.
+"""
+
+import re
+import statistics
+import time
+import types
+import typing
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+import pytest
+from starlette.routing import Route
+
+import treadle.http.mlflow as mlflow
+from tests.http.rights_world import (
+    ABSENT,
+    CANARY,
+    FILES,
+    KNOWN,
+    MLFLOW,
+    Answer,
+    Request,
+    Slot,
+    Things,
+    World,
+    sample,
+    slots,
+)
+from treadle.http.mlflow import writes
+from treadle.http.mlflow.naming import _KINDS, _NUMBERS
+from treadle.http.mlflow.wire import LISTED, PREFIXES, Call
+from treadle.kernel.entity import to_json
+from treadle.kernel.operation import ROLES, Operation, operations
+from treadle.kernel.stage import PROJECT_OF, kinds_of
+from treadle.platform.stages import stages
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        made = World(tmp_path_factory.mktemp("matrix") / "home", monkeypatch)
+        yield made
+        made.home.close()
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_wrong(world: World, capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """Each test collects what is wrong; all of it is shown at once."""
+    world.wrong.clear()
+    world.dry = True
+    before = world.cases
+    yield
+    with capsys.disabled():
+        print(f" {world.cases - before:,} cases (route x role x thing x way)", end="")
+    assert not world.wrong, f"{len(world.wrong)} wrong:\n" + "\n".join(world.wrong[:40])
+
+
+OPERATIONS = {
+    f"/api/v1/{service}/{name}": operation
+    for service, kind in kinds_of(stages()).items()
+    for name, operation in operations(kind).items()
+}
+
+
+def is_listed(operation: Operation) -> bool:
+    """Whether an operation lists things that tell their project, and so is cut."""
+    items = typing.get_args(operation.result)
+    return (
+        typing.get_origin(operation.result) is list
+        and hasattr(items[0], "project")
+        and items[0].__name__ != "EventRecord"
+    )
+
+
+def holds(who: str, role: str) -> bool:
+    """Whether somebody holds a role in their own project."""
+    if who == "root":
+        return True
+    return who in ROLES and ROLES.index(who) >= ROLES.index(role)  # type: ignore[arg-type]
+
+
+LIMITED = ("stranger", *ROLES)
+CREATES = ("run that may have begun", "trace that may have begun")
+
+
+def makes_new(kind: str, arguments: Mapping[str, Any]) -> bool:
+    """Whether a name may be a new one, which only what is there already can refuse."""
+    if kind in ("experiment's name", "model's name"):
+        return bool(arguments.get("project"))
+    return kind in CREATES or (kind == "endpoint" and bool(arguments.get("version")))
+
+
+def own_request(path: str, operation: Operation, world: World) -> Request:
+    given = {
+        name: sample(parameter.kind, world.own, name)
+        for name, parameter in operation.parameters.items()
+        if parameter.required
+    }
+    return Request(operation.method, path, given)
+
+
+def test_every_route_has_its_cases(world: World) -> None:
+    known = {*OPERATIONS, *OTHER}
+    known |= {f"{prefix}/{call.path}" for prefix in PREFIXES for call in mlflow.CALLS}
+    for route in world.app.routes:
+        assert isinstance(route, Route)
+        path = re.sub(r":\w+}", "}", route.path)
+        assert path in known or re.sub(r"^/(api|ajax-api)/[23].0", "*", path) in OTHER, path
+    kinds = {answer.key for answer in world.home.assembly.answers(PROJECT_OF)}
+    assert kinds | {"content"} == set(world.own)
+
+
+def test_operations_about_ones_own_ask_for_their_role(world: World) -> None:
+    for path, operation in OPERATIONS.items():
+        request = own_request(path, operation, world)
+        found = [slot for p in operation.parameters.values() for slot in slots(p.kind, (p.name,))]
+        about = [slot for slot in found if slot.place[0] in request.arguments]
+        names_project = any(slot.kind not in ("content",) for slot in about)
+        for who in world.secrets:
+            answer = world.ask(who, *request.with_value(None))
+            if who == "nobody":
+                right = answer.status == 401
+            elif who == "root":
+                right = not answer.refused
+            elif operation.everywhere or not (names_project or is_listed(operation)):
+                right = answer.refused
+            else:
+                right = answer.refused != holds(who, operation.role)
+            if not right:
+                world.say(who, *request.with_value(None), f"{answer.status} {answer.text[:200]}")
+
+
+def test_operations_about_anothers_are_refused_like_those_about_nothing(world: World) -> None:
+    met: Counter[str] = Counter()
+    for path, operation in OPERATIONS.items():
+        base = own_request(path, operation, world)
+        for parameter in operation.parameters.values():
+            for slot in slots(parameter.kind, (parameter.name,)):
+                if parameter.name not in base.arguments:
+                    given = {parameter.name: sample(parameter.kind, world.own, parameter.name)}
+                else:
+                    given = {}
+                request = Request(base.method, path, {**base.arguments, **given}, slot.place)
+                met[slot.kind] += 1
+                for way, (foreign, absent) in enumerate(
+                    zip(world.foreign[slot.kind], world.absent[slot.kind], strict=True)
+                ):
+                    named = f"{slot.kind} {way}"
+                    for who in LIMITED:
+                        refused = world.ask(who, *request.with_value(foreign))
+                        if not refused.refused:
+                            world.say(who, *request.with_value(foreign), f"{refused}")
+                        if not makes_new(slot.kind, request.arguments):
+                            world.alike(who, request, way=named, foreign=foreign, absent=absent)
+                    for value in (foreign, absent):
+                        if world.ask("root", *request.with_value(value)).refused:
+                            world.say("root", *request.with_value(value), "refused")
+    unmet = set(world.own) - set(met) - {"trace that may have begun"}
+    assert not unmet, unmet
+
+
+TEXTS = [
+    *("project", "experiment's name", "run", "logged model", "trace", "pipeline", "verdict"),
+    *("model", "version", "endpoint", "rollout", "content", "location"),
+]
+"""Kinds of things whose names are tried in parameters that are said to name nothing."""
+
+
+def texts(kind: Any, place: tuple[Any, ...], depth: int = 0) -> Iterator[tuple[Any, ...]]:
+    """The places of a type at which any text may stand that is said to name nothing."""
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if kind is str:
+        yield place
+    elif origin in (list, tuple):
+        yield from texts(parts[0], (*place, 0), depth)
+    elif origin is dict and parts[1] is not Any:
+        yield from texts(parts[1], (*place, "key"), depth)
+    elif origin in (typing.Union, types.UnionType):
+        for option in parts:
+            yield from texts(option, place, depth)
+    elif isinstance(kind, type) and issubclass(kind, msgspec.Struct) and depth < 2:
+        for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+            yield from texts(hint, (*place, name), depth + 1)
+
+
+def test_a_parameter_that_names_nothing_leads_nowhere(world: World) -> None:
+    """Whatever text is given to a query: another's name tells no more than a wrong one."""
+    for path, operation in OPERATIONS.items():
+        base = own_request(path, operation, world)
+        if operation.kind == "command":
+            continue
+        for parameter in operation.parameters.values():
+            for place in texts(parameter.kind, (parameter.name,)):
+                given = {parameter.name: sample(parameter.kind, world.own, parameter.name)}
+                own = [p for p in operation.parameters.values() if p.name == "project"]
+                given |= {p.name: sample(p.kind, world.own) for p in own if p.name != place[0]}
+                request = Request(base.method, path, {**base.arguments, **given}, place)
+                for kind in TEXTS:
+                    foreign, absent = world.foreign[kind][0], world.absent[kind][0]
+                    world.alike("admin", request, way=kind, foreign=foreign, absent=absent)
+                for guess in (
+                    f"tags.`{CANARY}-tag` = '{CANARY}-text of a project'",
+                    f"{CANARY}-view",
+                ):
+                    absent = guess.replace(CANARY, ABSENT)
+                    world.alike("admin", request, way="text", foreign=guess, absent=absent)
+
+
+def kind_of(call: Call, field: str) -> str | None:
+    """The kind of thing that a field of MLflow's protocol names."""
+    resource = call.path.partition("/")[0]
+    if f"{resource}.{field}" in _NUMBERS:
+        return None
+    return _KINDS.get(f"{resource}.{field}", _KINDS.get(field))
+
+
+def mlflow_request(call: Call, world: World, prefix: str = MLFLOW) -> tuple[Request, list[Slot]]:
+    """A call about one's own things, and where it names them."""
+    given: dict[str, Any] = {}
+    found: list[Slot] = []
+    hints = typing.get_type_hints(call.ask)
+    for field in msgspec.structs.fields(call.ask):
+        kind, several = kind_of(call, field.name), "list" in str(hints[field.name])
+        if kind is not None:
+            value = str(world.own[kind][0])
+            given[field.name] = [value] if several else value
+            found.append(Slot((field.name, 0) if several else (field.name,), kind))
+        elif field.name in MLFLOW_KNOWN:
+            given[field.name] = MLFLOW_KNOWN[field.name]
+        elif hints[field.name] is str:
+            given[field.name] = "" if field.name == "run_uuid" else "x"
+    given = {name: value for name, value in given.items() if name not in LEFT_OUT}
+    if call.path == "traces":
+        experiment = {"experiment_id": str(world.own["experiment"][0])}
+        place = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": experiment}
+        info = {"trace_id": "tr-own", "trace_location": place, "state": "OK"}
+        given = {"trace": {"trace_info": info}}
+        at = ("trace", "trace_info")
+        where = (*at, "trace_location", "mlflow_experiment", "experiment_id")
+        found = [Slot(where, "experiment"), Slot((*at, "trace_id"), "trace that may have begun")]
+    if call.path == "traces/search":
+        experiment = {"experiment_id": str(world.own["experiment"][0])}
+        given["locations"] = [{"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": experiment}]
+        where = ("locations", 0, "mlflow_experiment", "experiment_id")
+        found.append(Slot(where, "experiment"))
+    if "models" in hints and call.path.startswith("runs/"):
+        given["models"] = [{"model_id": str(world.own["logged model"][0]), "step": 1}]
+        found.append(Slot(("models", 0, "model_id"), "logged model"))
+    method = call.methods[-1]
+    return Request(method, f"{prefix}/{call.path}", given), found
+
+
+MLFLOW_KNOWN: dict[str, Any] = {
+    **{name: KNOWN[name] for name in ("key", "metric_key", "alias", "tag_key", "assessment_id")},
+    "version": "1",
+    "stage": "Staging",
+    "filter": "",
+    "page_token": "",
+    "status": "FINISHED",
+    "view_type": "ALL",
+    "run_view_type": "ALL",
+    "model_json": "{}",
+    "path": "",
+    "artifact_directory_path": "",
+    "new_name": "own-new",
+}
+LEFT_OUT = ("run_uuid", "artifact_location")
+
+
+def test_calls_of_mlflow_ask_for_their_role(world: World) -> None:
+    calls = [(call, prefix) for call in mlflow.CALLS for prefix in PREFIXES]
+    for call, prefix in calls:
+        request, found = mlflow_request(call, world, prefix)
+        people = world.secrets if prefix == MLFLOW else ("nobody", "stranger", "viewer", "editor")
+        for who in people:
+            answer = world.ask(who, *request.with_value(None))
+            allowed = holds(who, call.role) and bool(found or call.path in LISTED or who == "root")
+            if answer.refused == allowed:
+                world.say(who, *request.with_value(None), f"{answer.status} {answer.text[:200]}")
+
+
+def test_calls_of_mlflow_about_anothers_are_refused_like_those_about_nothing(world: World) -> None:
+    for call in mlflow.CALLS:
+        base, found = mlflow_request(call, world)
+        for slot in found:
+            request = base._replace(place=slot.place)
+            for way, (foreign, absent) in enumerate(
+                zip(world.foreign[slot.kind], world.absent[slot.kind], strict=True)
+            ):
+                foreign, absent = str(foreign), str(absent)
+                for who in LIMITED:
+                    refused = world.ask(who, *request.with_value(foreign))
+                    if not refused.refused:
+                        world.say(who, *request.with_value(foreign), f"{refused}")
+                    if slot.kind not in CREATES:
+                        way_name = f"{slot.kind} {way}"
+                        world.alike(who, request, way=way_name, foreign=foreign, absent=absent)
+
+
+def test_a_field_of_mlflow_that_names_nothing_leads_nowhere(world: World) -> None:
+    """Filters, page tokens, orders, paths and keys, in the calls that only read."""
+    for call in mlflow.CALLS:
+        base, found = mlflow_request(call, world)
+        if call.role != "viewer":
+            continue
+        places = {slot.place[0] for slot in found}
+        for name, hint in typing.get_type_hints(call.ask).items():
+            if name in (*places, "run_uuid") or hint not in (str, list[str]):
+                continue
+            place = (name,) if hint is str else (name, 0)
+            request = base._replace(arguments={**base.arguments, name: "" if hint is str else []})
+            request = request._replace(place=place if hint is str else (name,))
+            for kind in TEXTS:
+                for foreign, absent in zip(world.foreign[kind], world.absent[kind], strict=True):
+                    theirs = foreign if hint is str else [foreign]
+                    none = absent if hint is str else [absent]
+                    world.alike("admin", request, way=f"{name} {kind}", foreign=theirs, absent=none)
+            if name == "filter":
+                for guess in GUESSES:
+                    none = guess.replace(CANARY, ABSENT)
+                    world.alike("viewer", request, way="filter", foreign=guess, absent=none)
+
+
+GUESSES = [
+    f"tags.`{CANARY}-tag` = '{CANARY}-text of a project'",
+    f"tags.`{CANARY}-tag` LIKE '{CANARY}%'",
+    f"name = '{CANARY}-model'",
+    f"name LIKE '{CANARY}%'",
+    f"run_id = '{CANARY}-run'",
+    f"params.`{CANARY}-param` = '{CANARY}-text of a project'",
+    f"metrics.`{CANARY}-metric` > 0",
+    f"attributes.run_name = '{CANARY}-run-name'",
+    f"source_path = 's3://{CANARY}/model'",
+]
+
+
+@pytest.mark.parametrize("path", LISTED)
+def test_pages_and_counts_tell_nothing(world: World, path: str) -> None:
+    """Pages of one, in any order: no token is given for what is hidden."""
+    for who in ROLES:
+        for order in ("name ASC", "name DESC", "creation_timestamp DESC", "last_updated_timestamp"):
+            sent = {"max_results": "1", "order_by": order}
+            answer = world.ask(who, "GET", f"{MLFLOW}/{path}?{urlencode(sent)}")
+            assert "next_page_token" not in answer.text, answer
+    for who in ("nobody", "stranger"):
+        assert world.ask(who, "GET", f"{MLFLOW}/{path}").refused
+
+
+def test_tokens_of_anothers_pages_tell_nothing(world: World) -> None:
+    def search(who: str, owner: Things, token: str) -> Answer:
+        body = {"experiment_ids": [str(owner["experiment"][0])], "max_results": 1}
+        sent = to_json({**body, "page_token": token})
+        return world.ask(who, "POST", f"{MLFLOW}/runs/search", sent)
+
+    home, experiment = world.home, world.foreign["experiment's name"][0]
+    home.tracking.start_run(experiment=experiment, id=f"{CANARY}-more", name=f"{CANARY}-mores")
+    token = msgspec.json.decode(search("root", world.foreign, "").text)["next_page_token"]
+    for who in ROLES:
+        answer = search(who, world.own, token)
+        assert answer.status in (200, 400), answer
+        assert search(who, world.foreign, token).refused
+    home.tracking.delete_run(run=f"{CANARY}-more", erase=True)
+
+
+def test_hot_writes(world: World) -> None:
+    bodies: dict[str, dict[str, Any]] = {
+        "runs/log-metric": {"key": "k", "value": 1, "timestamp": 1},
+        "runs/log-batch": {"tags": [{"key": "k", "value": "v"}]},
+        "runs/log-parameter": {"key": "p", "value": "1"},
+        "runs/set-tag": {"key": "t", "value": "1"},
+    }
+    assert set(bodies) == set(writes._WRITES)
+    for path, body in bodies.items():
+        for prefix in PREFIXES:
+            for field in ("run_id", "run_uuid") if path != "runs/log-batch" else ("run_id",):
+                own = {**body, field: world.own["run"][0]}
+                request = Request("POST", f"{prefix}/{path}", own, (field,))
+                for who in world.secrets:
+                    answer = world.ask(who, *request.with_value(world.own["run"][0]))
+                    if answer.refused == holds(who, "editor"):
+                        world.say(who, *request.with_value(""), f"{answer}")
+                for who in LIMITED:
+                    theirs, none = world.foreign["run"][0], world.absent["run"][0]
+                    assert world.ask(who, *request.with_value(theirs)).refused
+                    world.alike(who, request, way=field, foreign=theirs, absent=none)
+    metric = {**bodies["runs/log-metric"], "run_id": world.own["run"][0]}
+    request = Request("POST", f"{MLFLOW}/runs/log-metric", metric, ("model_id",))
+    theirs, none = world.foreign["logged model"][0], world.absent["logged model"][0]
+    assert world.ask("editor", *request.with_value(theirs)).refused
+    world.alike("editor", request, way="model_id", foreign=theirs, absent=none)
+
+
+def test_files(world: World) -> None:
+    """Every route of files, for each way to name a place."""
+
+    def places(word: str, things: Things) -> list[str]:
+        experiment = things["experiment"][0]
+        return [
+            f"{experiment}/{word}-run/artifacts/{word}.txt",
+            f"{experiment}/models/m-{word}/artifacts/{word}.bin",
+            f"/{experiment}/{word}-run/artifacts/{word}.txt",
+            f"{experiment}/traces/tr-{word}/artifacts/x",
+        ]
+
+    own = places("own", world.own)
+    foreign, absent = places(CANARY, world.foreign), places(ABSENT, world.absent)
+    for prefix in (f"{one}-artifacts" for one in PREFIXES):
+        ways: list[tuple[str, str, str, bytes]] = [
+            ("GET", f"{prefix}/artifacts/{{}}", "viewer", b""),
+            ("GET", f"{prefix}/artifacts?path={{}}", "viewer", b""),
+            ("GET", f"{prefix}/presigned/{{}}", "viewer", b""),
+            ("PUT", f"{prefix}/artifacts/{{}}", "editor", b"content"),
+            ("POST", f"{prefix}/mpu/create/{{}}", "editor", b'{"num_parts":1}'),
+            ("POST", f"{prefix}/mpu/complete/{{}}", "editor", b'{"upload_id":"x"}'),
+            ("POST", f"{prefix}/mpu/abort/{{}}", "editor", b'{"upload_id":"x"}'),
+            ("DELETE", f"{prefix}/artifacts/{{}}", "editor", b""),
+        ]
+        for method, path, role, body in ways:
+            for who in world.secrets:
+                answer = world.ask(who, method, path.format(own[0] + ".more"), body)
+                if answer.refused == holds(who, role):
+                    world.say(who, method, path, body, f"{answer}")
+            for theirs, none in zip(foreign, absent, strict=True):
+                for who in LIMITED if prefix == FILES else ("editor",):
+                    answers = [
+                        world.ask(who, method, path.format(place), body) for place in (theirs, none)
+                    ]
+                    if not answers[0].refused or answers[0] != answers[1]:
+                        world.say(who, method, path.format(theirs), body, f"{answers}")
+        mixed = f"{world.own['experiment'][0]}/{CANARY}-run/artifacts/{CANARY}.txt"
+        assert world.ask("viewer", "GET", f"{prefix}/artifacts/{mixed}").status == 404
+
+
+def test_uploads_in_parts_of_another_are_not_there(world: World) -> None:
+    place = f"{world.foreign['experiment'][0]}/{CANARY}-run/artifacts/big.bin"
+    begun = world.ask("root", "POST", f"{FILES}/mpu/create/{place}", b'{"num_parts":1}')
+    theirs = msgspec.json.decode(begun.text)["upload_id"]
+    none = "upload_" + "0" * 20
+    mine = f"{world.own['experiment'][0]}/own-run/artifacts/big.bin"
+    for who in LIMITED:
+        for method, path, body in (
+            ("PUT", f"{FILES}/parts/{{}}/1", ""),
+            ("POST", f"{FILES}/mpu/abort/{mine}", '{{"upload_id":"{}"}}'),
+            ("POST", f"{FILES}/mpu/complete/{mine}", '{{"upload_id":"{}"}}'),
+        ):
+            answers = []
+            for upload in (theirs, none):
+                sent = body.format(upload).encode() if body else b"part"
+                answer = world.ask(who, method, path.format(upload), sent)
+                answers.append((answer.status, answer.text.replace(upload, "NAME")))
+            if answers[0] != answers[1] or answers[0][0] not in (403, 404):
+                world.say(who, method, path, body.encode(), f"{answers}")
+    assert world.ask("root", "PUT", f"{FILES}/parts/{theirs}/1", b"part").status == 200
+
+
+def test_blobs(world: World) -> None:
+    from treadle.ports.blobs import digest_of
+
+    own, foreign, absent = (each["content"][0] for each in (world.own, world.foreign, world.absent))
+    member = digest_of(f"{CANARY}-rows".encode())
+    for path in ("/api/blobs/{}", "/api/blobs/{}/exists"):
+        for who in world.secrets:
+            answer = world.ask(who, "GET", path.format(own))
+            right = answer.status == (401 if who == "nobody" else 403 if who == "stranger" else 200)
+            if not right:
+                world.say(who, "GET", path, b"", f"{answer}")
+        for who in LIMITED:
+            for asked in ("{}", "{}?tree={}", f"{{}}?tree={own}", "{}?project=own-project"):
+                answers = []
+                for digest in (foreign, absent, member):
+                    whole = path.format(asked.partition("?")[0].format(digest))
+                    more = asked.partition("?")[2].replace("{}", foreign)
+                    answer = world.ask(who, "GET", f"{whole}?{more}")
+                    answers.append((answer.status, answer.text.replace(digest[:12], "")))
+                if len(set(answers)) != 1:
+                    world.say(who, "GET", path, asked.encode(), f"{answers}")
+    content = b"what is brought"
+    put = f"/api/blobs/{digest_of(content)}"
+    for who in world.secrets:
+        for asked, theirs in (
+            ("", False),
+            ("?project=own-project", False),
+            ("?run=own-run", False),
+            (f"?project={CANARY}-project", True),
+            (f"?run={CANARY}-run", True),
+            (f"?project={ABSENT}-project", True),
+            (f"?run={ABSENT}-run", True),
+        ):
+            answer = world.ask(who, "PUT", put + asked, content)
+            allowed = holds(who, "editor") and (not theirs or who == "root")
+            if (answer.status == 200) != allowed or (not allowed and not answer.refused):
+                world.say(who, "PUT", put + asked, b"", f"{answer}")
+        answer = world.ask(who, "DELETE", f"/api/blobs/{absent}")
+        assert answer.refused == (who != "root")
+        assert world.ask(who, "GET", "/api/blobs").refused == (who != "root")
+
+
+def test_spans(world: World) -> None:
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    def sent(trace: bytes) -> bytes:
+        request = ExportTraceServiceRequest()
+        span = request.resource_spans.add().scope_spans.add().spans.add()
+        span.trace_id, span.span_id, span.name = trace, b"12345678", "a step"
+        return bytes(request.SerializeToString())
+
+    def post(who: str, experiment: Any, trace: bytes) -> Answer:
+        body = sent(trace)
+        return world.ask(who, "POST", "/v1/traces", body, x_mlflow_experiment_id=str(experiment))
+
+    own, foreign, absent = (
+        each["experiment"][0] for each in (world.own, world.foreign, world.absent)
+    )
+    assert post("root", foreign, b"t" * 16).status == 200
+    for who in world.secrets:
+        assert post(who, own, b"m" * 16).refused != holds(who, "editor")
+        if who in LIMITED:
+            assert post(who, own, b"t" * 16).refused
+            assert post(who, foreign, b"n" * 16) == post(who, absent, b"n" * 16)
+            assert post(who, foreign, b"n" * 16).refused
+
+
+OPEN = ("/health", "/version", "/api", "/api/openapi.json", "*/mlflow/server-info")
+OTHER = {
+    *OPEN,
+    *("/", "/report", "/api/v1/events/stream", "/v1/traces"),
+    *("/api/blobs", "/api/blobs/{digest}", "/api/blobs/{digest}/exists"),
+    *("*/mlflow-artifacts/artifacts/{path}", "*/mlflow-artifacts/artifacts"),
+    *("*/mlflow-artifacts/mpu/{step}/{path}", "*/mlflow-artifacts/parts/{upload}/{part}"),
+    "*/mlflow-artifacts/presigned/{path}",
+}
+"""Routes that no operation and no call of MLflow's stands behind: each has a test here."""
+
+
+def test_pages(world: World) -> None:
+    for who in world.secrets:
+        for path in OPEN:
+            for prefix in ("/api/2.0", "/api/3.0", "/ajax-api/2.0", "/ajax-api/3.0"):
+                assert world.ask(who, "GET", path.replace("*", prefix)).status == 200
+        assert world.ask(who, "GET", "/").refused == (who in ("nobody", "stranger"))
+        assert world.ask(who, "GET", "/report").refused == (who != "root")
+        assert world.ask(who, "GET", "/api/v1/events/stream").refused == (who != "root")
+    assert "own-project" in world.ask("viewer", "GET", "/").text
+
+
+def test_near_misses_are_ones_own(world: World) -> None:
+    """A project has a model, an experiment and an endpoint of its own name, or does not yet."""
+    world.home.registry.create_model(name=f"own-projec-{CANARY}", project=f"{CANARY}-project")
+    world.home.tracking.create_experiment(name=f"own-projec-{CANARY}", project=f"{CANARY}-project")
+    for path in (
+        "/api/v1/registry/model?name=own-project",
+        "/api/v1/tracking/experiment?name=own-project",
+        "/api/v1/events/why?subject=own-project-&project=own-project",
+        f"{MLFLOW}/registered-models/get?name=own-project",
+        f"{MLFLOW}/experiments/get-by-name?experiment_name=own-project",
+    ):
+        for who in ROLES:
+            answer = world.ask(who, "GET", path)
+            assert answer.status in (400, 404, 200), answer
+
+
+def test_no_command_tells_of_another_project(world: World) -> None:
+    """Each command does its work once, those that take away last, and says nothing foreign."""
+    world.dry = False
+    last = ("delete", "remove", "take", "revoke")
+    commands = [(path, one) for path, one in OPERATIONS.items() if one.kind == "command"]
+    for path, operation in sorted(commands, key=lambda pair: pair[1].name.startswith(last)):
+        request = own_request(path, operation, world)
+        for slot in [s for p in operation.parameters.values() for s in texts(p.kind, (p.name,))]:
+            if slot[0] not in request.arguments:
+                given = sample(operation.parameters[slot[0]].kind, world.own, slot[0])
+                request = request._replace(arguments={**request.arguments, slot[0]: given})
+            for kind in ("model", "run", "project", "content"):
+                if operation.name.startswith(last):
+                    continue
+                sent = request._replace(place=slot).with_value(world.foreign[kind][0])
+                answer = world.ask("admin", *sent)
+                if answer.status >= 500:
+                    world.say("admin", *sent, f"{answer}")
+        world.ask("admin", *request.with_value(None))
+    for call in sorted(
+        mlflow.CALLS, key=lambda one: "delete" in one.path or "DELETE" in one.methods
+    ):
+        if call.role != "viewer":
+            request, _ = mlflow_request(call, world)
+            world.ask("admin", *request.with_value(None))
+
+
+def test_a_refusal_takes_as_long_for_what_is_not_there(world: World) -> None:
+    """The medians differ by less than a factor that tells what is looked up from what is not."""
+    requests = [
+        Request("GET", "/api/v1/tracking/get", {"run": ""}, ("run",)),
+        Request("GET", "/api/v1/registry/model", {"name": ""}, ("name",)),
+        Request("GET", f"{MLFLOW}/runs/get", {"run_id": ""}, ("run_id",)),
+        Request("GET", "/api/blobs/{content}", {"content": ""}, ("content",)),
+    ]
+    kinds = ("run", "model", "run", "content")
+    for request, kind in zip(requests, kinds, strict=True):
+        taken: dict[str, list[float]] = {"foreign": [], "absent": []}
+        for _ in range(25):
+            for which, things in (("foreign", world.foreign), ("absent", world.absent)):
+                began = time.perf_counter()
+                world.ask("viewer", *request.with_value(things[kind][0]))
+                taken[which].append(time.perf_counter() - began)
+        medians = [statistics.median(times) for times in taken.values()]
+        assert max(medians) < 5 * min(medians), (request.path, medians)
