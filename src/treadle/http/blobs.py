@@ -41,26 +41,21 @@ class _Blobs:
 
     async def blob(self, request: Request) -> Response:
         """Read, store or delete a blob."""
-        caller = await run_in_threadpool(caller_of, self._platform, request)
         if request.method in ("GET", "HEAD"):
-            content = await run_in_threadpool(self._read, caller, request)
+            content = await run_in_threadpool(self._read, request)
             return Response(content, media_type="application/octet-stream")
-        digest = request.path_params["digest"]
         if request.method == "DELETE":
-            demand(caller, "admin")
-            await run_in_threadpool(self._platform.blobs.delete, digest)
+            await run_in_threadpool(self._delete, request)
             return Response(b"null", media_type="application/json")
-        project = await run_in_threadpool(self._destination, caller, request)
+        caller, project = await run_in_threadpool(self._bringer, request)
         content = await body_of(request, MAX_BLOB_BYTES)
-        if await run_in_threadpool(digest_of, content) != digest:
-            raise Invalid(f"The body is not blob {digest[:12]}: its content has another digest.")
-        stored = await run_in_threadpool(self._store, caller, content, project)
+        digest = request.path_params["digest"]
+        stored = await run_in_threadpool(self._store, caller, project, digest, content)
         return Response(to_json(stored), media_type="application/json")
 
     async def exists(self, request: Request) -> Response:
         """Whether a blob is stored that the caller may read."""
-        caller = await run_in_threadpool(caller_of, self._platform, request)
-        found = await run_in_threadpool(self._has, caller, request)
+        found = await run_in_threadpool(self._has, request)
         return Response(to_json(found), media_type="application/json")
 
     async def every(self, request: Request) -> Response:
@@ -69,14 +64,16 @@ class _Blobs:
         found = await run_in_threadpool(lambda: list(self._platform.blobs.digests()))
         return Response(to_json(found), media_type="application/json")
 
-    def _read(self, caller: Caller, request: Request) -> bytes:
+    def _read(self, request: Request) -> bytes:
+        caller = caller_of(self._platform, request)
         demand_somewhere(caller, "viewer")
         digest, tree = request.path_params["digest"], request.query_params.get("tree", "")
         if not self._rights.contents.is_readable(caller, digest, tree=tree):
             raise NotFound(f"There is no blob {digest[:12]} that '{caller.name}' may read.")
         return self._platform.blobs.get(digest)
 
-    def _has(self, caller: Caller, request: Request) -> bool:
+    def _has(self, request: Request) -> bool:
+        caller = caller_of(self._platform, request)
         demand_somewhere(caller, "viewer")
         digest, said = request.path_params["digest"], request.query_params
         project, tree = "", said.get("tree", "")
@@ -85,20 +82,28 @@ class _Blobs:
         readable = self._rights.contents.is_readable(caller, digest, project=project, tree=tree)
         return readable and self._platform.blobs.has(digest)
 
-    def _destination(self, caller: Caller, request: Request) -> str | None:
-        """The project that a blob is brought into; None for a caller who is an editor everywhere.
+    def _delete(self, request: Request) -> None:
+        demand(caller_of(self._platform, request), "admin")
+        self._platform.blobs.delete(request.path_params["digest"])
 
-        Theirs is readable by those who may read what names it later.
+    def _bringer(self, request: Request) -> tuple[Caller, str | None]:
+        """Who brings a blob, and into which project.
+
+        There is none where they are an editor everywhere: what they bring is readable by who may
+        read what names it later.
         """
+        caller = caller_of(self._platform, request)
         if caller.may("editor"):
-            return None
-        return self._rights.destination(caller, request.query_params)
+            return caller, None
+        return caller, self._rights.destination(caller, request.query_params)
 
-    def _store(self, caller: Caller, content: bytes, project: str | None) -> str:
+    def _store(self, caller: Caller, project: str | None, digest: str, content: bytes) -> str:
+        if digest_of(content) != digest:
+            raise Invalid(f"The body is not blob {digest[:12]}: its content has another digest.")
         if project is None:
             return self._platform.blobs.put(content)
         self._rights.contents.refuse_foreign_files(caller, content)
-        digest = self._platform.blobs.put(content)
+        self._platform.blobs.put(content)
         with acting(caller.name):
             self._platform.access.record_upload(digest=digest, project=project)
         return digest

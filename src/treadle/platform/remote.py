@@ -19,6 +19,8 @@ from treadle.ports.blobs import digest_of
 S = TypeVar("S")
 PACKED = "application/msgpack"
 _TRIES = 3
+SENT_UNASKED_BYTES = 64 << 10
+"""Contents up to this size are sent without asking whether they are there: that takes as long."""
 
 
 class Connection:
@@ -119,7 +121,7 @@ class RemoteBlobs:
         return RemoteBlobs(self._connection, {**kept, **things})
 
     def put(self, content: bytes | Path) -> str:
-        """Store content on the server, unless it is there.
+        """Store content on the server; what is large is not sent where it is there.
 
         Args:
             content: The content, or a file that holds it.
@@ -131,7 +133,8 @@ class RemoteBlobs:
             Unavailable: The server does not answer.
         """
         digest = digest_of(content)
-        if not self.has(digest):
+        size = content.stat().st_size if isinstance(content, Path) else len(content)
+        if size <= SENT_UNASKED_BYTES or not self.has(digest):
             body = content.read_bytes() if isinstance(content, Path) else content
             self._request("PUT", f"/api/blobs/{digest}", content=body)
         return digest
