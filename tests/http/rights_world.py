@@ -37,7 +37,7 @@ from treadle.ui.pages import pages
 
 CANARY, ABSENT = "zqx", "qzx"
 """Every name and every text of project b begins with the one; the other has as many letters."""
-REFUSED = "this needs the role"
+REFUSED = ("this needs the role", "may bring some")
 MLFLOW = PREFIXES[0]
 FILES = "/api/2.0/mlflow-artifacts"
 
@@ -57,7 +57,9 @@ class Answer(NamedTuple):
 
     @property
     def refused(self) -> bool:
-        return self.status in (401, 403) and (self.status == 401 or REFUSED in self.text)
+        return self.status in (401, 403) and (
+            self.status == 401 or any(words in self.text for words in REFUSED)
+        )
 
 
 class Server:
@@ -220,7 +222,11 @@ class World:
         root = logged.artifact_root
         tracking.put_artifact(root=root, path=f"{word}.bin", digest=file, bytes=10)
         trace = f"tr-{word}"
-        info = {"trace_id": trace, "request_time": "2026-01-01T00:00:00Z", "state": "OK"}
+        info: dict[str, Any] = {
+            "trace_id": trace,
+            "request_time": "2026-01-01T00:00:00Z",
+            "state": "OK",
+        }
         info |= {"tags": {f"{word}-tag": text}, "request_preview": text}
         assessment = {"assessment_id": f"a-{word}", "rationale": text, "trace_id": trace}
         home.traces.put(experiment=made.id, info=info | {"assessments": [assessment]})

@@ -88,7 +88,7 @@ def holds(who: str, role: str) -> bool:
     """Whether somebody holds a role in their own project."""
     if who == "root":
         return True
-    return who in ROLES and ROLES.index(who) >= ROLES.index(role)  # type: ignore[arg-type]
+    return who in ROLES and ROLES.index(who) >= ROLES.index(role)
 
 
 LIMITED = ("stranger", *ROLES)
@@ -255,8 +255,8 @@ def mlflow_request(call: Call, world: World, prefix: str = MLFLOW) -> tuple[Requ
     if call.path == "traces/search":
         experiment = {"experiment_id": str(world.own["experiment"][0])}
         given["locations"] = [{"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": experiment}]
-        where = ("locations", 0, "mlflow_experiment", "experiment_id")
-        found.append(Slot(where, "experiment"))
+        inside = ("locations", 0, "mlflow_experiment", "experiment_id")
+        found.append(Slot(inside, "experiment"))
     if "models" in hints and call.path.startswith("runs/"):
         given["models"] = [{"model_id": str(world.own["logged model"][0]), "step": 1}]
         found.append(Slot(("models", 0, "model_id"), "logged model"))
@@ -356,8 +356,8 @@ def test_pages_and_counts_tell_nothing(world: World, path: str) -> None:
             sent = {"max_results": "1", "order_by": order}
             answer = world.ask(who, "GET", f"{MLFLOW}/{path}?{urlencode(sent)}")
             assert "next_page_token" not in answer.text, answer
-    for who in ("nobody", "stranger"):
-        assert world.ask(who, "GET", f"{MLFLOW}/{path}").refused
+    for nobody in ("nobody", "stranger"):
+        assert world.ask(nobody, "GET", f"{MLFLOW}/{path}").refused
 
 
 def test_tokens_of_anothers_pages_tell_nothing(world: World) -> None:
