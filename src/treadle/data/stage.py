@@ -4,6 +4,7 @@ from treadle.kernel.stage import Service, Stage
 
 STAGE = Stage(
     name="data",
+    parts=("treadle.data.named_content:DataContent",),
     services=(
         Service(
             name="data",

@@ -12,7 +12,13 @@ from pathlib import Path
 from sqlalchemy import Table
 
 from treadle.interop.archive_points import read_points, write_points
-from treadle.interop.archive_tables import count_on, read_table, refuse_history, write_table
+from treadle.interop.archive_tables import (
+    count_on,
+    read_table,
+    refuse_history,
+    set_head,
+    write_table,
+)
 from treadle.interop.report import Progress
 from treadle.kernel.entity import Entity, from_json, to_json
 from treadle.kernel.errors import Conflict, Corrupt, Invalid, NotFound
@@ -21,8 +27,9 @@ from treadle.ports.database import Database, metadata
 from treadle.tracking.tables import run_segments
 
 FORMAT = 1
-LEFT_OUT = ("access_tokens", "webhooks", run_segments.name)
-"""Tables that are not written as they are: rights and secrets, and packed points."""
+LEFT_OUT = ("access_tokens", "webhooks", "event_heads", run_segments.name)
+"""Tables that are not written as they are: rights and secrets, what another home has signed, and
+packed points."""
 MANIFEST, README = "manifest.json", "README.md"
 _ABOUT = """# A history, exported by Treadle {version}
 
@@ -158,6 +165,7 @@ def import_archive(
                 f"and its manifest says {manifest.points:,}."
             )
         count_on(transaction, tables)
+        set_head(transaction)
     return manifest
 
 

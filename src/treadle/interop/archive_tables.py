@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import type_coerce as as_type
 
+from treadle.events.head import head_of_events, write_head
 from treadle.events.tables import events
 from treadle.kernel.entity import from_json
 from treadle.kernel.errors import Conflict, Invalid
@@ -185,3 +186,12 @@ def count_on(transaction: Connection, tables: list[Table]) -> None:
                 transaction.execute(
                     text("SELECT setval(:counter, :last)"), {"counter": counter, "last": last}
                 )
+
+
+def set_head(transaction: Connection) -> None:
+    """Make the newest imported event the log's head; its home signs it.
+
+    Args:
+        transaction: A transaction in the home's records.
+    """
+    write_head(transaction, head_of_events(transaction))

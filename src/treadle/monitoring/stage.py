@@ -4,6 +4,7 @@ from treadle.kernel.stage import Service, Stage
 
 STAGE = Stage(
     name="monitoring",
+    parts=("treadle.monitoring.named_content:MonitoringContent",),
     services=(
         Service(
             name="monitoring",

@@ -1,23 +1,23 @@
 """Puts the stages together over one set of backends."""
 
 import logging
-import secrets
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 from treadle.jobs.model import Job
 from treadle.jobs.worker import Worker
 from treadle.kernel.clock import Clock
-from treadle.kernel.errors import Corrupt, Invalid, TreadleError, missing_extra
+from treadle.kernel.errors import Invalid, TreadleError, missing_extra
 from treadle.kernel.event import acting
 from treadle.kernel.stage import JOB, RECONCILE, Assembly
 from treadle.monitoring.discovery import registered_monitors
 from treadle.platform.runtimes import Exporters, Runtimes
+from treadle.platform.seal import note_head
 from treadle.platform.settings import Settings, backend
+from treadle.platform.signing import signing_key
 from treadle.platform.stages import BUILT_IN, LocalServices, stages
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, create_tables, loaded_tables
@@ -27,7 +27,6 @@ from treadle.ports.target import Target
 from treadle.serving.log_files import InferenceLogs
 
 log = logging.getLogger(__name__)
-KEY_BYTES = 32
 TRAINED_WITH = ("pandas", "sklearn", "skl2onnx", "onnx", "onnxruntime")
 
 
@@ -54,6 +53,10 @@ class Embedded(LocalServices):
         self.assembly = self._assembled()
         for name, service in self.assembly.services.items():
             setattr(self, name, service)
+        self._noted = self.events.head()
+        if not self._noted.signature:
+            self._noted = self.events.sign_head()
+            note_head(self.settings.folder, self._noted)
 
     def _assembled(self) -> Assembly:
         home, assembly = self.settings.folder, Assembly()
@@ -70,7 +73,7 @@ class Embedded(LocalServices):
         for kind, value in provided.items():
             assembly.provide(kind, value)
         assembly.provide_named(
-            cache=home / "cache", key=_key(home), find_monitors=registered_monitors
+            cache=home / "cache", key=signing_key(home), find_monitors=registered_monitors
         )
         own_tables = [loaded_tables(stage) for stage in self.stages if stage not in BUILT_IN]
         create_tables(self.database, chain.from_iterable(own_tables))
@@ -126,8 +129,17 @@ class Embedded(LocalServices):
                 raise
             self.jobs.succeed(job, result)
 
+    def note_head(self) -> None:
+        """Copy the head of the event log out of the database, where it has moved."""
+        head = self.events.head()
+        if head != self._noted:
+            note_head(self.settings.folder, head)
+            self._noted = head
+
     def close(self) -> None:
         """Close the target, the executor and the database."""
+        with suppress(TreadleError, OSError):  # a home that is gone or broken is closed too
+            self.note_head()
         self.target.close()
         self.executor.close()
         self.database.close()
@@ -159,27 +171,6 @@ def _shielded(step: Callable[[], int]) -> int:
     except Exception:
         log.exception("%s failed", step.__qualname__)
     return 0
-
-
-def _key(home: Path) -> bytes:
-    """The home's signing key, made once and readable by its owner only."""
-    file = home / ".signing.key"
-    if not file.exists():
-        aside = file.with_suffix(f".{secrets.token_hex(4)}")
-        aside.touch(mode=0o600)
-        aside.write_bytes(secrets.token_bytes(KEY_BYTES))
-        try:
-            with suppress(FileExistsError):  # another process was first
-                file.hardlink_to(aside)
-        finally:
-            aside.unlink()
-    key = file.read_bytes()
-    if len(key) < KEY_BYTES:
-        raise Corrupt(
-            f"The signing key '{file}' is damaged: it has {len(key)} of {KEY_BYTES} bytes. Restore "
-            "it from a backup; without it no approval can be verified."
-        )
-    return key
 
 
 def _reason(error: Exception) -> str:

@@ -4,7 +4,10 @@ from treadle.kernel.stage import Service, Stage
 
 STAGE = Stage(
     name="tracking",
-    parts=("treadle.tracking.names:TrackingNames",),
+    parts=(
+        "treadle.tracking.names:TrackingNames",
+        "treadle.tracking.named_content:TrackingContent",
+    ),
     services=(
         Service(
             name="tracking",

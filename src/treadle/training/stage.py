@@ -4,6 +4,7 @@ from treadle.kernel.stage import Service, Stage
 
 STAGE = Stage(
     name="training",
+    parts=("treadle.training.named_content:TrainingContent",),
     services=(
         Service(
             name="training",

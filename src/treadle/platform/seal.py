@@ -1,0 +1,221 @@
+"""What a home says of itself outside its database: the head of its events, and a seal on its files.
+
+``event.head`` is a copy of the event log's signed head. It is written as events come and never goes
+back, so a log whose tail was cut off, or a database that was replaced by an older copy, is found.
+
+``seal.json`` holds the digest of each file that carries no checksum of its own (the database, logs,
+specs, settings, the signing key, spools), as it was when everything had stopped. A file that has
+changed although its size and the time of its last change are the same was written to by nobody: the
+disk has damaged it. A file with another time was written since, and is no longer sealed.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from blake3 import blake3
+
+from treadle.events.head import Head, is_signed
+from treadle.kernel.entity import Entity, from_json, replace, to_json
+from treadle.kernel.errors import Corrupt, TreadleError
+from treadle.kernel.files import write_whole
+from treadle.ports.blobs import digest_of
+
+HEAD, SEAL = "event.head", "seal.json"
+DAMAGED = "damaged"
+"""The folder of a home to which a repair moves what is damaged."""
+_LEFT_OUT = {"blobs", "run", "cache", "logs", DAMAGED, HEAD, SEAL, "clock"}
+_CONTEXT = "treadle seal"
+_SETTLED_NS = 50_000_000
+"""A file that was changed within this time may change again without another time."""
+
+
+class SealedFile(Entity):
+    """A file as it was when the home was sealed.
+
+    Attributes:
+        bytes: Its size.
+        changed_ns: When it was last changed, in nanoseconds since 1970.
+        digest: The BLAKE3 digest of its content.
+    """
+
+    bytes: int
+    changed_ns: int
+    digest: str
+
+
+class Seal(Entity):
+    """The files of a home as they were when everything had stopped.
+
+    Attributes:
+        at: When the home was sealed.
+        files: The files, by their path in the home.
+        signature: The keyed hash of the rest, hexadecimal.
+    """
+
+    at: datetime
+    files: dict[str, SealedFile]
+    signature: str = ""
+
+
+def note_head(home: Path, head: Head) -> None:
+    """Copy the head of the event log to the home, unless the copy is newer.
+
+    Args:
+        home: The home's folder.
+        head: The stored head.
+    """
+    file = home / HEAD
+    if head.signature and head.number > noted_number(file):
+        write_whole(file, to_json(head), mode=0o600)
+
+
+def noted_number(file: Path) -> int:
+    """The number of a copied head; -1 where there is none, or where it cannot be read.
+
+    Args:
+        file: The copy.
+    """
+    try:
+        return from_json(file.read_bytes(), Head).number
+    except FileNotFoundError:
+        return -1
+    except TreadleError:
+        return 2**63  # what is damaged is evidence: nothing is written over it
+
+
+def read_noted(home: Path, key: bytes) -> Head | None:
+    """Read the home's copy of the head.
+
+    Args:
+        home: The home's folder.
+        key: The home's signing key.
+
+    Returns:
+        The head, or None where there is no copy.
+
+    Raises:
+        Invalid: The copy cannot be read.
+        Corrupt: The key has not signed it.
+    """
+    file = home / HEAD
+    if not file.exists():
+        return None
+    head = from_json(file.read_bytes(), Head)
+    if not is_signed(head, key):
+        raise Corrupt(f"'{file}' does not bear the signature of the home's key.")
+    return head
+
+
+def write_seal(home: Path, key: bytes) -> Seal:
+    """Seal a home; nothing runs on it. Files that are sealed already are not read again.
+
+    Args:
+        home: The home's folder.
+        key: The home's signing key.
+
+    Returns:
+        The seal.
+    """
+    try:
+        before = read_seal(home, key)
+    except TreadleError:
+        before = None
+    known = before.files if before else {}
+    files = {}
+    for name in sealable(home):
+        sealed = _sealed(home / name, known.get(name))
+        if sealed is not None:
+            files[name] = sealed
+    seal = Seal(at=datetime.now(UTC), files=files)
+    seal = replace(seal, signature=_signature(seal, key))
+    if before is None or before.files != seal.files:
+        write_whole(home / SEAL, to_json(seal), durable=True, mode=0o600)
+    return seal
+
+
+def read_seal(home: Path, key: bytes) -> Seal | None:
+    """Read a home's seal.
+
+    Args:
+        home: The home's folder.
+        key: The home's signing key.
+
+    Returns:
+        The seal, or None where the home was never sealed.
+
+    Raises:
+        Invalid: The seal cannot be read.
+        Corrupt: The key has not signed it.
+    """
+    file = home / SEAL
+    if not file.exists():
+        return None
+    seal = from_json(file.read_bytes(), Seal)
+    if seal.signature != _signature(seal, key):
+        raise Corrupt(f"'{file}' does not bear the signature of the home's key.")
+    return seal
+
+
+def sealable(home: Path) -> Iterator[str]:
+    """Yield the paths of the files that a seal covers.
+
+    Left out are contents and packages, which are named by their digests, what may be deleted at any
+    time, and a database that has changes in its write-ahead log.
+
+    Args:
+        home: The home's folder.
+    """
+    for folder, folders, files in os.walk(home):
+        here = Path(folder).relative_to(home)
+        if here == Path():
+            folders[:] = [name for name in folders if name not in _LEFT_OUT]
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not (name == "packages" and here.parts[:1] in (("endpoints",), ("serving",)))
+        )
+        for name in sorted(files):
+            path = here / name
+            if path.parts[0] in _LEFT_OUT or name.endswith((".lock", "-wal", "-shm")):
+                continue
+            log = (home / path).with_name(f"{name}-wal")
+            if not (log.exists() and log.stat().st_size):
+                yield path.as_posix()
+
+
+def is_as_sealed(file: Path, sealed: SealedFile) -> bool:
+    """Tell whether nobody has written to a file since it was sealed, by its size and its time.
+
+    Args:
+        file: The file.
+        sealed: What the seal says of it.
+    """
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return False
+    return (status.st_size, status.st_mtime_ns) == (sealed.bytes, sealed.changed_ns)
+
+
+def _sealed(file: Path, known: SealedFile | None) -> SealedFile | None:
+    """A file's entry; None for one that is gone, or changes while it is read."""
+    if known is not None and is_as_sealed(file, known):
+        return known
+    try:
+        age = time.time_ns() - file.stat().st_mtime_ns
+        if 0 <= age < _SETTLED_NS:
+            time.sleep((_SETTLED_NS - age) / 1e9)
+        before = file.stat()
+        digest = digest_of(file.read_bytes() if before.st_size < 1 << 20 else file)
+        entry = SealedFile(bytes=before.st_size, changed_ns=before.st_mtime_ns, digest=digest)
+    except OSError:
+        return None
+    return entry if is_as_sealed(file, entry) else None
+
+
+def _signature(seal: Seal, key: bytes) -> str:
+    own_key = blake3(key, derive_key_context=_CONTEXT).digest()
+    return blake3(to_json(replace(seal, signature="")), key=own_key).hexdigest()
