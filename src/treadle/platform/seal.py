@@ -26,7 +26,7 @@ from treadle.ports.blobs import digest_of
 HEAD, SEAL = "event.head", "seal.json"
 DAMAGED = "damaged"
 """The folder of a home to which a repair moves what is damaged."""
-_LEFT_OUT = {"blobs", "run", "cache", "logs", DAMAGED, HEAD, SEAL, "clock"}
+_LEFT_OUT = {"blobs", "run", "cache", "logs", DAMAGED, HEAD, SEAL}
 _CONTEXT = "treadle seal"
 _SETTLED_NS = 50_000_000
 """A file that was changed within this time may change again without another time."""

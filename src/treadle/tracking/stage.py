@@ -7,6 +7,7 @@ STAGE = Stage(
     parts=(
         "treadle.tracking.names:TrackingNames",
         "treadle.tracking.named_content:TrackingContent",
+        "treadle.tracking.soundness:TrackingSoundness",
     ),
     services=(
         Service(
