@@ -18,6 +18,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from treadle.events.head import Head, is_signed
+from treadle.events.service import Events
 from treadle.kernel.entity import Entity, from_json, replace, to_json
 from treadle.kernel.errors import Corrupt, TreadleError
 from treadle.kernel.files import write_whole
@@ -66,24 +67,31 @@ def note_head(home: Path, head: Head) -> None:
     Args:
         home: The home's folder.
         head: The stored head.
+
+    Raises:
+        Invalid: The copy is damaged.
     """
     file = home / HEAD
-    if head.signature and head.number > noted_number(file):
+    known = from_json(file.read_bytes(), Head).number if file.exists() else -1
+    if head.signature and head.number > known:
         write_whole(file, to_json(head), mode=0o600)
 
 
-def noted_number(file: Path) -> int:
-    """The number of a copied head; -1 where there is none, or where it cannot be read.
+def follows(events: Events, home: Path) -> bool:
+    """Tell whether the event log holds the event that the home's copy of the head names.
 
     Args:
-        file: The copy.
+        events: The event log.
+        home: The home's folder.
     """
     try:
-        return from_json(file.read_bytes(), Head).number
+        noted = from_json((home / HEAD).read_bytes(), Head)
     except FileNotFoundError:
-        return -1
+        return True
     except TreadleError:
-        return 2**63  # what is damaged is evidence: nothing is written over it
+        return False  # what is damaged is evidence: nothing is written over it
+    here = events.history(after=noted.number - 1, limit=1)
+    return noted.number == 0 or [record.hash for record in here] == [noted.hash]
 
 
 def read_noted(home: Path, key: bytes) -> Head | None:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any
 
+from treadle.events.head import Head
 from treadle.jobs.model import Job
 from treadle.jobs.worker import Worker
 from treadle.kernel.clock import Clock
@@ -15,7 +16,7 @@ from treadle.kernel.event import acting
 from treadle.kernel.stage import JOB, RECONCILE, Assembly
 from treadle.monitoring.discovery import registered_monitors
 from treadle.platform.runtimes import Exporters, Runtimes
-from treadle.platform.seal import note_head
+from treadle.platform.seal import follows, note_head
 from treadle.platform.settings import Settings, backend
 from treadle.platform.signing import signing_key
 from treadle.platform.stages import BUILT_IN, LocalServices, stages
@@ -53,10 +54,9 @@ class Embedded(LocalServices):
         self.assembly = self._assembled()
         for name, service in self.assembly.services.items():
             setattr(self, name, service)
-        self._noted = self.events.head()
-        if not self._noted.signature:
-            self._noted = self.events.sign_head()
-            note_head(self.settings.folder, self._noted)
+        self._noted: Head | None = None  # the copy of the head that this process has seen to
+        if not self.events.head().signature:
+            self.events.sign_head()
 
     def _assembled(self) -> Assembly:
         home, assembly = self.settings.folder, Assembly()
@@ -130,10 +130,17 @@ class Embedded(LocalServices):
             self.jobs.succeed(job, result)
 
     def note_head(self) -> None:
-        """Copy the head of the event log out of the database, where it has moved."""
+        """Copy the head of the event log out of the database, where it has moved.
+
+        A copy that does not fit the log is left as it is: it tells that events were cut off, or
+        that the database is an older one.
+        """
         head = self.events.head()
         if head != self._noted:
-            note_head(self.settings.folder, head)
+            if follows(self.events, self.settings.folder):
+                note_head(self.settings.folder, head)
+            else:
+                log.error("the event log is not the one that this home has known; verify it")
             self._noted = head
 
     def close(self) -> None:

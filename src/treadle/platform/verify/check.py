@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from treadle.kernel.errors import TreadleError
-from treadle.platform.seal import note_head, write_seal
+from treadle.platform.seal import write_seal
 from treadle.platform.settings import FILE, Settings, backend, default_url, settings_for
 from treadle.platform.signing import KEY, read_key
 from treadle.platform.supervisor import running
@@ -82,7 +82,7 @@ def verify_home(
     result = found.result()
     if platform is not None:
         if not result.failed and key:
-            note_head(home, platform.events.head())
+            platform.note_head()
         platform.close()
         if not result.failed and key and running(home) is None:
             write_seal(home, key)

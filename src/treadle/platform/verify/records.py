@@ -21,6 +21,12 @@ _BREAKS = (
 )
 
 
+_OLDER = (
+    "Restore the newest backup. If you have put an older database there yourself, move "
+    f"'{HEAD}' away."
+)
+
+
 def check_pages(database: Database, found: Collected) -> None:
     """Let the engine check its own storage.
 
@@ -130,7 +136,7 @@ def _compare(platform: Embedded, noted: Head, entries: int, found: Collected) ->
             "the database",
             f"It ends with event {entries}, and this home has known event {noted.number}: its tail "
             "was cut off, or it is an older copy.",
-            remedy=_BREAKS,
+            remedy=_OLDER,
         )
     elif noted.number:
         here = platform.events.history(after=noted.number - 1, limit=1)
@@ -138,7 +144,7 @@ def _compare(platform: Embedded, noted: Head, entries: int, found: Collected) ->
             found.find(
                 f"event {noted.number}",
                 "It is another event than this home has known under the number.",
-                remedy=_BREAKS,
+                remedy=_OLDER,
             )
 
 
