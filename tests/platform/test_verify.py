@@ -45,7 +45,7 @@ def opened(home: Path) -> Embedded:
 def model_of(home: Path) -> tuple[str, str]:
     """The package that is live, and the digest of its largest file."""
     with opened(home) as platform:
-        champion = platform.delivery.endpoint(name=PROJECT).champion
+        champion = platform.delivery.endpoint(name=PROJECT).champion or 0
         package = platform.registry.get(model=PROJECT, number=champion).package
         files = read_tree(platform.blobs, package).files.values()
         return package, max(files, key=lambda file: file.bytes).digest
