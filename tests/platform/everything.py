@@ -160,7 +160,7 @@ def put_back(pristine: Path, folder: Path) -> None:
     wanted = {file.relative_to(pristine): file for file in pristine.rglob("*") if file.is_file()}
     for file in [file for file in folder.rglob("*") if file.is_file()]:
         if file.relative_to(folder) not in wanted:
-            file.unlink()
+            file.unlink(missing_ok=True)
     for name, source in wanted.items():
         there, status = folder / name, source.stat()
         if there.exists():

@@ -25,6 +25,7 @@ from treadle.interop.archive import MANIFEST, export_archive, import_archive
 from treadle.platform.backup.restore import restore_backup
 from treadle.platform.backup.store import Store
 from treadle.platform.backup.write import write_backup
+from treadle.platform.seal import SEAL
 from treadle.platform.settings import settings_for
 from treadle.platform.start import embedded
 from treadle.platform.verify.check import verify_home
@@ -136,6 +137,24 @@ def test_every_flipped_bit_is_found_or_changes_nothing(
                 counts = [table[kind, outcome] for outcome in ("found", "harmless", "MISSED")]
                 print(f"| {kind} | {counts[0]} | {counts[1]} | {counts[2]} |")
     assert missed == []
+
+
+def test_what_is_harmless_is_shown_by_reading_all(place: Place, tmp_path: Path) -> None:
+    """The comparison has teeth: it accepts what nobody reads, and sees a value that changed."""
+    readme = place.root / "export" / "README.md"
+    with flipped(Flip(readme, 10, 1)):
+        assert not verify_path(str(place.root / "export")).findings
+        assert reading(place.root / "export", tmp_path) == reading(
+            place.pristine / "export", tmp_path
+        )
+    database = place.home / "treadle.db"
+    (place.home / SEAL).unlink()  # as it is while a server runs
+    with flipped(Flip(database, database.read_bytes().index(b"a second thought"), 0)):
+        unsealed = verify_home(place.home)
+        assert unsealed.notes and not unsealed.failed
+        assert reading(place.home, tmp_path) != reading(place.pristine / "home", tmp_path)
+    put_back(place.pristine, place.root)
+    assert verify_home(place.home).findings == []
 
 
 def reading(folder: Path, scratch: Path) -> dict[str, Any]:

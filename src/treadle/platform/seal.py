@@ -22,6 +22,7 @@ from treadle.events.service import Events
 from treadle.kernel.entity import Entity, from_json, replace, to_json
 from treadle.kernel.errors import Corrupt, TreadleError
 from treadle.kernel.files import write_whole
+from treadle.platform.signing import KEY
 from treadle.ports.blobs import digest_of
 
 HEAD, SEAL = "event.head", "seal.json"
@@ -183,11 +184,14 @@ def sealable(home: Path) -> Iterator[str]:
         folders[:] = sorted(
             name
             for name in folders
-            if not (name == "packages" and here.parts[:1] in (("endpoints",), ("serving",)))
+            if not name.startswith(".")
+            and not (name == "packages" and here.parts[:1] in (("endpoints",), ("serving",)))
         )
         for name in sorted(files):
             path = here / name
             if path.parts[0] in _LEFT_OUT or name.endswith((".lock", "-wal", "-shm")):
+                continue
+            if name.startswith(".") and name != KEY:  # it is being written, or was when it stopped
                 continue
             log = (home / path).with_name(f"{name}-wal")
             if not (log.exists() and log.stat().st_size):
@@ -217,8 +221,9 @@ def _sealed(file: Path, known: SealedFile | None) -> SealedFile | None:
         if 0 <= age < _SETTLED_NS:
             time.sleep((_SETTLED_NS - age) / 1e9)
         before = file.stat()
-        digest = digest_of(file.read_bytes() if before.st_size < 1 << 20 else file)
-        entry = SealedFile(bytes=before.st_size, changed_ns=before.st_mtime_ns, digest=digest)
+        entry = SealedFile(
+            bytes=before.st_size, changed_ns=before.st_mtime_ns, digest=digest_of(file)
+        )
     except OSError:
         return None
     return entry if is_as_sealed(file, entry) else None

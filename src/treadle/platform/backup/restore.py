@@ -94,13 +94,13 @@ def restore_backup(
         )
         _restore_files(store, manifest, aside, progress)
         authentic = _restore_key(manifest, aside, key)
+        contents: Blobs = backend("blobs", settings.blobs or default_url("blobs", aside))
+        _restore_contents(store, manifest, contents, aside, progress)
         records: Database = backend("database", database or default_url("database", aside))
         try:
             _restore_rows(store, manifest, records, authentic is not None, progress)
         finally:
             records.close()
-        contents: Blobs = backend("blobs", settings.blobs or default_url("blobs", aside))
-        _restore_contents(store, manifest, contents, aside, progress)
         _check(aside, authentic is not None, progress)
         if home.exists():
             home.rmdir()
@@ -184,7 +184,7 @@ def _restore_rows(
 def _restore_contents(
     store: Store, manifest: Manifest, blobs: Blobs, home: Path, progress: Progress
 ) -> None:
-    with tempfile.TemporaryDirectory(dir=home) as folder:
+    with tempfile.TemporaryDirectory(dir=home, prefix=".") as folder:
         for done, stored in enumerate(manifest.contents, start=1):
             copy = Path(folder, "copy")
             store.fetch(stored, copy)

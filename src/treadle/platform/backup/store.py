@@ -53,7 +53,7 @@ class Store:
         Args:
             content: The file.
         """
-        size, digest = content.stat().st_size, digest_of(content.read_bytes())
+        size, digest = content.stat().st_size, digest_of(content)
         if self._cipher is None:
             return Stored(digest=digest, bytes=size, stored=self.contents.put(content))
         with tempfile.TemporaryDirectory() as folder:
@@ -73,13 +73,13 @@ class Store:
             Corrupt: It is damaged, or the key file is another one.
         """
         to.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=to.parent) as folder:
+        with tempfile.TemporaryDirectory(dir=to.parent, prefix=".") as folder:
             copy = Path(folder, "copy")
             self.contents.fetch(stored.stored, copy)
             if self._cipher is not None:
                 self._cipher.decrypt(copy, Path(folder, "plain"))
                 copy = Path(folder, "plain")
-            if digest_of(copy.read_bytes()) != stored.digest:
+            if digest_of(copy) != stored.digest:
                 raise Corrupt(f"Content {stored.digest[:12]} of the backup is damaged.")
             copy.replace(to)
 

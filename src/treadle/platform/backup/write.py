@@ -77,7 +77,7 @@ class _Writing:
 
     def add(self, file: Path) -> Stored:
         """Store a file that may be there already."""
-        known = self.known(digest_of(file.read_bytes()))
+        known = self.known(digest_of(file))
         if known is not None:
             return known
         stored = self._store.put(file)
@@ -160,7 +160,7 @@ def _write_contents(
     """Store every content; those that an earlier backup holds are not even read."""
     digests = sorted(platform.blobs.digests())
     contents, left_out = [], []
-    with tempfile.TemporaryDirectory(dir=platform.settings.folder) as folder:
+    with tempfile.TemporaryDirectory(dir=platform.settings.folder, prefix=".") as folder:
         for done, digest in enumerate(digests, start=1):
             stored = writing.known(digest)
             if stored is None:

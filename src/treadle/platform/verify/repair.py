@@ -49,7 +49,7 @@ class Repair:
             digest = finding.thing.removeprefix(_CONTENT)
             if digest not in wanted:
                 continue
-            with tempfile.TemporaryDirectory(dir=self._home) as folder:
+            with tempfile.TemporaryDirectory(dir=self._home, prefix=".") as folder:
                 copy = self._copy(digest, copies, Path(folder, "copy"))
                 if copy is not None and self._replace(digest, copy, digest in contents.damaged):
                     found.findings[place] = _repaired(finding)
@@ -118,7 +118,7 @@ class Repair:
         copies: dict[str, Path] = {}
         for file in self._own_files() if wanted else ():
             found.progress("copies of contents", len(copies), len(wanted))
-            digest = digest_of(file.read_bytes())
+            digest = digest_of(file)
             if digest in wanted:
                 copies.setdefault(digest, file)
         return copies
