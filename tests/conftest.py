@@ -69,6 +69,7 @@ LANES: tuple[tuple[str, Lane], ...] = (
     ("features/test_point_in_time.py::test_every_row", "simulation"),
     ("features/test_point_in_time.py::test_no_fact", "simulation"),
     ("backends/test_runtimes.py", "integration"),
+    ("backends/test_sandboxes.py", "integration"),
     ("backends/test_executors.py", "integration"),
     ("ui/test_pages.py", "system"),
     ("serving/test_batch.py", "integration"),
@@ -136,7 +137,9 @@ def _place(item: pytest.Item) -> tuple[int, Lane]:
 
 
 def _watch(event: str, arguments: tuple[Any, ...]) -> None:
-    if event == "subprocess.Popen" and Path(str(arguments[0])).name.startswith("python"):
+    if event not in ("subprocess.Popen", "os.posix_spawn"):
+        return
+    if Path(str(arguments[0])).name.startswith("python"):
         _started.append(" ".join(map(str, arguments[1])))
 
 
@@ -261,10 +264,14 @@ def _database(server: str, name: str) -> str:
 
 @pytest.fixture
 def open_home(tmp_path: Path) -> Iterator[Callable[..., Embedded]]:
-    """Opens platforms over ``tmp_path/home`` (or another folder) and closes them at the end."""
+    """Opens platforms over ``tmp_path/home`` (or another folder) and closes them at the end.
+
+    Steps run in the test's own process, unless a test says ``sandbox="auto:"``.
+    """
     opened: list[Embedded] = []
 
     def open_one(name: str = "home", **settings: Any) -> Embedded:
+        settings.setdefault("sandbox", "off:")
         opened.append(Embedded(settings_for(tmp_path / name, **settings)))
         return opened[-1]
 

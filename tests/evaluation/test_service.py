@@ -15,6 +15,7 @@ from treadle.evaluation.model import Judged
 from treadle.kernel.errors import Conflict, NotFound
 from treadle.pipelines import output
 from treadle.platform.wiring import Embedded
+from treadle.ports.tree import put_tree
 
 TRAINING = """
     from tests import models
@@ -38,7 +39,10 @@ def payload(
     platform: Embedded, folder: Path, table: pd.DataFrame, estimator: Any
 ) -> dict[str, Any]:
     package = models.package(platform.blobs, folder / "model", estimator)
-    holdout, _ = output.store(platform.blobs, table, SklearnExporter(), OnnxRuntime())
+    into = folder / "table"
+    into.mkdir(exist_ok=True)
+    output.save(into, table, SklearnExporter(), OnnxRuntime())
+    holdout = put_tree(platform.blobs, into)
     return {"project": "p", "package": package, "champion": None, "holdout": holdout}
 
 

@@ -1,5 +1,6 @@
 """No request brings code to the server or names its files, unless its caller has every right."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,8 @@ import httpx
 import pytest
 
 from tests.http.conftest import refusal
-from tests.pipelines.project import declare, labelled, settle, write
+from tests.pipelines.project import declare, drained, labelled, settle, write
+from tests.platform.test_platforms import served
 from treadle.kernel.entity import to_json
 from treadle.pipelines.step import store_code
 from treadle.platform.wiring import Embedded
@@ -24,6 +26,9 @@ pathlib.Path({file!r}).write_text("somebody else's code has run")
 def model():
     return 1
 """
+
+
+KIND = b"import treadle\n@treadle.step\ndef model():\n    return 1\n"
 
 
 class Attacker:
@@ -88,6 +93,31 @@ def test_an_admin_of_one_project_runs_none_either(attacker: Attacker) -> None:
     assert "in every project" in refusal(attacker.post("pipelines/start", **given), 403)
 
 
+def test_where_code_is_confined_an_editor_brings_some_and_it_reaches_nothing(
+    open_home: Callable[..., Embedded], tmp_path: Path
+) -> None:
+    home = open_home(target="memory:", sandbox="auto:")
+    with served(home) as url:
+        attacker = Attacker(home, url, tmp_path)
+        assert home.sandbox.strength == "namespaces"
+        begun = [
+            attacker.post(
+                "pipelines/start",
+                project="p",
+                code=attacker.tree("pipeline.py", code),
+                file="pipeline.py",
+                datasets={},
+                parameters={},
+            )
+            for code in (attacker.evil, KIND)
+        ]
+        runs = [answer.raise_for_status().json()["id"] for answer in begun]
+        ended = [drained(home, home.pipelines.get(pipeline=run)) for run in runs]
+    assert [run.state for run in ended] == ["failed", "succeeded"]
+    assert "No such file" in str(ended[0].error) or "Permission denied" in str(ended[0].error)
+    assert not attacker.marker.exists()
+
+
 @pytest.mark.parametrize("path", ["../", "", "/"])
 def test_a_file_outside_the_code_is_none_of_its_steps(
     home: Embedded, tmp_path: Path, path: str
@@ -119,6 +149,8 @@ def test_a_request_changes_no_path_that_the_server_reads(attacker: Attacker) -> 
     assert "'other.py' is a file of the machine" in refusal(
         attacker.post("scope/declare", spec=spec), 403
     )
+    spec["pipeline"] = {"network": True}
+    assert "What steps may use" in refusal(attacker.post("scope/declare", spec=spec), 403)
     spec["pipeline"] = {"step_timeout": "5m"}
     declared = attacker.post("scope/declare", spec=spec)
     assert declared.json()["spec"]["pipeline"]["step_timeout"] == "5m"

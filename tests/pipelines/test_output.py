@@ -1,6 +1,7 @@
 """What steps return is stored as data, never as code, and comes back as it was."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from treadle.backends.exporter.sklearn import SklearnExporter
 from treadle.backends.runtime.onnx import OnnxRuntime
 from treadle.kernel.errors import Invalid
 from treadle.pipelines import output
+from treadle.pipelines.model import OutputKind
 from treadle.pipelines.output import TABLE, Packaged
-from treadle.ports.tree import fetch_tree, read_tree
+from treadle.ports.runtime import Exporter, Runtime
+from treadle.ports.tree import fetch_tree, put_tree, read_tree
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +26,14 @@ def blobs(tmp_path_factory: pytest.TempPathFactory) -> Disk:
     return Disk(f"file://{tmp_path_factory.mktemp('blobs')}")
 
 
+def stored(blobs: Disk, value: Any, exporter: Exporter, runtime: Runtime) -> tuple[str, OutputKind]:
+    with TemporaryDirectory() as folder:
+        kind = output.save(Path(folder), value, exporter, runtime)
+        return put_tree(blobs, Path(folder)), kind
+
+
 def there_and_back(blobs: Disk, folder: Path, value: Any, wanted: Any = None) -> Any:
-    digest, kind = output.store(blobs, value, SklearnExporter(), OnnxRuntime())
+    digest, kind = stored(blobs, value, SklearnExporter(), OnnxRuntime())
     return output.load(fetch_tree(blobs, digest, folder / digest), kind, wanted)
 
 
@@ -58,7 +67,7 @@ def test_a_number_that_json_cannot_hold_is_refused_and_not_turned_into_nothing(
     blobs: Disk, value: object
 ) -> None:
     with pytest.raises(Invalid, match="cannot be stored"):
-        output.store(blobs, value, SklearnExporter(), OnnxRuntime())
+        stored(blobs, value, SklearnExporter(), OnnxRuntime())
 
 
 @pytest.mark.parametrize(
@@ -69,7 +78,7 @@ def test_what_cannot_be_stored_is_named_with_what_can(blobs: Disk, value: object
     with pytest.raises(
         Invalid, match=rf"returned a {name}, which cannot be stored\. Return a frame"
     ):
-        output.store(blobs, value, SklearnExporter(), OnnxRuntime())
+        stored(blobs, value, SklearnExporter(), OnnxRuntime())
 
 
 def test_a_frame_comes_back_with_its_rows_in_order(blobs: Disk, tmp_path: Path) -> None:
@@ -89,9 +98,7 @@ def test_a_frame_can_be_asked_for_as_its_file(blobs: Disk, tmp_path: Path) -> No
 
 def test_equal_frames_are_one_tree(blobs: Disk) -> None:
     frames = (pd.DataFrame({"a": range(100)}) for _ in range(2))
-    assert (
-        len({output.store(blobs, frame, SklearnExporter(), OnnxRuntime()) for frame in frames}) == 1
-    )
+    assert len({stored(blobs, frame, SklearnExporter(), OnnxRuntime()) for frame in frames}) == 1
 
 
 def test_a_package_that_fails_to_save_stores_nothing(tmp_path: Path) -> None:
@@ -102,11 +109,11 @@ def test_a_package_that_fails_to_save_stores_nothing(tmp_path: Path) -> None:
 
     fresh = Disk(f"file://{tmp_path / 'fresh'}")
     with pytest.raises(RuntimeError, match="half-way"):
-        output.store(fresh, Broken(), SklearnExporter(), OnnxRuntime())
+        stored(fresh, Broken(), SklearnExporter(), OnnxRuntime())
     assert list(fresh.digests()) == []
 
 
 def test_a_value_is_one_readable_file(blobs: Disk) -> None:
-    digest, kind = output.store(blobs, {"b": 1, "a": 2}, SklearnExporter(), OnnxRuntime())
+    digest, kind = stored(blobs, {"b": 1, "a": 2}, SklearnExporter(), OnnxRuntime())
     (file,) = read_tree(blobs, digest).files.values()
     assert (kind, blobs.get(file.digest)) == ("value", b'{"a":2,"b":1}')

@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.fixtures.write_home import PROJECT
+from tests.fixtures.write_home import PROJECT, START
 from tests.platform.everything import Flip, flipped, make_home
 from treadle.events.tables import events
 from treadle.platform.backup.store import Store
@@ -178,6 +179,23 @@ def test_a_torn_record_and_a_damaged_one_of_the_inference_log_are_seen(home: Pat
     spoil(second)
     wrong = [finding.wrong for finding in verify_home(home).findings]
     assert len(wrong) == 2 and all("are no whole record." in text for text in wrong)
+
+
+def test_a_damaged_day_of_the_inference_log_is_fetched_again(home: Path) -> None:
+    day = sorted(home.glob("endpoints/*/log/*.parquet"))[0]
+    content = day.read_bytes()
+    copy = day.with_name("copy")  # of its own, and no link to the content
+    copy.write_bytes(content)
+    copy.replace(day)
+    spoil(day)
+    assert found(verify_home(home), str(day.relative_to(home))).wrong.startswith("It is not the")
+    assert not verify_home(home, repair=True).failed
+    assert not day.exists()
+    with opened(home) as platform:
+        logs = platform.assembly.services["monitoring"]._logs
+        since, until = START, START + timedelta(days=100)
+        assert list(logs.read(day.parent.parent.name, since, until))
+    assert day.read_bytes() == content
 
 
 def test_a_signing_key_that_is_missing_or_another_one_is_seen(home: Path) -> None:

@@ -37,6 +37,13 @@ def up(
             "(default: processes of this machine)."
         ),
     ] = "",
+    sandbox: Annotated[
+        str,
+        typer.Option(
+            help="How steps are confined: no less than 'namespaces' or 'landlock', or 'off' "
+            "(default: auto, the strongest that this machine offers)."
+        ),
+    ] = "",
     log_json: LogJson = False,
     log_level: LogLevel = "info",
     json: Json = False,
@@ -47,7 +54,8 @@ def up(
     from treadle.platform.supervisor import LOG, Address, Supervisor
     from treadle.platform.wiring import Embedded
 
-    settings = settings_for(home_of(home), database=database, blobs=blobs, target=target)
+    backends = {"database": database, "blobs": blobs, "target": target, "sandbox": sandbox}
+    settings = settings_for(home_of(home), **backends)
     logs.configure("supervisor", json=log_json or None, level=log_level, file=settings.folder / LOG)
     address = Address(host, port)
     supervisor = Supervisor(settings, address)

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from treadle.events.model import EventRecord
     from treadle.loop.model import ProjectStatus
 
+CONFINED = {
+    "namespaces": "namespaces: steps see their inputs only, and no network unless declared",
+    "landlock": "landlock: the kernel refuses steps other files and TCP; not UDP, nor shared ids",
+    "off": "off: steps have the rights of the server's user",
+}
 LONGEST_FACT = 160
 """Characters of an event's fact that 'why' shows."""
 
@@ -58,6 +63,7 @@ def _print_status(wheel: "ProjectStatus") -> None:
     training, verdict, rollout, window = wheel.training, wheel.verdict, wheel.rollout, wheel.window
     stages = [
         ("train", f"{training.state} ({training.run})" if training else None),
+        ("sandbox", wheel.sandbox and CONFINED[wheel.sandbox]),
         ("evaluate", f"{verdict.outcome}: {verdict.reason}" if verdict else None),
         ("register", f"champion is {wheel.champion.ref}" if wheel.champion else None),
         ("deploy", f"{rollout.version} {rollout.state} {rollout.reason}" if rollout else None),

@@ -78,6 +78,8 @@ def _entry(
     service: str, operation: Operation, given: dict[str, Any], result: dict[str, Any]
 ) -> dict[str, Any]:
     where = " It must be held in every project." if operation.everywhere else ""
+    if operation.brings_code:
+        where = " Where code is not confined by namespaces: admin, in every project."
     entry: dict[str, Any] = {
         "operationId": f"{service}.{operation.name}",
         "tags": [service],

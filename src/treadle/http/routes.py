@@ -20,7 +20,7 @@ from treadle.http.auth import caller_of
 from treadle.http.bodies import body_of
 from treadle.http.rights import Rights, demand
 from treadle.kernel.entity import from_json, from_packed, to_json, to_packed
-from treadle.kernel.errors import Invalid
+from treadle.kernel.errors import Forbidden, Invalid
 from treadle.kernel.event import acting
 from treadle.kernel.operation import Operation, operations
 from treadle.kernel.sight import seeing
@@ -53,6 +53,8 @@ def _route(platform: Embedded, rights: Rights, stage: str, operation: Operation)
         caller = await run_in_threadpool(caller_of, platform, request)
         if operation.everywhere or not caller.may_somewhere(operation.role):
             demand(caller, operation.role)
+        if operation.brings_code:
+            await run_in_threadpool(_demand_for_code, platform, caller)
         arguments = await _arguments(request, operation)
         named = operation.named(arguments)
         whole = await run_in_threadpool(rights.demand, caller, operation.role, named, arguments)
@@ -67,6 +69,15 @@ def _route(platform: Embedded, rights: Rights, stage: str, operation: Operation)
         return Response(to_json(result), media_type="application/json")
 
     return Route(f"/api/v1/{stage}/{operation.name}", endpoint, methods=[operation.method])
+
+
+def _demand_for_code(platform: Embedded, caller: Caller) -> None:
+    """Refuse who may not run code of their own: where it is not confined, it could do anything."""
+    if platform.sandbox.strength != "namespaces" and not caller.may("admin"):
+        raise Forbidden(
+            "This server does not confine code by namespaces, so only an admin in every project "
+            "may bring some. 'treadle status' on its machine says how code is confined there."
+        )
 
 
 def _listed_by(result: Any) -> str | None:

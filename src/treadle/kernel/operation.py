@@ -69,8 +69,10 @@ class Operation:
         kind: Literal["command", "query"],
         role: Role,
         everywhere: bool,
+        brings_code: bool,
     ) -> None:
         self.function, self.kind, self.role, self.everywhere = function, kind, role, everywhere
+        self.brings_code = brings_code
         self.name = function.__name__
 
     @cached_property
@@ -156,14 +158,18 @@ class Operation:
             yield from _named(self.parameters[name].kind, value)
 
 
-def command(*, role: Role = "editor", everywhere: bool = False) -> Callable[[F], F]:
+def command(
+    *, role: Role = "editor", everywhere: bool = False, brings_code: bool = False
+) -> Callable[[F], F]:
     """Mark a method that changes something.
 
     Args:
         role: The role that its caller needs in the project of all that is named.
         everywhere: Whether the role in one project is not enough, whatever is named.
+        brings_code: Whether it runs code that its caller brings. Where code is not confined by
+            namespaces, only an admin of every project may call it.
     """
-    return _mark("command", role, everywhere)
+    return _mark("command", role, everywhere, brings_code)
 
 
 def query(*, role: Role = "viewer", everywhere: bool = False) -> Callable[[F], F]:
@@ -176,9 +182,12 @@ def query(*, role: Role = "viewer", everywhere: bool = False) -> Callable[[F], F
     return _mark("query", role, everywhere)
 
 
-def _mark(kind: Literal["command", "query"], role: Role, everywhere: bool) -> Callable[[F], F]:
+def _mark(
+    kind: Literal["command", "query"], role: Role, everywhere: bool, brings_code: bool = False
+) -> Callable[[F], F]:
     def decorate(function: F) -> F:
-        function.__operation__ = Operation(function, kind, role, everywhere)  # type: ignore[attr-defined]
+        operation = Operation(function, kind, role, everywhere, brings_code)
+        function.__operation__ = operation  # type: ignore[attr-defined]
         return function
 
     return decorate

@@ -9,6 +9,7 @@ from treadle.events.model import EventRecord
 from treadle.kernel.entity import Entity
 from treadle.kernel.event import Event
 from treadle.monitoring.model import Window
+from treadle.ports.sandbox import Strength
 from treadle.registry.model import ModelVersion
 from treadle.training.model import Training
 
@@ -67,7 +68,12 @@ class RequirementStatus(Entity):
 
 
 class ProjectStatus(Entity):
-    """One project's whole wheel at a glance."""
+    """One project's whole wheel at a glance.
+
+    Attributes:
+        sandbox: How steps are confined; None where no step runs, since the strength that was
+            declared cannot be had.
+    """
 
     project: str
     problem: str
@@ -82,3 +88,4 @@ class ProjectStatus(Entity):
     waiting: list[str]
     decisions: list[LoopDecision]
     recent: list[EventRecord]
+    sandbox: Strength | None

@@ -11,7 +11,7 @@ from treadle.evaluation.service import Evaluation
 from treadle.events.local import LocalEvents
 from treadle.events.model import EventRecord
 from treadle.kernel.clock import Clock
-from treadle.kernel.errors import NotFound
+from treadle.kernel.errors import NotFound, TreadleError
 from treadle.kernel.event import Event
 from treadle.kernel.names import ProjectName
 from treadle.kernel.operation import query
@@ -23,6 +23,7 @@ from treadle.monitoring.model import (
 )
 from treadle.monitoring.service import Monitoring
 from treadle.ports.database import Database, in_sight, load
+from treadle.ports.sandbox import Sandbox, Strength
 from treadle.registry.model import CHAMPION, ModelVersion
 from treadle.registry.service import Registry
 from treadle.scope.model import Requirement
@@ -62,6 +63,7 @@ class Loop:
         delivery: Delivery,
         monitoring: Monitoring,
         assembly: Assembly,
+        sandbox: Sandbox,
     ) -> None:
         self._database = database
         self._events = events
@@ -73,6 +75,7 @@ class Loop:
         self._delivery = delivery
         self._monitoring = monitoring
         self._assembly = assembly
+        self._sandbox = sandbox
 
     @query()
     def decisions(
@@ -109,6 +112,7 @@ class Loop:
         main = _main(project, endpoints)
         windows = self._monitoring.windows(endpoint=main.name, limit=200) if main else []
         rollouts = self._delivery.rollouts(endpoint=main.name, limit=1) if main else []
+        strength, missing = self._confinement()
         return ProjectStatus(
             project=project,
             problem=spec.project.problem,
@@ -120,10 +124,18 @@ class Loop:
             verdict=verdicts[0] if verdicts else None,
             rollout=rollouts[0] if rollouts else None,
             window=windows[0] if windows else None,
-            waiting=self._waiting(project),
+            waiting=missing + self._waiting(project),
             decisions=self.decisions(project=project, limit=5),
             recent=self._events.history(project=project, newest_first=True, limit=10),
+            sandbox=strength,
         )
+
+    def _confinement(self) -> tuple[Strength | None, list[str]]:
+        """How steps are confined, or what stands in the way."""
+        try:
+            return self._sandbox.strength, []
+        except TreadleError as error:
+            return None, [f"no step runs: {error.message}"]
 
     def _champion(self, model: str) -> ModelVersion | None:
         try:

@@ -1,23 +1,20 @@
 """Pipelines as the process has it that holds the database."""
 
-import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from treadle.kernel.clock import monotonic
+from treadle.kernel.entity import from_plain, to_plain
 from treadle.kernel.errors import Conflict
 from treadle.kernel.stage import JOB
-from treadle.pipelines import output
 from treadle.pipelines.advance import Advancing
-from treadle.pipelines.model import (
-    PipelineRun,
-    StepResult,
-    StepRun,
-)
+from treadle.pipelines.model import OutputKind, PipelineRun, StepResult, StepRun
+from treadle.pipelines.perform import MadeBefore, StepTask
+from treadle.pipelines.scratch import scratch_folder
 from treadle.pipelines.service import STEP_JOB
-from treadle.pipelines.step import load_steps
-from treadle.ports.tree import fetch_tree, read_tree
+from treadle.ports.sandbox import Task
+from treadle.ports.tree import fetch_tree, put_untrusted_tree, read_tree
 
 
 class LocalPipelines(Advancing):
@@ -25,21 +22,38 @@ class LocalPipelines(Advancing):
 
     @JOB(STEP_JOB)
     def execute(self, payload: Mapping[str, Any]) -> StepResult:
-        """Run one step in this process; the process of the step's job calls this.
+        """Run one step in a sandbox; the process of the step's job calls this.
 
         Args:
             payload: Payload of the job: the id of the ``pipeline`` and the name of the ``step``.
 
         Raises:
-            Invalid: The step's output cannot be stored.
+            TreadleError: The step failed, or its output cannot be stored.
         """
         pipeline = self.get(pipeline=payload["pipeline"])
         started = monotonic()
-        folder = fetch_tree(self._blobs, pipeline.code, self._cache / pipeline.code)
-        function = load_steps(folder / pipeline.file)[payload["step"]]
-        value = function(**self._arguments(pipeline, function))
-        digest, kind = output.store(self._blobs, value, self._exporter, self._runtime)
-        return StepResult(output=digest, kind=kind, seconds=round(monotonic() - started, 3))
+        code = fetch_tree(self._blobs, pipeline.code, self._cache / pipeline.code)
+        with scratch_folder(self._cache / "steps") as scratch:
+            into = scratch / "output"
+            into.mkdir()
+            task = self._task(pipeline, code, payload["step"], into)
+            made = [output.folder for output in task.outputs.values()]
+            answer = self._sandbox.call(
+                Task(
+                    function=self._step_function,
+                    argument=to_plain(task),
+                    readable=[str(code), *made, *task.datasets.values()],
+                    scratch=str(scratch),
+                    allowance=pipeline.allowance,
+                )
+            )
+            kind: OutputKind = from_plain(answer, OutputKind)  # type: ignore[arg-type]
+            digest = put_untrusted_tree(self._blobs, into)
+        return StepResult(
+            output=digest,
+            kind=kind,
+            seconds=round(monotonic() - started, 3),
+        )
 
     def fetch_output(self, step: StepRun) -> Path:
         """Fetch the output of a finished step.
@@ -65,37 +79,29 @@ class LocalPipelines(Advancing):
         """
         return read_tree(self._blobs, step.output).bytes if step.output else 0
 
-    def _arguments(self, pipeline: PipelineRun, function: Any) -> dict[str, Any]:
-        hints = _hints(function)
-        values: dict[str, Any] = {"seed": 0, **pipeline.parameters, "asof": pipeline.asof}
-        step_plan = next(entry for entry in pipeline.plan if entry.name == function.__name__)
-        arguments = {}
-        for need in step_plan.needs:
-            name = need.name
-            source = pipeline.step(name)
-            if source is not None and source.kind:
-                folder = self.fetch_output(source)
-                arguments[name] = output.load(folder, source.kind, hints.get(name))
-            elif name in pipeline.datasets:
-                arguments[name] = self._dataset(pipeline.datasets[name])
-            elif name in values:
-                arguments[name] = values[name]
-        return arguments
+    def _task(self, pipeline: PipelineRun, code: Path, step: str, into: Path) -> StepTask:
+        values: dict[str, Any] = {"seed": 0, **pipeline.parameters}
+        needs = next(entry for entry in pipeline.plan if entry.name == step).needs
+        names = [need.name for need in needs]
+        sources = {name: source for name in names if (source := pipeline.step(name))}
+        datasets = {n: d for n, d in pipeline.datasets.items() if n in names and n not in sources}
+        given = {name for name in names if name not in sources and name not in datasets}
+        return StepTask(
+            file=str(code / pipeline.file),
+            step=step,
+            outputs={
+                name: MadeBefore(folder=str(self.fetch_output(source)), kind=source.kind)
+                for name, source in sources.items()
+                if source.kind
+            },
+            datasets={name: str(self._dataset(digest)) for name, digest in datasets.items()},
+            values={name: value for name, value in values.items() if name in given},
+            asof=pipeline.asof if "asof" in given else None,
+            into=str(into),
+        )
 
     def _dataset(self, digest: str) -> Path:
         """The file of a dataset of one file, or the folder of one of many."""
         folder = fetch_tree(self._blobs, digest, self._cache / digest)
         files = list(read_tree(self._blobs, digest).files)
         return folder / files[0] if len(files) == 1 else folder
-
-
-def _hints(function: Any) -> dict[str, Any]:
-    """Types of a step's annotations; names imported only for type checkers are left out."""
-    try:
-        return typing.get_type_hints(function)
-    except NameError:
-        return {
-            name: kind
-            for name, kind in function.__annotations__.items()
-            if not isinstance(kind, str)
-        }

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from treadle.kernel.entity import Entity
 from treadle.kernel.event import Event
 from treadle.pipelines.step import StepPlan
+from treadle.ports.sandbox import Allowance
 
 StepState = Literal["waiting", "running", "succeeded", "failed"]
 PipelineState = Literal["running", "succeeded", "failed", "cancelled"]
@@ -49,6 +50,7 @@ class PipelineRun(Entity):
         datasets: Digest of a dataset's version by the dataset's name.
         parameters: Values of pipeline parameters by name.
         step_timeout_seconds: Longest duration of one step, in seconds.
+        allowance: What the steps may use.
         plan: Steps in the order in which they can run.
         asof: The time that steps receive as ``asof``.
         state: State of the run.
@@ -67,6 +69,7 @@ class PipelineRun(Entity):
     datasets: dict[str, str]
     parameters: dict[str, Any]
     step_timeout_seconds: float
+    allowance: Allowance
     plan: list[StepPlan]
     asof: datetime
     state: PipelineState

@@ -1,6 +1,5 @@
-"""Stores what steps return as trees of files, and loads it for the steps that need it."""
+"""Writes what steps return as files, and loads it for the steps that need it."""
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +7,7 @@ from treadle.data import frames
 from treadle.kernel.entity import from_json, to_json
 from treadle.kernel.errors import Invalid
 from treadle.pipelines.model import OutputKind
-from treadle.ports.blobs import Blobs
 from treadle.ports.runtime import Exporter, Runtime
-from treadle.ports.tree import put_files, put_tree
 
 TABLE, VALUE = "table.parquet", "value.json"
 """Names of the file that a stored output holds: a table, or a JSON value."""
@@ -30,29 +27,27 @@ class Packaged:
         raise TypeError(f"{type(self).__name__} must say how it is saved.")
 
 
-def store(blobs: Blobs, value: Any, exporter: Exporter, runtime: Runtime) -> tuple[str, OutputKind]:
-    """Store what a step returned.
+def save(folder: Path, value: Any, exporter: Exporter, runtime: Runtime) -> OutputKind:
+    """Write what a step returned into a folder.
 
     Args:
-        blobs: Where to store it.
+        folder: An empty folder.
         value: A frame, a packaged model, or a value that JSON can hold.
         exporter: Converts a model's estimator.
         runtime: Loads the converted model, to compare both.
 
     Returns:
-        The digest of the stored tree, and the kind of the output.
+        The kind of the output.
 
     Raises:
         Invalid: The value cannot be stored, or its model cannot be packaged.
     """
     if isinstance(value, Packaged):
-        with tempfile.TemporaryDirectory() as folder:
-            value.save(Path(folder), exporter, runtime)
-            return put_tree(blobs, Path(folder)), "model"
+        value.save(folder, exporter, runtime)
+        return "model"
     if frames.is_frame(value):
-        with tempfile.TemporaryDirectory() as folder:
-            frames.write(value, Path(folder, TABLE))
-            return put_files(blobs, {TABLE: Path(folder, TABLE)}), "table"
+        frames.write(value, folder / TABLE)
+        return "table"
     try:
         content = to_json(value)
         if (lost := lost_in_json(value, from_json(content, object))) is not None:
@@ -60,7 +55,8 @@ def store(blobs: Blobs, value: Any, exporter: Exporter, runtime: Runtime) -> tup
                 f"A step returned {lost}, which JSON cannot hold, so it cannot be stored. "
                 "Return null or text instead."
             )
-        return put_files(blobs, {VALUE: content}), "value"
+        (folder / VALUE).write_bytes(content)
+        return "value"
     except TypeError as error:
         raise Invalid(
             f"A step returned a {type(value).__name__}, which cannot be stored. Return a frame, "

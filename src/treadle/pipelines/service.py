@@ -25,7 +25,7 @@ from treadle.pipelines.step import StepPlan
 from treadle.pipelines.tables import pipeline_steps, pipelines
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, in_sight, load
-from treadle.ports.runtime import Exporter, Runtime
+from treadle.ports.sandbox import Allowance, Sandbox
 
 STEP_JOB = "pipelines.step"
 ALL = 100_000
@@ -44,8 +44,8 @@ class Pipelines:
         clock: Clock,
         blobs: Blobs,
         jobs: LocalJobs,
-        exporter: Exporter,
-        runtime: Runtime,
+        sandbox: Sandbox,
+        step_function: str,
         cache: Path,
         starter: PipelineStarter,
     ) -> None:
@@ -55,11 +55,11 @@ class Pipelines:
         self._blobs = blobs
         self._jobs = jobs
         self._cache = cache
-        self._exporter = exporter
-        self._runtime = runtime
+        self._sandbox = sandbox
+        self._step_function = step_function
         self._starter = starter
 
-    @command(role="admin", everywhere=True)
+    @command(brings_code=True)
     def start(
         self,
         *,
@@ -71,8 +71,7 @@ class Pipelines:
     ) -> PipelineRun:
         """Start a run of the steps in stored code, over stored dataset versions.
 
-        The code runs with the server's own rights, so only an administrator of all projects may
-        start it.
+        The code runs confined: it reaches these datasets, its own folder for files, and no network.
 
         Args:
             project: Name of the project.
@@ -186,6 +185,7 @@ def _pipeline(connection: Connection, row: Mapping[Any, Any]) -> PipelineRun:
         row,
         datasets=from_json(row["datasets"], dict[str, str]),
         parameters=from_json(row["parameters"], dict[str, Any]),
+        allowance=from_json(row["allowance"], Allowance),
         plan=from_json(row["plan"], list[StepPlan]),
         steps=[load(StepRun, step_row) for step_row in connection.execute(statement).mappings()],
     )

@@ -18,6 +18,7 @@ from treadle.pipelines.model import (
 from treadle.pipelines.step import StepPlan, parse_steps, plan
 from treadle.pipelines.tables import pipeline_steps, pipelines
 from treadle.ports.blobs import Blobs
+from treadle.ports.sandbox import Allowance
 from treadle.ports.tree import read_tree
 
 
@@ -41,6 +42,7 @@ class PipelineStarter:
         datasets: dict[str, str],
         parameters: dict[str, Any],
         step_timeout_seconds: float = 3600.0,
+        allowance: Allowance | None = None,
     ) -> PipelineRun:
         """Make a run that can begin: its steps are in order and its parameters are checked.
 
@@ -51,6 +53,7 @@ class PipelineStarter:
             datasets: Digest of the dataset version to use by dataset name.
             parameters: Values of pipeline parameters by name.
             step_timeout_seconds: Longest duration of one step, in seconds.
+            allowance: What the steps may use; None for the usual limits and no network.
 
         Returns:
             The run, which is not stored yet.
@@ -69,6 +72,7 @@ class PipelineStarter:
             datasets=datasets,
             parameters=parameters,
             step_timeout_seconds=step_timeout_seconds,
+            allowance=allowance or Allowance(),
             plan=steps,
             asof=self._clock.now(),
             state="running",
@@ -99,7 +103,8 @@ class PipelineStarter:
     def _insert(self, transaction: Connection, pipeline: PipelineRun) -> None:
         row = fields(pipeline)
         del row["steps"]
-        row |= {name: to_text(row[name]) for name in ("datasets", "parameters", "plan")}
+        as_text = ("datasets", "parameters", "allowance", "plan")
+        row |= {name: to_text(row[name]) for name in as_text}
         transaction.execute(pipelines.insert().values(row))
         for index, step_plan in enumerate(pipeline.plan):
             step_row = {

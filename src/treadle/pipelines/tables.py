@@ -14,6 +14,7 @@ pipelines = Table(
     Column("datasets", Text, nullable=False),
     Column("parameters", Text, nullable=False),
     Column("step_timeout_seconds", Float, nullable=False),
+    Column("allowance", Text, nullable=False),
     Column("plan", Text, nullable=False),
     Column("asof", Instant, nullable=False),
     Column("state", String(20), nullable=False),

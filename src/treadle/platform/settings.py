@@ -18,7 +18,7 @@ from treadle.kernel.plugins import registered
 from treadle.scope.file import nearest
 
 FILE = "settings.json"
-PORTS = ("database", "blobs", "executor", "target")
+PORTS = ("database", "blobs", "executor", "target", "sandbox")
 
 
 class Settings(Entity):
@@ -32,6 +32,7 @@ class Settings(Entity):
     blobs: str = ""
     executor: str = ""
     target: str = ""
+    sandbox: str = ""
     manual_clock: bool = False
 
     @property
@@ -148,7 +149,7 @@ def default_url(port: str, home: Path) -> str:
     """Return the URL of the embedded backend that a home has unless its settings name another.
 
     Args:
-        port: ``database``, ``blobs``, ``executor`` or ``target``.
+        port: ``database``, ``blobs``, ``executor``, ``target`` or ``sandbox``.
         home: The home's folder.
     """
     return {
@@ -156,6 +157,7 @@ def default_url(port: str, home: Path) -> str:
         "blobs": f"file://{home / 'blobs'}",
         "executor": f"forkserver://{home / 'jobs'}",
         "target": "local:",
+        "sandbox": "auto:",
     }[port]
 
 

@@ -11,24 +11,27 @@ from treadle.events.head import Head
 from treadle.jobs.model import Job
 from treadle.jobs.worker import Worker
 from treadle.kernel.clock import Clock
-from treadle.kernel.errors import Invalid, TreadleError, missing_extra
+from treadle.kernel.errors import Invalid, TreadleError
 from treadle.kernel.event import acting
 from treadle.kernel.stage import JOB, RECONCILE, Assembly
 from treadle.monitoring.discovery import registered_monitors
-from treadle.platform.runtimes import Exporters, Runtimes
+from treadle.pipelines.service import STEP_JOB
+from treadle.platform.runtimes import Runtimes
 from treadle.platform.seal import follows, note_head
 from treadle.platform.settings import Settings, backend
 from treadle.platform.signing import signing_key
 from treadle.platform.stages import BUILT_IN, LocalServices, stages
+from treadle.platform.step import reason
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, create_tables, loaded_tables
 from treadle.ports.executor import Executor, Launch
-from treadle.ports.runtime import Exporter, Runtime
+from treadle.ports.runtime import Runtime
+from treadle.ports.sandbox import KNOWN_STRENGTH, Sandbox
 from treadle.ports.target import Target
 from treadle.serving.log_files import InferenceLogs
 
 log = logging.getLogger(__name__)
-TRAINED_WITH = ("pandas", "sklearn", "skl2onnx", "onnx", "onnxruntime")
+STEP_FUNCTION = "treadle.platform.step:run"
 
 
 class Embedded(LocalServices):
@@ -47,6 +50,7 @@ class Embedded(LocalServices):
         self.database.migrate()
         self.blobs = backend("blobs", settings.blobs or f"file://{home / 'blobs'}")
         self.executor = backend("executor", settings.executor or f"forkserver://{home / 'jobs'}")
+        self.sandbox: Sandbox = backend("sandbox", settings.sandbox or "auto:", home)
         clock = {k: v for k, v in settings.environment().items() if k == "TREADLE_CLOCK"}
         self.target = backend(
             "target", settings.target or "local:", self.blobs, home / "endpoints", clock
@@ -66,14 +70,17 @@ class Embedded(LocalServices):
             Blobs: self.blobs,
             Executor: self.executor,
             Target: self.target,
+            Sandbox: self.sandbox,
             Runtime: Runtimes(),
-            Exporter: Exporters(),
             InferenceLogs: InferenceLogs(home / "endpoints"),
         }
         for kind, value in provided.items():
             assembly.provide(kind, value)
         assembly.provide_named(
-            cache=home / "cache", key=signing_key(home), find_monitors=registered_monitors
+            cache=home / "cache",
+            step_function=STEP_FUNCTION,
+            key=signing_key(home),
+            find_monitors=registered_monitors,
         )
         own_tables = [loaded_tables(stage) for stage in self.stages if stage not in BUILT_IN]
         create_tables(self.database, chain.from_iterable(own_tables))
@@ -125,7 +132,7 @@ class Embedded(LocalServices):
                     raise Invalid(f"No stage of this Treadle handles jobs of kind '{job.kind}'.")
                 result = work(job.payload)
             except Exception as error:
-                self.jobs.fail(job, _reason(error), final=not getattr(error, "retry", False))
+                self.jobs.fail(job, reason(error), final=not getattr(error, "retry", False))
                 raise
             self.jobs.succeed(job, result)
 
@@ -159,8 +166,11 @@ class Embedded(LocalServices):
 
     def _launch(self, job: Job) -> Launch:
         arguments = [sys.executable, "-m", "treadle.platform.job", job.id, str(job.attempt)]
+        environment, confine = self.settings.environment(), ""
+        if job.kind == STEP_JOB and (strength := self.sandbox.strength) != "off":
+            environment[KNOWN_STRENGTH] = confine = strength
         return Launch(
-            name=job.attempt_name, arguments=arguments, environment=self.settings.environment()
+            name=job.attempt_name, arguments=arguments, environment=environment, confine=confine
         )
 
 
@@ -178,16 +188,3 @@ def _shielded(step: Callable[[], int]) -> int:
     except Exception:
         log.exception("%s failed", step.__qualname__)
     return 0
-
-
-def _reason(error: Exception) -> str:
-    """What went wrong in a job, in a sentence.
-
-    A library that an extra brings is named with its extra.
-    """
-    if (
-        isinstance(error, ModuleNotFoundError)
-        and (error.name or "").partition(".")[0] in TRAINED_WITH
-    ):
-        return missing_extra("train", f"'{error.name}'").message
-    return str(error) if isinstance(error, TreadleError) else f"{type(error).__name__}: {error}"

@@ -16,11 +16,14 @@ class Launch(Entity):
         name: Name of the attempt, unique among all attempts.
         arguments: Command line of the process.
         environment: Further environment variables.
+        confine: How code is confined that the process will run, empty for none; an executor may
+            begin the process of that code beforehand.
     """
 
     name: str
     arguments: list[str]
     environment: dict[str, str] = {}
+    confine: str = ""
 
 
 class Executor(Protocol):

@@ -69,6 +69,28 @@ def put_tree(blobs: Blobs, source: Path, *, pattern: str = "**/*") -> str:
     return put_files(blobs, {path.relative_to(source).as_posix(): path for path in paths})
 
 
+def put_untrusted_tree(blobs: Blobs, source: Path) -> str:
+    """Store the files of a folder that code has written which is not trusted.
+
+    Args:
+        blobs: Where to store them.
+        source: The folder; nobody writes into it any more.
+
+    Returns:
+        The digest of the manifest.
+
+    Raises:
+        Invalid: Something in the folder is neither a file nor a folder, such as a link, which could
+            lead to files that the code could not read.
+    """
+    for path in source.rglob("*"):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise Invalid(
+                f"'{path.relative_to(source)}' is neither a file nor a folder, so it is not stored."
+            )
+    return put_tree(blobs, source)
+
+
 def tree_digest(source: Path) -> str:
     """The digest that ``put_tree`` would return, without storing anything.
 

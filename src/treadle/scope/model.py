@@ -141,10 +141,17 @@ class PipelineFile(Entity):
         file: Path of the file, relative to the project's folder.
         step_timeout: Longest duration of one step.
         parameters: Values of pipeline parameters by name; a training may override them.
+        network: Whether steps may use the network.
+        memory_gb: Memory that one process of a step may take, in GB; 0 for nine tenths of the
+            machine's.
+        disk_gb: Size that the files of a step may have together, in GB; 0 for half of what is free.
     """
 
     file: str = "pipeline.py"
     step_timeout: str = "1h"
+    network: bool = False
+    memory_gb: float = 0
+    disk_gb: float = 0
     parameters: dict[str, str | int | float | bool] = {}
 
 

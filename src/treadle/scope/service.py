@@ -118,6 +118,13 @@ def _check_sources(spec: ProjectSpec, declared: Project) -> None:
     known.add(declared.spec.pipeline.file)
     named = {f"data.{name}.source": source.source for name, source in spec.data.items()}
     named["pipeline.file"] = spec.pipeline.file
+    now, asked = declared.spec.pipeline, spec.pipeline
+    allowed = [(part.network, part.memory_gb, part.disk_gb) for part in (now, asked)]
+    if declared.folder and allowed[0] != allowed[1]:
+        raise Forbidden(
+            "What steps may use (pipeline.network, memory_gb, disk_gb) is said on the machine that "
+            f"runs project '{declared.name}'. Change treadle.toml there, and call 'treadle run'."
+        )
     for field, path in named.items():
         if declared.folder and path not in known:
             raise Forbidden(

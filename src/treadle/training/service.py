@@ -18,8 +18,9 @@ from treadle.pipelines.starter import PipelineStarter
 from treadle.pipelines.step import store_code
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, in_sight, load
+from treadle.ports.sandbox import Allowance
 from treadle.scope.local import LocalScope
-from treadle.scope.model import duration
+from treadle.scope.model import PipelineFile, duration
 from treadle.tracking.environment import capture
 from treadle.tracking.local import LocalTracking
 from treadle.tracking.model import Dataset
@@ -86,7 +87,9 @@ class TrainingService:
         datasets = {version.name: version.digest for version in versions}
         seconds = duration(declared.step_timeout).total_seconds()
         code = store_code(self._blobs, folder, declared.file)
-        pipeline = self._starter.prepare(project, code, declared.file, datasets, values, seconds)
+        pipeline = self._starter.prepare(
+            project, code, declared.file, datasets, values, seconds, _allowance(declared)
+        )
         params = {key: str(value) for key, value in values.items()}
         with self._database.write() as transaction:
             self._starter.begin(transaction, pipeline)
@@ -156,6 +159,14 @@ class TrainingService:
             statement = statement.where(trainings.c.state == state)
         with self._database.read() as connection:
             return [_training(row) for row in connection.execute(statement).mappings()]
+
+
+def _allowance(declared: PipelineFile) -> Allowance:
+    return Allowance(
+        network=declared.network,
+        memory_bytes=int(declared.memory_gb * 1e9),
+        disk_bytes=int(declared.disk_gb * 1e9),
+    )
 
 
 def _used(name: str, digest: str) -> Dataset:

@@ -10,7 +10,10 @@ from contextlib import suppress
 from typing import IO
 
 from treadle.backends.executor.subprocess import GRACE_SECONDS, Subprocess
+from treadle.backends.sandbox.environment import ordinary
+from treadle.kernel.entity import to_json
 from treadle.kernel.errors import Conflict, Unavailable
+from treadle.kernel.files import write_whole
 from treadle.ports.executor import Launch
 
 
@@ -18,7 +21,8 @@ class Forkserver(Subprocess):
     """Like `Subprocess`, with forks for launches of the form ``python -m MODULE ARGUMENTS``.
 
     The zygote starts with the first job and ends with this process. Its forks see its end, and
-    end too.
+    end too. It knows no secret, so that confined code can be forked from it: the environment of a
+    job is in a file that the job's process reads and removes.
 
     Args:
         url: `forkserver:///FOLDER`.
@@ -48,11 +52,13 @@ class Forkserver(Subprocess):
             raise Conflict(
                 f"'{launch.name}' was started before; a name is started once."
             ) from error
+        environment = to_json(dict(os.environ) | launch.environment)
+        write_whole(self._folder / f"{launch.name}.environment", environment, mode=0o600)
         order = {
             "name": launch.name,
             "folder": str(self._folder),
             "arguments": launch.arguments[2:],
-            "environment": launch.environment,
+            "confine": launch.confine,
         }
         self._forks[launch.name] = self._fork(json.dumps(order))
         return None
@@ -108,10 +114,11 @@ class Forkserver(Subprocess):
     def _fork(self, order: str) -> tuple[int, subprocess.Popen[str]]:
         if self._zygote is None or self._zygote.poll() is not None:
             self._zygote = subprocess.Popen(
-                [sys.executable, "-m", "treadle.backends.executor.zygote"],
+                [sys.executable, "-P", "-m", "treadle.backends.executor.zygote"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
+                env=ordinary(os.environ),
                 start_new_session=True,
             )
         orders, answers = self._pipes()

@@ -1,7 +1,9 @@
 """Forks jobs: loads the heavy libraries once, then forks for every line it reads.
 
-A line is ``{"name", "folder", "arguments", "environment"}``; the answer is the fork's process id.
-Exit codes become files. The process ends with its input, which its forks see by their parent's id.
+A line is ``{"name", "folder", "arguments", "confine"}``; the answer is the fork's process id. The
+environment is in the file ``NAME.environment`` of the folder. ``confine`` says how a runner of
+confined code is begun for the job, if any. Exit codes become files. The process ends with its
+input, which its forks see by their parent's id.
 """
 
 import importlib
@@ -14,6 +16,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from treadle.backends.sandbox import runner
+from treadle.backends.sandbox.processes import RUNNER
+from treadle.backends.sandbox.runner import Sockets
 from treadle.kernel.files import write_whole
 
 PRELOADED = (
@@ -37,16 +42,24 @@ def main() -> None:
     orders = selectors.DefaultSelector()
     orders.register(sys.stdin, selectors.EVENT_READ)
     forks: dict[int, Path] = {}
+    next_runner: dict[str, Sockets] = {}  # one waits for the next job, so that none waits for it
     while True:
         if orders.select(REAP_SECONDS if forks else None):
             line = sys.stdin.readline()
             if not line:
                 return
             order = json.loads(line)
-            pid = _fork(order)
+            strength = order["confine"]
+            sockets = next_runner.pop(strength, None)
+            if strength and not sockets:
+                sockets = runner.forked(strength)
+            pid = _fork(order, sockets)
             forks[pid] = Path(order["folder"], f"{order['name']}.exit")
             sys.stdout.write(f"{pid}\n")
             sys.stdout.flush()
+            if sockets:
+                sockets.close()
+                next_runner[strength] = runner.forked(strength)
         _reap(forks)
 
 
@@ -58,7 +71,7 @@ def _reap(forks: dict[int, Path]) -> None:
             write_whole(forks.pop(pid), str(code).encode())
 
 
-def _fork(order: dict[str, Any]) -> int:
+def _fork(order: dict[str, Any], sockets: Sockets | None) -> int:
     parent = os.getpid()
     pid = os.fork()
     if pid:
@@ -67,7 +80,14 @@ def _fork(order: dict[str, Any]) -> int:
     try:
         os.setsid()
         _redirect(Path(order["folder"], f"{order['name']}.log"))
-        os.environ.update(order["environment"], TREADLE_PARENT=str(parent))
+        begun = {"TREADLE_PARENT": str(parent)}
+        if sockets:
+            begun[RUNNER] = " ".join(str(one.detach()) for one in sockets)
+        file = Path(order["folder"], f"{order['name']}.environment")
+        environment = json.loads(file.read_bytes())
+        file.unlink()
+        os.environ.clear()
+        os.environ.update(environment, **begun)
         sys.argv = order["arguments"]
         runpy.run_module(order["arguments"][0], run_name="__main__", alter_sys=True)
         code = 0

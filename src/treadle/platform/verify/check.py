@@ -60,18 +60,21 @@ def verify_home(
     platform = _platform(settings, found)
     names: Names = {}
     packages: dict[str, str] = {}
+    days: dict[tuple[str, str], str] = {}
     if platform is not None:
         _records(platform, key, found)
         names = check_names(platform, found)
         versions = platform.registry.find
         known = _tried(lambda: versions(limit=EVERYTHING), "versions", found) or []
         packages = {version.ref: version.package for version in known}
+        opened = platform
+        days = _tried(lambda: _days(opened), "days of inference logs", found) or {}
     blobs = _tried(lambda: _blobs(settings, home), "the blob store", found)
     contents = Contents(set(), {}, {})
     if blobs is not None:
         contents = _tried(lambda: read_contents(blobs, found), "the blob store", found) or contents
         check_contents(contents, names, found)
-    _tried(lambda: check_servers(home, packages, found), "servers", found)
+    _tried(lambda: check_servers(home, packages, days, found), "servers", found)
     _tried(lambda: check_cache(home, contents, found), "the cache", found)
     _tried(lambda: check_spools(home, found), "spools", found)
     _name_affected(found, contents, names)
@@ -96,6 +99,15 @@ def _records(platform: Embedded, key: bytes, found: Collected) -> None:
     _tried(lambda: check_entities(platform, found), "the database", found)
     if key:
         _tried(lambda: check_events(platform, key, found), "the event log", found)
+
+
+def _days(platform: Embedded) -> dict[tuple[str, str], str]:
+    """The days of inference logs that are in the blob store."""
+    return {
+        (endpoint.name, kept.day): kept.digest
+        for endpoint in platform.delivery.endpoints()
+        for kept in platform.monitoring.log_files(endpoint=endpoint.name, limit=EVERYTHING)
+    }
 
 
 def _key(home: Path, found: Collected) -> bytes:

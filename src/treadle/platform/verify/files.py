@@ -25,6 +25,8 @@ SERVERS = ("endpoints", "serving")
 """The folders of a home with a folder for each model that is served."""
 _AGAIN = "The server fetches it again: treadle verify --repair moves the damaged one away."
 
+DAY_AGAIN = "The blob store has it too: treadle verify --repair moves the damaged one away."
+
 
 def check_seal(home: Path, key: bytes, found: Collected) -> None:
     """Compare each sealed file that nobody has written to since with its digest.
@@ -63,12 +65,16 @@ def check_seal(home: Path, key: bytes, found: Collected) -> None:
     _note_database(seal, home, found)
 
 
-def check_servers(home: Path, packages: dict[str, str], found: Collected) -> None:
+def check_servers(
+    home: Path, packages: dict[str, str], days: dict[tuple[str, str], str], found: Collected
+) -> None:
     """Check specs and packages of endpoints, and of models that ``treadle serve`` runs.
 
     Args:
         home: The home's folder.
         packages: The package of each version, as the registry has it.
+        days: The digest of each day of an inference log that is in the blob store too, by endpoint
+            and date.
         found: Takes what is damaged.
     """
     folders = [folder for part in SERVERS for folder in sorted((home / part).glob("*/"))]
@@ -85,7 +91,7 @@ def check_servers(home: Path, packages: dict[str, str], found: Collected) -> Non
             except (TreadleError, OSError) as error:
                 affects = [f"live endpoint '{folder.name}'"]
                 found.find(_named(package, home), error, affects=affects, remedy=_AGAIN)
-        _check_log(folder, home, found)
+        _check_log(folder, home, days if folder.parent.name == SERVERS[0] else {}, found)
 
 
 def check_cache(home: Path, contents: Contents, found: Collected) -> None:
@@ -141,7 +147,9 @@ def _check_spec(file: Path, packages: dict[str, str], found: Collected) -> None:
             found.find(thing, wrong, affects=affects, remedy=remedy)
 
 
-def _check_log(folder: Path, home: Path, found: Collected) -> None:
+def _check_log(
+    folder: Path, home: Path, days: dict[tuple[str, str], str], found: Collected
+) -> None:
     """Check the inference log below a server's folder."""
     affects = [f"the inference log of endpoint '{folder.name}'"]
     for file in sorted((folder / "log").glob(f"*/*{SUFFIX}")):
@@ -150,6 +158,12 @@ def _check_log(folder: Path, home: Path, found: Collected) -> None:
             found.find(_named(file, home), wrong, affects=affects)
     for day in sorted((folder / "log").glob(f"*{DAY_SUFFIX}")):
         found.count("files of inference logs")
+        digest = days.get((folder.name, day.stem))
+        made = not day.with_suffix("").exists()  # else it is being made of its records
+        if made and digest is not None and digest_of(day) != digest:
+            wrong = "It is not the file that was made of the day's records."
+            found.find(_named(day, home), wrong, affects=affects, remedy=DAY_AGAIN)
+            continue
         try:
             sources_of(day)
             for _ in read_day(day, 0, 1 << 62):

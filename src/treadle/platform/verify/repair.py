@@ -10,7 +10,7 @@ from treadle.kernel.entity import replace
 from treadle.kernel.errors import TreadleError
 from treadle.platform.seal import DAMAGED, HEAD, SEAL
 from treadle.platform.verify.contents import Contents
-from treadle.platform.verify.files import SERVERS
+from treadle.platform.verify.files import DAY_AGAIN, SERVERS
 from treadle.platform.verify.findings import Collected, Finding
 from treadle.ports.blobs import Blobs, digest_of
 from treadle.ports.damage import Mendable
@@ -72,7 +72,7 @@ class Repair:
                     self.move_aside(path)
                     with made_whole(path) as aside:
                         fetch_tree(self._blobs, path.name, aside)
-                elif (parts[0] == "cache" or finding.thing in (HEAD, SEAL)) and path.exists():
+                elif _is_made_anew(finding) and path.exists():
                     self.move_aside(path)
                 else:
                     continue
@@ -126,6 +126,12 @@ class Repair:
     def _own_files(self) -> Iterator[Path]:
         for folder in [*(f"{part}/*/packages" for part in SERVERS), "cache"]:
             yield from (file for file in self._home.glob(f"{folder}/**/*") if file.is_file())
+
+
+def _is_made_anew(finding: Finding) -> bool:
+    """Whether what is damaged is made again by itself once it is away."""
+    cached = Path(finding.thing).parts[0] == "cache"
+    return cached or finding.thing in (HEAD, SEAL) or finding.remedy == DAY_AGAIN
 
 
 def _repaired(finding: Finding) -> Finding:

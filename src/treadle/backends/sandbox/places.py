@@ -1,0 +1,157 @@
+"""Which files of a machine confined code needs to run at all, and a root that shows no others."""
+
+import os
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from treadle.backends.sandbox import linux
+
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store", "/sys")
+_SETTINGS = (
+    "alternatives",
+    "fonts",
+    "group",
+    "hosts",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "localtime",
+    "mime.types",
+    "nsswitch.conf",
+    "os-release",
+    "passwd",
+    "pki",
+    "protocols",
+    "resolv.conf",
+    "services",
+    "ssl",
+    "timezone",
+)
+_DEVICES = ("null", "zero", "full", "random", "urandom", "dri", "kfd")
+_FLAGS = linux.MS_NOSUID | linux.MS_NODEV
+_SHARED_MEMORY = "mode=1777,size=50%"
+
+
+def needed() -> list[Path]:
+    """The files and folders that Python and its packages need, those that are there."""
+    packages = [entry for entry in sys.path if entry]
+    places = [*_SYSTEM, sys.prefix, sys.base_prefix, sys.exec_prefix, *packages]
+    places += [f"/etc/{name}" for name in _SETTINGS]
+    return list(dict.fromkeys(Path(place) for place in places if os.path.lexists(place)))
+
+
+def devices() -> list[Path]:
+    """The devices that programs need, and those of accelerators."""
+    found = [Path("/dev", name) for name in _DEVICES]
+    return [place for place in [*found, *Path("/dev").glob("nvidia*")] if place.exists()]
+
+
+def enter(root: Path, readable: Iterable[Path], writable: Iterable[Path], hidden: Path) -> None:
+    """Make a root that holds some places of this one, and enter it. Needs its own mounts and ids.
+
+    Args:
+        root: An empty folder to make it at.
+        readable: Files and folders that are in it, read-only.
+        writable: Folders that are in it and may be written.
+        hidden: A folder of which it shows nothing but what is readable or writable.
+
+    Raises:
+        OSError: The kernel does not allow it.
+    """
+    linux.mount("", Path("/"), flags=linux.MS_REC | linux.MS_PRIVATE)
+    linux.mount("tmpfs", root, "tmpfs", _FLAGS, "mode=755,size=1m")
+    view = _View(root)
+    for place in needed():
+        view.show(place)
+    linux.mount("tmpfs", view.folder(Path("/tmp")), "tmpfs", _FLAGS, "mode=1777,size=256m")
+    view.hide(hidden)
+    for place in readable:
+        view.show(place)
+    view.devices()
+    view.processes()
+    own = [Path("/tmp"), Path("/dev/shm"), *writable]
+    for place in writable:
+        view.show(place)
+    linux.read_only(root)
+    for place in own:
+        linux.writable(view.path(place))
+    linux.change_root(root)
+
+
+class _View:
+    """A root in the making."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def show(self, place: Path) -> None:
+        """Mount a place of the machine at its own path, with the links that lead to it."""
+        target = self._root
+        parts = place.parts[1:]
+        for index, part in enumerate(parts):
+            source = Path("/", *parts[: index + 1])
+            target = target / part
+            if source.is_symlink():
+                if not os.path.lexists(target):
+                    target.symlink_to(source.readlink())
+                final = source.parent / source.readlink()
+                self.show(Path(os.path.normpath(final.joinpath(*parts[index + 1 :]))))
+                return
+            if not target.exists():
+                self._make(target, like=source)
+        if not place.exists() or place.samefile(target):
+            return  # it is seen already, as a part of what was shown before
+        linux.mount(str(place), target, flags=linux.MS_BIND | linux.MS_REC)
+
+    def folder(self, place: Path) -> Path:
+        """Make an empty folder where nothing is shown yet.
+
+        Args:
+            place: Its path for the confined code.
+
+        Returns:
+            Its path now.
+        """
+        target = self.path(place)
+        target.mkdir(parents=True, exist_ok=True)
+        return target
+
+    def path(self, place: Path) -> Path:
+        """Where a place of the new root is now.
+
+        Args:
+            place: Its path for the confined code.
+        """
+        return self._root.joinpath(*place.parts[1:])
+
+    def hide(self, place: Path) -> None:
+        """Cover a folder with an empty one, where it is seen."""
+        target = self.path(place)
+        if target.exists():
+            linux.mount("tmpfs", target, "tmpfs", _FLAGS, "mode=755")
+
+    def devices(self) -> None:
+        """Show the devices, and links to this process's own files."""
+        for device in devices():
+            self.show(device)
+        shared = self.folder(Path("/dev/shm"))
+        linux.mount("tmpfs", shared, "tmpfs", _FLAGS, _SHARED_MEMORY)
+        (self._root / "dev/fd").symlink_to("/proc/self/fd")
+        for number, name in enumerate(("stdin", "stdout", "stderr")):
+            (self._root / "dev" / name).symlink_to(f"/proc/self/fd/{number}")
+
+    def processes(self) -> None:
+        """Show the processes of this namespace, and none besides."""
+        (self._root / "proc").mkdir()
+        flags = _FLAGS | linux.MS_NOEXEC
+        linux.mount("proc", self._root / "proc", "proc", flags)
+
+    @staticmethod
+    def _make(target: Path, *, like: Path) -> None:
+        if like.is_dir():
+            target.mkdir()
+        else:
+            with suppress(FileExistsError):
+                target.touch()

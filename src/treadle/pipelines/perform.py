@@ -1,0 +1,86 @@
+"""What a step's own process does: it calls the step's function on its inputs."""
+
+import datetime
+import typing
+from pathlib import Path
+from typing import Any
+
+from treadle.kernel.entity import Entity
+from treadle.pipelines import output
+from treadle.pipelines.model import OutputKind
+from treadle.pipelines.step import load_steps
+from treadle.ports.runtime import Exporter, Runtime
+
+
+class MadeBefore(Entity):
+    """The output of an earlier step.
+
+    Attributes:
+        folder: The folder that holds it.
+        kind: What it is.
+    """
+
+    folder: str
+    kind: OutputKind
+
+
+class StepTask(Entity):
+    """One step to do, with all that its process needs to know.
+
+    Attributes:
+        file: Path of the pipeline file.
+        step: Name of the step.
+        outputs: Outputs of earlier steps by the name of the parameter that receives them.
+        datasets: Path of a dataset's file or folder by name of the parameter.
+        values: Other values by name of the parameter.
+        asof: The time at which the pipeline started, where the step asks for it.
+        into: Folder for what the step returns.
+    """
+
+    file: str
+    step: str
+    outputs: dict[str, MadeBefore]
+    datasets: dict[str, str]
+    values: dict[str, Any]
+    asof: datetime.datetime | None
+    into: str
+
+
+def perform(task: StepTask, exporter: Exporter, runtime: Runtime) -> OutputKind:
+    """Call a step's function and write what it returns.
+
+    Args:
+        task: The step.
+        exporter: Converts a model's estimator.
+        runtime: Loads the converted model, to compare both.
+
+    Returns:
+        What it has returned.
+
+    Raises:
+        Invalid: What the function returned cannot be stored.
+    """
+    function = load_steps(Path(task.file))[task.step]
+    hints = _hints(function)
+    arguments: dict[str, Any] = {
+        **task.values,
+        **({"asof": task.asof} if task.asof else {}),
+        **{name: Path(path) for name, path in task.datasets.items()},
+        **{
+            name: output.load(Path(made.folder), made.kind, hints.get(name))
+            for name, made in task.outputs.items()
+        },
+    }
+    return output.save(Path(task.into), function(**arguments), exporter, runtime)
+
+
+def _hints(function: Any) -> dict[str, Any]:
+    """Types of a step's annotations; names imported only for type checkers are left out."""
+    try:
+        return typing.get_type_hints(function)
+    except NameError:
+        return {
+            name: kind
+            for name, kind in function.__annotations__.items()
+            if not isinstance(kind, str)
+        }
