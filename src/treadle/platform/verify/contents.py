@@ -140,9 +140,13 @@ def _owners(
 
 
 def _told(owners: dict[str, list[NamedContent]], digest: str) -> list[str]:
-    """What a content affects, live endpoints first."""
+    """What a content affects, live endpoints first, then versions."""
     affected = {owner.by for owner in owners.get(digest, ())}
-    return sorted(affected, key=lambda by: (not by.startswith("live"), by)) or [_OF_NOBODY]
+
+    def order(by: str) -> tuple[bool, bool, str]:
+        return not by.startswith("live "), not by.startswith("version "), by
+
+    return sorted(affected, key=order) or [_OF_NOBODY]
 
 
 def _tree_in(content: bytes) -> Tree | None:
