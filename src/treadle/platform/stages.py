@@ -1,6 +1,9 @@
 """The list of stages: the only place that names them all."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
+
+from sqlalchemy import Table
 
 from treadle.access.stage import STAGE as ACCESS
 from treadle.data.stage import STAGE as DATA
@@ -13,6 +16,7 @@ from treadle.kernel.stage import Stage
 from treadle.loop.stage import STAGE as LOOP
 from treadle.monitoring.stage import STAGE as MONITORING
 from treadle.pipelines.stage import STAGE as PIPELINES
+from treadle.ports.database import loaded_tables
 from treadle.registry.stage import STAGE as REGISTRY
 from treadle.scope.stage import STAGE as SCOPE
 from treadle.tracking.stage import STAGE as TRACKING
@@ -79,6 +83,16 @@ GROUP = "treadle.stage"
 def stages() -> tuple[Stage, ...]:
     """All stages: those built in, then those that installed packages register."""
     return (*BUILT_IN, *(entry.load() for entry in registered(GROUP)))
+
+
+def tables_of(stages: Iterable[Stage]) -> list[Table]:
+    """The tables of some stages, by name.
+
+    Args:
+        stages: The stages.
+    """
+    tables = {table.name: table for stage in stages for table in loaded_tables(stage)}
+    return [tables[name] for name in sorted(tables)]
 
 
 class Services:

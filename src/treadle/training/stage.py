@@ -4,7 +4,10 @@ from treadle.kernel.stage import Service, Stage
 
 STAGE = Stage(
     name="training",
-    parts=("treadle.training.names:TrainingNames",),
+    parts=(
+        "treadle.training.names:TrainingNames",
+        "treadle.training.named_content:TrainingContent",
+    ),
     services=(
         Service(
             name="training",
