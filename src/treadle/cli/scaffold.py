@@ -1,5 +1,6 @@
 """``treadle init``: a project that runs as it is, on a made-up dataset or on one's own CSV file."""
 
+import ast
 import json
 import random
 import re
@@ -185,7 +186,10 @@ def _fill(file: Path, name: str, source: str, table: Table) -> None:
     truth = ""
     if table.positive:
         truth = f"    table[LABEL] = (table[LABEL] == {table.positive}).astype(int)\n"
-    words = "[*TEXT, LABEL]" if table.positive and table.positive.startswith(("'", '"')) else "TEXT"
+    own = ["LABEL"] if table.positive and table.positive.startswith(("'", '"')) else []
+    own += ["ID"] if table.id else []
+    words = f"[*TEXT, {', '.join(own)}]" if own else "TEXT"
+    positive = ast.literal_eval(table.positive) if table.positive else None
     facts = {
         '"data/SOURCE"': literal(f"data/{source}"),
         "PROJECT": name,
@@ -198,6 +202,8 @@ def _fill(file: Path, name: str, source: str, table: Table) -> None:
         "    TRUTH\n": truth,
         "WORDS": words,
         'id = "ID_COLUMN"\n': f"id = {literal(table.id)}\n" if table.id else "",
+        '"ID_COLUMN"': literal(table.id) if table.id else "None",
+        "POSITIVE": f"positive = {_toml(positive)}\n" if isinstance(positive, str) else "",
     }
     text = file.read_text(encoding="utf-8")
     places = re.compile("|".join(map(re.escape, facts)))

@@ -30,6 +30,24 @@ class LocalData(Data):
             rows = connection.execute(statement)
             return {request: value for request, value in rows}  # noqa: C416
 
+    def labels_after(self, project: str, event: int) -> tuple[int, dict[str, float]]:
+        """The labels that were recorded after an event.
+
+        Args:
+            project: Name of the project.
+            event: Number of the event.
+
+        Returns:
+            The number of the newest event that recorded one of them, ``event`` where none did; and
+            values by request.
+        """
+        own = (label_table.c.project == project) & (label_table.c.event > event)
+        statement = select(label_table.c.request, label_table.c.value, label_table.c.event)
+        with self._database.read() as connection:
+            rows = connection.execute(statement.where(own)).all()
+        newest = max((row.event for row in rows), default=event)
+        return newest, {row.request: row.value for row in rows}
+
     def labels_of(self, project: str, requests: list[str]) -> dict[str, float]:
         """The known labels of some requests.
 

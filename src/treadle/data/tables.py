@@ -23,5 +23,7 @@ labels = Table(
     Column("request", String(220), primary_key=True),
     Column("value", Float, nullable=False),
     Column("at", Instant, nullable=False),
+    Column("event", BigInteger, nullable=False, server_default="0"),
     Index("labels_by_time", "project", "at"),
+    Index("labels_by_event", "project", "event"),
 )

@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Table
-
 from treadle.access.stage import STAGE as ACCESS
 from treadle.data.stage import STAGE as DATA
 from treadle.delivery.stage import STAGE as DELIVERY
@@ -16,13 +14,14 @@ from treadle.kernel.stage import Stage
 from treadle.loop.stage import STAGE as LOOP
 from treadle.monitoring.stage import STAGE as MONITORING
 from treadle.pipelines.stage import STAGE as PIPELINES
-from treadle.ports.database import loaded_tables
 from treadle.registry.stage import STAGE as REGISTRY
 from treadle.scope.stage import STAGE as SCOPE
 from treadle.tracking.stage import STAGE as TRACKING
 from treadle.training.stage import STAGE as TRAINING
 
 if TYPE_CHECKING:
+    from sqlalchemy import Table
+
     from treadle.access.local import LocalAccess
     from treadle.access.service import Access
     from treadle.data.local import LocalData
@@ -85,12 +84,14 @@ def stages() -> tuple[Stage, ...]:
     return (*BUILT_IN, *(entry.load() for entry in registered(GROUP)))
 
 
-def tables_of(stages: Iterable[Stage]) -> list[Table]:
+def tables_of(stages: Iterable[Stage]) -> "list[Table]":
     """The tables of some stages, by name.
 
     Args:
         stages: The stages.
     """
+    from treadle.ports.database import loaded_tables  # loads what commands mostly do without
+
     tables = {table.name: table for stage in stages for table in loaded_tables(stage)}
     return [tables[name] for name in sorted(tables)]
 

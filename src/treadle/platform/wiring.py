@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import date
 from itertools import chain
 from typing import Any
 
@@ -29,6 +30,7 @@ from treadle.ports.runtime import Runtime
 from treadle.ports.sandbox import KNOWN_STRENGTH, Sandbox
 from treadle.ports.target import Target
 from treadle.serving.log_files import InferenceLogs
+from treadle.training.answered_rows import EndpointsOf
 
 log = logging.getLogger(__name__)
 STEP_FUNCTION = "treadle.platform.step:run"
@@ -76,6 +78,7 @@ class Embedded(LocalServices):
         }
         for kind, value in provided.items():
             assembly.provide(kind, value)
+        assembly.provide(EndpointsOf, lambda project: _endpoints(assembly, project))
         assembly.provide_named(
             cache=home / "cache",
             step_function=STEP_FUNCTION,
@@ -188,3 +191,9 @@ def _shielded(step: Callable[[], int]) -> int:
     except Exception:
         log.exception("%s failed", step.__qualname__)
     return 0
+
+
+def _endpoints(assembly: Assembly, project: str) -> list[tuple[str, date]]:
+    """The endpoints of a project, with the days on which they began."""
+    endpoints = assembly.services["delivery"].endpoints(project=project)
+    return [(endpoint.name, endpoint.created_at.date()) for endpoint in endpoints]

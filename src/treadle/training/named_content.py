@@ -7,7 +7,7 @@ from sqlalchemy import select
 from treadle.kernel.stage import NAMED_CONTENT
 from treadle.ports.content import NamedContent, named_in
 from treadle.ports.database import Database
-from treadle.training.tables import trainings
+from treadle.training.tables import answered_rows, trainings
 
 
 class TrainingContent:
@@ -27,3 +27,6 @@ class TrainingContent:
         yield from named_in(self._database, packages, "training '{}' (its model)")
         holdouts = select(trainings.c.holdout, trainings.c.run)
         yield from named_in(self._database, holdouts, "training '{}' (its holdout)")
+        answers = select(answered_rows.c.digest, answered_rows.c.project)
+        answers = answers.where(answered_rows.c.digest != "")
+        yield from named_in(self._database, answers, "labelled answers of project '{}'")

@@ -7,6 +7,8 @@ STAGE = Stage(
     parts=(
         "treadle.training.names:TrainingNames",
         "treadle.training.named_content:TrainingContent",
+        "treadle.training.answered_rows:AnsweredRows",
+        "treadle.training.growth:Growth",
     ),
     services=(
         Service(
