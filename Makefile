@@ -39,7 +39,7 @@ system: .venv .clients ## the tests with browsers, containers, other people's cl
 	$(PYTEST) -m system
 
 simulate: .venv .clients ## the simulations at full length: 25 times the rollouts, ten minutes of fuzzing; an hour
-	TREADLE_SIMULATED_TIMES=25 TREADLE_FUZZ_SECONDS=600 $(PYTEST) -m simulation --timeout 7200
+	TREADLE_SIMULATED_TIMES=25 TREADLE_FUZZ_SECONDS=600 TREADLE_TORTURE_SECONDS=600 $(PYTEST) -m simulation --timeout 7200
 	$(BIN)/python benchmarks/sim_rollouts.py
 
 TORTURE_SECONDS ?= 3600
