@@ -159,7 +159,7 @@ class Clients:
             timeout=30,
         )
         if answer.status_code != 200:
-            return _refused(answer)
+            raise _refusal(answer)
         return [f"ask-{number}"]
 
     def _datasets(self, number: int) -> list[Any]:
@@ -184,15 +184,15 @@ class Clients:
     def _post(self, path: str, body: dict[str, Any]) -> Any:
         answer = httpx.post(f"{self._world.url}{path}", json=body, timeout=30)
         if answer.status_code != 200:
-            return _refused(answer)
+            raise _refusal(answer)
         return answer.json()
 
 
-def _refused(answer: httpx.Response) -> Any:
-    """Raise what an answer that is no 200 says."""
+def _refusal(answer: httpx.Response) -> TreadleError:
+    """What an answer that is no 200 says."""
     refusal = TreadleError(answer.text[:300])
     refusal.status = answer.status_code
-    raise refusal
+    return refusal
 
 
 class Recorder(threading.Thread):

