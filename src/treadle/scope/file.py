@@ -14,10 +14,12 @@ from treadle.scope.freeze import Freeze
 from treadle.scope.model import (
     FROM_LABELS,
     FROM_PRODUCTION,
+    METRICS_OF,
     TRIGGERS,
     DataSource,
     ProjectSpec,
     Requirement,
+    Task,
     duration,
 )
 
@@ -106,6 +108,8 @@ def check(spec: ProjectSpec) -> None:
             )
         seen.add(requirement.id)
         _check_requirement(requirement, field)
+    if spec.labelled and spec.labelled.task:
+        check_metrics(spec, spec.labelled.task)
     if spec.data and spec.labelled is None:
         raise Invalid(
             "Field 'data': no dataset has a label. "
@@ -118,6 +122,11 @@ def check(spec: ProjectSpec) -> None:
         )
     for name, source in spec.data.items():
         _check_inside(source.source, f"data.{name}.source")
+        if source.task and not source.label:
+            raise Invalid(
+                f"Field 'data.{name}.task': a task is predicted from a label, and this dataset "
+                "has none."
+            )
     _check_inside(spec.pipeline.file, "pipeline.file")
     _check_durations(spec)
     _check_numbers(spec)
@@ -149,6 +158,27 @@ def _check_requirement(requirement: Requirement, field: str) -> None:
     for bound in ("at_least", "at_most"):
         if not math.isfinite(getattr(requirement, bound) or 0.0):
             raise Invalid(f"Field '{field}.{bound}': a bound must be a finite number.")
+
+
+def check_metrics(spec: ProjectSpec, task: Task) -> None:
+    """Check that the task has the metrics that requirements name.
+
+    Args:
+        spec: The specification.
+        task: What is predicted.
+
+    Raises:
+        Invalid: A metric belongs to other tasks. The error names those that this task has.
+    """
+    for index, requirement in enumerate(spec.requirement):
+        if requirement.metric in (*METRICS_OF[task], *FROM_PRODUCTION):
+            continue
+        others = [name for name in METRICS_OF if requirement.metric in METRICS_OF[name]]
+        raise Invalid(
+            f"Field 'requirement[{index}].metric': '{requirement.metric}' is no metric of a "
+            f"{task} task, but of {' and '.join(others)}. Use {', '.join(METRICS_OF[task][:-1])} "
+            f"or {METRICS_OF[task][-1]}."
+        )
 
 
 def _check_inside(path: str, field: str) -> None:

@@ -8,19 +8,27 @@ from treadle.kernel.entity import Entity
 from treadle.kernel.errors import Invalid
 from treadle.kernel.event import Event
 
-FROM_LABELS = (
-    "roc_auc",
-    "log_loss",
-    "brier",
-    "accuracy",
-    "precision",
-    "recall",
-    "f1",
-    "mae",
-    "rmse",
-    "r2",
-)
-"""Metrics that labelled rows show; a requirement can name any of them."""
+Task = Literal["binary", "multi-class", "regression"]
+"""What is predicted: which of two classes, which of several classes, or a number."""
+
+METRICS_OF: dict[Task, tuple[str, ...]] = {
+    "binary": (
+        "roc_auc",
+        "log_loss",
+        "brier",
+        "accuracy",
+        "balanced_accuracy",
+        "macro_f1",
+        "precision",
+        "recall",
+        "f1",
+    ),
+    "multi-class": ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "top_3_accuracy"),
+    "regression": ("mae", "rmse", "r2"),
+}
+"""Metrics that labelled rows show, by task."""
+FROM_LABELS = tuple(dict.fromkeys(name for names in METRICS_OF.values() for name in names))
+"""Metrics that labelled rows show; a requirement can name any that its task has."""
 FROM_PRODUCTION = ("latency_ms.p99",)
 """Metrics that only production shows; a requirement can name any of them."""
 
@@ -80,6 +88,9 @@ class DataSource(Entity):
     Attributes:
         source: File or folder of the dataset, relative to the project's folder.
         label: Column to predict; only the dataset that the model learns from has one.
+        task: What the label is: ``binary`` (two classes), ``multi-class`` or ``regression`` (a
+            number). Empty: ``treadle check`` reads it from the label's values, and asks when in
+            doubt.
         id: Column that names a row, and so the request that asks about it.
         label_delay: How long after a prediction its label is known, as a duration.
         owner: Who answers for the data.
@@ -89,6 +100,7 @@ class DataSource(Entity):
 
     source: str
     label: str | None = None
+    task: Literal["", "binary", "multi-class", "regression"] = ""
     id: str | None = None
     label_delay: str = "0s"
     owner: str = ""
