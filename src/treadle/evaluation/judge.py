@@ -2,12 +2,11 @@
 
 import math
 
-import numpy as np
-
+from treadle.evaluation.comparable import answered
 from treadle.evaluation.model import Finding, Judged, Outcome
 from treadle.scope.model import Requirement
 from treadle.stats.intervals import Estimate, difference, estimate
-from treadle.stats.metrics import METRICS, Array
+from treadle.stats.metrics import METRICS, Array, measures
 
 MIN_ROWS = 100
 """Rows of known truth that a verdict takes at least."""
@@ -27,12 +26,12 @@ def judge(
     Args:
         requirements: The project's requirements; those that rows cannot show are left out.
         truth: Truths (rows,).
-        candidate: The candidate's scores (rows,).
-        champion: The champion's scores (rows,), NaN where it gives none; None for no champion.
+        candidate: The candidate's scores (rows,) or (rows, classes).
+        champion: The champion's scores, NaN where it gives none; None for no champion.
     """
     findings = [_finite(len(truth), candidate)]
-    usable = np.isfinite(candidate)
-    measurable = [requirement for requirement in requirements if requirement.metric in METRICS]
+    usable = answered(candidate)
+    measurable = [each for each in requirements if measures(each.metric, candidate)]
     if len(truth) and usable.all():
         findings += [_requirement(requirement, truth, candidate) for requirement in measurable]
         if champion is not None and measurable:
@@ -50,22 +49,22 @@ def measured(metrics: list[str], truth: Array, scores: Array) -> dict[str, float
     Args:
         metrics: Names of metrics; unknown ones are left out.
         truth: Truths (rows,).
-        scores: Scores (rows,); rows whose score is not finite are left out.
+        scores: Scores (rows,) or (rows, classes); rows whose score is not finite are left out.
 
     Returns:
         Metric → value, finite ones only.
     """
-    usable = np.isfinite(scores)
+    usable = answered(scores)
     values = {
         name: METRICS[name](truth[usable], scores[usable])
         for name in metrics
-        if name in METRICS and usable.any()
+        if measures(name, scores) and usable.any()
     }
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def _finite(rows: int, candidate: Array) -> Finding:
-    share = float(np.isfinite(candidate).mean()) if rows else 0.0
+    share = float(answered(candidate).mean()) if rows else 0.0
     outcome: Outcome = (
         "not enough evidence" if rows < MIN_ROWS else "passed" if share == 1 else "refused"
     )
@@ -90,7 +89,7 @@ def _requirement(requirement: Requirement, truth: Array, candidate: Array) -> Fi
 
 
 def _against_champion(metric: str, truth: Array, candidate: Array, champion: Array) -> Finding:
-    usable = np.isfinite(champion)
+    usable = answered(champion)
     if not usable.any():
         return _finding(
             "champion",

@@ -77,6 +77,37 @@ def positions(truths: Iterable[object], classes: Sequence[str]) -> NDArray[np.fl
     return np.array([found[truth] for truth in listed], dtype=np.float64)
 
 
+def truths(
+    values: Sequence[object], output: str, classes: Sequence[str], positive: str | None = None
+) -> NDArray[np.float64]:
+    """Truths as metrics take them: 0 and 1 of two classes, positions of several, or numbers.
+
+    A number that is a truth of two classes named by words stays what it is.
+
+    Args:
+        values: Truths: numbers, texts or booleans; None and NaN are missing.
+        output: What the model's answer is, as its signature says.
+        classes: Names of the model's classes, if it has any.
+        positive: Word that means 1 where the model's classes are 0 and 1, if one is declared; all
+            other words mean 0.
+
+    Returns:
+        Truths (values,), NaN where one is missing or cannot be placed.
+    """
+    if output == "probabilities":
+        return positions(values, classes)
+    places = positions(values, classes) if output == "probability" else np.full(len(values), np.nan)
+    numbered = all(isinstance(known_as(name), float) for name in classes) and len(classes) == 2
+    own_numbers = numbered and [known_as(name) for name in classes] != [0.0, 1.0]
+    for index in np.flatnonzero(np.isnan(places)).tolist():
+        truth = known_as(values[index])
+        if isinstance(truth, float) and not own_numbers:
+            places[index] = truth
+        elif truth is not None and positive is not None and output == "probability":
+            places[index] = float(truth == known_as(positive))
+    return places
+
+
 def spread(scores: Array, own: Sequence[str], classes: Sequence[str]) -> Array:
     """Scores of a model's classes over all classes; a class that the model has not gets 0.
 
