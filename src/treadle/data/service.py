@@ -1,5 +1,7 @@
 """Records dataset versions by the digest of their content, and labels of requests."""
 
+from typing import Any
+
 from sqlalchemy import select
 
 from treadle.data.model import DatasetVersion, DatasetVersionAdded, Label, LabelsAdded
@@ -7,15 +9,19 @@ from treadle.data.tables import dataset_versions
 from treadle.data.tables import labels as label_table
 from treadle.events.local import LocalEvents
 from treadle.kernel.clock import Clock
-from treadle.kernel.entity import to_plain
+from treadle.kernel.entity import from_json, to_plain, to_text
+from treadle.kernel.errors import Invalid
 from treadle.kernel.names import ContentDigest, ProjectName
 from treadle.kernel.operation import command, query
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, load
 from treadle.ports.tree import put_tree, read_tree
 from treadle.scope.local import LocalScope
+from treadle.stats.classes import Truth
 
 LABELS_AT_ONCE = 500  # labels that one SQL statement names
+LONGEST_WORD = 200
+"""Characters that the name of a class has at most."""
 
 
 class Data:
@@ -118,6 +124,7 @@ class Data:
 
         Raises:
             NotFound: There is no such project.
+            Invalid: A label is an empty or very long text.
         """
         self._scope.project(name=project)
         now = self._clock.now()
@@ -130,10 +137,40 @@ class Data:
                     label_table.delete().where(replaced, label_table.c.project == project)
                 )
                 values = [
-                    {"project": project, "request": request, "value": value, "at": now}
+                    {"project": project, "request": request, "at": now, **stored(value)}
                     for request, value in batch
                 ]
                 transaction.execute(label_table.insert(), values)
             if rows:
                 self._events.append(transaction, LabelsAdded(project=project, labels=len(rows)))
         return len(rows)
+
+
+def stored(value: Truth) -> dict[str, Any]:
+    """A label as the columns of its row that hold it.
+
+    Args:
+        value: The label.
+
+    Raises:
+        Invalid: It is an empty or very long text.
+    """
+    if isinstance(value, bool):
+        return {"value": float(value), "word": to_text(value)}
+    if not isinstance(value, str):
+        return {"value": value, "word": None}
+    if not value or len(value) > LONGEST_WORD:
+        raise Invalid(
+            f"A label of {len(value)} characters names no class. "
+            f"Names have 1 to {LONGEST_WORD} characters."
+        )
+    return {"value": 0.0, "word": to_text(value)}
+
+
+def label_in(row: Any) -> Truth:
+    """The label that a row holds.
+
+    Args:
+        row: A row of labels, with its ``value`` and ``word``.
+    """
+    return float(row.value) if row.word is None else from_json(row.word, bool | str)  # type: ignore[arg-type]
