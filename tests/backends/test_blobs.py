@@ -10,6 +10,7 @@ import pytest
 from treadle.kernel.errors import Invalid
 from treadle.platform.settings import backend
 from treadle.ports.blobs import Blobs
+from treadle.ports.damage import Mendable
 from treadle.testing.blobs import BlobsSuite
 
 
@@ -25,6 +26,19 @@ class TestDisk(BlobsSuite):
         path = Path(blobs.url.removeprefix("file://"), digest[:2], digest[2:])
         path.chmod(0o600)
         path.write_bytes(b"changed")
+
+    def test_a_damaged_blob_is_moved_aside_and_stored_anew(
+        self, blobs: Blobs, tmp_path: Path
+    ) -> None:
+        digest = blobs.put(b"content")
+        self.damage(blobs, digest)
+        assert isinstance(blobs, Mendable)
+        blobs.move_aside(digest, tmp_path / "aside")
+        assert (tmp_path / "aside").read_bytes() == b"changed"
+        assert not blobs.has(digest)
+        blobs.move_aside(digest, tmp_path / "aside")
+        assert blobs.put(b"content") == digest
+        assert blobs.get(digest) == b"content"
 
     def test_a_crash_while_writing_leaves_nothing_that_counts(self, blobs: Blobs) -> None:
         digest = blobs.put(b"whole")
@@ -71,3 +85,16 @@ class TestS3(BlobsSuite):
         import obstore
 
         obstore.put(blobs._store, digest, b"changed")  # type: ignore[attr-defined]
+
+    def test_a_damaged_blob_is_moved_aside_and_stored_anew(
+        self, blobs: Blobs, tmp_path: Path
+    ) -> None:
+        digest = blobs.put(b"content")
+        self.damage(blobs, digest)
+        assert isinstance(blobs, Mendable)
+        blobs.move_aside(digest, tmp_path / "aside")
+        assert (tmp_path / "aside").read_bytes() == b"changed"
+        assert not blobs.has(digest)
+        blobs.move_aside(digest, tmp_path / "aside")
+        assert blobs.put(b"content") == digest
+        assert blobs.get(digest) == b"content"

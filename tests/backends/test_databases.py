@@ -7,12 +7,16 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import text
 
 from treadle.backends.database import engine
+from treadle.events.local import LocalEvents
+from treadle.kernel.clock import ManualClock
 from treadle.kernel.errors import Invalid
 from treadle.platform.settings import backend
+from treadle.ports.damage import SelfChecking
 from treadle.ports.database import Database, metadata
-from treadle.testing.database import DatabaseSuite
+from treadle.testing.database import DatabaseSuite, ThingHappened
 
 
 class TestSQLite(DatabaseSuite):
@@ -30,6 +34,20 @@ class TestSQLite(DatabaseSuite):
             context = MigrationContext.configure(connection, opts={"include_name": _ours})
             assert compare_metadata(context, metadata) == []
 
+    def test_a_damaged_index_is_found(self, database: Database, tmp_path: Path) -> None:
+        assert isinstance(database, SelfChecking)
+        log = LocalEvents(database, ManualClock())
+        for number in range(3):
+            with database.write() as transaction:
+                log.append(transaction, ThingHappened(name=f"thing {number}"))
+        assert database.check() == []
+        database.close()
+        file = tmp_path / "a" / "treadle.db"
+        content = file.read_bytes()
+        place = content.rindex(b"thing:thing 1")  # in a row, or in an index of it
+        file.write_bytes(content[:place] + b"T" + content[place + 1 :])
+        assert any("index" in fault for fault in database.check())
+
 
 class TestPostgreSQL(DatabaseSuite):
     backend = "postgresql"
@@ -45,6 +63,18 @@ class TestPostgreSQL(DatabaseSuite):
         with database.read() as connection:
             context = MigrationContext.configure(connection, opts={"include_name": _ours})
             assert compare_metadata(context, metadata) == []
+
+    def test_indexes_are_checked_where_amcheck_is_installed(self, database: Database) -> None:
+        assert isinstance(database, SelfChecking)
+        assert database.check() == []
+        with database.read() as connection:
+            there = "SELECT 1 FROM pg_available_extensions WHERE name = 'amcheck'"
+            available = connection.scalar(text(there))
+        if available is None:
+            pytest.skip("declared gap: this PostgreSQL has no amcheck")
+        with database.write() as transaction:
+            transaction.execute(text("CREATE EXTENSION amcheck"))
+        assert database.check() == []
 
 
 def _ours(name: str | None, kind: str, _: object) -> bool:

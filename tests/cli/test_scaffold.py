@@ -49,7 +49,8 @@ def test_names_stay_text(
     folder = tmp_path_factory.mktemp("project")
     table = Table([text], [number], [], label, None, "binary", id)
     program = filled("pipeline.py", table, source, folder)
-    assert assigned(program) == {"TEXT": [text], "NUMBERS": [number], "LABEL": label}
+    names = {"TEXT": [text], "NUMBERS": [number], "LABEL": label, "ID": id}
+    assert assigned(program) == names
     harmless = filled("pipeline.py", Table(["t"], ["n"], [], "l", None, "binary", "i"), "s", folder)
     assert len(list(ast.walk(ast.parse(program)))) == len(list(ast.walk(ast.parse(harmless))))
     declared = tomllib.loads(filled("treadle.toml", table, source, folder))

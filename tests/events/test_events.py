@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from treadle.backends.database.sqlite import SQLite
+from treadle.events.head import Head, head_of_events, write_head
 from treadle.events.local import LocalEvents
 from treadle.events.model import Chain
 from treadle.events.tables import event_links, events
@@ -350,3 +351,23 @@ def test_a_confirmation_that_fails_is_not_kept(log: LocalEvents, database: SQLit
         log.confirm(transaction, "reader", 1)
         raise RuntimeError
     assert [record.number for record in log.unread("reader")] == [1]
+
+
+def test_a_tail_that_was_cut_off_is_seen_and_the_gap_stays(log: LocalEvents) -> None:
+    for name in "abc":
+        bake(log, name)
+    with log._database.write() as transaction:
+        transaction.execute(events.delete().where(events.c.number == 3))
+    assert log.verify() == Chain(entries=2, intact=False, broken_at=3, cut_off=True)
+    bake(log, "later")
+    assert log.verify().broken_at == 3
+
+
+def test_a_head_that_the_home_has_not_signed_is_seen(log: LocalEvents) -> None:
+    for name in "abc":
+        bake(log, name)
+    with log._database.write() as transaction:
+        transaction.execute(events.delete().where(events.c.number == 3))
+        newest = head_of_events(transaction)
+        write_head(transaction, Head(number=newest.number, hash=newest.hash, signature="0" * 64))
+    assert log.verify() == Chain(entries=2, intact=False, forged_head=True)

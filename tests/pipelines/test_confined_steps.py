@@ -171,3 +171,16 @@ def test_what_the_sandbox_may_have_caused_is_said_with_what_to_do(
     ended = drained(platform, start(platform, folder))
     assert ended.error is not None
     assert re.search(hint, ended.error)
+
+
+def test_what_a_step_prints_is_in_the_log_of_its_job(platform: Embedded, tmp_path: Path) -> None:
+    body = "@treadle.step\ndef one(turn):\n    import sys\n    print('said', turn)\n"
+    body += "    print('warned', turn, file=sys.stderr)\n    return 1\n"
+    folder = write(tmp_path / "p", body)
+    for turn in ("first", "second", "third"):  # one has a runner that waited for it
+        ended = drained(platform, start(platform, folder, turn=turn))
+        (step,) = ended.steps
+        assert step.job is not None
+        assert {f"said {turn}", f"warned {turn}"} <= set(
+            platform.jobs.log(job=step.job).text.splitlines()
+        )

@@ -103,6 +103,7 @@ def import_treadle(
 
     with embedded(home_of(home)) as platform, progress_bar(json) as progress:
         archive = import_archive(folder, platform.database, platform.blobs, progress)
+        platform.events.sign_head()
         chain = platform.events.verify()
     if json:
         print_json(archive)

@@ -15,6 +15,7 @@ from treadle.cli import (
     importing,
     processes,
     rollouts,
+    safekeeping,
     serving,
 )
 from treadle.cli.output import errors
@@ -26,6 +27,7 @@ processes.add_to(app)
 history.add_to(app)
 importing.add_to(app)
 governance.add_to(app)
+safekeeping.add_to(app)
 serving.add_to(app)
 rollouts.add_to(app)
 about.add_to(app)

@@ -1,5 +1,6 @@
 """``treadle init``: a project that runs as it is, on a made-up dataset or on one's own CSV file."""
 
+import ast
 import json
 import random
 import re
@@ -232,6 +233,10 @@ def _fill(file: Path, name: str, source: str, table: Table) -> None:
         truth = f"    table[LABEL] = (table[LABEL] == {table.positive}).astype(int)\n"
     elif table.task == "multi-class" and not table.words:
         truth = "    table[LABEL] = table[LABEL].astype(int)\n"
+    own = ["LABEL"] if table.words else []
+    own += ["ID"] if table.id else []
+    words = f"[*TEXT, {', '.join(own)}]" if own else "TEXT"
+    positive = ast.literal_eval(table.positive) if table.positive else None
     facts = {
         '"data/SOURCE"': literal(f"data/{source}"),
         "PROJECT": name,
@@ -243,8 +248,10 @@ def _fill(file: Path, name: str, source: str, table: Table) -> None:
         "AT_LEAST": _at_least(table),
         "ESTIMATOR": f"HistGradientBoosting{kind}",
         "    TRUTH\n": truth,
-        "WORDS": "[*TEXT, LABEL]" if table.words else "TEXT",
+        "WORDS": words,
         'id = "ID_COLUMN"\n': f"id = {literal(table.id)}\n" if table.id else "",
+        '"ID_COLUMN"': literal(table.id) if table.id else "None",
+        "POSITIVE": f"positive = {_toml(positive)}\n" if isinstance(positive, str) else "",
     }
     text = file.read_text(encoding="utf-8")
     places = re.compile("|".join(map(re.escape, facts)))

@@ -42,6 +42,11 @@ class Session:
         """The absolute path of the home."""
         return home_of(self._home)
 
+    @property
+    def remote(self) -> bool:
+        """Whether it works on a server, not on a home."""
+        return bool(self._url)
+
     def services(self) -> "Services":
         """Return the services, which the first call opens.
 

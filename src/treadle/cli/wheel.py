@@ -11,6 +11,7 @@ from treadle.cli.verbs import Project, Session
 if TYPE_CHECKING:
     from treadle.events.model import EventRecord
     from treadle.loop.model import ProjectStatus
+    from treadle.training.model import NewRows
 
 CONFINED = {
     "namespaces": "namespaces: steps see their inputs only, and no network unless declared",
@@ -81,9 +82,20 @@ def _print_status(wheel: "ProjectStatus") -> None:
         for requirement in wheel.requirements
     ]
     print_table("\nRequirements", ("id", "says", "bound", "last measured", "met"), rows)
+    if (new := wheel.new_rows) is not None:
+        console.print(_came(new), soft_wrap=True)
     for wait in wheel.waiting:
         console.print(f"[yellow]→[/] {escape(wait)}", soft_wrap=True)
     console.print()
+
+
+def _came(new: "NewRows") -> str:
+    """What has come since the champion was trained, in a line."""
+    text = f"[dim]{new.labels} answered requests were labelled since the champion was trained"
+    if new.unmatched:
+        text += f"; {new.unmatched} labels name no answered request, such as "
+        text += ", ".join(f"'{escape(id)}'" for id in new.examples[:3])
+    return text + "[/]"
 
 
 def _words(record: "EventRecord") -> str:

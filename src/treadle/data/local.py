@@ -31,6 +31,26 @@ class LocalData(Data):
             rows = connection.execute(statement)
             return {row.request: label_in(row) for row in rows}
 
+    def labels_after(self, project: str, event: int) -> tuple[int, dict[str, Truth]]:
+        """The labels that were recorded after an event.
+
+        Args:
+            project: Name of the project.
+            event: Number of the event.
+
+        Returns:
+            The number of the newest event that recorded one of them, ``event`` where none did; and
+            values by request.
+        """
+        own = (label_table.c.project == project) & (label_table.c.event > event)
+        statement = select(
+            label_table.c.request, label_table.c.value, label_table.c.word, label_table.c.event
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(statement.where(own)).all()
+        newest = max((row.event for row in rows), default=event)
+        return newest, {row.request: label_in(row) for row in rows}
+
     def labels_of(self, project: str, requests: list[str]) -> dict[str, Truth]:
         """The known labels of some requests.
 

@@ -129,7 +129,11 @@ class Data:
         self._scope.project(name=project)
         now = self._clock.now()
         rows = list({label.request: label.value for label in labels}.items())
+        if not rows:
+            return 0
         with self._database.write() as transaction:
+            event = LabelsAdded(project=project, labels=len(rows))
+            number = self._events.append(transaction, event)
             for start in range(0, len(rows), LABELS_AT_ONCE):
                 batch = rows[start : start + LABELS_AT_ONCE]
                 replaced = label_table.c.request.in_([request for request, _ in batch])
@@ -137,12 +141,16 @@ class Data:
                     label_table.delete().where(replaced, label_table.c.project == project)
                 )
                 values = [
-                    {"project": project, "request": request, "at": now, **stored(value)}
+                    {
+                        "project": project,
+                        "request": request,
+                        "at": now,
+                        "event": number,
+                        **stored(value),
+                    }
                     for request, value in batch
                 ]
                 transaction.execute(label_table.insert(), values)
-            if rows:
-                self._events.append(transaction, LabelsAdded(project=project, labels=len(rows)))
         return len(rows)
 
 

@@ -4,7 +4,10 @@ from treadle.kernel.stage import Service, Stage
 
 STAGE = Stage(
     name="data",
-    parts=("treadle.data.names:DataNames",),
+    parts=(
+        "treadle.data.names:DataNames",
+        "treadle.data.named_content:DataContent",
+    ),
     services=(
         Service(
             name="data",

@@ -24,5 +24,7 @@ labels = Table(
     Column("value", Float, nullable=False),
     Column("word", Text),  # the label as JSON, where it is no number
     Column("at", Instant, nullable=False),
+    Column("event", BigInteger, nullable=False, server_default="0"),
     Index("labels_by_time", "project", "at"),
+    Index("labels_by_event", "project", "event"),
 )

@@ -4,7 +4,10 @@ from treadle.kernel.stage import Service, Stage
 
 STAGE = Stage(
     name="delivery",
-    parts=("treadle.delivery.names:DeliveryNames",),
+    parts=(
+        "treadle.delivery.names:DeliveryNames",
+        "treadle.delivery.named_content:DeliveryContent",
+    ),
     services=(
         Service(
             name="delivery",

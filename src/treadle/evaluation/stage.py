@@ -4,7 +4,10 @@ from treadle.kernel.stage import Service, Stage
 
 STAGE = Stage(
     name="evaluation",
-    parts=("treadle.evaluation.names:VerdictNames",),
+    parts=(
+        "treadle.evaluation.names:VerdictNames",
+        "treadle.evaluation.named_content:EvaluationContent",
+    ),
     services=(
         Service(
             name="evaluation",

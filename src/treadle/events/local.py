@@ -2,11 +2,15 @@
 
 from sqlalchemy import Connection, func, select
 
-from treadle.events.model import GENESIS, EventRecord, chained
+from treadle.events.head import Head, head_of_events, read_head, write_head
+from treadle.events.model import EventRecord, chained
 from treadle.events.service import Events
 from treadle.events.tables import event_cursors, event_links, events
 from treadle.kernel.entity import to_plain, to_text
 from treadle.kernel.event import Event, current_act
+
+_COLUMNS = tuple(column.name for column in events.c)
+_INSERT = events.insert()
 
 
 class LocalEvents(Events):
@@ -19,14 +23,13 @@ class LocalEvents(Events):
             transaction: The write transaction of the change.
             event: The event; who acts and its cause are those of ``acting``.
         """
-        last = transaction.execute(
-            select(events.c.number, events.c.hash).order_by(events.c.number.desc()).limit(1)
-        )
-        number, before = last.one_or_none() or (0, GENESIS)
-        record = self._record(transaction, number + 1, event)
-        row = {c.name: getattr(record, c.name) for c in events.c}
-        row |= {"body": to_text(record.body), "hash": chained(record, before)}
-        transaction.execute(events.insert().values(row))
+        # The head says what comes next: where a tail was cut off, the gap stays visible.
+        before = read_head(transaction)
+        record = self._record(transaction, before.number + 1, event)
+        row = {name: getattr(record, name) for name in _COLUMNS}
+        row |= {"body": to_text(record.body), "hash": chained(record, before.hash)}
+        transaction.execute(_INSERT, row)
+        write_head(transaction, self._signed(record.number, row["hash"]))
         links = [("uses", thing) for thing in record.uses] + [
             ("makes", thing) for thing in record.makes
         ]
@@ -58,6 +61,27 @@ class LocalEvents(Events):
             uses=sorted(set(event.uses)),
             makes=sorted(set(event.makes)),
         )
+
+    def head(self) -> Head:
+        """Give the log's signed head."""
+        with self._database.read() as connection:
+            return read_head(connection)
+
+    def sign_head(self) -> Head:
+        """Sign the newest event as the log's head, where it has none that is signed.
+
+        A log that an older version wrote, or that was imported, has none before this.
+
+        Returns:
+            The head.
+        """
+        with self._database.write() as transaction:
+            head = read_head(transaction)
+            if not head.signature:
+                newest = head_of_events(transaction)
+                head = self._signed(newest.number, newest.hash)
+                write_head(transaction, head)
+        return head
 
     def last_number(self) -> int:
         """Give the number of the newest event; 0 where there is none."""

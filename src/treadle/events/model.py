@@ -79,12 +79,16 @@ class EventRecord(Entity):
 class Chain(Entity):
     """The result of a check of the whole chain.
 
-    ``broken_at`` is the first entry whose hash does not fit.
+    ``broken_at`` is the first entry whose hash does not fit, or that is not there; ``cut_off``
+    says that all after it are gone, and ``forged_head`` that the head's signature is not of the
+    home's key.
     """
 
     entries: int
     intact: bool
     broken_at: int | None = None
+    cut_off: bool = False
+    forged_head: bool = False
 
     @property
     def failed(self) -> bool:

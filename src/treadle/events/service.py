@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import Select, select
 
+from treadle.events.head import Head, is_signed, read_head, signature_of
 from treadle.events.model import GENESIS, Chain, EventRecord, Thread, is_chained
 from treadle.events.tables import event_links, events
 from treadle.kernel.clock import Clock
@@ -26,11 +27,13 @@ class Events:
     Args:
         database: Where the log is kept.
         clock: Tells when an event is written.
+        key: Signs the head of the log.
     """
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, key: bytes = bytes(32)) -> None:
         self._database = database
         self._clock = clock
+        self._key = key
 
     @query()
     def history(
@@ -144,8 +147,11 @@ class Events:
     def verify(self) -> Chain:
         """Recompute every hash and tell whether the log was changed after the fact.
 
-        It cannot see that the newest entries were cut off: compare ``entries`` with what you knew.
+        The signed head shows whether the newest entries were cut off. It lies in the same database:
+        an older copy of the whole database is found by ``treadle verify``, from the home.
         """
+        with self._database.read() as connection:
+            head = read_head(connection)
         before, count = GENESIS, 0
         while page := self._page(after=count):
             for record in page:
@@ -153,7 +159,16 @@ class Events:
                 if record is None or record.number != count or not is_chained(record, before):
                     return Chain(entries=count, intact=False, broken_at=count)
                 before = record.hash
+                if count == head.number and before != head.hash:
+                    return Chain(entries=count, intact=False, broken_at=count)
+        if count < head.number:
+            return Chain(entries=count, intact=False, broken_at=count + 1, cut_off=True)
+        if head.signature and not is_signed(head, self._key):
+            return Chain(entries=count, intact=False, forged_head=True)
         return Chain(entries=count, intact=True)
+
+    def _signed(self, number: int, hash: str) -> Head:
+        return Head(number=number, hash=hash, signature=signature_of(number, hash, self._key))
 
     def _page(self, *, after: int, size: int = 2_000) -> list[EventRecord | None]:
         """The next entries; None for one that cannot even be read."""

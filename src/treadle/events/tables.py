@@ -38,3 +38,13 @@ event_cursors = Table(
     Column("reader", String(200), primary_key=True),
     Column("number", BigInteger, nullable=False),
 )
+
+event_heads = Table(
+    "event_heads",
+    metadata,
+    Column("name", String(10), primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("hash", String(64), nullable=False),
+    Column("signature", String(64), nullable=False),
+)
+"""One row: the newest event, signed with the home's key. It shows that no tail was cut off."""

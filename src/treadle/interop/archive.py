@@ -6,13 +6,20 @@ and model by content. Exports are deterministic: an archive that is imported and
 equal to the byte. Rights are not exported: tokens and webhooks, which hold secrets, are left out.
 """
 
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 from sqlalchemy import Table
 
 from treadle.interop.archive_points import read_points, write_points
-from treadle.interop.archive_tables import count_on, read_table, refuse_history, write_table
+from treadle.interop.archive_tables import (
+    count_on,
+    read_table,
+    refuse_history,
+    set_head,
+    write_table,
+)
 from treadle.interop.report import Progress
 from treadle.kernel.entity import Entity, from_json, to_json
 from treadle.kernel.errors import Conflict, Corrupt, Invalid, NotFound
@@ -21,8 +28,9 @@ from treadle.ports.database import Database, metadata
 from treadle.tracking.tables import run_segments
 
 FORMAT = 1
-LEFT_OUT = ("access_tokens", "webhooks", run_segments.name)
-"""Tables that are not written as they are: rights and secrets, and packed points."""
+LEFT_OUT = ("access_tokens", "webhooks", "event_heads", run_segments.name)
+"""Tables that are not written as they are: rights and secrets, what another home has signed, and
+packed points."""
 MANIFEST, README = "manifest.json", "README.md"
 _ABOUT = """# A history, exported by Treadle {version}
 
@@ -158,6 +166,7 @@ def import_archive(
                 f"and its manifest says {manifest.points:,}."
             )
         count_on(transaction, tables)
+        set_head(transaction)
     return manifest
 
 
@@ -189,6 +198,41 @@ def read_manifest(folder: Path) -> Manifest:
             "Upgrade it first."
         )
     return manifest
+
+
+def damage_in(folder: Path, progress: Progress = lambda *_: None) -> Iterator[tuple[Path, str]]:
+    """Yield each file of an archive that is not what was written, with what is wrong.
+
+    Args:
+        folder: The archive.
+        progress: Called with what is checked, how many are done and how many there are.
+
+    Raises:
+        NotFound: The folder holds no manifest.
+        Invalid: The manifest cannot be read, or is of another format.
+    """
+    manifest = read_manifest(folder)
+    found = {str(file.relative_to(folder)): file for file in _columns(folder)}
+    for name in sorted(found.keys() | manifest.files.keys()) if manifest.files else ():
+        if name not in found:
+            yield folder / name, "It is missing."
+        elif name not in manifest.files:
+            yield found[name], "The manifest does not name it."
+        elif digest_of(found[name]) != manifest.files[name]:
+            yield found[name], "Its content has another digest than the manifest says."
+    contents = [file for file in sorted((folder / "blobs").glob("*/*")) if file.is_file()]
+    size = 0
+    for done, file in enumerate(contents, start=1):
+        size += file.stat().st_size
+        if digest_of(file) != file.name:
+            yield file, "Its content has another digest than its name."
+        progress("contents", done, len(contents))
+    if (len(contents), size) != (manifest.blobs, manifest.bytes):
+        wrong = (
+            f"It has {len(contents):,} contents of {size:,} bytes, and its manifest says "
+            f"{manifest.blobs:,} of {manifest.bytes:,}."
+        )
+        yield folder / "blobs", wrong
 
 
 def _verify(folder: Path, manifest: Manifest) -> None:

@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import type_coerce as as_type
 
+from treadle.events.head import head_of_events, write_head
 from treadle.events.tables import events
 from treadle.kernel.entity import from_json
 from treadle.kernel.errors import Conflict, Invalid
@@ -51,24 +52,34 @@ def write_table(connection: Connection, table: Table, file: Path) -> int:
     rows = connection.execute(by_key).all()
     values_by_column = list(zip(*rows, strict=True)) or [()] * len(columns)
     arrays = {
-        column.name: _array(column, values)
+        column.name: array_of(column, values)
         for column, values in zip(columns, values_by_column, strict=True)
     }
-    kinds = {column.name: _kind(column) for column in columns}
+    kinds = {column.name: kind_of(column) for column in columns}
     write_parquet(arrays, kinds, file)
     return len(rows)
 
 
-def _kind(column: Column[Any]) -> str:
-    """The Parquet type of a column, in DuckDB's words."""
+def kind_of(column: Column[Any]) -> str:
+    """The Parquet type of a column, in DuckDB's words.
+
+    Args:
+        column: The column.
+    """
     if isinstance(column.type, Instant):
         return "TIMESTAMP"
     kinds = ((Boolean, "BOOLEAN"), (Integer, "BIGINT"), (Float, "DOUBLE"), (LargeBinary, "BLOB"))
     return next((name for kind, name in kinds if isinstance(column.type, kind)), "VARCHAR")
 
 
-def _array(column: Column[Any], values: Sequence[Any]) -> Any:
-    kind = _kind(column)
+def array_of(column: Column[Any], values: Sequence[Any]) -> Any:
+    """A column's values as an array with a mask, or one of objects.
+
+    Args:
+        column: The column.
+        values: Its values, None for null.
+    """
+    kind = kind_of(column)
     if kind in ("VARCHAR", "BLOB"):
         objects = np.empty(len(values), dtype=object)
         objects[:] = values
@@ -185,3 +196,12 @@ def count_on(transaction: Connection, tables: list[Table]) -> None:
                 transaction.execute(
                     text("SELECT setval(:counter, :last)"), {"counter": counter, "last": last}
                 )
+
+
+def set_head(transaction: Connection) -> None:
+    """Make the newest imported event the log's head; its home signs it.
+
+    Args:
+        transaction: A transaction in the home's records.
+    """
+    write_head(transaction, head_of_events(transaction))

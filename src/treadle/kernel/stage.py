@@ -107,6 +107,12 @@ column that a caller can fill with any text is no answer.
 """
 
 
+NAMED_CONTENT = Hook("named content")
+"""Methods without arguments that yield each content (``ports/content.py``) that a stage's rows
+name, with the thing that names it.
+"""
+
+
 class Answer(NamedTuple):
     """One method that answers a hook."""
 

@@ -102,6 +102,9 @@ class LocalLoop(Loop):
         brake = self._brake(record, event, project)
         if brake:
             return "braked", brake
+        champion = self._champion(self._model(record, project))
+        if champion and (waits := self._training.nothing_new(project, champion.run)):
+            return "nothing to do", waits
         training = self._training.start(project=project, name=f"retrain: {record.type}")
         return "acted", f"started training {training.run}"
 

@@ -11,7 +11,7 @@ from treadle.kernel.event import Event
 from treadle.monitoring.model import Window
 from treadle.ports.sandbox import Strength
 from treadle.registry.model import ModelVersion
-from treadle.training.model import Training
+from treadle.training.model import NewRows, Training
 
 Outcome = Literal["acted", "braked", "nothing to do", "failed"]
 
@@ -73,6 +73,7 @@ class ProjectStatus(Entity):
     Attributes:
         sandbox: How steps are confined; None where no step runs, since the strength that was
             declared cannot be had.
+        new_rows: What has come since the champion was trained.
     """
 
     project: str
@@ -89,3 +90,4 @@ class ProjectStatus(Entity):
     decisions: list[LoopDecision]
     recent: list[EventRecord]
     sandbox: Strength | None
+    new_rows: NewRows | None

@@ -28,7 +28,8 @@ from treadle.registry.model import CHAMPION, ModelVersion
 from treadle.registry.service import Registry
 from treadle.scope.model import Requirement
 from treadle.scope.service import Scope
-from treadle.training.service import TrainingService
+from treadle.training.local import LocalTraining
+from treadle.training.model import NewRows
 
 Act = tuple[Outcome, str]
 Rule = Callable[[EventRecord, Event], Act]
@@ -57,7 +58,7 @@ class Loop:
         events: LocalEvents,
         clock: Clock,
         scope: Scope,
-        training: TrainingService,
+        training: LocalTraining,
         evaluation: Evaluation,
         registry: Registry,
         delivery: Delivery,
@@ -125,10 +126,19 @@ class Loop:
             rollout=rollouts[0] if rollouts else None,
             window=windows[0] if windows else None,
             waiting=missing + self._waiting(project),
+            new_rows=self._new_rows(project, main.model if main else project),
             decisions=self.decisions(project=project, limit=5),
             recent=self._events.history(project=project, newest_first=True, limit=10),
             sandbox=strength,
         )
+
+    def _new_rows(self, project: str, model: str) -> NewRows | None:
+        """What has come since the champion was trained; None where it was not trained here."""
+        champion = self._champion(model)
+        try:
+            return self._training.new_rows(project=project, run=champion.run if champion else None)
+        except NotFound:
+            return None
 
     def _confinement(self) -> tuple[Strength | None, list[str]]:
         """How steps are confined, or what stands in the way."""

@@ -4,7 +4,10 @@ from treadle.kernel.stage import Service, Stage
 
 STAGE = Stage(
     name="monitoring",
-    parts=("treadle.monitoring.names:MonitoringNames",),
+    parts=(
+        "treadle.monitoring.names:MonitoringNames",
+        "treadle.monitoring.named_content:MonitoringContent",
+    ),
     services=(
         Service(
             name="monitoring",

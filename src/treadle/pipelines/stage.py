@@ -7,6 +7,7 @@ STAGE = Stage(
     parts=(
         "treadle.pipelines.names:PipelineNames",
         "treadle.pipelines.starter:PipelineStarter",
+        "treadle.pipelines.named_content:PipelineContent",
     ),
     services=(
         Service(

@@ -1,5 +1,6 @@
 """The list of stages: the only place that names them all."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from treadle.access.stage import STAGE as ACCESS
@@ -19,6 +20,8 @@ from treadle.tracking.stage import STAGE as TRACKING
 from treadle.training.stage import STAGE as TRAINING
 
 if TYPE_CHECKING:
+    from sqlalchemy import Table
+
     from treadle.access.local import LocalAccess
     from treadle.access.service import Access
     from treadle.data.local import LocalData
@@ -79,6 +82,18 @@ GROUP = "treadle.stage"
 def stages() -> tuple[Stage, ...]:
     """All stages: those built in, then those that installed packages register."""
     return (*BUILT_IN, *(entry.load() for entry in registered(GROUP)))
+
+
+def tables_of(stages: Iterable[Stage]) -> "list[Table]":
+    """The tables of some stages, by name.
+
+    Args:
+        stages: The stages.
+    """
+    from treadle.ports.database import loaded_tables  # loads what commands mostly do without
+
+    tables = {table.name: table for stage in stages for table in loaded_tables(stage)}
+    return [tables[name] for name in sorted(tables)]
 
 
 class Services:

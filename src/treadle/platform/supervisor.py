@@ -15,11 +15,15 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+from sqlalchemy import select
+
 from treadle.kernel import process
-from treadle.kernel.errors import Conflict
+from treadle.kernel.errors import Conflict, TreadleError
 from treadle.kernel.process import SupervisedProcess
 from treadle.platform import logs
+from treadle.platform.seal import write_seal
 from treadle.platform.settings import Settings, backend, default_url
+from treadle.platform.signing import signing_key
 
 LOOK_SECONDS, REVIVE_SECONDS = 0.05, 5.0
 LOCK = "supervisor.lock"
@@ -111,6 +115,7 @@ class Supervisor:
             for kept in self._kept:
                 kept.stop()
             self._target.close()
+            self._seal()
 
     def _tend(self, ready: Callable[[], None]) -> None:
         """Start what is not there, again and again, until told to stop."""
@@ -125,6 +130,20 @@ class Supervisor:
                 answered = True
                 ready()
             time.sleep(LOOK_SECONDS)
+
+    def _seal(self) -> None:
+        """Seal the home, now that nothing writes to it any more."""
+        if not (self._run / LOCK).exists():
+            return
+        home = self._settings.folder
+        try:
+            database = backend("database", self._settings.database or default_url("database", home))
+            with database.read() as connection:
+                connection.execute(select(1))
+            database.close()  # the last to close it moves all changes into its file
+            write_seal(home, signing_key(home))
+        except (TreadleError, OSError) as error:
+            log.error("the home could not be sealed: %s", error)
 
     def _stop(self, number: int, _: FrameType | None) -> None:
         self._stopping.append(number)

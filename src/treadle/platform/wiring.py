@@ -1,24 +1,26 @@
 """Puts the stages together over one set of backends."""
 
 import logging
-import secrets
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import date
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
+from treadle.events.head import Head
 from treadle.jobs.model import Job
 from treadle.jobs.worker import Worker
 from treadle.kernel.clock import Clock
-from treadle.kernel.errors import Corrupt, Invalid, TreadleError
+from treadle.kernel.errors import Invalid, TreadleError
 from treadle.kernel.event import acting
 from treadle.kernel.stage import JOB, RECONCILE, Assembly
 from treadle.monitoring.discovery import registered_monitors
 from treadle.pipelines.service import STEP_JOB
 from treadle.platform.runtimes import Runtimes
+from treadle.platform.seal import follows, note_head
 from treadle.platform.settings import Settings, backend
+from treadle.platform.signing import signing_key
 from treadle.platform.stages import BUILT_IN, LocalServices, stages
 from treadle.platform.step import reason
 from treadle.ports.blobs import Blobs
@@ -28,9 +30,9 @@ from treadle.ports.runtime import Runtime
 from treadle.ports.sandbox import KNOWN_STRENGTH, Sandbox
 from treadle.ports.target import Target
 from treadle.serving.log_files import InferenceLogs
+from treadle.training.answered_rows import EndpointsOf
 
 log = logging.getLogger(__name__)
-KEY_BYTES = 32
 STEP_FUNCTION = "treadle.platform.step:run"
 
 
@@ -58,6 +60,9 @@ class Embedded(LocalServices):
         self.assembly = self._assembled()
         for name, service in self.assembly.services.items():
             setattr(self, name, service)
+        self._noted: Head | None = None  # the copy of the head that this process has seen to
+        if not self.events.head().signature:
+            self.events.sign_head()
 
     def _assembled(self) -> Assembly:
         home, assembly = self.settings.folder, Assembly()
@@ -73,10 +78,11 @@ class Embedded(LocalServices):
         }
         for kind, value in provided.items():
             assembly.provide(kind, value)
+        assembly.provide(EndpointsOf, lambda project: _endpoints(assembly, project))
         assembly.provide_named(
             cache=home / "cache",
             step_function=STEP_FUNCTION,
-            key=_key(home),
+            key=signing_key(home),
             find_monitors=registered_monitors,
         )
         own_tables = [loaded_tables(stage) for stage in self.stages if stage not in BUILT_IN]
@@ -133,8 +139,24 @@ class Embedded(LocalServices):
                 raise
             self.jobs.succeed(job, result)
 
+    def note_head(self) -> None:
+        """Copy the head of the event log out of the database, where it has moved.
+
+        A copy that does not fit the log is left as it is: it tells that events were cut off, or
+        that the database is an older one.
+        """
+        head = self.events.head()
+        if head != self._noted:
+            if follows(self.events, self.settings.folder):
+                note_head(self.settings.folder, head)
+            else:
+                log.error("the event log is not the one that this home has known; verify it")
+            self._noted = head
+
     def close(self) -> None:
         """Close the target, the executor and the database."""
+        with suppress(TreadleError, OSError):  # a home that is gone or broken is closed too
+            self.note_head()
         self.target.close()
         self.executor.close()
         self.database.close()
@@ -171,22 +193,7 @@ def _shielded(step: Callable[[], int]) -> int:
     return 0
 
 
-def _key(home: Path) -> bytes:
-    """The home's signing key, made once and readable by its owner only."""
-    file = home / ".signing.key"
-    if not file.exists():
-        aside = file.with_suffix(f".{secrets.token_hex(4)}")
-        aside.touch(mode=0o600)
-        aside.write_bytes(secrets.token_bytes(KEY_BYTES))
-        try:
-            with suppress(FileExistsError):  # another process was first
-                file.hardlink_to(aside)
-        finally:
-            aside.unlink()
-    key = file.read_bytes()
-    if len(key) < KEY_BYTES:
-        raise Corrupt(
-            f"The signing key '{file}' is damaged: it has {len(key)} of {KEY_BYTES} bytes. Restore "
-            "it from a backup; without it no approval can be verified."
-        )
-    return key
+def _endpoints(assembly: Assembly, project: str) -> list[tuple[str, date]]:
+    """The endpoints of a project, with the days on which they began."""
+    endpoints = assembly.services["delivery"].endpoints(project=project)
+    return [(endpoint.name, endpoint.created_at.date()) for endpoint in endpoints]

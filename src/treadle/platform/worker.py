@@ -45,6 +45,7 @@ def _work(settings: Settings) -> None:
             # While jobs run, the wheel is looked at only now and then.
             if moved or time.monotonic() >= look_at:
                 moved += platform.reconcile()
+                platform.note_head()
                 look_at = time.monotonic() + IDLE_SECONDS
         except TreadleError as error:  # the database or the disk is away: the next turn tries again
             log.warning("%s", error.message)
@@ -58,6 +59,7 @@ def _work(settings: Settings) -> None:
         if not moved:
             time.sleep(BUSY_SECONDS if worker.busy else IDLE_SECONDS)
     worker.stop()
+    platform.note_head()
 
 
 if __name__ == "__main__":

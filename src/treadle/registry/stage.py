@@ -4,7 +4,10 @@ from treadle.kernel.stage import Service, Stage
 
 STAGE = Stage(
     name="registry",
-    parts=("treadle.registry.names:RegistryNames",),
+    parts=(
+        "treadle.registry.names:RegistryNames",
+        "treadle.registry.named_content:RegistryContent",
+    ),
     services=(
         Service(
             name="registry",

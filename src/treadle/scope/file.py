@@ -127,6 +127,7 @@ def check(spec: ProjectSpec) -> None:
                 f"Field 'data.{name}.task': a task is predicted from a label, and this dataset "
                 "has none."
             )
+        _check_growth(name, source)
     _check_inside(spec.pipeline.file, "pipeline.file")
     _check_durations(spec)
     _check_numbers(spec)
@@ -181,6 +182,23 @@ def check_metrics(spec: ProjectSpec, task: Task) -> None:
         )
 
 
+def _check_growth(name: str, source: DataSource) -> None:
+    """Refuse a dataset whose rows cannot be kept or added as it declares."""
+    field = f"data.{name}"
+    percentage(source.share, f"{field}.share")
+    try:
+        kept = source.kept
+    except Invalid as error:
+        raise Invalid(f"Field '{field}.keep': {error.message}") from error
+    if kept.span and not source.time:
+        raise Invalid(
+            f"Field '{field}.keep': '{source.keep}' is an age, and no column says how old a row is."
+            ' Name it: time = "COLUMN"'
+        )
+    if source.learns_from_answers and not source.label:
+        raise Invalid(f"Field '{field}.learn_from': answers have a label, and this dataset none.")
+
+
 def _check_inside(path: str, field: str) -> None:
     """Refuse a path that leaves the project's folder or has hidden parts."""
     parts = PurePosixPath(path).parts
@@ -199,6 +217,7 @@ def _check_numbers(spec: ProjectSpec) -> None:
         "serving.replicas": (spec.serving.replicas, least_replicas),
         "serving.max_replicas": (spec.serving.max_replicas, least_max_replicas),
         "retrain.budget_per_month": (spec.retrain.budget_per_month, 0),
+        "retrain.min_new_labels": (spec.retrain.min_new_labels, 1),
         "retrain.max_depth": (spec.retrain.max_depth, 0),
         "monitoring.min_labels": (spec.monitoring.min_labels, 2),
     }

@@ -79,6 +79,23 @@ class About(Entity):
     budget: str = ""
 
 
+class Keep(Entity):
+    """Which rows of a dataset are learnt from; all where nothing is given.
+
+    Attributes:
+        rows: Number of the newest rows; 0 for no limit.
+        span: Age of the oldest row, or None.
+    """
+
+    rows: int = 0
+    span: timedelta | None = None
+
+    @property
+    def everything(self) -> bool:
+        """Whether all rows are learnt from."""
+        return not self.rows and self.span is None
+
+
 class DataSource(Entity):
     """Table ``[data.NAME]``: where a dataset comes from, and what it is.
 
@@ -93,6 +110,13 @@ class DataSource(Entity):
             doubt.
         id: Column that names a row, and so the request that asks about it.
         label_delay: How long after a prediction its label is known, as a duration.
+        time: Column with the time of a row; rows are kept in its order.
+        learn_from: Where rows to learn from come from: the ``source`` alone, or ``source and
+            answers``: answered requests become rows when their labels have come.
+        positive: Word of the label column that the label 1 means, where it holds two words.
+        keep: Which rows are learnt from: ``all``, the newest, such as ``50000 rows``, or those of
+            the last time, such as ``90d``.
+        share: Share of the labelled answers that becomes rows.
         owner: Who answers for the data.
         licence: Terms under which the data may be used.
         sensitivity: How sensitive the data are.
@@ -103,9 +127,38 @@ class DataSource(Entity):
     task: Literal["", "binary", "multi-class", "regression"] = ""
     id: str | None = None
     label_delay: str = "0s"
+    time: str | None = None
+    learn_from: Literal["source", "source and answers"] = "source"
+    positive: str | None = None
+    keep: str = "all"
+    share: str = "100%"
     owner: str = ""
     licence: str = ""
     sensitivity: str = ""
+
+    @property
+    def learns_from_answers(self) -> bool:
+        """Whether answered requests become rows."""
+        return self.learn_from == "source and answers"
+
+    @property
+    def kept(self) -> Keep:
+        """Which rows are learnt from, as ``keep`` says.
+
+        Raises:
+            Invalid: ``keep`` is malformed.
+        """
+        if self.keep == "all":
+            return Keep()
+        if match := re.fullmatch(r"([1-9]\d*) rows", self.keep):
+            return Keep(rows=int(match[1]))
+        try:
+            return Keep(span=duration(self.keep))
+        except Invalid as error:
+            raise Invalid(
+                f"'{self.keep}' says not which rows are kept. Write all, a number such as "
+                "'50000 rows', or an age such as '90d'."
+            ) from error
 
 
 class Requirement(Entity):
@@ -259,12 +312,15 @@ class RetrainPolicy(Entity):
         when: Triggers: ``drift``, ``missed requirement``, ``older than 30d``, or cron expressions.
         cooldown: Shortest time between two automatic trainings.
         budget_per_month: Largest number of automatic trainings in 30 days.
+        min_new_labels: Number of answered requests that must have been labelled since the champion
+            was trained before a training starts, where the source has not changed.
         max_depth: Longest chain of events that cause each other; a longer one starts no training.
     """
 
     when: list[str] = []
     cooldown: str = "1d"
     budget_per_month: int = 8
+    min_new_labels: int = 1
     max_depth: int = 12
 
     @property

@@ -254,6 +254,25 @@ def records(content: bytes) -> Iterator[tuple[LogBatch, int]]:
         start = end if content.startswith(_MAGIC, end) else content.find(_MAGIC, end)
 
 
+def gaps(content: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the begin and the end of each part of a log that is no whole record.
+
+    Args:
+        content: The log's content.
+    """
+    start = 0
+    while start < len(content):
+        record = _record(content, start) if content.startswith(_MAGIC, start) else None
+        if record is not None:
+            start = record[1]
+            continue
+        end = content.find(_MAGIC, start + 1)
+        while end >= 0 and _record(content, end) is None:
+            end = content.find(_MAGIC, end + 1)
+        yield start, end if end >= 0 else len(content)
+        start = end if end >= 0 else len(content)
+
+
 def _record(content: bytes, head: int) -> tuple[LogBatch, int] | None:
     """The record whose head is at a position; None where that record is not whole."""
     if head + _HEAD.size > len(content):

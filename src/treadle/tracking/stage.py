@@ -4,7 +4,11 @@ from treadle.kernel.stage import Service, Stage
 
 STAGE = Stage(
     name="tracking",
-    parts=("treadle.tracking.names:TrackingNames",),
+    parts=(
+        "treadle.tracking.names:TrackingNames",
+        "treadle.tracking.named_content:TrackingContent",
+        "treadle.tracking.soundness:TrackingSoundness",
+    ),
     services=(
         Service(
             name="tracking",

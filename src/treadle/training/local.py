@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from treadle.kernel.errors import NotFound
 from treadle.kernel.event import acting
 from treadle.kernel.stage import RECONCILE
 from treadle.pipelines.model import PipelineRun
@@ -26,6 +27,41 @@ class LocalTraining(TrainingService):
             How many trainings were settled.
         """
         return sum(self._settle(training) for training in self.find(state="running", limit=100_000))
+
+    def nothing_new(self, project: str, run: str) -> str | None:
+        """Why a training would learn nothing that an earlier one has not, or None.
+
+        Args:
+            project: Name of the project.
+            run: Run of the earlier training, as that of the champion.
+
+        Returns:
+            What it would have to wait for, in a sentence.
+        """
+        try:
+            before = self._pipelines.get(pipeline=self.get(run=run).pipeline)
+        except NotFound:
+            return None  # the champion was not trained here
+        spec = self._scope.project(name=project).spec
+        code, grown, values = self._inputs(project, None)
+        asked = {need.name for step in before.plan for need in step.needs}
+        if "asof" in asked or code != before.code or values != before.parameters:
+            return None
+        sources = {name: self._growth.made_of(project, d) for name, d in before.datasets.items()}
+        if {name: one.source for name, one in grown.items()} != {
+            name: one.source for name, one in sources.items()
+        }:
+            return None
+        unchanged = "nothing new to learn from: no source has changed"
+        if spec.labelled is None or not spec.labelled.learns_from_answers:
+            return f"{unchanged}, and answers are not learnt from ([data.NAME] learn_from)"
+        came = sum(one.collected for one in grown.values())
+        came -= sum(one.collected for one in sources.values())
+        if came >= spec.retrain.min_new_labels:
+            return None
+        return (
+            f"{unchanged}, and {came} of {spec.retrain.min_new_labels} labelled answers have come"
+        )
 
     def _settle(self, training: Training) -> int:
         pipeline = self._pipelines.get(pipeline=training.pipeline)

@@ -1,5 +1,6 @@
 """Types and events of trainings."""
 
+from datetime import datetime
 from typing import Any, Literal
 
 from treadle.kernel.entity import Entity
@@ -85,3 +86,63 @@ class TrainingFailed(Event):
     @property
     def subject(self) -> str:
         return f"run:{self.run}"
+
+
+class RowsCollected(Event):
+    """Answered requests whose labels have come were collected as rows to learn from."""
+
+    project: str
+    digest: str
+    rows: int
+    unmatched: int
+    first: datetime | None = None
+    last: datetime | None = None
+
+    @property
+    def subject(self) -> str:
+        return f"labels:{self.project}"
+
+    @property
+    def makes(self) -> tuple[str, ...]:
+        return (f"answers:{self.digest}",) if self.digest else ()
+
+
+class DatasetGrown(Event):
+    """A version of the learning dataset was made of the source's rows and of answered requests."""
+
+    project: str
+    name: str
+    digest: str
+    source: str
+    answers: int
+    portions: list[str]
+    first: datetime | None = None
+    last: datetime | None = None
+
+    @property
+    def subject(self) -> str:
+        return f"dataset:{self.project}/{self.name}"
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        return (f"data:{self.source}", *(f"answers:{digest}" for digest in self.portions))
+
+    @property
+    def makes(self) -> tuple[str, ...]:
+        return (f"data:{self.digest}",)
+
+
+class NewRows(Entity):
+    """What has come since a project's champion was trained.
+
+    Attributes:
+        labels: Number of requests that were labelled since.
+        wanted: Number of labelled answers that an automatic training waits for.
+        unmatched: Labels that named no answered request, when labels were last joined to the log.
+        examples: Some of their ids.
+    """
+
+    labels: int
+    wanted: int
+    unmatched: int
+    examples: list[str]

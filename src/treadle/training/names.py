@@ -5,13 +5,14 @@ from sqlalchemy import or_, select
 from treadle.kernel.stage import PROJECTS_OF_CONTENT
 from treadle.ports.database import Database
 from treadle.ports.naming import DIGEST, projects_naming
-from treadle.training.tables import trainings
+from treadle.training.tables import answered_rows, trainings
 
-_NAMING = (
+_TRAININGS = (
     select(trainings.c.project)
     .where(or_(trainings.c.package == DIGEST, trainings.c.holdout == DIGEST))
     .distinct()
 )
+_ANSWERS = select(answered_rows.c.project).where(answered_rows.c.digest == DIGEST).distinct()
 
 
 class TrainingNames:
@@ -22,9 +23,10 @@ class TrainingNames:
 
     @PROJECTS_OF_CONTENT()
     def of_content(self, digest: str) -> set[str]:
-        """The projects whose trainings made this package or this holdout table.
+        """The projects whose trainings made this package or holdout, or whose answers are in it.
 
         Args:
             digest: Digest of the content.
         """
-        return projects_naming(self._database, _NAMING, digest)
+        found = projects_naming(self._database, _TRAININGS, digest)
+        return found | projects_naming(self._database, _ANSWERS, digest)

@@ -24,7 +24,9 @@ from treadle.scope.model import PipelineFile, duration
 from treadle.tracking.environment import capture
 from treadle.tracking.local import LocalTracking
 from treadle.tracking.model import Dataset
+from treadle.training.growth import Grown, Growth
 from treadle.training.model import (
+    NewRows,
     Training,
     TrainingStarted,
     TrainingState,
@@ -48,6 +50,7 @@ class TrainingService:
         tracking: LocalTracking,
         pipelines: LocalPipelines,
         starter: PipelineStarter,
+        growth: Growth,
     ) -> None:
         self._database = database
         self._events = events
@@ -57,6 +60,7 @@ class TrainingService:
         self._tracking = tracking
         self._pipelines = pipelines
         self._starter = starter
+        self._growth = growth
 
     @command()
     def start(
@@ -82,11 +86,9 @@ class TrainingService:
         """
         declared = self._scope.project(name=project).spec.pipeline
         folder = self._scope.folder(name=project)
-        values = {**declared.parameters, **(parameters or {})}
-        versions = self._data.snapshot(project=project)
-        datasets = {version.name: version.digest for version in versions}
+        code, grown, values = self._inputs(project, parameters)
+        datasets = {name: version.digest for name, version in grown.items()}
         seconds = duration(declared.step_timeout).total_seconds()
-        code = store_code(self._blobs, folder, declared.file)
         pipeline = self._starter.prepare(
             project, code, declared.file, datasets, values, seconds, _allowance(declared)
         )
@@ -116,6 +118,42 @@ class TrainingService:
         except TreadleError as error:  # the training itself has begun and goes on
             log.warning("What repeating run %s needs could not be noted: %s", run, error)
         return self.get(run=run)
+
+    def _inputs(
+        self, project: str, parameters: dict[str, Any] | None
+    ) -> tuple[str, dict[str, Grown], dict[str, Any]]:
+        """What a training that starts now learns from: code, datasets by name, and parameters."""
+        spec = self._scope.project(name=project).spec
+        folder = self._scope.folder(name=project)
+        versions = self._data.snapshot(project=project)
+        code = store_code(self._blobs, folder, spec.pipeline.file)
+        grown = {
+            version.name: self._growth.grow(spec.data[version.name], version)
+            if spec.data[version.name].label
+            else Grown.source_alone(version.digest)
+            for version in versions
+        }
+        return code, grown, {**spec.pipeline.parameters, **(parameters or {})}
+
+    @query()
+    def new_rows(self, *, project: ProjectName, run: RunId | None = None) -> NewRows:
+        """Show what has come since a model was trained that the next one could learn from.
+
+        Args:
+            project: Name of the project.
+            run: Run of the training that is compared with, as that of the champion; the newest
+                one that succeeded if omitted.
+
+        Raises:
+            NotFound: There is no such project, or no such training.
+        """
+        wanted = self._scope.project(name=project).spec.retrain.min_new_labels
+        trained = [self.get(run=run)] if run else self.find(project=project, state="succeeded")
+        return self._growth.new_rows(project, self._learnt(trained[0]) if trained else {}, wanted)
+
+    def _learnt(self, training: Training) -> dict[str, str]:
+        """The datasets that a training has learnt from: digests by name."""
+        return self._pipelines.get(pipeline=training.pipeline).datasets
 
     @query()
     def get(self, *, run: RunId) -> Training:

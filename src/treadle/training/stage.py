@@ -4,7 +4,12 @@ from treadle.kernel.stage import Service, Stage
 
 STAGE = Stage(
     name="training",
-    parts=("treadle.training.names:TrainingNames",),
+    parts=(
+        "treadle.training.names:TrainingNames",
+        "treadle.training.named_content:TrainingContent",
+        "treadle.training.answered_rows:AnsweredRows",
+        "treadle.training.growth:Growth",
+    ),
     services=(
         Service(
             name="training",

@@ -1,8 +1,8 @@
-"""The table of trainings."""
+"""The tables of trainings, of the rows that production gave them, and of what datasets grew to."""
 
 from sqlalchemy import BigInteger, Column, Index, String, Table, Text
 
-from treadle.ports.database import metadata
+from treadle.ports.database import Instant, metadata
 
 trainings = Table(
     "trainings",
@@ -19,4 +19,27 @@ trainings = Table(
     Column("cause", BigInteger),
     Index("trainings_by_package", "package"),
     Index("trainings_by_holdout", "holdout"),
+)
+
+answered_rows = Table(
+    "answered_rows",
+    metadata,
+    Column("project", String(63), primary_key=True),
+    Column("label_event", BigInteger, primary_key=True, autoincrement=False),
+    Column("digest", String(64), nullable=False, index=True),
+    Column("rows", BigInteger, nullable=False),
+    Column("unmatched", Text, nullable=False),
+    Column("first", Instant),
+    Column("last", Instant),
+)
+
+grown_datasets = Table(
+    "grown_datasets",
+    metadata,
+    Column("project", String(63), primary_key=True),
+    Column("digest", String(64), primary_key=True),
+    Column("source", String(64), nullable=False),
+    Column("answers", BigInteger, nullable=False),
+    Column("collected", BigInteger, nullable=False),
+    Column("label_event", BigInteger, nullable=False),
 )

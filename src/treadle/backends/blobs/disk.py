@@ -1,6 +1,7 @@
 """Stores blobs as files: written aside, synced, renamed into place, verified when read."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -97,6 +98,18 @@ class Disk:
             digest: The content's BLAKE3 digest.
         """
         self._path(digest).unlink(missing_ok=True)
+
+    def move_aside(self, digest: str, to: Path) -> None:
+        """Move what is stored under a name to a file, however damaged it is.
+
+        Args:
+            digest: The blob's name.
+            to: The file.
+        """
+        path = self._path(digest)
+        if path.exists():
+            shutil.copyfile(path, to)  # the store may be on another file system
+            path.unlink()
 
     def digests(self) -> Iterator[str]:
         """Return the digests of all blobs."""

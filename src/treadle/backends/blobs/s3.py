@@ -94,6 +94,19 @@ class S3:
 
         obstore.delete(self._store, digest)
 
+    def move_aside(self, digest: str, to: Path) -> None:
+        """Move what is stored under a name to a file, however damaged it is.
+
+        Args:
+            digest: The blob's name.
+            to: The file.
+        """
+        import obstore
+
+        if self.has(digest):
+            write_whole(to, bytes(obstore.get(self._store, digest).bytes()), durable=True)
+            obstore.delete(self._store, digest)
+
     def digests(self) -> Iterator[str]:
         """Return the digests of all blobs."""
         import obstore

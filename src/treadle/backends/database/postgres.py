@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 
 from treadle.backends.database.engine import SQLDatabase
 from treadle.kernel.errors import missing_extra
@@ -40,3 +41,28 @@ class PostgreSQL(SQLDatabase):
         """Open a transaction that reads one moment."""
         with self._translated(), self._engine.connect() as connection:
             yield connection.execution_options(isolation_level="REPEATABLE READ")
+
+    def check(self) -> list[str]:
+        """Check every index against its table, where the extension ``amcheck`` is installed.
+
+        Returns:
+            What is wrong, a sentence each.
+        """
+        installed = text("SELECT 1 FROM pg_extension WHERE extname = 'amcheck'")
+        indexes = text(
+            "SELECT c.relname, c.oid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
+            "JOIN pg_am a ON a.oid = c.relam JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE a.amname = 'btree' AND n.nspname = current_schema() AND i.indisvalid"
+        )
+        faults = []
+        with self.read() as connection:
+            if connection.scalar(installed) is None:
+                return []
+            for name, oid in connection.execute(indexes).all():
+                with connection.begin_nested() as check:
+                    try:
+                        connection.execute(text("SELECT bt_index_check(:oid, true)"), {"oid": oid})
+                    except DBAPIError as error:
+                        check.rollback()
+                        faults.append(f"index {name}: {error.orig}")
+        return faults

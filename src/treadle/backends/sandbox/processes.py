@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from treadle.backends.sandbox import confinement, linux
 from treadle.backends.sandbox.environment import ordinary
 from treadle.backends.sandbox.messages import Answer, Ended, Order, receive, send
-from treadle.backends.sandbox.runner import GUARD, TASKS, Sockets, pair
+from treadle.backends.sandbox.runner import GUARD, STREAMS, TASKS, Sockets, pair
 from treadle.kernel.entity import Entity
 from treadle.kernel.errors import Invalid, Unavailable, error_named
 from treadle.ports.sandbox import KNOWN_STRENGTH, STRENGTHS, Strength, Task
@@ -126,6 +126,7 @@ class _Runner:
         temporary.mkdir(exist_ok=True)
         environment = ordinary(os.environ) | {"HOME": str(temporary), "TMPDIR": str(temporary)}
         with suppress(ConnectionError):  # it may have ended already, and has said why
+            socket.send_fds(self._tasks, [b"."], STREAMS)
             send(self._tasks, Order(task=task, hidden=str(hidden), environment=environment))
         while not select.select([self._tasks, self._guard], [], [], _LOOK_SECONDS)[0]:
             if (used := bytes_of(scratch)) > most:

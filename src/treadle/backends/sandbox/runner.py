@@ -26,6 +26,8 @@ from treadle.ports.sandbox import Strength
 
 TASKS, GUARD = 0, 3
 """Descriptors of the sockets of a runner that begins as a program."""
+STREAMS = (1, 2)
+"""Descriptors of the standard streams that a task takes over from whoever orders it."""
 _MOST_DESCRIPTORS = 1 << 16
 
 
@@ -104,9 +106,13 @@ def _serve(connection: socket.socket, strength: Strength, identity: int | None) 
     """Wait for an order, do it confined, and answer."""
     linux.end_with_parent(signal.SIGKILL)
     connection = _alone(connection)
+    _, streams, *_ = socket.recv_fds(connection, 1, len(STREAMS))
     order = receive(connection, Order)
     if order is None:
         return 0
+    for given, place in zip(streams, STREAMS, strict=True):
+        os.dup2(given, place)
+        os.close(given)
     os.environ.clear()
     os.environ.update(order.environment)
     hidden, scratch = Path(order.hidden), Path(order.task.scratch)

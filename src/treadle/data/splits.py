@@ -1,0 +1,54 @@
+"""Which rows of a table are held out: the same ones in every version of the table."""
+
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treadle.data.frames import plain
+from treadle.kernel.errors import Invalid, did_you_mean
+
+_DRAWS = 1 << 32
+
+
+def held_out(table: Any, by: str | None = None, share: float = 0.25) -> NDArray[np.bool_]:
+    """Choose rows to judge models on, which no training sees.
+
+    A row is chosen by what names it, and not by its place: it stays held out when rows are added or
+    taken away, so that no later model is judged on what an earlier one has learnt. Rows of one name
+    are on the same side, such as all visits of a patient.
+
+    Args:
+        table: Frame of pandas or Polars, of shape (rows, columns).
+        by: Column that names a row or the group that it belongs to; None takes all columns
+            together.
+        share: Share of names that are held out, 0 to 1.
+
+    Returns:
+        Array of shape (rows,), true for rows that are held out.
+
+    Raises:
+        Invalid: There is no such column, or the share is not between 0 and 1.
+    """
+    if not 0 < share < 1:
+        raise Invalid(f"A share of {share:g} is not between 0 and 1.")
+    names = [str(name) for name in table.columns]
+    if by is not None and by not in names:
+        raise Invalid(f"The table has no column '{by}'.{did_you_mean(by, names)}")
+    texts = [_texts(plain(table[name])) for name in ([by] if by is not None else names)]
+    limit = int(share * _DRAWS)
+    return np.fromiter(
+        (_draw("\x1f".join(row)) < limit for row in zip(*texts, strict=True)), np.bool_, len(table)
+    )
+
+
+def _texts(values: NDArray[Any]) -> list[str]:
+    """Values as texts that do not tell a whole number from the same number with a point."""
+    if values.dtype == object:
+        return ["" if value is None else str(value) for value in values]
+    return [format(value, ".17g") for value in values.astype(np.float64)]
+
+
+def _draw(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=4).digest(), "big")
