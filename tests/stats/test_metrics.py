@@ -43,8 +43,18 @@ ORACLES: dict[str, Any] = {
     "rmse": oracle.root_mean_squared_error,
     "r2": oracle.r2_score,
 }
-OF_CLASSES = ("roc_auc", "log_loss", "brier", "accuracy", "precision", "recall", "f1")
-OF_CLASSES += ("balanced_accuracy", "macro_f1", "top_3_accuracy")
+OF_CLASSES = (
+    "roc_auc",
+    "log_loss",
+    "brier",
+    "accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "balanced_accuracy",
+    "macro_f1",
+    "top_3_accuracy",
+)
 ORACLES_OF_SEVERAL: dict[str, Any] = {
     "accuracy": lambda truth, score: oracle.accuracy_score(truth, score.argmax(axis=1)),
     "balanced_accuracy": lambda truth, score: oracle.balanced_accuracy_score(

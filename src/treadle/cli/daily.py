@@ -241,7 +241,8 @@ def label(
 
     services = session.services()
     name = _project(services, project)
-    labels = read_labels(file, id or _id_column(services, name), value, positive)
+    classes = [] if positive else services.data.classes(project=name)
+    labels = read_labels(file, id or _id_column(services, name), value, positive, classes)
     added = services.data.add_labels(project=name, labels=labels)
     if session.json:
         print_json({"labels": added})

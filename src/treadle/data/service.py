@@ -1,5 +1,7 @@
 """Records dataset versions by the digest of their content, and labels of requests."""
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
@@ -7,6 +9,7 @@ from sqlalchemy import select
 from treadle.data.model import DatasetVersion, DatasetVersionAdded, Label, LabelsAdded
 from treadle.data.tables import dataset_versions
 from treadle.data.tables import labels as label_table
+from treadle.data.task import is_of_classes, values_in
 from treadle.events.local import LocalEvents
 from treadle.kernel.clock import Clock
 from treadle.kernel.entity import from_json, to_plain, to_text
@@ -15,7 +18,7 @@ from treadle.kernel.names import ContentDigest, ProjectName
 from treadle.kernel.operation import command, query
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, load
-from treadle.ports.tree import put_tree, read_tree
+from treadle.ports.tree import fetch_tree, put_tree, read_tree
 from treadle.scope.local import LocalScope
 from treadle.stats.classes import Truth
 
@@ -108,6 +111,31 @@ class Data:
         with self._database.read() as connection:
             rows = connection.execute(statement).mappings()
             return [load(DatasetVersion, row) for row in rows]
+
+    @query()
+    def classes(self, *, project: ProjectName) -> list[str]:
+        """List the classes of a project's label: its values in the newest version of its dataset.
+
+        Args:
+            project: Name of the project.
+
+        Returns:
+            Names of classes in order; empty where the label is a number, no version is recorded, or
+                the dataset is neither CSV nor Parquet.
+
+        Raises:
+            NotFound: There is no such project.
+        """
+        data = self._scope.project(name=project).spec.data
+        learnt = [name for name, source in data.items() if source.label]
+        versions = self.versions(project=project, name=learnt[0]) if learnt else []
+        if not versions:
+            return []
+        source = data[learnt[0]]
+        with tempfile.TemporaryDirectory() as folder:
+            files = fetch_tree(self._blobs, versions[0].digest, Path(folder, "dataset"))
+            values = values_in(files, source.label or "")
+        return values.names if values and is_of_classes(values, source.task) else []
 
     @command()
     def add_labels(self, *, project: ProjectName, labels: list[Label]) -> int:

@@ -15,8 +15,20 @@ DOUBTFUL = 50
 """Number of different whole numbers up to which they may be classes as well as numbers."""
 KINDS = ["BIGINT", "DOUBLE", "DATE", "TIMESTAMP", "VARCHAR"]
 """Types that columns of a CSV file are read as; yes/no and true/false are text for all readers."""
-_NUMBERS = ("BIGINT", "HUGEINT", "INTEGER", "SMALLINT", "TINYINT", "UBIGINT", "UINTEGER")
-_NUMBERS += ("USMALLINT", "UTINYINT", "DOUBLE", "FLOAT", "DECIMAL")
+_NUMBERS = (
+    "BIGINT",
+    "HUGEINT",
+    "INTEGER",
+    "SMALLINT",
+    "TINYINT",
+    "UBIGINT",
+    "UINTEGER",
+    "USMALLINT",
+    "UTINYINT",
+    "DOUBLE",
+    "FLOAT",
+    "DECIMAL",
+)
 
 
 class InDoubt(Invalid):
@@ -169,6 +181,18 @@ def fits(values: LabelValues, task: Task) -> Told:
             raise Invalid(f"Column {column} holds numbers with decimals, which are no classes.")
         _refuse_many(values)
     return Told(task, "it is declared")
+
+
+def is_of_classes(values: LabelValues, task: str) -> bool:
+    """Whether a label's values are classes that can be listed.
+
+    Args:
+        values: What the label column holds.
+        task: The declared task; empty where none is.
+    """
+    if values.distinct > MOST_CLASSES or values.kind == "other":
+        return False
+    return task != "regression" and (bool(task) or values.kind == "text" or values.distinct == 2)
 
 
 def _refuse_many(values: LabelValues) -> None:

@@ -59,7 +59,7 @@ def answered(scores: Array) -> Array:
         scores: Scores (rows,) or (rows, classes).
     """
     finite = np.isfinite(scores)
-    return finite if scores.ndim == 1 else finite.all(axis=1)
+    return np.asarray(finite if scores.ndim == 1 else finite.all(axis=1))
 
 
 def comparable(
