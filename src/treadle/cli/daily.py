@@ -132,7 +132,7 @@ def _told(spec: "ProjectSpec", folder: Path) -> "Told | None":
         return None
     if source.task:
         return fits(values, source.task)
-    told = told_by(values, say='task = "{}" beside the label')
+    told = told_by(values, say='task = "{}"')
     check_metrics(spec, told.task)
     return told
 
