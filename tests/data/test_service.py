@@ -13,6 +13,7 @@ from treadle.kernel.errors import Invalid, NotFound
 from treadle.platform.wiring import Embedded
 from treadle.ports.tree import fetch_tree, put_files
 from treadle.scope.model import About, DataSource, ProjectSpec
+from treadle.stats.classes import Truth
 
 
 @pytest.fixture
@@ -143,7 +144,14 @@ def test_labels_of_a_project_that_is_not_there_are_refused(platform: Embedded) -
 
 
 def test_labels_come_back_as_the_words_and_truths_that_they_were(platform: Embedded) -> None:
-    given = {"a": "repaid", "b": True, "c": False, "d": 2.5, "e": "true", "f": "7"}
+    given: dict[str, Truth] = {
+        "a": "repaid",
+        "b": True,
+        "c": False,
+        "d": 2.5,
+        "e": "true",
+        "f": "7",
+    }
     labels = [Label(request=request, value=value) for request, value in given.items()]
     platform.data.add_labels(project="p", labels=labels)
     found = platform.data.labels_of("p", list(given))

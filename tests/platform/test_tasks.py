@@ -175,6 +175,7 @@ def watched(platform: Embedded, folder: Path, frame: pd.DataFrame) -> Any:
     classes = platform.data.classes(project="p")
     labels = read_labels(folder / "truth.csv", "id", "y", classes=classes)
     platform.data.add_labels(project="p", labels=labels)
+    assert isinstance(platform.clock, ManualClock)
     platform.clock.advance(timedelta(hours=3))
     platform.monitoring.reconcile()
     return platform.monitoring.windows(endpoint="p", limit=3)[-1]
