@@ -19,7 +19,8 @@ from treadle.kernel.errors import Corrupt, Invalid, NotFound
 from treadle.registry.signatures import signature_of
 from treadle.scope.file import experiment, percentage, share
 from treadle.scope.freeze import Freeze
-from treadle.scope.model import RolloutPolicy, duration
+from treadle.scope.model import duration
+from treadle.scope.policies import RolloutPolicy
 
 LABELS_OVERLAP = timedelta(minutes=1)  # a label may be written a moment after the time it bears
 
