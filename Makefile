@@ -14,7 +14,7 @@ STATIC := check-format check-lint check-types check-imports
 ABREAST := $(MAKE) --no-print-directory --keep-going --jobs $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 .PHONY: help demo check docs test unit integration system simulate format dist test-dist bench bench-rollouts bench-serving \
-	bench-tracking clean .venv .venv-demo .docs .clients .peers .peers-serving $(STATIC)
+	bench-rude-callers bench-tracking torture clean .venv .venv-demo .docs .clients .peers .peers-serving $(STATIC)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -39,8 +39,15 @@ system: .venv .clients ## the tests with browsers, containers, other people's cl
 	$(PYTEST) -m system
 
 simulate: .venv .clients ## the simulations at full length: 25 times the rollouts, ten minutes of fuzzing; an hour
-	TREADLE_SIMULATED_TIMES=25 TREADLE_FUZZ_SECONDS=600 $(PYTEST) -m simulation --timeout 7200
+	TREADLE_SIMULATED_TIMES=25 TREADLE_FUZZ_SECONDS=600 TREADLE_TORTURE_SECONDS=600 $(PYTEST) -m simulation --timeout 7200
 	$(BIN)/python benchmarks/sim_rollouts.py
+
+TORTURE_SECONDS ?= 3600
+# Further options of benchmarks/torture.py, such as --seed 7, --database postgresql, --blobs s3 and --keep.
+TORTURE ?=
+
+torture: .venv ## kill, freeze and starve a home under its clients for an hour; nothing acknowledged may be lost
+	$(BIN)/python benchmarks/torture.py --seconds $(TORTURE_SECONDS) $(TORTURE)
 
 check-format: .venv
 	$(BIN)/ruff format --check $(SOURCES)
@@ -77,6 +84,9 @@ bench-serving: .venv .peers-serving ## a model server beside the bare limit and 
 
 bench-rollouts: .venv ## how often the gates are wrong, in 10,000 simulated rollouts: minutes
 	$(BIN)/python benchmarks/sim_rollouts.py
+
+bench-rude-callers: .venv ## callers that are slow, huge or read nothing, and what they cost the others: minutes
+	$(BIN)/python benchmarks/bench_rude_callers.py
 
 bench-tracking: .venv .peers ## tracking beside the real MLflow server
 	$(BIN)/python benchmarks/bench_tracking.py

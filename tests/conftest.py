@@ -40,6 +40,8 @@ LANES: tuple[tuple[str, Lane], ...] = (
     ("docs/test_documents.py::test_every_block", "system"),
     ("interop/test_mlflow.py", "system"),
     ("http/mlflow_clients/", "system"),
+    ("platform/test_torture.py", "simulation"),
+    ("platform/test_rude_callers.py", "simulation"),
     ("platform/test_under_load.py", "simulation"),
     ("http/test_openapi_fuzz.py", "simulation"),
     ("delivery/test_simulation.py", "simulation"),

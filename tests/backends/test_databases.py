@@ -14,6 +14,7 @@ from treadle.events.local import LocalEvents
 from treadle.kernel.clock import ManualClock
 from treadle.kernel.errors import Invalid
 from treadle.platform.settings import backend
+from treadle.platform.stages import stages, tables_of
 from treadle.ports.damage import SelfChecking
 from treadle.ports.database import Database, metadata
 from treadle.testing.database import DatabaseSuite, ThingHappened
@@ -32,6 +33,7 @@ class TestSQLite(DatabaseSuite):
     def test_the_migrations_make_the_declared_tables(self, database: Database) -> None:
         with database.read() as connection:
             context = MigrationContext.configure(connection, opts={"include_name": _ours})
+            assert tables_of(stages())  # loads them
             assert compare_metadata(context, metadata) == []
 
     def test_a_damaged_index_is_found(self, database: Database, tmp_path: Path) -> None:
@@ -62,6 +64,7 @@ class TestPostgreSQL(DatabaseSuite):
     def test_the_migrations_make_the_declared_tables(self, database: Database) -> None:
         with database.read() as connection:
             context = MigrationContext.configure(connection, opts={"include_name": _ours})
+            assert tables_of(stages())  # loads them
             assert compare_metadata(context, metadata) == []
 
     def test_indexes_are_checked_where_amcheck_is_installed(self, database: Database) -> None:

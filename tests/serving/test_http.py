@@ -267,3 +267,48 @@ def test_a_client_that_does_not_read_is_not_read_from() -> None:
 async def eventually(condition: Callable[[], bool]) -> None:
     while not condition():
         await asyncio.sleep(0.005)
+
+
+def test_many_requests_at_once_leave_other_connections_their_turn() -> None:
+    """Thousands of requests in one write are answered bit by bit, and all of them in order."""
+    many, answered_first = 4_000, []
+
+    def handle(exchange: Exchange) -> None:
+        answered_first.append(exchange.path)
+        exchange.reply(200, json.dumps(["GET", exchange.path, ""]).encode())
+
+    async def work(server: HttpServer, port: int) -> bytes:
+        wanted = b"".join(LOOK.replace(b"/c", b"/%d" % n) for n in range(many))
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(wanted)
+        await eventually(lambda: bool(answered_first))
+        await said(port, LOOK)
+        assert answered_first.index("/c") < many / 2
+        writer.write_eof()
+        return await reader.read()
+
+    answers = bodies(with_server(work, handle))
+    assert [path for _, path, _ in answers] == [f"/{n}" for n in range(many)]
+
+
+def test_a_client_that_reads_nothing_is_answered_no_more_and_closed() -> None:
+    asked, size = 20_000, 100_000
+    answered = 0
+
+    def handle(exchange: Exchange) -> None:
+        nonlocal answered
+        answered += 1
+        exchange.reply(200, b"x" * size)
+
+    async def work(server: HttpServer, port: int) -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(LOOK * asked)
+        await eventually(lambda: any(connection._unread for connection in server.connections))
+        await asyncio.sleep(0.2)
+        assert answered * size < 64 << 20
+        (connection,) = server.connections
+        connection.expire(connection.heard + http.IDLE_SECONDS + 1)
+        await eventually(lambda: not server.connections)
+        writer.close()
+
+    with_server(work, handle)

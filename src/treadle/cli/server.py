@@ -10,7 +10,16 @@ from treadle.http.app import application
 from treadle.kernel import process
 from treadle.platform import logs
 from treadle.platform.settings import Settings, from_environment
+from treadle.platform.watchdog import (
+    HANG,
+    HANG_SECONDS,
+    QUERY,
+    QUERY_SECONDS,
+    Watchdog,
+    declared_seconds,
+)
 from treadle.platform.wiring import Embedded
+from treadle.ports.database import Bounded
 from treadle.ui.pages import pages
 
 
@@ -30,9 +39,17 @@ def main(arguments: list[str]) -> None:
 
 def _serve(settings: Settings, *, host: str, port: int) -> None:
     process.hold(settings.folder / "run" / "server.lock", what=f"The server of '{settings.home}'")
+    watchdog = Watchdog(declared_seconds(HANG, HANG_SECONDS))
     platform = Embedded(settings)
+    query_seconds = declared_seconds(QUERY, QUERY_SECONDS)
+    if query_seconds and isinstance(platform.database, Bounded):
+        platform.database.bound(query_seconds)
+
+    async def beat() -> None:
+        watchdog.beat()
+
     logging.getLogger("uvicorn.error").addFilter(_is_news)
-    uvicorn.run(
+    config = uvicorn.Config(
         application(platform, pages(platform)),
         host=host,
         port=port,
@@ -40,7 +57,13 @@ def _serve(settings: Settings, *, host: str, port: int) -> None:
         access_log=False,
         lifespan="off",
         timeout_graceful_shutdown=5,
+        callback_notify=beat,
+        timeout_notify=1,
     )
+    server = uvicorn.Server(config)
+    server.run()
+    if not server.started:
+        sys.exit(1)
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -18,6 +18,7 @@ from treadle.events.model import EventRecord
 from treadle.http.auth import caller_of
 from treadle.http.bodies import body_of
 from treadle.http.rights import Rights, demand, sight
+from treadle.http.searching import is_search, run_search
 from treadle.kernel.entity import from_json, from_packed, to_json, to_packed
 from treadle.kernel.errors import Forbidden, Invalid
 from treadle.kernel.event import acting
@@ -46,6 +47,7 @@ def operation_routes(platform: Embedded) -> list[Route]:
 def _route(platform: Embedded, rights: Rights, stage: str, operation: Operation) -> Route:
     method = getattr(getattr(platform, stage), operation.name)
     listed = _listed_by(operation.result)
+    run = run_search if is_search(operation.name) else run_in_threadpool
 
     async def endpoint(request: Request) -> Response:
         caller = await run_in_threadpool(caller_of, platform, request)
@@ -59,7 +61,7 @@ def _route(platform: Embedded, rights: Rights, stage: str, operation: Operation)
         if not whole and listed is None:
             demand(caller, operation.role)
         with sight(caller):
-            result = await run_in_threadpool(_call, method, arguments, caller)
+            result = await run(_call, method, arguments, caller)
         if not whole:
             result = [one for one in result if caller.may("viewer", getattr(one, listed or ""))]
         if request.headers.get("accept") == PACKED:

@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, MetaData, Table, true
 from sqlalchemy.types import TypeDecorator
@@ -86,6 +86,20 @@ class Database(Protocol):
 
     def close(self) -> None:
         """Close all connections."""
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """A database that can end statements that take too long; an optional part of the port."""
+
+    def bound(self, seconds: float) -> None:
+        """End statements that run longer from now on: their blocks raise ``Unavailable``.
+
+        A process that answers callers bounds what each may cost; backups and checks do not.
+
+        Args:
+            seconds: Longest time that a statement takes, with the reading of its rows.
+        """
 
 
 def loaded_tables(stage: Stage) -> list[Table]:

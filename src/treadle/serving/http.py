@@ -18,6 +18,7 @@ import httptools
 from treadle.serving.request_reader import MAX_HEAD_BYTES, RequestReader
 
 MAX_PIPELINED = 32  # requests of one connection that may wait for their answers
+PIECE_BYTES = 2048  # how much is parsed at once where it may hold many requests
 IDLE_SECONDS = 75.0  # how long a connection may be silent between two requests
 STALL_SECONDS = 30.0  # how long it may be silent in the middle of one
 LAST_SECONDS = 0.1  # how long requests may still be on their way when a server is stopped
@@ -98,6 +99,9 @@ class Connection(RequestReader, asyncio.Protocol):
         super().__init__()
         self._server = server
         self._open: deque[Exchange] = deque()  # received and not answered yet, oldest first
+        self._came = b""  # received and not parsed yet: more requests than one turn may take
+        self._unread = False  # the client reads slower than it is answered
+        self._completed = 0  # requests so far
         self.closing = False
         self.heard = time.monotonic()
 
@@ -120,6 +124,7 @@ class Connection(RequestReader, asyncio.Protocol):
         """
         self.closing = True
         self._open.clear()
+        self._came = b""
         self._server.connections.discard(self)
 
     def data_received(self, data: bytes) -> None:
@@ -129,8 +134,36 @@ class Connection(RequestReader, asyncio.Protocol):
             data: The bytes.
         """
         self.heard = self._server.now
+        if self._came:
+            self._came += data
+        elif len(data) <= max(PIECE_BYTES, self._body_left):
+            self._parse(data)
+        else:
+            self._came = data
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Parse what has come, until this connection has had its share of the event loop's turn."""
+        left = MAX_PIPELINED
+        while self._came and left > 0 and not self._unread and len(self._open) < MAX_PIPELINED:
+            size = max(PIECE_BYTES, self._body_left)
+            piece, self._came = self._came[:size], self._came[size:]
+            left -= self._parse(piece)
+        if self._transport.is_closing():
+            self._came = b""
+        elif self._unread or len(self._open) >= MAX_PIPELINED:
+            self._transport.pause_reading()
+        elif self._came:
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._go_on)
+        else:
+            self._transport.resume_reading()
+
+    def _parse(self, data: bytes) -> int:
+        """Hand a piece to the parser; returns how many requests it has completed."""
         if self._refused:
-            return
+            return 0
+        before = self._completed
         if self._head_bytes >= 0:
             self._head_bytes += len(data)
         try:
@@ -142,25 +175,29 @@ class Connection(RequestReader, asyncio.Protocol):
             self._refuse(400, b'{"error":"This is no proper HTTP/1.1 request."}')
         if self._head_bytes > MAX_HEAD_BYTES and self._reading:
             self._head_too_large()
+        return self._completed - before
 
     def eof_received(self) -> bool:
         """Keep the connection for answers that are due, after the client has sent all it will."""
         self.closing = True
-        return bool(self._open)
+        return bool(self._open or self._came)
 
     def pause_writing(self) -> None:
         """Stop reading from a client that reads slower than it asks, until it has caught up."""
+        self._unread = True
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         """Read from the client again, once it has caught up."""
-        self._transport.resume_reading()
+        self._unread = False
+        self._go_on()
 
     # Called by the parser
 
     def on_message_complete(self) -> None:
         """Hand the request over."""
         self._reading, self._head_bytes = False, 0
+        self._completed += 1
         if self._refused:
             return
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
@@ -183,13 +220,13 @@ class Connection(RequestReader, asyncio.Protocol):
             self._transport.write(data)
             if self._refused:
                 continue  # closed when what it still sends has been dropped
-            if not exchange.keep_alive or (self.closing and not self._open):
+            if not exchange.keep_alive or (self.closing and not (self._open or self._came)):
                 self.closing = True
                 self._open.clear()
                 self._transport.close()
                 return
             if len(self._open) == MAX_PIPELINED - 1:
-                self._transport.resume_reading()
+                asyncio.get_running_loop().call_soon(self._go_on)
 
     def drain(self) -> None:
         """Answer what was received and what is on its way, then close."""
@@ -197,7 +234,7 @@ class Connection(RequestReader, asyncio.Protocol):
         asyncio.get_running_loop().call_later(LAST_SECONDS, self._close_if_idle)
 
     def _close_if_idle(self) -> None:
-        if not self._open and not self._reading:
+        if not self._open and not self._reading and not self._came:
             self._transport.close()
 
     def expire(self, now: float) -> None:
@@ -208,7 +245,9 @@ class Connection(RequestReader, asyncio.Protocol):
         """
         if self._open or now - self.heard < (STALL_SECONDS if self._reading else IDLE_SECONDS):
             return
-        if self._reading:
+        if self._unread:  # to close it in order would wait for the client
+            self._transport.abort()
+        elif self._reading:
             self._refuse(408, b'{"error":"The rest of the request did not come within 30 s."}')
         else:
             self._transport.close()

@@ -16,13 +16,14 @@ class RequestReader(ABC):
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
-        self._head_bytes = self._body_bytes = 0
+        self._head_bytes = self._body_bytes = self._body_left = 0
         self._reading = False  # in the middle of a request
         self._refused = False
 
     def on_message_begin(self) -> None:
         """Begin a request."""
         self._url, self._headers, self._body, self._body_bytes, self._reading = b"", [], [], 0, True
+        self._body_left = 0
         self._head_bytes = max(self._head_bytes, 0)
 
     def on_url(self, url: bytes) -> None:
@@ -48,8 +49,10 @@ class RequestReader(ABC):
             return self._head_too_large()
         self._head_bytes = -1  # not counted until the next request begins
         for name, value in self._headers:
-            if name == b"content-length" and int(value) > MAX_BODY_BYTES:
-                return self._too_large()
+            if name == b"content-length":
+                self._body_left = int(value)
+                if self._body_left > MAX_BODY_BYTES:
+                    return self._too_large()
             if name == b"expect" and value.lower() == b"100-continue":
                 self._invite()
         return None
@@ -63,6 +66,7 @@ class RequestReader(ABC):
         if self._refused:
             return None
         self._body_bytes += len(body)
+        self._body_left -= len(body)
         if self._body_bytes > MAX_BODY_BYTES:
             return self._too_large()
         self._body.append(body)

@@ -9,9 +9,9 @@ from treadle.access.tables import tokens
 from treadle.events.local import LocalEvents
 from treadle.events.tables import events
 from treadle.kernel.clock import ManualClock
-from treadle.kernel.errors import Conflict
+from treadle.kernel.errors import Conflict, Unavailable
 from treadle.kernel.event import Event, acting
-from treadle.ports.database import Database
+from treadle.ports.database import Bounded, Database
 from treadle.testing.suite import Suite
 
 
@@ -53,6 +53,33 @@ class DatabaseSuite(Suite):
     def log(self, database: Database) -> LocalEvents:
         """The event log of the database under test."""
         return LocalEvents(database, ManualClock())
+
+    def test_a_statement_that_takes_too_long_is_ended(
+        self, database: Database, log: LocalEvents
+    ) -> None:
+        """Where statements can be bounded, one that is ended takes nothing else with it."""
+        if not isinstance(database, Bounded):
+            pytest.skip("declared gap: this database bounds no statement")
+        database.bound(0.3)
+        endless = text(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000) "
+            "SELECT count(*) FROM n"
+        )
+        with (
+            pytest.raises(Unavailable, match=r"A query was given up after 0.3 s"),
+            database.read() as connection,
+        ):
+            connection.execute(endless)
+        with (
+            pytest.raises(Unavailable, match="given up"),
+            database.write() as transaction,
+        ):
+            log.append(transaction, ThingHappened(name="lost"))
+            transaction.execute(endless)
+        with database.write() as transaction:
+            log.append(transaction, ThingHappened(name="kept"))
+        with database.read() as connection:
+            assert connection.scalar(select(func.count()).select_from(events)) == 1
 
     def test_a_failed_command_leaves_no_event_and_no_row(
         self, database: Database, log: LocalEvents

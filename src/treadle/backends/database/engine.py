@@ -45,6 +45,7 @@ class SQLDatabase:
     def __init__(self, url: str, engine: Engine) -> None:
         self.url = url
         self._engine = engine
+        self._bound_seconds = 0.0
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -107,11 +108,20 @@ class SQLDatabase:
         except (IntegrityError, ProgrammingError, DataError, NotSupportedError, InternalError):
             raise
         except OperationalError as error:
+            if self._bound_seconds and self._is_out_of_time(error):
+                raise Unavailable(
+                    f"A query was given up after {self._bound_seconds:g} s. Ask for less at once: "
+                    "fewer experiments, a narrower filter, a smaller page."
+                ) from error
             raise Unavailable(f"The database {self._name} failed: {_first_line(error)}") from error
         except DatabaseError as error:
             raise Corrupt(
                 f"The database {self._name} cannot be read: {_first_line(error)}"
             ) from error
+
+    def _is_out_of_time(self, error: OperationalError) -> bool:
+        """Whether a statement failed because ``bound`` has ended it."""
+        raise NotImplementedError
 
     @property
     def _name(self) -> str:

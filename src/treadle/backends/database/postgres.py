@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from treadle.backends.database.engine import SQLDatabase
 from treadle.kernel.errors import missing_extra
 
+_QUERY_CANCELED = "57014"  # the state that PostgreSQL ends a statement with whose time is over
 _TURN = 0x7472656164  # "tread": the advisory lock that writers hold in turn
 
 
@@ -41,6 +43,23 @@ class PostgreSQL(SQLDatabase):
         """Open a transaction that reads one moment."""
         with self._translated(), self._engine.connect() as connection:
             yield connection.execution_options(isolation_level="REPEATABLE READ")
+
+    def bound(self, seconds: float) -> None:
+        """End statements that run longer from now on, also while they wait for earlier writers.
+
+        Args:
+            seconds: Longest time that a statement takes.
+        """
+        self._bound_seconds = seconds
+        event.listen(self._engine, "connect", self._set_timeout)
+        self._engine.dispose()  # the connections that are there have no limit
+
+    def _set_timeout(self, connection: Any, _: Any) -> None:
+        connection.execute(f"SET statement_timeout = {int(self._bound_seconds * 1000)}")
+        connection.commit()
+
+    def _is_out_of_time(self, error: OperationalError) -> bool:
+        return getattr(error.orig, "sqlstate", None) == _QUERY_CANCELED
 
     def check(self) -> list[str]:
         """Check every index against its table, where the extension ``amcheck`` is installed.

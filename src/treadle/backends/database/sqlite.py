@@ -3,6 +3,7 @@
 Readers never wait, writers take turns, and every commit is synced to disk.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,12 +11,17 @@ from typing import Any
 
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 
 from treadle.backends.database.engine import SQLDatabase
 from treadle.kernel.errors import Invalid
 
 BUSY_TIMEOUT_SECONDS = 30
 MOST_FAULTS = 20
+_STEPS_BETWEEN_LOOKS = 200_000
+"""Instructions of SQLite's machine, some milliseconds, after which it looks at the clock."""
+_UNTIL = "until"
+"""Under this name a connection's info holds when its statement has run too long."""
 
 
 class SQLite(SQLDatabase):
@@ -44,7 +50,8 @@ class SQLite(SQLDatabase):
             try:
                 yield connection
             except BaseException:
-                connection.exec_driver_sql("ROLLBACK")
+                if _in_transaction(connection):
+                    connection.exec_driver_sql("ROLLBACK")
                 raise
             connection.exec_driver_sql("COMMIT")
 
@@ -57,6 +64,23 @@ class SQLite(SQLDatabase):
                 yield connection
             finally:
                 connection.exec_driver_sql("ROLLBACK")
+
+    def bound(self, seconds: float) -> None:
+        """End statements that run longer from now on.
+
+        Args:
+            seconds: Longest time that a statement takes, with the reading of its rows.
+        """
+        self._bound_seconds = seconds
+        event.listen(self._engine, "connect", _look_at_the_clock)
+        event.listen(self._engine, "before_cursor_execute", self._begin_statement)
+        self._engine.dispose()  # the connections that are there look at no clock
+
+    def _begin_statement(self, connection: Connection, *_: Any) -> None:
+        connection.info[_UNTIL] = time.monotonic() + self._bound_seconds
+
+    def _is_out_of_time(self, error: OperationalError) -> bool:
+        return str(error.orig) == "interrupted"
 
     def check(self) -> list[str]:
         """Check every page and index, and that indexes and tables hold the same.
@@ -72,6 +96,18 @@ class SQLite(SQLDatabase):
                 f"row {row[1]} of table {row[0]} refers to no row of {row[2]}" for row in strays
             ]
         return faults
+
+
+def _in_transaction(connection: Connection) -> bool:
+    """Whether there is anything to roll back: a full disk or an interrupt has done it already."""
+    return bool(getattr(connection.connection.driver_connection, "in_transaction", True))
+
+
+def _look_at_the_clock(connection: Any, record: Any) -> None:
+    """Let a new connection end its statement when the statement's time is over."""
+    info = record.info
+    info[_UNTIL] = float("inf")
+    connection.set_progress_handler(lambda: time.monotonic() > info[_UNTIL], _STEPS_BETWEEN_LOOKS)
 
 
 def _prepare(connection: Any, _: Any) -> None:

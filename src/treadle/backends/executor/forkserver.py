@@ -16,6 +16,9 @@ from treadle.kernel.errors import Conflict, Unavailable
 from treadle.kernel.files import write_whole
 from treadle.ports.executor import Launch
 
+FORGOTTEN_SECONDS = 60.0
+"""After this time a job whose environment nobody has read will not begin any more."""
+
 
 class Forkserver(Subprocess):
     """Like `Subprocess`, with forks for launches of the form ``python -m MODULE ARGUMENTS``.
@@ -31,6 +34,7 @@ class Forkserver(Subprocess):
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self._zygote: subprocess.Popen[str] | None = None
+        self._swept_at = float("-inf")
         # by name: the fork's process id, and the zygote it ends with
         self._forks: dict[str, tuple[int, subprocess.Popen[str]]] = {}
 
@@ -52,6 +56,7 @@ class Forkserver(Subprocess):
             raise Conflict(
                 f"'{launch.name}' was started before; a name is started once."
             ) from error
+        self._remove_forgotten()
         environment = to_json(dict(os.environ) | launch.environment)
         write_whole(self._folder / f"{launch.name}.environment", environment, mode=0o600)
         order = {
@@ -60,7 +65,11 @@ class Forkserver(Subprocess):
             "arguments": launch.arguments[2:],
             "confine": launch.confine,
         }
-        self._forks[launch.name] = self._fork(json.dumps(order))
+        try:
+            self._forks[launch.name] = self._fork(json.dumps(order))
+        except BaseException:
+            self._remove_environment(launch.name)
+            raise
         return None
 
     def poll(self, name: str) -> int | None:
@@ -78,6 +87,7 @@ class Forkserver(Subprocess):
         if zygote.poll() is None and not (self._folder / f"{name}.exit").exists():
             return None
         del self._forks[name]
+        self._remove_environment(name)
         return self._remembered(name)
 
     def cancel(self, name: str) -> None:
@@ -130,6 +140,20 @@ class Forkserver(Subprocess):
                 "The process that starts jobs has died. The next job starts a new one."
             )
         return int(answer), self._zygote
+
+    def _remove_environment(self, name: str) -> None:
+        """Remove the environment of a job that ended before it had read it: it holds secrets."""
+        (self._folder / f"{name}.environment").unlink(missing_ok=True)
+
+    def _remove_forgotten(self) -> None:
+        """Now and then, remove what a starter that was killed has left of jobs that never began."""
+        if time.monotonic() - self._swept_at < FORGOTTEN_SECONDS:
+            return
+        self._swept_at = time.monotonic()
+        for file in self._folder.glob("*.environment"):
+            with suppress(OSError):
+                if time.time() - file.stat().st_mtime > FORGOTTEN_SECONDS:
+                    file.unlink()
 
     def _pipes(self) -> tuple[IO[str], IO[str]]:
         assert self._zygote is not None

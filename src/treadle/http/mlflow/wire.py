@@ -16,6 +16,7 @@ from treadle.http.auth import caller_of
 from treadle.http.bodies import body_of
 from treadle.http.mlflow.naming import named
 from treadle.http.rights import Rights, demand, sight
+from treadle.http.searching import is_search, run_search
 from treadle.kernel.clock import from_micros, to_micros
 from treadle.kernel.entity import from_json, from_plain, to_json
 from treadle.kernel.errors import (
@@ -104,6 +105,7 @@ def routes(platform: Embedded, calls: list[Call]) -> list[Route]:
 
 def _endpoint(platform: Embedded, rights: Rights, call: Call) -> Callable[[Request], Any]:
     resource = call.path.partition("/")[0]
+    run = run_search if is_search(call.path) else run_in_threadpool
 
     async def endpoint(request: Request) -> Response:
         try:
@@ -118,7 +120,7 @@ def _endpoint(platform: Embedded, rights: Rights, call: Call) -> Callable[[Reque
             if not whole and call.path not in LISTED:
                 demand(caller, call.role)
             with acting(caller.name), sight(caller):
-                answer = await run_in_threadpool(call.do, platform, ask)
+                answer = await run(call.do, platform, ask)
         except TreadleError as error:
             return failed(error)
         content = to_json(answer if answer is not None else {})
