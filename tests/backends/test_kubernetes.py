@@ -19,7 +19,8 @@ from treadle.platform.settings import backend
 from treadle.platform.wiring import Embedded
 from treadle.ports.blobs import Blobs
 from treadle.ports.target import Target
-from treadle.scope.model import About, ProjectSpec, RolloutPolicy
+from treadle.scope.model import About, ProjectSpec
+from treadle.scope.policies import RolloutPolicy
 from treadle.serving.log_files import InferenceLogs
 from treadle.testing.target import TargetSuite
 

@@ -86,6 +86,21 @@ def test_a_full_disk_is_a_json_object_too(
     assert found["message"].startswith("No space left on device: /home/treadle.db. ")
 
 
+@pytest.mark.parametrize("taken", ["run", "blobs", "jobs", "cache", "endpoints", "logs"])
+def test_a_file_in_the_place_of_a_homes_folder_is_said(tmp_path: Path, taken: str) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / taken).touch()
+    arguments = ["up"] if taken in ("run", "logs") else ["registry", "models"]
+    ended = treadle(tmp_path, *arguments, "--home", str(home), "--json")
+    if ended.returncode == 0:
+        assert taken in ("cache", "endpoints"), "nothing is kept there yet"
+        return
+    found = json.loads(ended.stderr)
+    assert f"{home / taken}" in found["message"]
+    assert "move it away" in found["message"]
+
+
 def test_init_and_check_print_what_they_found(tmp_path: Path) -> None:
     made = answer(tmp_path, "init", "shop")
     assert made["folder"] == str(tmp_path / "shop")

@@ -47,11 +47,11 @@ def test_names_stay_text(
     source: str,
 ) -> None:
     folder = tmp_path_factory.mktemp("project")
-    table = Table([text], [number], [], label, None, True, id)
+    table = Table([text], [number], [], label, None, "binary", id)
     program = filled("pipeline.py", table, source, folder)
     names = {"TEXT": [text], "NUMBERS": [number], "LABEL": label, "ID": id}
     assert assigned(program) == names
-    harmless = filled("pipeline.py", Table(["t"], ["n"], [], "l", None, True, "i"), "s", folder)
+    harmless = filled("pipeline.py", Table(["t"], ["n"], [], "l", None, "binary", "i"), "s", folder)
     assert len(list(ast.walk(ast.parse(program)))) == len(list(ast.walk(ast.parse(harmless))))
     declared = tomllib.loads(filled("treadle.toml", table, source, folder))
     rows = declared["data"]["rows"]

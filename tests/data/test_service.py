@@ -9,10 +9,11 @@ import pytest
 
 from treadle.data.model import Label
 from treadle.kernel.clock import ManualClock
-from treadle.kernel.errors import NotFound
+from treadle.kernel.errors import Invalid, NotFound
 from treadle.platform.wiring import Embedded
 from treadle.ports.tree import fetch_tree, put_files
 from treadle.scope.model import About, DataSource, ProjectSpec
+from treadle.stats.classes import Truth
 
 
 @pytest.fixture
@@ -140,3 +141,30 @@ def test_ids_of_further_rows_and_odd_text_are_kept(platform: Embedded) -> None:
 def test_labels_of_a_project_that_is_not_there_are_refused(platform: Embedded) -> None:
     with pytest.raises(NotFound, match="There is no project 'pp' here"):
         add(platform, project="pp", a=1.0)
+
+
+def test_labels_come_back_as_the_words_and_truths_that_they_were(platform: Embedded) -> None:
+    given: dict[str, Truth] = {
+        "a": "repaid",
+        "b": True,
+        "c": False,
+        "d": 2.5,
+        "e": "true",
+        "f": "7",
+    }
+    labels = [Label(request=request, value=value) for request, value in given.items()]
+    platform.data.add_labels(project="p", labels=labels)
+    found = platform.data.labels_of("p", list(given))
+    assert found == given
+    assert {request: type(value) for request, value in found.items()} == {
+        request: type(value) for request, value in given.items()
+    }
+    platform.data.add_labels(project="p", labels=[Label(request="a", value=1.0)])
+    assert platform.data.labels_of("p", ["a"]) == {"a": 1.0}
+
+
+@pytest.mark.parametrize("word", ["", "x" * 201])
+def test_a_word_that_names_no_class_is_refused(platform: Embedded, word: str) -> None:
+    with pytest.raises(Invalid, match=f"A label of {len(word)} characters names no class"):
+        platform.data.add_labels(project="p", labels=[Label(request="a", value=word)])
+    assert platform.data.labels_of("p", ["a"]) == {}

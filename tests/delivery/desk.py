@@ -24,8 +24,8 @@ from treadle.scope.model import (
     ProjectSpec,
     Requirement,
     RetrainPolicy,
-    RolloutPolicy,
 )
+from treadle.scope.policies import RolloutPolicy
 from treadle.serving.inference_log import LogWriter
 from treadle.serving.log_batch import LogBatch
 from treadle.serving.rows import Rows

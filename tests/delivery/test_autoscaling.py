@@ -16,7 +16,8 @@ from tests.delivery.desk import Desk, open_desk
 from treadle.delivery.autoscaling import LEAD, TICK, Autoscaler, Forecast, Scale
 from treadle.platform.wiring import Embedded
 from treadle.ports.target import Replica
-from treadle.scope.model import About, ProjectSpec, RolloutPolicy, ServingPolicy
+from treadle.scope.model import About, ProjectSpec
+from treadle.scope.policies import RolloutPolicy, ServingPolicy
 
 START = datetime(2026, 3, 2, tzinfo=UTC)  # a Monday
 READY_SECONDS = 4.0

@@ -19,7 +19,7 @@ from treadle.delivery.step_statistics import StepStatistics
 from treadle.kernel.errors import Invalid
 from treadle.platform.wiring import Embedded
 from treadle.scope.file import check_steps, experiment, share
-from treadle.scope.model import STRATEGIES
+from treadle.scope.policies import STRATEGIES
 
 Open = Callable[..., Embedded]
 START, DAY = datetime(2026, 1, 1, tzinfo=UTC), timedelta(days=1)

@@ -30,7 +30,9 @@ def test_a_good_candidate_passes_every_check() -> None:
     truth, good, poor = rows()
     judged = judge([R1, R2], truth, good, poor)
     assert judged.outcome == "passed"
-    assert outcomes(judged) == dict.fromkeys(["answers", "R1", "R2", "champion"], "passed")
+    assert outcomes(judged) == dict.fromkeys(
+        ["answers", "R1", "R2", "baseline", "champion"], "passed"
+    )
     assert "R1: roc_auc 0.8" in judged.reason
     assert judged.rows == 600
 
@@ -39,7 +41,12 @@ def test_a_missed_requirement_refuses_with_the_number_and_the_bound() -> None:
     truth, _, poor = rows()
     judged = judge([R1, R2], truth, poor, None)
     assert judged.outcome == "refused"
-    assert outcomes(judged) == {"answers": "passed", "R1": "refused", "R2": "refused"}
+    assert outcomes(judged) == {
+        "answers": "passed",
+        "R1": "refused",
+        "R2": "refused",
+        "baseline": "passed",
+    }
     assert "R1: roc_auc 0." in judged.reason
     assert "wanted roc_auc ≥ 0.7; R2: brier" in judged.reason
     assert "answers" not in judged.reason
@@ -49,7 +56,12 @@ def test_a_champion_that_is_clearly_better_refuses() -> None:
     truth, good, poor = rows()
     mixed = (good + poor) / 2
     judged = judge([Requirement(id="R1", metric="roc_auc", at_least=0.6)], truth, mixed, good)
-    assert outcomes(judged) == {"answers": "passed", "R1": "passed", "champion": "refused"}
+    assert outcomes(judged) == {
+        "answers": "passed",
+        "R1": "passed",
+        "baseline": "passed",
+        "champion": "refused",
+    }
     assert judged.outcome == "refused"
     assert "champion: roc_auc better than the champion's by -" in judged.reason
 
@@ -127,7 +139,7 @@ def test_a_champion_that_answers_nothing_stands_in_nobodys_way(requirement: Requ
 def test_what_rows_cannot_show_is_left_to_production() -> None:
     truth, good, _ = rows()
     assert outcomes(judge([FAST, R1], truth, good, good)) == dict.fromkeys(
-        ["answers", "R1", "champion"], "passed"
+        ["answers", "R1", "baseline", "champion"], "passed"
     )
 
 
@@ -145,3 +157,57 @@ def test_judging_does_not_change_the_scores() -> None:
     judge([R1, R2], truth, good, poor)
     for array, copy in zip((truth, good, poor), before, strict=True):
         np.testing.assert_array_equal(array, copy)
+
+
+def test_a_candidate_is_held_against_the_same_answer_to_every_row() -> None:
+    truth, good, poor = rows()
+    (finding,) = [f for f in judge([R1], truth, good, None).findings if f.check == "baseline"]
+    assert finding.says == "is better than the majority class: 0.8729 against 0.5"
+    lenient = Requirement(id="R2", metric="brier", at_most=0.9)
+    judged = judge([lenient], truth, poor, None)
+    assert judged.outcome == "refused"
+    assert "baseline: brier better than the baseline's by -0.0" in judged.reason
+    assert "is worse than the majority class" in judged.findings[-1].says
+
+
+def test_a_regression_is_held_against_the_mean() -> None:
+    truth, good, poor = rows()
+    loose = Requirement(id="R1", metric="rmse", at_most=9)
+    (finding,) = [f for f in judge([loose], truth, good, None).findings if f.check == "baseline"]
+    assert finding.says.startswith("is better than the mean: 0.3846 against 0.4993")
+    assert judge([loose], truth, 5 * poor, None).outcome == "refused"
+
+
+@pytest.mark.parametrize("metric", ["precision", "recall"])
+def test_a_metric_that_a_constant_wins_has_no_baseline(metric: str) -> None:
+    truth, good, _ = rows()
+    loose = Requirement(id="R1", metric=metric, at_least=0.1)
+    assert "baseline" not in outcomes(judge([loose], truth, good, None))
+
+
+def of_three(skill: float) -> Array:
+    """Scores of three classes (rows, classes), the more right the greater the skill."""
+    random = np.random.default_rng(3)
+    truth = random.integers(0, 3, 600)
+    scores = random.dirichlet(np.ones(3), 600) + skill * np.eye(3)[truth]
+    return np.column_stack([truth, scores / scores.sum(axis=1, keepdims=True)])
+
+
+def test_several_classes_are_judged_by_a_matrix_of_scores() -> None:
+    good, poor = of_three(0.6), of_three(0.0)
+    truth, good, poor = good[:, 0], good[:, 1:], poor[:, 1:]
+    requirements = [
+        Requirement(id="R1", metric="macro_f1", at_least=0.6),
+        Requirement(id="R2", metric="log_loss", at_most=1.0),
+        FAST,
+    ]
+    judged = judge(requirements, truth, good, poor)
+    assert outcomes(judged) == dict.fromkeys(
+        ["answers", "R1", "R2", "baseline", "champion"], "passed"
+    )
+    assert judged.metrics.keys() == {"macro_f1", "log_loss"}
+    assert outcomes(judge(requirements, truth, poor, good))["champion"] == "refused"
+    broken = good.copy()
+    broken[17, 1] = NAN
+    assert outcomes(judge(requirements, truth, broken, good)) == {"answers": "refused"}
+    assert outcomes(judge(requirements, truth, good, broken))["champion"] == "passed"

@@ -102,25 +102,36 @@ def test_a_step_reads_its_inputs_and_finds_no_secret_anywhere(
     assert int(found["planted"]) >= 1  # so the search finds what is there
 
 
-def test_what_a_step_links_to_is_not_stored(platform: Embedded, tmp_path: Path) -> None:
-    folder = write(
-        tmp_path / "p",
-        """
+@pytest.mark.parametrize(
+    ("made", "named"),
+    [
+        ("(folder / 'model.onnx').symlink_to(self.target)", "output/model.onnx"),
+        ("folder.rmdir(); folder.symlink_to(Path(self.target).parent)", "output"),
+        ("os.mkfifo(folder / 'model.onnx')", "output/model.onnx"),
+    ],
+)
+def test_what_a_step_links_to_is_not_stored(
+    platform: Embedded, tmp_path: Path, made: str, named: str
+) -> None:
+    """A link to the key, a link in the place of the folder itself, and a pipe."""
+    body = f"""
+        import os
+        from pathlib import Path
         from treadle.pipelines.output import Packaged
 
         class Link(Packaged):
             def __init__(self, target): self.target = target
             def save(self, folder, exporter, runtime):
-                (folder / "model.onnx").symlink_to(self.target)
+                {made}
 
         @treadle.step
         def model(key): return Link(key)
-        """,
-    )
+        """
+    folder = write(tmp_path / "p", body)
     key = str(Path(platform.settings.home, ".signing.key"))
     ended = drained(platform, start(platform, folder, key=key))
     assert ended.error is not None
-    assert "'model.onnx' is neither a file nor a folder" in ended.error
+    assert f"'{named}' is neither a file nor a folder" in ended.error
 
 
 def test_a_step_that_takes_too_much_fails_and_says_so(platform: Embedded, tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from treadle.kernel.process import holder
 from treadle.platform.remote import Remote, connect
 from treadle.platform.stages import Services
 from treadle.platform.wiring import Embedded
-from treadle.scope.model import About, ProjectSpec, RolloutPolicy, ServingPolicy
+from treadle.scope.model import About, ProjectSpec
+from treadle.scope.policies import RolloutPolicy, ServingPolicy
 from treadle.serving.log_files import InferenceLogs
 
 CONNECTIONS, MOST_SECONDS = 16, 200

@@ -12,7 +12,8 @@ from treadle.kernel.errors import Conflict, Forbidden, Invalid, NotFound, Treadl
 from treadle.kernel.event import acting
 from treadle.platform.wiring import Embedded
 from treadle.registry.tables import approvals, versions
-from treadle.scope.model import About, ProjectSpec, RolloutPolicy
+from treadle.scope.model import About, ProjectSpec
+from treadle.scope.policies import RolloutPolicy
 
 
 @pytest.fixture

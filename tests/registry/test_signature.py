@@ -10,7 +10,7 @@ from tests.registry.test_service import platform, registered, tamper
 from treadle.kernel.errors import Corrupt
 from treadle.platform.wiring import Embedded
 from treadle.registry.tables import approvals
-from treadle.scope.model import RolloutPolicy
+from treadle.scope.policies import RolloutPolicy
 
 __all__ = ["platform"]
 

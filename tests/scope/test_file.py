@@ -24,6 +24,20 @@ at_least = 0.65
 
 # Each text has one mistake; HERE stands on the line that the error must point at.
 WRONG = {
+    "an unknown task": (
+        GOOD.replace('label = "left"', 'label = "left"\ntask = "multiclass"  # HERE'),
+        "there is no 'multiclass'. Did you mean 'multi-class'?",
+    ),
+    "a metric that the task has not": (
+        GOOD.replace('label = "left"', 'label = "left"\ntask = "regression"').replace(
+            '"roc_auc"', '"roc_auc"  # HERE'
+        ),
+        "'roc_auc' is no metric of a regression task, but of binary. Use mae, rmse or r2.",
+    ),
+    "a task without a label": (
+        GOOD + '[data.more]\nsource = "more.csv"\ntask = "binary"  # HERE',
+        "a task is predicted from a label, and this dataset has none",
+    ),
     "a bad name": (
         '[project]\nname = "No Spaces"  # HERE',
         "use lower-case letters, digits and hyphens",

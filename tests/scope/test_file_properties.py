@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from tests.scope.within import within
 from treadle.kernel.entity import from_json, to_json
 from treadle.kernel.errors import Invalid
-from treadle.scope.file import line_of, parse
+from treadle.scope.file import parse
+from treadle.scope.lines import line_of
 from treadle.scope.model import ProjectSpec, duration
 
 HEADERS = [

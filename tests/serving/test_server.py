@@ -228,6 +228,30 @@ def test_a_header_id_that_is_too_long_is_refused(server: ModelServer) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"sec-fetch-site": "same-site"}, 403),
+        ({"origin": "https://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"sec-fetch-site": "same-origin"}, 200),
+        ({"sec-fetch-site": "none"}, 200),
+        ({"origin": "http://server"}, 200),
+        ({}, 200),
+    ],
+)
+def test_pages_of_other_sites_may_not_ask(
+    server: ModelServer, tmp_path: Path, headers: dict[str, str], status: int
+) -> None:
+    """A form's content type is what `curl -d` sends too, so it tells nothing."""
+    form = {"content-type": "application/x-www-form-urlencoded", "host": "server"}
+    body = json.dumps({"instances": [ROW]})
+    answer = call(server, "POST", "/invocations", content=body, headers={**form, **headers})
+    assert answer.status_code == status
+    assert len(logged(tmp_path)) == (status == 200)
+
+
 def test_a_row_the_model_fails_on_is_the_servers_error(server: ModelServer) -> None:
     answer = call(server, "POST", "/invocations", json={"instances": [{**ROW, "colour": "bad"}]})
     assert answer.status_code == 500

@@ -1,6 +1,7 @@
 """Metrics agree with scikit-learn."""
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,17 @@ from hypothesis.extra import numpy as npst
 from scipy.stats import rankdata
 
 from treadle.kernel.errors import Invalid
+from treadle.scope.model import FROM_LABELS, METRICS_OF
 from treadle.stats import metrics
-from treadle.stats.metrics import METRICS, OF_NUMBERS, Array, average_ranks, bounded_loss, metric
+from treadle.stats.metrics import (
+    METRICS,
+    OF_NUMBERS,
+    OF_SEVERAL_CLASSES,
+    Array,
+    average_ranks,
+    bounded_loss,
+    metric,
+)
 
 TIED = st.sampled_from([0.0, 0.1, 0.5, 0.5, 0.9, 1.0])
 ORACLES: dict[str, Any] = {
@@ -21,6 +31,9 @@ ORACLES: dict[str, Any] = {
     "log_loss": lambda truth, score: oracle.log_loss(truth, score, labels=[0, 1]),
     "brier": oracle.brier_score_loss,
     "accuracy": lambda truth, score: oracle.accuracy_score(truth, score >= 0.5),
+    "balanced_accuracy": lambda truth, score: oracle.balanced_accuracy_score(truth, score >= 0.5),
+    "macro_f1": lambda truth, score: oracle.f1_score(truth, score >= 0.5, average="macro"),
+    "top_3_accuracy": lambda truth, score: float(len(truth) == len(score)),
     "precision": lambda truth, score: oracle.precision_score(
         truth, score >= 0.5, zero_division=np.nan
     ),
@@ -30,7 +43,31 @@ ORACLES: dict[str, Any] = {
     "rmse": oracle.root_mean_squared_error,
     "r2": oracle.r2_score,
 }
-OF_CLASSES = ("roc_auc", "log_loss", "brier", "accuracy", "precision", "recall", "f1")
+OF_CLASSES = (
+    "roc_auc",
+    "log_loss",
+    "brier",
+    "accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "balanced_accuracy",
+    "macro_f1",
+    "top_3_accuracy",
+)
+ORACLES_OF_SEVERAL: dict[str, Any] = {
+    "accuracy": lambda truth, score: oracle.accuracy_score(truth, score.argmax(axis=1)),
+    "balanced_accuracy": lambda truth, score: oracle.balanced_accuracy_score(
+        truth, score.argmax(axis=1)
+    ),
+    "macro_f1": lambda truth, score: oracle.f1_score(truth, score.argmax(axis=1), average="macro"),
+    "log_loss": lambda truth, score: oracle.log_loss(
+        truth, score, labels=list(range(score.shape[1]))
+    ),
+    "top_3_accuracy": lambda truth, score: oracle.top_k_accuracy_score(
+        truth, score, k=3, labels=list(range(score.shape[1]))
+    ),
+}
 
 
 @st.composite
@@ -41,6 +78,17 @@ def classified(draw: st.DrawFn) -> tuple[Array, Array]:
     fine = st.floats(1e-6, 1 - 1e-6)
     score = draw(npst.arrays(np.float64, rows, elements=draw(st.sampled_from([TIED, fine]))))
     return truth, score
+
+
+@st.composite
+def of_several(draw: st.DrawFn) -> tuple[Array, Array]:
+    """Positions of four to six classes, and probabilities of them with ties in a coarse grid."""
+    rows, classes = draw(st.integers(2, 40)), draw(st.integers(4, 6))
+    places = st.integers(0, classes - 1)
+    truth = draw(npst.arrays(np.int64, rows, elements=places)).astype(float)
+    grid = st.sampled_from([0.1, 0.2, 0.5, 0.9])
+    score = draw(npst.arrays(np.float64, (rows, classes), elements=grid))
+    return truth, score / score.sum(axis=1, keepdims=True)
 
 
 numbers = st.integers(2, 40).flatmap(
@@ -65,6 +113,41 @@ def test_metrics_of_classes_agree_with_sklearn(name: str, drawn: tuple[Array, Ar
     if name == "log_loss":
         score = np.clip(score, 1e-6, 1 - 1e-6)
     assert same(METRICS[name](truth, score), ORACLES[name](truth, score))
+
+
+@pytest.mark.parametrize("name", ORACLES_OF_SEVERAL)
+@settings(max_examples=60, deadline=None)
+@given(drawn=of_several())
+def test_metrics_of_several_classes_agree_with_sklearn(
+    name: str, drawn: tuple[Array, Array]
+) -> None:
+    truth, score = drawn
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a predicted class that is not in the truth
+        assert same(METRICS[name](truth, score), ORACLES_OF_SEVERAL[name](truth, score))
+
+
+@pytest.mark.parametrize("name", ORACLES_OF_SEVERAL)
+def test_metrics_of_several_classes_of_no_rows_are_no_numbers(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the mean of nothing
+        assert math.isnan(METRICS[name](np.empty(0), np.empty((0, 4))))
+
+
+@given(drawn=of_several())
+def test_bounded_losses_of_several_classes_are_half_of_briers(drawn: tuple[Array, Array]) -> None:
+    truth, score = drawn
+    right = np.eye(score.shape[1])[truth.astype(int)]
+    losses = bounded_loss("log_loss", truth, score)
+    np.testing.assert_allclose(losses, ((score - right) ** 2).sum(axis=1) / 2)
+    assert not bounded_loss("log_loss", truth, right).any()
+
+
+def test_the_metrics_of_each_task_are_those_that_its_scores_have() -> None:
+    assert set(FROM_LABELS) == set(METRICS)
+    assert set(METRICS_OF["regression"]) == OF_NUMBERS
+    assert set(METRICS_OF["multi-class"]) == OF_SEVERAL_CLASSES == set(ORACLES_OF_SEVERAL)
+    assert set(METRICS_OF["binary"]) == set(OF_CLASSES) - {"top_3_accuracy"}
 
 
 @pytest.mark.parametrize("name", ["mae", "rmse", "r2"])

@@ -22,7 +22,8 @@ from treadle.monitoring.model import DriftFound
 from treadle.platform.wiring import Embedded
 from treadle.ports.runtime import Field, Layout
 from treadle.ports.tree import read_files
-from treadle.scope.model import DataSource, RetrainPolicy, RolloutPolicy
+from treadle.scope.model import DataSource, RetrainPolicy
+from treadle.scope.policies import RolloutPolicy
 from treadle.serving.inference_log import LogWriter
 from treadle.serving.log_batch import LogBatch
 from treadle.serving.rows import Rows
@@ -100,7 +101,7 @@ class Shop:
         writer.append(batch)
         writer.close()
 
-    def labels(self, **values: float) -> None:
+    def labels(self, **values: float | str) -> None:
         given = [Label(request=request, value=value) for request, value in values.items()]
         self.platform.data.add_labels(project="p", labels=given)
 
@@ -297,6 +298,20 @@ def test_words_need_to_be_told_which_of_them_is_one(
     shop.labels(r1=1.0)
     with pytest.raises(Invalid, match=r"holds 'no' and 'yes'.*positive = \"yes\""):
         shop.platform.training.start(project="p")
+
+
+def test_labels_in_words_are_rows_without_being_told_what_one_means(
+    open_home: Callable[..., Embedded], tmp_path: Path
+) -> None:
+    shop = Shop(open_home(target="memory:", manual_clock=True), tmp_path / "p", positive=None)
+    shop.answers("r1", "r2", "r3")
+    shop.labels(r1="yes", r2="no", r3="perhaps")
+    _, rows = shop.trained()
+    assert [(row["id"], row["left"]) for row in rows[600:]] == [
+        ("r1", "yes"),
+        ("r2", "no"),
+        ("r3", ""),
+    ]
 
 
 def test_answers_whose_inputs_are_no_columns_are_refused(shop: Shop) -> None:

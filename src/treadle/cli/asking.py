@@ -1,6 +1,7 @@
 """Reads CSV files of requests and of labels, and asks endpoints."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
@@ -10,7 +11,8 @@ from treadle.cli.output import errors
 from treadle.data.model import Label
 from treadle.delivery.model import Endpoint
 from treadle.kernel.entity import Entity
-from treadle.kernel.errors import Invalid, NotFound, TreadleError, Unavailable
+from treadle.kernel.errors import Invalid, NotFound, TreadleError, Unavailable, did_you_mean
+from treadle.stats.classes import Truth, known_as
 
 
 class Answer(Entity):
@@ -59,7 +61,11 @@ def ask_rows(endpoint: Endpoint, file: Path, id_column: str) -> list[Answer]:
 
 
 def read_labels(
-    file: Path, id_column: str, value_column: str, positive: str | None = None
+    file: Path,
+    id_column: str,
+    value_column: str,
+    positive: str | None = None,
+    classes: Sequence[str] = (),
 ) -> list[Label]:
     """Return the labels that a CSV file holds, one a row.
 
@@ -67,27 +73,51 @@ def read_labels(
         file: The CSV file, in UTF-8 and with a header.
         id_column: The column that names the request.
         value_column: The column that holds the truth.
-        positive: The word that counts as 1, all others as 0; None reads numbers.
+        positive: The word that counts as 1, all others as 0; None reads numbers and classes.
+        classes: Names of the project's classes, as far as they are known.
 
     Raises:
         NotFound: There is no such file.
-        Invalid: A column is missing, or holds something else than numbers.
+        Invalid: A column is missing, or holds something else than numbers and classes.
     """
     rows = _rows(file, id_column)
     _demand(value_column, rows[0], file)
-    try:
-        return [
-            Label(request=row[id_column], value=_truth(row[value_column], positive)) for row in rows
-        ]
-    except ValueError as error:
+    words = list(dict.fromkeys(row[value_column] for row in rows))
+    values = {word: _truth(word, positive, classes) for word in words}
+    unreadable = next((word for word, value in values.items() if value is None), None)
+    if unreadable is not None and classes:
         raise Invalid(
-            f"{file}: column '{value_column}' holds something that is not a number: {error}. "
+            f"{file}: '{unreadable}' never occurs among the classes{_hint(unreadable, classes)}"
+        )
+    if unreadable is not None:
+        raise Invalid(
+            f"{file}: column '{value_column}' holds something that is not a number: could not "
+            f"convert string to float: {unreadable!r}. "
             "Where it holds words, name the one that counts as 1 with --positive."
-        ) from error
+        )
+    return [
+        Label(request=row[id_column], value=value)
+        for row in rows
+        if (value := values[row[value_column]]) is not None
+    ]
 
 
-def _truth(text: str, positive: str | None) -> float:
-    return float(text) if positive is None else float(text == positive)
+def _truth(text: str, positive: str | None, classes: Sequence[str]) -> Truth | None:
+    """A truth as a label; None for what is neither a number nor one of the classes."""
+    if positive is not None:
+        return float(text == positive)
+    name, known = known_as(text), {known_as(each) for each in classes}
+    if isinstance(name, str) or text.lower() in ("true", "false"):
+        return text if name in known else None
+    if name is None or (len(classes) > 2 and name not in known):
+        return None
+    in_words = len(classes) > 2 and any(isinstance(each, str) for each in known)
+    return text if in_words else name
+
+
+def _hint(word: str, classes: Sequence[str]) -> str:
+    hint = did_you_mean(word, classes).strip()
+    return f"; d{hint[1:]}" if hint.startswith("Did") else f". {hint}"
 
 
 def _ask(client: httpx.Client, request: str, inputs: dict[str, str | float | None]) -> Answer:

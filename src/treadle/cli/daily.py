@@ -1,18 +1,21 @@
 """The daily verbs in the order of a model's life, and those of them that are short."""
 
+import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from treadle.cli.output import Json, console, print_json, print_table
+from treadle.cli.output import Json, console, errors, print_json, print_table
 from treadle.cli.training import run
 from treadle.cli.verbs import Project, Session, add_verbs
 from treadle.cli.wheel import status, why
 
 if TYPE_CHECKING:
+    from treadle.data.task import Told
     from treadle.platform.stages import Services
+    from treadle.scope.model import ProjectSpec, Task
 
 
 def add_to(app: typer.Typer) -> None:
@@ -33,15 +36,33 @@ def init(
         str | None, typer.Option(help="The column of it that is to be predicted.")
     ] = None,
     id: Annotated[str | None, typer.Option(help="The column of it that only names rows.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="What is predicted: binary, multi-class or regression (default: told from the "
+            "label's values, and asked for when in doubt)."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Make a project that runs: treadle.toml, pipeline.py and a dataset (yours or made-up)."""
     from treadle.cli.scaffold import scaffold
+    from treadle.data.task import InDoubt
 
-    folder, table = scaffold(name, Path.cwd(), csv, label, id)
+    declared = _task(task)
+    try:
+        folder, table = scaffold(name, Path.cwd(), csv, label, id, declared)
+    except InDoubt as doubt:
+        if json or not sys.stdin.isatty():
+            raise
+        errors.print(doubt.message, markup=False, soft_wrap=True)
+        declared = _task(typer.prompt("task", default="multi-class"))
+        folder, table = scaffold(name, Path.cwd(), csv, label, id, declared)
     if json:
         print_json({"project": name, "folder": str(folder), **table._asdict()})
         return
+    if table.reason:
+        console.print(f"The task is {table.task}: {table.reason}.", markup=False)
     if table.left_out:
         left_out = ", ".join(table.left_out)
         console.print(f"Left out, being neither numbers nor text: {left_out}.", markup=False)
@@ -77,17 +98,43 @@ def check(
             raise NotFound(
                 f"There is no '{folder / source.source}', which [data.{name}] names as its source."
             )
+    told = _told(spec, folder)
     step_names = [step.name for step in steps]
     if json:
         requirements = [requirement.id for requirement in spec.requirement]
         print_json(
-            {"project": spec.project.name, "requirements": requirements, "steps": step_names}
+            {
+                "project": spec.project.name,
+                "task": told.task if told else "",
+                "requirements": requirements,
+                "steps": step_names,
+            }
         )
         return
+    if told:
+        console.print(f"The task is {told.task}: {told.reason}.", markup=False)
     console.print(
         f"{spec.project.name} is fine: {len(spec.requirement)} requirements; "
         f"{' → '.join(step_names)}"
     )
+
+
+def _told(spec: "ProjectSpec", folder: Path) -> "Told | None":
+    """What is predicted, as declared or as the label's values tell; both are held together."""
+    from treadle.data.task import fits, told_by, values_in
+    from treadle.scope.file import check_metrics
+
+    source = spec.labelled
+    if source is None or source.label is None:
+        return None
+    values = values_in(folder / source.source, source.label)
+    if values is None:
+        return None
+    if source.task:
+        return fits(values, source.task)
+    told = told_by(values, say='task = "{}"')
+    check_metrics(spec, told.task)
+    return told
 
 
 def approve(
@@ -194,7 +241,8 @@ def label(
 
     services = session.services()
     name = _project(services, project)
-    labels = read_labels(file, id or _id_column(services, name), value, positive)
+    classes = [] if positive else services.data.classes(project=name)
+    labels = read_labels(file, id or _id_column(services, name), value, positive, classes)
     added = services.data.add_labels(project=name, labels=labels)
     if session.json:
         print_json({"labels": added})
@@ -225,6 +273,21 @@ def logs(
             time.sleep(0.2)
     if session.json:
         print_json({"job": job, "text": text, "ended": chunk.ended})
+
+
+def _task(name: str | None) -> "Task | None":
+    """A task by its name, refused with the near miss."""
+    from typing import get_args
+
+    from treadle.kernel.errors import Invalid, did_you_mean
+    from treadle.scope.model import Task
+
+    if name is not None and name not in get_args(Task):
+        raise Invalid(
+            f"There is no task '{name}'.{did_you_mean(name, get_args(Task))} "
+            f"There are {', '.join(get_args(Task))}."
+        )
+    return cast("Task | None", name)
 
 
 def _id_column(services: "Services", project: str) -> str:

@@ -35,6 +35,14 @@ derived.add_to(app)
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+_TAKEN = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
+_SPENT = (errno.EMFILE, errno.ENFILE)
+_ADVICE = {
+    (*_FULL, *_CLOSED): "Nothing was lost; make room or name another --home.",
+    _TAKEN: "Something else is in the place of a file or folder; move it away.",
+    _SPENT: "This process may open no more files; allow it more: ulimit -n 4096",
+}
+"""What to do about an error of the system, by its numbers."""
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # the class of all usage errors
 
 
@@ -70,13 +78,13 @@ def main() -> None:
     except TreadleError as error:
         _end(kind_of(error), error.message, retry=error.retry, json=json)
     except OSError as error:
-        if error.errno not in (*_FULL, *_CLOSED):
+        advice = next((says for numbers, says in _ADVICE.items() if error.errno in numbers), None)
+        if advice is None or error.errno is None:
             raise
         full = error.errno in _FULL
         _end(
             "Unavailable" if full else "Forbidden",
-            f"{error.strerror}: {error.filename or 'the disk'}. "
-            "Nothing was lost; make room or name another --home.",
+            f"{error.strerror}: {error.filename or 'the disk'}. {advice}",
             retry=full,
             json=json,
         )

@@ -11,29 +11,57 @@ from typing import NamedTuple
 
 import duckdb
 
+from treadle.data.task import KINDS, LabelValues, fits, label_values, told_by
 from treadle.kernel.errors import Conflict, Invalid, NotFound, did_you_mean
+from treadle.scope.model import Task
 
 ROWS = 4000
 FEWEST_ROWS = 20
 NUMERIC = ("BIGINT", "HUGEINT", "DOUBLE")
-KINDS = ["BIGINT", "DOUBLE", "DATE", "TIMESTAMP", "VARCHAR"]
-"""Types that columns are read as; yes/no and true/false are text, so all readers see them alike."""
+METRIC_OF: dict[Task, str] = {
+    "binary": "roc_auc",
+    "multi-class": "balanced_accuracy",
+    "regression": "r2",
+}
+"""The metric that a new project requires, by task."""
 
 
 class Table(NamedTuple):
-    """What a CSV file holds, as far as a first model needs to know."""
+    """What a CSV file holds, as far as a first model needs to know.
+
+    Attributes:
+        text: Columns of text.
+        numbers: Columns of numbers.
+        left_out: Columns that are neither, and no inputs.
+        label: The column that is to be predicted.
+        positive: Of two values, the one that becomes 1, as a literal of Python; None where the
+            values are 0 and 1, or not two.
+        task: What is predicted.
+        id: The column that only names rows, or None.
+        reason: Why it is that task.
+        classes: How many classes there are; 0 for numbers.
+        words: Whether the label is read as text.
+    """
 
     text: list[str]
     numbers: list[str]
     left_out: list[str]
     label: str
     positive: str | None
-    two_classes: bool
+    task: Task
     id: str | None
+    reason: str = ""
+    classes: int = 2
+    words: bool = False
 
 
 def scaffold(
-    name: str, where: Path, csv: Path | None = None, label: str | None = None, id: str | None = None
+    name: str,
+    where: Path,
+    csv: Path | None = None,
+    label: str | None = None,
+    id: str | None = None,
+    task: Task | None = None,
 ) -> tuple[Path, Table]:
     """Make a project in a new folder. Returns the folder, and what was seen in the CSV file.
 
@@ -43,10 +71,12 @@ def scaffold(
         csv: A CSV file to learn from; None makes up a dataset.
         label: The column of the CSV file that is to be predicted.
         id: The column of the CSV file that only names rows; None for no such column.
+        task: What is predicted; None to tell it from the label's values.
 
     Raises:
         Conflict: The folder exists already.
         NotFound: There is no such CSV file.
+        InDoubt: The label's values leave the task open.
         Invalid: The name cannot be one, or the CSV file does not fit.
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", name):
@@ -60,10 +90,12 @@ def scaffold(
     if csv is not None:
         if label is None:
             raise Invalid("Which column is to be predicted? Name it with --label.")
-        table, source = look_at(csv, label, id), csv.name
+        table, source = look_at(csv, label, id, task), csv.name
     else:
         table, source = (
-            Table(["contract"], ["months", "support_calls", "price"], [], "left", None, True, "id"),
+            Table(
+                ["contract"], ["months", "support_calls", "price"], [], "left", None, "binary", "id"
+            ),
             "customers.csv",
         )
     with as_file(files("treadle.cli").joinpath("template")) as template:
@@ -82,16 +114,18 @@ def scaffold(
     return folder, table
 
 
-def look_at(csv: Path, label: str, id: str | None) -> Table:
-    """Return which columns of a CSV file are text or numbers, and what kind the label is.
+def look_at(csv: Path, label: str, id: str | None, task: Task | None = None) -> Table:
+    """Return which columns of a CSV file are text or numbers, and what the label's task is.
 
     Args:
         csv: A CSV file in UTF-8, with a header.
         label: The column that is to be predicted.
         id: The column that only names rows; None for no such column.
+        task: What is predicted; None to tell it from the label's values.
 
     Raises:
         NotFound: There is no such file.
+        InDoubt: The label's values leave the task open.
         Invalid: The file cannot be read, a column is missing, or the label cannot be predicted.
     """
     if not csv.is_file():
@@ -119,21 +153,32 @@ def look_at(csv: Path, label: str, id: str | None) -> Table:
         for column in (label, *([id] if id else [])):
             if column not in kinds:
                 raise Invalid(f"'{csv}' has no column '{column}'.{did_you_mean(column, kinds)}")
-        distinct = relation.project(_identifier(label)).distinct().limit(3).fetchall()
-        values = [value for (value,) in distinct if value is not None]
+        values = label_values(relation, label)
+    told = fits(values, task) if task else told_by(values, say="--task {}")
     inputs = {column: kind for column, kind in kinds.items() if column not in (label, id)}
     numbers = [column for column, kind in inputs.items() if kind.startswith(NUMERIC)]
     text = [column for column, kind in inputs.items() if kind == "VARCHAR"]
     left_out = [column for column in inputs if column not in text + numbers]
-    two_classes, numeric = len(values) == 2, kinds[label].startswith(NUMERIC)
-    if not two_classes and not numeric:
-        raise Invalid(
-            f"Column '{label}' is neither a number nor one of two values, "
-            "so this template cannot predict it."
-        )
-    is_zero_or_one = numeric and sorted(values) == [0, 1]
-    positive = repr(max(values)) if two_classes and not is_zero_or_one else None
-    return Table(text, numbers, left_out, label, positive, two_classes, id)
+    classes = 0 if told.task == "regression" else values.distinct
+    return Table(
+        text,
+        numbers,
+        left_out,
+        label,
+        _positive(values) if told.task == "binary" else None,
+        told.task,
+        id,
+        told.reason,
+        classes,
+        values.kind == "text",
+    )
+
+
+def _positive(values: LabelValues) -> str | None:
+    """The greater of two values, as a literal of Python; None where they are 0 and 1."""
+    if values.kind == "text":
+        return repr(values.names[-1])
+    return None if values.names == ["0", "1"] else values.names[-1]
 
 
 def _refuse_repeated(csv: Path, header: list[str]) -> None:
@@ -182,11 +227,13 @@ def _fill(file: Path, name: str, source: str, table: Table) -> None:
     taken for a place either.
     """
     literal = _python if file.suffix == ".py" else _toml
-    kind = "Classifier" if table.two_classes else "Regressor"
+    kind = "Regressor" if table.task == "regression" else "Classifier"
     truth = ""
     if table.positive:
         truth = f"    table[LABEL] = (table[LABEL] == {table.positive}).astype(int)\n"
-    own = ["LABEL"] if table.positive and table.positive.startswith(("'", '"')) else []
+    elif table.task == "multi-class" and not table.words:
+        truth = "    table[LABEL] = table[LABEL].astype(int)\n"
+    own = ["LABEL"] if table.words else []
     own += ["ID"] if table.id else []
     words = f"[*TEXT, {', '.join(own)}]" if own else "TEXT"
     positive = ast.literal_eval(table.positive) if table.positive else None
@@ -196,8 +243,9 @@ def _fill(file: Path, name: str, source: str, table: Table) -> None:
         "TEXT_COLUMNS": _listed(table.text),
         "NUMBER_COLUMNS": _listed(table.numbers),
         '"LABEL_COLUMN"': literal(table.label),
-        "METRIC": "roc_auc" if table.two_classes else "r2",
-        "AT_LEAST": "0.65" if table.two_classes else "0.1",
+        "TASK": table.task,
+        "METRIC": METRIC_OF[table.task],
+        "AT_LEAST": _at_least(table),
         "ESTIMATOR": f"HistGradientBoosting{kind}",
         "    TRUTH\n": truth,
         "WORDS": words,
@@ -208,6 +256,13 @@ def _fill(file: Path, name: str, source: str, table: Table) -> None:
     text = file.read_text(encoding="utf-8")
     places = re.compile("|".join(map(re.escape, facts)))
     file.write_text(places.sub(lambda place: facts[place[0]], text), encoding="utf-8")
+
+
+def _at_least(table: Table) -> str:
+    """A first bound: three tenths of the way from a guess to a model that is always right."""
+    if table.task == "regression":
+        return "0.1"
+    return f"{1 / table.classes + 0.3 * (1 - 1 / table.classes):.2g}"
 
 
 def _copy(csv: Path, to: Path) -> None:

@@ -1,4 +1,4 @@
-"""The verbs that put models to use by hand: package, serve, predict, build, capacity."""
+"""The verbs that put models to use by hand: package, register, serve, predict, build, capacity."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,7 +27,7 @@ def add_to(app: typer.Typer) -> None:
     Args:
         app: The app.
     """
-    add_verbs(app, package, serve, predict, build, capacity)
+    add_verbs(app, package, register, serve, predict, build, capacity)
 
 
 def package(
@@ -79,6 +79,66 @@ def package(
         f"run by {packed.runtime}{compared}."
     )
     console.print(f"treadle serve {packed.folder}", markup=False)
+
+
+def register(
+    session: Session,
+    name: Annotated[str, typer.Argument(help="The model; it is made if there is none.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A model folder, whatever 'treadle package' reads, runs:/RUN/PATH, "
+            "models:/NAME/NUMBER, models:/m-… or NAME@ALIAS."
+        ),
+    ],
+    project: Annotated[
+        str, typer.Option(help="The project of a new model (default: one of its name).")
+    ] = "",
+    example: Annotated[
+        Path | None,
+        typer.Option(
+            help="Parquet or CSV: rows as the model takes them, to compare on and to know drift by."
+        ),
+    ] = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class", help="What an output is the probability of, in order; once for each."
+        ),
+    ] = None,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="Run code that the source holds: a pickle, a Python class."),
+    ] = False,
+) -> None:
+    """Register a model that was made elsewhere; then it is approved and deployed like any other."""
+    from treadle.platform import adopting
+
+    services = session.services()
+    with progress_bar(session.json) as progress:
+        progress("registering", 0, 1)
+        made = adopting.register(
+            services,
+            name,
+            source,
+            project=project,
+            example=example,
+            trusted=trust,
+            classes=tuple(classes or ()),
+        )
+    if session.json:
+        print_json(made)
+        return
+    version = made.version
+    console.print(
+        f"[bold]{escape(version.ref)}[/]: {made.inputs} inputs, gives {made.output}, "
+        f"run by {made.runtime}; of project {escape(made.project)}"
+        f"{', which was declared for it' if made.adopted else ''}."
+    )
+    if services.scope.project(name=made.project).spec.rollout.automatic:
+        console.print("It is rolled out while 'treadle up' runs: treadle status", markup=False)
+    else:
+        console.print(f"treadle deploy {version.ref}", markup=False)
 
 
 def serve(

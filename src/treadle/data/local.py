@@ -4,14 +4,15 @@ from datetime import datetime
 
 from sqlalchemy import select
 
-from treadle.data.service import LABELS_AT_ONCE, Data
+from treadle.data.service import LABELS_AT_ONCE, Data, label_in
 from treadle.data.tables import labels as label_table
+from treadle.stats.classes import Truth
 
 
 class LocalData(Data):
     """Dataset versions and labels; with what only this process answers."""
 
-    def labels_since(self, project: str, moment: datetime) -> dict[str, float]:
+    def labels_since(self, project: str, moment: datetime) -> dict[str, Truth]:
         """The labels that were recorded at a moment or later, in order of time.
 
         Args:
@@ -22,15 +23,15 @@ class LocalData(Data):
             Values by request.
         """
         statement = (
-            select(label_table.c.request, label_table.c.value)
+            select(label_table.c.request, label_table.c.value, label_table.c.word)
             .where(label_table.c.project == project, label_table.c.at >= moment)
             .order_by(label_table.c.at, label_table.c.request)
         )
         with self._database.read() as connection:
             rows = connection.execute(statement)
-            return {request: value for request, value in rows}  # noqa: C416
+            return {row.request: label_in(row) for row in rows}
 
-    def labels_after(self, project: str, event: int) -> tuple[int, dict[str, float]]:
+    def labels_after(self, project: str, event: int) -> tuple[int, dict[str, Truth]]:
         """The labels that were recorded after an event.
 
         Args:
@@ -42,13 +43,15 @@ class LocalData(Data):
             values by request.
         """
         own = (label_table.c.project == project) & (label_table.c.event > event)
-        statement = select(label_table.c.request, label_table.c.value, label_table.c.event)
+        statement = select(
+            label_table.c.request, label_table.c.value, label_table.c.word, label_table.c.event
+        )
         with self._database.read() as connection:
             rows = connection.execute(statement.where(own)).all()
         newest = max((row.event for row in rows), default=event)
-        return newest, {row.request: row.value for row in rows}
+        return newest, {row.request: label_in(row) for row in rows}
 
-    def labels_of(self, project: str, requests: list[str]) -> dict[str, float]:
+    def labels_of(self, project: str, requests: list[str]) -> dict[str, Truth]:
         """The known labels of some requests.
 
         Args:
@@ -58,12 +61,12 @@ class LocalData(Data):
         Returns:
             Values by request; requests without a label are left out.
         """
-        labels: dict[str, float] = {}
+        labels: dict[str, Truth] = {}
         with self._database.read() as connection:
             for start in range(0, len(requests), LABELS_AT_ONCE):
                 batch = requests[start : start + LABELS_AT_ONCE]
-                statement = select(label_table.c.request, label_table.c.value).where(
-                    label_table.c.project == project, label_table.c.request.in_(batch)
-                )
-                labels.update((row.request, row.value) for row in connection.execute(statement))
+                statement = select(
+                    label_table.c.request, label_table.c.value, label_table.c.word
+                ).where(label_table.c.project == project, label_table.c.request.in_(batch))
+                labels.update((row.request, label_in(row)) for row in connection.execute(statement))
         return labels

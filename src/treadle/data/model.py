@@ -65,8 +65,9 @@ class Label(Entity):
 
     Attributes:
         request: Id under which the prediction was requested.
-        value: The true value; 1 or 0 where the model predicts a probability.
+        value: The true value: a number, or a class by its name, or true or false; 1 or 0 also
+            where the model predicts a probability.
     """
 
     request: str
-    value: float
+    value: float | bool | str

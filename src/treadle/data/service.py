@@ -1,21 +1,30 @@
 """Records dataset versions by the digest of their content, and labels of requests."""
 
+import tempfile
+from pathlib import Path
+from typing import Any
+
 from sqlalchemy import select
 
 from treadle.data.model import DatasetVersion, DatasetVersionAdded, Label, LabelsAdded
 from treadle.data.tables import dataset_versions
 from treadle.data.tables import labels as label_table
+from treadle.data.task import is_of_classes, values_in
 from treadle.events.local import LocalEvents
 from treadle.kernel.clock import Clock
-from treadle.kernel.entity import to_plain
+from treadle.kernel.entity import from_json, to_plain, to_text
+from treadle.kernel.errors import Invalid
 from treadle.kernel.names import ContentDigest, ProjectName
 from treadle.kernel.operation import command, query
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, load
-from treadle.ports.tree import put_tree, read_tree
+from treadle.ports.tree import fetch_tree, put_tree, read_tree
 from treadle.scope.local import LocalScope
+from treadle.stats.classes import Truth
 
 LABELS_AT_ONCE = 500  # labels that one SQL statement names
+LONGEST_WORD = 200
+"""Characters that the name of a class has at most."""
 
 
 class Data:
@@ -103,6 +112,31 @@ class Data:
             rows = connection.execute(statement).mappings()
             return [load(DatasetVersion, row) for row in rows]
 
+    @query()
+    def classes(self, *, project: ProjectName) -> list[str]:
+        """List the classes of a project's label: its values in the newest version of its dataset.
+
+        Args:
+            project: Name of the project.
+
+        Returns:
+            Names of classes in order; empty where the label is a number, no version is recorded, or
+                the dataset is neither CSV nor Parquet.
+
+        Raises:
+            NotFound: There is no such project.
+        """
+        data = self._scope.project(name=project).spec.data
+        learnt = [name for name, source in data.items() if source.label]
+        versions = self.versions(project=project, name=learnt[0]) if learnt else []
+        if not versions:
+            return []
+        source = data[learnt[0]]
+        with tempfile.TemporaryDirectory() as folder:
+            files = fetch_tree(self._blobs, versions[0].digest, Path(folder, "dataset"))
+            values = values_in(files, source.label or "")
+        return values.names if values and is_of_classes(values, source.task) else []
+
     @command()
     def add_labels(self, *, project: ProjectName, labels: list[Label]) -> int:
         """Record the true outcomes of requests.
@@ -118,6 +152,7 @@ class Data:
 
         Raises:
             NotFound: There is no such project.
+            Invalid: A label is an empty or very long text.
         """
         self._scope.project(name=project)
         now = self._clock.now()
@@ -137,11 +172,41 @@ class Data:
                     {
                         "project": project,
                         "request": request,
-                        "value": value,
                         "at": now,
                         "event": number,
+                        **stored(value),
                     }
                     for request, value in batch
                 ]
                 transaction.execute(label_table.insert(), values)
         return len(rows)
+
+
+def stored(value: Truth) -> dict[str, Any]:
+    """A label as the columns of its row that hold it.
+
+    Args:
+        value: The label.
+
+    Raises:
+        Invalid: It is an empty or very long text.
+    """
+    if isinstance(value, bool):
+        return {"value": float(value), "word": to_text(value)}
+    if not isinstance(value, str):
+        return {"value": value, "word": None}
+    if not value or len(value) > LONGEST_WORD:
+        raise Invalid(
+            f"A label of {len(value)} characters names no class. "
+            f"Names have 1 to {LONGEST_WORD} characters."
+        )
+    return {"value": 0.0, "word": to_text(value)}
+
+
+def label_in(row: Any) -> Truth:
+    """The label that a row holds.
+
+    Args:
+        row: A row of labels, with its ``value`` and ``word``.
+    """
+    return float(row.value) if row.word is None else from_json(row.word, bool | str)  # type: ignore[arg-type]

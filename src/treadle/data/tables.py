@@ -1,6 +1,6 @@
 """The tables of dataset versions and of labels."""
 
-from sqlalchemy import BigInteger, Column, Float, Index, Integer, String, Table
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, String, Table, Text
 
 from treadle.ports.database import Instant, metadata
 
@@ -22,6 +22,7 @@ labels = Table(
     Column("project", String(63), primary_key=True),
     Column("request", String(220), primary_key=True),
     Column("value", Float, nullable=False),
+    Column("word", Text),  # the label as JSON, where it is no number
     Column("at", Instant, nullable=False),
     Column("event", BigInteger, nullable=False, server_default="0"),
     Index("labels_by_time", "project", "at"),

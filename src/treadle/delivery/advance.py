@@ -1,5 +1,6 @@
 """Moves rollouts from step to step, as their gates, approvals and freezes allow."""
 
+from contextlib import suppress
 from datetime import timedelta
 
 from treadle.delivery import experiments, gates
@@ -10,12 +11,16 @@ from treadle.delivery.model import (
     RolloutRolledBack,
 )
 from treadle.delivery.records import ACTIVE
+from treadle.delivery.sides import Sides
 from treadle.delivery.tables import rollouts
 from treadle.delivery.transitions import RolloutTransitions, facts_of
 from treadle.kernel.entity import to_text
+from treadle.kernel.errors import Corrupt, Invalid, NotFound
+from treadle.registry.signatures import signature_of
 from treadle.scope.file import experiment, percentage, share
 from treadle.scope.freeze import Freeze
-from treadle.scope.model import RolloutPolicy, duration
+from treadle.scope.model import duration
+from treadle.scope.policies import RolloutPolicy
 
 LABELS_OVERLAP = timedelta(minutes=1)  # a label may be written a moment after the time it bears
 
@@ -138,7 +143,7 @@ class RolloutAdvance(RolloutTransitions):
             part = 0.5 if rollout.step == "shadow" else share(rollout.step)
             self._tallies[key] = (
                 self._logs.tail(rollout.endpoint, rollout.step_started_at),
-                gates.StepStatistics(part),
+                gates.StepStatistics(part, self._sides(rollout)),
             )
             self._learnt.pop(rollout.id, None)
         tail, tally = self._tallies[key]
@@ -147,6 +152,19 @@ class RolloutAdvance(RolloutTransitions):
             if batch.facts.generation == generation or rollout.step == "bandit":
                 tally.add(batch)
         return tally
+
+    def _sides(self, rollout: Rollout) -> Sides:
+        """What the champion and the newcomer answer, as far as their packages tell."""
+        champion = self.endpoint(name=rollout.endpoint).champion
+        numbers = [number for number in (champion, rollout.number) if number is not None]
+        known = {}
+        for number in numbers:
+            version = self._registry.get(model=rollout.model, number=number)
+            with suppress(Invalid, Corrupt, NotFound):
+                if (signature := signature_of(self._blobs, version.package)) is not None:
+                    known[version.ref] = signature
+        source = self._spec(rollout).labelled
+        return Sides(known, source.positive if source else None)
 
 
 def _summary(results: list[GateResult]) -> str:

@@ -13,7 +13,7 @@ from treadle.kernel.event import acting, current_act
 from treadle.ports.target import EndpointSpec, Variant
 from treadle.registry.model import CHAMPION
 from treadle.scope.file import percentage, share
-from treadle.scope.model import ServingPolicy
+from treadle.scope.policies import ServingPolicy
 
 
 class EndpointConvergence(RolloutAdvance):

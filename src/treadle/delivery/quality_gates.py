@@ -6,12 +6,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from treadle.delivery.model import GateResult
+from treadle.delivery.sides import Output
 from treadle.delivery.step import ALPHA, Step
 from treadle.delivery.step_statistics import StepStatistics
 from treadle.scope.model import Requirement
 from treadle.stats.evalues import LossEProcess, rejects
 from treadle.stats.intervals import Estimate, difference, estimate, one_sided_limits
-from treadle.stats.metrics import Array
+from treadle.stats.metrics import Array, measures
 
 
 def losses(seen: LossEProcess, step: Step) -> GateResult:
@@ -71,6 +72,8 @@ def paired_quality(
     shadow_answers, champion_answers = tally.answers["shadow"], tally.answers["champion"]
     both = [id for id in labels if id in shadow_answers and id in champion_answers]
     truth, shadow = _array(labels, both), _array(shadow_answers, both)
+    if not measures(metric, shadow):
+        return _unmeasurable(metric, len(both))
     measured = difference(metric, truth, shadow, _array(champion_answers, both))
     if not math.isfinite(measured.value):
         return _unmeasurable(metric, len(both))
@@ -95,7 +98,10 @@ def quality(
     """
     answers = tally.answers["candidate"]
     own = [request for request in labels if request in answers]
-    measured = estimate(requirement.metric, _array(labels, own), _array(answers, own))
+    scores = _array(answers, own)
+    if not measures(requirement.metric, scores):
+        return _unmeasurable(requirement.metric, len(own))
+    measured = estimate(requirement.metric, _array(labels, own), scores)
     if not math.isfinite(measured.value):
         return _unmeasurable(requirement.metric, len(own))
     missed = not any(requirement.met_by(limit) for limit in one_sided_limits(measured, alpha))
@@ -142,5 +148,5 @@ def _describe(measured: Estimate) -> str:
     return f"{measured.value:.4f} [{measured.low:.4f}, {measured.high:.4f}]"
 
 
-def _array(values: Mapping[str, float], keys: list[str]) -> Array:
+def _array(values: Mapping[str, Output], keys: list[str]) -> Array:
     return np.array([values[key] for key in keys])

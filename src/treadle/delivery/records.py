@@ -22,6 +22,7 @@ from treadle.kernel.entity import from_json
 from treadle.kernel.errors import NotFound, did_you_mean
 from treadle.kernel.names import EndpointName, ProjectName, RolloutId
 from treadle.kernel.operation import query
+from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, in_sight, load
 from treadle.ports.target import Target
 from treadle.registry.local import LocalRegistry
@@ -47,7 +48,9 @@ class DeliveryRecords:
         registry: LocalRegistry,
         target: Target,
         logs: InferenceLogs,
+        blobs: Blobs,
     ) -> None:
+        self._blobs = blobs
         self._database, self._events, self._clock = database, events, clock
         self._scope, self._data, self._registry = scope, data, registry
         self._target, self._logs = target, logs

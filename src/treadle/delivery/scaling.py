@@ -15,7 +15,7 @@ from treadle.delivery.autoscaling import (
 from treadle.delivery.model import ExpectedLoad
 from treadle.kernel.clock import EPOCH, Clock
 from treadle.ports.target import Replica
-from treadle.scope.model import ServingPolicy
+from treadle.scope.policies import ServingPolicy
 from treadle.serving.log_files import InferenceLogs
 
 HOUR = timedelta(hours=1)

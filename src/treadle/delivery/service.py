@@ -30,7 +30,7 @@ from treadle.kernel.ids import new_id
 from treadle.kernel.names import EndpointName, VersionRef
 from treadle.kernel.operation import command, query
 from treadle.ports.target import EndpointSpec
-from treadle.registry.versions import NAME
+from treadle.registry.registering import NAME
 from treadle.scope.file import check_steps
 from treadle.scope.model import duration
 

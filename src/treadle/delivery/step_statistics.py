@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 
 from treadle.delivery.experiments import Rewards
+from treadle.delivery.sides import Output, Sides, rewards_of
 from treadle.serving.log_batch import LogBatch
+from treadle.stats.classes import Truth
 from treadle.stats.evalues import LossEProcess
 from treadle.stats.histograms import LatencyHistogram, PredictionHistogram
 from treadle.stats.metrics import bounded_loss
@@ -22,7 +25,7 @@ class StepStatistics:
     """Counts and evidence of one step, by role: champion, candidate, shadow.
 
     Attributes:
-        answers: Role → request → answer, of models with one number as output.
+        answers: Role → request → answer: a number, or scores of both versions' classes.
         rows: Role → rows answered, with those that failed.
         errors: Role → rows that failed.
         latencies: Role → latencies.
@@ -31,16 +34,18 @@ class StepStatistics:
         rewards: Rewards of an experiment.
         pairs: Mirrored requests that both champion and shadow answered.
         disagreements: Those of them that the shadow answered differently.
-        labels: Request → label.
+        labels: Request → label, as metrics take it.
     """
 
-    def __init__(self, share: float = 0.5) -> None:
+    def __init__(self, share: float = 0.5, sides: Sides | None = None) -> None:
         """Start with nothing seen.
 
         Args:
             share: Probability that a request is the newcomer's, between 0 and 1.
+            sides: What both versions answer; None for numbers.
         """
-        self.answers: dict[str, dict[str, float]] = {role: {} for role in _ROLES}
+        self._sides = sides or Sides()
+        self.answers: dict[str, dict[str, Output]] = {role: {} for role in _ROLES}
         self.rows = dict.fromkeys(_ROLES, 0)
         self.errors = dict.fromkeys(_ROLES, 0)
         self.latencies = {role: LatencyHistogram() for role in _ROLES}
@@ -49,7 +54,7 @@ class StepStatistics:
         self.pairs = self.disagreements = 0
         self.labels: dict[str, float] = {}
         # A shadow's answers whose champion's is not seen yet.
-        self._unpaired: dict[str, float] = {}
+        self._unpaired: dict[str, Output] = {}
         # Labelled requests whose answer is not seen yet, in the order of their labels.
         self._unanswered: dict[str, None] = {}
         self._rows_when_matched = 0
@@ -67,14 +72,15 @@ class StepStatistics:
         self.latencies[role].add(batch.row_micros)
         answered = np.ones(len(batch), dtype=bool)
         answered[list(failed)] = False
-        self.predictions[role].add(batch.outputs[answered])
-        if batch.outputs.ndim == 1:
-            self._keep_answers(role, batch)
+        outputs = self._sides.outputs(batch)
+        self.predictions[role].add((batch.outputs if outputs is None else outputs)[answered])
+        if outputs is not None:
+            self._keep_answers(role, batch, outputs)
             self._pair(role, batch)
             if len(self.answers[role]) > MOST_ANSWERS:
                 self._thin()
 
-    def learn(self, labels: Mapping[str, float], metric: str | None) -> None:
+    def learn(self, labels: Mapping[str, Truth], metric: str | None) -> None:
         """Take labels that have come, and bet on those of the candidate's or champion's requests.
 
         Args:
@@ -82,7 +88,10 @@ class StepStatistics:
             metric: The metric that the labels are the truth of; None where they are rewards.
         """
         new = [id for id in labels if id not in self.labels and self._keeps(id)]
-        self.labels.update((id, labels[id]) for id in new)
+        values = [labels[id] for id in new]
+        placed = rewards_of(values) if metric is None else self._sides.truths(values)
+        new = [id for id, value in zip(new, placed.tolist(), strict=True) if value == value]
+        self.labels.update(zip(new, placed[~np.isnan(placed)].tolist(), strict=True))
         self._unanswered.update(dict.fromkeys(new))
         rows = sum(self.rows.values())
         if not new and rows == self._rows_when_matched:
@@ -92,9 +101,9 @@ class StepStatistics:
         if matched:
             self._bet(matched, metric)
 
-    def _keep_answers(self, role: str, batch: LogBatch) -> None:
+    def _keep_answers(self, role: str, batch: LogBatch, outputs: NDArray[np.float32]) -> None:
         failed = batch.facts.errors
-        answered = zip(batch.row_ids, batch.outputs.tolist(), strict=True)
+        answered = zip(batch.row_ids, outputs.tolist(), strict=True)
         self.answers[role].update(
             (id, answer)
             for row, (id, answer) in enumerate(answered)
@@ -156,8 +165,10 @@ class StepStatistics:
         }
 
 
-def _disagree(first: float, second: float) -> bool:
-    """Two probabilities on different sides of ½; two other numbers more than a tenth apart."""
+def _disagree(first: Output, second: Output) -> bool:
+    """Another likeliest class, of two on different sides of ½; two numbers a tenth apart."""
+    if isinstance(first, list) or isinstance(second, list):
+        return int(np.argmax(first)) != int(np.argmax(second))
     if 0 <= first <= 1 and 0 <= second <= 1:
         return (first >= 0.5) is not (second >= 0.5)
     return abs(first - second) > 0.1 * max(abs(first), abs(second))

@@ -4,14 +4,17 @@ import math
 
 import numpy as np
 
+from treadle.evaluation.comparable import answered
 from treadle.evaluation.model import Finding, Judged, Outcome
 from treadle.scope.model import Requirement
 from treadle.stats.intervals import Estimate, difference, estimate
-from treadle.stats.metrics import METRICS, Array
+from treadle.stats.metrics import METRICS, OF_NUMBERS, Array, measures
 
 MIN_ROWS = 100
 """Rows of known truth that a verdict takes at least."""
 
+_WON_BY_CONSTANTS = ("precision", "recall")
+"""Metrics in which always answering the same may be perfect."""
 _NOTHING = Estimate(math.nan, math.nan, math.nan)
 
 
@@ -21,20 +24,22 @@ def judge(
     """Judge a candidate on rows of known truth.
 
     It is refused when it misses a requirement, leaves a row without a finite answer, or is clearly
-    worse than the champion: the whole 95 % interval of the paired difference is below zero. There
-    is not enough evidence with fewer than 100 rows, or where a metric cannot be computed on them.
+    worse than the champion, or than the same answer to every row: the whole 95 % interval of the
+    paired difference is below zero. There is not enough evidence with fewer than 100 rows, or where
+    a metric cannot be computed on them.
 
     Args:
         requirements: The project's requirements; those that rows cannot show are left out.
         truth: Truths (rows,).
-        candidate: The candidate's scores (rows,).
-        champion: The champion's scores (rows,), NaN where it gives none; None for no champion.
+        candidate: The candidate's scores (rows,) or (rows, classes).
+        champion: The champion's scores, NaN where it gives none; None for no champion.
     """
     findings = [_finite(len(truth), candidate)]
-    usable = np.isfinite(candidate)
-    measurable = [requirement for requirement in requirements if requirement.metric in METRICS]
+    usable = answered(candidate)
+    measurable = [each for each in requirements if measures(each.metric, candidate)]
     if len(truth) and usable.all():
         findings += [_requirement(requirement, truth, candidate) for requirement in measurable]
+        findings += _against_baseline(measurable, truth, candidate)
         if champion is not None and measurable:
             findings.append(_against_champion(measurable[0].metric, truth, candidate, champion))
     outcome, reason = _sum_up(findings)
@@ -50,22 +55,22 @@ def measured(metrics: list[str], truth: Array, scores: Array) -> dict[str, float
     Args:
         metrics: Names of metrics; unknown ones are left out.
         truth: Truths (rows,).
-        scores: Scores (rows,); rows whose score is not finite are left out.
+        scores: Scores (rows,) or (rows, classes); rows whose score is not finite are left out.
 
     Returns:
         Metric → value, finite ones only.
     """
-    usable = np.isfinite(scores)
+    usable = answered(scores)
     values = {
         name: METRICS[name](truth[usable], scores[usable])
         for name in metrics
-        if name in METRICS and usable.any()
+        if measures(name, scores) and usable.any()
     }
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def _finite(rows: int, candidate: Array) -> Finding:
-    share = float(np.isfinite(candidate).mean()) if rows else 0.0
+    share = float(answered(candidate).mean()) if rows else 0.0
     outcome: Outcome = (
         "not enough evidence" if rows < MIN_ROWS else "passed" if share == 1 else "refused"
     )
@@ -89,8 +94,43 @@ def _requirement(requirement: Requirement, truth: Array, candidate: Array) -> Fi
     )
 
 
+def _against_baseline(
+    measurable: list[Requirement], truth: Array, candidate: Array
+) -> list[Finding]:
+    """Compare with the best that is known without inputs; nothing where no metric shows it."""
+    metrics = [each.metric for each in measurable if each.metric not in _WON_BY_CONSTANTS]
+    if not metrics:
+        return []
+    metric, baseline = metrics[0], _constant(truth, candidate)
+    advantage = difference(metric, truth, candidate, baseline)
+    if not all(map(math.isfinite, advantage)):
+        return []
+    own, others = (METRICS[metric](truth, scores) for scores in (candidate, baseline))
+    than = "the mean" if metric in OF_NUMBERS else "the majority class"
+    how = "better" if advantage.low > 0 else "worse" if advantage.high < 0 else "not clearly better"
+    outcome: Outcome = "refused" if advantage.high < 0 else "passed"
+    return [
+        _finding(
+            "baseline",
+            f"is {how} than {than}: {own:.4g} against {others:.4g}",
+            outcome,
+            f"{metric} better than the baseline's by",
+            advantage,
+            "interval reaches 0",
+        )
+    ]
+
+
+def _constant(truth: Array, candidate: Array) -> Array:
+    """The same answer to every row: how often each class occurs, or the mean."""
+    if candidate.ndim == 1:
+        return np.full(len(truth), truth.mean())
+    shares = np.bincount(truth.astype(int), minlength=candidate.shape[1]) / len(truth)
+    return np.tile(shares, (len(truth), 1))
+
+
 def _against_champion(metric: str, truth: Array, candidate: Array, champion: Array) -> Finding:
-    usable = np.isfinite(champion)
+    usable = answered(champion)
     if not usable.any():
         return _finding(
             "champion",

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from sqlalchemy import select
 
 from treadle.data import frames
+from treadle.evaluation.comparable import SEVERAL, Answered, check_task, comparable
 from treadle.evaluation.judge import judge, measured
 from treadle.evaluation.model import Judged, VerdictGiven
 from treadle.evaluation.service import JUDGE_JOB, Evaluation
@@ -17,8 +17,8 @@ from treadle.kernel.errors import Invalid
 from treadle.kernel.event import acting
 from treadle.kernel.stage import JOB, RECONCILE
 from treadle.pipelines.output import TABLE
+from treadle.ports.runtime import Signature
 from treadle.ports.tree import fetch_tree
-from treadle.stats.metrics import Array
 from treadle.training.package import Package
 
 
@@ -34,25 +34,23 @@ class LocalEvaluation(Evaluation):
                 ``champion`` (or None).
 
         Raises:
-            Invalid: The project declares no label, or the model cannot be judged by one score.
+            Invalid: The project declares no label, or another task than the model's.
         """
         spec = self._scope.project(name=payload["project"]).spec
-        label = spec.labelled.label if spec.labelled else None
-        if label is None:
+        source = spec.labelled
+        label = source.label if source else None
+        if source is None or label is None:
             raise Invalid(
                 "treadle.toml names no label, so there is nothing to compare predictions with."
             )
         table = (
             fetch_tree(self._blobs, payload["holdout"], self._cache / payload["holdout"]) / TABLE
         )
-        truth, known = _truth(table, label)
-        candidate = self._scores(payload["package"], table)
-        champion = self._champion_scores(payload["champion"], table)
+        candidate = self._answers(payload["package"], table)
+        check_task(source.task, candidate.signature, spec.requirement)
+        champion = self._champion_answers(payload["champion"], table, candidate.signature)
         return judge(
-            spec.requirement,
-            truth[known],
-            candidate[known],
-            None if champion is None else champion[known],
+            spec.requirement, *comparable(_truth(table, label), label, candidate, champion)
         )
 
     def measure(
@@ -70,12 +68,11 @@ class LocalEvaluation(Evaluation):
             Metric → value; metrics that cannot be computed are left out.
 
         Raises:
-            Invalid: The model gives more than one score a row.
+            Invalid: No truth is one of the model's classes.
         """
         table = fetch_tree(self._blobs, holdout, self._cache / holdout) / TABLE
-        truth, known = _truth(table, label)
-        scores = self._scores(package, table)
-        return measured(metrics, truth[known], scores[known])
+        rows = comparable(_truth(table, label), label, self._answers(package, table))
+        return measured(metrics, rows.truth, rows.candidate)
 
     @RECONCILE()
     def reconcile(self) -> int:
@@ -92,25 +89,26 @@ class LocalEvaluation(Evaluation):
             )
         return sum(self._settle(row) for row in rows)
 
-    def _champion_scores(self, package: str | None, table: Path) -> Array | None:
-        """The champion's scores; None without one, or when the rows lack columns it needs."""
+    def _champion_answers(
+        self, package: str | None, table: Path, candidate: Signature
+    ) -> Answered | None:
+        """What the champion answers; None without one, or when it cannot be compared."""
         if package is None:
             return None
         try:
-            return self._scores(package, table)
+            champion = self._answers(package, table)
         except Invalid as error:
             print(f"the champion cannot be compared: {error.message}", flush=True)
             return None
+        if (champion.signature.output == SEVERAL) is not (candidate.output == SEVERAL):
+            print("the champion cannot be compared: it has another task", flush=True)
+            return None
+        return champion
 
-    def _scores(self, package: str, table: Path) -> Array:
+    def _answers(self, package: str, table: Path) -> Answered:
         opened = Package(fetch_tree(self._blobs, package, self._cache / package), self._runtime)
-        if opened.signature.output == "probabilities":
-            raise Invalid(
-                "The model tells more than two classes apart, and there is no metric for that yet."
-            )
-        return opened.predict_table(
-            frames.columns(table, [field.name for field in opened.signature.inputs])
-        )
+        columns = frames.columns(table, [field.name for field in opened.signature.inputs])
+        return Answered(opened.signature, opened.predict_table(columns))
 
     def _settle(self, row: Mapping[Any, Any]) -> int:
         job = self._jobs.get(job=row["job"])
@@ -147,7 +145,6 @@ class LocalEvaluation(Evaluation):
         return 1
 
 
-def _truth(table: Path, label: str) -> tuple[Array, Array]:
-    """The label of each row, and where it is known."""
-    truth = frames.columns(table, [label])[label].astype(np.float64)
-    return truth, np.isfinite(truth)
+def _truth(table: Path, label: str) -> list[object]:
+    """The label of each row: a number, a text, or None and NaN where it is not known."""
+    return list(frames.columns(table, [label])[label].tolist())

@@ -13,7 +13,7 @@ class Finding(Entity):
     """One thing that was checked, with the number it rests on.
 
     Attributes:
-        check: A requirement's id, ``answers`` or ``champion``.
+        check: A requirement's id, ``answers``, ``baseline`` or ``champion``.
         says: What is checked, in words.
         outcome: What the check says.
         metric: What was measured.

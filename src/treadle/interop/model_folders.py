@@ -122,8 +122,12 @@ def _mlflow(folder: Path, trusted: bool) -> Found:
         import yaml
     except ModuleNotFoundError as error:
         raise missing_extra("import", "Reading an MLflow model") from error
-    about = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
-    flavours = about.get("flavors") or {}
+    try:
+        about = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
+        flavours = about.get("flavors") or {}
+    except (yaml.YAMLError, AttributeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise Invalid(f"'{folder / 'MLmodel'}' does not describe a model: {reason}") from error
     example, signature = _mlflow_example(folder, about), _mlflow_signature(about)
     if "onnx" in flavours:
         return Found(

@@ -1,14 +1,17 @@
 """A window's answers as their callers got them, read from the inference log."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from treadle.data.profile import ColumnProfile, Reference
+from treadle.ports.runtime import Signature
 from treadle.serving.log_batch import LogBatch
+from treadle.stats.classes import Truth, joined, positions, spread, truths, unknown
+from treadle.training.package import predicted_names
 
 
 class Answers:
@@ -64,13 +67,6 @@ class Answers:
         """Outputs (rows,) of the rows that have an answer; none of a model of several classes."""
         empty = np.empty(0, dtype=np.float32)
         return self.outputs() if self.batch.outputs.ndim == 1 else empty
-
-    def scores_by_request(self) -> Iterator[tuple[str, float]]:
-        """Request and score of the rows that have an answer."""
-        pairs = zip(self.batch.row_ids, self.batch.outputs.tolist(), strict=True)
-        if not self._errors:
-            return pairs
-        return (pair for row, pair in enumerate(pairs) if row not in self._errors)
 
     def _column(self, name: str, numeric: bool) -> NDArray[Any]:
         values = self.batch.column(name)
@@ -135,17 +131,116 @@ class WindowAnswers:
         return [part for part in self._parts if part.batch.facts.version == version]
 
 
-def scores_by_request(batches: Iterable[LogBatch]) -> dict[str, float]:
-    """Scores that callers got, by request, of models with one number as output.
+class Labelled(NamedTuple):
+    """Answers whose truth is known, as metrics take them.
 
-    Args:
-        batches: Batches of the inference log; those of shadows are left out.
+    Attributes:
+        truth: Truths (rows,): numbers, 0 and 1, or positions of classes.
+        score: Scores (rows,), or (rows, classes) of models of several classes.
+        classes: Names of the classes of such models; empty for others.
     """
-    scores: dict[str, float] = {}
-    for batch in batches:
-        if batch.facts.role != "shadow" and batch.outputs.ndim == 1:
-            scores.update(Answers(batch).scores_by_request())
-    return scores
+
+    truth: NDArray[Any]
+    score: NDArray[Any]
+    classes: Sequence[str] = ()
+
+
+class AnsweredRequests:
+    """Requests with the outputs that their callers got, and the versions that gave them."""
+
+    def __init__(self, batches: Iterable[LogBatch]) -> None:
+        """Read batches; of a request that was answered twice, the later answer counts.
+
+        Args:
+            batches: Batches of the inference log; those of shadows are left out.
+        """
+        self._parts: list[tuple[str, NDArray[np.float32]]] = []
+        self._places: dict[str, tuple[int, int]] = {}
+        for batch in batches:
+            if batch.facts.role == "shadow":
+                continue
+            part, errors = len(self._parts), batch.facts.errors
+            self._parts.append((batch.facts.version, batch.outputs.copy()))
+            self._places.update(
+                (id, (part, row)) for row, id in enumerate(batch.row_ids) if row not in errors
+            )
+
+    def __len__(self) -> int:
+        """How many requests have an answer."""
+        return len(self._places)
+
+    @property
+    def requests(self) -> list[str]:
+        """Ids of the requests."""
+        return list(self._places)
+
+    def labelled(
+        self,
+        labels: Mapping[str, Truth],
+        signature_of: Callable[[str], Signature | None],
+        positive: str | None = None,
+    ) -> Labelled:
+        """Join labels to the answers.
+
+        Args:
+            labels: Request → label, of requests that have an answer.
+            signature_of: The signature of a version; None where it is not known.
+            positive: Word that a label of 1 means, if one is declared.
+
+        Returns:
+            The answers of models of the newest one's kind, with one output or with several;
+            without those whose label is none of two classes.
+        """
+        if not labels:
+            return Labelled(np.empty(0), np.empty(0))
+        places = [self._places[request] for request in labels]
+        wide = self._parts[max(part for part, _ in places)][1].ndim == 2
+        rows: dict[str, list[int]] = {}
+        for index, (part, _) in enumerate(places):
+            version, outputs = self._parts[part]
+            if (outputs.ndim == 2) is wide:
+                rows.setdefault(version, []).append(index)
+        signatures = {version: signature_of(version) for version in rows}
+        values = list(labels.values())
+        outputs_of = [self._parts[part][1][row] for part, row in places]
+        if wide:
+            return _of_several(rows, signatures, values, outputs_of)
+        truth = np.full(len(values), np.nan)
+        for version, indices in rows.items():
+            signature = signatures[version] or _UNKNOWN
+            own = [values[index] for index in indices]
+            truth[indices] = truths(own, signature.output, signature.classes, positive)
+        kept = np.flatnonzero(~np.isnan(truth))
+        return Labelled(truth[kept], np.array([float(outputs_of[index]) for index in kept]))
+
+
+_UNKNOWN = Signature(inputs=[], output="probability")
+"""Stands for the signature of a version of which only the answers are known."""
+
+
+def _of_several(
+    rows: Mapping[str, list[int]],
+    signatures: Mapping[str, Signature | None],
+    values: list[Truth],
+    outputs: list[NDArray[np.float32]],
+) -> Labelled:
+    """Labelled answers of models of several classes, over the classes of all versions."""
+    known = {version: own.classes for version, own in signatures.items() if own}
+    indices = {
+        version: [index for index in rows[version] if len(outputs[index]) == len(classes)]
+        for version, classes in known.items()
+    }
+    of_rows = [values[index] for listed in indices.values() for index in listed]
+    if not of_rows:
+        return Labelled(np.empty(0), np.empty(0))
+    classes = joined(*known.values())
+    classes = joined(classes, unknown(of_rows, classes))
+    scores = [
+        spread(np.array([outputs[index] for index in listed]), known[version], classes)
+        for version, listed in indices.items()
+        if listed
+    ]
+    return Labelled(positions(of_rows, classes), np.concatenate(scores).astype(float), classes)
 
 
 def count_columns(reference: Reference, answers: Sequence[Answers]) -> dict[str, ColumnProfile]:
@@ -163,13 +258,20 @@ def count_columns(reference: Reference, answers: Sequence[Answers]) -> dict[str,
     }
 
 
-def count_predictions(reference: Reference, answers: Sequence[Answers]) -> ColumnProfile:
-    """Count predictions over the bins of the training data.
+def count_predictions(
+    reference: Reference, answers: Sequence[Answers], classes: Sequence[str] = ()
+) -> ColumnProfile:
+    """Count predictions over the bins of the training data; of several classes, the likeliest.
 
     Args:
         reference: The training data's profile.
         answers: One part of a window's answers at least.
+        classes: Names of the model's classes.
     """
+    if reference.prediction.labels:
+        outputs = [part.outputs() for part in answers]
+        named = [predicted_names(part, classes) for part in outputs if part.ndim == 2]
+        return reference.prediction.count(np.concatenate(named) if named else np.empty(0, object))
     scores = np.concatenate([part.scores() for part in answers]).astype(np.float64)
     return reference.prediction.count(scores)
 

@@ -1,6 +1,6 @@
 """Monitoring as the process has it that holds the database."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -15,11 +15,12 @@ from treadle.kernel.entity import from_json, to_text
 from treadle.kernel.errors import NotFound
 from treadle.kernel.stage import RECONCILE
 from treadle.monitoring.answers import (
+    AnsweredRequests,
     Answers,
+    Labelled,
     WindowAnswers,
     count_columns,
     count_predictions,
-    scores_by_request,
 )
 from treadle.monitoring.looking import Looked, drift_of, events_of, look, measures_of
 from treadle.monitoring.model import Window
@@ -28,8 +29,8 @@ from treadle.monitoring.tables import windows
 from treadle.ports.monitor import Context, Monitor, Needs, Policy, WindowFacts
 from treadle.ports.tree import fetch_tree
 from treadle.registry.model import ModelVersion
+from treadle.registry.signatures import signature_of
 from treadle.scope.model import ProjectSpec, duration
-from treadle.stats.metrics import Array
 
 
 class LocalMonitoring(Monitoring):
@@ -117,20 +118,18 @@ class LocalMonitoring(Monitoring):
     def _complete(self, endpoint: Endpoint, spec: ProjectSpec, window: Window) -> None:
         """Complete a window whose labels are due, with what monitors find that need them."""
         period = endpoint.name, window.start, window.end
-        scores = scores_by_request(self._logs.batches(*period))
-        truth, score = self._labelled(endpoint.project, scores)
+        labelled = self._labelled(endpoint.project, AnsweredRequests(self._logs.batches(*period)))
         monitors = [monitor for monitor in self._monitors if monitor.needs.labels]
         needs = Needs.joined(monitor.needs for monitor in monitors)
         answers = WindowAnswers(self._logs.batches(*period) if needs.reads_rows else ())
         champion = self._version(window.champion)
-        labelled = {"truth": truth, "score": score}
         context = self._context(spec, window, champion, needs, answers, labelled)
         looked = look(monitors, context)
         here = (windows.c.endpoint == endpoint.name) & (windows.c.start == window.start)
         with self._database.write() as transaction:
             values = {
                 "state": "complete",
-                "labels": len(truth),
+                "labels": len(labelled.truth),
                 "measures": to_text(measures_of(looked)),
             }
             transaction.execute(windows.update().where(here).values(values))
@@ -147,7 +146,7 @@ class LocalMonitoring(Monitoring):
         champion: ModelVersion | None,
         needs: Needs,
         answers: WindowAnswers,
-        labelled: Mapping[str, Array] | None = None,
+        labelled: Labelled | None = None,
     ) -> Context:
         """What monitors are given that together have these needs."""
         own = answers.of(window.champion)
@@ -161,7 +160,7 @@ class LocalMonitoring(Monitoring):
             champion_rows=sum(map(len, own)),
             earlier=self._earlier(window, needs.windows),
             **self._rows(champion, own, needs),
-            **(labelled or {}),  # type: ignore[arg-type]
+            **(labelled._asdict() if labelled else {}),
         )
 
     def _rows(
@@ -176,7 +175,9 @@ class LocalMonitoring(Monitoring):
             given["reference"] = reference.columns
             given["current"] = count_columns(reference, own)
             given["reference_prediction"] = reference.prediction
-            given["current_prediction"] = count_predictions(reference, own)
+            given["current_prediction"] = count_predictions(
+                reference, own, self._classes(champion.package)
+            )
         if needs.values:
             given["inputs"] = {
                 name: np.concatenate(
@@ -200,6 +201,10 @@ class LocalMonitoring(Monitoring):
             return self._registry.resolve(ref=ref)
         except NotFound:
             return None  # it was deleted since
+
+    def _classes(self, package: str) -> list[str]:
+        signature = signature_of(self._blobs, package)
+        return signature.classes if signature else []
 
     def _reference(self, package: str) -> Reference:
         folder = fetch_tree(self._blobs, package, self._cache / package)

@@ -16,21 +16,23 @@ from treadle.delivery.service import Delivery
 from treadle.events.local import LocalEvents
 from treadle.kernel.clock import Clock
 from treadle.kernel.entity import from_json
+from treadle.kernel.errors import Corrupt, Invalid, NotFound
 from treadle.kernel.names import EndpointName
 from treadle.kernel.operation import query
-from treadle.monitoring.answers import (
-    scores_by_request,
-)
+from treadle.monitoring.answers import AnsweredRequests, Labelled
 from treadle.monitoring.log_archive import LogArchive
 from treadle.monitoring.model import ColumnDrift, LogFile, Measure, Performance, Window
 from treadle.monitoring.tables import windows
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, load
 from treadle.ports.monitor import Monitor
+from treadle.ports.runtime import Signature
 from treadle.registry.service import Registry
+from treadle.registry.signatures import signature_of
+from treadle.scope.model import METRICS_OF
 from treadle.scope.service import Scope
 from treadle.serving.log_files import InferenceLogs
-from treadle.stats.metrics import Array
+from treadle.stats.metrics import measures
 from treadle.stats.metrics import metric as metric_named
 
 
@@ -102,21 +104,26 @@ class Monitoring:
 
         Raises:
             NotFound: There is no such endpoint.
-            Invalid: There is no such metric.
+            Invalid: There is no such metric, or the model's answers do not have it.
         """
         project = self._delivery.endpoint(name=endpoint).project
         measure = metric_named(metric)
-        scores = scores_by_request(self._logs.batches(endpoint, since, until))
-        truth, score = self._labelled(project, scores)
-        value = measure(truth, score) if len(truth) else np.nan
+        answered = AnsweredRequests(self._logs.batches(endpoint, since, until))
+        labelled = self._labelled(project, answered)
+        if not measures(metric, labelled.score):
+            raise Invalid(
+                f"'{metric}' is no metric of {len(labelled.classes)} classes. "
+                f"Use {', '.join(METRICS_OF['multi-class'])}."
+            )
+        value = measure(labelled.truth, labelled.score) if len(labelled.truth) else np.nan
         return Performance(
             endpoint=endpoint,
             since=since,
             until=until,
             metric=metric,
             value=round(value, 6) if np.isfinite(value) else None,
-            rows=len(scores),
-            labelled=len(truth),
+            rows=len(answered),
+            labelled=len(labelled.truth),
         )
 
     @query()
@@ -131,11 +138,18 @@ class Monitoring:
         """
         return self._archive.files(endpoint, limit)
 
-    def _labelled(self, project: str, scores: Mapping[str, float]) -> tuple[Array, Array]:
-        """Labels and scores of the requests whose labels have come."""
-        labels = self._data.labels_of(project, list(scores))
-        truth = np.array(list(labels.values()))
-        return truth, np.array([scores[request] for request in labels])
+    def _labelled(self, project: str, answered: AnsweredRequests) -> Labelled:
+        """The answers whose labels have come."""
+        labels = self._data.labels_of(project, answered.requests)
+        source = self._scope.project(name=project).spec.labelled
+        return answered.labelled(labels, self._signature, source.positive if source else None)
+
+    def _signature(self, ref: str) -> Signature | None:
+        """The signature of a version; None where it or its package is not there any more."""
+        try:
+            return signature_of(self._blobs, self._registry.resolve(ref=ref).package)
+        except (NotFound, Invalid, Corrupt):
+            return None
 
 
 def window_of(row: Mapping[Any, Any]) -> Window:

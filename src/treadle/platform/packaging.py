@@ -153,7 +153,8 @@ def _profile(folder: Path, rows: Any) -> None:
 
 def _write_profile(folder: Path, signature: Signature, model: Any, sample: Any) -> None:
     table = {field.name: plain(sample[field.name]) for field in signature.inputs}
-    write_reference(folder, table, model.predict(Columns.of(signature.inputs, table)), parity=0.0)
+    predictions = model.predict(Columns.of(signature.inputs, table))
+    write_reference(folder, table, predictions, 0.0, signature.classes)
 
 
 def _write_code(folder: Path, found: Found, rows: Any) -> None:

@@ -25,7 +25,7 @@ from treadle.platform.runtimes import Runtimes, trusted
 from treadle.platform.stages import Services
 from treadle.ports.runtime import open_model
 from treadle.ports.target import Variant
-from treadle.registry.versions import NAME
+from treadle.registry.registering import NAME
 from treadle.serving.clouds import routes_of
 from treadle.serving.limits import read_callers
 from treadle.serving.order import Order

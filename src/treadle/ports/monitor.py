@@ -206,8 +206,11 @@ class Context:
             objects with None where missing (``needs.values``).
         outputs: The champion's answers to the same rows, (rows,) or (rows, classes)
             (``needs.values``).
-        truth: Labels (labelled,) of answered rows, of any version (``needs.labels``).
-        score: The answers to the same rows (``needs.labels``).
+        truth: Labels (labelled,) of answered rows, of any version (``needs.labels``): numbers, 0
+            and 1 of two classes, or positions in ``classes``.
+        score: The answers to the same rows (``needs.labels``): (labelled,), or (labelled, classes)
+            of models of several classes.
+        classes: Names of the classes of such models; empty for others (``needs.labels``).
         earlier: Earlier windows of the endpoint, newest first, ``needs.windows`` at most.
     """
 
@@ -226,6 +229,7 @@ class Context:
     outputs: NDArray[Any] = field(default_factory=_no_rows)
     truth: NDArray[Any] = field(default_factory=_no_rows)
     score: NDArray[Any] = field(default_factory=_no_rows)
+    classes: Sequence[str] = ()
     earlier: Sequence[WindowFacts] = ()
 
     def narrowed(self, needs: Needs) -> "Context":
@@ -241,7 +245,7 @@ class Context:
         if not needs.values:
             left_out |= {"inputs": {}, "outputs": _no_rows()}
         if not needs.labels:
-            left_out |= {"truth": _no_rows(), "score": _no_rows()}
+            left_out |= {"truth": _no_rows(), "score": _no_rows(), "classes": ()}
         return replace(self, **left_out)
 
 

@@ -83,11 +83,10 @@ def put_untrusted_tree(blobs: Blobs, source: Path) -> str:
         Invalid: Something in the folder is neither a file nor a folder, such as a link, which could
             lead to files that the code could not read.
     """
-    for path in source.rglob("*"):
+    for path in (source, *source.rglob("*")):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            raise Invalid(
-                f"'{path.relative_to(source)}' is neither a file nor a folder, so it is not stored."
-            )
+            name = path.relative_to(source.parent)
+            raise Invalid(f"'{name}' is neither a file nor a folder, so it is not stored.")
     return put_tree(blobs, source)
 
 

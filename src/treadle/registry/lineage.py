@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from treadle.evaluation.model import Verdict
 from treadle.evaluation.service import Evaluation
-from treadle.kernel.entity import Entity, from_json, to_text
+from treadle.kernel.entity import Entity, to_text
 from treadle.kernel.errors import Invalid, NotFound
 from treadle.kernel.names import VersionRef
 from treadle.kernel.operation import query
@@ -15,13 +15,12 @@ from treadle.kernel.sight import is_limited
 from treadle.kernel.stage import PROJECTS_OF_CONTENT, Assembly
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database
-from treadle.ports.runtime import SIGNATURE, Signature
-from treadle.ports.tree import read_tree
 from treadle.registry import bom, card
 from treadle.registry.facts import Facts, Input
 from treadle.registry.hooks import DEPLOYED_AT
 from treadle.registry.model import ModelVersion
 from treadle.registry.service import Registry
+from treadle.registry.signatures import signature_of
 from treadle.registry.tables import versions
 from treadle.scope.model import ProjectSpec
 from treadle.scope.service import Scope
@@ -150,7 +149,7 @@ class Lineage:
             data=self._data(resolved.run, spec) if run_is_here else [],
             verdict=self._verdict(resolved),
             approved=self._registry.verify_approval(model=resolved.model, number=resolved.number),
-            signature=self._signature(resolved),
+            signature=signature_of(self._blobs, resolved.package),
             endpoints=self._deployed().get((resolved.model, resolved.number), []),
         )
 
@@ -223,10 +222,3 @@ class Lineage:
 
     def _verdict(self, version: ModelVersion) -> Verdict | None:
         return self._evaluation.get(verdict=version.verdict) if version.verdict else None
-
-    def _signature(self, version: ModelVersion) -> Signature | None:
-        """The package's signature; None for a version that a client registered by its source."""
-        if not version.package or not self._blobs.has(version.package):
-            return None
-        file = read_tree(self._blobs, version.package).files.get(SIGNATURE)
-        return from_json(self._blobs.get(file.digest), Signature) if file else None

@@ -17,6 +17,7 @@ from treadle.kernel.names import (
 )
 from treadle.kernel.operation import query
 from treadle.kernel.stage import Assembly
+from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, in_sight, load
 from treadle.registry.model import (
     CHAMPION,
@@ -41,11 +42,12 @@ class RegistryRecords:
         evaluation: Evaluation,
         scope: Scope,
         assembly: Assembly,
+        blobs: Blobs,
         key: bytes,
     ) -> None:
         self._database, self._events, self._clock = database, events, clock
         self._evaluation, self._scope, self._key = evaluation, scope, key
-        self._assembly = assembly
+        self._assembly, self._blobs = assembly, blobs
 
     @query()
     def model(self, *, name: NewModelName) -> RegisteredModel:

@@ -11,13 +11,16 @@ from treadle.kernel.entity import from_plain
 from treadle.kernel.errors import Invalid, NotFound, did_you_mean
 from treadle.scope import cron
 from treadle.scope.freeze import Freeze
+from treadle.scope.lines import line_of, path_in
 from treadle.scope.model import (
     FROM_LABELS,
     FROM_PRODUCTION,
+    METRICS_OF,
     TRIGGERS,
     DataSource,
     ProjectSpec,
     Requirement,
+    Task,
     duration,
 )
 
@@ -65,7 +68,7 @@ def parse(text: str, *, name: str = FILE) -> ProjectSpec:
         check(spec)
     except Invalid as error:
         message = _dataset_named(error.message, plain)
-        line = line_of(text, _path_in(message))
+        line = line_of(text, path_in(message))
         raise Invalid(f"{name}{f', line {line}' if line else ''}: {message}") from error
     return spec
 
@@ -106,6 +109,8 @@ def check(spec: ProjectSpec) -> None:
             )
         seen.add(requirement.id)
         _check_requirement(requirement, field)
+    if spec.labelled and spec.labelled.task:
+        check_metrics(spec, spec.labelled.task)
     if spec.data and spec.labelled is None:
         raise Invalid(
             "Field 'data': no dataset has a label. "
@@ -118,6 +123,11 @@ def check(spec: ProjectSpec) -> None:
         )
     for name, source in spec.data.items():
         _check_inside(source.source, f"data.{name}.source")
+        if source.task and not source.label:
+            raise Invalid(
+                f"Field 'data.{name}.task': a task is predicted from a label, and this dataset "
+                "has none."
+            )
         _check_growth(name, source)
     _check_inside(spec.pipeline.file, "pipeline.file")
     _check_durations(spec)
@@ -150,6 +160,27 @@ def _check_requirement(requirement: Requirement, field: str) -> None:
     for bound in ("at_least", "at_most"):
         if not math.isfinite(getattr(requirement, bound) or 0.0):
             raise Invalid(f"Field '{field}.{bound}': a bound must be a finite number.")
+
+
+def check_metrics(spec: ProjectSpec, task: Task) -> None:
+    """Check that the task has the metrics that requirements name.
+
+    Args:
+        spec: The specification.
+        task: What is predicted.
+
+    Raises:
+        Invalid: A metric belongs to other tasks. The error names those that this task has.
+    """
+    for index, requirement in enumerate(spec.requirement):
+        if requirement.metric in (*METRICS_OF[task], *FROM_PRODUCTION):
+            continue
+        others = [name for name in METRICS_OF if requirement.metric in METRICS_OF[name]]
+        raise Invalid(
+            f"Field 'requirement[{index}].metric': '{requirement.metric}' is no metric of a "
+            f"{task} task, but of {' and '.join(others)}. Use {', '.join(METRICS_OF[task][:-1])} "
+            f"or {METRICS_OF[task][-1]}."
+        )
 
 
 def _check_growth(name: str, source: DataSource) -> None:
@@ -305,79 +336,6 @@ def _check_trigger(trigger: str, field: str) -> None:
     except Invalid as error:
         hint = did_you_mean(trigger, (*TRIGGERS, "older than 30d"))
         raise Invalid(f"Field '{field}': {error.message}{hint}") from error
-
-
-def line_of(text: str, path: str) -> int | None:
-    """Find the line of a field in a project file.
-
-    Args:
-        text: TOML text.
-        path: Path of the field, such as ``requirement[1].at_least``.
-
-    Returns:
-        Number of the field's line, from 1; of its table's where the field is absent; None where
-            both are.
-    """
-    line_numbers = _line_numbers(text)
-    while path:
-        if path in line_numbers:
-            return line_numbers[path]
-        path = re.sub(r"(\[[^\[\]]*\]|\.[^.\[]*|^[^.\[]*|.)$", "", path, count=1)
-    return None
-
-
-def _line_numbers(text: str) -> dict[str, int]:
-    """Line number by the path of each table and key, and by the path of what holds a table."""
-    line_numbers: dict[str, int] = {}
-    counts: dict[str, int] = {}
-    table = ""
-    open_quote = ""
-    for number, line in enumerate(text.split("\n"), 1):
-        begins_inside_text = bool(open_quote)
-        open_quote = _multiline(line, open_quote)
-        if begins_inside_text:
-            continue
-        if array := re.match(r"\s*\[\[\s*([^\]]+?)\s*\]\]", line):
-            name = _unquoted(array[1])
-            count = counts.get(name, 0)
-            counts[name] = count + 1
-            table = f"{name}[{count}]"
-        elif header := re.match(r"\s*\[\s*([^\]]+?)\s*\]", line):
-            table = _unquoted(header[1])
-        elif key := re.match(r"""\s*("[^"]*"|'[^']*'|[A-Za-z0-9_.-]+)\s*=""", line):
-            name = _unquoted(key[1])
-            line_numbers.setdefault(f"{table}.{name}" if table else name, number)
-            continue
-        else:
-            continue
-        line_numbers.setdefault(table, number)
-        for parent in _parents(table):
-            line_numbers.setdefault(parent, number)
-    return line_numbers
-
-
-def _parents(table: str) -> list[str]:
-    parts = table.split(".")
-    return [".".join(parts[:size]) for size in range(1, len(parts))] + [table.partition("[")[0]]
-
-
-def _unquoted(key: str) -> str:
-    """A dotted key without its quotes."""
-    parts = re.findall(r"""\s*("[^"]*"|'[^']*'|[^."'\s]+)\s*\.?""", key)
-    return ".".join(part[1:-1] if part[0] in "\"'" else part for part in parts)
-
-
-def _multiline(line: str, open_quote: str) -> str:
-    """The quote of a multi-line text that is open after a line, or ''."""
-    for quote in ('"""', "'''"):
-        if open_quote in ("", quote) and line.count(quote) % 2:
-            return "" if open_quote else quote
-    return open_quote
-
-
-def _path_in(message: str) -> str:
-    match = re.search(r"ield '(.+?)'(?=[.:]| is missing)", message)
-    return match[1] if match else ""
 
 
 def _with_line(message: str) -> str:

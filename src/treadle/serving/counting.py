@@ -1,5 +1,8 @@
 """Counts inputs and answers over the bins of the training data, for the measurement of drift."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,10 +22,12 @@ class Counting:
 
     Args:
         reference: The profile of the training data; None where nothing is counted.
+        classes: Names of the model's classes. Of several, the predicted class is counted.
     """
 
-    def __init__(self, reference: Reference | None) -> None:
+    def __init__(self, reference: Reference | None, classes: Sequence[str] = ()) -> None:
         self._reference = reference
+        self._classes = np.array([*classes, None], dtype=object)
         self._texts: dict[str, ColumnProfile] = {}
         self._bins: Bins | None = None
         self._pending: list[tuple[Rows, NDArray[np.float32]]] = []
@@ -66,15 +71,26 @@ class Counting:
             return
         outputs = np.concatenate([outputs for _, outputs in pending])
         scores = outputs if outputs.ndim == 1 else outputs.max(axis=1)
+        if outputs.ndim == 2 and self._reference.prediction.labels:
+            self._count_text(PREDICTION, self._reference.prediction, self._named(outputs))
         with np.errstate(invalid="ignore"):  # a NaN of any kind is a missing number
             numbers = np.concatenate([rows.numbers for rows, _ in pending])
         self._bins.count(np.column_stack([numbers, scores]))
         for index, name in enumerate(self._layout.texts):
             bins = self._reference.columns.get(name)
             if bins is not None and not bins.edges:
-                counted = bins.count(np.concatenate([rows.texts[:, index] for rows, _ in pending]))
-                before = self._texts.get(name)
-                self._texts[name] = before.merge(counted) if before is not None else counted
+                texts = np.concatenate([rows.texts[:, index] for rows, _ in pending])
+                self._count_text(name, bins, texts)
+
+    def _named(self, outputs: NDArray[np.float32]) -> NDArray[Any]:
+        """The likeliest class of each row by its name; None where the model failed."""
+        failed = np.isnan(outputs).any(axis=1)
+        return np.asarray(self._classes[np.where(failed, -1, outputs.argmax(axis=1))])
+
+    def _count_text(self, name: str, bins: ColumnProfile, values: NDArray[Any]) -> None:
+        counted = bins.count(values)
+        before = self._texts.get(name)
+        self._texts[name] = before.merge(counted) if before is not None else counted
 
 
 class Bins:

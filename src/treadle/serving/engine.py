@@ -76,7 +76,8 @@ class Engine:
     @generation.setter
     def generation(self, generation: Generation) -> None:
         self._generation = generation
-        self.counting = Counting(generation.champion.served.reference)
+        champion = generation.champion.served
+        self.counting = Counting(champion.reference, champion.signature.classes)
 
     def submit(
         self,

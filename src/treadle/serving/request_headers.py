@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from treadle.kernel.errors import Invalid
+from treadle.kernel.errors import Forbidden, Invalid
 from treadle.serving import open_inference
 from treadle.serving.http import Exchange
 
@@ -52,6 +52,27 @@ def read_headers(exchange: Exchange) -> Headers:
         elif name == open_inference.LENGTH_HEADER:
             inference = value
     return Headers(id, kind, key, timeout, inference)
+
+
+def refuse_foreign_pages(exchange: Exchange) -> None:
+    """Refuse what a page of another site sends through somebody's browser, as by a form.
+
+    Args:
+        exchange: The request; its Origin tells, or what the browser says of the page's site.
+
+    Raises:
+        Forbidden: Another site's page has sent it.
+    """
+    for name, value in exchange.headers:
+        if name == b"sec-fetch-site":
+            foreign = value not in (b"none", b"same-origin")
+        elif name == b"origin":
+            host = next((given for key, given in exchange.headers if key == b"host"), b"")
+            foreign = value.rpartition(b"//")[2] != host
+        else:
+            continue
+        if foreign:
+            raise Forbidden("Pages of other sites may not ask this server.")
 
 
 def _bounded(value: bytes, name: str) -> str:

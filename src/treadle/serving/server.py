@@ -26,7 +26,7 @@ from treadle.serving.replies import (
     tell_scores,
     tell_tensors,
 )
-from treadle.serving.request_headers import Headers, printable, read_headers
+from treadle.serving.request_headers import Headers, printable, read_headers, refuse_foreign_pages
 from treadle.serving.routing import Answer
 from treadle.serving.rows import Rows
 
@@ -105,6 +105,7 @@ class ModelServer:
         """
         try:
             if exchange.method == "POST":
+                refuse_foreign_pages(exchange)
                 if self._callers is not None:
                     authorization = next(
                         (value for name, value in exchange.headers if name == _AUTHORIZATION), None

@@ -14,8 +14,8 @@ from treadle.kernel.operation import command, query
 from treadle.ports.database import Database, load
 from treadle.tracking.language import Field, parse, parse_order
 from treadle.tracking.matching import in_order, matches
-from treadle.tracking.model import LoggedModel, ModelMetric
-from treadle.tracking.tables import logged_models
+from treadle.tracking.model import Artifact, LoggedModel, ModelMetric
+from treadle.tracking.tables import artifacts, logged_models
 
 
 class On(NamedTuple):
@@ -58,6 +58,21 @@ class LoggedModels:
         if row is None or row["deleted_at"] is not None:
             raise NotFound(f"There is no logged model '{id}'.")
         return _loaded(row)
+
+    @query()
+    def artifacts(self, *, id: LoggedModelId) -> list[Artifact]:
+        """The files of a logged model, by path.
+
+        Args:
+            id: Id of the logged model.
+
+        Raises:
+            NotFound: There is no such model, or it was deleted.
+        """
+        root = self.get(id).artifact_root
+        own = select(artifacts).where(artifacts.c.root == root).order_by(artifacts.c.path)
+        with self._database.read() as connection:
+            return [load(Artifact, row) for row in connection.execute(own).mappings()]
 
     @command()
     def set_tags(self, id: LoggedModelId, tags: dict[str, str | None]) -> LoggedModel:

@@ -20,11 +20,14 @@ from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database
 from treadle.serving.log_batch import LogBatch
 from treadle.serving.log_files import InferenceLogs
+from treadle.stats.classes import Truth
 from treadle.training.model import RowsCollected
 from treadle.training.tables import answered_rows
 
 INPUT = "input_"
 """Before the name of each input's column in a portion."""
+WORD = "word"
+"""The column of a portion with labels that are no numbers; a portion of numbers has none."""
 DRAWS = 10_000
 MOST_UNMATCHED = 100_000
 """Labels without a request that are tried again when more labels come."""
@@ -145,7 +148,7 @@ class AnsweredRows:
     def _match(
         self,
         project: str,
-        labels: dict[str, float],
+        labels: dict[str, Truth],
         found: list[dict[str, Any]],
         since: datetime | None,
     ) -> None:
@@ -207,7 +210,7 @@ def _days_back(now: datetime, oldest: date) -> Iterator[datetime]:
         day -= timedelta(days=1)
 
 
-def _taken(batch: LogBatch, labels: dict[str, float]) -> dict[str, Any] | None:
+def _taken(batch: LogBatch, labels: dict[str, Truth]) -> dict[str, Any] | None:
     """The labelled rows of a batch as columns, without those that failed."""
     errors = batch.facts.errors
     ids = batch.row_ids
@@ -217,14 +220,28 @@ def _taken(batch: LogBatch, labels: dict[str, float]) -> dict[str, Any] | None:
     columns: dict[str, Any] = {
         "request": np.array([ids[row] for row in kept], dtype=object),
         "asked_at": batch.row_moments[kept],
-        "label": np.array([labels[ids[row]] for row in kept], dtype=np.float64),
+        "label": np.array([_number(labels[ids[row]]) for row in kept], dtype=np.float64),
         "draw": np.array([crc32(ids[row].encode()) % DRAWS for row in kept], dtype=np.int64),
     }
+    words = [_word(labels[ids[row]]) for row in kept]
+    if any(word is not None for word in words):
+        columns[WORD] = np.array(words, dtype=object)
     for name in (*batch.facts.columns[0], *batch.facts.columns[1]):
         values = batch.column(name)
         assert values is not None
         columns[INPUT + name] = values[kept]
     return columns
+
+
+def _number(label: Truth) -> float:
+    return np.nan if isinstance(label, str | bool) else label
+
+
+def _word(label: Truth) -> str | None:
+    """A label that is no number, as text: ``true`` and ``false`` as in JSON."""
+    if isinstance(label, bool):
+        return str(label).lower()
+    return label if isinstance(label, str) else None
 
 
 def _write(found: list[dict[str, Any]], file: Path) -> None:

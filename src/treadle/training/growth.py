@@ -10,6 +10,7 @@ from treadle.data.engine import query_engine
 from treadle.data.frames import quoted
 from treadle.data.model import DatasetVersion
 from treadle.data.service import Data
+from treadle.data.task import MOST_CLASSES
 from treadle.events.local import LocalEvents
 from treadle.kernel.clock import Clock
 from treadle.kernel.entity import Entity
@@ -19,7 +20,7 @@ from treadle.ports.database import Database, load
 from treadle.ports.tree import fetch_tree, put_files
 from treadle.scope.file import percentage
 from treadle.scope.model import DataSource, Keep
-from treadle.training.answered_rows import DRAWS, INPUT, AnsweredRows, Portion
+from treadle.training.answered_rows import DRAWS, INPUT, WORD, AnsweredRows, Portion
 from treadle.training.model import DatasetGrown, NewRows
 from treadle.training.tables import grown_datasets
 
@@ -207,8 +208,8 @@ class Growth:
                     [round(percentage(declared.share, "share") * DRAWS)],
                 )
             self._refuse_strangers(connection, declared, names)
-            truth = _truth(connection, declared, reader)
             own = {row[0] for row in connection.execute("DESCRIBE answers").fetchall()}
+            truth = _truth(connection, declared, reader, own)
             picked = ", ".join(
                 f"{_value(column, declared, own, truth)} AS {quoted(column.name)}"
                 for column in columns
@@ -280,8 +281,8 @@ def _reader(source: Path) -> str:
     return f"read_parquet({_text(str(source))})"
 
 
-def _truth(connection: object, declared: DataSource, reader: str) -> str:
-    """The label of an answer in the source's own words, as SQL."""
+def _truth(connection: object, declared: DataSource, reader: str, own: set[str]) -> str:
+    """The label of an answer in the source's own words, as SQL; NULL for words it has not."""
     label = quoted(declared.label or "")
     execute = connection.execute  # type: ignore[attr-defined]
     (words,) = execute(
@@ -289,11 +290,36 @@ def _truth(connection: object, declared: DataSource, reader: str) -> str:
         f"AND TRY_CAST({label} AS DOUBLE) IS NULL"
     ).fetchone()
     if not words:
-        return _number("label")
+        return _number(_WORD_AS_NUMBER if WORD in own else "label")
     found = execute(
-        f"SELECT DISTINCT CAST({label} AS VARCHAR) FROM {reader} WHERE {label} IS NOT NULL LIMIT 12"
+        f"SELECT DISTINCT CAST({label} AS VARCHAR) FROM {reader} WHERE {label} IS NOT NULL "
+        f"LIMIT {MOST_CLASSES + 1}"
     ).fetchall()
     values = sorted(value for (value,) in found)
+    numbers = f"FROM answers{f' WHERE {WORD} IS NULL' if WORD in own else ''}"
+    (numbered,) = execute(f"SELECT count(*) {numbers}").fetchone()
+    from_number = _from_number(declared, values) if numbered else "NULL"
+    if WORD not in own:
+        return from_number
+    listed = ", ".join(map(_text, values))
+    spellings = " ".join(
+        f"WHEN {_text(value.lower())} THEN {_text(value)}"
+        for value in values
+        if value.lower() in ("true", "false")
+    )
+    from_word = f"CASE WHEN {WORD} IN ({listed}) THEN {WORD} "
+    from_word += f"ELSE CASE lower({WORD}) {spellings} END END" if spellings else "END"
+    return f"CASE WHEN {WORD} IS NULL THEN {from_number} ELSE {from_word} END"
+
+
+_WORD_AS_NUMBER = (
+    f"(CASE WHEN {WORD} IS NULL THEN label WHEN {WORD} = 'true' THEN 1 "
+    f"WHEN {WORD} = 'false' THEN 0 ELSE TRY_CAST({WORD} AS DOUBLE) END)"
+)
+
+
+def _from_number(declared: DataSource, values: list[str]) -> str:
+    """The word that a label of 1 or 0 means, as SQL."""
     if len(values) != 2:
         raise Invalid(
             f"Column '{declared.label}' of '{declared.source}' holds {len(values)} different words "

@@ -81,7 +81,7 @@ class Model(Packaged):
         predictions = packaged.predict(Columns.of(signature.inputs, table))
         rows = sample[:PARITY_ROWS]
         parity = self._parity(exporter.answer(self.estimator, signature, rows), predictions)
-        write_reference(folder, table, predictions, parity)
+        write_reference(folder, table, predictions, parity, signature.classes)
 
     def _parity(self, original: NDArray[Any], packaged: NDArray[np.float32]) -> float:
         if original.shape[1:] != packaged.shape[1:]:
@@ -102,7 +102,11 @@ class Model(Packaged):
 
 
 def write_reference(
-    folder: Path, table: dict[str, NDArray[Any]], predictions: NDArray[np.float32], parity: float
+    folder: Path,
+    table: dict[str, NDArray[Any]],
+    predictions: NDArray[np.float32],
+    parity: float,
+    classes: Sequence[str] = (),
 ) -> None:
     """Write into a model folder what its training data looked like.
 
@@ -112,11 +116,15 @@ def write_reference(
         predictions: The model's output for these rows, of shape (rows,) or (rows, classes).
         parity: Largest absolute difference between the outputs of the trained and the packaged
             model.
+        classes: Names of the model's classes. Of several, the predicted class is profiled; of
+            outputs without names, the highest.
     """
+    named = predictions.ndim == 2 and len(classes) == predictions.shape[1]
+    predicted = predicted_names(predictions, classes) if named else score(predictions)
     reference = Reference(
         rows=len(predictions),
         columns={name: reference_profile(values) for name, values in table.items()},
-        prediction=reference_profile(score(predictions).astype(np.float64)),
+        prediction=reference_profile(predicted if named else predicted.astype(np.float64)),
         parity=parity,
     )
     (folder / REFERENCE).write_bytes(to_json(reference))
@@ -156,20 +164,44 @@ class Package:
             table: Columns by name, each of shape (rows,): numbers as float64, text as objects.
 
         Returns:
-            Scores of shape (rows,); NaN for rows on which the model fails.
+            Scores of shape (rows,), or (rows, classes) of a model of several classes; NaN for rows
+            on which the model fails.
         """
         columns = Columns.of(self.signature.inputs, table)
-        return self._scores(columns) if columns.rows else np.empty(0)
+        return self._scores(columns) if columns.rows else np.empty((0, *self._width))
+
+    @property
+    def _width(self) -> tuple[int, ...]:
+        """The shape of one row's score."""
+        several = self.signature.output == "probabilities"
+        return (len(self.signature.classes),) if several else ()
 
     def _scores(self, columns: Columns) -> NDArray[np.float64]:
         try:
-            return score(self.predict(columns)).astype(np.float64)
+            predictions = self.predict(columns)
+            scores = predictions if self._width else score(predictions)
+            return scores.astype(np.float64)
         except Exception:
             if columns.rows == 1:
-                return np.array([np.nan])
+                return np.full((1, *self._width), np.nan)
             half = columns.rows // 2  # the rows that fail are found by halving
             halves = (columns.part(slice(half)), columns.part(slice(half, None)))
             return np.concatenate([self._scores(part) for part in halves])
+
+
+def predicted_names(predictions: NDArray[Any], classes: Sequence[str]) -> NDArray[Any]:
+    """The name of each row's likeliest class.
+
+    Args:
+        predictions: Array of shape (rows, classes).
+        classes: Names of the classes.
+
+    Returns:
+        Objects of shape (rows,), each a ``str``; None where a row has a NaN.
+    """
+    names = np.array([*classes, None], dtype=object)
+    failed = np.isnan(predictions).any(axis=1)
+    return np.asarray(names[np.where(failed, len(classes), predictions.argmax(axis=1))])
 
 
 def score(predictions: NDArray[Any]) -> NDArray[Any]:

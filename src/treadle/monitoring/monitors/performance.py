@@ -4,7 +4,7 @@ import math
 
 from treadle.ports.monitor import Bound, Context, Finding, Needs
 from treadle.stats.intervals import Estimate, estimate
-from treadle.stats.metrics import METRICS
+from treadle.stats.metrics import measures
 
 
 class Performance:
@@ -28,7 +28,7 @@ class Performance:
         measured = [
             (requirement, estimate(requirement.metric, context.truth, context.score))
             for requirement in context.requirements
-            if requirement.metric in METRICS
+            if measures(requirement.metric, context.score)
         ]
         return [
             _finding(requirement, interval, context)

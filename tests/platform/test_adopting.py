@@ -1,0 +1,140 @@
+"""``treadle register``: models that were made elsewhere go live like any other."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import skops.io
+from sklearn.linear_model import LogisticRegression
+
+from tests import models
+from tests.pipelines.project import settle
+from treadle.kernel.errors import Conflict, Invalid, NotFound
+from treadle.platform.adopting import register
+from treadle.platform.wiring import Embedded
+
+MLMODEL = """
+flavors:
+  sklearn: {pickled_model: model.skops, sklearn_version: any}
+signature:
+  inputs: '[{"name": "size", "type": "double"}, {"name": "weight", "type": "double"}]'
+"""
+
+
+@pytest.fixture
+def platform(open_home: Callable[..., Embedded]) -> Embedded:
+    return open_home(target="memory:")
+
+
+@pytest.fixture
+def mlflow_folder(tmp_path: Path) -> Path:
+    """A folder as MLflow's client writes one, without rows in it."""
+    folder = tmp_path / "mlflow"
+    folder.mkdir()
+    (folder / "MLmodel").write_text(MLMODEL)
+    rows = models.rows()
+    line = LogisticRegression().fit(rows[["size", "weight"]], rows["y"])
+    skops.io.dump(line, folder / "model.skops")
+    return folder
+
+
+@pytest.fixture
+def example(tmp_path: Path) -> Path:
+    file = tmp_path / "example.parquet"
+    models.rows()[["size", "weight"]].to_parquet(file)
+    return file
+
+
+def logged(platform: Embedded, folder: Path, path: str) -> str:
+    """A run with a folder among its artifacts, as a client uploads it: file by file."""
+    run = platform.tracking.start_run(experiment="any").id
+    for file in folder.iterdir():
+        content = platform.blobs.put(file)
+        size = file.stat().st_size
+        platform.tracking.add_artifact(
+            run=run, path=f"{path}/{file.name}", digest=content, bytes=size
+        )
+    return run
+
+
+def test_a_model_folder_goes_live_in_a_project_of_its_own(
+    platform: Embedded, tmp_path: Path
+) -> None:
+    folder = models.save(tmp_path / "model", models.trees())
+    made = register(platform, "trees", str(folder))
+    assert (made.version.ref, made.project, made.adopted) == ("trees:1", "trees", True)
+    settle(platform)
+    endpoint = platform.delivery.endpoint(name="trees")
+    assert (endpoint.champion, endpoint.project) == (1, "trees")
+    again = register(platform, "trees", str(folder))
+    assert (again.version.number, again.adopted) == (2, False)
+
+
+def test_what_a_run_has_logged_goes_live_with_its_run(
+    platform: Embedded, mlflow_folder: Path, example: Path
+) -> None:
+    run = logged(platform, mlflow_folder, "model")
+    made = register(platform, "trees", f"runs:/{run}/model", example=example)
+    assert (made.version.run, made.runtime) == (run, "onnx")
+    settle(platform)
+    assert platform.delivery.endpoint(name="trees").champion == 1
+    assert "size" in platform.lineage.card(version="trees:1", format="md")
+
+
+def test_a_version_that_a_client_registered_by_its_source_gets_a_package(
+    platform: Embedded, mlflow_folder: Path, example: Path
+) -> None:
+    run = logged(platform, mlflow_folder, "deep/model")
+    platform.registry.create_model(name="trees")
+    platform.registry.register_source(model="trees", source=f"runs:/{run}/deep/model", run=run)
+    with pytest.raises(Invalid, match="without a package"):
+        platform.delivery.deploy(version="trees:1")
+    for source in ("models:/trees/1", "trees:1"):
+        made = register(platform, "trees", source, example=example)
+        assert (made.version.run, made.version.source) == (run, source)
+    with pytest.raises(Conflict, match="'trees:3' has a package already"):
+        register(platform, "trees", "trees:3")
+
+
+def test_a_logged_model_is_found_by_its_id_and_by_its_run(
+    platform: Embedded, mlflow_folder: Path, example: Path
+) -> None:
+    run = platform.tracking.start_run(experiment="any")
+    model = platform.logged_models.create(
+        experiment=run.experiment, name="best", run=run.id, type="", params={}, tags={}
+    )
+    for file in mlflow_folder.iterdir():
+        platform.tracking.put_artifact(
+            root=model.artifact_root,
+            path=file.name,
+            digest=platform.blobs.put(file),
+            bytes=file.stat().st_size,
+        )
+    for source in (f"models:/{model.id}", f"runs:/{run.id}/best"):
+        made = register(platform, "trees", source, example=example)
+        assert (made.version.logged_model, made.version.run) == (model.id, run.id)
+
+
+def test_what_is_not_there_or_is_no_model_is_said(platform: Embedded, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match=r"There is no 'nowhere'\. Name a file or folder, runs:/"):
+        register(platform, "trees", "nowhere")
+    run = platform.tracking.start_run(experiment="any").id
+    with pytest.raises(NotFound, match="has nothing at 'model'"):
+        register(platform, "trees", f"runs:/{run}/model")
+    for text in ("flavors: !!python/object:os.system {}", "- a list", "\x00"):
+        (tmp_path / "MLmodel").write_text(text)
+        with pytest.raises(Invalid, match="MLmodel"):
+            register(platform, "trees", str(tmp_path))
+    with pytest.raises(NotFound, match="no model folder"):
+        content = platform.blobs.put(b'{"files":{}}')
+        platform.registry.register_package(model="trees", package=content)
+    assert platform.registry.models() == []
+
+
+def test_a_model_stays_in_its_project(platform: Embedded, tmp_path: Path) -> None:
+    folder = models.save(tmp_path / "model", models.trees())
+    register(platform, "trees", str(folder), project="woods")
+    assert platform.registry.model(name="trees").project == "woods"
+    digest = platform.registry.get(model="trees", number=1).package
+    with pytest.raises(Conflict, match="belongs to project 'woods'"):
+        platform.registry.register_package(model="trees", package=digest, project="other")

@@ -1,0 +1,204 @@
+"""Tables of every task, with several models, go from a CSV file to a watched endpoint."""
+
+import csv
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import pytest
+import sklearn.datasets
+
+from tests.pipelines.project import settle
+from treadle.backends.runtime.onnx import OnnxRuntime
+from treadle.cli.asking import read_labels
+from treadle.cli.scaffold import scaffold
+from treadle.data.frames import plain
+from treadle.kernel.clock import ManualClock, to_micros
+from treadle.kernel.errors import Invalid
+from treadle.platform.wiring import Embedded
+from treadle.ports.runtime import Columns, Layout
+from treadle.ports.tree import fetch_tree
+from treadle.scope.file import read
+from treadle.serving.inference_log import LogWriter
+from treadle.serving.log_batch import LogBatch
+from treadle.serving.rows import Rows
+from treadle.training.package import Package
+
+START = timedelta(days=10_000)
+WORDS = ["zero", "one", "two", "three"]
+
+
+class Case(NamedTuple):
+    """A table, and what ``treadle init`` is to make of its label."""
+
+    task: str
+    metric: str
+    frame: Callable[[], pd.DataFrame]
+    asked: Any = None
+    classes: tuple[str, ...] = ()
+
+
+@cache
+def digits(classes: int = 4) -> pd.DataFrame:
+    frame = sklearn.datasets.load_digits(as_frame=True).frame.rename(columns={"target": "y"})
+    middle = [f"pixel_{row}_{column}" for row in range(1, 7) for column in (2, 3, 5)]
+    return frame[frame["y"] < classes].reset_index(drop=True)[[*middle, "y"]]
+
+
+def in_words() -> pd.DataFrame:
+    return digits().assign(y=digits()["y"].map(WORDS.__getitem__))
+
+
+@cache
+def tumours() -> pd.DataFrame:
+    frame = sklearn.datasets.load_breast_cancer(as_frame=True).frame
+    return frame.rename(columns={"target": "y"})[[*frame.columns[:10], "y"]]
+
+
+def diabetes() -> pd.DataFrame:
+    frame = sklearn.datasets.load_diabetes(as_frame=True).frame
+    return frame.rename(columns={"target": "y"})
+
+
+CASES = {
+    "binary": Case("binary", "roc_auc", tumours),
+    "binary words": Case(
+        "binary", "roc_auc", lambda: tumours().assign(y=tumours()["y"].map({0: "bad", 1: "good"}))
+    ),
+    "boolean": Case("binary", "roc_auc", lambda: tumours().assign(y=tumours()["y"] == 1)),
+    "words": Case("multi-class", "balanced_accuracy", in_words, classes=tuple(sorted(WORDS))),
+    "whole numbers": Case(
+        "multi-class", "balanced_accuracy", digits, "multi-class", ("0", "1", "2", "3")
+    ),
+    "regression": Case("regression", "r2", diabetes),
+}
+MODELS = {
+    "scikit-learn": (
+        "from sklearn.ensemble import HistGradientBoosting{kind}",
+        "HistGradientBoosting{kind}(max_iter=10, max_leaf_nodes=6, random_state=seed)",
+    ),
+    "tree": (
+        "from sklearn.tree import DecisionTree{kind}",
+        "DecisionTree{kind}(max_depth=6, min_samples_leaf=8, random_state=seed)",
+    ),
+    "LightGBM": (
+        "from lightgbm import LGBM{kind}",
+        "LGBM{kind}(n_estimators=10, num_leaves=8, random_state=seed, verbose=-1, n_jobs=1)",
+    ),
+}
+BOOSTED = all(find_spec(library) for library in ("lightgbm", "onnxmltools"))
+
+
+def with_model(pipeline: Path, model: str) -> None:
+    """Put another estimator into the pipeline that ``treadle init`` wrote."""
+    text = pipeline.read_text("utf-8")
+    kind = re.findall(r"import HistGradientBoosting(\w+)", text)[0]
+    library, estimator = (part.format(kind=kind) for part in MODELS[model])
+    text = re.sub(r"from sklearn\.ensemble import \w+", library, text)
+    text = re.sub(r"trees = .*", f"trees = {estimator}", text)
+    pipeline.write_text(text, "utf-8")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(name, marks=pytest.mark.skipif(not BOOSTED, reason="LightGBM is not here"))
+        if name == "LightGBM"
+        else name
+        for name in MODELS
+    ],
+)
+@pytest.mark.parametrize("name", CASES)
+def test_a_table_of_each_task_becomes_a_model_that_is_watched(
+    name: str, model: str, open_home: Callable[..., Embedded], tmp_path: Path
+) -> None:
+    case = CASES[name]
+    frame = case.frame().assign(id=lambda rows: [f"r{n}" for n in range(len(rows))])
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    folder, table = scaffold("p", tmp_path, tmp_path / "rows.csv", "y", "id", case.asked)
+    assert table.task == case.task
+    with_model(folder / "pipeline.py", model)
+    spec = read(folder)
+    assert (spec.labelled and spec.labelled.task) == case.task
+    assert spec.requirement[0].metric == case.metric
+
+    platform = open_home(target="memory:", manual_clock=True)
+    assert isinstance(platform.clock, ManualClock)
+    platform.clock.advance(START)
+    platform.scope.declare_in(spec=spec, folder=str(folder))
+    platform.training.start(project="p")
+    settle(platform)
+    (verdict,) = platform.evaluation.find(project="p")
+    assert verdict.outcome == "passed", verdict.reason
+    assert {finding.check for finding in verdict.findings} == {"answers", "R1", "baseline"}
+    assert next(f for f in verdict.findings if f.check == "baseline").says.startswith("is better")
+
+    window = watched(platform, tmp_path, frame)
+    assert (window.state, window.labels) == ("complete", len(frame))
+    (measure,) = window.measures
+    assert measure.metric == case.metric
+    assert measure.value >= verdict.findings[1].value - 0.1  # type: ignore[operator]
+    assert "prediction" in {column.column for column in window.drift}
+    assert not [column for column in window.drift if column.drifted]
+
+
+def watched(platform: Embedded, folder: Path, frame: pd.DataFrame) -> Any:
+    """The window in which the model answered every row, once its labels have come."""
+    platform.registry.approve(model="p", number=1)
+    platform.delivery.deploy(version="p:1", steps=["100%"])
+    settle(platform)
+    package = platform.registry.get(model="p", number=1).package
+    opened = Package(fetch_tree(platform.blobs, package, folder / "package"), OnnxRuntime())
+    inputs = opened.signature.inputs
+    columns = Columns.of(inputs, {field.name: plain(frame[field.name]) for field in inputs})
+    LogWriter(platform.settings.folder / "endpoints" / "p" / "log").append(
+        LogBatch.of(
+            ids=frame["id"].tolist(),
+            counts=[1] * len(frame),
+            micros=[1000] * len(frame),
+            at=to_micros(platform.clock.now()),
+            version="p:1",
+            role="champion",
+            generation=platform.delivery.endpoint(name="p").generation,
+            layout=Layout(inputs),
+            rows=Rows(frame[columns.layout.numbers].to_numpy(float), columns.texts),
+            outputs=opened.predict(columns),
+            errors={},
+        )
+    )
+    frame[["id", "y"]].to_csv(folder / "truth.csv", index=False, quoting=csv.QUOTE_NONNUMERIC)
+    classes = platform.data.classes(project="p")
+    labels = read_labels(folder / "truth.csv", "id", "y", classes=classes)
+    platform.data.add_labels(project="p", labels=labels)
+    assert isinstance(platform.clock, ManualClock)
+    platform.clock.advance(timedelta(hours=3))
+    platform.monitoring.reconcile()
+    return platform.monitoring.windows(endpoint="p", limit=3)[-1]
+
+
+def test_ten_whole_numbers_are_asked_about(tmp_path: Path) -> None:
+    digits(10).to_csv(tmp_path / "digits.csv", index=False)
+    with pytest.raises(Invalid) as refused:
+        scaffold("p", tmp_path, tmp_path / "digits.csv", "y")
+    assert refused.value.message == (
+        "'y' holds 10 different whole numbers: classes or numbers? "
+        "say --task multi-class or --task regression"
+    )
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_label_that_is_no_class_names_the_near_miss(tmp_path: Path) -> None:
+    (tmp_path / "truth.csv").write_text("id,y\na,repaid\nb,paid\n")
+    with pytest.raises(Invalid, match="'paid' never occurs among the classes; did you mean 'repai"):
+        read_labels(tmp_path / "truth.csv", "id", "y", classes=["repaid", "late", "lost"])
+    (tmp_path / "truth.csv").write_text("id,y\na,7\n")
+    with pytest.raises(Invalid, match=r"'7' never occurs among the classes\. Known: 0, 1, 2"):
+        read_labels(tmp_path / "truth.csv", "id", "y", classes=["0", "1", "2"])
+    (tmp_path / "truth.csv").write_text("id,y\na,1\nb,0.5\nc,yes\n")
+    labels = read_labels(tmp_path / "truth.csv", "id", "y", classes=["no", "yes"])
+    assert [label.value for label in labels] == [1.0, 0.5, "yes"]
