@@ -41,7 +41,6 @@ LANES: tuple[tuple[str, Lane], ...] = (
     ("interop/test_mlflow.py", "system"),
     ("http/mlflow_clients/", "system"),
     ("platform/test_torture.py", "simulation"),
-    ("platform/test_rude_callers.py", "simulation"),
     ("platform/test_under_load.py", "simulation"),
     ("http/test_openapi_fuzz.py", "simulation"),
     ("delivery/test_simulation.py", "simulation"),

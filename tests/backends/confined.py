@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import importlib
 import os
 import signal
 import socket
@@ -29,6 +30,10 @@ def variables(_: Any) -> dict[str, str]:
 
 def read(path: str) -> str:
     return Path(path).read_text()
+
+
+def load(module: str) -> Any:
+    return importlib.import_module(module).FOUND
 
 
 def names(path: str) -> list[str]:

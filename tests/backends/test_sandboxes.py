@@ -96,6 +96,17 @@ def test_a_link_to_the_key_is_not_followed(call: Call, home: Path) -> None:
         call("read", str(link))
 
 
+def test_packages_below_the_folder_of_temporary_files_are_there(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of an environment that somebody has made in ``/tmp``."""
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    (packages / "only_here.py").write_text("FOUND = 'found'")
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{packages}")
+    assert call("load", "only_here") == "found"
+
+
 def test_it_writes_into_its_own_folder_only(call: Call, home: Path) -> None:
     assert call("write", str(home / "scratch" / "mine")) == "written"
     assert (home / "scratch" / "mine").read_text() == "changed"

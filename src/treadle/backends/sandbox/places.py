@@ -63,9 +63,9 @@ def enter(root: Path, readable: Iterable[Path], writable: Iterable[Path], hidden
     linux.mount("", Path("/"), flags=linux.MS_REC | linux.MS_PRIVATE)
     linux.mount("tmpfs", root, "tmpfs", _FLAGS, "mode=755,size=1m")
     view = _View(root)
+    linux.mount("tmpfs", view.folder(Path("/tmp")), "tmpfs", _FLAGS, "mode=1777,size=256m")
     for place in needed():
         view.show(place)
-    linux.mount("tmpfs", view.folder(Path("/tmp")), "tmpfs", _FLAGS, "mode=1777,size=256m")
     view.hide(hidden)
     for place in readable:
         view.show(place)
