@@ -15,6 +15,7 @@ from treadle.kernel.stage import kinds_of, services_of
 from treadle.platform.remote import connect
 from treadle.platform.stages import BUILT_IN, Services
 from treadle.platform.wiring import Embedded
+from treadle.ports.runtime import SIGNATURE
 from treadle.ports.tree import put_files
 from treadle.testing.platform import SPEC
 from treadle.tracking.model import Dataset
@@ -119,6 +120,9 @@ def filled(home: Embedded) -> dict[str, Any]:
         "tracking.log.tags": {"colour": "red"},
         "tracking.add_artifact.digest": tree,
         "logged_models.get.id": model,
+        "logged_models.artifacts.id": model,
+        "registry.register_package.package": put_files(home.blobs, {SIGNATURE: b"{}"}),
+        "registry.register_package.project": "m",
         "logged_models.set_tags.id": model,
         "logged_models.delete.id": model,
         "traces.get.id": "tr-1",

@@ -23,10 +23,18 @@ class TrainingNames:
 
     @PROJECTS_OF_CONTENT()
     def of_content(self, digest: str) -> set[str]:
-        """The projects whose trainings made this package or holdout, or whose answers are in it.
+        """The projects whose trainings made this package or this holdout table.
 
         Args:
             digest: Digest of the content.
         """
-        found = projects_naming(self._database, _TRAININGS, digest)
-        return found | projects_naming(self._database, _ANSWERS, digest)
+        return projects_naming(self._database, _TRAININGS, digest)
+
+    @PROJECTS_OF_CONTENT()
+    def of_answers(self, digest: str) -> set[str]:
+        """The projects whose labelled answers are in this content.
+
+        Args:
+            digest: Digest of the content.
+        """
+        return projects_naming(self._database, _ANSWERS, digest)
