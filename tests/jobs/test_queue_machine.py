@@ -41,6 +41,7 @@ class Queue(RuleBasedStateMachine):
         self.newest: dict[str, Job] = {}
         self.ended: dict[str, str] = {}
         self.names: list[str] = []
+        self.lost: set[str] = set()  # running jobs whose lease has run out
 
     def teardown(self) -> None:
         self.database.close()
@@ -58,9 +59,19 @@ class Queue(RuleBasedStateMachine):
 
     @rule(target=leases)
     def lease(self) -> Any:
+        cancelled = [
+            job
+            for job in self.queue.find(state="running")
+            if job.cancel_requested and job.id in self.lost
+        ]
         job = self.queue.lease("w")
+        for other in cancelled:  # nobody is left to stop them, so the queue ends them in passing
+            if job is None or (other.due_at, other.id) < (job.due_at, job.id):
+                del self.newest[other.id]
+                self.ended[other.id] = "cancelled"
         if job is None:
             return multiple()
+        self.lost.discard(job.id)
         assert job.id not in self.newest or job.attempt > self.newest[job.id].attempt
         self.newest[job.id] = job
         return job
@@ -118,6 +129,7 @@ class Queue(RuleBasedStateMachine):
             transaction.execute(
                 table.update().where(table.c.state == "running").values(leased_until=0.0)
             )
+        self.lost = set(self.newest)
 
     @invariant()
     def states_are_as_expected(self) -> None:

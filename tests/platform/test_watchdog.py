@@ -28,7 +28,7 @@ for _ in range(10):
 print("alive", flush=True)
 the_turn_that_hangs()
 """
-# Loaded by every Python process: a server or a worker holds the global lock when the file is there.
+# Loaded by every Python process: the one of that module holds the global lock when the file is there.
 HOLDS_THE_LOCK = """
 import ctypes, sys, threading, time
 from pathlib import Path
@@ -39,7 +39,7 @@ def hold():
     Path(FILE).unlink()
     ctypes.PyDLL(None).sleep(600)
 
-if {"treadle.cli.server", "treadle.platform.worker"} & set(sys.orig_argv):
+if MODULE in sys.orig_argv:
     threading.Thread(target=hold, daemon=True).start()
 """
 
@@ -59,7 +59,7 @@ def test_a_hanging_process_ends_and_tells_where_it_hung(way: str) -> None:
 
 
 def test_a_hanging_server_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hang = _made_to_hang(tmp_path, monkeypatch)
+    hang = _made_to_hang("treadle.cli.server", tmp_path, monkeypatch)
     monkeypatch.setenv(HANG, "3")
     home = tmp_path / "home"
     lock = home / "run" / "server.lock"
@@ -75,7 +75,7 @@ def test_a_hanging_server_is_replaced(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_worker_whose_turn_hangs_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hang = _made_to_hang(tmp_path, monkeypatch)
+    hang = _made_to_hang("treadle.platform.worker", tmp_path, monkeypatch)
     monkeypatch.setenv(HANG, "0.2")  # a turn of the worker may take ten times that
     settings = settings_for(tmp_path / "home")
     worker = subprocess.Popen(
@@ -103,11 +103,12 @@ def test_a_limit_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch) -
     assert declared_seconds(HANG, 30.0) == 0
 
 
-def _made_to_hang(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file at whose touch the server or the worker hangs that is started from here."""
+def _made_to_hang(module: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file at whose touch the process of that module hangs that is started from here."""
     hang, site = folder / "hang", folder / "site"
     site.mkdir()
-    (site / "sitecustomize.py").write_text(HOLDS_THE_LOCK.replace("FILE", repr(str(hang))))
+    code = HOLDS_THE_LOCK.replace("FILE", repr(str(hang))).replace("MODULE", repr(module))
+    (site / "sitecustomize.py").write_text(code)
     paths = [str(site), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
     return hang
