@@ -1,4 +1,4 @@
-"""Implements the database port over an SQLAlchemy engine, with migrations by Alembic."""
+"""Implements the database port over an SQLAlchemy engine."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,9 +6,6 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from alembic.command import upgrade
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, inspect, select
 from sqlalchemy.exc import (
     DatabaseError,
@@ -31,7 +28,7 @@ schema_info = Table(
 alembic_version = Table(
     "alembic_version", MetaData(), Column("version_num", String(32), primary_key=True)
 )
-_MIGRATIONS = str(Path(__file__).parent / "migrations")
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class SQLDatabase:
@@ -63,12 +60,12 @@ class SQLDatabase:
         """Bring the schema up to date; a schema of a newer version raises Conflict."""
         if self._is_current():
             return
+        # Alembic takes as long to import as all of this package: only who migrates waits for it.
+        from treadle.backends.database.migration import known_migrations, upgrade_schema
+
         with self.write() as connection:
-            self._refuse_newer(connection)
-            config = Config()
-            config.set_main_option("script_location", _MIGRATIONS)
-            config.attributes["connection"] = connection
-            upgrade(config, "head")
+            self._refuse_newer(connection, known_migrations())
+            upgrade_schema(connection)
             schema_info.create(connection, checkfirst=True)
             connection.execute(schema_info.delete())
             connection.execute(schema_info.insert().values(treadle_version=version("treadle")))
@@ -86,11 +83,9 @@ class SQLDatabase:
         """Close all connections."""
         self._engine.dispose()
 
-    def _refuse_newer(self, connection: Connection) -> None:
+    def _refuse_newer(self, connection: Connection, known: frozenset[str]) -> None:
         if not inspect(connection).has_table("alembic_version"):
             return
-        scripts = ScriptDirectory(_MIGRATIONS).walk_revisions()
-        known = {script.revision for script in scripts}
         stored = connection.scalar(select(alembic_version.c.version_num))
         if stored is not None and stored not in known:
             writer = connection.scalar(select(schema_info.c.treadle_version))
@@ -135,7 +130,7 @@ def newest_migration() -> str:
 
     Alembic would load and compile every migration to tell it.
     """
-    files = Path(_MIGRATIONS, "versions").glob("[0-9]*_*.py")
+    files = (MIGRATIONS / "versions").glob("[0-9]*_*.py")
     return max(file.name.partition("_")[0] for file in files)
 
 

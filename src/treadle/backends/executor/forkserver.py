@@ -124,7 +124,7 @@ class Forkserver(Subprocess):
     def _fork(self, order: str) -> tuple[int, subprocess.Popen[str]]:
         if self._zygote is None or self._zygote.poll() is not None:
             self._zygote = subprocess.Popen(
-                [sys.executable, "-P", "-m", "treadle.backends.executor.zygote"],
+                [sys.executable, "-P", "-m", "treadle.backends.executor.zygote", *_own_modules()],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -160,3 +160,8 @@ class Forkserver(Subprocess):
         assert self._zygote.stdin is not None
         assert self._zygote.stdout is not None
         return self._zygote.stdin, self._zygote.stdout
+
+
+def _own_modules() -> list[str]:
+    """The modules of Treadle that this process uses, backends too: its jobs will use the same."""
+    return sorted(name for name in sys.modules if name.startswith("treadle."))

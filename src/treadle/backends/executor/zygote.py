@@ -1,9 +1,10 @@
 """Forks jobs: loads the heavy libraries once, then forks for every line it reads.
 
-A line is ``{"name", "folder", "arguments", "confine"}``; the answer is the fork's process id. The
-environment is in the file ``NAME.environment`` of the folder. ``confine`` says how a runner of
-confined code is begun for the job, if any. Exit codes become files. The process ends with its
-input, which its forks see by their parent's id.
+Its arguments name modules that jobs will need too. A line is ``{"name", "folder", "arguments",
+"confine"}``; the answer is the fork's process id. The environment is in the file
+``NAME.environment`` of the folder. ``confine`` says how a runner of confined code is begun for the
+job, if any. Exit codes become files. The process ends with its input, which its forks see by their
+parent's id.
 """
 
 import importlib
@@ -36,7 +37,7 @@ REAP_SECONDS = 0.02
 
 def main() -> None:
     """Read orders from the standard input, and fork for each of them, until the input ends."""
-    for module in PRELOADED:
+    for module in (*PRELOADED, *sys.argv[1:]):
         if importlib.util.find_spec(module.partition(".")[0]) is not None:
             importlib.import_module(module)
     orders = selectors.DefaultSelector()
