@@ -87,6 +87,7 @@ class _Runner:
     def __init__(self, sockets: Sockets, pid: int | None = None) -> None:
         self._tasks, self._guard = sockets
         self._pid = pid
+        self._ended: Ended | None = None
 
     @classmethod
     def begun_with_this_process(cls) -> "_Runner | None":
@@ -135,9 +136,9 @@ class _Runner:
                     "have. Write less, or declare more: disk_gb in [pipeline]."
                 )
         answer = _received(self._tasks, Answer)
-        ended = _received(self._guard, Ended)
+        self._ended = _received(self._guard, Ended)
         if answer is None:
-            how = _ending(ended.code) if ended else "Its process was ended from outside"
+            how = _ending(self._ended.code) if self._ended else "Its process was ended from outside"
             raise Invalid(f"{how} before it had a result. Its log says more.")
         if answer.refused:
             raise Unavailable(f"The code could not be confined: {answer.refused}.")
@@ -154,7 +155,8 @@ class _Runner:
         """End the runner, and wait until nothing is left of it."""
         self._tasks.close()
         self._guard.shutdown(socket.SHUT_WR)
-        _received(self._guard, Ended)
+        if self._ended is None:
+            _received(self._guard, Ended)
         self._guard.close()
         if self._pid is not None:
             os.waitpid(self._pid, 0)
