@@ -29,6 +29,7 @@ from treadle.serving.replies import (
 from treadle.serving.request_headers import Headers, printable, read_headers, refuse_foreign_pages
 from treadle.serving.routing import Answer
 from treadle.serving.rows import Rows
+from treadle.serving.tensors import describe
 
 _JSON_KINDS = (
     b"application/json",
@@ -221,7 +222,7 @@ class ModelServer:
             return tell_ready(exchange, {"name": name}, engine is not None)
         engine = self._engine(name)
         self._check_version(engine, rest)
-        inputs, outputs = open_inference.describe(engine.generation.champion.served.signature)
+        inputs, outputs = describe(engine.generation.champion.served.signature)
         versions = [lane.served.variant.version for lane in engine.generation.answering]
         facts = {
             "name": name,
