@@ -12,6 +12,7 @@ from treadle.kernel.errors import Invalid
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 MOST_VARINT_BYTES = 10
+MOST_FIELDS = 20_000  # of one message: as many texts as a request may have rows, and some more
 _FIXED = {FIXED64: 8, FIXED32: 4}
 
 Value = int | bytes
@@ -26,7 +27,7 @@ def fields(content: bytes) -> list[FieldOf]:
         content: The message.
 
     Raises:
-        Invalid: The bytes are no message.
+        Invalid: The bytes are no message, or one of more than `MOST_FIELDS` fields.
     """
     found: list[FieldOf] = []
     position, size = 0, len(content)
@@ -44,13 +45,15 @@ def fields(content: bytes) -> list[FieldOf]:
                 length, position = _varint(content, position)
         elif kind == VARINT:
             number, position = _varint(content, position)
+            if tag < 8 or len(found) >= MOST_FIELDS:
+                raise _broken(position, len(found))
             found.append((tag >> 3, kind, number))
             continue
         else:
             length = _FIXED.get(kind, -1)
         end = position + length
-        if length < 0 or end > size or tag < 8:
-            raise Invalid(f"The message is no protocol buffer: it breaks at byte {position}.")
+        if length < 0 or end > size or tag < 8 or len(found) >= MOST_FIELDS:
+            raise _broken(position, len(found))
         found.append((tag >> 3, kind, content[position:end]))
         position = end
     return found
@@ -182,4 +185,10 @@ def _varint(content: bytes, position: int) -> tuple[int, int]:
         if byte < 0x80:
             return number & 0xFFFF_FFFF_FFFF_FFFF, position
         shift += 7
-    raise Invalid(f"The message is no protocol buffer: it breaks at byte {position}.")
+    raise _broken(position, 0)
+
+
+def _broken(position: int, found: int) -> Invalid:
+    if found >= MOST_FIELDS:
+        return Invalid(f"A message has more than {MOST_FIELDS} fields. Send several requests.")
+    return Invalid(f"The message is no protocol buffer: it breaks at byte {position}.")

@@ -7,9 +7,7 @@ from treadle.kernel.errors import Forbidden, Invalid
 from treadle.serving import open_inference
 from treadle.serving.http import Exchange
 from treadle.serving.limits import Callers
-
-HeaderList = list[tuple[bytes, bytes]]
-"""Names in lower case, with values, in order."""
+from treadle.serving.request_reader import HeaderList
 
 _AUTHORIZATION = b"authorization"
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
