@@ -16,6 +16,7 @@ from treadle.serving import open_inference
 from treadle.serving.input_adapter import InputAdapter
 from treadle.serving.row_reader import MAX_ROWS, RowReader
 from treadle.serving.rows import Rows
+from treadle.serving.tensors import KINDS
 
 reader = RowReader(SIGNATURE_OF_THREE)
 NAMES = ["colour", "size", "weight"]
@@ -374,9 +375,9 @@ def test_tensors_as_bytes_give_the_same_rows(table: list[tuple[Any, Any, Any]]) 
     assert plain(rows) == wanted
 
 
-@pytest.mark.parametrize("kind", sorted(open_inference.KINDS))
+@pytest.mark.parametrize("kind", sorted(KINDS))
 def test_every_type_of_number_is_read_from_bytes(kind: str) -> None:
-    values = np.array([[0, 1, 1], [1, 0, 1]]).astype(open_inference.KINDS[kind])
+    values = np.array([[0, 1, 1], [1, 0, 1]]).astype(KINDS[kind])
     rows = binary(
         NUMERIC, ({"name": "numbers", "datatype": kind, "shape": [2, 3]}, values.tobytes())
     )

@@ -31,6 +31,7 @@ from treadle.ports.target import EndpointSpec, Replica
 from treadle.ports.tree import verify_tree
 from treadle.serving.clouds import LAMBDA, routes_of
 from treadle.serving.engine import Engine
+from treadle.serving.grpc_service import GrpcService
 from treadle.serving.http import HttpServer
 from treadle.serving.inference_log import LogWriter
 from treadle.serving.limits import Callers, read_callers
@@ -213,7 +214,8 @@ async def serve(
         log=access,
         repository=repository,
     )
-    server, stop, loop = HttpServer(app.handle), asyncio.Event(), asyncio.get_running_loop()
+    server = HttpServer(app.handle, GrpcService(app).accept)
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     port = listener.getsockname()[1]

@@ -15,6 +15,8 @@ from typing import Any
 
 import httptools
 
+from treadle.serving.http2 import PREFACE, Http2Connection
+from treadle.serving.http2_stream import Receiver, Stream
 from treadle.serving.request_reader import MAX_HEAD_BYTES, RequestReader
 
 MAX_PIPELINED = 32  # requests of one connection that may wait for their answers
@@ -102,6 +104,7 @@ class Connection(RequestReader, asyncio.Protocol):
         self._came = b""  # received and not parsed yet: more requests than one turn may take
         self._unread = False  # the client reads slower than it is answered
         self._completed = 0  # requests so far
+        self._first: bytes | None = b""  # None once it is clear that this is HTTP/1.1
         self.closing = False
         self.heard = time.monotonic()
 
@@ -134,6 +137,8 @@ class Connection(RequestReader, asyncio.Protocol):
             data: The bytes.
         """
         self.heard = self._server.now
+        if self._first is not None and not (data := self._begun(data)):
+            return
         if self._came:
             self._came += data
         elif len(data) <= max(PIECE_BYTES, self._body_left):
@@ -141,6 +146,21 @@ class Connection(RequestReader, asyncio.Protocol):
         else:
             self._came = data
             self._go_on()
+
+    def _begun(self, data: bytes) -> bytes:
+        """What came first, if it is HTTP/1.1; HTTP/2 has a connection and a protocol of its own."""
+        data = (self._first or b"") + data
+        accept = self._server.accept
+        if accept is not None and data.startswith(PREFACE):
+            self._server.connections.discard(self)
+            taken = Http2Connection(self._server, accept)
+            self._transport.set_protocol(taken)
+            taken.connection_made(self._transport)
+            taken.data_received(data[len(PREFACE) :])
+            return b""
+        waits = accept is not None and PREFACE.startswith(data)
+        self._first = data if waits else None
+        return b"" if waits else data
 
     def _go_on(self) -> None:
         """Parse what has come, until this connection has had its share of the event loop's turn."""
@@ -280,15 +300,20 @@ class HttpServer:
 
     Args:
         handle: Called with each request; it calls `reply` now or later.
+        accept: Called with each stream of HTTP/2; None where only HTTP/1.1 is spoken.
 
     Attributes:
         connections: The open connections.
         now: The monotonic time in seconds, as of the last sweep.
     """
 
-    def __init__(self, handle: Callable[[Exchange], None]) -> None:
-        self.handle = handle
-        self.connections: set[Connection] = set()
+    def __init__(
+        self,
+        handle: Callable[[Exchange], None],
+        accept: Callable[[Stream], Receiver] | None = None,
+    ) -> None:
+        self.handle, self.accept = handle, accept
+        self.connections: set[Any] = set()  # of either protocol
         self.now = time.monotonic()
 
     def __call__(self) -> Connection:

@@ -68,8 +68,7 @@ class ModelRepository:
             Whether the path is known; a request whose path is not is not answered.
         """
         if exchange.path == f"{PATH}index":
-            index = [self._state(name) for name in self._loading.names()]
-            exchange.reply(200, encode(index))
+            exchange.reply(200, encode(self.index()))
             return True
         name, _, verb = exchange.path.removeprefix(f"{PATH}models/").rpartition("/")
         if verb not in ("load", "unload") or not name:
@@ -78,6 +77,10 @@ class ModelRepository:
         self._changing.add(work)
         work.add_done_callback(self._changing.discard)
         return True
+
+    def index(self) -> list[dict[str, str]]:
+        """Return the models that may be loaded, each with its version and state."""
+        return [state_of(name, self._engines) for name in self._loading.names()]
 
     async def _changed(self, exchange: Exchange, name: str, verb: str) -> None:
         loads = verb == "load"
@@ -101,10 +104,17 @@ class ModelRepository:
     def _is_loaded(self, name: str) -> bool:
         return self._engines.get(name) is not None
 
-    def _state(self, name: str) -> dict[str, str]:
-        engine = self._engines.get(name)
-        if engine is None:
-            reason = "loading" if name in self._engines else "unloaded"
-            return {"name": name, "state": "UNAVAILABLE", "reason": reason}
-        version = engine.generation.champion.served.variant.version.rpartition(":")[2]
-        return {"name": name, "version": version, "state": "READY", "reason": ""}
+
+def state_of(name: str, engines: Mapping[str, Engine | None]) -> dict[str, str]:
+    """Return a model's version and state.
+
+    Args:
+        name: The model's name.
+        engines: The engines by the models' names; None for one that is loading.
+    """
+    engine = engines.get(name)
+    if engine is None:
+        reason = "loading" if name in engines else "unloaded"
+        return {"name": name, "state": "UNAVAILABLE", "reason": reason}
+    version = engine.generation.champion.served.variant.version.rpartition(":")[2]
+    return {"name": name, "version": version, "state": "READY", "reason": ""}

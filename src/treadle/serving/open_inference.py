@@ -1,6 +1,5 @@
 """Reads and writes the Open Inference Protocol V2: tensors as JSON, or as raw bytes after it."""
 
-import struct
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,23 +11,17 @@ from treadle.kernel.errors import Invalid
 from treadle.ports.runtime import Signature
 from treadle.serving.row_reader import RowReader, refuse_twins
 from treadle.serving.rows import Rows
+from treadle.serving.tensors import (
+    Tensor,
+    check_count,
+    check_declared,
+    check_output,
+    from_bytes,
+    refuse_infinite,
+    rows_of,
+)
 
 LENGTH_HEADER = b"inference-header-content-length"
-MATRIX = "numbers"  # the one input of a model that takes numbers only
-KINDS: dict[str, str] = {
-    "BOOL": "?", "INT8": "i1", "INT16": "<i2", "INT32": "<i4", "INT64": "<i8", "UINT8": "u1",
-    "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8",
-}  # fmt: skip
-
-
-class Tensor(msgspec.Struct):
-    """A tensor, as a request declares it."""
-
-    name: str
-    shape: list[int]
-    datatype: str
-    data: list[Any] | None = None
-    parameters: dict[str, Any] = {}
 
 
 class Wanted(msgspec.Struct):
@@ -98,7 +91,7 @@ def read(reader: RowReader, content: bytes, header: bytes | None) -> Asked:
         arrays.append(array)
     if len(raw):
         raise Invalid(f"{len(raw)} bytes follow the last tensor that the request declares.")
-    rows = _rows(reader, request.inputs, arrays)
+    rows = rows_of(reader, request.inputs, arrays)
     return Asked(rows, request.id, _wants_bytes(request, reader.signature))
 
 
@@ -139,56 +132,10 @@ def answer(
     return _encode(content), None
 
 
-def describe(signature: Signature) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the tensors that a model takes, and those that it gives.
-
-    Args:
-        signature: The model's inputs and output.
-    """
-    types = {"number": "FP32", "text": "BYTES"}
-    inputs: list[dict[str, Any]] = [
-        {"name": field.name, "datatype": types[field.kind], "shape": [-1]}
-        for field in signature.inputs
-    ]
-    if len(inputs) > 1 and all(field.kind == "number" for field in signature.inputs):
-        names = [field.name for field in signature.inputs]
-        inputs = [
-            {
-                "name": MATRIX,
-                "datatype": "FP32",
-                "shape": [-1, len(names)],
-                "parameters": {"columns": names},
-            }
-        ]
-    width = [len(signature.classes)] if signature.output in ("probabilities", "values") else []
-    return inputs, [{"name": signature.output, "datatype": "FP32", "shape": [-1, *width]}]
-
-
-def _rows(reader: RowReader, tensors: list[Tensor], arrays: list[NDArray[Any]]) -> Rows:
-    wide = len(tensors) == 1 and len(tensors[0].shape) == 2 and tensors[0].shape[1] != 1
-    if wide and arrays[0].dtype.kind != "O":
-        return reader.matrix(arrays[0].reshape(tensors[0].shape))
-    columns = {}
-    for tensor, array in zip(tensors, arrays, strict=True):
-        shape = tensor.shape
-        if not 1 <= len(shape) <= 2 or (len(shape) == 2 and shape[1] != 1):
-            raise Invalid(
-                f"Input '{tensor.name[:60]}' has shape {str(shape)[:60]}; "
-                "wanted is [rows] or [rows, 1] for one column."
-            )
-        columns[tensor.name] = array
-    return reader.columns(columns)
-
-
 def _array(tensor: Tensor, raw: memoryview) -> tuple[NDArray[Any], memoryview]:
     """A tensor's values, flat, and the bytes that follow it."""
     name = tensor.name[:60]
-    if tensor.datatype not in KINDS and tensor.datatype != "BYTES":
-        raise Invalid(f"Input '{name}' has datatype '{tensor.datatype[:60]}', which is not known.")
-    if not tensor.shape or any(size < 0 for size in tensor.shape):
-        raise Invalid(
-            f"Input '{name}' has shape {str(tensor.shape)[:60]}, which no tensor can have."
-        )
+    check_declared(tensor)
     size = tensor.parameters.get("binary_data_size")
     if size is None:
         return _from_json(tensor, name), raw
@@ -198,7 +145,7 @@ def _array(tensor: Tensor, raw: memoryview) -> tuple[NDArray[Any], memoryview]:
         raise Invalid(
             f"Input '{name}' has binary_data_size {str(size)[:30]}, and {len(raw)} bytes are left."
         )
-    return _from_bytes(tensor, name, raw[:size]), raw[size:]
+    return from_bytes(tensor, raw[:size]), raw[size:]
 
 
 def _from_json(tensor: Tensor, name: str) -> NDArray[Any]:
@@ -207,7 +154,7 @@ def _from_json(tensor: Tensor, name: str) -> NDArray[Any]:
         if not all(isinstance(value, list) for value in values):
             raise Invalid(f"Input '{name}': field 'data' is nested unevenly.")
         values = [value for inner in values for value in inner]
-    _check_count(tensor, name, len(values))
+    check_count(tensor, len(values))
     kinds = set(map(type, values)) - {type(None)}
     if tensor.datatype == "BYTES":
         if kinds - {str}:
@@ -223,48 +170,6 @@ def _from_json(tensor: Tensor, name: str) -> NDArray[Any]:
         raise Invalid(f"Input '{name}' holds a number that is too large.") from error
 
 
-def _from_bytes(tensor: Tensor, name: str, raw: memoryview) -> NDArray[Any]:
-    if tensor.datatype == "BYTES":
-        values = _texts(name, raw)
-        _check_count(tensor, name, len(values))
-        return np.array(values, dtype=object)
-    kind = np.dtype(KINDS[tensor.datatype])
-    if len(raw) % kind.itemsize:
-        raise Invalid(
-            f"Input '{name}' has {len(raw)} bytes, "
-            f"which is no whole number of {tensor.datatype} values."
-        )
-    array = np.frombuffer(raw, dtype=kind)
-    _check_count(tensor, name, len(array))
-    _refuse_infinite(name, array)
-    return array if kind in (np.float32, np.float64) else array.astype(np.float64)
-
-
-def _refuse_infinite(name: str, array: NDArray[Any]) -> None:
-    """Raise Invalid for infinities; NaN is a missing number, which a model may take."""
-    if array.dtype.kind == "f" and np.isinf(array).any():
-        raise Invalid(f"Input '{name}' holds an infinity. Send NaN for what is missing.")
-
-
-def _texts(name: str, raw: memoryview) -> list[str]:
-    """The texts of a BYTES tensor, each behind its length in 4 bytes."""
-    values = []
-    position = 0
-    while position < len(raw):
-        if position + 4 > len(raw):
-            raise Invalid(f"Input '{name}' ends inside the length of a text.")
-        (size,) = struct.unpack_from("<I", raw, position)
-        position += 4
-        if position + size > len(raw):
-            raise Invalid(f"Input '{name}' ends inside a text of {size} bytes.")
-        try:
-            values.append(str(raw[position : position + size], "utf-8"))
-        except UnicodeDecodeError as error:
-            raise Invalid(f"Input '{name}' holds bytes that are no text in UTF-8.") from error
-        position += size
-    return values
-
-
 def _bare(reader: RowReader, content: bytes) -> NDArray[Any]:
     """A body that is one raw tensor of FP32."""
     width = len(reader.required)
@@ -273,19 +178,8 @@ def _bare(reader: RowReader, content: bytes) -> NDArray[Any]:
             f"The body has {len(content)} bytes; wanted are rows of {width} FP32 values of 4 bytes."
         )
     array = np.frombuffer(content, dtype="<f4")
-    _refuse_infinite("body", array)
+    refuse_infinite("body", array)
     return array.reshape(-1, width)
-
-
-def _check_count(tensor: Tensor, name: str, count: int) -> None:
-    declared = 1
-    for size in tensor.shape:
-        declared *= size
-    if declared != count:
-        raise Invalid(
-            f"Input '{name}' has shape {str(tensor.shape)[:60]} and {count} values; "
-            "wanted is [rows] or [rows, 1] with as many values."
-        )
 
 
 def _length(header: bytes, size: int) -> int:
@@ -298,10 +192,7 @@ def _length(header: bytes, size: int) -> int:
 
 def _wants_bytes(request: Request, signature: Signature) -> bool:
     for output in request.outputs or ():
-        if output.name != signature.output:
-            raise Invalid(
-                f"The model has no output '{output.name[:60]}'. Its output is '{signature.output}'."
-            )
+        check_output(output.name, signature)
         if "binary_data" in output.parameters:
             return output.parameters["binary_data"] is True
     return request.parameters.get("binary_data_output") is True

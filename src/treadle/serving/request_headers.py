@@ -1,11 +1,15 @@
 """Reads what a request says of itself beside its rows: its id, key, content type and deadline."""
 
-from typing import NamedTuple
+import time
+from typing import NamedTuple, Protocol
 
 from treadle.kernel.errors import Forbidden, Invalid
 from treadle.serving import open_inference
 from treadle.serving.http import Exchange
+from treadle.serving.limits import Callers
+from treadle.serving.request_reader import HeaderList
 
+_AUTHORIZATION = b"authorization"
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
 
@@ -30,7 +34,29 @@ class Headers(NamedTuple):
 _NO_HEADERS = Headers("", b"", None, None, None)
 
 
-def read_headers(exchange: Exchange) -> Headers:
+class Headed(Protocol):
+    """What has headers: an HTTP request, or a call by gRPC."""
+
+    headers: HeaderList
+
+
+def admit(callers: Callers | None, headers: HeaderList) -> None:
+    """Admit a request by its token.
+
+    Args:
+        callers: Who may send requests; None for everybody.
+        headers: The request's headers.
+
+    Raises:
+        Unauthenticated: The token is missing or unknown.
+        Limited: The caller sends too fast.
+    """
+    if callers is not None:
+        token = next((value for name, value in headers if name == _AUTHORIZATION), None)
+        callers.admit(token, time.monotonic())
+
+
+def read_headers(exchange: Headed) -> Headers:
     """Read a request's headers.
 
     Args:

@@ -6,6 +6,8 @@ import httptools
 
 MAX_BODY_BYTES = 16 << 20
 MAX_HEAD_BYTES = 64 << 10
+HeaderList = list[tuple[bytes, bytes]]
+"""Names in lower case, with values, in order."""
 
 
 class RequestReader(ABC):

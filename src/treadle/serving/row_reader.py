@@ -289,9 +289,11 @@ def refuse_twins(names: list[str], what: str) -> None:
     Raises:
         Invalid: A name occurs twice.
     """
-    twin = next((name for index, name in enumerate(names) if name in names[:index]), None)
-    if twin is not None:
-        raise Invalid(f"The {what} '{twin[:60]}' is there twice.")
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise Invalid(f"The {what} '{name[:60]}' is there twice.")
+        seen.add(name)
 
 
 def _body_type(listed: Any, records: Any) -> type[msgspec.Struct]:

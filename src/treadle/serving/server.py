@@ -1,15 +1,11 @@
 """Answers predictions by every protocol that a model server speaks, over the same engines."""
 
 import logging
-import os
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from importlib.metadata import version
-from itertools import count
 from typing import NamedTuple
 
-from treadle.kernel.errors import Invalid, NotFound, TreadleError, Unavailable
+from treadle.kernel.errors import Invalid, NotFound, TreadleError
 from treadle.serving import log_access, model_repository, open_inference
 from treadle.serving.engine import Engine
 from treadle.serving.http import BYTES, TEXT, Exchange
@@ -17,6 +13,14 @@ from treadle.serving.limits import Callers
 from treadle.serving.log_access import LogAccess
 from treadle.serving.metrics import exposition
 from treadle.serving.model_repository import Loading, ModelRepository
+from treadle.serving.models import (
+    Models,
+    check_version,
+    loading,
+    metadata,
+    submit,
+    versions_of,
+)
 from treadle.serving.replies import (
     FAILED,
     encode,
@@ -26,9 +30,7 @@ from treadle.serving.replies import (
     tell_scores,
     tell_tensors,
 )
-from treadle.serving.request_headers import Headers, printable, read_headers, refuse_foreign_pages
-from treadle.serving.routing import Answer
-from treadle.serving.rows import Rows
+from treadle.serving.request_headers import admit, printable, read_headers, refuse_foreign_pages
 
 _JSON_KINDS = (
     b"application/json",
@@ -55,9 +57,6 @@ class Routes(NamedTuple):
     health: tuple[str, ...] = ()
 
 
-_AUTHORIZATION = b"authorization"
-
-
 class ModelServer:
     """Answers requests for models by their names.
 
@@ -69,6 +68,9 @@ class ModelServer:
         repository: Loads and unloads models; None where that is not possible.
 
     Attributes:
+        models: The models.
+        callers: Who may send requests; None for everybody.
+        repository: Lists, loads and unloads models; None where that is not possible.
         engines: The engines by the models' names; None until the first generation is loaded.
     """
 
@@ -81,21 +83,18 @@ class ModelServer:
         repository: Loading | None = None,
     ) -> None:
         routes = routes or Routes()
-        self.engines: dict[str, Engine | None] = dict.fromkeys(names)
+        self.models = Models(names)
+        self.engines = self.models.engines
         self._first = names[0]
         self._score = {"/invocations", *routes.score}
         self._health = {*_READY, *routes.health}
-        self._callers, self._log = callers, log
-        self._repository = None
-        if repository is not None:
-            self._repository = ModelRepository(repository, self.engines)
-        self._version = version("treadle")
-        self._prefix, self._numbers = os.urandom(6).hex(), count()
+        self.callers, self._log = callers, log
+        self.repository = ModelRepository(repository, self.engines) if repository else None
 
     @property
     def ready(self) -> bool:
         """Whether every model is loaded."""
-        return all(engine is not None for engine in self.engines.values())
+        return self.models.ready
 
     def handle(self, exchange: Exchange) -> None:
         """Answer a request, at once or when its batch is done.
@@ -106,11 +105,7 @@ class ModelServer:
         try:
             if exchange.method == "POST":
                 refuse_foreign_pages(exchange)
-                if self._callers is not None:
-                    authorization = next(
-                        (value for name, value in exchange.headers if name == _AUTHORIZATION), None
-                    )
-                    self._callers.admit(authorization, time.monotonic())
+                admit(self.callers, exchange.headers)
                 self._post(exchange)
             else:
                 self._look(exchange)
@@ -132,14 +127,14 @@ class ModelServer:
                 return self._scored(model, exchange)
             if verb == "explain":
                 return self._explained(model, exchange)
-        repository = self._repository
+        repository = self.repository
         if repository and path.startswith(model_repository.PATH) and repository.answer(exchange):
             return None
         raise self._no_such_path("POST", path)
 
     def _scored(self, model: str, exchange: Exchange) -> None:
         """Answer rows as MLflow, SageMaker, KServe's first protocol, Vertex AI and Azure ML do."""
-        engine = self._engine(model)
+        engine = self.models.engine(model)
         engine.check_room()
         headers, reader = read_headers(exchange), engine.generation.reader
         if headers.kind in _JSON_KINDS:
@@ -149,25 +144,25 @@ class ModelServer:
         else:
             kind = headers.kind.decode(errors="replace")[:80]
             return exchange.reply(415, encode({"error": f"Content type '{kind}' is not taken."}))
-        request = headers.id or printable(id) or f"{self._prefix}-{next(self._numbers)}"
-        return _submit(engine, request, rows, headers, partial(tell_scores, exchange, request))
+        request = headers.id or printable(id) or self.models.new_id()
+        return submit(engine, request, rows, headers, partial(tell_scores, exchange, request))
 
     def _explained(self, model: str, exchange: Exchange) -> None:
         """Explain answers as KServe does; the body is that of a prediction."""
-        engine = self._engine(model)
+        engine = self.models.engine(model)
         rows, _ = engine.generation.reader.scoring(exchange.body)
         engine.explain(rows, partial(tell_explanations, exchange))
 
     def _infer(self, exchange: Exchange) -> None:
         model, *rest = exchange.path.removeprefix("/v2/models/").removesuffix("/infer").split("/")
-        engine = self._engine(model)
+        engine = self.models.engine(model)
         self._check_version(engine, rest)
         engine.check_room()
         headers = read_headers(exchange)
         asked = open_inference.read(engine.generation.reader, exchange.body, headers.inference)
-        request = headers.id or printable(asked.id) or f"{self._prefix}-{next(self._numbers)}"
+        request = headers.id or printable(asked.id) or self.models.new_id()
         done = partial(tell_tensors, exchange, request, model, asked.binary)
-        _submit(engine, request, asked.rows, headers, done)
+        submit(engine, request, asked.rows, headers, done)
 
     def _look(self, exchange: Exchange) -> None:
         path = exchange.path
@@ -179,23 +174,23 @@ class ModelServer:
             return tell_ready(exchange, {}, self.ready)
         if path == "/v2":
             extensions = ["binary_tensor_data"]
-            if self._repository:
+            if self.repository:
                 extensions.append("model_repository")
-            facts = {"name": "treadle", "version": self._version, "extensions": extensions}
+            facts = {"name": "treadle", "version": self.models.version, "extensions": extensions}
             return exchange.reply(200, encode(facts))
         if path == "/version":
-            return exchange.reply(200, self._version.encode(), head=TEXT)
+            return exchange.reply(200, self.models.version.encode(), head=TEXT)
         if path in ("/v1/models", "/v2/models"):
             return exchange.reply(200, encode({"models": list(self.engines)}))
         if path == "/metrics":
             if not self.ready:
-                raise self._loading(self._first)
+                raise loading(self._first)
             return exchange.reply(200, exposition(self.engines).encode(), head=TEXT)
         if path.startswith(log_access.PATH) and self._log is not None:
             return self._read_log(self._log, exchange)
         if path.startswith("/v1/models/"):
             name = path.removeprefix("/v1/models/")
-            return tell_ready(exchange, {"name": name}, self._known(name) is not None)
+            return tell_ready(exchange, {"name": name}, self.models.known(name) is not None)
         if path.startswith("/v2/models/"):
             return self._look_at_model(exchange)
         raise NotFound(f"There is no {path[:80]} here.")
@@ -214,69 +209,27 @@ class ModelServer:
 
     def _look_at_model(self, exchange: Exchange) -> None:
         name, *rest = exchange.path.removeprefix("/v2/models/").split("/")
-        engine = self._known(name)
+        engine = self.models.known(name)
         if rest[-1:] == ["ready"]:
             if engine is not None:
                 self._check_version(engine, rest[:-1])
             return tell_ready(exchange, {"name": name}, engine is not None)
-        engine = self._engine(name)
+        engine = self.models.engine(name)
         self._check_version(engine, rest)
-        inputs, outputs = open_inference.describe(engine.generation.champion.served.signature)
-        versions = [lane.served.variant.version for lane in engine.generation.answering]
-        facts = {
-            "name": name,
-            "versions": versions,
-            "platform": "treadle",
-            "inputs": inputs,
-            "outputs": outputs,
-        }
-        return exchange.reply(200, encode(facts))
+        return exchange.reply(200, encode(metadata(name, engine)))
 
     def _check_version(self, engine: Engine, rest: Sequence[str]) -> None:
         """Raise NotFound where a path's rest names something else than a version that answers."""
         if not rest:
             return
-        versions = [lane.served.variant.version for lane in engine.generation.answering]
-        answers = any(rest[-1] in (version, version.rpartition(":")[2]) for version in versions)
-        if len(rest) != 2 or rest[0] != "versions" or not answers:
+        if len(rest) != 2 or rest[0] != "versions":
             raise NotFound(
                 f"There is no {'/'.join(rest)[:80]} here. "
-                f"Versions that answer: {', '.join(versions)}."
+                f"Versions that answer: {', '.join(versions_of(engine))}."
             )
-
-    def _known(self, model: str) -> Engine | None:
-        if model not in self.engines:
-            names = "', '".join(self.engines)
-            raise NotFound(
-                f"There is no model '{model[:80]}' here; this server answers for '{names}'."
-            )
-        return self.engines[model]
-
-    def _engine(self, model: str) -> Engine:
-        engine = self._known(model)
-        if engine is None:
-            raise self._loading(model)
-        return engine
-
-    def _loading(self, model: str) -> Unavailable:
-        return Unavailable(f"Endpoint '{model}' is loading its model. Try again in a second.")
+        check_version(engine, rest[1])
 
     def _no_such_path(self, method: str, path: str) -> NotFound:
         model = self._first
         known = f"POST /invocations or /v2/models/{model}/infer or /v1/models/{model}:predict"
         return NotFound(f"There is no {method} {path[:80]} here. Predictions: {known}")
-
-
-def _submit(
-    engine: Engine,
-    request: str,
-    rows: Rows,
-    headers: Headers,
-    done: Callable[[Answer | TreadleError], None],
-) -> None:
-    if not len(rows):
-        served = engine.generation.champion.served
-        return done(Answer(served.failed(0, "")[0], served))
-    return engine.submit(
-        request, rows, done, key=headers.key, timeout_seconds=headers.timeout_seconds
-    )

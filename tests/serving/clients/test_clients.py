@@ -188,6 +188,19 @@ def test_tritons_and_kserves_clients_are_served(
     assert done.stdout.strip() == "ok"
 
 
+@pytest.mark.parametrize("client", ["triton", "kserve"])
+def test_tritons_and_kserves_clients_are_served_by_grpc(
+    folders: tuple[Path, Path], tmp_path: Path, client: str
+) -> None:
+    python = ROOT / ".clients" / "serving" / "bin" / "python"
+    walk = Path(__file__).with_name("grpc_walk.py")
+    with serving(*folders, state=tmp_path / "state", workers=2) as url:
+        asked = [str(python), str(walk), url.removeprefix("http://"), "numeric", "mixed", client]
+        done = subprocess.run(asked, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.strip() == "ok"
+
+
 def test_mlflows_scoring_client_is_served(
     start: Start, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
