@@ -1,9 +1,15 @@
 """Who is let in, and who may do what, over HTTP."""
 
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
 import httpx
 import pytest
 
 from tests.http.conftest import refusal
+from tests.platform.test_platforms import served
+from treadle.kernel.clock import ManualClock
 from treadle.kernel.operation import ROLES, Role, operations
 from treadle.kernel.stage import kinds_of
 from treadle.platform.stages import stages
@@ -184,3 +190,46 @@ def test_links_of_other_sites_are_followed_and_forms_are_not(client: httpx.Clien
     assert sent.status_code == 403
     own = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}
     assert client.get(FIND, headers=own).status_code == 200
+
+
+def test_an_expired_token_is_refused_with_a_sentence_that_says_so(
+    client: httpx.Client, home: Embedded
+) -> None:
+    secret = home.access.create_token(name="ci", user="ada", expires_in="1s").secret
+    deadline = time.monotonic() + 10
+    while client.get(FIND, headers=bearer(secret)).status_code == 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    message = refusal(client.get(FIND, headers=bearer(secret)), 401)
+    assert message.startswith("Token 'ci' expired at ") and "Ask an admin for another" in message
+
+
+def test_a_write_that_is_remembered_ends_with_its_token(
+    open_home: Callable[..., Embedded],
+) -> None:
+    """The callers of hot writes are remembered for a second, which adds nothing to an expiry."""
+    home = open_home(manual_clock=True)
+    assert isinstance(home.clock, ManualClock)
+    secret = home.access.create_token(name="ci", role="editor", expires_in="1h").secret
+    run = home.tracking.start_run(experiment="e").id
+    metric = {"run_id": run, "key": "k", "value": 1, "timestamp": 1}
+    path = "/api/2.0/mlflow/runs/log-metric"
+    with served(home) as url, httpx.Client(base_url=url, headers=bearer(secret)) as client:
+        assert client.post(path, json=metric).status_code == 200
+        home.clock.advance(timedelta(hours=1))
+        answer = client.post(path, json=metric)
+        assert answer.status_code == 401 and "expired" in answer.json()["message"]
+
+
+def test_a_stream_of_events_ends_with_its_token(open_home: Callable[..., Embedded]) -> None:
+    home = open_home(manual_clock=True)
+    assert isinstance(home.clock, ManualClock)
+    secret = home.access.create_token(name="ci", role="viewer", expires_in="1h").secret
+    with (
+        served(home) as url,
+        httpx.stream("GET", f"{url}/api/v1/events/stream", headers=bearer(secret)) as stream,
+    ):
+        lines = stream.iter_lines()
+        assert next(lines) == "id: 1"
+        home.clock.advance(timedelta(hours=1))
+        assert "data: " in "".join(lines)  # what was there already, and then the end

@@ -6,11 +6,12 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from tests.scope.within import within
+from treadle.kernel.clock import duration
 from treadle.kernel.entity import from_json, to_json
 from treadle.kernel.errors import Invalid
 from treadle.scope.file import parse
 from treadle.scope.lines import line_of
-from treadle.scope.model import ProjectSpec, duration
+from treadle.scope.model import ProjectSpec
 
 HEADERS = [
     "[project]",

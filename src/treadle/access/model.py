@@ -18,12 +18,21 @@ class Token(Entity):
         user: User whose roles the token carries.
         created_at: Time at which the token was created.
         revoked_at: Time from which the token is no longer valid, or None.
+        expires_at: Time from which the token is no longer valid by itself, or None.
+        max_role: The highest role that the token carries; None for whatever its user holds.
+        only_projects: The projects in which the token carries roles; empty for all of its user's.
+        last_used_at: A time at which the token was used, a minute before the last use at most; None
+            where it never was.
     """
 
     name: str
     user: str
     created_at: datetime
     revoked_at: datetime | None = None
+    expires_at: datetime | None = None
+    max_role: Role | None = None
+    only_projects: list[str] = []
+    last_used_at: datetime | None = None
 
 
 class NewToken(Entity):
@@ -33,11 +42,13 @@ class NewToken(Entity):
         name: Name of the token.
         user: User whose roles the token carries.
         secret: What to send as ``Authorization: Bearer SECRET``; it is shown only once.
+        expires_at: Time from which the token is no longer valid, or None.
     """
 
     name: str
     user: str
     secret: str
+    expires_at: datetime | None = None
 
 
 class User(Entity):
@@ -58,10 +69,14 @@ class Caller(Entity):
     Attributes:
         name: Name of the user, or ``anonymous``.
         roles: Role by project. ``*`` stands for all projects and for what belongs to no project.
+        expires_at: Time from which what identifies the caller is no longer valid, or None.
+        limited_by: Name of the token that carries less than its user's roles; empty for none.
     """
 
     name: str
     roles: dict[str, Role]
+    expires_at: datetime | None = None
+    limited_by: str = ""
 
     def may(self, role: Role, project: str = EVERYWHERE) -> bool:
         """Whether the caller has a role or a higher one.
@@ -100,6 +115,9 @@ class TokenCreated(Event):
 
     name: str
     user: str
+    expires_at: datetime | None = None
+    max_role: Role | None = None
+    only_projects: list[str] = []
 
     @property
     def subject(self) -> str:

@@ -1,9 +1,13 @@
 """Manages users, their roles by project, and their tokens, and identifies callers by token."""
 
 import secrets
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, or_, select
 
+from treadle.access.limits import checked_projects
 from treadle.access.model import (
     EVERYWHERE,
     NewToken,
@@ -16,7 +20,8 @@ from treadle.access.model import (
 )
 from treadle.access.tables import grants, tokens
 from treadle.events.local import LocalEvents
-from treadle.kernel.clock import Clock
+from treadle.kernel.clock import Clock, duration
+from treadle.kernel.entity import fields, from_json, to_text
 from treadle.kernel.errors import Conflict, Invalid, NotFound, did_you_mean
 from treadle.kernel.operation import Role, command, query
 from treadle.ports.blobs import digest_of
@@ -37,43 +42,90 @@ class Access:
 
     @command(role="admin")
     def create_token(
-        self, *, name: str, role: Role | None = None, project: str = EVERYWHERE, user: str = ""
+        self,
+        *,
+        name: str,
+        role: Role | None = None,
+        project: str = EVERYWHERE,
+        user: str = "",
+        expires_in: str = "",
+        expires_at: datetime | None = None,
+        max_role: Role | None = None,
+        only_projects: list[str] | None = None,
     ) -> NewToken:
         """Create a token; its secret is in the answer and cannot be read again.
 
-        Creating the first token turns authentication on.
+        Creating the first token turns authentication on. A token carries its user's roles as they
+        are when it is used; limits of its own can only take away from them.
 
         Args:
             name: Name of the new token.
             role: Role to give the user; if omitted, a user without any role becomes a viewer.
             project: Project in which to give the role; ``*`` for all of them.
             user: User whom the token identifies; if omitted, a user named like the token.
+            expires_in: How long the token is valid, as in ``12h`` or ``30d``; if omitted, until it
+                is revoked.
+            expires_at: Time from which the token is no longer valid, instead of ``expires_in``.
+            max_role: The highest role that the token carries, whatever its user holds.
+            only_projects: The projects in which the token carries roles; if omitted, all of its
+                user's.
 
         Returns:
             The token with its secret.
 
         Raises:
-            Invalid: The name is empty, or the name of the user or the project is too long.
+            Invalid: The name is empty, the name of the user or a project is too long, or the token
+                would have expired already.
             Conflict: A token of that name exists, maybe revoked.
         """
         if not name.strip():
             raise Invalid("Field 'name': a token needs a name.")
-        user = user or name
         secret = f"treadle_{secrets.token_urlsafe(32)}"
+        token = Token(
+            name=name,
+            user=user or name,
+            created_at=self._clock.now(),
+            expires_at=self._expiry(expires_in, expires_at),
+            max_role=max_role,
+            only_projects=checked_projects(only_projects or []),
+        )
         with self._database.write() as transaction:
             if transaction.scalar(select(tokens.c.name).where(tokens.c.name == name)):
                 raise Conflict(f"Token '{name}' exists already. Choose another name.")
-            if role is not None or not roles_of(transaction, user):
-                self._grant(transaction, user, role or "viewer", project)
-            row = {
-                "name": name,
-                "user": user,
-                "hash": hash_of(secret),
-                "created_at": self._clock.now(),
-            }
-            transaction.execute(tokens.insert().values(row))
-            self._events.append(transaction, TokenCreated(name=name, user=user))
-        return NewToken(name=name, user=user, secret=secret)
+            if role is not None or not roles_of(transaction, token.user):
+                self._grant(transaction, token.user, role or "viewer", project)
+            self._store(transaction, token, secret)
+        return NewToken(name=name, user=token.user, secret=secret, expires_at=token.expires_at)
+
+    def _expiry(self, expires_in: str, expires_at: datetime | None) -> datetime | None:
+        """The time from which a new token is no longer valid, or None."""
+        if expires_in and expires_at is not None:
+            raise Invalid("Give 'expires_in' or 'expires_at', not both.")
+        now = self._clock.now()
+        if expires_in:
+            expires_at = after(now, expires_in)
+        if expires_at is None:
+            return None
+        if expires_at.tzinfo is None:
+            raise Invalid("Field 'expires_at': say the time zone, as in 2030-01-31T12:00:00Z.")
+        if expires_at <= now:
+            raise Invalid(f"A token that expires at {expires_at:%Y-%m-%d %H:%M} is never valid.")
+        return expires_at
+
+    def _store(self, transaction: Connection, token: Token, secret: str) -> None:
+        row = fields(token) | {
+            "hash": hash_of(secret),
+            "only_projects": to_text(token.only_projects),
+        }
+        transaction.execute(tokens.insert().values(row))
+        event = TokenCreated(
+            name=token.name,
+            user=token.user,
+            expires_at=token.expires_at,
+            max_role=token.max_role,
+            only_projects=token.only_projects,
+        )
+        self._events.append(transaction, event)
 
     @command(role="admin")
     def revoke_token(self, *, name: str) -> None:
@@ -99,10 +151,10 @@ class Access:
 
     @query(role="admin")
     def list_tokens(self) -> list[Token]:
-        """List all tokens, including revoked ones, without their secrets."""
+        """List all tokens, including revoked and expired ones, without their secrets."""
         with self._database.read() as connection:
             rows = connection.execute(select(tokens).order_by(tokens.c.created_at)).mappings()
-            return [load(Token, row) for row in rows]
+            return [token_of(row) for row in rows]
 
     @command(role="admin")
     def grant(self, *, user: str, role: Role, project: str = EVERYWHERE) -> User:
@@ -153,7 +205,8 @@ class Access:
     @query(role="admin")
     def users(self) -> list[User]:
         """List everybody who has a role or a valid token, by name."""
-        live_users = select(tokens.c.user).where(tokens.c.revoked_at.is_(None))
+        lasts = or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > self._clock.now())
+        live_users = select(tokens.c.user).where(tokens.c.revoked_at.is_(None), lasts)
         all_grants = select(grants.c.user, grants.c.project, grants.c.role)
         with self._database.read() as connection:
             roles: dict[str, dict[str, Role]] = {
@@ -184,6 +237,31 @@ def roles_of(connection: Connection, user: str) -> dict[str, Role]:
     """
     rows = connection.execute(select(grants.c.project, grants.c.role).where(grants.c.user == user))
     return {project: role for project, role in rows}  # noqa: C416
+
+
+def token_of(row: Mapping[Any, Any]) -> Token:
+    """Build a token from its row.
+
+    Args:
+        row: The row, by column name.
+    """
+    return load(Token, row, only_projects=from_json(row["only_projects"], list[str]))
+
+
+def after(now: datetime, span: str) -> datetime:
+    """Return the time that lies a duration after now.
+
+    Args:
+        now: The present time.
+        span: The duration, as in ``30d``.
+
+    Raises:
+        Invalid: The span is no duration, or leads beyond the year 9999.
+    """
+    try:
+        return now + duration(span)
+    except OverflowError as error:
+        raise Invalid(f"'{span}' from now is beyond the year 9999.") from error
 
 
 def hash_of(secret: str) -> str:

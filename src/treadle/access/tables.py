@@ -1,6 +1,6 @@
 """The tables of tokens, of roles granted to users, and of contents brought into projects."""
 
-from sqlalchemy import Column, String, Table
+from sqlalchemy import Column, String, Table, Text
 
 from treadle.ports.database import Instant, metadata
 
@@ -12,6 +12,10 @@ tokens = Table(
     Column("hash", String(64), nullable=False, unique=True),
     Column("created_at", Instant, nullable=False),
     Column("revoked_at", Instant),
+    Column("expires_at", Instant),
+    Column("max_role", String(20)),
+    Column("only_projects", Text, nullable=False, server_default="[]"),  # JSON
+    Column("last_used_at", Instant),
 )
 
 grants = Table(

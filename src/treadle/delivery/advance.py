@@ -14,12 +14,12 @@ from treadle.delivery.records import ACTIVE
 from treadle.delivery.sides import Sides
 from treadle.delivery.tables import rollouts
 from treadle.delivery.transitions import RolloutTransitions, facts_of
+from treadle.kernel.clock import duration
 from treadle.kernel.entity import to_text
 from treadle.kernel.errors import Corrupt, Invalid, NotFound
 from treadle.registry.signatures import signature_of
 from treadle.scope.file import experiment, percentage, share
 from treadle.scope.freeze import Freeze
-from treadle.scope.model import duration
 from treadle.scope.policies import RolloutPolicy
 
 LABELS_OVERLAP = timedelta(minutes=1)  # a label may be written a moment after the time it bears

@@ -23,6 +23,7 @@ from treadle.delivery.model import (
 from treadle.delivery.records import ACTIVE, rollout_of
 from treadle.delivery.tables import endpoints, rollouts
 from treadle.delivery.transitions import facts_of
+from treadle.kernel.clock import duration
 from treadle.kernel.entity import to_text
 from treadle.kernel.errors import Conflict, Invalid
 from treadle.kernel.event import current_act
@@ -32,7 +33,6 @@ from treadle.kernel.operation import command, query
 from treadle.ports.target import EndpointSpec
 from treadle.registry.registering import NAME
 from treadle.scope.file import check_steps
-from treadle.scope.model import duration
 
 MOST_HOURS = 24 * 28  # that a forecast goes
 

@@ -42,7 +42,8 @@ _DECIDING = ("authorization", "host", "origin", "sec-fetch-site", "sec-fetch-mod
 class CallerCache:
     """Remembers for a moment whose a token is, so that not every call reads the database.
 
-    A token that is revoked comes in for at most ``MAX_AGE_SECONDS`` seconds more.
+    A token that is revoked comes in for at most ``MAX_AGE_SECONDS`` seconds more, and one that has
+    expired for none.
 
     Args:
         platform: The services that know the tokens.
@@ -67,13 +68,17 @@ class CallerCache:
         key = tuple(map(headers.get, _DECIDING))
         now = monotonic()
         found = self._known.get(key)
-        if found is not None and now - found[0] < self.MAX_AGE_SECONDS:
+        if found is not None and now - found[0] < self.MAX_AGE_SECONDS and self._lasts(found[1]):
             return found[1]
         caller = await run_in_threadpool(caller_of, self._platform, request)
         if len(self._known) > 1_000:
             self._known.clear()
         self._known[key] = (now, caller)
         return caller
+
+    def _lasts(self, caller: Caller) -> bool:
+        """Whether what identifies a caller has not expired."""
+        return caller.expires_at is None or self._platform.clock.now() < caller.expires_at
 
 
 def _refuse_foreign_pages(request: Request, *, with_password: bool) -> None:

@@ -50,9 +50,16 @@ def demand(caller: Caller, role: Role, project: str = "*") -> None:
             f"{role_there} in {place if place != '*' else 'every project'}"
             for place, role_there in caller.roles.items()
         )
+        held = f"'{caller.name}' is {roles or 'nothing anywhere'}"
+        needed = f"this needs the role {role} {where}"
+        if caller.limited_by:
+            raise Forbidden(
+                f"{held} with token '{caller.limited_by}', which carries less than its user's "
+                f"roles; {needed}. Use a token that carries more."
+            )
         raise Forbidden(
-            f"'{caller.name}' is {roles or 'nothing anywhere'}; this needs the role {role} "
-            f"{where}. Ask an admin: treadle access grant --user {caller.name} --role {role}"
+            f"{held}; {needed}. "
+            f"Ask an admin: treadle access grant --user {caller.name} --role {role}"
         )
 
 

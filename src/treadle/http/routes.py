@@ -20,7 +20,7 @@ from treadle.http.bodies import body_of
 from treadle.http.rights import Rights, demand, sight
 from treadle.http.searching import is_search, run_search
 from treadle.kernel.entity import from_json, from_packed, to_json, to_packed
-from treadle.kernel.errors import Forbidden, Invalid
+from treadle.kernel.errors import Forbidden, Invalid, Unauthenticated
 from treadle.kernel.event import acting
 from treadle.kernel.operation import Operation, operations
 from treadle.kernel.stage import kinds_of
@@ -125,7 +125,7 @@ def event_stream(platform: Embedded) -> Route:
     async def endpoint(request: Request) -> Response:
         from starlette.responses import StreamingResponse
 
-        demand(await run_in_threadpool(caller_of, platform, request), "viewer")
+        await run_in_threadpool(_demand_viewer, platform, request)
         after = request.headers.get("last-event-id") or request.query_params.get("after", "0")
         if not re.fullmatch(r"[0-9]{1,18}", after):
             raise Invalid(f"Field 'after': '{after}' is not a number.")
@@ -136,8 +136,16 @@ def event_stream(platform: Embedded) -> Route:
     return Route("/api/v1/events/stream", endpoint)
 
 
+def _demand_viewer(platform: Embedded, request: Request) -> None:
+    demand(caller_of(platform, request), "viewer")
+
+
 async def _events(platform: Embedded, after: int, request: Request) -> Any:
     while not await request.is_disconnected():
+        try:  # a stream ends with the right to read it
+            await run_in_threadpool(_demand_viewer, platform, request)
+        except (Unauthenticated, Forbidden):
+            return
         found = await run_in_threadpool(platform.events.history, after=after, limit=500)
         for record in found:
             after = record.number

@@ -1,13 +1,17 @@
 """Clocks: the system's time, and a manual clock that plays a year of traffic in seconds."""
 
 import mmap
+import re
 import struct
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
+from treadle.kernel.errors import Invalid
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 class Clock(Protocol):
@@ -94,6 +98,27 @@ def from_micros(micros: int) -> datetime:
         micros: Microseconds since 1970.
     """
     return EPOCH + timedelta(microseconds=micros)
+
+
+def duration(text: str) -> timedelta:
+    """Parse a duration.
+
+    Args:
+        text: Number and unit: ``90s``, ``15m``, ``12h``, ``30d`` or ``2w``.
+
+    Raises:
+        Invalid: The text is malformed, or the duration is too long to be represented.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", text.strip())
+    if not match:
+        raise Invalid(
+            f"'{text}' is not a duration. "
+            "Write a number and a unit, such as 90s, 15m, 12h, 30d or 2w."
+        )
+    try:
+        return timedelta(**{_UNITS[match[2]]: float(match[1])})
+    except OverflowError as error:
+        raise Invalid(f"'{text}' is longer than any clock can count.") from error
 
 
 def monotonic() -> float:

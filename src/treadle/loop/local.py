@@ -9,6 +9,7 @@ from treadle.delivery.model import RolloutAborted, RolloutPromoted, RolloutRolle
 from treadle.delivery.records import ACTIVE, UNDER_WAY
 from treadle.evaluation.model import VerdictGiven
 from treadle.events.model import EventRecord
+from treadle.kernel.clock import duration
 from treadle.kernel.entity import fields
 from treadle.kernel.errors import TreadleError
 from treadle.kernel.event import Event, acting
@@ -25,7 +26,7 @@ from treadle.monitoring.model import (
 )
 from treadle.registry.model import ModelVersion, VersionRegistered
 from treadle.scope import cron
-from treadle.scope.model import FROM_LABELS, TRIGGERS, duration
+from treadle.scope.model import FROM_LABELS, TRIGGERS
 from treadle.training.model import TrainingFinished
 
 

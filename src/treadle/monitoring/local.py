@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 
 from treadle.data.profile import REFERENCE, Reference
 from treadle.delivery.model import Endpoint
-from treadle.kernel.clock import EPOCH
+from treadle.kernel.clock import EPOCH, duration
 from treadle.kernel.entity import from_json, to_text
 from treadle.kernel.errors import NotFound
 from treadle.kernel.stage import RECONCILE
@@ -30,7 +30,7 @@ from treadle.ports.monitor import Context, Monitor, Needs, Policy, WindowFacts
 from treadle.ports.tree import fetch_tree
 from treadle.registry.model import ModelVersion
 from treadle.registry.signatures import signature_of
-from treadle.scope.model import ProjectSpec, duration
+from treadle.scope.model import ProjectSpec
 
 
 class LocalMonitoring(Monitoring):

@@ -157,6 +157,7 @@ class Embedded(LocalServices):
         """Close the target, the executor and the database."""
         with suppress(TreadleError, OSError):  # a home that is gone or broken is closed too
             self.note_head()
+        self.access.close()
         self.target.close()
         self.executor.close()
         self.database.close()

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from treadle.kernel.clock import duration
 from treadle.kernel.entity import from_plain
 from treadle.kernel.errors import Invalid, NotFound, did_you_mean
 from treadle.scope import cron
@@ -21,7 +22,6 @@ from treadle.scope.model import (
     ProjectSpec,
     Requirement,
     Task,
-    duration,
 )
 
 FILE = "treadle.toml"

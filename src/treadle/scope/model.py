@@ -4,6 +4,7 @@ import re
 from datetime import datetime, timedelta
 from typing import Literal
 
+from treadle.kernel.clock import duration
 from treadle.kernel.entity import Entity
 from treadle.kernel.errors import Invalid
 from treadle.kernel.event import Event
@@ -34,28 +35,6 @@ FROM_PRODUCTION = ("latency_ms.p99",)
 """Metrics that only production shows; a requirement can name any of them."""
 
 TRIGGERS = ("drift", "missed requirement")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
-
-def duration(text: str) -> timedelta:
-    """Parse a duration.
-
-    Args:
-        text: Number and unit: ``90s``, ``15m``, ``12h``, ``30d`` or ``2w``.
-
-    Raises:
-        Invalid: The text is malformed, or the duration is too long to be represented.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", text.strip())
-    if not match:
-        raise Invalid(
-            f"'{text}' is not a duration. "
-            "Write a number and a unit, such as 90s, 15m, 12h, 30d or 2w."
-        )
-    try:
-        return timedelta(**{_UNITS[match[2]]: float(match[1])})
-    except OverflowError as error:
-        raise Invalid(f"'{text}' is longer than any clock can count.") from error
 
 
 class About(Entity):

@@ -8,6 +8,7 @@ from sqlalchemy import select
 
 from treadle.data.service import Data
 from treadle.events.local import LocalEvents
+from treadle.kernel.clock import duration
 from treadle.kernel.entity import from_json, to_text
 from treadle.kernel.errors import NotFound, TreadleError
 from treadle.kernel.event import current_act
@@ -20,7 +21,7 @@ from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, in_sight, load
 from treadle.ports.sandbox import Allowance
 from treadle.scope.local import LocalScope
-from treadle.scope.model import PipelineFile, duration
+from treadle.scope.model import PipelineFile
 from treadle.tracking.environment import capture
 from treadle.tracking.local import LocalTracking
 from treadle.tracking.model import Dataset
