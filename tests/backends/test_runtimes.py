@@ -1,8 +1,10 @@
 """scikit-learn models of every kind answer the same through ONNX."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from lightgbm import LGBMClassifier, LGBMRegressor
 from sklearn.compose import make_column_transformer
@@ -14,7 +16,8 @@ from tests import models
 from treadle.backends.exporter.sklearn import SklearnExporter
 from treadle.backends.runtime.onnx import OnnxRuntime
 from treadle.kernel.errors import Invalid
-from treadle.ports.runtime import Exporter, Runtime
+from treadle.platform.runtimes import Runtimes
+from treadle.ports.runtime import Columns, Exporter, Runtime
 from treadle.testing.runtime import RuntimeSuite
 
 
@@ -113,3 +116,27 @@ def test_an_estimator_that_cannot_be_converted_is_named() -> None:
     signature = SklearnExporter().describe(models.trees(), models.rows()[models.INPUTS])
     with pytest.raises(Invalid, match="Homemade cannot be packaged as ONNX"):
         SklearnExporter().export(Homemade(), signature)
+
+
+@pytest.mark.parametrize("detector", ["IsolationForest", "EllipticEnvelope"])
+def test_a_detector_scores_strange_rows_high_with_a_graph_and_without(
+    detector: str, tmp_path: Path
+) -> None:
+    import sklearn.covariance
+    import sklearn.ensemble
+
+    kind = getattr(sklearn.ensemble, detector, None) or getattr(sklearn.covariance, detector)
+    rows = pd.DataFrame(np.random.default_rng(0).normal(size=(300, 3)), columns=["a", "b", "c"])
+    rows.iloc[0] = 9.0
+    estimator, exporter = kind(random_state=0).fit(rows), SklearnExporter()
+    content, signature = exporter.export(estimator, exporter.describe(estimator, rows))
+    assert signature.output == "score"
+    assert signature.runtime == {"IsolationForest": "onnx", "EllipticEnvelope": "skops"}[detector]
+    (tmp_path / signature.file).write_bytes(content)
+    table = {name: rows[name].to_numpy() for name in rows}
+    columns = Columns.of(signature.inputs, table)
+    scores = Runtimes().load(tmp_path / signature.file, signature).predict(columns)
+    assert scores.shape == (300,)
+    np.testing.assert_allclose(scores, -estimator.decision_function(rows), rtol=1e-3, atol=1e-4)
+    assert scores.argmax() == 0
+    assert scores[0] > 0

@@ -12,6 +12,7 @@ from treadle.delivery.step_statistics import StepStatistics
 from treadle.ports.runtime import Signature
 from treadle.scope.model import Requirement
 from treadle.stats.classes import Truth
+from treadle.stats.evalues import LossEProcess
 
 CLASSES = ["a", "b", "c"]
 SIDES = {
@@ -88,3 +89,17 @@ def test_answers_of_another_kind_than_the_newcomers_are_not_compared() -> None:
     answered(tally, "candidate", "m:2", ["a", "b"])
     assert [len(tally.answers[role]) for role in ("champion", "candidate")] == [0, 2]
     assert np.array(tally.answers["candidate"]["r1"]).argmax() == 3
+
+
+def test_scores_of_anomalies_disagree_where_one_is_an_alert_and_have_no_losses() -> None:
+    scored = Signature(inputs=[], output="score")
+    tally = StepStatistics(0.5, Sides({"m:1": scored, "m:2": scored}, positive="fraud"))
+    ids = ["a", "b", "c"]
+    tally.add(batch_of(*ids, role="champion", version="m:1", outputs=[0.2, -0.4, 0.1]))
+    tally.add(batch_of(*ids, role="shadow", version="m:2", outputs=[0.9, -0.1, -0.1]))
+    assert (tally.pairs, tally.disagreements) == (3, 1)
+    tally.add(batch_of("d", role="candidate", version="m:2", outputs=[0.3]))
+    tally.learn({"a": "fraud", "d": "fine"}, "roc_auc")
+    assert tally.labels == {"a": 1.0, "d": 0.0}
+    assert not tally.have_losses
+    assert tally.losses.counts == LossEProcess(0.5).counts

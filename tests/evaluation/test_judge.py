@@ -162,7 +162,7 @@ def test_judging_does_not_change_the_scores() -> None:
 def test_a_candidate_is_held_against_the_same_answer_to_every_row() -> None:
     truth, good, poor = rows()
     (finding,) = [f for f in judge([R1], truth, good, None).findings if f.check == "baseline"]
-    assert finding.says == "is better than the majority class: 0.8729 against 0.5"
+    assert finding.says == "is better than a random order: 0.8729 against 0.5"
     lenient = Requirement(id="R2", metric="brier", at_most=0.9)
     judged = judge([lenient], truth, poor, None)
     assert judged.outcome == "refused"

@@ -16,6 +16,7 @@ NEVER_IMPORTED = {
     "treadle/py.typed",
     "treadle/cli/demo/project/pipeline.py",
     "treadle/cli/demo/project/treadle.toml",
+    "treadle/cli/template/anomaly.py",
     "treadle/cli/template/pipeline.py",
     "treadle/cli/template/treadle.toml",
     "treadle/backends/database/migrations/env.py",

@@ -65,6 +65,14 @@ def diabetes() -> pd.DataFrame:
     return frame.rename(columns={"target": "y"})
 
 
+def strange() -> pd.DataFrame:
+    """The benign tumours, and of the malignant a tenth: those are the anomalies."""
+    frame = tumours()
+    malignant = frame[frame["y"] == 0].iloc[::10]
+    mixed = pd.concat([frame[frame["y"] == 1], malignant]).sample(frac=1, random_state=1)
+    return mixed.assign(y=1 - mixed["y"]).reset_index(drop=True)
+
+
 CASES = {
     "binary": Case("binary", "roc_auc", tumours),
     "binary words": Case(
@@ -76,6 +84,10 @@ CASES = {
         "multi-class", "balanced_accuracy", digits, "multi-class", ("0", "1", "2", "3")
     ),
     "regression": Case("regression", "r2", diabetes),
+    "anomaly": Case("anomaly", "roc_auc", strange, "anomaly"),
+    "anomaly words": Case(
+        "anomaly", "roc_auc", lambda: strange().replace({"y": {0: "usual", 1: "fraud"}}), "anomaly"
+    ),
 }
 MODELS = {
     "scikit-learn": (
@@ -91,29 +103,41 @@ MODELS = {
         "LGBM{kind}(n_estimators=10, num_leaves=8, random_state=seed, verbose=-1, n_jobs=1)",
     ),
 }
+DETECTORS = {
+    "forest": (
+        "from sklearn.ensemble import IsolationForest",
+        "IsolationForest(n_estimators=50, random_state=seed)",
+    ),
+    "neighbours": (
+        "from sklearn.neighbors import LocalOutlierFactor",
+        "LocalOutlierFactor(n_neighbors=20, novelty=True)",
+    ),
+    "margin": (
+        "from sklearn.preprocessing import StandardScaler\nfrom sklearn.svm import OneClassSVM",
+        "make_pipeline(StandardScaler(), OneClassSVM(nu=0.1))",
+    ),
+}
 BOOSTED = all(find_spec(library) for library in ("lightgbm", "onnxmltools"))
+NO_BOOSTING = pytest.mark.skipif(not BOOSTED, reason="LightGBM is not here")
+TURNS = [
+    pytest.param(name, model, marks=[NO_BOOSTING] if model == "LightGBM" else [])
+    for name, case in CASES.items()
+    for model in (DETECTORS if case.task == "anomaly" else MODELS)
+]
 
 
 def with_model(pipeline: Path, model: str) -> None:
     """Put another estimator into the pipeline that ``treadle init`` wrote."""
     text = pipeline.read_text("utf-8")
-    kind = re.findall(r"import HistGradientBoosting(\w+)", text)[0]
-    library, estimator = (part.format(kind=kind) for part in MODELS[model])
+    kind = re.findall(r"import (?:HistGradientBoosting|Isolation)(\w+)", text)[0]
+    made = {**MODELS, **DETECTORS}[model]
+    library, estimator = (part.format(kind=kind) for part in made)
     text = re.sub(r"from sklearn\.ensemble import \w+", library, text)
     text = re.sub(r"trees = .*", f"trees = {estimator}", text)
     pipeline.write_text(text, "utf-8")
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
-        pytest.param(name, marks=pytest.mark.skipif(not BOOSTED, reason="LightGBM is not here"))
-        if name == "LightGBM"
-        else name
-        for name in MODELS
-    ],
-)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(("name", "model"), TURNS)
 def test_a_table_of_each_task_becomes_a_model_that_is_watched(
     name: str, model: str, open_home: Callable[..., Embedded], tmp_path: Path
 ) -> None:
@@ -127,13 +151,7 @@ def test_a_table_of_each_task_becomes_a_model_that_is_watched(
     assert (spec.labelled and spec.labelled.task) == case.task
     assert spec.requirement[0].metric == case.metric
 
-    platform = open_home(target="memory:", manual_clock=True)
-    assert isinstance(platform.clock, ManualClock)
-    platform.clock.advance(START)
-    platform.scope.declare_in(spec=spec, folder=str(folder))
-    platform.training.start(project="p")
-    settle(platform)
-    (verdict,) = platform.evaluation.find(project="p")
+    platform, verdict = judged(open_home, folder)
     assert verdict.outcome == "passed", verdict.reason
     assert {finding.check for finding in verdict.findings} == {"answers", "R1", "baseline"}
     assert next(f for f in verdict.findings if f.check == "baseline").says.startswith("is better")
@@ -142,7 +160,7 @@ def test_a_table_of_each_task_becomes_a_model_that_is_watched(
     assert (window.state, window.labels) == ("complete", len(frame))
     (measure,) = window.measures
     assert measure.metric == case.metric
-    assert measure.value >= verdict.findings[1].value - 0.1  # type: ignore[operator]
+    assert measure.value >= verdict.findings[1].value - 0.1
     assert "prediction" in {column.column for column in window.drift}
     assert not [column for column in window.drift if column.drifted]
 
@@ -202,3 +220,75 @@ def test_a_label_that_is_no_class_names_the_near_miss(tmp_path: Path) -> None:
     (tmp_path / "truth.csv").write_text("id,y\na,1\nb,0.5\nc,yes\n")
     labels = read_labels(tmp_path / "truth.csv", "id", "y", classes=["no", "yes"])
     assert [label.value for label in labels] == [1.0, 0.5, "yes"]
+
+
+def test_anomalies_that_nobody_has_labelled_are_looked_for_and_labelled_later(
+    open_home: Callable[..., Embedded], tmp_path: Path
+) -> None:
+    frame = strange().assign(id=lambda rows: [f"r{n}" for n in range(len(rows))])
+    frame.drop(columns="y").to_csv(tmp_path / "rows.csv", index=False)
+    folder, table = scaffold("p", tmp_path, tmp_path / "rows.csv", None, "id", "anomaly")
+    assert "LABEL" not in (folder / "pipeline.py").read_text("utf-8")
+    assert (table.task, [one.metric for one in read(folder).requirement]) == (
+        "anomaly",
+        ["latency_ms.p99"],
+    )
+    platform, verdict = judged(open_home, folder)
+    assert verdict.outcome == "passed", verdict.reason
+    assert verdict.reason.startswith("no row has a label; answers: ")
+    assert [finding.check for finding in verdict.findings] == ["answers", "scores"]
+
+    window = watched(platform, tmp_path, frame)
+    assert (window.state, window.measures) == ("complete", [])
+    at = {"since": platform.clock.now() - timedelta(days=1), "until": platform.clock.now()}
+    shown = platform.monitoring.performance(endpoint="p", metric="precision_at_2%", **at)
+    assert shown.labelled == len(frame)
+    assert shown.value is not None and shown.value > 5 * frame["y"].mean()
+
+
+def test_what_only_labels_show_is_left_open_without_any(
+    open_home: Callable[..., Embedded], tmp_path: Path
+) -> None:
+    strange().drop(columns="y").to_csv(tmp_path / "rows.csv", index=False)
+    folder, _ = scaffold("p", tmp_path, tmp_path / "rows.csv", None, None, "anomaly")
+    with (folder / "treadle.toml").open("a", encoding="utf-8") as file:
+        file.write('\n[[requirement]]\nid = "R9"\nmetric = "precision_at_1%"\nat_least = 0.5\n')
+    platform, verdict = judged(open_home, folder)
+    assert verdict.outcome == "not enough evidence"
+    assert "R9: precision_at_1% cannot be computed" in verdict.reason
+    assert not platform.registry.find()
+
+
+def judged(open_home: Callable[..., Embedded], folder: Path) -> tuple[Embedded, Any]:
+    """A home in which the folder's project has been trained and judged once."""
+    platform = open_home(target="memory:", manual_clock=True)
+    assert isinstance(platform.clock, ManualClock)
+    platform.clock.advance(START)
+    platform.scope.declare_in(spec=read(folder), folder=str(folder))
+    platform.training.start(project="p")
+    settle(platform)
+    (verdict,) = platform.evaluation.find(project="p")
+    return platform, verdict
+
+
+def test_an_anomaly_detector_is_trained_anew_on_answers_that_were_labelled(
+    open_home: Callable[..., Embedded], tmp_path: Path
+) -> None:
+    frame = strange().assign(id=lambda rows: [f"r{n}" for n in range(len(rows))])
+    in_words = frame.replace({"y": {0: "usual", 1: "fraud"}})
+    in_words.iloc[:300].to_csv(tmp_path / "rows.csv", index=False)
+    folder, table = scaffold("p", tmp_path, tmp_path / "rows.csv", "y", "id", "anomaly")
+    assert (table.positive, read(folder).data["rows"].positive) == ("'fraud'", "fraud")
+    text = (folder / "treadle.toml").read_text("utf-8")
+    (folder / "treadle.toml").write_text(text.replace("at_least = 0.65", "at_least = 0"), "utf-8")
+    pipeline = (folder / "pipeline.py").read_text("utf-8")
+    (folder / "pipeline.py").write_text(pipeline.replace("ID)]", "ID, share=0.5)]"), "utf-8")
+    platform, verdict = judged(open_home, folder)
+    assert verdict.outcome == "passed", verdict.reason
+
+    watched(platform, tmp_path, in_words)
+    again = platform.training.start(project="p")
+    settle(platform)
+    assert platform.training.get(run=again.run).state == "succeeded"
+    (grown,) = platform.events.history(type="DatasetGrown", project="p")
+    assert grown.body["answers"] == len(frame) - 300

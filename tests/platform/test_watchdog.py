@@ -28,7 +28,7 @@ for _ in range(10):
 print("alive", flush=True)
 the_turn_that_hangs()
 """
-# Loaded by every Python process: the one of that module holds the global lock when the file is there.
+# Loaded by every Python process: that of MODULE holds the global lock when the file is there.
 HOLDS_THE_LOCK = """
 import ctypes, sys, threading, time
 from pathlib import Path

@@ -32,7 +32,8 @@ WRONG = {
         GOOD.replace('label = "left"', 'label = "left"\ntask = "regression"').replace(
             '"roc_auc"', '"roc_auc"  # HERE'
         ),
-        "'roc_auc' is no metric of a regression task, but of binary. Use mae, rmse or r2.",
+        "'roc_auc' is no metric of a regression task, but of binary and anomaly. "
+        "Use mae, rmse or r2.",
     ),
     "a task without a label": (
         GOOD + '[data.more]\nsource = "more.csv"\ntask = "binary"  # HERE',

@@ -24,10 +24,12 @@ from treadle.stats.metrics import (
     bounded_loss,
     metric,
 )
+from treadle.stats.ranking import AT_CAPACITY
 
 TIED = st.sampled_from([0.0, 0.1, 0.5, 0.5, 0.9, 1.0])
 ORACLES: dict[str, Any] = {
     "roc_auc": oracle.roc_auc_score,
+    "average_precision": oracle.average_precision_score,
     "log_loss": lambda truth, score: oracle.log_loss(truth, score, labels=[0, 1]),
     "brier": oracle.brier_score_loss,
     "accuracy": lambda truth, score: oracle.accuracy_score(truth, score >= 0.5),
@@ -45,6 +47,7 @@ ORACLES: dict[str, Any] = {
 }
 OF_CLASSES = (
     "roc_auc",
+    "average_precision",
     "log_loss",
     "brier",
     "accuracy",
@@ -109,7 +112,7 @@ def same(found: float, expected: float) -> bool:
 @given(drawn=classified())
 def test_metrics_of_classes_agree_with_sklearn(name: str, drawn: tuple[Array, Array]) -> None:
     truth, score = drawn
-    assume(name != "roc_auc" or len(set(truth)) == 2)
+    assume(name not in ("roc_auc", "average_precision") or len(set(truth)) == 2)
     if name == "log_loss":
         score = np.clip(score, 1e-6, 1 - 1e-6)
     assert same(METRICS[name](truth, score), ORACLES[name](truth, score))
@@ -144,10 +147,11 @@ def test_bounded_losses_of_several_classes_are_half_of_briers(drawn: tuple[Array
 
 
 def test_the_metrics_of_each_task_are_those_that_its_scores_have() -> None:
-    assert set(FROM_LABELS) == set(METRICS)
+    assert set(FROM_LABELS) == {*METRICS, *AT_CAPACITY}
     assert set(METRICS_OF["regression"]) == OF_NUMBERS
     assert set(METRICS_OF["multi-class"]) == OF_SEVERAL_CLASSES == set(ORACLES_OF_SEVERAL)
-    assert set(METRICS_OF["binary"]) == set(OF_CLASSES) - {"top_3_accuracy"}
+    assert set(METRICS_OF["binary"]) == {*OF_CLASSES, *AT_CAPACITY} - {"top_3_accuracy"}
+    assert set(METRICS_OF["anomaly"]) == {"roc_auc", "average_precision", *AT_CAPACITY}
 
 
 @pytest.mark.parametrize("name", ["mae", "rmse", "r2"])

@@ -39,8 +39,8 @@ def init(
     task: Annotated[
         str | None,
         typer.Option(
-            help="What is predicted: binary, multi-class or regression (default: told from the "
-            "label's values, and asked for when in doubt)."
+            help="What is predicted: binary, multi-class, regression or anomaly (default: told "
+            "from the label's values, and asked for when in doubt; never anomaly)."
         ),
     ] = None,
     json: Json = False,
@@ -67,9 +67,10 @@ def init(
         left_out = ", ".join(table.left_out)
         console.print(f"Left out, being neither numbers nor text: {left_out}.", markup=False)
     if table.positive:
+        gives = "score how strange a row is; strange is that" if table.task == "anomaly" else ""
+        gives = gives or "give the probability that"
         console.print(
-            f"The model will give the probability that {table.label} is {table.positive}; "
-            "pipeline.py says so.",
+            f"The model will {gives} {table.label} is {table.positive}; pipeline.py says so.",
             markup=False,
         )
     console.print(
@@ -121,12 +122,14 @@ def check(
 
 def _told(spec: "ProjectSpec", folder: Path) -> "Told | None":
     """What is predicted, as declared or as the label's values tell; both are held together."""
-    from treadle.data.task import fits, told_by, values_in
+    from treadle.data.task import Told, fits, told_by, values_in
     from treadle.scope.file import check_metrics
 
-    source = spec.labelled
-    if source is None or source.label is None:
+    source = spec.learnt
+    if source is None:
         return None
+    if source.label is None:
+        return Told("anomaly", "it is declared, without a label")
     values = values_in(folder / source.source, source.label)
     if values is None:
         return None

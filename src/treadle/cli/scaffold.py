@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import duckdb
 
-from treadle.data.task import KINDS, LabelValues, fits, label_values, told_by
+from treadle.data.task import KINDS, LabelValues, Told, fits, label_values, told_by
 from treadle.kernel.errors import Conflict, Invalid, NotFound, did_you_mean
 from treadle.scope.model import Task
 
@@ -22,6 +22,7 @@ METRIC_OF: dict[Task, str] = {
     "binary": "roc_auc",
     "multi-class": "balanced_accuracy",
     "regression": "r2",
+    "anomaly": "roc_auc",
 }
 """The metric that a new project requires, by task."""
 
@@ -33,9 +34,9 @@ class Table(NamedTuple):
         text: Columns of text.
         numbers: Columns of numbers.
         left_out: Columns that are neither, and no inputs.
-        label: The column that is to be predicted.
+        label: The column that is to be predicted; None for anomalies that nobody has labelled.
         positive: Of two values, the one that becomes 1, as a literal of Python; None where the
-            values are 0 and 1, or not two.
+            values are 0 and 1, or not two. Of anomalies the rarer, else the greater.
         task: What is predicted.
         id: The column that only names rows, or None.
         reason: Why it is that task.
@@ -46,7 +47,7 @@ class Table(NamedTuple):
     text: list[str]
     numbers: list[str]
     left_out: list[str]
-    label: str
+    label: str | None
     positive: str | None
     task: Task
     id: str | None
@@ -69,7 +70,7 @@ def scaffold(
         name: The project's name, and the folder's: lower-case letters, digits and hyphens.
         where: The folder in which the project's folder is made.
         csv: A CSV file to learn from; None makes up a dataset.
-        label: The column of the CSV file that is to be predicted.
+        label: The column of the CSV file that is to be predicted; needed but for anomalies.
         id: The column of the CSV file that only names rows; None for no such column.
         task: What is predicted; None to tell it from the label's values.
 
@@ -88,8 +89,11 @@ def scaffold(
     if folder.exists():
         raise Conflict(f"'{folder}' exists already. Choose another name.")
     if csv is not None:
-        if label is None:
-            raise Invalid("Which column is to be predicted? Name it with --label.")
+        if label is None and task != "anomaly":
+            raise Invalid(
+                "Which column is to be predicted? Name it with --label, or say --task anomaly "
+                "to look for strange rows without one."
+            )
         table, source = look_at(csv, label, id, task), csv.name
     else:
         table, source = (
@@ -99,7 +103,7 @@ def scaffold(
             "customers.csv",
         )
     with as_file(files("treadle.cli").joinpath("template")) as template:
-        shutil.copytree(template, folder, ignore=shutil.ignore_patterns("__pycache__"))
+        _copy_template(template, folder, table)
     _fill(folder / "treadle.toml", name, source, table)
     _fill(folder / "pipeline.py", name, source, table)
     (folder / ".gitignore").write_text(".treadle/\n", encoding="utf-8")
@@ -114,12 +118,20 @@ def scaffold(
     return folder, table
 
 
-def look_at(csv: Path, label: str, id: str | None, task: Task | None = None) -> Table:
+def _copy_template(template: Path, folder: Path, table: Table) -> None:
+    """Copy treadle.toml, and the pipeline of the table's task as pipeline.py."""
+    folder.mkdir()
+    shutil.copy(template / "treadle.toml", folder)
+    pipeline = "anomaly.py" if table.task == "anomaly" else "pipeline.py"
+    shutil.copy(template / pipeline, folder / "pipeline.py")
+
+
+def look_at(csv: Path, label: str | None, id: str | None, task: Task | None = None) -> Table:
     """Return which columns of a CSV file are text or numbers, and what the label's task is.
 
     Args:
         csv: A CSV file in UTF-8, with a header.
-        label: The column that is to be predicted.
+        label: The column that is to be predicted; None for anomalies that nobody has labelled.
         id: The column that only names rows; None for no such column.
         task: What is predicted; None to tell it from the label's values.
 
@@ -150,35 +162,43 @@ def look_at(csv: Path, label: str, id: str | None, task: Task | None = None) -> 
             )
         _refuse_repeated(csv, [name for name in header if name])
         kinds = dict(zip(relation.columns, map(str, relation.types), strict=True))
-        for column in (label, *([id] if id else [])):
-            if column not in kinds:
+        for column in (label, id):
+            if column is not None and column not in kinds:
                 raise Invalid(f"'{csv}' has no column '{column}'.{did_you_mean(column, kinds)}")
-        values = label_values(relation, label)
-    told = fits(values, task) if task else told_by(values, say="--task {}")
+        values = None if label is None else label_values(relation, label)
+    told = _told(values, task)
     inputs = {column: kind for column, kind in kinds.items() if column not in (label, id)}
     numbers = [column for column, kind in inputs.items() if kind.startswith(NUMERIC)]
     text = [column for column, kind in inputs.items() if kind == "VARCHAR"]
     left_out = [column for column in inputs if column not in text + numbers]
-    classes = 0 if told.task == "regression" else values.distinct
+    classes = 0 if values is None or told.task == "regression" else values.distinct
     return Table(
         text,
         numbers,
         left_out,
         label,
-        _positive(values) if told.task == "binary" else None,
+        _positive(values, told.task) if values else None,
         told.task,
         id,
         told.reason,
         classes,
-        values.kind == "text",
+        values is not None and values.kind == "text",
     )
 
 
-def _positive(values: LabelValues) -> str | None:
-    """The greater of two values, as a literal of Python; None where they are 0 and 1."""
-    if values.kind == "text":
-        return repr(values.names[-1])
-    return None if values.names == ["0", "1"] else values.names[-1]
+def _told(values: LabelValues | None, task: Task | None) -> Told:
+    """The task, and why it is that one."""
+    if values is None:
+        return Told("anomaly", "it is declared, and no column is named that tells anomalies")
+    return fits(values, task) if task else told_by(values, say="--task {}")
+
+
+def _positive(values: LabelValues, task: Task) -> str | None:
+    """The value that becomes 1, as a literal of Python; None where no value must become it."""
+    if task not in ("binary", "anomaly") or values.names == ["0", "1"]:
+        return None
+    name = values.rarest if task == "anomaly" else values.names[-1]
+    return repr(name) if values.kind == "text" else name
 
 
 def _refuse_repeated(csv: Path, header: list[str]) -> None:
@@ -229,7 +249,10 @@ def _fill(file: Path, name: str, source: str, table: Table) -> None:
     literal = _python if file.suffix == ".py" else _toml
     kind = "Regressor" if table.task == "regression" else "Classifier"
     truth = ""
-    if table.positive:
+    if table.positive and table.task == "anomaly":
+        truth = f"    is_anomaly = (table[LABEL] == {table.positive}).astype(float)\n"
+        truth += "    table[LABEL] = is_anomaly.where(table[LABEL].notna())\n"
+    elif table.positive:
         truth = f"    table[LABEL] = (table[LABEL] == {table.positive}).astype(int)\n"
     elif table.task == "multi-class" and not table.words:
         truth = "    table[LABEL] = table[LABEL].astype(int)\n"
@@ -242,10 +265,12 @@ def _fill(file: Path, name: str, source: str, table: Table) -> None:
         "PROJECT": name,
         "TEXT_COLUMNS": _listed(table.text),
         "NUMBER_COLUMNS": _listed(table.numbers),
-        '"LABEL_COLUMN"': literal(table.label),
+        'label = "LABEL_COLUMN"\n': _toml_label(table),
+        '"LABEL_COLUMN"': literal(table.label or ""),
+        'LABEL = "LABEL_COLUMN"\n': f"LABEL = {literal(table.label)}\n" if table.label else "",
+        "LABELS_ARE_LEARNT\n": _toml_learn_from(table),
+        "QUALITY_REQUIREMENT\n": _quality(table),
         "TASK": table.task,
-        "METRIC": METRIC_OF[table.task],
-        "AT_LEAST": _at_least(table),
         "ESTIMATOR": f"HistGradientBoosting{kind}",
         "    TRUTH\n": truth,
         "WORDS": words,
@@ -256,6 +281,29 @@ def _fill(file: Path, name: str, source: str, table: Table) -> None:
     text = file.read_text(encoding="utf-8")
     places = re.compile("|".join(map(re.escape, facts)))
     file.write_text(places.sub(lambda place: facts[place[0]], text), encoding="utf-8")
+
+
+def _toml_label(table: Table) -> str:
+    return f"label = {_toml(table.label)}\n" if table.label else ""
+
+
+def _toml_learn_from(table: Table) -> str:
+    if table.label is None:
+        return ""
+    return 'learn_from = "source and answers"   # answered requests become rows once labelled\n'
+
+
+def _quality(table: Table) -> str:
+    """A first requirement, where labels can show it."""
+    if table.label is None:
+        return ""
+    return (
+        "[[requirement]]                 # gates every candidate, and watches production\n"
+        'id = "R1"\n'
+        'says = "Predicts well enough to act on"\n'
+        f'metric = "{METRIC_OF[table.task]}"\n'
+        f"at_least = {_at_least(table)}\n\n"
+    )
 
 
 def _at_least(table: Table) -> str:

@@ -45,6 +45,7 @@ class LabelValues(NamedTuple):
         distinct: Number of different values.
         whole: Whether all values are whole numbers.
         names: The values as names of classes, in their order; the first 101 at most.
+        rarest: The name of the value that fewest rows have; empty without values.
     """
 
     column: str
@@ -53,6 +54,7 @@ class LabelValues(NamedTuple):
     distinct: int
     whole: bool
     names: list[str]
+    rarest: str = ""
 
 
 class Told(NamedTuple):
@@ -83,7 +85,9 @@ def label_values(relation: Any, label: str) -> LabelValues:
     ((rows, distinct, whole),) = relation.aggregate(facts).fetchall()
     present = relation.filter(f"{column} IS NOT NULL").project(column).distinct().order(column)
     names = [name_of(value) for (value,) in present.limit(MOST_CLASSES + 1).fetchall()]
-    return LabelValues(label, kind, rows, distinct, bool(whole), names)
+    counted = relation.filter(f"{column} IS NOT NULL").aggregate(f"{column}, count(*) AS n", column)
+    rarest = [name_of(value) for value, _ in counted.order(f"n, {column}").limit(1).fetchall()]
+    return LabelValues(label, kind, rows, distinct, bool(whole), names, *rarest)
 
 
 def values_in(file: Path, label: str) -> LabelValues | None:
@@ -166,13 +170,18 @@ def fits(values: LabelValues, task: Task) -> Told:
         Invalid: It is not.
     """
     column, distinct = f"'{values.column}'", values.distinct
+    if task == "anomaly" and distinct < 2:
+        raise Invalid(
+            f"Column {column} does not tell anomalies from other rows. Leave the label out: "
+            "a model that looks for anomalies learns without one."
+        )
     if values.kind == "other" or distinct < 2:
         told_by(values, say="")
     if task == "regression" and values.kind != "number":
         raise Invalid(f"Column {column} holds words, so the task cannot be regression.")
-    if task == "binary" and distinct != 2:
+    if task in ("binary", "anomaly") and distinct != 2:
         raise Invalid(
-            f"Column {column} holds {distinct} different values, so the task cannot be binary."
+            f"Column {column} holds {distinct} different values, so the task cannot be {task}."
         )
     if task == "multi-class":
         if distinct == 2:

@@ -47,7 +47,7 @@ def judge(step: Step, tally: StepStatistics) -> list[GateResult]:
         )
         return [*results, evidence(step, tally), rewards]
     from_labels = measurable(step.requirements)
-    if from_labels and step.newcomer == "candidate":
+    if from_labels and step.newcomer == "candidate" and tally.have_losses:
         results.append(losses(tally.losses, step))
     results.append(evidence(step, tally))
     if step.now - step.started < step.hold:

@@ -56,6 +56,29 @@ class Sides:
         scores = spread(batch.outputs, own, self._classes)
         return np.column_stack([scores, np.zeros(len(scores), dtype=scores.dtype)])
 
+    @property
+    def have_losses(self) -> bool:
+        """Whether one answer alone can be wrong; scores of anomalies only put rows in an order."""
+        return self._newcomer is None or self._newcomer.output != "score"
+
+    def differ(self, first: Output, second: Output) -> bool:
+        """Whether two answers to one request say different things.
+
+        Classes differ, anomalies are none to the other, two probabilities are on different sides of
+        ½, or two numbers a tenth apart.
+
+        Args:
+            first: One version's answer.
+            second: The other's.
+        """
+        if isinstance(first, list) or isinstance(second, list):
+            return int(np.argmax(first)) != int(np.argmax(second))
+        if not self.have_losses:
+            return (first > 0) is not (second > 0)
+        if 0 <= first <= 1 and 0 <= second <= 1:
+            return (first >= 0.5) is not (second >= 0.5)
+        return abs(first - second) > 0.1 * max(abs(first), abs(second))
+
     def truths(self, labels: Sequence[Truth]) -> NDArray[np.float64]:
         """Labels as metrics take them, NaN where one is none of two classes.
 

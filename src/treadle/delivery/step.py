@@ -6,7 +6,7 @@ from typing import Literal
 
 from treadle.delivery.experiments import Experiment
 from treadle.scope.model import Requirement
-from treadle.stats.metrics import METRICS
+from treadle.stats.metrics import is_metric
 
 ALPHA = 0.05
 """How often a newcomer as good as the champion is rolled back, over all of a rollout's gates."""
@@ -67,7 +67,7 @@ def measurable(requirements: list[Requirement]) -> list[Requirement]:
     Args:
         requirements: Any requirements.
     """
-    return [requirement for requirement in requirements if requirement.metric in METRICS]
+    return [requirement for requirement in requirements if is_metric(requirement.metric)]
 
 
 def bounds_latency(requirements: list[Requirement]) -> list[Requirement]:

@@ -31,6 +31,7 @@ class StepStatistics:
         latencies: Role → latencies.
         predictions: Role → predictions of the rows that did not fail.
         losses: Evidence that the candidate's labelled answers are worse than the champion's.
+        have_losses: Whether one answer alone can be wrong.
         rewards: Rewards of an experiment.
         pairs: Mirrored requests that both champion and shadow answered.
         disagreements: Those of them that the shadow answered differently.
@@ -50,6 +51,7 @@ class StepStatistics:
         self.errors = dict.fromkeys(_ROLES, 0)
         self.latencies = {role: LatencyHistogram() for role in _ROLES}
         self.predictions = {role: PredictionHistogram() for role in _ROLES}
+        self.have_losses = self._sides.have_losses
         self.losses, self.rewards = LossEProcess(share), Rewards(share)
         self.pairs = self.disagreements = 0
         self.labels: dict[str, float] = {}
@@ -124,7 +126,8 @@ class StepStatistics:
         for id in newly_seen:
             if id in champion_answers and id in self._unpaired:
                 self.pairs += 1
-                self.disagreements += _disagree(self._unpaired.pop(id), champion_answers[id])
+                shadows = self._unpaired.pop(id)
+                self.disagreements += self._sides.differ(shadows, champion_answers[id])
 
     def _take_matched(self) -> list[str]:
         """Labelled requests that went to the candidate or to the champion, each taken once."""
@@ -151,7 +154,8 @@ class StepStatistics:
                 for id in requests
             ]
         )
-        self.losses.add(newcomers, bounded_loss(metric, labels, answers))
+        if self.have_losses:
+            self.losses.add(newcomers, bounded_loss(metric, labels, answers))
 
     def _keeps(self, request: str) -> bool:
         return self._hash_limit == _EVERY_HASH or crc32(request.encode()) < self._hash_limit
@@ -163,12 +167,3 @@ class StepStatistics:
             role: {id: value for id, value in answers.items() if self._keeps(id)}
             for role, answers in self.answers.items()
         }
-
-
-def _disagree(first: Output, second: Output) -> bool:
-    """Another likeliest class, of two on different sides of ½; two numbers a tenth apart."""
-    if isinstance(first, list) or isinstance(second, list):
-        return int(np.argmax(first)) != int(np.argmax(second))
-    if 0 <= first <= 1 and 0 <= second <= 1:
-        return (first >= 0.5) is not (second >= 0.5)
-    return abs(first - second) > 0.1 * max(abs(first), abs(second))

@@ -10,15 +10,17 @@ from treadle.ports.runtime import Signature
 from treadle.scope.model import METRICS_OF, Requirement, Task
 from treadle.stats.classes import joined, name_of, spread, truths, unknown
 from treadle.stats.metrics import Array
+from treadle.stats.ranking import family
 
 SEVERAL = "probabilities"
 TASKS_OF: dict[str, tuple[Task, ...]] = {
     "probability": ("binary",),
     "probabilities": ("multi-class",),
-    "value": ("regression", "binary"),
+    "value": ("regression", "binary", "anomaly"),
     "values": ("regression",),
+    "score": ("anomaly",),
 }
-"""The tasks that a model may have, by what its answer is. One number may also rank two classes."""
+"""The tasks that a model may have, by what its answer is. One number may also rank rows."""
 
 
 class Answered(NamedTuple):
@@ -60,6 +62,17 @@ def answered(scores: Array) -> Array:
     """
     finite = np.isfinite(scores)
     return np.asarray(finite if scores.ndim == 1 else finite.all(axis=1))
+
+
+def same_kind(one: Signature, other: Signature) -> bool:
+    """Whether the answers of two models can be compared.
+
+    Args:
+        one: What one model takes and gives.
+        other: What the other does.
+    """
+    kinds = (SEVERAL, "score")
+    return one.output == other.output or not {one.output, other.output} & {*kinds}
 
 
 def comparable(
@@ -114,18 +127,21 @@ def check_task(task: str, signature: Signature, requirements: Sequence[Requireme
         )
     metrics = {name for each in possible for name in METRICS_OF[each]}
     for requirement in requirements:
-        others = [each for each in METRICS_OF if requirement.metric in METRICS_OF[each]]
-        if others and signature.output == SEVERAL and requirement.metric not in metrics:
+        name = family(requirement.metric)
+        others = [each for each in METRICS_OF if name in METRICS_OF[each]]
+        if others and signature.output in (SEVERAL, "score") and name not in metrics:
             raise Invalid(
                 f"Requirement '{requirement.id}': '{requirement.metric}' is a metric of "
                 f"{' and '.join(others)}, and the model {_gives(signature)}. "
-                f"Use {', '.join(METRICS_OF['multi-class'])}."
+                f"Use {', '.join(METRICS_OF[possible[0]])}."
             )
 
 
 def _gives(signature: Signature) -> str:
     if signature.output == SEVERAL:
         return f"tells {len(signature.classes)} classes apart"
+    if signature.output == "score":
+        return "scores anomalies"
     return "tells two classes apart" if signature.output == "probability" else "gives a number"
 
 
@@ -140,5 +156,5 @@ def _refuse(label: str, value: object, signature: Signature) -> None:
         held = f"'{name_of(value)}', which is none of the model's classes: "
         held += ", ".join(signature.classes[:10])
     else:
-        held = f"'{name_of(value)}', and the model gives a number"
+        held = f"'{name_of(value)}', and the model {_gives(signature)}"
     raise Invalid(f"The label column '{label}' holds {held}.")

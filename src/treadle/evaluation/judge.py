@@ -6,9 +6,11 @@ import numpy as np
 
 from treadle.evaluation.comparable import answered
 from treadle.evaluation.model import Finding, Judged, Outcome
-from treadle.scope.model import Requirement
+from treadle.scope.model import METRICS_OF, Requirement
 from treadle.stats.intervals import Estimate, difference, estimate
-from treadle.stats.metrics import METRICS, OF_NUMBERS, Array, measures
+from treadle.stats.metrics import OF_NUMBERS, Array, measures
+from treadle.stats.metrics import metric as metric_named
+from treadle.stats.ranking import family
 
 MIN_ROWS = 100
 """Rows of known truth that a verdict takes at least."""
@@ -49,6 +51,25 @@ def judge(
     )
 
 
+def judge_unlabelled(requirements: list[Requirement], candidate: Array) -> Judged:
+    """Judge what rows without any truth can show: that they are answered, and not all alike.
+
+    Args:
+        requirements: The project's requirements; there is not enough evidence for those that only
+            labelled rows can show.
+        candidate: The candidate's scores (rows,).
+    """
+    findings = [_finite(len(candidate), candidate), _varies(candidate)]
+    findings += [
+        _finding(each.id, each.says, "not enough evidence", each.metric, _NOTHING, each.bound)
+        for each in requirements
+        if measures(each.metric, candidate)
+    ]
+    outcome, reason = _sum_up(findings)
+    reason = f"no row has a label; {reason}"
+    return Judged(outcome=outcome, reason=reason, rows=len(candidate), findings=findings)
+
+
 def measured(metrics: list[str], truth: Array, scores: Array) -> dict[str, float]:
     """Measure those metrics that these rows can show, on the rows that were answered.
 
@@ -62,7 +83,7 @@ def measured(metrics: list[str], truth: Array, scores: Array) -> dict[str, float
     """
     usable = answered(scores)
     values = {
-        name: METRICS[name](truth[usable], scores[usable])
+        name: metric_named(name)(truth[usable], scores[usable])
         for name in metrics
         if measures(name, scores) and usable.any()
     }
@@ -84,6 +105,19 @@ def _finite(rows: int, candidate: Array) -> Finding:
     )
 
 
+def _varies(candidate: Array) -> Finding:
+    """Scores that are all alike put no row before another."""
+    distinct = len(np.unique(candidate[answered(candidate)]))
+    return _finding(
+        "scores",
+        "tells rows apart",
+        "passed" if distinct > 1 else "refused",
+        "number of different scores",
+        Estimate(distinct, distinct, distinct),
+        "> 1",
+    )
+
+
 def _requirement(requirement: Requirement, truth: Array, candidate: Array) -> Finding:
     measured = estimate(requirement.metric, truth, candidate)
     outcome: Outcome = "passed" if requirement.met_by(measured.value) else "refused"
@@ -101,12 +135,13 @@ def _against_baseline(
     metrics = [each.metric for each in measurable if each.metric not in _WON_BY_CONSTANTS]
     if not metrics:
         return []
-    metric, baseline = metrics[0], _constant(truth, candidate)
-    advantage = difference(metric, truth, candidate, baseline)
+    name, baseline = metrics[0], _constant(truth, candidate)
+    advantage = difference(name, truth, candidate, baseline)
     if not all(map(math.isfinite, advantage)):
         return []
-    own, others = (METRICS[metric](truth, scores) for scores in (candidate, baseline))
-    than = "the mean" if metric in OF_NUMBERS else "the majority class"
+    own, others = (metric_named(name)(truth, scores) for scores in (candidate, baseline))
+    than = "the mean" if name in OF_NUMBERS else "the majority class"
+    than = "a random order" if family(name) in METRICS_OF["anomaly"] else than
     how = "better" if advantage.low > 0 else "worse" if advantage.high < 0 else "not clearly better"
     outcome: Outcome = "refused" if advantage.high < 0 else "passed"
     return [
@@ -114,7 +149,7 @@ def _against_baseline(
             "baseline",
             f"is {how} than {than}: {own:.4g} against {others:.4g}",
             outcome,
-            f"{metric} better than the baseline's by",
+            f"{name} better than the baseline's by",
             advantage,
             "interval reaches 0",
         )

@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import select
 
 from treadle.data import frames
-from treadle.evaluation.comparable import SEVERAL, Answered, check_task, comparable
-from treadle.evaluation.judge import judge, measured
+from treadle.evaluation.comparable import Answered, check_task, comparable, same_kind
+from treadle.evaluation.judge import judge, judge_unlabelled, measured
 from treadle.evaluation.model import Judged, VerdictGiven
 from treadle.evaluation.service import JUDGE_JOB, Evaluation
 from treadle.evaluation.tables import evaluations
@@ -37,9 +37,8 @@ class LocalEvaluation(Evaluation):
             Invalid: The project declares no label, or another task than the model's.
         """
         spec = self._scope.project(name=payload["project"]).spec
-        source = spec.labelled
-        label = source.label if source else None
-        if source is None or label is None:
+        source = spec.learnt
+        if source is None:
             raise Invalid(
                 "treadle.toml names no label, so there is nothing to compare predictions with."
             )
@@ -48,9 +47,13 @@ class LocalEvaluation(Evaluation):
         )
         candidate = self._answers(payload["package"], table)
         check_task(source.task, candidate.signature, spec.requirement)
+        if source.label is None:
+            return judge_unlabelled(spec.requirement, candidate.scores)
         champion = self._champion_answers(payload["champion"], table, candidate.signature)
+        truth = _truth(table, source.label)
         return judge(
-            spec.requirement, *comparable(_truth(table, label), label, candidate, champion)
+            spec.requirement,
+            *comparable(truth, source.label, candidate, champion),
         )
 
     def measure(
@@ -100,7 +103,7 @@ class LocalEvaluation(Evaluation):
         except Invalid as error:
             print(f"the champion cannot be compared: {error.message}", flush=True)
             return None
-        if (champion.signature.output == SEVERAL) is not (candidate.output == SEVERAL):
+        if not same_kind(champion.signature, candidate):
             print("the champion cannot be compared: it has another task", flush=True)
             return None
         return champion

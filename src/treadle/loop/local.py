@@ -26,7 +26,8 @@ from treadle.monitoring.model import (
 )
 from treadle.registry.model import ModelVersion, VersionRegistered
 from treadle.scope import cron
-from treadle.scope.model import FROM_LABELS, TRIGGERS
+from treadle.scope.model import TRIGGERS
+from treadle.stats.metrics import is_metric
 from treadle.training.model import TrainingFinished
 
 
@@ -123,7 +124,7 @@ class LocalLoop(Loop):
         """Why no training may start now, or None."""
         policy = self._scope.project(name=project).spec.retrain
         trigger = _trigger_of(event)
-        if isinstance(event, RequirementMissed) and event.metric not in FROM_LABELS:
+        if isinstance(event, RequirementMissed) and not is_metric(event.metric):
             return f"training anew does not mend {event.metric}"
         if trigger == "stale" and policy.older_than is None:
             return "no age is declared from which a model is stale"

@@ -112,13 +112,14 @@ class Signature(Entity):
     Attributes:
         inputs: Fields of a row.
         output: What an answer is: the probability of the positive class, one probability per class,
-            one value, or several values.
+            one value, several values, or the score of an anomaly: the higher, the stranger is the
+            row, and above 0 its detector calls it an anomaly.
         classes: Names of the classes, if the model has any.
         runtime: Name of the runtime that runs the model.
     """
 
     inputs: list[Field]
-    output: Literal["probability", "probabilities", "value", "values"]
+    output: Literal["probability", "probabilities", "value", "values", "score"]
     classes: list[str] = []
     runtime: str = "onnx"
 

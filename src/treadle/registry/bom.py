@@ -8,7 +8,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from treadle.registry.facts import Facts, Input
 
-NO_METRICS = ("answers", "baseline", "champion")
+NO_METRICS = ("answers", "scores", "baseline", "champion")
 """Checks of a verdict whose figures measure more than the model alone."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 

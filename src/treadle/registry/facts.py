@@ -64,9 +64,10 @@ class Facts(Entity):
 
     @property
     def task(self) -> str:
-        """`classification` or `regression` where the signature tells, else nothing."""
-        output = self.signature.output if self.signature else None
-        return "regression" if output == "value" else "classification" if output else ""
+        """`classification`, `regression` or `anomaly-detection`, where the signature tells."""
+        output = self.signature.output if self.signature else ""
+        named = {"": "", "value": "regression", "score": "anomaly-detection"}
+        return named.get(output, "classification")
 
     @property
     def limits(self) -> list[str]:

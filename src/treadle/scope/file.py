@@ -14,7 +14,6 @@ from treadle.scope import cron
 from treadle.scope.freeze import Freeze
 from treadle.scope.lines import line_of, path_in
 from treadle.scope.model import (
-    FROM_LABELS,
     FROM_PRODUCTION,
     METRICS_OF,
     TRIGGERS,
@@ -23,6 +22,8 @@ from treadle.scope.model import (
     Requirement,
     Task,
 )
+from treadle.stats.metrics import METRICS, is_metric
+from treadle.stats.ranking import EXAMPLES, family
 
 FILE = "treadle.toml"
 
@@ -109,21 +110,21 @@ def check(spec: ProjectSpec) -> None:
             )
         seen.add(requirement.id)
         _check_requirement(requirement, field)
-    if spec.labelled and spec.labelled.task:
-        check_metrics(spec, spec.labelled.task)
-    if spec.data and spec.labelled is None:
+    if spec.learnt and spec.learnt.task:
+        check_metrics(spec, spec.learnt.task)
+    if spec.data and spec.learnt is None:
         raise Invalid(
             "Field 'data': no dataset has a label. "
             'Write label = "COLUMN" under the one to learn from.'
         )
-    if sum(source.label is not None for source in spec.data.values()) > 1:
+    if sum(source.is_learnt_from for source in spec.data.values()) > 1:
         raise Invalid(
-            "Field 'data': two datasets have a label. "
-            "One is learnt from; leave the label out of the others."
+            "Field 'data': two datasets have a label or a task. "
+            "One is learnt from; leave both out of the others."
         )
     for name, source in spec.data.items():
         _check_inside(source.source, f"data.{name}.source")
-        if source.task and not source.label:
+        if source.task not in ("", "anomaly") and not source.label:
             raise Invalid(
                 f"Field 'data.{name}.task': a task is predicted from a label, and this dataset "
                 "has none."
@@ -154,8 +155,8 @@ def _check_requirement(requirement: Requirement, field: str) -> None:
             f"Field '{field}.metric': requirement '{requirement.id}' "
             "needs either at_least or at_most."
         )
-    if requirement.metric not in (*FROM_LABELS, *FROM_PRODUCTION):
-        hint = did_you_mean(requirement.metric, (*FROM_LABELS, *FROM_PRODUCTION))
+    if not (requirement.metric in FROM_PRODUCTION or is_metric(requirement.metric)):
+        hint = did_you_mean(requirement.metric, (*METRICS, *EXAMPLES, *FROM_PRODUCTION))
         raise Invalid(f"Field '{field}.metric': there is no metric '{requirement.metric}'.{hint}")
     for bound in ("at_least", "at_most"):
         if not math.isfinite(getattr(requirement, bound) or 0.0):
@@ -173,9 +174,9 @@ def check_metrics(spec: ProjectSpec, task: Task) -> None:
         Invalid: A metric belongs to other tasks. The error names those that this task has.
     """
     for index, requirement in enumerate(spec.requirement):
-        if requirement.metric in (*METRICS_OF[task], *FROM_PRODUCTION):
+        if family(requirement.metric) in (*METRICS_OF[task], *FROM_PRODUCTION):
             continue
-        others = [name for name in METRICS_OF if requirement.metric in METRICS_OF[name]]
+        others = [name for name in METRICS_OF if family(requirement.metric) in METRICS_OF[name]]
         raise Invalid(
             f"Field 'requirement[{index}].metric': '{requirement.metric}' is no metric of a "
             f"{task} task, but of {' and '.join(others)}. Use {', '.join(METRICS_OF[task][:-1])} "

@@ -9,9 +9,10 @@ from treadle.kernel.entity import Entity
 from treadle.kernel.errors import Invalid
 from treadle.kernel.event import Event
 from treadle.scope.policies import RolloutPolicy, ServingPolicy
+from treadle.stats.ranking import AT_CAPACITY
 
-Task = Literal["binary", "multi-class", "regression"]
-"""What is predicted: which of two classes, which of several classes, or a number."""
+Task = Literal["binary", "multi-class", "regression", "anomaly"]
+"""What is predicted: which of two classes, which of several, a number, or how strange a row is."""
 
 METRICS_OF: dict[Task, tuple[str, ...]] = {
     "binary": (
@@ -24,9 +25,12 @@ METRICS_OF: dict[Task, tuple[str, ...]] = {
         "precision",
         "recall",
         "f1",
+        "average_precision",
+        *AT_CAPACITY,
     ),
     "multi-class": ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "top_3_accuracy"),
     "regression": ("mae", "rmse", "r2"),
+    "anomaly": ("roc_auc", "average_precision", *AT_CAPACITY),
 }
 """Metrics that labelled rows show, by task."""
 FROM_LABELS = tuple(dict.fromkeys(name for names in METRICS_OF.values() for name in names))
@@ -85,9 +89,9 @@ class DataSource(Entity):
     Attributes:
         source: File or folder of the dataset, relative to the project's folder.
         label: Column to predict; only the dataset that the model learns from has one.
-        task: What the label is: ``binary`` (two classes), ``multi-class`` or ``regression`` (a
-            number). Empty: ``treadle check`` reads it from the label's values, and asks when in
-            doubt.
+        task: What is predicted: ``binary`` (two classes), ``multi-class``, ``regression`` (a
+            number) or ``anomaly`` (how strange a row is; a label is not needed). Empty: ``treadle
+            check`` reads it from the label's values, and asks when in doubt.
         id: Column that names a row, and so the request that asks about it.
         label_delay: How long after a prediction its label is known, as a duration.
         time: Column with the time of a row; rows are kept in its order.
@@ -104,7 +108,7 @@ class DataSource(Entity):
 
     source: str
     label: str | None = None
-    task: Literal["", "binary", "multi-class", "regression"] = ""
+    task: Literal["", "binary", "multi-class", "regression", "anomaly"] = ""
     id: str | None = None
     label_delay: str = "0s"
     time: str | None = None
@@ -115,6 +119,11 @@ class DataSource(Entity):
     owner: str = ""
     licence: str = ""
     sensitivity: str = ""
+
+    @property
+    def is_learnt_from(self) -> bool:
+        """Whether the model learns from it: it has a label, or its anomalies are looked for."""
+        return self.label is not None or self.task == "anomaly"
 
     @property
     def learns_from_answers(self) -> bool:
@@ -276,8 +285,13 @@ class ProjectSpec(Entity):
     monitoring: MonitoringPolicy = MonitoringPolicy()
 
     @property
-    def labelled(self) -> DataSource | None:
+    def learnt(self) -> DataSource | None:
         """The dataset that the model learns from, or None."""
+        return next((source for source in self.data.values() if source.is_learnt_from), None)
+
+    @property
+    def labelled(self) -> DataSource | None:
+        """The dataset that the model learns from, where that has a label; or None."""
         return next((source for source in self.data.values() if source.label), None)
 
 

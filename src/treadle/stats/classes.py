@@ -82,6 +82,8 @@ def truths(
 ) -> NDArray[np.float64]:
     """Truths as metrics take them: 0 and 1 of two classes, positions of several, or numbers.
 
+    Of a model that scores anomalies, 1 is an anomaly and 0 is none.
+
     A number that is a truth of two classes named by words stays what it is.
 
     Args:
@@ -103,7 +105,7 @@ def truths(
         truth = known_as(values[index])
         if isinstance(truth, float) and not own_numbers:
             places[index] = truth
-        elif truth is not None and positive is not None and output == "probability":
+        elif truth is not None and positive is not None and output in ("probability", "score"):
             places[index] = float(truth == known_as(positive))
     return places
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treadle.kernel.errors import Invalid, did_you_mean
+from treadle.stats.ranking import EXAMPLES, at_capacity, average_precision
 
 Array = NDArray[Any]
 Metric = Callable[[Array, Array], float]
@@ -204,6 +205,7 @@ METRICS: dict[str, Metric] = {
     f.__name__: f
     for f in (
         roc_auc,
+        average_precision,
         log_loss,
         brier,
         accuracy,
@@ -218,7 +220,7 @@ METRICS: dict[str, Metric] = {
         r2,
     )
 }
-"""Every metric by its name."""
+"""Every metric by its name, but for those at a capacity, such as ``precision_at_2%``."""
 
 LOWER_IS_BETTER = {"log_loss", "brier", "mae", "rmse"}
 OF_NUMBERS = {"mae", "rmse", "r2"}
@@ -234,21 +236,31 @@ def measures(name: str, score: Array) -> bool:
         name: Any name.
         score: Scores (rows,) or (rows, classes).
     """
-    return name in (METRICS if score.ndim == 1 else OF_SEVERAL_CLASSES)
+    return is_metric(name) if score.ndim == 1 else name in OF_SEVERAL_CLASSES
+
+
+def is_metric(name: str) -> bool:
+    """Whether a metric of labelled rows has this name.
+
+    Args:
+        name: Any name.
+    """
+    return name in METRICS or at_capacity(name) is not None
 
 
 def metric(name: str) -> Metric:
     """Look up a metric by its name.
 
     Args:
-        name: A name in ``METRICS``, such as ``roc_auc``.
+        name: The metric's name, such as ``roc_auc`` or ``precision_at_2%``.
 
     Raises:
         Invalid: There is no metric of that name.
     """
-    if name not in METRICS:
-        raise Invalid(f"There is no metric '{name}'.{did_you_mean(name, METRICS)}")
-    return METRICS[name]
+    found = METRICS.get(name) or at_capacity(name)
+    if found is None:
+        raise Invalid(f"There is no metric '{name}'.{did_you_mean(name, (*METRICS, *EXAMPLES))}")
+    return found
 
 
 def bounded_loss(name: str, truth: Array, score: Array) -> NDArray[np.float64]:

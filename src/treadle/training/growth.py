@@ -209,7 +209,7 @@ class Growth:
                 )
             self._refuse_strangers(connection, declared, names)
             own = {row[0] for row in connection.execute("DESCRIBE answers").fetchall()}
-            truth = _truth(connection, declared, reader, own)
+            truth = _truth(connection, declared, reader, own) if declared.label else "NULL"
             picked = ", ".join(
                 f"{_value(column, declared, own, truth)} AS {quoted(column.name)}"
                 for column in columns

@@ -130,7 +130,7 @@ class TrainingService:
         code = store_code(self._blobs, folder, spec.pipeline.file)
         grown = {
             version.name: self._growth.grow(spec.data[version.name], version)
-            if spec.data[version.name].label
+            if spec.data[version.name].is_learnt_from
             else Grown.source_alone(version.digest)
             for version in versions
         }

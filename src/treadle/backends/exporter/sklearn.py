@@ -2,7 +2,7 @@
 
 import copy
 import importlib
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +48,7 @@ class SklearnExporter:
         ]
         classes = [str(label) for label in getattr(estimator, "classes_", [])]
         if not classes:
-            return Signature(inputs=inputs, output="value")
+            return Signature(inputs=inputs, output=_output(estimator))
         return Signature(
             inputs=inputs,
             output="probability" if len(classes) == 2 else "probabilities",
@@ -78,6 +78,8 @@ class SklearnExporter:
             signature: The model's inputs and output.
             inputs: A frame of inputs.
         """
+        if signature.output == "score":
+            return -np.asarray(estimator.decision_function(inputs))
         values = signature.output in ("value", "values")
         method = estimator.predict if values else estimator.predict_proba
         answers = np.asarray(method(inputs))
@@ -106,7 +108,30 @@ class SklearnExporter:
             raise Invalid(
                 f"{name} cannot be packaged as ONNX: {str(error).splitlines()[0][:300]}"
             ) from error
-        return bytes(graph.SerializeToString())
+        return bytes(
+            (_negated(graph) if signature.output == "score" else graph).SerializeToString()
+        )
+
+
+def _output(estimator: Any) -> Literal["value", "score"]:
+    """What an estimator without classes gives: a number, or how strange a row is."""
+    from sklearn.base import is_outlier_detector
+
+    return "score" if is_outlier_detector(estimator) else "value"
+
+
+def _negated(graph: Any) -> Any:
+    """The graph with its last output, which is low for anomalies, turned round."""
+    from onnx import helper
+
+    decision = graph.graph.output[-1]
+    graph.graph.node.append(helper.make_node("Neg", [decision.name], ["anomaly_score"]))
+    score = helper.make_tensor_value_info(
+        "anomaly_score", decision.type.tensor_type.elem_type, [None, 1]
+    )
+    del graph.graph.output[:]
+    graph.graph.output.append(score)
+    return graph
 
 
 def _skops(estimator: Any, error: Invalid) -> bytes:

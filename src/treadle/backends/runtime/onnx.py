@@ -45,7 +45,7 @@ class OnnxModel:
         answer = self._session.run(self._output, feed)[0]
         if self._signature.output == "probability":
             return np.ascontiguousarray(answer[:, -1]) if answer.ndim == 2 else np.asarray(answer)
-        if self._signature.output == "value":
+        if self._signature.output in ("value", "score"):
             return np.asarray(answer, dtype=np.float32).reshape(-1)
         return np.asarray(answer)
 

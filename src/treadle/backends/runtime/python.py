@@ -38,7 +38,7 @@ class PythonModel:
         answers = np.asarray(self._instance.predict(frame(columns)), dtype=np.float32)
         if len(answers) != columns.rows:
             raise Invalid(f"The model gave {len(answers)} answers to {columns.rows} rows.")
-        single = self._signature.output in ("value", "probability")
+        single = self._signature.output in ("value", "probability", "score")
         return answers.reshape(-1) if single else answers
 
 

@@ -33,6 +33,8 @@ class SkopsModel:
         """
         rows = frame(columns) if self._named or columns.layout.texts else columns.numbers
         output = self._signature.output
+        if output == "score":
+            return np.asarray(-self._estimator.decision_function(rows), dtype=np.float32)
         if output in ("value", "values"):
             return np.asarray(self._estimator.predict(rows), dtype=np.float32)
         probabilities = np.asarray(self._estimator.predict_proba(rows), dtype=np.float32)
