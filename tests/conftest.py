@@ -50,6 +50,7 @@ LANES: tuple[tuple[str, Lane], ...] = (
     ("cli/test_errors.py", "integration"),
     ("cli/test_daily.py", "integration"),
     ("cli/test_json.py", "integration"),
+    ("cli/test_completing.py", "integration"),
     ("cli/test_help.py::test_the_shell_completes", "integration"),
     ("serving/clients/", "system"),
     ("platform/", "integration"),

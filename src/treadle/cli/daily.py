@@ -7,15 +7,22 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from treadle.cli import completing
 from treadle.cli.output import Json, console, errors, print_json, print_table
 from treadle.cli.training import run
-from treadle.cli.verbs import Project, Session, add_verbs
+from treadle.cli.verbs import Project, Session, add_verbs, project_named
 from treadle.cli.wheel import status, why
 
 if TYPE_CHECKING:
     from treadle.data.task import Told
     from treadle.platform.stages import Services
     from treadle.scope.model import ProjectSpec, Task
+
+Version = Annotated[
+    str,
+    typer.Argument(help="NAME:NUMBER or NAME@ALIAS.", autocompletion=completing.VERSIONS),
+]
+Endpoint = Annotated[str, typer.Argument(help="The endpoint.", autocompletion=completing.ENDPOINTS)]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -142,7 +149,7 @@ def _told(spec: "ProjectSpec", folder: Path) -> "Told | None":
 
 def approve(
     session: Session,
-    version: Annotated[str, typer.Argument(help="NAME:NUMBER or NAME@ALIAS.")],
+    version: Version,
     comment: Annotated[str, typer.Option(help="What the signature is given on.")] = "",
 ) -> None:
     """Sign a version for production, on the evidence of its verdict."""
@@ -161,7 +168,7 @@ def approve(
 
 def deploy(
     session: Session,
-    version: Annotated[str, typer.Argument(help="NAME:NUMBER or NAME@ALIAS.")],
+    version: Version,
     to: Annotated[
         str | None, typer.Option(help="The endpoint (default: named like the model).")
     ] = None,
@@ -182,7 +189,7 @@ def deploy(
 
 def rollback(
     session: Session,
-    endpoint: Annotated[str, typer.Argument(help="The endpoint.")],
+    endpoint: Endpoint,
     reason: Annotated[
         str, typer.Option(help="Why; it is kept in the event.")
     ] = "asked for on the command line",
@@ -199,7 +206,7 @@ def rollback(
 
 def ask(
     session: Session,
-    endpoint: Annotated[str, typer.Argument(help="The endpoint.")],
+    endpoint: Endpoint,
     file: Annotated[
         Path, typer.Argument(help="A CSV file with the input columns, one request a row.")
     ],
@@ -243,7 +250,7 @@ def label(
     from treadle.cli.asking import read_labels
 
     services = session.services()
-    name = _project(services, project)
+    name = project_named(services, project)
     classes = [] if positive else services.data.classes(project=name)
     labels = read_labels(file, id or _id_column(services, name), value, positive, classes)
     added = services.data.add_labels(project=name, labels=labels)
@@ -255,7 +262,7 @@ def label(
 
 def logs(
     session: Session,
-    job: Annotated[str, typer.Argument(help="The job.")],
+    job: Annotated[str, typer.Argument(help="The job.", autocompletion=completing.JOBS)],
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until the job ends.")
     ] = False,
@@ -297,18 +304,3 @@ def _id_column(services: "Services", project: str) -> str:
     """The column that names a row, as treadle.toml says."""
     labelled = services.scope.project(name=project).spec.labelled
     return (labelled.id if labelled else None) or "id"
-
-
-def _project(services: "Services", project: str | None) -> str:
-    from treadle.kernel.errors import Invalid
-    from treadle.scope.file import nearest, read
-
-    folder = nearest(Path.cwd())
-    if project is None and folder is not None:
-        return read(folder).project.name
-    known = [each.name for each in services.scope.projects()]
-    if project is None and len(known) != 1:
-        raise Invalid(
-            f"Which project? Name it with --project. Known: {', '.join(known) or 'none'}."
-        )
-    return project or known[0]

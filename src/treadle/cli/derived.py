@@ -13,8 +13,10 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from treadle.cli import completing, datasets
 from treadle.cli.output import Home, Json, Token, Url, open_services, print_json, print_pretty
-from treadle.kernel.operation import Operation, Parameter, operations
+from treadle.cli.verbs import OpeningGroup, add_verbs
+from treadle.kernel.operation import Names, Operation, Parameter, operations
 from treadle.kernel.stage import Service, services_of
 from treadle.platform.stages import stages
 
@@ -26,14 +28,16 @@ def add_to(app: typer.Typer) -> None:
         app: The command line.
     """
     for name, service in services_of(stages()).items():
-        kind = type("ServiceGroup", (_ServiceGroup,), {"service": service})
-        group = typer.Typer(cls=kind, no_args_is_help=True, help=service.about)
+        base = _OPENED.get(name, _ServiceGroup)
+        kind = type("ServiceGroup", (base,), {"service": service})
+        group = typer.Typer(cls=kind, no_args_is_help=name not in _OPENED, help=service.about)
         group.callback()(lambda: None)
         app.add_typer(group, name=_dashed(name), rich_help_panel="Every operation, by stage")
 
 
 class _ServiceGroup(TyperGroup):
     service: Service
+    opens_with: tuple[Callable[..., None], ...] = ()
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         return list(self._group().commands)
@@ -44,10 +48,21 @@ class _ServiceGroup(TyperGroup):
     def _group(self) -> Any:
         made = typer.Typer()
         made.callback()(lambda: None)
+        add_verbs(made, *self.opens_with)
         for operation in operations(self.service.load()).values():
             command = made.command(_dashed(operation.name), help=operation.doc)
             command(_function(self.service.name, operation))
         return typer.main.get_command(made)
+
+
+class _DataGroup(OpeningGroup, _ServiceGroup):
+    """The operations of data, behind a verb for people: ``treadle data NAME``."""
+
+    opens_with = (datasets.show,)
+
+
+_OPENED = {"data": _DataGroup}
+"""The services whose groups do a verb made by hand where no operation is named."""
 
 
 def _function(service: str, operation: Operation) -> Callable[..., None]:
@@ -96,16 +111,37 @@ def _option(parameter: Parameter) -> inspect.Parameter:
         declared: Any = typer.Option(f"--{name}/--no-{name}", help=help, show_default=False)
         annotation: Any = bool
     elif typing.get_origin(kind) is list:
-        declared = typer.Option(f"--{name}", help=help, show_default=False, metavar=_metavar(kind))
+        declared = _valued(parameter, kind, help)
         annotation = list[str]
     else:
-        declared = typer.Option(f"--{name}", help=help, show_default=False, metavar=_metavar(kind))
+        declared = _valued(parameter, kind, help)
         annotation = str
     default = inspect.Parameter.empty if required else None
     annotation = Annotated[annotation if required else annotation | None, declared]
     return inspect.Parameter(
         parameter.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
     )
+
+
+def _valued(parameter: Parameter, kind: Any, help: str) -> Any:
+    """An option that takes a value; names of things that are there are offered to the shell."""
+    return typer.Option(
+        f"--{_dashed(parameter.name)}",
+        help=help,
+        show_default=False,
+        metavar=_metavar(kind),
+        autocompletion=completing.BY_NAMED.get(_names_a(parameter.kind)),
+    )
+
+
+def _names_a(kind: Any) -> str:
+    """The kind of thing that a parameter names, or ''."""
+    if typing.get_origin(kind) is Annotated:
+        hints = (hint for hint in typing.get_args(kind) if isinstance(hint, Names))
+        return next((hint.kind for hint in hints), "")
+    if typing.get_origin(kind) in (typing.Union, types.UnionType, list):
+        return next(filter(None, map(_names_a, typing.get_args(kind))), "")
+    return ""
 
 
 def _help(parameter: Parameter, kind: Any) -> str:

@@ -5,10 +5,14 @@ from typing import Annotated
 
 import typer
 
+from treadle.cli import completing
 from treadle.cli.output import console, print_json, print_table
 from treadle.cli.verbs import Session, add_verbs
 
-Version = Annotated[str, typer.Argument(help="NAME@ALIAS, NAME:NUMBER or NAME.")]
+Version = Annotated[
+    str,
+    typer.Argument(help="NAME@ALIAS, NAME:NUMBER or NAME.", autocompletion=completing.VERSIONS),
+]
 Out = Annotated[
     Path | None, typer.Option("--out", "-o", help="A file to write, instead of standard output.")
 ]

@@ -8,13 +8,16 @@ import typer
 
 from treadle.cli import (
     about,
+    artifacts,
     daily,
     derived,
     governance,
     history,
     importing,
+    models,
     processes,
     rollouts,
+    runs,
     safekeeping,
     serving,
 )
@@ -23,6 +26,9 @@ from treadle.cli.verbs import LiteralHelp
 
 app = typer.Typer(cls=LiteralHelp, no_args_is_help=True, pretty_exceptions_enable=False)
 daily.add_to(app)
+runs.add_to(app)
+artifacts.add_to(app)
+models.add_to(app)
 processes.add_to(app)
 history.add_to(app)
 importing.add_to(app)

@@ -1,16 +1,18 @@
 """Opens services for commands and prints their results: tables for people, JSON for programs."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from treadle.platform.stages import Services
@@ -44,6 +46,12 @@ LogLevel = Annotated[
         help="The least that is logged: debug, info, warning or error.",
     ),
 ]
+
+BARS = "▁▂▃▄▅▆▇█"
+"""The bars of a sparkline, from the least value to the greatest."""
+
+COPIED = ("id", "run", "version")
+"""Columns whose cells people copy: they stay in one line, and other columns are made narrower."""
 
 console = Console(highlight=False, emoji=False)
 errors = Console(stderr=True, highlight=False, emoji=False)
@@ -144,21 +152,28 @@ def print_pretty(value: object) -> None:
         sys.stdout.write(msgspec.json.format(to_json(value), indent=2).decode() + "\n")
 
 
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def print_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    colours: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Print a table for people; a missing value shows as a dash.
 
     Args:
         title: The line above the table; empty for none.
         columns: The header of each column.
         rows: The cells of each row; brackets in them are no markup.
+        colours: Colours by the whole text of a cell; they show on terminals only.
     """
     table = Table(
         title=title or None, title_justify="left", box=None, header_style="bold", pad_edge=False
     )
     for column in columns:
-        table.add_column(escape(column), overflow="fold")
+        table.add_column(escape(column), overflow="fold", no_wrap=column in COPIED)
     for row in rows:
-        table.add_row(*(escape(show(value)) for value in row))
+        table.add_row(*(Text(text, style=colours.get(text, "")) for text in map(show, row)))
     console.print(table)
 
 
@@ -177,6 +192,50 @@ def show(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return str(value)
+
+
+def show_bytes(size: float) -> str:
+    """Return a size as people read it, such as '1.5 MB'.
+
+    Args:
+        size: The size, in bytes.
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.3g} TB"
+
+
+def show_duration(seconds: float) -> str:
+    """Return a duration as people read it, such as '12.3 s' or '2 h 05 min'.
+
+    Args:
+        seconds: The duration.
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def sparkline(values: Sequence[float | None]) -> str:
+    """Return a series as a line of small bars; a gap where a value is missing.
+
+    Args:
+        values: The values in order; None for one that is not finite.
+    """
+    finite = [value for value in values if value is not None]
+    if not finite:
+        return ""
+    low, span = min(finite), (max(finite) - min(finite)) or 1.0
+    top = len(BARS) - 1
+    return "".join(
+        " " if value is None else BARS[round((value - low) / span * top)] for value in values
+    )
 
 
 @contextmanager

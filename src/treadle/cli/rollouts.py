@@ -5,13 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from treadle.cli import completing
 from treadle.cli.output import console, print_json, print_table
 from treadle.cli.verbs import Session, add_verbs
 
 if TYPE_CHECKING:
     from treadle.delivery.model import Rollout
 
-Endpoint = Annotated[str, typer.Argument(help="The endpoint's name.")]
+Endpoint = Annotated[
+    str, typer.Argument(help="The endpoint's name.", autocompletion=completing.ENDPOINTS)
+]
 Reason = Annotated[str, typer.Option("--reason", "-m", help="Why; it is kept with the event.")]
 rollout = typer.Typer(
     no_args_is_help=True, help="Look at an endpoint's rollout, and take it in hand."

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import duckdb
 
-from treadle.data.task import KINDS, LabelValues, Told, fits, label_values, told_by
+from treadle.data.table_files import KINDS
+from treadle.data.task import LabelValues, Told, fits, label_values, told_by
 from treadle.kernel.errors import Conflict, Invalid, NotFound, did_you_mean
 from treadle.scope.model import Task
 

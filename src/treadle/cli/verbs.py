@@ -9,13 +9,19 @@ import typer
 from rich.markup import escape
 from typer.core import TyperGroup
 
+from treadle.cli import completing
 from treadle.cli.output import Home, Json, Token, Url, home_of, open_services
 
 if TYPE_CHECKING:
     from treadle.platform.stages import Services
 
 Project = Annotated[
-    str | None, typer.Option("--project", help="The project (default: the one in this folder).")
+    str | None,
+    typer.Option(
+        "--project",
+        help="The project (default: the one in this folder).",
+        autocompletion=completing.PROJECTS,
+    ),
 ]
 
 
@@ -66,7 +72,51 @@ def add_verbs(app: typer.Typer, *verbs: Callable[..., None]) -> None:
         verbs: Functions with the parameters that Typer reads; the first may be a ``Session``.
     """
     for verb in verbs:
-        app.command()(_command(verb))
+        app.command(verb.__name__.strip("_"))(_command(verb))
+
+
+def add_group(
+    app: typer.Typer, name: str, about: str, *verbs: Callable[..., None], panel: str | None = None
+) -> None:
+    """Add a group of verbs to an app. Without a verb's name the group does its first one.
+
+    So ``treadle runs --limit 5`` is ``treadle runs list --limit 5``.
+
+    Args:
+        app: The app.
+        name: The group's name.
+        about: One sentence for help.
+        verbs: Functions as for ``add_verbs``, the one that the group opens with first.
+        panel: The heading in help under which the group is listed.
+    """
+    group = typer.Typer(cls=OpeningGroup, help=about)
+    group.callback()(lambda: None)
+    add_verbs(group, *verbs)
+    app.add_typer(group, name=name, rich_help_panel=panel)
+
+
+def project_named(services: "Services", project: str | None) -> str:
+    """Return the project that a verb works on.
+
+    Args:
+        services: The services that know the projects.
+        project: The value of ``--project``; None takes the one of this folder, else the only one.
+
+    Raises:
+        Invalid: There are several projects, or none.
+    """
+    from treadle.kernel.errors import Invalid
+    from treadle.scope.file import nearest, read
+
+    folder = nearest(Path.cwd())
+    if project is None and folder is not None:
+        return read(folder).project.name
+    known = [each.name for each in services.scope.projects()]
+    if project is None and len(known) != 1:
+        raise Invalid(
+            f"Which project? Name it with --project. Known: {', '.join(known) or 'none'}."
+        )
+    return project or known[0]
 
 
 def session_options() -> list[inspect.Parameter]:
@@ -100,6 +150,39 @@ def _command(verb: Callable[..., None]) -> Callable[..., None]:
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return command
+
+
+class OpeningGroup(TyperGroup):
+    """A group that does its first command where none is named."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the first command's name in front of arguments that begin with no command.
+
+        Args:
+            ctx: Click's context.
+            args: What was typed after the group's name.
+        """
+        names = self.list_commands(ctx)
+        opens = not args or args[0] not in (*names, "--help")
+        if opens and not (ctx.resilient_parsing and not args):
+            args = [names[0], *args]
+        return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Offer the commands, and what the first command takes.
+
+        Args:
+            ctx: Click's context.
+            incomplete: What was typed of the word so far.
+        """
+        name = self.list_commands(ctx)[0]
+        opening: Any = self.get_command(ctx, name)
+        with opening.make_context(name, [], parent=ctx, resilient_parsing=True) as below:
+            if incomplete.startswith("-"):
+                return opening.shell_complete(below, incomplete)
+            arguments = [one for one in opening.params if one.param_type_name == "argument"]
+            offered = arguments[0].shell_complete(below, incomplete) if arguments else []
+        return [*super().shell_complete(ctx, incomplete), *offered]
 
 
 class LiteralHelp(TyperGroup):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from treadle.cli import completing
 from treadle.cli.output import console, print_json, print_table, show
 from treadle.cli.verbs import Project, Session
 
@@ -42,7 +43,11 @@ def status(
 def why(
     session: Session,
     subject: Annotated[
-        str, typer.Argument(help="What to ask about, such as NAME@champion, NAME:3 or an endpoint.")
+        str,
+        typer.Argument(
+            help="What to ask about, such as NAME@champion, NAME:3 or an endpoint.",
+            autocompletion=completing.SUBJECTS,
+        ),
     ],
 ) -> None:
     """Walk from a thing's newest event up the chain of causes."""

@@ -7,13 +7,14 @@ from typing import Any
 from sqlalchemy import select
 
 from treadle.data.model import DatasetVersion, DatasetVersionAdded, Label, LabelsAdded
+from treadle.data.table_files import rows_in
 from treadle.data.tables import dataset_versions
 from treadle.data.tables import labels as label_table
 from treadle.data.task import is_of_classes, values_in
 from treadle.events.local import LocalEvents
 from treadle.kernel.clock import Clock
 from treadle.kernel.entity import from_json, to_plain, to_text
-from treadle.kernel.errors import Invalid
+from treadle.kernel.errors import Invalid, NotFound
 from treadle.kernel.names import ContentDigest, ProjectName
 from treadle.kernel.operation import command, query
 from treadle.ports.blobs import Blobs
@@ -111,6 +112,29 @@ class Data:
         with self._database.read() as connection:
             rows = connection.execute(statement).mappings()
             return [load(DatasetVersion, row) for row in rows]
+
+    @query()
+    def count_rows(self, *, project: ProjectName, name: str, digest: ContentDigest) -> int | None:
+        """Count the rows of a dataset version.
+
+        Args:
+            project: Name of the project.
+            name: Name of the dataset.
+            digest: Digest of the version, 64 hex digits.
+
+        Returns:
+            The number; none where the version is neither CSV nor Parquet.
+
+        Raises:
+            NotFound: There is no such version.
+        """
+        if all(one.digest != digest for one in self.versions(project=project, name=name)):
+            raise NotFound(
+                f"Dataset '{name}' of project '{project}' has no version {digest[:12]}. "
+                f"List them with: treadle data {name}"
+            )
+        with tempfile.TemporaryDirectory() as folder:
+            return rows_in(fetch_tree(self._blobs, digest, Path(folder, "dataset")))
 
     @query()
     def classes(self, *, project: ProjectName) -> list[str]:

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from treadle.data.engine import query_engine
 from treadle.data.frames import quoted
+from treadle.data.table_files import read_table
 from treadle.kernel.errors import Invalid
 from treadle.scope.model import Task
 from treadle.stats.classes import name_of
@@ -13,8 +13,6 @@ MOST_CLASSES = 100
 """Number of classes that a model tells apart at most."""
 DOUBTFUL = 50
 """Number of different whole numbers up to which they may be classes as well as numbers."""
-KINDS = ["BIGINT", "DOUBLE", "DATE", "TIMESTAMP", "VARCHAR"]
-"""Types that columns of a CSV file are read as; yes/no and true/false are text for all readers."""
 _NUMBERS = (
     "BIGINT",
     "HUGEINT",
@@ -100,26 +98,11 @@ def values_in(file: Path, label: str) -> LabelValues | None:
     Returns:
         None where the file is of another kind, or has no such column.
     """
-    files = sorted(path for path in file.rglob("*") if path.is_file()) if file.is_dir() else [file]
-    kinds = {path.suffix.lower() for path in files}
-    if not files or len(kinds) != 1 or not kinds <= {".csv", ".parquet", ".pq"}:
-        return None
-    import duckdb  # late, as in treadle.data.engine
 
-    paths = [str(path) for path in files]
+    def read(relation: Any) -> LabelValues | None:
+        return label_values(relation, label) if label in relation.columns else None
 
-    with query_engine() as connection:
-        try:
-            if kinds == {".csv"}:
-                relation = connection.sql(
-                    "SELECT * FROM read_csv($paths, header = true, auto_type_candidates = $kinds)",
-                    params={"paths": paths, "kinds": KINDS},
-                )
-            else:
-                relation = connection.read_parquet(paths)
-            return label_values(relation, label) if label in relation.columns else None
-        except duckdb.Error:
-            return None
+    return read_table(file, read)
 
 
 def told_by(values: LabelValues, *, say: str) -> Told:

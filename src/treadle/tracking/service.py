@@ -1,8 +1,9 @@
 """Experiments and runs, with parameters, metrics, data and artifacts."""
 
 from treadle.tracking.files import RunFiles
+from treadle.tracking.references import RunReferences
 from treadle.tracking.series import MetricSeries
 
 
-class Tracking(RunFiles, MetricSeries):
+class Tracking(RunFiles, RunReferences, MetricSeries):
     """What was tried, and what came out."""

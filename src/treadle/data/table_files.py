@@ -1,0 +1,69 @@
+"""Reads tables that are CSV or Parquet files: their columns, their number of rows, and more."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from treadle.data.engine import query_engine
+
+T = TypeVar("T")
+KINDS = ["BIGINT", "DOUBLE", "DATE", "TIMESTAMP", "VARCHAR"]
+"""Types that columns of a CSV file are read as; yes/no and true/false are text for all readers."""
+
+
+def read_table(file: Path, read: Callable[[Any], T]) -> T | None:
+    """Read something of a table.
+
+    Args:
+        file: A CSV or Parquet file, or a folder of them.
+        read: Takes DuckDB's relation of the rows.
+
+    Returns:
+        What was read; None where the file is of another kind or cannot be read.
+    """
+    import duckdb  # late, as in treadle.data.engine
+
+    with query_engine() as connection:
+        try:
+            relation = _relation(connection, file)
+            return None if relation is None else read(relation)
+        except duckdb.Error:
+            return None
+
+
+def columns_in(file: Path) -> list[str] | None:
+    """Read the names of a file's columns.
+
+    Args:
+        file: A CSV or Parquet file, or a folder of them.
+
+    Returns:
+        None where the file is of another kind or cannot be read.
+    """
+    return read_table(file, lambda relation: list(relation.columns))
+
+
+def rows_in(file: Path) -> int | None:
+    """Count the rows of a file.
+
+    Args:
+        file: A CSV or Parquet file, or a folder of them.
+
+    Returns:
+        None where the file is of another kind or cannot be read.
+    """
+    return read_table(file, lambda relation: int(relation.aggregate("count(*)").fetchall()[0][0]))
+
+
+def _relation(connection: Any, file: Path) -> Any:
+    """A file's rows, or None where it is neither CSV nor Parquet."""
+    files = sorted(path for path in file.rglob("*") if path.is_file()) if file.is_dir() else [file]
+    kinds = {path.suffix.lower() for path in files}
+    paths = [str(path) for path in files]
+    if kinds == {".csv"}:
+        return connection.sql(
+            "SELECT * FROM read_csv($paths, header = true, auto_type_candidates = $kinds)",
+            params={"paths": paths, "kinds": KINDS},
+        )
+    is_parquet = len(kinds) == 1 and kinds <= {".parquet", ".pq"}
+    return connection.read_parquet(paths) if is_parquet else None
