@@ -3,18 +3,24 @@
 from collections.abc import Mapping
 from typing import Any
 
+from treadle.access.tables import uploads
+from treadle.data.tables import labels
 from treadle.delivery.tables import endpoints, rollouts
 from treadle.evaluation.tables import evaluations
+from treadle.jobs.tables import jobs
 from treadle.kernel.clock import EPOCH
 from treadle.kernel.event import acting
+from treadle.loop.tables import decisions, schedules
 from treadle.monitoring.tables import log_files, windows
 from treadle.pipelines.tables import pipeline_steps, pipelines
 from treadle.platform.wiring import Embedded
 from treadle.ports.tree import put_files
+from treadle.registry.tables import approvals
 from treadle.scope.model import About, ProjectSpec
-from treadle.tracking.model import Dataset, Metric
-from treadle.training.tables import trainings
+from treadle.tracking.model import Dataset, Metric, ModelUse
+from treadle.training.tables import answered_rows, grown_datasets, trainings
 
+Row = dict[str, Any]
 Things = dict[str, list[Any]]
 """The ways to name things of one owner, by kind (see ``Names``)."""
 
@@ -87,6 +93,7 @@ def planted(home: Embedded, word: str) -> Things:
         params={f"{word}-p": text},
         tags={f"{word}-t": text},
     )
+    tracking.use_models(run=run, models=[ModelUse(model=logged.id, direction="output")])
     root = logged.artifact_root
     tracking.put_artifact(root=root, path=f"{word}.bin", digest=file, bytes=10)
     trace = f"tr-{word}"
@@ -238,6 +245,44 @@ def _fill_tables(home: Embedded, word: str, tree: str) -> None:
             {"endpoint": endpoint, "day": word, "digest": tree, "rows": 1, "bytes": 1},
         ),
     ]
+    rows += _more_rows(word, tree)
     with home.database.write() as transaction:
         for table, row in rows:
             transaction.execute(table.insert().values(row))
+
+
+def _more_rows(word: str, tree: str) -> list[tuple[Any, Row]]:
+    """What jobs, the loop, labels, approvals and rows from production leave."""
+    project, model, text = f"{word}-project", f"{word}-model", f"{word}-text of a project"
+    job: Row = {"id": f"job_{word}", "kind": "step", "payload": f'{{"said": "{text}"}}'}
+    job |= {"state": "failed", "attempt": 1, "max_attempts": 1, "allowance": 1}
+    job |= {"timeout_seconds": 1.0, "due_at": EPOCH, "cancel_requested": False, "error": text}
+    job |= {"actor": f"{word}-actor", "created_at": EPOCH, "ended_at": EPOCH}
+    approval: Row = {"model": model, "number": 1, "by": f"{word}-approver", "at": EPOCH}
+    approval |= {"comment": text, "verdict": f"verdict_{word}", "package": tree, "signature": "0"}
+    number = sum(word.encode())  # of an event that is not there
+    decision: Row = {"rule": "retrain", "event": number, "outcome": "held", "reason": text}
+    answered: Row = {"project": project, "label_event": number, "digest": tree, "rows": 1}
+    grown: Row = {"project": project, "digest": tree, "source": tree, "answers": 1, "collected": 1}
+    label: Row = {"project": project, "request": f"{word}-request", "value": 1.0, "at": EPOCH}
+    return [
+        (jobs, job),
+        (approvals, approval),
+        (decisions, decision | {"project": project, "at": EPOCH}),
+        (schedules, {"project": project, "schedule": f"{word}-schedule", "looked_at": EPOCH}),
+        (labels, label | {"word": f'"{text}"', "event": number}),
+        (answered_rows, answered | {"unmatched": f'["{word}-request"]'}),
+        (grown_datasets, grown | {"label_event": number}),
+        (uploads, {"digest": tree, "project": project, "actor": f"{word}-actor", "at": EPOCH}),
+    ]
+
+
+def planted_webhook(home: Embedded, word: str) -> str:
+    """Make a webhook, which belongs to no project, and return its id; it needs
+    ``TREADLE_WEBHOOK_HOSTS`` to allow 127.0.0.1."""
+    return home.webhooks.create(
+        name=f"{word}-hook",
+        address=f"http://127.0.0.1:9/{word}",
+        events=["MODEL_VERSION CREATED"],
+        description=f"{word}-hooks",
+    ).id

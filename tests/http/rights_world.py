@@ -10,7 +10,7 @@ import pytest
 from starlette.applications import Starlette
 
 import treadle.http.mlflow as mlflow
-from tests.http.planted import named, planted
+from tests.http.planted import named, planted, planted_webhook
 from tests.http.rights_cases import Request
 from treadle.http import routes
 from treadle.http.app import application
@@ -109,12 +109,7 @@ class World:
         ]
         assert lengths[0] == lengths[1]
         monkeypatch.setenv("TREADLE_WEBHOOK_HOSTS", "127.0.0.1")
-        self.webhook = home.webhooks.create(
-            name=f"{CANARY}-hook",
-            address=f"http://127.0.0.1:9/{CANARY}",
-            events=["MODEL_VERSION CREATED"],
-            description=f"{CANARY}-hooks",
-        ).id
+        self.webhook = planted_webhook(home, CANARY)
         self.secrets: dict[str, str | None] = {"nobody": None}
         create = home.access.create_token
         self.secrets["root"] = create(name="root", role="admin").secret

@@ -11,12 +11,15 @@ from typing import NamedTuple
 
 import duckdb
 
+from treadle.data.frames import quoted
 from treadle.data.task import KINDS, LabelValues, fits, label_values, told_by
 from treadle.kernel.errors import Conflict, Invalid, NotFound, did_you_mean
 from treadle.scope.model import Task
 
 ROWS = 4000
 FEWEST_ROWS = 20
+MOST_COLUMNS = 25_000
+"""Number of columns up to which a CSV file is read in less than a minute."""
 NUMERIC = ("BIGINT", "HUGEINT", "DOUBLE")
 METRIC_OF: dict[Task, str] = {
     "binary": "roc_auc",
@@ -130,18 +133,9 @@ def look_at(csv: Path, label: str, id: str | None, task: Task | None = None) -> 
     """
     if not csv.is_file():
         raise NotFound(f"There is no file '{csv}'.")
+    _refuse_wide(csv)
     with duckdb.connect() as db:
-        try:
-            relation = db.sql(
-                f"SELECT * FROM read_csv({_text(csv)}, "
-                f"auto_type_candidates = {KINDS}, header = true)"
-            )
-            rows = len(relation)
-            everything = f"SELECT * FROM read_csv({_text(csv)}, all_varchar = true, header = false)"
-            header = next(iter(db.sql(f"{everything} LIMIT 1").fetchall()), ())
-        except duckdb.Error as error:
-            reason = " ".join(line.strip() for line in str(error).splitlines()[:3])
-            raise Invalid(f"'{csv}' cannot be read as CSV in UTF-8: {reason[:300]}") from error
+        kinds, header, rows = _read(db, csv, label)
         if rows < FEWEST_ROWS:
             count = "1 row" if rows == 1 else f"{rows or 'no'} rows"
             raise Invalid(
@@ -149,16 +143,16 @@ def look_at(csv: Path, label: str, id: str | None, task: Task | None = None) -> 
                 f"others, a model needs at least {FEWEST_ROWS}."
             )
         _refuse_repeated(csv, [name for name in header if name])
-        kinds = dict(zip(relation.columns, map(str, relation.types), strict=True))
         for column in (label, *([id] if id else [])):
             if column not in kinds:
                 raise Invalid(f"'{csv}' has no column '{column}'.{did_you_mean(column, kinds)}")
-        values = label_values(relation, label)
+        values = label_values(db.table("labels"), label)
     told = fits(values, task) if task else told_by(values, say="--task {}")
     inputs = {column: kind for column, kind in kinds.items() if column not in (label, id)}
     numbers = [column for column, kind in inputs.items() if kind.startswith(NUMERIC)]
     text = [column for column, kind in inputs.items() if kind == "VARCHAR"]
-    left_out = [column for column in inputs if column not in text + numbers]
+    taken = {*text, *numbers}
+    left_out = [column for column in inputs if column not in taken]
     classes = 0 if told.task == "regression" else values.distinct
     return Table(
         text,
@@ -174,11 +168,45 @@ def look_at(csv: Path, label: str, id: str | None, task: Task | None = None) -> 
     )
 
 
+def _read(
+    db: duckdb.DuckDBPyConnection, csv: Path, label: str
+) -> tuple[dict[str, str], tuple[str, ...], int]:
+    """Read a CSV file's types by column, its first line, and its number of rows.
+
+    The label's values are kept as the table ``labels``. Each look at a file of many columns takes
+    seconds, so there are three in all.
+    """
+    typed = f"read_csv({_text(csv)}, auto_type_candidates = {KINDS}, header = true)"
+    plain = f"read_csv({_text(csv)}, all_varchar = true, header = false)"
+    try:
+        kinds = {name: kind for name, kind, *_ in db.execute(f"DESCRIBE FROM {typed}").fetchall()}
+        kept = quoted(label) if label in kinds else "1"
+        db.execute(f"CREATE TEMP TABLE labels AS SELECT {kept} FROM {typed}")
+        ((rows,),) = db.execute("SELECT count(*) FROM labels").fetchall()
+        header = next(iter(db.execute(f"FROM {plain} LIMIT 1").fetchall()), ())
+    except duckdb.Error as error:
+        reason = " ".join(line.strip() for line in str(error).splitlines()[:3])
+        raise Invalid(f"'{csv}' cannot be read as CSV in UTF-8: {reason[:300]}") from error
+    return kinds, header, rows
+
+
 def _positive(values: LabelValues) -> str | None:
     """The greater of two values, as a literal of Python; None where they are 0 and 1."""
     if values.kind == "text":
         return repr(values.names[-1])
     return None if values.names == ["0", "1"] else values.names[-1]
+
+
+def _refuse_wide(csv: Path) -> None:
+    """Refuse more columns than a first model can take, before anything reads them."""
+    with csv.open("rb") as file:
+        header = re.sub(rb'"[^"]*"', b"", file.readline(1 << 28))
+    columns = max(header.count(delimiter) for delimiter in (b",", b";", b"\t", b"|")) + 1
+    if columns > MOST_COLUMNS:
+        raise Invalid(
+            f"'{csv}' has {columns:,} columns, and {MOST_COLUMNS:,} are the most. "
+            "Leave out those that no model needs."
+        )
 
 
 def _refuse_repeated(csv: Path, header: list[str]) -> None:
@@ -275,11 +303,6 @@ def _copy(csv: Path, to: Path) -> None:
 def _text(path: Path) -> str:
     """A path as SQL text."""
     return "'" + str(path).replace("'", "''") + "'"
-
-
-def _identifier(column: str) -> str:
-    """A column's name as an SQL identifier."""
-    return '"' + column.replace('"', '""') + '"'
 
 
 def _python(text: str) -> str:
