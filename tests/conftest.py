@@ -43,6 +43,7 @@ LANES: tuple[tuple[str, Lane], ...] = (
     ("platform/test_torture.py", "simulation"),
     ("platform/test_under_load.py", "simulation"),
     ("http/test_openapi_fuzz.py", "simulation"),
+    ("http/test_five_roles.py", "simulation"),
     ("delivery/test_simulation.py", "simulation"),
     ("platform/test_up.py", "integration"),
     ("backends/test_kubernetes.py", "integration"),

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import treadle.cli
-from treadle.cli.scaffold import Table, _fill, look_at, scaffold
+from treadle.cli.scaffold import MOST_COLUMNS, Table, _fill, look_at, scaffold
 from treadle.kernel.errors import Invalid
 
 TEMPLATE = Path(treadle.cli.__file__).parent / "template"
@@ -89,3 +89,18 @@ def test_what_no_model_can_learn_from_is_refused(
 ) -> None:
     with pytest.raises(Invalid, match=message):
         look_at(written(tmp_path, header, rows), "y", None)
+
+
+def test_a_table_of_thousands_of_columns_is_read(tmp_path: Path) -> None:
+    csv = tmp_path / "wide.csv"
+    header = ",".join([*(f"c{number}" for number in range(3_000)), "y"])
+    rows = [",".join([*["0.5"] * 3_000, str(row % 2)]) for row in range(20)]
+    csv.write_text("\n".join([header, *rows]) + "\n")
+    assert len(look_at(csv, "y", None).numbers) == 3_000
+
+
+def test_more_columns_than_a_model_takes_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    csv = tmp_path / "wide.csv"
+    csv.write_text(",".join(f"c{number}" for number in range(MOST_COLUMNS + 1)) + "\n")
+    with pytest.raises(Invalid, match="has 25,001 columns, and 25,000 are the most"):
+        look_at(csv, "c0", None)

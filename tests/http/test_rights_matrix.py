@@ -12,7 +12,6 @@ A command that rights let through is stopped before it does anything, so that wh
 import re
 import statistics
 import time
-import types
 import typing
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -24,27 +23,23 @@ import pytest
 from starlette.routing import Route
 
 import treadle.http.mlflow as mlflow
-from tests.http.rights_world import (
-    ABSENT,
-    CANARY,
-    FILES,
-    KNOWN,
+from tests.http.planted import Things
+from tests.http.rights_cases import (
     MLFLOW,
-    Answer,
+    OPERATIONS,
     Request,
-    Slot,
-    Things,
-    World,
+    mlflow_request,
+    own_request,
     sample,
     slots,
+    texts,
 )
+from tests.http.rights_world import ABSENT, CANARY, FILES, Answer, World
 from treadle.http.mlflow import writes
-from treadle.http.mlflow.naming import _KINDS, _NUMBERS
-from treadle.http.mlflow.wire import LISTED, PREFIXES, Call
+from treadle.http.mlflow.wire import LISTED, PREFIXES
 from treadle.kernel.entity import to_json
-from treadle.kernel.operation import ROLES, Operation, operations
-from treadle.kernel.stage import PROJECT_OF, kinds_of
-from treadle.platform.stages import stages
+from treadle.kernel.operation import ROLES, Operation
+from treadle.kernel.stage import PROJECT_OF
 
 
 @pytest.fixture(scope="module")
@@ -65,13 +60,6 @@ def nothing_is_wrong(world: World, capsys: pytest.CaptureFixture[str]) -> Iterat
     with capsys.disabled():
         print(f" {world.cases - before:,} cases (route x role x thing x way)", end="")
     assert not world.wrong, f"{len(world.wrong)} wrong:\n" + "\n".join(world.wrong[:40])
-
-
-OPERATIONS = {
-    f"/api/v1/{service}/{name}": operation
-    for service, kind in kinds_of(stages()).items()
-    for name, operation in operations(kind).items()
-}
 
 
 def is_listed(operation: Operation) -> bool:
@@ -102,15 +90,6 @@ def makes_new(kind: str, arguments: Mapping[str, Any]) -> bool:
     return kind in CREATES or (kind == "endpoint" and bool(arguments.get("version")))
 
 
-def own_request(path: str, operation: Operation, world: World) -> Request:
-    given = {
-        name: sample(parameter.kind, world.own, name)
-        for name, parameter in operation.parameters.items()
-        if parameter.required
-    }
-    return Request(operation.method, path, given)
-
-
 def test_every_route_has_its_cases(world: World) -> None:
     known = {*OPERATIONS, *OTHER}
     known |= {f"{prefix}/{call.path}" for prefix in PREFIXES for call in mlflow.CALLS}
@@ -124,7 +103,7 @@ def test_every_route_has_its_cases(world: World) -> None:
 
 def test_operations_about_ones_own_ask_for_their_role(world: World) -> None:
     for path, operation in OPERATIONS.items():
-        request = own_request(path, operation, world)
+        request = own_request(path, operation, world.own)
         found = [slot for p in operation.parameters.values() for slot in slots(p.kind, (p.name,))]
         about = [slot for slot in found if slot.place[0] in request.arguments]
         names_project = any(slot.kind not in ("content",) for slot in about)
@@ -147,7 +126,7 @@ def test_operations_about_ones_own_ask_for_their_role(world: World) -> None:
 def test_operations_about_anothers_are_refused_like_those_about_nothing(world: World) -> None:
     met: Counter[str] = Counter()
     for path, operation in OPERATIONS.items():
-        base = own_request(path, operation, world)
+        base = own_request(path, operation, world.own)
         for parameter in operation.parameters.values():
             for slot in slots(parameter.kind, (parameter.name,)):
                 if parameter.name not in base.arguments:
@@ -180,27 +159,10 @@ TEXTS = [
 """Kinds of things whose names are tried in parameters that are said to name nothing."""
 
 
-def texts(kind: Any, place: tuple[Any, ...], depth: int = 0) -> Iterator[tuple[Any, ...]]:
-    """The places of a type at which any text may stand that is said to name nothing."""
-    origin, parts = typing.get_origin(kind), typing.get_args(kind)
-    if kind is str:
-        yield place
-    elif origin in (list, tuple):
-        yield from texts(parts[0], (*place, 0), depth)
-    elif origin is dict and parts[1] is not Any:
-        yield from texts(parts[1], (*place, "key"), depth)
-    elif origin in (typing.Union, types.UnionType):
-        for option in parts:
-            yield from texts(option, place, depth)
-    elif isinstance(kind, type) and issubclass(kind, msgspec.Struct) and depth < 2:
-        for name, hint in typing.get_type_hints(kind, include_extras=True).items():
-            yield from texts(hint, (*place, name), depth + 1)
-
-
 def test_a_parameter_that_names_nothing_leads_nowhere(world: World) -> None:
     """Whatever text is given to a query: another's name tells no more than a wrong one."""
     for path, operation in OPERATIONS.items():
-        base = own_request(path, operation, world)
+        base = own_request(path, operation, world.own)
         if operation.kind == "command":
             continue
         for parameter in operation.parameters.values():
@@ -220,71 +182,10 @@ def test_a_parameter_that_names_nothing_leads_nowhere(world: World) -> None:
                     world.alike("admin", request, way="text", foreign=guess, absent=absent)
 
 
-def kind_of(call: Call, field: str) -> str | None:
-    """The kind of thing that a field of MLflow's protocol names."""
-    resource = call.path.partition("/")[0]
-    if f"{resource}.{field}" in _NUMBERS:
-        return None
-    return _KINDS.get(f"{resource}.{field}", _KINDS.get(field))
-
-
-def mlflow_request(call: Call, world: World, prefix: str = MLFLOW) -> tuple[Request, list[Slot]]:
-    """A call about one's own things, and where it names them."""
-    given: dict[str, Any] = {}
-    found: list[Slot] = []
-    hints = typing.get_type_hints(call.ask)
-    for field in msgspec.structs.fields(call.ask):
-        kind, several = kind_of(call, field.name), "list" in str(hints[field.name])
-        if kind is not None:
-            value = str(world.own[kind][0])
-            given[field.name] = [value] if several else value
-            found.append(Slot((field.name, 0) if several else (field.name,), kind))
-        elif field.name in MLFLOW_KNOWN:
-            given[field.name] = MLFLOW_KNOWN[field.name]
-        elif hints[field.name] is str:
-            given[field.name] = "" if field.name == "run_uuid" else "x"
-    given = {name: value for name, value in given.items() if name not in LEFT_OUT}
-    if call.path == "traces":
-        experiment = {"experiment_id": str(world.own["experiment"][0])}
-        place = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": experiment}
-        info = {"trace_id": "tr-own", "trace_location": place, "state": "OK"}
-        given = {"trace": {"trace_info": info}}
-        at = ("trace", "trace_info")
-        where = (*at, "trace_location", "mlflow_experiment", "experiment_id")
-        found = [Slot(where, "experiment"), Slot((*at, "trace_id"), "trace that may have begun")]
-    if call.path == "traces/search":
-        experiment = {"experiment_id": str(world.own["experiment"][0])}
-        given["locations"] = [{"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": experiment}]
-        inside = ("locations", 0, "mlflow_experiment", "experiment_id")
-        found.append(Slot(inside, "experiment"))
-    if "models" in hints and call.path.startswith("runs/"):
-        given["models"] = [{"model_id": str(world.own["logged model"][0]), "step": 1}]
-        found.append(Slot(("models", 0, "model_id"), "logged model"))
-    method = call.methods[-1]
-    return Request(method, f"{prefix}/{call.path}", given), found
-
-
-MLFLOW_KNOWN: dict[str, Any] = {
-    **{name: KNOWN[name] for name in ("key", "metric_key", "alias", "tag_key", "assessment_id")},
-    "version": "1",
-    "stage": "Staging",
-    "filter": "",
-    "page_token": "",
-    "status": "FINISHED",
-    "view_type": "ALL",
-    "run_view_type": "ALL",
-    "model_json": "{}",
-    "path": "",
-    "artifact_directory_path": "",
-    "new_name": "own-new",
-}
-LEFT_OUT = ("run_uuid", "artifact_location")
-
-
 def test_calls_of_mlflow_ask_for_their_role(world: World) -> None:
     calls = [(call, prefix) for call in mlflow.CALLS for prefix in PREFIXES]
     for call, prefix in calls:
-        request, found = mlflow_request(call, world, prefix)
+        request, found = mlflow_request(call, world.own, prefix)
         people = world.secrets if prefix == MLFLOW else ("nobody", "stranger", "viewer", "editor")
         for who in people:
             answer = world.ask(who, *request.with_value(None))
@@ -295,7 +196,7 @@ def test_calls_of_mlflow_ask_for_their_role(world: World) -> None:
 
 def test_calls_of_mlflow_about_anothers_are_refused_like_those_about_nothing(world: World) -> None:
     for call in mlflow.CALLS:
-        base, found = mlflow_request(call, world)
+        base, found = mlflow_request(call, world.own)
         for slot in found:
             request = base._replace(place=slot.place)
             for way, (foreign, absent) in enumerate(
@@ -314,7 +215,7 @@ def test_calls_of_mlflow_about_anothers_are_refused_like_those_about_nothing(wor
 def test_a_field_of_mlflow_that_names_nothing_leads_nowhere(world: World) -> None:
     """Filters, page tokens, orders, paths and keys, in the calls that only read."""
     for call in mlflow.CALLS:
-        base, found = mlflow_request(call, world)
+        base, found = mlflow_request(call, world.own)
         if call.role != "viewer":
             continue
         places = {slot.place[0] for slot in found}
@@ -579,7 +480,7 @@ def test_no_command_tells_of_another_project(world: World) -> None:
     last = ("delete", "remove", "take", "revoke")
     commands = [(path, one) for path, one in OPERATIONS.items() if one.kind == "command"]
     for path, operation in sorted(commands, key=lambda pair: pair[1].name.startswith(last)):
-        request = own_request(path, operation, world)
+        request = own_request(path, operation, world.own)
         for slot in [s for p in operation.parameters.values() for s in texts(p.kind, (p.name,))]:
             if slot[0] not in request.arguments:
                 given = sample(operation.parameters[slot[0]].kind, world.own, slot[0])
@@ -596,7 +497,7 @@ def test_no_command_tells_of_another_project(world: World) -> None:
         mlflow.CALLS, key=lambda one: "delete" in one.path or "DELETE" in one.methods
     ):
         if call.role != "viewer":
-            request, _ = mlflow_request(call, world)
+            request, _ = mlflow_request(call, world.own)
             world.ask("admin", *request.with_value(None))
 
 

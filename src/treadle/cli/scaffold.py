@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import duckdb
 
+from treadle.data.frames import quoted
 from treadle.data.table_files import KINDS
 from treadle.data.task import LabelValues, Told, fits, label_values, told_by
 from treadle.kernel.errors import Conflict, Invalid, NotFound, did_you_mean
@@ -18,6 +19,8 @@ from treadle.scope.model import Task
 
 ROWS = 4000
 FEWEST_ROWS = 20
+MOST_COLUMNS = 25_000
+"""Number of columns up to which a CSV file is read in less than a minute."""
 NUMERIC = ("BIGINT", "HUGEINT", "DOUBLE")
 METRIC_OF: dict[Task, str] = {
     "binary": "roc_auc",
@@ -143,18 +146,9 @@ def look_at(csv: Path, label: str | None, id: str | None, task: Task | None = No
     """
     if not csv.is_file():
         raise NotFound(f"There is no file '{csv}'.")
+    _refuse_wide(csv)
     with duckdb.connect() as db:
-        try:
-            relation = db.sql(
-                f"SELECT * FROM read_csv({_text(csv)}, "
-                f"auto_type_candidates = {KINDS}, header = true)"
-            )
-            rows = len(relation)
-            everything = f"SELECT * FROM read_csv({_text(csv)}, all_varchar = true, header = false)"
-            header = next(iter(db.sql(f"{everything} LIMIT 1").fetchall()), ())
-        except duckdb.Error as error:
-            reason = " ".join(line.strip() for line in str(error).splitlines()[:3])
-            raise Invalid(f"'{csv}' cannot be read as CSV in UTF-8: {reason[:300]}") from error
+        kinds, header, rows = _read(db, csv, label)
         if rows < FEWEST_ROWS:
             count = "1 row" if rows == 1 else f"{rows or 'no'} rows"
             raise Invalid(
@@ -162,16 +156,16 @@ def look_at(csv: Path, label: str | None, id: str | None, task: Task | None = No
                 f"others, a model needs at least {FEWEST_ROWS}."
             )
         _refuse_repeated(csv, [name for name in header if name])
-        kinds = dict(zip(relation.columns, map(str, relation.types), strict=True))
         for column in (label, id):
             if column is not None and column not in kinds:
                 raise Invalid(f"'{csv}' has no column '{column}'.{did_you_mean(column, kinds)}")
-        values = None if label is None else label_values(relation, label)
+        values = None if label is None else label_values(db.table("labels"), label)
     told = _told(values, task)
     inputs = {column: kind for column, kind in kinds.items() if column not in (label, id)}
     numbers = [column for column, kind in inputs.items() if kind.startswith(NUMERIC)]
     text = [column for column, kind in inputs.items() if kind == "VARCHAR"]
-    left_out = [column for column in inputs if column not in text + numbers]
+    taken = {*text, *numbers}
+    left_out = [column for column in inputs if column not in taken]
     classes = 0 if values is None or told.task == "regression" else values.distinct
     return Table(
         text,
@@ -187,6 +181,28 @@ def look_at(csv: Path, label: str | None, id: str | None, task: Task | None = No
     )
 
 
+def _read(
+    db: duckdb.DuckDBPyConnection, csv: Path, label: str | None
+) -> tuple[dict[str, str], tuple[str, ...], int]:
+    """Read a CSV file's types by column, its first line, and its number of rows.
+
+    The label's values are kept as the table ``labels``. Each look at a file of many columns takes
+    seconds, so there are three in all.
+    """
+    typed = f"read_csv({_text(csv)}, auto_type_candidates = {KINDS}, header = true)"
+    plain = f"read_csv({_text(csv)}, all_varchar = true, header = false)"
+    try:
+        kinds = {name: kind for name, kind, *_ in db.execute(f"DESCRIBE FROM {typed}").fetchall()}
+        kept = quoted(label) if label is not None and label in kinds else "1"
+        db.execute(f"CREATE TEMP TABLE labels AS SELECT {kept} FROM {typed}")
+        ((rows,),) = db.execute("SELECT count(*) FROM labels").fetchall()
+        header = next(iter(db.execute(f"FROM {plain} LIMIT 1").fetchall()), ())
+    except duckdb.Error as error:
+        reason = " ".join(line.strip() for line in str(error).splitlines()[:3])
+        raise Invalid(f"'{csv}' cannot be read as CSV in UTF-8: {reason[:300]}") from error
+    return kinds, header, rows
+
+
 def _told(values: LabelValues | None, task: Task | None) -> Told:
     """The task, and why it is that one."""
     if values is None:
@@ -200,6 +216,18 @@ def _positive(values: LabelValues, task: Task) -> str | None:
         return None
     name = values.rarest if task == "anomaly" else values.names[-1]
     return repr(name) if values.kind == "text" else name
+
+
+def _refuse_wide(csv: Path) -> None:
+    """Refuse more columns than a first model can take, before anything reads them."""
+    with csv.open("rb") as file:
+        header = re.sub(rb'"[^"]*"', b"", file.readline(1 << 28))
+    columns = max(header.count(delimiter) for delimiter in (b",", b";", b"\t", b"|")) + 1
+    if columns > MOST_COLUMNS:
+        raise Invalid(
+            f"'{csv}' has {columns:,} columns, and {MOST_COLUMNS:,} are the most. "
+            "Leave out those that no model needs."
+        )
 
 
 def _refuse_repeated(csv: Path, header: list[str]) -> None:
@@ -324,11 +352,6 @@ def _copy(csv: Path, to: Path) -> None:
 def _text(path: Path) -> str:
     """A path as SQL text."""
     return "'" + str(path).replace("'", "''") + "'"
-
-
-def _identifier(column: str) -> str:
-    """A column's name as an SQL identifier."""
-    return '"' + column.replace('"', '""') + '"'
 
 
 def _python(text: str) -> str:
