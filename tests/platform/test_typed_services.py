@@ -60,7 +60,8 @@ def test_every_operation_does_the_same_embedded_and_remotely(
 
 
 WITHOUT_A_MODEL = {
-    *("data.snapshot", "training.start", "training.get"),  # the project has no folder
+    *("data.snapshot", "data.count_rows"),  # the project has no folder
+    *("training.start", "training.get"),
     *("evaluation.request", "evaluation.get", "registry.register"),
     *("jobs.get", "jobs.cancel", "jobs.retry", "jobs.log"),
     *("pipelines.start", "pipelines.get", "pipelines.cancel"),
@@ -135,6 +136,7 @@ def filled(home: Embedded) -> dict[str, Any]:
         "name": "new",
         "scope.project.name": "p",
         "scope.declare.spec": SPEC,
+        "tracking.resolve.ref": run,
         "registry.model.name": "m",
         "registry.create_model.name": "n",
         "registry.change_model.name": "m",

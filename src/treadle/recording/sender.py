@@ -1,5 +1,6 @@
 """Sends a run while it goes on: a thread that training never waits for."""
 
+import concurrent.futures.thread  # noqa: F401  a home uses it; past the program's end it cannot load
 import logging
 import sys
 import threading
