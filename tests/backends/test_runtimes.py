@@ -17,8 +17,9 @@ from treadle.backends.exporter.sklearn import SklearnExporter
 from treadle.backends.runtime.onnx import OnnxRuntime
 from treadle.kernel.errors import Invalid
 from treadle.platform.runtimes import Runtimes
-from treadle.ports.runtime import Columns, Exporter, Runtime
+from treadle.ports.runtime import Exporter, Runtime, open_model
 from treadle.testing.runtime import RuntimeSuite
+from treadle.training.package import Model
 
 
 class _SklearnSuite(RuntimeSuite):
@@ -105,7 +106,7 @@ class TestXGBoostRegression(_SklearnSuite):
 def test_packaging_a_booster_leaves_it_as_it_was() -> None:
     inputs = models.rows()[["size", "weight"]]
     made = XGBClassifier(n_estimators=5, n_jobs=1).fit(inputs, models.rows()["y"])
-    SklearnExporter().export(made, SklearnExporter().describe(made, inputs))
+    SklearnExporter().ways(made, SklearnExporter().describe(made, inputs))[0].export()
     assert made.get_booster().feature_names == ["size", "weight"]
 
 
@@ -113,9 +114,13 @@ def test_an_estimator_that_cannot_be_converted_is_named() -> None:
     class Homemade:
         classes_ = np.array([0, 1])
 
-    signature = SklearnExporter().describe(models.trees(), models.rows()[models.INPUTS])
-    with pytest.raises(Invalid, match="Homemade cannot be packaged as ONNX"):
-        SklearnExporter().export(Homemade(), signature)
+    exporter = SklearnExporter()
+    signature = exporter.describe(models.trees(), models.rows()[models.INPUTS])
+    for way in exporter.ways(Homemade(), signature)[:2]:
+        with pytest.raises(Invalid, match="Homemade has no graph"):
+            way.export()
+    with pytest.raises(Invalid, match="Homemade has no method 'predict'"):
+        exporter.describe(Homemade(), models.rows())
 
 
 @pytest.mark.parametrize("detector", ["IsolationForest", "EllipticEnvelope"])
@@ -129,13 +134,13 @@ def test_a_detector_scores_strange_rows_high_with_a_graph_and_without(
     rows = pd.DataFrame(np.random.default_rng(0).normal(size=(300, 3)), columns=["a", "b", "c"])
     rows.iloc[0] = 9.0
     estimator, exporter = kind(random_state=0).fit(rows), SklearnExporter()
-    content, signature = exporter.export(estimator, exporter.describe(estimator, rows))
+    folder = tmp_path / "model"
+    folder.mkdir()
+    Model(estimator, rows).save(folder, exporter, Runtimes())
+    signature, model = open_model(folder, Runtimes())
     assert signature.output == "score"
     assert signature.runtime == {"IsolationForest": "onnx", "EllipticEnvelope": "skops"}[detector]
-    (tmp_path / signature.file).write_bytes(content)
-    table = {name: rows[name].to_numpy() for name in rows}
-    columns = Columns.of(signature.inputs, table)
-    scores = Runtimes().load(tmp_path / signature.file, signature).predict(columns)
+    scores = model.predict(signature.columns({name: rows[name].to_numpy() for name in rows}))
     assert scores.shape == (300,)
     np.testing.assert_allclose(scores, -estimator.decision_function(rows), rtol=1e-3, atol=1e-4)
     assert scores.argmax() == 0

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from treadle.data import frames
 from treadle.kernel.errors import Invalid
-from treadle.ports.runtime import Columns, Field
+from treadle.ports.runtime import Columns, Field, Layout
 
 TABLE = pd.DataFrame(
     {
@@ -183,7 +183,7 @@ def test_text_and_numbers_survive_the_round_trip(
 def test_a_model_takes_float32_and_text_without_holes(file: Path) -> None:
     frames.write(TABLE, file)
     fields = [Field(name="text", kind="text"), Field(name="real", kind="number")]
-    taken = Columns.of(fields, frames.columns(file, ["text", "real"]))
+    taken = Columns.of(Layout(fields), frames.columns(file, ["text", "real"]))
     assert taken["text"].tolist() == ["a", "", ""]
     assert taken["real"].dtype == np.float32
     np.testing.assert_array_equal(taken["real"], np.array([0.5, np.nan, -2], dtype=np.float32))

@@ -23,7 +23,7 @@ from treadle.data.profile import REFERENCE
 from treadle.kernel.errors import Conflict, Invalid, NotFound, TreadleError
 from treadle.platform.packaging import package
 from treadle.platform.runtimes import Runtimes
-from treadle.ports.runtime import Columns, open_model
+from treadle.ports.runtime import open_model
 
 ROOT = Path(__file__).parents[2]
 NUMBERS = ["size", "weight"]
@@ -40,7 +40,7 @@ def answers(folder: Path, *, trusted: bool = False) -> Any:
     signature, model = open_model(folder, Runtimes(trusted=trusted))
     rows = models.rows()
     table = {field.name: rows[field.name].to_numpy() for field in signature.inputs}
-    return model.predict(Columns.of(signature.inputs, table))
+    return model.predict(signature.columns(table))
 
 
 def test_a_pytorch_program(tmp_path: Path, example: Path) -> None:

@@ -173,7 +173,7 @@ def watched(platform: Embedded, folder: Path, frame: pd.DataFrame) -> Any:
     package = platform.registry.get(model="p", number=1).package
     opened = Package(fetch_tree(platform.blobs, package, folder / "package"), OnnxRuntime())
     inputs = opened.signature.inputs
-    columns = Columns.of(inputs, {field.name: plain(frame[field.name]) for field in inputs})
+    columns = Columns.of(Layout(inputs), {field.name: plain(frame[field.name]) for field in inputs})
     LogWriter(platform.settings.folder / "endpoints" / "p" / "log").append(
         LogBatch.of(
             ids=frame["id"].tolist(),

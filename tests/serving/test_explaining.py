@@ -15,16 +15,14 @@ from treadle.backends.runtime.onnx import OnnxRuntime
 from treadle.data.profile import REFERENCE, Reference
 from treadle.kernel.entity import from_json
 from treadle.kernel.errors import Invalid, Unavailable
-from treadle.ports.runtime import Columns, open_model
+from treadle.ports.runtime import open_model
 from treadle.serving.explaining import Explanation, explain
 
 
 def explained(folder: Path, rows: pd.DataFrame, *, known: bool = True) -> list[Explanation]:
     signature, model = open_model(folder, OnnxRuntime())
     reference = from_json((folder / REFERENCE).read_bytes(), Reference) if known else None
-    columns = Columns.of(
-        signature.inputs, {f.name: rows[f.name].to_numpy() for f in signature.inputs}
-    )
+    columns = signature.columns({f.name: rows[f.name].to_numpy() for f in signature.inputs})
     return explain(model, columns, reference, signature.classes)
 
 

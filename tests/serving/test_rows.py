@@ -127,7 +127,7 @@ def test_the_body_id_is_given_back() -> None:
 
 def test_columns_are_what_a_model_takes() -> None:
     rows = reader.scoring(json.dumps({"instances": [["red", 1, None], [None, 2.5, 3]]}).encode())[0]
-    columns = InputAdapter(reader, reader.signature.inputs)(rows)
+    columns = InputAdapter(reader, reader.signature)(rows)
     assert columns["colour"].tolist() == ["red", ""]
     assert columns["size"].dtype == columns["weight"].dtype == np.float32
     assert np.isnan(columns["weight"][0])
@@ -318,7 +318,7 @@ def test_column_names_may_be_anything() -> None:
     )
     rows, _ = made.scoring(json.dumps({"instances": [list(range(len(odd)))]}).encode())
     assert plain(rows, made) == [{name: float(place) for place, name in enumerate(odd)}]
-    columns = InputAdapter(made, made.signature.inputs)(rows)
+    columns = InputAdapter(made, made.signature)(rows)
     assert {name: column.tolist() for name, column in columns.items()} == {
         name: [float(place)] for place, name in enumerate(odd)
     }
@@ -335,9 +335,9 @@ def test_one_reader_serves_variants_with_other_inputs() -> None:
         for row in (RECORD, RECORD | {"height": 3})
     )
     listed = both.scoring(json.dumps({"instances": [["red", 1, 2]]}).encode())[0]
-    taker = InputAdapter(both, height.inputs)
+    taker = InputAdapter(both, height)
     assert taker(new)["height"].tolist() == [3.0]
-    assert list(InputAdapter(both, SIGNATURE_OF_THREE.inputs)(old)) == ["size", "weight", "colour"]
+    assert list(InputAdapter(both, SIGNATURE_OF_THREE)(old)) == ["size", "weight", "colour"]
     assert taker.needs == old.lacks == listed.lacks == {"height"}
     assert not new.lacks
     with pytest.raises(Invalid, match="width"):

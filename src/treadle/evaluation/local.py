@@ -45,11 +45,11 @@ class LocalEvaluation(Evaluation):
         table = (
             fetch_tree(self._blobs, payload["holdout"], self._cache / payload["holdout"]) / TABLE
         )
-        candidate = self._answers(payload["package"], table)
+        candidate = self._answers(payload["project"], payload["package"], table)
         check_task(source.task, candidate.signature, spec.requirement)
         if source.label is None:
             return judge_unlabelled(spec.requirement, candidate.scores)
-        champion = self._champion_answers(payload["champion"], table, candidate.signature)
+        champion = self._champion_answers(payload, table, candidate.signature)
         truth = _truth(table, source.label)
         return judge(
             spec.requirement,
@@ -57,11 +57,12 @@ class LocalEvaluation(Evaluation):
         )
 
     def measure(
-        self, *, package: str, holdout: str, label: str, metrics: list[str]
+        self, *, project: str, package: str, holdout: str, label: str, metrics: list[str]
     ) -> dict[str, float]:
         """Measure a packaged model on a table.
 
         Args:
+            project: Name of the model's project.
             package: Digest of the model's package.
             holdout: Digest of the table.
             label: The column with the truth; rows without it are left out.
@@ -74,7 +75,7 @@ class LocalEvaluation(Evaluation):
             Invalid: No truth is one of the model's classes.
         """
         table = fetch_tree(self._blobs, holdout, self._cache / holdout) / TABLE
-        rows = comparable(_truth(table, label), label, self._answers(package, table))
+        rows = comparable(_truth(table, label), label, self._answers(project, package, table))
         return measured(metrics, rows.truth, rows.candidate)
 
     @RECONCILE()
@@ -93,13 +94,13 @@ class LocalEvaluation(Evaluation):
         return sum(self._settle(row) for row in rows)
 
     def _champion_answers(
-        self, package: str | None, table: Path, candidate: Signature
+        self, payload: Mapping[str, Any], table: Path, candidate: Signature
     ) -> Answered | None:
         """What the champion answers; None without one, or when it cannot be compared."""
-        if package is None:
+        if payload["champion"] is None:
             return None
         try:
-            champion = self._answers(package, table)
+            champion = self._answers(payload["project"], payload["champion"], table)
         except Invalid as error:
             print(f"the champion cannot be compared: {error.message}", flush=True)
             return None
@@ -108,8 +109,9 @@ class LocalEvaluation(Evaluation):
             return None
         return champion
 
-    def _answers(self, package: str, table: Path) -> Answered:
-        opened = Package(fetch_tree(self._blobs, package, self._cache / package), self._runtime)
+    def _answers(self, project: str, package: str, table: Path) -> Answered:
+        folder = fetch_tree(self._blobs, package, self._cache / package)
+        opened = Package(folder, self._runtime_of(project))
         columns = frames.columns(table, [field.name for field in opened.signature.inputs])
         return Answered(opened.signature, opened.predict_table(columns))
 

@@ -19,7 +19,7 @@ from treadle.kernel.names import ContentDigest, ProjectName, RunId, VerdictId
 from treadle.kernel.operation import command, query
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, in_sight, load
-from treadle.ports.runtime import Runtime
+from treadle.ports.runtime import RuntimeByName
 from treadle.scope.service import Scope
 from treadle.tracking.local import LocalTracking
 from treadle.training.service import TrainingService
@@ -40,7 +40,7 @@ class Evaluation:
         scope: Scope,
         tracking: LocalTracking,
         training: TrainingService,
-        runtime: Runtime,
+        runtime_of: RuntimeByName,
         cache: Path,
     ) -> None:
         """Put evaluation together.
@@ -54,12 +54,12 @@ class Evaluation:
             scope: Knows what each project requires.
             tracking: Keeps the measured metrics with the run.
             training: Knows what was trained.
-            runtime: Loads models.
+            runtime_of: Gives what loads a project's models.
             cache: The folder that packages and tables are fetched into.
         """
         self._database, self._events, self._clock, self._blobs = database, events, clock, blobs
         self._jobs, self._scope, self._tracking, self._training = jobs, scope, tracking, training
-        self._runtime, self._cache = runtime, cache
+        self._runtime_of, self._cache = runtime_of, cache
 
     @command()
     def request(self, *, run: RunId, champion: ContentDigest | None = None) -> str:

@@ -24,7 +24,7 @@ from treadle.kernel.errors import Unavailable
 from treadle.platform import logs
 from treadle.platform.model_store import Asked, put
 from treadle.platform.stages import Services
-from treadle.ports.runtime import SIGNATURE, Columns, Layout, Signature
+from treadle.ports.runtime import SIGNATURE, Columns, Signature
 from treadle.ports.target import EndpointSpec, Variant
 from treadle.serving.explaining import drawn
 from treadle.serving.open_loop import Offered, offer, request_of
@@ -197,10 +197,10 @@ def _wait(url: str, request: bytes, server: "subprocess.Popen[bytes]") -> None:
 def _row(package: Path) -> list[Any]:
     """A row as training saw them; zeros and empty text where that is not known."""
     signature = from_json((package / SIGNATURE).read_bytes(), Signature)
-    layout = Layout(signature.inputs)
+    layout = signature.layout
     columns = Columns(
         layout,
-        np.zeros((1, len(layout.numbers)), np.float32),
+        np.zeros((1, len(layout.numbers)), layout.dtype),
         np.full((1, len(layout.texts)), "", object),
     )
     if (package / REFERENCE).exists():

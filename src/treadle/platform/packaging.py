@@ -15,7 +15,7 @@ from treadle.interop.model_folders import Found, read
 from treadle.kernel.entity import Entity, from_json, replace, to_json
 from treadle.kernel.errors import Conflict, Invalid, NotFound
 from treadle.platform.runtimes import Exporters, Runtimes
-from treadle.ports.runtime import GRAPH, SIGNATURE, Columns, Field, Signature, open_model
+from treadle.ports.runtime import GRAPH, SIGNATURE, Field, Signature, open_model
 from treadle.ports.tree import made_whole, tree_digest
 from treadle.training.package import Model, write_reference
 
@@ -78,9 +78,8 @@ def package(
         elif found.code is not None:
             _write_code(aside, found, _wanted(rows, source))
         else:
-            Model(found.estimator, _wanted(rows, source), classes=classes).save(
-                aside, Exporters(), Runtimes()
-            )
+            model = Model(found.estimator, _wanted(rows, source), classes=classes)
+            model.save(aside, Exporters(), Runtimes(trusted=True))  # of the pickle it has written
     signature = from_json((to / SIGNATURE).read_bytes(), Signature)
     reference = (
         from_json((to / REFERENCE).read_bytes(), Reference) if (to / REFERENCE).exists() else None
@@ -153,7 +152,7 @@ def _profile(folder: Path, rows: Any) -> None:
 
 def _write_profile(folder: Path, signature: Signature, model: Any, sample: Any) -> None:
     table = {field.name: plain(sample[field.name]) for field in signature.inputs}
-    predictions = model.predict(Columns.of(signature.inputs, table))
+    predictions = model.predict(signature.columns(table))
     write_reference(folder, table, predictions, 0.0, signature.classes)
 
 

@@ -83,7 +83,11 @@ def _metrics(platform: Embedded, recipe: Recipe, done: PipelineRun) -> dict[str,
     if package is None or holdout is None or recipe.label is None:
         return {}
     return platform.evaluation.measure(
-        package=package, holdout=holdout, label=recipe.label, metrics=recipe.metrics
+        project=recipe.project,
+        package=package,
+        holdout=holdout,
+        label=recipe.label,
+        metrics=recipe.metrics,
     )
 
 

@@ -1,15 +1,18 @@
 """Picks what packages an estimator, and what runs a model."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from treadle.platform.settings import backend
-from treadle.ports.runtime import Exported, Exporter, LoadedModel, Runtime, Signature
+from treadle.ports.runtime import Exporter, LoadedModel, Runtime, Signature, Way
 
 TRUST = "TREADLE_TRUST"
+RUNNING_CODE = ("library", "python")
+"""Runtimes that run code from the model's files."""
 _MODULES = ("torch", "keras", "tensorflow")
 
 
@@ -36,10 +39,18 @@ class Runtimes:
         """
         name = signature.runtime
         if name not in self._made:
-            self._made[name] = backend(
-                "runtime", f"{name}:trusted" if self._trusted and name == "python" else f"{name}:"
-            )
+            trusted = self._trusted and name in RUNNING_CODE
+            self._made[name] = backend("runtime", f"{name}:trusted" if trusted else f"{name}:")
         return self._made[name].load(file, signature)
+
+
+def runtime_of(name: str) -> Runtimes:
+    """Return what runs the models of a project: code only where its name is trusted.
+
+    Args:
+        name: Name of the project, or of the model.
+    """
+    return Runtimes(trusted=trusted(name))
 
 
 def trusted(name: str) -> bool:
@@ -63,14 +74,14 @@ class Exporters:
         """
         return exporter_of(estimator).describe(estimator, example)
 
-    def export(self, estimator: Any, signature: Signature) -> Exported:
-        """Return an estimator as a file that a runtime loads.
+    def ways(self, estimator: Any, signature: Signature) -> Sequence[Way]:
+        """Return the ways to make an estimator a file that a runtime loads, the best first.
 
         Args:
             estimator: The fitted estimator or module.
             signature: What it takes and gives.
         """
-        return exporter_of(estimator).export(estimator, signature)
+        return exporter_of(estimator).ways(estimator, signature)
 
     def answer(self, estimator: Any, signature: Signature, inputs: Any) -> NDArray[Any]:
         """Return what the estimator itself answers: (rows,) or (rows, outputs).
@@ -87,8 +98,11 @@ def exporter_of(estimator: Any) -> Exporter:
     """Return the exporter for an estimator: by the library that its class comes from.
 
     Args:
-        estimator: The estimator or module.
+        estimator: The estimator, module or function.
     """
     roots = {kind.__module__.partition(".")[0] for kind in type(estimator).__mro__}
-    made: Exporter = backend("exporter", "torch:" if roots & set(_MODULES) else "sklearn:")
+    kind = "torch" if roots & set(_MODULES) else "sklearn"
+    if kind == "sklearn" and callable(estimator) and not hasattr(estimator, "predict"):
+        kind = "function"
+    made: Exporter = backend("exporter", f"{kind}:")
     return made

@@ -17,7 +17,7 @@ from treadle.kernel.event import acting
 from treadle.kernel.stage import JOB, RECONCILE, Assembly
 from treadle.monitoring.discovery import registered_monitors
 from treadle.pipelines.service import STEP_JOB
-from treadle.platform.runtimes import Runtimes
+from treadle.platform.runtimes import runtime_of
 from treadle.platform.seal import follows, note_head
 from treadle.platform.settings import Settings, backend
 from treadle.platform.signing import signing_key
@@ -26,7 +26,7 @@ from treadle.platform.step import reason
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, create_tables, loaded_tables
 from treadle.ports.executor import Executor, Launch
-from treadle.ports.runtime import Runtime
+from treadle.ports.runtime import RuntimeByName
 from treadle.ports.sandbox import KNOWN_STRENGTH, Sandbox
 from treadle.ports.target import Target
 from treadle.serving.log_files import InferenceLogs
@@ -73,7 +73,7 @@ class Embedded(LocalServices):
             Executor: self.executor,
             Target: self.target,
             Sandbox: self.sandbox,
-            Runtime: Runtimes(),
+            RuntimeByName: runtime_of,
             InferenceLogs: InferenceLogs(home / "endpoints"),
         }
         for kind, value in provided.items():

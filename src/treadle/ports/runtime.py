@@ -1,6 +1,6 @@
 """The ports that convert trained estimators to model files and load model files for prediction."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from treadle.kernel.entity import Entity, from_json
 
 GRAPH, SIGNATURE = "model.onnx", "signature.json"
-FILES = {"onnx": GRAPH, "skops": "model.skops", "python": "code"}
+FILES = {"onnx": GRAPH, "skops": "model.skops", "library": "model.pickle", "python": "code"}
 """Name of what a runtime loads from the model folder, by the runtime's name."""
+
+Precision = Literal["float32", "float64"]
 
 
 class Field(Entity):
@@ -31,14 +33,17 @@ class Layout:
 
     Args:
         fields: Fields of a row; both matrices keep their order.
+        precision: Type of the numbers.
 
     Attributes:
+        dtype: Type of the numbers.
         numbers: Names of the numeric fields, in the order of their columns.
         texts: Names of the text fields, in the order of their columns.
         places: Index of each field's column within its matrix, by name.
     """
 
-    def __init__(self, fields: Sequence[Field]) -> None:
+    def __init__(self, fields: Sequence[Field], precision: Precision = "float32") -> None:
+        self.dtype: np.dtype[Any] = np.dtype(precision)
         self.numbers = [field.name for field in fields if field.kind == "number"]
         self.texts = [field.name for field in fields if field.kind == "text"]
         self.places = {
@@ -53,27 +58,27 @@ class Columns(Mapping[str, NDArray[Any]]):
 
     Args:
         layout: Position of each field.
-        numbers: Matrix (rows, numeric fields) of float32, with NaN where a value is missing.
+        numbers: Matrix (rows, numeric fields) of the layout's type, with NaN where a value is
+            missing.
         texts: Matrix (rows, text fields) of objects, each a ``str``.
     """
 
     __slots__ = ("layout", "numbers", "texts")
 
-    def __init__(self, layout: Layout, numbers: NDArray[np.float32], texts: NDArray[Any]) -> None:
+    def __init__(self, layout: Layout, numbers: NDArray[Any], texts: NDArray[Any]) -> None:
         self.layout, self.numbers, self.texts = layout, numbers, texts
 
     @classmethod
-    def of(cls, fields: Sequence[Field], table: Mapping[str, NDArray[Any]]) -> "Columns":
+    def of(cls, layout: Layout, table: Mapping[str, NDArray[Any]]) -> "Columns":
         """Take the fields of a model from a table.
 
         Args:
-            fields: Fields of the model.
+            layout: Where the model takes each field.
             table: Columns by name, each of shape (rows,): numbers of any precision; text with None
                 or '' where missing.
         """
-        layout = Layout(fields)
         rows = len(next(iter(table.values()))) if table else 0
-        numbers = np.empty((rows, len(layout.numbers)), dtype=np.float32)
+        numbers = np.empty((rows, len(layout.numbers)), dtype=layout.dtype)
         texts = np.empty((rows, len(layout.texts)), dtype=object)
         for index, name in enumerate(layout.numbers):
             numbers[:, index] = table[name]
@@ -116,12 +121,29 @@ class Signature(Entity):
             row, and above 0 its detector calls it an anomaly.
         classes: Names of the classes, if the model has any.
         runtime: Name of the runtime that runs the model.
+        precision: Type of the numbers that the model takes.
+        note: Why the model is not packaged in the first way that there is; empty where it is.
     """
 
     inputs: list[Field]
     output: Literal["probability", "probabilities", "value", "values", "score"]
     classes: list[str] = []
     runtime: str = "onnx"
+    precision: Precision = "float32"
+    note: str = ""
+
+    @property
+    def layout(self) -> Layout:
+        """The position of each input in the matrices that the model takes."""
+        return Layout(self.inputs, self.precision)
+
+    def columns(self, table: Mapping[str, NDArray[Any]]) -> Columns:
+        """Take the model's inputs from a table.
+
+        Args:
+            table: Columns by name, each of shape (rows,).
+        """
+        return Columns.of(self.layout, table)
 
     @property
     def file(self) -> str:
@@ -158,6 +180,17 @@ class Runtime(Protocol):
         """
 
 
+class RuntimeByName(Protocol):
+    """Gives the runtime for the models of a project or of a name."""
+
+    def __call__(self, name: str) -> Runtime:
+        """Give the runtime, which runs code only if the name is trusted.
+
+        Args:
+            name: Name of the project, or of the model.
+        """
+
+
 def open_model(folder: Path, runtime: "Runtime") -> tuple[Signature, LoadedModel]:
     """Open a model folder: the signature that it holds, and the model that the signature names.
 
@@ -184,6 +217,18 @@ class Exported(NamedTuple):
     signature: Signature
 
 
+class Way(NamedTuple):
+    """One of the ways to package an estimator.
+
+    Attributes:
+        name: What people call it, such as ``ONNX``.
+        export: Converts the estimator; raises ``Invalid`` with the reason where it cannot.
+    """
+
+    name: str
+    export: Callable[[], Exported]
+
+
 class Exporter(Protocol):
     """Converts trained estimators to model files."""
 
@@ -198,16 +243,12 @@ class Exporter(Protocol):
             Invalid: The estimator or a column is of a kind that cannot be converted.
         """
 
-    def export(self, estimator: Any, signature: Signature) -> Exported:
-        """Convert an estimator.
+    def ways(self, estimator: Any, signature: Signature) -> Sequence[Way]:
+        """List the ways to convert an estimator, the fastest and safest first.
 
         Args:
             estimator: The trained estimator.
             signature: Its signature.
-
-        Raises:
-            Invalid: The estimator cannot be converted; the error names the part that stands in the
-                way.
         """
 
     def answer(self, estimator: Any, signature: Signature, inputs: Any) -> NDArray[Any]:

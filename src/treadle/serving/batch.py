@@ -168,7 +168,7 @@ def _score_parts(
 ) -> tuple[int, int]:
     """Score what is not scored yet. Returns how many rows failed, and how many were scored."""
     reader = RowReader(served.signature)
-    take = InputAdapter(reader, served.signature.inputs)
+    take = InputAdapter(reader, served.signature)
     failed = resumed = 0
     for number, start in enumerate(range(0, max(rows, 1), rows_at_once)):
         part = parts / f"{number:08}.parquet"

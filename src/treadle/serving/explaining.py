@@ -124,7 +124,7 @@ def drawn(row: Columns, reference: Reference, count: int, random: np.random.Gene
         count: How many rows to draw.
         random: The source of randomness.
     """
-    numbers = np.empty((count, len(row.layout.numbers)), dtype=np.float32)
+    numbers = np.empty((count, len(row.layout.numbers)), dtype=row.layout.dtype)
     texts = np.empty((count, len(row.layout.texts)), dtype=object)
     for index, name in enumerate(row.layout.numbers):
         numbers[:, index] = _numbers(reference.columns[name], count, random)

@@ -68,7 +68,7 @@ class Lane:
     """
 
     def __init__(self, served: Served, reader: RowReader) -> None:
-        self.served, self.take = served, InputAdapter(reader, served.signature.inputs)
+        self.served, self.take = served, InputAdapter(reader, served.signature)
         self.layout = reader.layout
         self.waiting: list[Call] = []
         self.scheduled = False

@@ -133,9 +133,9 @@ def load(
 
 def _warm(signature: Signature, model: LoadedModel) -> None:
     """Run the model before requests come: a runtime's first answers take many times as long."""
-    layout = Layout(signature.inputs)
+    layout = signature.layout
     for rows in (1, 64):
-        numbers = np.zeros((rows, len(layout.numbers)), dtype=np.float32)
+        numbers = np.zeros((rows, len(layout.numbers)), dtype=layout.dtype)
         texts = np.full((rows, len(layout.texts)), "", dtype=object)
         with suppress(Exception):  # a model may well refuse zeros
             model.predict(Columns(layout, numbers, texts))

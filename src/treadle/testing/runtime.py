@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from treadle.kernel.errors import Invalid
-from treadle.ports.runtime import GRAPH, Columns, Exporter, Runtime, Signature
+from treadle.ports.runtime import GRAPH, Exporter, Runtime, Signature
 from treadle.testing.suite import Suite
 
 
@@ -41,7 +41,7 @@ class RuntimeSuite(Suite):
         """The package answers within 1e-4 of what the estimator gives for the same inputs."""
         estimator, inputs, expected = trained
         signature = exporter.describe(estimator, inputs)
-        content, signature = exporter.export(estimator, signature)
+        content, signature = exporter.ways(estimator, signature)[0].export()
         (tmp_path / signature.file).write_bytes(content)
         table = {
             field.name: np.asarray(
@@ -50,7 +50,7 @@ class RuntimeSuite(Suite):
             for field in signature.inputs
         }
         answers = runtime.load(tmp_path / signature.file, signature).predict(
-            Columns.of(signature.inputs, table)
+            signature.columns(table)
         )
         np.testing.assert_allclose(
             exporter.answer(estimator, signature, inputs), expected, atol=1e-6

@@ -15,10 +15,11 @@ from treadle.data.profile import REFERENCE, Reference, reference_profile
 from treadle.kernel.entity import from_json, replace, to_json
 from treadle.kernel.errors import Invalid
 from treadle.pipelines.output import Packaged
-from treadle.ports.runtime import SIGNATURE, Columns, Exporter, Runtime, open_model
+from treadle.ports.runtime import SIGNATURE, Columns, Exporter, Runtime, Signature, open_model
+from treadle.training.ways import Attempt, package_first
 
 PARITY_TOLERANCE = 1e-3
-PARITY_ROWS = 512
+PARITY_ROWS = 2_000
 PROFILE_ROWS = 20_000
 """Number of rows that are profiled; of a larger training table, every k-th row."""
 
@@ -26,16 +27,21 @@ PROFILE_ROWS = 20_000
 class Model(Packaged):
     """A trained estimator with the rows it was trained on, ready to be packaged.
 
-    Packaging converts the estimator to ONNX, and compares the outputs of both on real rows.
+    Packaging takes the first way whose answers on real rows are the estimator's: an ONNX graph
+    wherever it can be.
 
     Args:
-        estimator: Fitted scikit-learn estimator or pipeline (also of LightGBM or XGBoost), or a
-            PyTorch or Keras module that takes the columns side by side, as (rows, columns).
+        estimator: Fitted scikit-learn estimator or pipeline (also of LightGBM or XGBoost), a
+            PyTorch or Keras module that takes the columns side by side, as (rows, columns), or a
+            function that takes a frame and gives a number, or several, for each row.
         inputs: Frame of the input columns that the estimator was fitted on.
-        classes: Names of the classes whose probabilities a module puts out; scikit-learn's
-            classifiers know theirs.
+        classes: Names of the classes whose probabilities a module or a function puts out;
+            scikit-learn's classifiers know theirs.
         tolerance: Largest allowed difference between the outputs of both; relative to the largest
-            output where that is above 1.
+            output where that is above 1. One row of a thousand may differ by more.
+
+    Attributes:
+        attempts: The ways that packaging has tried, with what was wrong and each one's speed.
     """
 
     def __init__(
@@ -50,13 +56,14 @@ class Model(Packaged):
         self.inputs = inputs
         self.classes = list(classes)
         self.tolerance = tolerance
+        self.attempts: list[Attempt] = []
 
     def save(self, folder: Path, exporter: Exporter, runtime: Runtime) -> None:
         """Write the model into a folder.
 
         Args:
             folder: An empty folder.
-            exporter: Converts the estimator.
+            exporter: Knows the ways to convert the estimator.
             runtime: Loads the converted model, to compare both.
 
         Raises:
@@ -72,33 +79,32 @@ class Model(Packaged):
                 raise Invalid(
                     f"The column name {field.name!r} cannot be served as JSON. Rename the column."
                 )
-        content, signature = exporter.export(self.estimator, signature)
-        (folder / signature.file).write_bytes(content)
+        rows = _spread(self.inputs, PARITY_ROWS)
+        packaging = package_first(
+            folder,
+            exporter.ways(self.estimator, signature),
+            runtime,
+            lambda described: described.columns(_table(described, rows)),
+            np.asarray(exporter.answer(self.estimator, signature, rows)),
+            self.tolerance,
+        )
+        self.attempts = packaging.attempts
+        if len(self.attempts) > 1:
+            print("\n".join(["ways to package the model:", *map(str, self.attempts)]), flush=True)
+        signature, sample = packaging.signature, _spread(self.inputs, PROFILE_ROWS)
         (folder / SIGNATURE).write_bytes(to_json(signature))
-        sample = self.inputs[:: max(1, len(self.inputs) // PROFILE_ROWS)]
-        table = {field.name: plain(sample[field.name]) for field in signature.inputs}
-        packaged = runtime.load(folder / signature.file, signature)
-        predictions = packaged.predict(Columns.of(signature.inputs, table))
-        rows = sample[:PARITY_ROWS]
-        parity = self._parity(exporter.answer(self.estimator, signature, rows), predictions)
-        write_reference(folder, table, predictions, parity, signature.classes)
+        table = _table(signature, sample)
+        predictions = packaging.model.predict(signature.columns(table))
+        write_reference(folder, table, predictions, packaging.parity.largest, signature.classes)
 
-    def _parity(self, original: NDArray[Any], packaged: NDArray[np.float32]) -> float:
-        if original.shape[1:] != packaged.shape[1:]:
-            raise Invalid(
-                f"The packaged model gives {list(packaged.shape[1:])} numbers for a row, "
-                f"the trained one {list(original.shape[1:])}. Nothing was packaged."
-            )
-        rows = len(original)
-        difference = float(np.max(np.abs(original - packaged[:rows]))) if rows else 0.0
-        scale = max(1.0, float(np.max(np.abs(original)))) if rows else 1.0
-        if not difference <= self.tolerance * scale:
-            raise Invalid(
-                f"The packaged model differs from the trained one by {difference:.2g} on {rows} "
-                f"training rows, more than the tolerance of {self.tolerance * scale:g}. "
-                "Nothing was packaged."
-            )
-        return difference
+
+def _spread(frame: Any, count: int) -> Any:
+    """Every k-th row of a frame, so that at most twice as many are left as wanted."""
+    return frame[:: max(1, len(frame) // count)]
+
+
+def _table(signature: Signature, frame: Any) -> dict[str, NDArray[Any]]:
+    return {field.name: plain(frame[field.name]) for field in signature.inputs}
 
 
 def write_reference(
@@ -167,7 +173,7 @@ class Package:
             Scores of shape (rows,), or (rows, classes) of a model of several classes; NaN for rows
             on which the model fails.
         """
-        columns = Columns.of(self.signature.inputs, table)
+        columns = self.signature.columns(table)
         return self._scores(columns) if columns.rows else np.empty((0, *self._width))
 
     @property

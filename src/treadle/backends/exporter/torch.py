@@ -6,15 +6,18 @@ import logging
 import os
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from treadle.backends.exporter.library import library_way
+from treadle.backends.runtime.estimators import answers, is_of, module_answers, set_to_evaluate
 from treadle.kernel.entity import replace
 from treadle.kernel.errors import Invalid, missing_extra
-from treadle.ports.runtime import Exported, Field, Signature
+from treadle.ports.runtime import Exported, Field, Signature, Way
 
 _OPSET = 18
 
@@ -52,33 +55,21 @@ class TorchExporter:
                 "Encode it in the pipeline before it."
             )
         fields = [Field(name=str(name), kind="number") for name in example.columns]
-        answers = _answers(estimator, example[:2])
-        single = answers.ndim == 1 or answers.shape[1] == 1
+        given = module_answers(estimator, example[:2])
+        single = given.ndim == 1 or given.shape[1] == 1
         return Signature(inputs=fields, output="value" if single else "values")
 
-    def export(self, estimator: Any, signature: Signature) -> Exported:
-        """Export a module as ONNX.
+    def ways(self, estimator: Any, signature: Signature) -> Sequence[Way]:
+        """List the ways to package a module: a graph, else the module as it is.
 
         Args:
             estimator: The trained model.
             signature: The model's inputs and output.
-
-        Raises:
-            Invalid: The module has no graph, or a package that makes it is missing.
         """
-        columns = len(signature.inputs)
-        try:
-            graph_of = _keras_graph if _is_of(estimator, "keras") else _torch_graph
-            content = graph_of(estimator, columns)
-        except ModuleNotFoundError as error:
-            raise missing_extra("torch", f"Packaging a module ({error.name} is missing)") from error
-        except Exception as error:
-            lines = str(error).strip().splitlines()
-            reason = lines[0] if lines else type(error).__name__
-            raise Invalid(
-                f"{type(estimator).__name__} cannot be packaged as ONNX: {reason[:300]}"
-            ) from error
-        return Exported(content, replace(signature, runtime="onnx"))
+        return [
+            Way("ONNX", lambda: _exported(estimator, signature)),
+            library_way(estimator, signature),
+        ]
 
     def answer(self, estimator: Any, signature: Signature, inputs: Any) -> NDArray[Any]:
         """Return the module's own answers, in the signature's form.
@@ -88,39 +79,28 @@ class TorchExporter:
             signature: The model's inputs and output.
             inputs: A frame of inputs.
         """
-        answers = _answers(estimator, inputs)
-        if signature.output == "probability":
-            return answers[:, -1] if answers.ndim == 2 else answers
-        return answers.reshape(-1) if signature.output == "value" else answers
+        return answers(estimator, signature, inputs)
 
 
-def _is_of(estimator: Any, library: str) -> bool:
-    return any(kind.__module__.partition(".")[0] == library for kind in type(estimator).__mro__)
-
-
-def _answers(estimator: Any, frame: Any) -> NDArray[Any]:
-    """What the module itself gives for a frame of numbers."""
-    numbers = np.asarray(frame, dtype=np.float32)
-    if not _is_of(estimator, "torch"):
-        return np.asarray(estimator(numbers))
-    import torch
-
-    _set_to_evaluate(estimator)
-    with torch.no_grad():
-        return np.asarray(estimator(torch.from_numpy(numbers)).detach().cpu().numpy())
-
-
-def _set_to_evaluate(estimator: Any) -> None:
-    """Switch off dropout and the like; what torch.export has saved cannot be switched."""
-    with contextlib.suppress(NotImplementedError):
-        estimator.eval()
+def _exported(estimator: Any, signature: Signature) -> Exported:
+    columns = len(signature.inputs)
+    try:
+        graph_of = _keras_graph if is_of(estimator, "keras") else _torch_graph
+        content = graph_of(estimator, columns)
+    except ModuleNotFoundError as error:
+        raise missing_extra("torch", f"Packaging a module ({error.name} is missing)") from error
+    except Exception as error:
+        lines = str(error).strip().splitlines()
+        reason = lines[0] if lines else type(error).__name__
+        raise Invalid(f"{type(estimator).__name__} has no graph: {reason[:300]}") from error
+    return Exported(content, replace(signature, runtime="onnx"))
 
 
 def _torch_graph(estimator: Any, columns: int) -> bytes:
     import onnxscript  # noqa: F401 - torch needs it to write graphs
     import torch
 
-    _set_to_evaluate(estimator)
+    set_to_evaluate(estimator)
     with _quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made = torch.onnx.export(

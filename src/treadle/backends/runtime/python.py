@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from treadle.backends.runtime.skops import frame
+from treadle.backends.runtime.estimators import frame
 from treadle.kernel.errors import Invalid
 from treadle.ports.runtime import Columns, Signature
 

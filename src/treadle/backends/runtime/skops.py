@@ -9,8 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from treadle.backends.runtime.estimators import predict
 from treadle.kernel.errors import Invalid, missing_extra
 from treadle.ports.runtime import Columns, Signature
+
+KNOWN_TYPES = ("sklearn.utils._bunch.Bunch",)
+"""Types that are safe although skops does not list them: a dictionary with attributes."""
 
 
 class SkopsModel:
@@ -23,7 +27,6 @@ class SkopsModel:
 
     def __init__(self, estimator: Any, signature: Signature) -> None:
         self._estimator, self._signature = estimator, signature
-        self._named = hasattr(estimator, "feature_names_in_")
 
     def predict(self, columns: Columns) -> NDArray[np.float32]:
         """Return the answers as float32 (rows,) or (rows, classes).
@@ -31,16 +34,7 @@ class SkopsModel:
         Args:
             columns: The model's inputs.
         """
-        rows = frame(columns) if self._named or columns.layout.texts else columns.numbers
-        output = self._signature.output
-        if output == "score":
-            return np.asarray(-self._estimator.decision_function(rows), dtype=np.float32)
-        if output in ("value", "values"):
-            return np.asarray(self._estimator.predict(rows), dtype=np.float32)
-        probabilities = np.asarray(self._estimator.predict_proba(rows), dtype=np.float32)
-        if output == "probability":
-            return np.ascontiguousarray(probabilities[:, 1])
-        return probabilities
+        return predict(self._estimator, self._signature, columns)
 
 
 class SkopsRuntime:
@@ -70,28 +64,12 @@ class SkopsRuntime:
                 "train", "Running a scikit-learn model that has no graph"
             ) from error
         try:
-            untrusted = skops.io.get_untrusted_types(file=file)
+            untrusted = set(skops.io.get_untrusted_types(file=file)) - set(KNOWN_TYPES)
             if untrusted:
-                raise Invalid(
-                    f"'{file.name}' holds {', '.join(untrusted)}, which is not known to be safe."
-                )
-            return SkopsModel(skops.io.load(file, trusted=[]), signature)
+                kinds = ", ".join(sorted(untrusted))
+                raise Invalid(f"'{file.name}' holds {kinds}, which is not known to be safe.")
+            return SkopsModel(skops.io.load(file, trusted=KNOWN_TYPES), signature)
         except Invalid:
             raise
         except Exception as error:
             raise Invalid(f"'{file.name}' is not a model that skops can load: {error}") from error
-
-
-def frame(columns: Columns) -> Any:
-    """Return columns as a pandas frame, in which missing text is None.
-
-    Args:
-        columns: The columns.
-    """
-    import pandas as pd
-
-    series: dict[str, Any] = {}
-    for name, values in columns.items():
-        is_text = values.dtype == object
-        series[name] = [value or None for value in values.tolist()] if is_text else values
-    return pd.DataFrame(series)
