@@ -238,6 +238,10 @@ def test_past_runs_note_without_right(world: World) -> None:
     assert world.status("GET", f"/api/blobs/{theirs}") == 404
 
 
+OF_A_USER = pytest.mark.parametrize("world", ["a user of one project"], indirect=True)
+"""For tests in which ada's roles change: a token's limits are fixed."""
+
+
 @pytest.fixture
 def both(world: World) -> Callable[..., Remote]:
     """Connects ada, once she is an editor of both projects."""
@@ -245,6 +249,7 @@ def both(world: World) -> Callable[..., Remote]:
     return lambda **given: connect(str(world.client.base_url), token=world.secret, **given)
 
 
+@OF_A_USER
 def test_an_editor_of_several_projects_says_which(
     world: World, both: Callable[..., Remote]
 ) -> None:
@@ -264,6 +269,7 @@ def test_an_editor_of_several_projects_says_which(
         assert ada.blobs.get(digest) == b"for a"
 
 
+@OF_A_USER
 def test_content_is_brought_by_editors_of_the_project(world: World) -> None:
     content = b"content"
     path = f"/api/blobs/{digest_of(content)}"
@@ -296,6 +302,7 @@ def test_who_reads_everywhere_reads_as_before(world: World) -> None:
     assert absent.status_code == 404 and "in the store" in absent.text
 
 
+@OF_A_USER
 def test_a_recorder_of_an_editor_of_several_projects_delivers(
     world: World, both: Callable[..., Remote], tmp_path: Path
 ) -> None:
