@@ -73,6 +73,7 @@ LANES: tuple[tuple[str, Lane], ...] = (
     ("features/test_point_in_time.py::test_no_fact", "simulation"),
     ("backends/test_runtimes.py", "integration"),
     ("training/test_ways.py", "integration"),
+    ("training/test_every_estimator.py", "simulation"),
     ("backends/test_sandboxes.py", "integration"),
     ("backends/test_executors.py", "integration"),
     ("ui/test_pages.py", "system"),

@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor, VotingClassifier
+from lightgbm import LGBMClassifier, LGBMRegressor
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+    VotingClassifier,
+)
 from sklearn.linear_model import LogisticRegression, Perceptron
 from sklearn.neighbors import NearestCentroid
 from sklearn.pipeline import make_pipeline
@@ -42,12 +50,22 @@ def scores(package: Package, inputs: Any = INPUTS) -> Any:
 
 
 @pytest.mark.parametrize(
-    "forest", [RandomForestClassifier, RandomForestRegressor], ids=lambda kind: kind.__name__
+    "trees",
+    [
+        RandomForestClassifier(20, random_state=0),
+        RandomForestRegressor(20, random_state=0),
+        HistGradientBoostingClassifier(),
+        HistGradientBoostingRegressor(),
+        GradientBoostingClassifier(n_estimators=20),
+        LGBMClassifier(n_estimators=20, verbose=-1),
+        LGBMRegressor(n_estimators=20, verbose=-1),
+    ],
+    ids=lambda kind: type(kind).__name__,
 )
-def test_a_scaler_before_a_forest_answers_exactly_in_double_precision(
-    tmp_path: Path, forest: Any
+def test_a_scaler_before_trees_answers_exactly_in_double_precision(
+    tmp_path: Path, trees: Any
 ) -> None:
-    estimator = make_pipeline(StandardScaler(), forest(20, random_state=0)).fit(INPUTS, TRUTH)
+    estimator = make_pipeline(StandardScaler(), trees).fit(INPUTS, TRUTH)
     signature = Exporters().describe(estimator, INPUTS)
     export = Exporters().ways(estimator, signature)[1].export
     chosen = package_first(

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 
 from treadle.backends.exporter.boosters import register_boosters
+from treadle.backends.exporter.thresholds import is_of_doubles, write_thresholds
 from treadle.kernel.errors import Invalid, TreadleError, missing_extra
 from treadle.ports.runtime import Signature
 
 _OPSETS = {"": 17, "ai.onnx.ml": 3}  # the newest that all converters and runtimes support
-_DOUBLE_TREES = ("HistGradientBoosting", "LGBM")
-"""Trees that compare numbers as they are; scikit-learn's others round them to float32 first."""
 
 
 def graph(estimator: Any, signature: Signature) -> bytes:
@@ -55,9 +54,13 @@ def graph(estimator: Any, signature: Signature) -> bytes:
             model = _by_column(model, signature)
         made = to_onnx(model, initial_types=inputs, options=options, target_opset=_OPSETS)
         if double:
-            _widen_after_trees(made)
-            if not any(type(one).__name__.startswith(_DOUBLE_TREES) for one in parts(model)):
+            every = list(parts(model))
+            if any(map(is_of_doubles, every)):
+                _want_newest(made, "ai.onnx.ml")
+                write_thresholds(made, every)
+            else:
                 _round_before_trees(made)
+            _widen_after_trees(made)
         if signature.output == "score":
             _negate(made)
         elif votes:
@@ -133,18 +136,23 @@ def _round_before_trees(model: Any) -> None:
 
 
 def _widen_after_trees(model: Any) -> None:
-    """Make double of what regression trees give: float32, whatever they are given."""
+    """Make double of the numbers that trees give: float32, whatever they are given."""
     from onnx import TensorProto, helper
 
     nodes = model.graph.node
-    for node in [one for one in nodes if one.op_type == "TreeEnsembleRegressor"]:
-        name = node.output[0]
+    for node in [one for one in nodes if one.op_type.startswith("TreeEnsemble")]:
+        place = len(node.output) - 1  # a classifier gives labels first
+        name = node.output[place]
         readers = [one.op_type for one in nodes if name in one.input]
         if readers and all(kind == "Cast" for kind in readers):
             continue
-        node.output[0] = f"{name}_narrow"
-        widen = helper.make_node("Cast", [node.output[0]], [name], to=TensorProto.DOUBLE)
+        node.output[place] = f"{name}_narrow"
+        widen = helper.make_node("Cast", [node.output[place]], [name], to=TensorProto.DOUBLE)
         nodes.insert(list(nodes).index(node) + 1, widen)
+    for output in model.graph.output:
+        kind = output.type.tensor_type
+        if kind.elem_type == TensorProto.FLOAT:
+            kind.elem_type = TensorProto.DOUBLE
 
 
 def _negate(model: Any) -> None:
