@@ -17,10 +17,11 @@ import httptools
 
 from treadle.serving.http2 import PREFACE, Http2Connection
 from treadle.serving.http2_stream import Receiver, Stream
+from treadle.serving.http_turns import Turns
 from treadle.serving.request_reader import MAX_HEAD_BYTES, RequestReader
 
 MAX_PIPELINED = 32  # requests of one connection that may wait for their answers
-PIECE_BYTES = 2048  # how much is parsed at once where it may hold many requests
+PIECE_BYTES = 512  # how much is parsed at once where it may hold many requests
 IDLE_SECONDS = 75.0  # how long a connection may be silent between two requests
 STALL_SECONDS = 30.0  # how long it may be silent in the middle of one
 LAST_SECONDS = 0.1  # how long requests may still be on their way when a server is stopped
@@ -101,9 +102,10 @@ class Connection(RequestReader, asyncio.Protocol):
         super().__init__()
         self._server = server
         self._open: deque[Exchange] = deque()  # received and not answered yet, oldest first
+        self._waiting: deque[Exchange] = deque()  # of these, what the server has not begun
         self._came = b""  # received and not parsed yet: more requests than one turn may take
         self._unread = False  # the client reads slower than it is answered
-        self._completed = 0  # requests so far
+        self._begun_requests = 0
         self._first: bytes | None = b""  # None once it is clear that this is HTTP/1.1
         self.closing = False
         self.heard = time.monotonic()
@@ -127,25 +129,32 @@ class Connection(RequestReader, asyncio.Protocol):
         """
         self.closing = True
         self._open.clear()
+        self._waiting.clear()
         self._came = b""
         self._server.connections.discard(self)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what the client has sent.
+        """Parse what the client has sent, until a request has begun; the rest waits for its turn.
 
         Args:
             data: The bytes.
         """
         self.heard = self._server.now
+        if self._refused:
+            self._transport.pause_reading()
+            return self._server.turns.drop_more(self._transport)
         if self._first is not None and not (data := self._begun(data)):
-            return
-        if self._came:
-            self._came += data
-        elif len(data) <= max(PIECE_BYTES, self._body_left):
-            self._parse(data)
-        else:
-            self._came = data
-            self._go_on()
+            return None
+        self._came = self._came + data if self._came else data
+        if self._server.turns.has(self):
+            return self._transport.pause_reading()
+        before, more = self._begun_requests, True
+        while more and self._begun_requests == before:
+            more = self.proceed()
+        if more:
+            self._transport.pause_reading()
+            self._server.turns.queue(self)
+        return None
 
     def _begun(self, data: bytes) -> bytes:
         """What came first, if it is HTTP/1.1; HTTP/2 has a connection and a protocol of its own."""
@@ -162,28 +171,33 @@ class Connection(RequestReader, asyncio.Protocol):
         self._first = data if waits else None
         return b"" if waits else data
 
-    def _go_on(self) -> None:
-        """Parse what has come, until this connection has had its share of the event loop's turn."""
-        left = MAX_PIPELINED
-        while self._came and left > 0 and not self._unread and len(self._open) < MAX_PIPELINED:
+    def proceed(self) -> bool:
+        """Begin the oldest request that waits, else parse a piece; returns whether more is due."""
+        if self._waiting:
+            self._begun_requests += 1
+            self._server.handle(self._waiting.popleft())
+        elif self._may_parse():
             size = max(PIECE_BYTES, self._body_left)
             piece, self._came = self._came[:size], self._came[size:]
-            left -= self._parse(piece)
+            self._parse(piece)
         if self._transport.is_closing():
             self._came = b""
-        elif self._unread or len(self._open) >= MAX_PIPELINED:
+            return False
+        if self._waiting or self._may_parse():
+            return True
+        if self._unread or len(self._open) >= MAX_PIPELINED:
             self._transport.pause_reading()
-        elif self._came:
-            self._transport.pause_reading()
-            asyncio.get_running_loop().call_soon(self._go_on)
-        else:
+        elif not self._refused:
             self._transport.resume_reading()
+        return False
 
-    def _parse(self, data: bytes) -> int:
-        """Hand a piece to the parser; returns how many requests it has completed."""
+    def _may_parse(self) -> bool:
+        return bool(self._came) and not self._unread and len(self._open) < MAX_PIPELINED
+
+    def _parse(self, data: bytes) -> None:
+        """Hand a piece to the parser."""
         if self._refused:
-            return 0
-        before = self._completed
+            return
         if self._head_bytes >= 0:
             self._head_bytes += len(data)
         try:
@@ -195,7 +209,6 @@ class Connection(RequestReader, asyncio.Protocol):
             self._refuse(400, b'{"error":"This is no proper HTTP/1.1 request."}')
         if self._head_bytes > MAX_HEAD_BYTES and self._reading:
             self._head_too_large()
-        return self._completed - before
 
     def eof_received(self) -> bool:
         """Keep the connection for answers that are due, after the client has sent all it will."""
@@ -210,14 +223,13 @@ class Connection(RequestReader, asyncio.Protocol):
     def resume_writing(self) -> None:
         """Read from the client again, once it has caught up."""
         self._unread = False
-        self._go_on()
+        self._server.turns.queue(self)
 
     # Called by the parser
 
     def on_message_complete(self) -> None:
         """Hand the request over."""
         self._reading, self._head_bytes = False, 0
-        self._completed += 1
         if self._refused:
             return
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
@@ -229,7 +241,7 @@ class Connection(RequestReader, asyncio.Protocol):
         self._open.append(exchange)
         if len(self._open) >= MAX_PIPELINED:
             self._transport.pause_reading()
-        self._server.handle(exchange)
+        self._waiting.append(exchange)
 
     # Called by exchanges and the server
 
@@ -243,10 +255,11 @@ class Connection(RequestReader, asyncio.Protocol):
             if not exchange.keep_alive or (self.closing and not (self._open or self._came)):
                 self.closing = True
                 self._open.clear()
+                self._waiting.clear()
                 self._transport.close()
                 return
             if len(self._open) == MAX_PIPELINED - 1:
-                asyncio.get_running_loop().call_soon(self._go_on)
+                self._server.turns.queue(self)
 
     def drain(self) -> None:
         """Answer what was received and what is on its way, then close."""
@@ -289,6 +302,8 @@ class Connection(RequestReader, asyncio.Protocol):
         if self._refused:
             return
         self._refused = self.closing = True
+        self._transport.pause_reading()
+        self._server.turns.drop_more(self._transport)
         refusal = Exchange(self, "", "", [], b"", False)
         self._open.append(refusal)
         asyncio.get_running_loop().call_later(DROP_SECONDS, self._transport.close)
@@ -305,6 +320,7 @@ class HttpServer:
     Attributes:
         connections: The open connections.
         now: The monotonic time in seconds, as of the last sweep.
+        turns: Shares the event loop among connections that ask for much of it.
     """
 
     def __init__(
@@ -315,6 +331,7 @@ class HttpServer:
         self.handle, self.accept = handle, accept
         self.connections: set[Any] = set()  # of either protocol
         self.now = time.monotonic()
+        self.turns = Turns()
 
     def __call__(self) -> Connection:
         """Return a new connection; the event loop calls this for each."""
