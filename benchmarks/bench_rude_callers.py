@@ -84,7 +84,7 @@ def one_byte_a_second(path: str) -> Callable[[socket.socket, threading.Event], N
 
 def half_a_head(path: str) -> Callable[[socket.socket, threading.Event], None]:
     def behave(connection: socket.socket, over: threading.Event) -> None:
-        connection.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nX-Half: ".encode())
+        connection.sendall(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nX-Half: ".encode())
         over.wait(60)
 
     return behave
@@ -104,7 +104,7 @@ def large_bodies(path: str) -> Callable[[socket.socket, threading.Event], None]:
 
 
 def unread_answers(path: str) -> Callable[[socket.socket, threading.Event], None]:
-    request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
 
     def behave(connection: socket.socket, over: threading.Event) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -150,7 +150,7 @@ def _answer_read(connection: socket.socket) -> bool:
 
 
 def _head(method: str, path: str, size: int) -> bytes:
-    lines = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    lines = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     return f"{lines}Content-Length: {size}\r\n\r\n".encode()
 
 

@@ -5,6 +5,8 @@ import errno
 import json
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -206,3 +208,28 @@ def test_a_full_disk_is_told_as_such(
     home.tracking.ensure_default()
     upload = f"{url}/api/2.0/mlflow-artifacts/artifacts/0/run/artifacts/f.bin"
     assert httpx.put(upload, content=b"x").status_code == 503
+
+
+def test_what_comes_after_a_refusal_is_read_slowly_and_the_refusal_can_be_read(url: str) -> None:
+    """Ten callers send 100 MB each to nothing: the server does not spend itself on reading it."""
+    place, piece, sent = urlsplit(url), b" " * (1 << 20), [0] * 10
+
+    def send(number: int) -> bytes:
+        address = (place.hostname or "", place.port or 0)
+        with socket.create_connection(address, timeout=10) as caller:
+            head = f"POST /api/nothing HTTP/1.1\r\nHost: {place.hostname}\r\n"
+            caller.sendall(f"{head}Content-Length: {100 << 20}\r\n\r\n".encode())
+            with suppress(OSError):
+                for _ in range(100):
+                    caller.sendall(piece)
+                    sent[number] += len(piece)
+            with suppress(OSError):
+                return caller.recv(1 << 16)
+        return b""
+
+    with ThreadPoolExecutor(10) as callers:
+        answers = list(callers.map(send, range(10)))
+    assert sum(sent) < 800 << 20
+    assert all(answer[:12] in (b"HTTP/1.1 404", b"") for answer in answers)
+    answer = httpx.post(f"{url}/api/nothing", content=piece * 8)  # alone, it is read to its end
+    assert (answer.status_code, answer.headers["connection"]) == (404, "close")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
@@ -312,3 +313,32 @@ def test_a_client_that_reads_nothing_is_answered_no_more_and_closed() -> None:
         writer.close()
 
     with_server(work, handle)
+
+
+def test_requests_behind_others_of_their_connections_do_not_hold_up_a_quick_one() -> None:
+    """Twenty connections with a hundred requests of a millisecond each; then somebody else."""
+    begun: list[str] = []
+
+    def handle(exchange: Exchange) -> None:
+        begun.append(exchange.path)
+        if exchange.path == "/long":
+            time.sleep(0.001)
+        exchange.reply(200, b"{}")
+
+    async def work(_: HttpServer, port: int) -> int:
+        crowd = [await asyncio.open_connection("127.0.0.1", port) for _ in range(20)]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _, other in crowd:
+            other.write(b"GET /long HTTP/1.1\r\nhost: x\r\n\r\n" * 100)
+        await asyncio.sleep(0.1)
+        writer.write(b"GET /quick HTTP/1.1\r\nhost: x\r\n\r\n")
+        await reader.readuntil(b"{}")
+        for other, _ in crowd:
+            for _ in range(100):
+                await other.readuntil(b"{}")
+        for _, one in [*crowd, (reader, writer)]:
+            one.close()
+        assert len(begun) == 2001
+        return begun.index("/quick")
+
+    assert with_server(work, handle) < 500

@@ -3,6 +3,7 @@
 import errno
 import logging
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from starlette.applications import Starlette
@@ -62,9 +63,10 @@ async def _health(_: Request) -> Response:
 
 
 def _openapi_route(platform: Embedded) -> Route:
+    content = cache(lambda: to_json(openapi.document(platform.stages)))
+
     async def document(_: Request) -> Response:
-        content = await run_in_threadpool(openapi.document, platform.stages)
-        return Response(to_json(content), media_type="application/json")
+        return Response(await run_in_threadpool(content), media_type="application/json")
 
     return Route("/api/openapi.json", document)
 

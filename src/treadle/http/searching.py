@@ -12,7 +12,7 @@ from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
 
 T = TypeVar("T")
-AT_ONCE = 2
+AT_ONCE = 1
 """Searches that run at a time; a database's pages are read by one processor each."""
 _limiter: RunVar[CapacityLimiter] = RunVar("searches")
 
