@@ -325,20 +325,20 @@ def test_requests_behind_others_of_their_connections_do_not_hold_up_a_quick_one(
             time.sleep(0.001)
         exchange.reply(200, b"{}")
 
-    async def work(_: HttpServer, port: int) -> int:
+    async def work(server: HttpServer, port: int) -> int:
         crowd = [await asyncio.open_connection("127.0.0.1", port) for _ in range(20)]
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        for _, other in crowd:
-            other.write(b"GET /long HTTP/1.1\r\nhost: x\r\n\r\n" * 100)
+        for _, theirs in crowd:
+            theirs.write(b"GET /long HTTP/1.1\r\nhost: x\r\n\r\n" * 100)
         await asyncio.sleep(0.1)
         writer.write(b"GET /quick HTTP/1.1\r\nhost: x\r\n\r\n")
         await reader.readuntil(b"{}")
-        for other, _ in crowd:
+        for answers, theirs in crowd:
             for _ in range(100):
-                await other.readuntil(b"{}")
-        for _, one in [*crowd, (reader, writer)]:
-            one.close()
-        assert len(begun) == 2001
+                await answers.readuntil(b"{}")
+            theirs.close()
+        writer.close()
+        assert len(begun) == 2001 and len(server.connections) <= 21
         return begun.index("/quick")
 
     assert with_server(work, handle) < 500

@@ -147,7 +147,8 @@ class Connection(RequestReader, asyncio.Protocol):
             return None
         self._came = self._came + data if self._came else data
         if self._server.turns.has(self):
-            return self._transport.pause_reading()
+            self._transport.pause_reading()
+            return None
         before, more = self._begun_requests, True
         while more and self._begun_requests == before:
             more = self.proceed()
