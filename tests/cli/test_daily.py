@@ -63,6 +63,14 @@ def test_a_version_is_signed_once_by_whoever_types(shop: Path) -> None:
     )
 
 
+def test_what_waits_is_signed_without_being_named(shop: Path) -> None:
+    (wheel,) = answer(shop, "status")
+    (waiting,) = [told.split()[0] for told in wheel["waiting"] if "waits for an approver" in told]
+    signed = answer(shop, "approve", "--comment", "read it")
+    assert f"{signed['model']}:{signed['number']}" == waiting
+    assert signed["approval"]["comment"] == "read it"
+
+
 def test_why_leads_from_a_rollout_to_the_training_that_made_the_version(shop: Path) -> None:
     kinds = [record["type"] for record in answer(shop, "why", "endpoint:shop")["events"]]
     assert kinds[-4:] == [

@@ -149,12 +149,19 @@ def _told(spec: "ProjectSpec", folder: Path) -> "Told | None":
 
 def approve(
     session: Session,
-    version: Version,
+    version: Annotated[
+        str | None,
+        typer.Argument(
+            help="NAME:NUMBER or NAME@ALIAS (default: the one that waits for an approver).",
+            autocompletion=completing.VERSIONS,
+        ),
+    ] = None,
     comment: Annotated[str, typer.Option(help="What the signature is given on.")] = "",
 ) -> None:
     """Sign a version for production, on the evidence of its verdict."""
-    registry = session.services().registry
-    candidate = registry.resolve(ref=version)
+    services = session.services()
+    registry = services.registry
+    candidate = registry.resolve(ref=version or _waiting(services))
     signed = registry.approve(model=candidate.model, number=candidate.number, comment=comment)
     if session.json:
         print_json(signed)
@@ -164,6 +171,23 @@ def approve(
             "Its rollout goes on while 'treadle up' runs.",
             markup=False,
         )
+
+
+def _waiting(services: "Services") -> str:
+    """The one version that waits for an approver."""
+    from treadle.kernel.errors import Invalid, NotFound
+
+    rollouts = [
+        rollout
+        for endpoint in services.delivery.endpoints()
+        for rollout in services.delivery.rollouts(endpoint=endpoint.name, state="waiting")
+    ]
+    versions = sorted({rollout.version for rollout in rollouts})
+    if not versions:
+        raise NotFound("No version waits for an approver. See what there is with: treadle status")
+    if len(versions) > 1:
+        raise Invalid(f"Several versions wait for an approver: {', '.join(versions)}. Name one.")
+    return versions[0]
 
 
 def deploy(
