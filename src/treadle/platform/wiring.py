@@ -132,7 +132,7 @@ class Embedded(LocalServices):
                 error says that retrying helps.
         """
         work = self.assembly.answer(JOB, job.kind)
-        with acting(job.actor, cause=job.cause):
+        with acting(job.actor, cause=job.cause), self.data.reads.by_job(job.id):
             try:
                 if work is None:
                     raise Invalid(f"No stage of this Treadle handles jobs of kind '{job.kind}'.")
