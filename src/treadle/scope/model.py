@@ -84,7 +84,7 @@ class DataSource(Entity):
     """Table ``[data.NAME]``: where a dataset comes from, and what it is.
 
     Owner, licence and sensitivity are an inventory: they are kept with every version of the file
-    and decide nothing.
+    and decide nothing. ``sensitive`` does.
 
     Attributes:
         source: File or folder of the dataset, relative to the project's folder.
