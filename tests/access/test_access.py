@@ -30,7 +30,7 @@ def test_a_wrong_secret_is_refused_even_where_none_is_required(home: Embedded) -
 def test_the_first_token_shuts_out_who_brings_none(home: Embedded) -> None:
     token = home.access.create_token(name="ci", role="viewer")
     assert home.access.required()
-    assert home.access.caller(token.secret) == Caller(name="ci", roles={"*": "viewer"})
+    assert home.access.caller(token.secret) == Caller(name="ci", roles={"*": "viewer"}, token="ci")
     for wrong in (None, "", "treadle_", token.secret.swapcase(), f" {token.secret}", "ci"):
         with pytest.raises(Unauthenticated, match="needs a valid token"):
             home.access.caller(wrong)

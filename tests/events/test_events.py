@@ -370,4 +370,5 @@ def test_a_head_that_the_home_has_not_signed_is_seen(log: LocalEvents) -> None:
         transaction.execute(events.delete().where(events.c.number == 3))
         newest = head_of_events(transaction)
         write_head(transaction, Head(number=newest.number, hash=newest.hash, signature="0" * 64))
-    assert log.verify() == Chain(entries=2, intact=False, forged_head=True)
+    fault = "Its signature is not that of this home's key 'dea41242'."
+    assert log.verify() == Chain(entries=2, intact=False, forged_head=True, fault=fault)

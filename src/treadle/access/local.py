@@ -73,7 +73,11 @@ class LocalAccess(Access):
         roles = limited(held, max_role=token.max_role, only_projects=token.only_projects)
         limited_by = "" if roles == held else token.name
         return Caller(
-            name=token.user, roles=roles, expires_at=token.expires_at, limited_by=limited_by
+            name=token.user,
+            roles=roles,
+            expires_at=token.expires_at,
+            limited_by=limited_by,
+            token=token.name,
         )
 
     def close(self) -> None:

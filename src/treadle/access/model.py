@@ -71,12 +71,14 @@ class Caller(Entity):
         roles: Role by project. ``*`` stands for all projects and for what belongs to no project.
         expires_at: Time from which what identifies the caller is no longer valid, or None.
         limited_by: Name of the token that carries less than its user's roles; empty for none.
+        token: Name of the token that was sent; empty for none.
     """
 
     name: str
     roles: dict[str, Role]
     expires_at: datetime | None = None
     limited_by: str = ""
+    token: str = ""
 
     def may(self, role: Role, project: str = EVERYWHERE) -> bool:
         """Whether the caller has a role or a higher one.

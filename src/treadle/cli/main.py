@@ -14,6 +14,7 @@ from treadle.cli import (
     governance,
     history,
     importing,
+    keys,
     models,
     processes,
     rollouts,
@@ -34,6 +35,7 @@ history.add_to(app)
 importing.add_to(app)
 governance.add_to(app)
 safekeeping.add_to(app)
+keys.add_to(app)
 serving.add_to(app)
 rollouts.add_to(app)
 about.add_to(app)

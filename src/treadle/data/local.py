@@ -4,13 +4,35 @@ from datetime import datetime
 
 from sqlalchemy import select
 
+from treadle.data.reads import SensitiveReads
 from treadle.data.service import LABELS_AT_ONCE, Data, label_in
 from treadle.data.tables import labels as label_table
+from treadle.events.local import LocalEvents
+from treadle.kernel.clock import Clock
+from treadle.ports.blobs import Blobs
+from treadle.ports.database import Database
+from treadle.scope.local import LocalScope
 from treadle.stats.classes import Truth
 
 
 class LocalData(Data):
-    """Dataset versions and labels; with what only this process answers."""
+    """Dataset versions and labels; with what only this process answers.
+
+    Attributes:
+        reads: Records who reads sensitive data.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        events: LocalEvents,
+        clock: Clock,
+        blobs: Blobs,
+        scope: LocalScope,
+        reads: SensitiveReads,
+    ) -> None:
+        super().__init__(database, events, clock, blobs, scope)
+        self.reads = reads
 
     def labels_since(self, project: str, moment: datetime) -> dict[str, Truth]:
         """The labels that were recorded at a moment or later, in order of time.

@@ -49,6 +49,32 @@ class DatasetVersionAdded(Event):
         return (f"data:{self.digest}",)
 
 
+class SensitiveDataRead(Event):
+    """Somebody, or a job, has read rows of a dataset that is declared as sensitive.
+
+    Attributes:
+        project: The project that declares the dataset.
+        dataset: The dataset.
+        digest: The digest of what was read.
+        what: What that is: a version of the dataset, or what was made of its rows.
+        way: How it was read: ``blob``, ``artifact`` or ``job``.
+        token: The token that asked for it; empty where none was needed.
+        job: The job that has read it; empty where a person or a program has.
+    """
+
+    project: str
+    dataset: str
+    digest: str
+    what: str
+    way: str
+    token: str = ""
+    job: str = ""
+
+    @property
+    def subject(self) -> str:
+        return f"sensitive-data:{self.project}/{self.dataset}"
+
+
 class LabelsAdded(Event):
     """Labels of requests were recorded."""
 

@@ -7,6 +7,7 @@ STAGE = Stage(
     parts=(
         "treadle.data.names:DataNames",
         "treadle.data.named_content:DataContent",
+        "treadle.data.reads:SensitiveReads",
     ),
     services=(
         Service(

@@ -42,6 +42,7 @@ class LocalEvaluation(Evaluation):
             raise Invalid(
                 "treadle.toml names no label, so there is nothing to compare predictions with."
             )
+        self._reads.note(payload["holdout"], way="job")
         table = (
             fetch_tree(self._blobs, payload["holdout"], self._cache / payload["holdout"]) / TABLE
         )

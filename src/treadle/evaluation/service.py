@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from treadle.data.reads import SensitiveReads
 from treadle.evaluation.model import Finding, Verdict
 from treadle.evaluation.tables import evaluations
 from treadle.events.local import LocalEvents
@@ -42,6 +43,7 @@ class Evaluation:
         training: TrainingService,
         runtime_of: RuntimeByName,
         cache: Path,
+        reads: SensitiveReads,
     ) -> None:
         """Put evaluation together.
 
@@ -56,10 +58,11 @@ class Evaluation:
             training: Knows what was trained.
             runtime_of: Gives what loads a project's models.
             cache: The folder that packages and tables are fetched into.
+            reads: Records who reads sensitive data.
         """
         self._database, self._events, self._clock, self._blobs = database, events, clock, blobs
         self._jobs, self._scope, self._tracking, self._training = jobs, scope, tracking, training
-        self._runtime_of, self._cache = runtime_of, cache
+        self._runtime_of, self._cache, self._reads = runtime_of, cache, reads
 
     @command()
     def request(self, *, run: RunId, champion: ContentDigest | None = None) -> str:

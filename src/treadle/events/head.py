@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Dialect, Executable, Insert, Select, Update, 
 from treadle.events.model import GENESIS
 from treadle.events.tables import event_heads, events
 from treadle.kernel.entity import Entity
+from treadle.kernel.keys import Keys
 
 NEWEST = "newest"
 """The name of the only row."""
@@ -21,7 +22,7 @@ class Head(Entity):
     Attributes:
         number: Its number; 0 where there is no entry.
         hash: Its hash, ``GENESIS`` where there is no entry.
-        signature: The keyed hash of both, hexadecimal; empty where nobody has signed it yet.
+        signature: The signature over both; empty where nobody has signed it yet.
     """
 
     number: int = 0
@@ -29,28 +30,33 @@ class Head(Entity):
     signature: str = ""
 
 
-def signature_of(number: int, hash: str, key: bytes) -> str:
-    """The keyed BLAKE3 hash of a head.
+def signed_head(number: int, hash: str, keys: Keys) -> Head:
+    """Sign a head: a keyed BLAKE3 hash.
 
     Args:
         number: The number of the newest entry.
         hash: The hash of the newest entry.
-        key: The home's signing key.
-
-    Returns:
-        64 hexadecimal digits.
+        keys: The home's signing keys.
     """
-    return blake3(f"{number} {hash}".encode(), key=_own_key(key)).hexdigest()
+    signature = keys.sign(lambda secret: _digest(number, hash, secret))
+    return Head(number=number, hash=hash, signature=signature)
 
 
-def is_signed(head: Head, key: bytes) -> bool:
-    """Tell whether a head bears the signature of a key.
+def head_fault(head: Head, keys: Keys) -> str:
+    """Tell why a head's signature is not believed.
 
     Args:
         head: The head.
-        key: The home's signing key.
+        keys: The home's signing keys.
+
+    Returns:
+        A sentence; empty where the signature is believed.
     """
-    return head.signature == signature_of(head.number, head.hash, key)
+
+    def digest_by(secret: bytes) -> str:
+        return _digest(head.number, head.hash, secret)
+
+    return keys.fault(head.signature, digest_by, event=head.number)
 
 
 def read_head(connection: Connection) -> Head:
@@ -84,6 +90,10 @@ def write_head(transaction: Connection, head: Head) -> None:
     values = {"name": NEWEST, **{name: getattr(head, name) for name in Head.__struct_fields__}}
     if not _run(transaction, _MOVE, values).rowcount:
         _run(transaction, _ADD, values)
+
+
+def _digest(number: int, hash: str, secret: bytes) -> str:
+    return blake3(f"{number} {hash}".encode(), key=_own_key(secret)).hexdigest()
 
 
 @cache

@@ -1,5 +1,7 @@
 """The event log as the process has it that holds the database."""
 
+from datetime import datetime
+
 from sqlalchemy import Connection, func, select
 
 from treadle.events.head import Head, head_of_events, read_head, write_head
@@ -82,6 +84,16 @@ class LocalEvents(Events):
                 head = self._signed(newest.number, newest.hash)
                 write_head(transaction, head)
         return head
+
+    def first_since(self, connection: Connection, moment: datetime) -> int:
+        """Give the number of the first event since a moment; the next one's where none is.
+
+        Args:
+            connection: An open connection, such as that of a transaction.
+            moment: The moment.
+        """
+        first = connection.scalar(select(func.min(events.c.number)).where(events.c.at >= moment))
+        return read_head(connection).number + 1 if first is None else first
 
     def last_number(self) -> int:
         """Give the number of the newest event; 0 where there is none."""

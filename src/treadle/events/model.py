@@ -76,12 +76,34 @@ class EventRecord(Entity):
         return from_plain(body, kind)
 
 
+class KeyRotated(Event):
+    """Another key signs from this event on.
+
+    Attributes:
+        key: The id of the new key, which signs this event.
+        before: The id of the key that it takes the place of.
+        compromised: From when on signatures of a key are not believed, by the key's id.
+    """
+
+    key: str
+    before: str
+    compromised: dict[str, datetime]
+
+    @property
+    def subject(self) -> str:
+        return f"key:{self.key}"
+
+    @property
+    def belongs_to(self) -> str | None:
+        return None
+
+
 class Chain(Entity):
     """The result of a check of the whole chain.
 
     ``broken_at`` is the first entry whose hash does not fit, or that is not there; ``cut_off``
-    says that all after it are gone, and ``forged_head`` that the head's signature is not of the
-    home's key.
+    says that all after it are gone, and ``forged_head`` that the head's signature is not believed,
+    for the reason that ``fault`` gives.
     """
 
     entries: int
@@ -89,6 +111,7 @@ class Chain(Entity):
     broken_at: int | None = None
     cut_off: bool = False
     forged_head: bool = False
+    fault: str = ""
 
     @property
     def failed(self) -> bool:

@@ -5,12 +5,13 @@ from typing import Any
 
 from sqlalchemy import Select, select
 
-from treadle.events.head import Head, is_signed, read_head, signature_of
+from treadle.events.head import Head, head_fault, read_head, signed_head
 from treadle.events.model import GENESIS, Chain, EventRecord, Thread, is_chained
 from treadle.events.tables import event_links, events
 from treadle.kernel.clock import Clock
 from treadle.kernel.entity import from_json
 from treadle.kernel.errors import Invalid, NotFound, did_you_mean
+from treadle.kernel.keys import KEY_BYTES, Keys, KeySource, key_of
 from treadle.kernel.names import ProjectName
 from treadle.kernel.operation import query
 from treadle.ports.database import Database
@@ -19,6 +20,8 @@ SUBJECTS = ("alias", "version", "endpoint", "run", "pipeline", "job", "project",
 """The kinds of things that ``why`` looks for under a plain name, in this order."""
 LONGEST_CHAIN = 1_000
 """Causes that are walked at most."""
+_NO_HOME = Keys(keys=[key_of(bytes(KEY_BYTES))])
+"""Signs the head of a log that is of no home."""
 
 
 class Events:
@@ -27,13 +30,15 @@ class Events:
     Args:
         database: Where the log is kept.
         clock: Tells when an event is written.
-        key: Signs the head of the log.
+        keys: Gives the keys that sign the head of the log.
     """
 
-    def __init__(self, database: Database, clock: Clock, key: bytes = bytes(32)) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, keys: KeySource = lambda: _NO_HOME
+    ) -> None:
         self._database = database
         self._clock = clock
-        self._key = key
+        self._keys = keys
 
     @query()
     def history(
@@ -163,12 +168,13 @@ class Events:
                     return Chain(entries=count, intact=False, broken_at=count)
         if count < head.number:
             return Chain(entries=count, intact=False, broken_at=count + 1, cut_off=True)
-        if head.signature and not is_signed(head, self._key):
-            return Chain(entries=count, intact=False, forged_head=True)
+        fault = head_fault(head, self._keys()) if head.signature else ""
+        if fault:
+            return Chain(entries=count, intact=False, forged_head=True, fault=fault)
         return Chain(entries=count, intact=True)
 
     def _signed(self, number: int, hash: str) -> Head:
-        return Head(number=number, hash=hash, signature=signature_of(number, hash, self._key))
+        return signed_head(number, hash, self._keys())
 
     def _page(self, *, after: int, size: int = 2_000) -> list[EventRecord | None]:
         """The next entries; None for one that cannot even be read."""

@@ -70,6 +70,8 @@ class _Blobs:
         digest, tree = request.path_params["digest"], request.query_params.get("tree", "")
         if not self._rights.contents.is_readable(caller, digest, tree=tree):
             raise NotFound(f"There is no blob {digest[:12]} that '{caller.name}' may read.")
+        with acting(caller.name):
+            self._platform.data.reads.note(digest, way="blob", tree=tree, token=caller.token)
         return self._platform.blobs.get(digest)
 
     def _has(self, request: Request) -> bool:

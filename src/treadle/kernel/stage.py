@@ -107,6 +107,11 @@ column that a caller can fill with any text is no answer.
 """
 
 
+SENSITIVE_CONTENT = Hook("sensitive content")
+"""Methods that list the contents that hold rows of a dataset (``ports/content.py``): they take the
+project, the dataset's name and its declaration.
+"""
+
 NAMED_CONTENT = Hook("named content")
 """Methods without arguments that yield each content (``ports/content.py``) that a stage's rows
 name, with the thing that names it.

@@ -86,6 +86,8 @@ class LocalPipelines(Advancing):
         sources = {name: source for name in names if (source := pipeline.step(name))}
         datasets = {n: d for n, d in pipeline.datasets.items() if n in names and n not in sources}
         given = {name for name in names if name not in sources and name not in datasets}
+        for digest in [*datasets.values(), *(source.output or "" for source in sources.values())]:
+            self._reads.note(digest, way="job")
         return StepTask(
             file=str(code / pipeline.file),
             step=step,

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, select
 
+from treadle.data.reads import SensitiveReads
 from treadle.events.local import LocalEvents
 from treadle.jobs.local import LocalJobs
 from treadle.kernel.clock import Clock
@@ -48,6 +49,7 @@ class Pipelines:
         step_function: str,
         cache: Path,
         starter: PipelineStarter,
+        reads: SensitiveReads,
     ) -> None:
         self._database = database
         self._events = events
@@ -58,6 +60,7 @@ class Pipelines:
         self._sandbox = sandbox
         self._step_function = step_function
         self._starter = starter
+        self._reads = reads
 
     @command(brings_code=True)
     def start(

@@ -12,16 +12,18 @@ disk has damaged it. A file with another time was written since, and is no longe
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from blake3 import blake3
 
-from treadle.events.head import Head, is_signed
+from treadle.events.head import Head, head_fault
 from treadle.events.service import Events
 from treadle.kernel.entity import Entity, from_json, replace, to_json
 from treadle.kernel.errors import Corrupt, TreadleError
 from treadle.kernel.files import write_whole
+from treadle.kernel.keys import Keys
 from treadle.platform.signing import KEY
 from treadle.ports.blobs import digest_of
 
@@ -54,7 +56,7 @@ class Seal(Entity):
     Attributes:
         at: When the home was sealed.
         files: The files, by their path in the home.
-        signature: The keyed hash of the rest, hexadecimal.
+        signature: The signature over the rest.
     """
 
     at: datetime
@@ -95,41 +97,41 @@ def follows(events: Events, home: Path) -> bool:
     return noted.number == 0 or [record.hash for record in here] == [noted.hash]
 
 
-def read_noted(home: Path, key: bytes) -> Head | None:
+def read_noted(home: Path, keys: Keys) -> Head | None:
     """Read the home's copy of the head.
 
     Args:
         home: The home's folder.
-        key: The home's signing key.
+        keys: The home's signing keys.
 
     Returns:
         The head, or None where there is no copy.
 
     Raises:
         Invalid: The copy cannot be read.
-        Corrupt: The key has not signed it.
+        Corrupt: Its signature is not believed.
     """
     file = home / HEAD
     if not file.exists():
         return None
     head = from_json(file.read_bytes(), Head)
-    if not is_signed(head, key):
-        raise Corrupt(f"'{file}' does not bear the signature of the home's key.")
+    if fault := head_fault(head, keys):
+        raise Corrupt(f"'{file}' is not believed: {fault}")
     return head
 
 
-def write_seal(home: Path, key: bytes) -> Seal:
+def write_seal(home: Path, keys: Keys) -> Seal:
     """Seal a home; nothing runs on it. Files that are sealed already are not read again.
 
     Args:
         home: The home's folder.
-        key: The home's signing key.
+        keys: The home's signing keys.
 
     Returns:
         The seal.
     """
     try:
-        before = read_seal(home, key)
+        before = read_seal(home, keys)
     except TreadleError:
         before = None
     known = before.files if before else {}
@@ -139,32 +141,46 @@ def write_seal(home: Path, key: bytes) -> Seal:
         if sealed is not None:
             files[name] = sealed
     seal = Seal(at=datetime.now(UTC), files=files)
-    seal = replace(seal, signature=_signature(seal, key))
-    if before is None or before.files != seal.files:
-        write_whole(home / SEAL, to_json(seal), durable=True, mode=0o600)
-    return seal
+    if before is not None and before.files == seal.files:
+        return before
+    return _write(home, seal, keys)
 
 
-def read_seal(home: Path, key: bytes) -> Seal | None:
+def sign_seal_again(home: Path, before: Keys, keys: Keys) -> None:
+    """Sign a home's seal with the current key, where the keys of before had signed it.
+
+    Args:
+        home: The home's folder.
+        before: The home's signing keys up to now.
+        keys: The home's signing keys.
+    """
+    with suppress(TreadleError):  # one that is damaged is left to be found
+        seal = read_seal(home, before)
+        if seal is not None:
+            _write(home, seal, keys)
+
+
+def read_seal(home: Path, keys: Keys) -> Seal | None:
     """Read a home's seal.
 
     Args:
         home: The home's folder.
-        key: The home's signing key.
+        keys: The home's signing keys.
 
     Returns:
         The seal, or None where the home was never sealed.
 
     Raises:
         Invalid: The seal cannot be read.
-        Corrupt: The key has not signed it.
+        Corrupt: Its signature is not believed.
     """
     file = home / SEAL
     if not file.exists():
         return None
     seal = from_json(file.read_bytes(), Seal)
-    if seal.signature != _signature(seal, key):
-        raise Corrupt(f"'{file}' does not bear the signature of the home's key.")
+    fault = keys.fault(seal.signature, lambda secret: _digest(seal, secret))
+    if fault:
+        raise Corrupt(f"'{file}' is not believed: {fault}")
     return seal
 
 
@@ -229,6 +245,12 @@ def _sealed(file: Path, known: SealedFile | None) -> SealedFile | None:
     return entry if is_as_sealed(file, entry) else None
 
 
-def _signature(seal: Seal, key: bytes) -> str:
-    own_key = blake3(key, derive_key_context=_CONTEXT).digest()
+def _write(home: Path, seal: Seal, keys: Keys) -> Seal:
+    seal = replace(seal, signature=keys.sign(lambda secret: _digest(seal, secret)))
+    write_whole(home / SEAL, to_json(seal), durable=True, mode=0o600)
+    return seal
+
+
+def _digest(seal: Seal, secret: bytes) -> str:
+    own_key = blake3(secret, derive_key_context=_CONTEXT).digest()
     return blake3(to_json(replace(seal, signature="")), key=own_key).hexdigest()

@@ -23,7 +23,7 @@ from treadle.kernel.process import SupervisedProcess
 from treadle.platform import logs
 from treadle.platform.seal import write_seal
 from treadle.platform.settings import Settings, backend, default_url
-from treadle.platform.signing import signing_key
+from treadle.platform.signing import signing_keys
 
 LOOK_SECONDS, REVIVE_SECONDS = 0.05, 5.0
 LOCK = "supervisor.lock"
@@ -141,7 +141,7 @@ class Supervisor:
             with database.read() as connection:
                 connection.execute(select(1))
             database.close()  # the last to close it moves all changes into its file
-            write_seal(home, signing_key(home))
+            write_seal(home, signing_keys(home))
         except (TreadleError, OSError) as error:
             log.error("the home could not be sealed: %s", error)
 

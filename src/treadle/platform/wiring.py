@@ -17,10 +17,11 @@ from treadle.kernel.event import acting
 from treadle.kernel.stage import JOB, RECONCILE, Assembly
 from treadle.monitoring.discovery import registered_monitors
 from treadle.pipelines.service import STEP_JOB
+from treadle.platform.rotation import tell_of_rotation
 from treadle.platform.runtimes import runtime_of
 from treadle.platform.seal import follows, note_head
 from treadle.platform.settings import Settings, backend
-from treadle.platform.signing import signing_key
+from treadle.platform.signing import KeyFile
 from treadle.platform.stages import BUILT_IN, LocalServices, stages
 from treadle.platform.step import reason
 from treadle.ports.blobs import Blobs
@@ -48,6 +49,7 @@ class Embedded(LocalServices):
         self.stages = stages()
         home = settings.folder
         self.clock = settings.clock()
+        self._keys = KeyFile(home)
         self.database = backend("database", settings.database or f"sqlite:///{home / 'treadle.db'}")
         self.database.migrate()
         self.blobs = backend("blobs", settings.blobs or f"file://{home / 'blobs'}")
@@ -63,6 +65,7 @@ class Embedded(LocalServices):
         self._noted: Head | None = None  # the copy of the head that this process has seen to
         if not self.events.head().signature:
             self.events.sign_head()
+        tell_of_rotation(self.database, self.events, self._keys())
 
     def _assembled(self) -> Assembly:
         home, assembly = self.settings.folder, Assembly()
@@ -82,7 +85,7 @@ class Embedded(LocalServices):
         assembly.provide_named(
             cache=home / "cache",
             step_function=STEP_FUNCTION,
-            key=signing_key(home),
+            keys=self._keys,
             find_monitors=registered_monitors,
         )
         own_tables = [loaded_tables(stage) for stage in self.stages if stage not in BUILT_IN]
@@ -129,7 +132,7 @@ class Embedded(LocalServices):
                 error says that retrying helps.
         """
         work = self.assembly.answer(JOB, job.kind)
-        with acting(job.actor, cause=job.cause):
+        with acting(job.actor, cause=job.cause), self.data.reads.by_job(job.id):
             try:
                 if work is None:
                     raise Invalid(f"No stage of this Treadle handles jobs of kind '{job.kind}'.")

@@ -26,6 +26,20 @@ class NamedContent(NamedTuple):
     kept: bool = True
 
 
+class SensitiveContent(NamedTuple):
+    """A content that holds rows of a dataset that is declared as sensitive.
+
+    Attributes:
+        digest: The digest of a tree, or of a blob.
+        what: What it is, for people, such as ``version 5f1c9d0e2b7a``.
+        is_tree: Whether it is a tree, whose files are sensitive as well.
+    """
+
+    digest: str
+    what: str
+    is_tree: bool = True
+
+
 def named_in(
     database: Database, wanted: Select[Any], by: str, *, kept: bool = True
 ) -> Iterator[NamedContent]:

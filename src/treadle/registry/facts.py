@@ -93,6 +93,6 @@ class Facts(Entity):
             limits.append("Nobody has approved it.")
         elif not self.approved:
             limits.append(
-                "Its approval does not fit it: the version or the signing key has changed since."
+                "Its approval does not fit it, or the key that signed it is not believed."
             )
         return limits

@@ -25,6 +25,17 @@ class LocalRegistry(Registry):
         """
         return self._point(self.get(model=model, number=number), CHAMPION)
 
+    def approval_fault(self, version: ModelVersion) -> str:
+        """Tell why a version's approval is not believed.
+
+        Args:
+            version: The version.
+
+        Returns:
+            Sentences; empty where the approval is believed, or there is none.
+        """
+        return "" if version.approval is None else self._fault(version, version.approval)
+
     def approved_from(self, *, run: str, logged_model: str) -> str | None:
         """An approved version whose files are those of a run or a logged model.
 

@@ -10,6 +10,7 @@ from treadle.events.local import LocalEvents
 from treadle.kernel.clock import Clock
 from treadle.kernel.entity import from_json
 from treadle.kernel.errors import Invalid, NotFound, did_you_mean
+from treadle.kernel.keys import KeySource
 from treadle.kernel.names import (
     ModelName,
     NewModelName,
@@ -43,10 +44,10 @@ class RegistryRecords:
         scope: Scope,
         assembly: Assembly,
         blobs: Blobs,
-        key: bytes,
+        keys: KeySource,
     ) -> None:
         self._database, self._events, self._clock = database, events, clock
-        self._evaluation, self._scope, self._key = evaluation, scope, key
+        self._evaluation, self._scope, self._keys = evaluation, scope, keys
         self._assembly, self._blobs = assembly, blobs
 
     @query()

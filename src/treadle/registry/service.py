@@ -1,6 +1,7 @@
 """Versions are registered from verdicts, approved by people, and found by alias."""
 
 import hmac
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from treadle.registry.model import (
     CHAMPION,
     AliasMoved,
     AliasRemoved,
+    Approval,
     ModelVersion,
     Stage,
     StageChanged,
@@ -49,7 +51,7 @@ class Registry(Versions):
             raise Conflict(f"Version '{found.ref}' was approved already, by {found.approval.by}.")
         by, at = current_act().actor, self._clock.now()
         said = {"by": by, "at": at, "comment": comment}
-        signature = self._sign({**_content(found), **said})
+        facts = {**_content(found), **said}
         signed = {
             **said,
             "model": model,
@@ -59,6 +61,8 @@ class Registry(Versions):
         }
         registered = self._events.made(thing=f"version:{found.ref}")
         with self._database.write() as transaction:
+            # Signed here: keys are rotated in a transaction too, so none is retired meanwhile.
+            signature = self._keys().sign(lambda secret: _digest(facts, secret))
             here = (approvals.c.model == model) & (approvals.c.number == number)
             transaction.execute(
                 approvals.delete().where(here)
@@ -88,16 +92,7 @@ class Registry(Versions):
             NotFound: There is no such version.
         """
         version = self.get(model=model, number=number)
-        if version.approval is None:
-            return False
-        said = {name: getattr(version.approval, name) for name in ("by", "at", "comment")}
-        same = (version.approval.package, version.approval.verdict) == (
-            version.package,
-            version.verdict,
-        )
-        return same and hmac.compare_digest(
-            self._sign({**_content(version), **said}), version.approval.signature
-        )
+        return version.approval is not None and not self._fault(version, version.approval)
 
     @command()
     def set_stage(
@@ -211,8 +206,36 @@ class Registry(Versions):
                     ),
                 )
 
-    def _sign(self, facts: Mapping[str, Any]) -> str:
-        return hmac.new(self._key, to_json(dict(facts)), "sha256").hexdigest()
+    def _fault(self, version: ModelVersion, approval: Approval) -> str:
+        """Why an approval is not believed; empty where it is."""
+        if (approval.package, approval.verdict) != (version.package, version.verdict):
+            return "It was given on another package or verdict than the version has."
+        facts = _content(version) | {
+            name: getattr(approval, name) for name in ("by", "at", "comment")
+        }
+        keys = self._keys()
+        signed_at = None
+        if keys.signer(approval.signature) != keys.current:  # until when did that key sign?
+            signed_at = self._event_of(version, approval)
+        fault = keys.fault(
+            approval.signature, lambda secret: _digest(facts, secret), event=signed_at
+        )
+        return f"It does not fit the version, its verdict and its package. {fault}" if fault else ""
+
+    def _event_of(self, version: ModelVersion, approval: Approval) -> int:
+        """The number of the event that tells of an approval, beyond all where none does.
+
+        When it was signed is said by whoever signs; the log says it in order.
+        """
+        told = self._events.history(
+            subject=f"version:{version.ref}", type=VersionApproved.__name__, limit=10_000
+        )
+        numbers = (one.number for one in told if one.body["signature"] == approval.signature)
+        return next(numbers, sys.maxsize)
+
+
+def _digest(facts: Mapping[str, Any], secret: bytes) -> str:
+    return hmac.new(secret, to_json(dict(facts)), "sha256").hexdigest()
 
 
 def _content(version: ModelVersion) -> dict[str, Any]:

@@ -84,7 +84,7 @@ class DataSource(Entity):
     """Table ``[data.NAME]``: where a dataset comes from, and what it is.
 
     Owner, licence and sensitivity are an inventory: they are kept with every version of the file
-    and decide nothing.
+    and decide nothing. ``sensitive`` does.
 
     Attributes:
         source: File or folder of the dataset, relative to the project's folder.
@@ -104,6 +104,7 @@ class DataSource(Entity):
         owner: Who answers for the data.
         licence: Terms under which the data may be used.
         sensitivity: How sensitive the data are.
+        sensitive: Whether each read of its rows is told in the event log.
     """
 
     source: str
@@ -119,6 +120,7 @@ class DataSource(Entity):
     owner: str = ""
     licence: str = ""
     sensitivity: str = ""
+    sensitive: bool = False
 
     @property
     def is_learnt_from(self) -> bool:

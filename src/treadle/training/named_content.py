@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 from sqlalchemy import select
 
-from treadle.kernel.stage import NAMED_CONTENT
-from treadle.ports.content import NamedContent, named_in
+from treadle.kernel.stage import NAMED_CONTENT, SENSITIVE_CONTENT
+from treadle.ports.content import NamedContent, SensitiveContent, named_in
 from treadle.ports.database import Database
+from treadle.scope.model import DataSource
 from treadle.training.tables import answered_rows, trainings
 
 
@@ -19,6 +20,21 @@ class TrainingContent:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    @SENSITIVE_CONTENT()
+    def answers(self, project: str, dataset: str, source: DataSource) -> Iterator[SensitiveContent]:
+        """Yield the answered requests that became rows of a dataset.
+
+        Args:
+            project: Name of the project.
+            dataset: Name of the dataset, which plays no part.
+            source: Its declaration.
+        """
+        del dataset
+        if source.learns_from_answers:
+            rows = select(answered_rows.c.digest).where(answered_rows.c.project == project)
+            for named in named_in(self._database, rows, "labelled answers"):
+                yield SensitiveContent(named.digest, named.by, is_tree=False)
 
     @NAMED_CONTENT()
     def named_content(self) -> Iterator[NamedContent]:

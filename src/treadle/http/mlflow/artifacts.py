@@ -21,6 +21,7 @@ from treadle.http.mlflow.wire import VERSIONS, Ask, Call, failed, saying
 from treadle.http.rights import Rights, demand, demand_somewhere
 from treadle.kernel.entity import to_json
 from treadle.kernel.errors import Forbidden, Invalid, NotFound, TooLarge, TreadleError
+from treadle.kernel.event import acting
 from treadle.kernel.operation import Role
 from treadle.platform.wiring import Embedded
 from treadle.ports.naming import NOWHERE
@@ -136,18 +137,19 @@ def _remove(platform: Embedded, path: str) -> None:
     platform.tracking.delete_artifacts(root=root, path=name)
 
 
-def _read(platform: Embedded, path: str) -> tuple[Path, int]:
-    """Fetch a file to a temporary place. Returns the copy and its size in bytes."""
+def _read(platform: Embedded, caller: Caller, path: str) -> Path:
+    """Fetch a file to a temporary place."""
     root, name = split(path)
-    files = platform.tracking.artifacts_at(root)
-    artifact = next((file for file in files if file.path == name), None)
-    if artifact is None:
+    files = {file.path: file for file in platform.tracking.artifacts_at(root)}
+    if (artifact := files.get(name)) is None:
         raise NotFound(f"Artifact '{path}' not found")
+    with acting(caller.name):
+        platform.data.reads.note(artifact.digest, way="artifact", token=caller.token)
     with tempfile.NamedTemporaryFile(delete=False) as aside:
         copy = Path(aside.name)
     copy.unlink()
     platform.blobs.fetch(artifact.digest, copy)
-    return copy, artifact.bytes
+    return copy
 
 
 def _served(copy: Path, path: str) -> Response:
@@ -209,8 +211,7 @@ def artifact_routes(platform: Embedded) -> list[Route]:
             role: Role = "viewer" if reads else "editor"
             caller = await run_in_threadpool(doors, request, role, path)
             if reads:
-                copy, _ = await run_in_threadpool(_read, platform, path)
-                return _served(copy, path)
+                return _served(await run_in_threadpool(_read, platform, caller, path), path)
             if request.method == "DELETE":
                 await run_in_threadpool(_remove, platform, path)
                 return Response(b"{}", media_type="application/json")

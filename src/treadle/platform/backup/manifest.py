@@ -6,6 +6,7 @@ from blake3 import blake3
 
 from treadle.events.head import Head
 from treadle.kernel.entity import Entity, replace, to_json
+from treadle.kernel.keys import Keys
 
 FORMAT = 1
 _CONTEXT = "treadle backup manifest"
@@ -54,7 +55,7 @@ class Manifest(Entity):
         files: Other files, by their path in the home.
         backends: The home's backends, without passwords.
         manual_clock: Whether the home's time is that of its file ``clock``.
-        signature: The keyed hash of the rest by the home's signing key, hexadecimal.
+        signature: The signature over the rest by the home's signing key.
     """
 
     format: int
@@ -77,26 +78,31 @@ class Manifest(Entity):
         return {one.stored: one for one in named}
 
 
-def signed(manifest: Manifest, key: bytes) -> Manifest:
+def signed(manifest: Manifest, keys: Keys) -> Manifest:
     """Sign a manifest.
 
     Args:
         manifest: The manifest.
-        key: The home's signing key.
+        keys: The home's signing keys.
     """
-    return replace(manifest, signature=_signature(manifest, key))
+    signature = keys.sign(lambda secret: _digest(manifest, secret))
+    return replace(manifest, signature=signature)
 
 
-def is_signed(manifest: Manifest, key: bytes) -> bool:
-    """Tell whether a manifest bears the signature of a key.
+def manifest_fault(manifest: Manifest, keys: Keys) -> str:
+    """Tell why a manifest's signature is not believed.
 
     Args:
         manifest: The manifest.
-        key: The home's signing key.
+        keys: The home's signing keys.
+
+    Returns:
+        A sentence; empty where the signature is believed.
     """
-    return manifest.signature == _signature(manifest, key)
+    event = manifest.head.number
+    return keys.fault(manifest.signature, lambda secret: _digest(manifest, secret), event=event)
 
 
-def _signature(manifest: Manifest, key: bytes) -> str:
-    own_key = blake3(key, derive_key_context=_CONTEXT).digest()
+def _digest(manifest: Manifest, secret: bytes) -> str:
+    own_key = blake3(secret, derive_key_context=_CONTEXT).digest()
     return blake3(to_json(replace(manifest, signature="")), key=own_key).hexdigest()

@@ -11,12 +11,12 @@ from sqlalchemy import text
 from treadle.kernel.entity import Entity
 from treadle.kernel.errors import Conflict, Corrupt, Invalid, NotFound
 from treadle.kernel.files import write_whole
-from treadle.platform.backup.manifest import Manifest, is_signed
+from treadle.platform.backup.manifest import Manifest, manifest_fault
 from treadle.platform.backup.store import Store
 from treadle.platform.backup.tables import count_on, read_part, refuse_rows, schema_of, tables
 from treadle.platform.seal import write_seal
 from treadle.platform.settings import backend, default_url, settings_for
-from treadle.platform.signing import KEY, KEY_BYTES, read_key, signing_key
+from treadle.platform.signing import KEY, keys_in, read_keys, signing_keys
 from treadle.platform.stages import BUILT_IN, stages, tables_of
 from treadle.platform.verify.check import verify_home
 from treadle.platform.verify.findings import Progress
@@ -108,7 +108,7 @@ def restore_backup(
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     settings_for(home)
-    write_seal(home, read_key(home))
+    write_seal(home, read_keys(home))
     return Restored(
         home=str(home),
         backup=name,
@@ -209,14 +209,22 @@ def _restore_key(manifest: Manifest, home: Path, key: Path | None) -> bool | Non
     """Put the signing key in its place. Returns whether it has signed the backup."""
     if key is not None:
         content = key.read_bytes()
-        if len(content) < KEY_BYTES:
-            raise Invalid(f"'{key}' is no signing key: it has {len(content)} bytes.")
+        try:
+            keys_in(content, key)
+        except Corrupt as error:
+            raise Invalid(
+                f"'{key}' is no signing key, nor a copy of a home's '{KEY}': it has "
+                f"{len(content)} bytes, and not those that were written."
+            ) from error
         write_whole(home / KEY, content, mode=0o600)
     if not (home / KEY).exists():
-        signing_key(home)  # a new one
+        signing_keys(home)  # a new one
         return None
-    if not is_signed(manifest, read_key(home)):
-        raise Corrupt("The backup does not bear the signature of the home's signing key.")
+    if fault := manifest_fault(manifest, read_keys(home)):
+        raise Corrupt(
+            f"The backup does not bear the signature of the home's signing key. {fault} Restore "
+            "an earlier one (--until), or name the key that it was made with (--signing-key)."
+        )
     return True
 
 

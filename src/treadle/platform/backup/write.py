@@ -15,7 +15,7 @@ from treadle.platform.backup.store import Store
 from treadle.platform.backup.tables import last_number, schema_of, tables, write_parts
 from treadle.platform.seal import sealable
 from treadle.platform.settings import FILE, backends_of
-from treadle.platform.signing import KEY, signing_key
+from treadle.platform.signing import KEY, signing_keys
 from treadle.platform.verify.findings import Progress
 from treadle.platform.wiring import Embedded
 from treadle.ports.blobs import digest_of
@@ -139,7 +139,7 @@ def write_backup(
         backends=backends_of(home),
         manual_clock=platform.settings.manual_clock,
     )
-    name = store.add(signed(manifest, signing_key(home)))
+    name = store.add(signed(manifest, signing_keys(home)))
     return BackupMade(
         url=store.url,
         name=name,

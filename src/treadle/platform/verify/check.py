@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from treadle.kernel.errors import TreadleError
+from treadle.kernel.keys import Keys
 from treadle.platform.seal import write_seal
 from treadle.platform.settings import FILE, Settings, backend, default_url, settings_for
-from treadle.platform.signing import KEY, read_key
+from treadle.platform.signing import KEY, read_keys
 from treadle.platform.supervisor import running
 from treadle.platform.verify.contents import (
     Contents,
@@ -53,16 +54,16 @@ def verify_home(
         progress: Called with what is checked, how many are done and how many there are.
     """
     found = Collected(progress)
-    key = _key(home, found)
-    if key:
-        check_seal(home, key, found)
+    keys = _keys(home, found)
+    if keys:
+        check_seal(home, keys, found)
     settings = _settings(home, found)
     platform = _platform(settings, found)
     names: Names = {}
     packages: dict[str, str] = {}
     days: dict[tuple[str, str], str] = {}
     if platform is not None:
-        _records(platform, key, found)
+        _records(platform, keys, found)
         names = check_names(platform, found)
         versions = platform.registry.find
         known = _tried(lambda: versions(limit=EVERYTHING), "versions", found) or []
@@ -84,21 +85,21 @@ def verify_home(
         mend.packages(found)
     result = found.result()
     if platform is not None:
-        if not result.failed and key:
+        if not result.failed and keys:
             platform.note_head()
         platform.close()
-        if not result.failed and key and running(home) is None:
-            write_seal(home, key)
+        if not result.failed and keys and running(home) is None:
+            write_seal(home, keys)
     return result
 
 
-def _records(platform: Embedded, key: bytes, found: Collected) -> None:
+def _records(platform: Embedded, keys: Keys | None, found: Collected) -> None:
     database = platform.database
     _tried(lambda: check_pages(database, found), "the database", found)
     _tried(lambda: check_rows(database, found), "the database", found)
     _tried(lambda: check_entities(platform, found), "the database", found)
-    if key:
-        _tried(lambda: check_events(platform, key, found), "the event log", found)
+    if keys:
+        _tried(lambda: check_events(platform, keys, found), "the event log", found)
 
 
 def _days(platform: Embedded) -> dict[tuple[str, str], str]:
@@ -110,10 +111,12 @@ def _days(platform: Embedded) -> dict[tuple[str, str], str]:
     }
 
 
-def _key(home: Path, found: Collected) -> bytes:
-    """The signing key; empty where it cannot be had."""
+def _keys(home: Path, found: Collected) -> Keys | None:
+    """The signing keys; None where they cannot be had."""
     try:
-        return read_key(home)
+        keys = read_keys(home)
+        found.count("signing keys", len(keys.keys))
+        return keys
     except FileNotFoundError:
         if (home / "treadle.db").exists() or (home / FILE).exists():
             found.find(
@@ -124,7 +127,7 @@ def _key(home: Path, found: Collected) -> bytes:
             )
     except (TreadleError, OSError) as error:
         found.find(KEY, error, affects=["every approval"])
-    return b""
+    return None
 
 
 def _settings(home: Path, found: Collected) -> Settings:

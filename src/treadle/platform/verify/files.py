@@ -6,6 +6,7 @@ from pathlib import Path
 
 from treadle.kernel.entity import from_json
 from treadle.kernel.errors import Corrupt, TreadleError
+from treadle.kernel.keys import Keys
 from treadle.kernel.process import is_held
 from treadle.platform.seal import SEAL, Seal, is_as_sealed, read_seal
 from treadle.platform.verify.contents import Contents
@@ -28,16 +29,16 @@ _AGAIN = "The server fetches it again: treadle verify --repair moves the damaged
 DAY_AGAIN = "The blob store has it too: treadle verify --repair moves the damaged one away."
 
 
-def check_seal(home: Path, key: bytes, found: Collected) -> None:
+def check_seal(home: Path, keys: Keys, found: Collected) -> None:
     """Compare each sealed file that nobody has written to since with its digest.
 
     Args:
         home: The home's folder.
-        key: The home's signing key.
+        keys: The home's signing keys.
         found: Takes what is damaged.
     """
     try:
-        seal = read_seal(home, key)
+        seal = read_seal(home, keys)
     except (TreadleError, OSError) as error:
         found.find(SEAL, error, remedy="If all else is well: treadle verify --repair seals anew.")
         return

@@ -7,6 +7,7 @@ from sqlalchemy import Table, inspect, select
 
 from treadle.events.head import Head
 from treadle.kernel.errors import TreadleError
+from treadle.kernel.keys import Keys
 from treadle.platform.seal import HEAD, read_noted
 from treadle.platform.stages import stages, tables_of
 from treadle.platform.verify.findings import RESTORE, Collected
@@ -86,17 +87,17 @@ def check_entities(platform: Embedded, found: Collected) -> None:
     _check_approvals(platform, found)
 
 
-def check_events(platform: Embedded, key: bytes, found: Collected) -> None:
+def check_events(platform: Embedded, keys: Keys, found: Collected) -> None:
     """Check the chain of events, its signed head, and the home's copy of the head.
 
     Args:
         platform: The home.
-        key: The home's signing key.
+        keys: The home's signing keys.
         found: Takes what is damaged.
     """
     found.progress("events", 0, 0)
     # The copy is read first: it may be behind the database, and never ahead of it.
-    noted = _noted(platform, key, found)
+    noted = _noted(platform, keys, found)
     try:
         chain = platform.events.verify()
     except Exception as error:
@@ -108,7 +109,7 @@ def check_events(platform: Embedded, key: bytes, found: Collected) -> None:
             "the event log", f"Its events from {chain.broken_at} on were cut off.", remedy=_BREAKS
         )
     elif chain.forged_head:
-        found.find("the event log", "Its head is not signed with this home's key.", remedy=_BREAKS)
+        found.find("the event log", f"Its head is not believed. {chain.fault}", remedy=_BREAKS)
     elif not chain.intact:
         found.find(f"event {chain.broken_at}", "It is not what was written.", remedy=_BREAKS)
     elif noted is not None:
@@ -116,10 +117,10 @@ def check_events(platform: Embedded, key: bytes, found: Collected) -> None:
     _decode_events(platform, found)
 
 
-def _noted(platform: Embedded, key: bytes, found: Collected) -> Head | None:
+def _noted(platform: Embedded, keys: Keys, found: Collected) -> Head | None:
     home = platform.settings.folder
     try:
-        noted = read_noted(home, key)
+        noted = read_noted(home, keys)
     except (TreadleError, OSError) as error:
         remedy = "If all else is well: treadle verify --repair writes it anew."
         found.find(HEAD, error, remedy=remedy)
@@ -207,13 +208,13 @@ def _check_approvals(platform: Embedded, found: Collected) -> None:
         approved = [v for v in platform.registry.find(limit=EVERYTHING) if v.approval]
         for version in approved:
             found.count("approvals")
-            if not platform.registry.verify_approval(model=version.model, number=version.number):
+            if fault := platform.registry.approval_fault(version):
                 found.find(
                     f"the approval of '{version.ref}'",
-                    "Its signature does not fit the version, its verdict, its package and this "
-                    "home's key.",
+                    fault,
                     affects=[f"version '{version.ref}'"],
-                    remedy=RESTORE,
+                    remedy=f"If the version is as it should be: treadle approve {version.ref} "
+                    f"signs it again. Else: {RESTORE}",
                 )
     except Exception as error:
         found.find("approvals", f"They cannot be read: {error}")
