@@ -7,9 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
-from treadle.cli.output import Home, Json, console, errors, home_of, person, print_json, print_table
+from treadle.cli.output import (
+    Home,
+    Json,
+    console,
+    errors,
+    home_of,
+    markup,
+    person,
+    print_json,
+    print_table,
+)
+from treadle.kernel.escaping import shell
 
 if TYPE_CHECKING:
     from treadle.evaluation.model import Verdict
@@ -50,7 +60,7 @@ def run(
         try:
             verdict = _follow(platform, training.run, reconcile, quiet=json)
         except KeyboardInterrupt:
-            stop = f"treadle pipelines cancel --pipeline {training.pipeline}"
+            stop = shell("treadle", "pipelines", "cancel", "--pipeline", training.pipeline)
             errors.print(
                 "Interrupted. The training goes on with 'treadle up'; "
                 f"end it for good with: {stop}",
@@ -124,7 +134,7 @@ def _print_verdict(services: "Services", verdict: "Verdict") -> None:
     if not verdict.findings:
         console.print(verdict.reason, markup=False, soft_wrap=True)
     for wait in services.loop.status(project=verdict.project).waiting:
-        console.print(f"[yellow]→[/] {escape(wait)}", soft_wrap=True)
+        console.print(f"[yellow]→[/] {markup(wait)}", soft_wrap=True)
 
 
 def _parameters(given: list[str]) -> dict[str, Any]:

@@ -164,7 +164,7 @@ def _container(variant: Variant, image: str, log_secret: str = "") -> Manifest:
     model, _, number = variant.version.partition(":")
     return {
         "name": "model",
-        "image": image.format(model=model, number=number),
+        "image": image.replace("{model}", model).replace("{number}", number),
         "args": ["serve"],  # the image sets the model, the address and the state's folder
         "env": [
             {"name": "PORT", "value": str(PORT)},

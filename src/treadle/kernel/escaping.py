@@ -170,18 +170,16 @@ def prometheus(text: str) -> str:
 def shell(*words: object) -> str:
     """A command for bash and zsh, on one line that people can copy as it is.
 
+    What no argument can hold, such as NUL, is written as its code.
+
     Args:
         words: The program and its arguments.
-
-    Raises:
-        Invalid: A word holds what no argument can: NUL, or half a surrogate pair.
     """
     return " ".join(_word(str(word)) for word in words)
 
 
 def _word(word: str) -> str:
-    if _IN_NO_ARGUMENT.search(word):
-        raise Invalid(f"{word[:80]!r} cannot be given to a command. Rename it.")
+    word = _IN_NO_ARGUMENT.sub(lambda match: visible(match[0]), word)
     if word.isprintable():
         return shlex.quote(word)
     shown = (
