@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from treadle.cli import completing
-from treadle.cli.output import Json, console, errors, print_json, print_table
+from treadle.cli.output import Json, console, errors, markup, print_json, print_table
 from treadle.cli.training import run
 from treadle.cli.verbs import Project, Session, add_verbs, project_named
 from treadle.cli.wheel import status, why
