@@ -40,11 +40,11 @@ def invisible(text: str) -> list[str]:
 
 
 def written(write: Callable[[str], str], text: str) -> str | None:
-    """The text in the language; None where it is refused, which only half characters are."""
+    """The text in the language; None where it is refused: half characters, or no name at all."""
     try:
         return write(text)
     except Invalid as error:
-        assert HALF.search(text), error.message
+        assert HALF.search(text) or not text, error.message
         assert "cannot be written as" in error.message
         return None
 

@@ -21,9 +21,15 @@ PIECES = [
 """What ends a string, starts an element, an escape, a comment, a list, a command."""
 
 pieces = st.sampled_from(PIECES)
-unicode_texts = st.lists(
-    pieces | st.text(st.characters(exclude_categories=["Cs"]), max_size=5), min_size=1, max_size=5
-).map("".join)
+unicode_texts = (
+    st.lists(
+        pieces | st.text(st.characters(exclude_categories=["Cs"]), max_size=5),
+        min_size=1,
+        max_size=5,
+    )
+    .map("".join)
+    .filter(bool)
+)
 """Hostile texts that UTF-8 can hold, as all text is that comes from a database or a request."""
 any_texts = unicode_texts | st.builds(
     "{}{}".format, unicode_texts, st.sampled_from(["\ud800", "\udcff", "\udfff"])

@@ -128,8 +128,10 @@ def sql_name(name: str) -> str:
         name: The name.
 
     Raises:
-        Invalid: It holds half a surrogate pair.
+        Invalid: It is empty, or holds half a surrogate pair.
     """
+    if not name:
+        raise Invalid("A column without a name cannot be written as SQL. Give it a name.")
     return '"' + _whole(name, "SQL").replace('"', '""') + '"'
 
 
