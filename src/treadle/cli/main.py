@@ -95,6 +95,11 @@ def main() -> None:
             retry=full,
             json=json,
         )
+    except UnicodeEncodeError as error:
+        text = (
+            f"{error.object[:80]!r} holds half a character, which cannot be stored. Write it anew."
+        )
+        _end("Invalid", text, retry=False, json=json)
     except KeyboardInterrupt:
         sys.exit(130)
     except _UsageError as error:
