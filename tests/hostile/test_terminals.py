@@ -46,9 +46,7 @@ Python, and lines that were put together of `markup()` before.
 def screen(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """What the command line prints, on a terminal of sixteen colours."""
     out = io.StringIO()
-    made = Terminal(
-        file=out, force_terminal=True, color_system="standard", width=4000, highlight=False
-    )
+    made = Terminal(file=out, force_terminal=True, color_system="standard", width=4000)
     for module in (output, daily, rollouts, runs, wheel):
         monkeypatch.setattr(module, "console", made)
     return out
@@ -83,7 +81,7 @@ def test_printed_text(screen: io.StringIO, text: str) -> None:
 @example("\\\\\\")
 @example("x[/]\\")
 def test_text_within_markup(text: str) -> None:
-    shown = Text.from_markup(f"[bold]{markup(visible(text))}[/] [red]end[/]")
+    shown = Text.from_markup(f"[bold]{markup(visible(text))}[/] [red]end[/]", emoji=False)
     assert shown.plain == f"{visible(text)} end"
     assert [str(span.style) for span in shown.spans if span.start < span.end] == ["bold", "red"]
 

@@ -58,7 +58,14 @@ COPIED = ("id", "run", "version")
 
 
 class Terminal(Console):
-    """A console whose only control characters are its own: what text brings is shown as codes."""
+    """A console whose only control characters are its own: what text brings is shown as codes.
+
+    Args:
+        options: Rich's options.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, emoji=False, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Turn a string into styled text, as rich does, before it is laid out.
@@ -82,8 +89,8 @@ class Terminal(Console):
             yield segment if segment.control else segment._replace(text=visible(segment.text))
 
 
-console = Terminal(highlight=False, emoji=False)
-errors = Terminal(stderr=True, highlight=False, emoji=False)
+console = Terminal()
+errors = Terminal(stderr=True)
 
 
 def markup(text: str) -> str:
