@@ -11,14 +11,18 @@ import pytest
 
 def treadle(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """``python -m treadle`` in a folder, with the folder as HOME and no settings from outside."""
+    command = [sys.executable, "-m", "treadle", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=outside(folder), capture_output=True, text=True, timeout=120
+    )
+
+
+def outside(folder: Path) -> dict[str, str]:
+    """The environment of a command that is typed in a folder."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("TREADLE_")
     }
-    environment |= {"HOME": str(folder), "COLUMNS": "200", "PYTHONIOENCODING": "utf-8"}
-    command = [sys.executable, "-m", "treadle", *arguments]
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120
-    )
+    return environment | {"HOME": str(folder), "COLUMNS": "200", "PYTHONIOENCODING": "utf-8"}
 
 
 def complaint(folder: Path, *arguments: str) -> str:

@@ -1,10 +1,14 @@
 """init, run, status, approve and why, in the order in which a person uses them."""
 
 import json
+import subprocess
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
-from tests.cli.conftest import complaint, treadle
+from tests.cli.conftest import complaint, outside, treadle
+from treadle.kernel import process
 from treadle.pipelines.step import read_steps
 from treadle.scope.file import read
 
@@ -35,6 +39,7 @@ def test_run_tells_each_step_the_verdict_and_who_is_waited_for(shop: Path) -> No
         assert f"✓ {step.name} in " in told
     assert "Verdict: passed on " in told
     assert read(shop).requirement[0].bound in told
+    assert "Registered as shop:1." in told
     assert "shop:1 waits for an approver: treadle approve shop:1" in told
 
 
@@ -155,3 +160,33 @@ def test_an_endpoint_that_is_not_there_is_not_rendered(shop: Path) -> None:
     assert "There is no endpoint 'nothing'" in complaint(
         shop, "render", "nothing", "--image", "registry/shop:{number}"
     )
+
+
+def test_two_runs_at_once_each_tell_the_version_that_they_made(project: Path) -> None:
+    def begin(name: str, seed: int) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-m", "treadle", "run", "--name", name, "-p", f"seed={seed}"]
+        return subprocess.Popen(
+            [*command, "--json"],
+            cwd=project,
+            env=outside(project),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    both = [begin("one", 1), begin("two", 2)]
+    told = [one.communicate(timeout=120) for one in both]
+    assert [one.returncode for one in both] == [0, 0], told
+    verdicts = [json.loads(out) for out, _ in told]
+    made = {version["run"]: version for version in answer(project, "registry", "find")}
+    assert {verdict["version"] for verdict in verdicts} == {"shop:1", "shop:2"}
+    for verdict in verdicts:
+        assert verdict["version"] == f"shop:{made[verdict['run']]['number']}"
+
+
+def test_a_run_goes_on_when_the_process_that_worked_for_it_has_ended(project: Path) -> None:
+    worker = process.hold(project / ".treadle" / "run" / "worker.lock", what="The worker")
+    ended = threading.Timer(3, process.release, [worker])
+    ended.start()
+    assert answer(project, "run")["version"] == "shop:1"
+    ended.join()

@@ -176,3 +176,8 @@ def test_known_words_that_are_left_out_are_counted() -> None:
     known = [f"field{number:02}" for number in range(16)]
     assert did_you_mean("x", known) == f" Known: {', '.join(known[:12])} and 4 more."
     assert did_you_mean("x", known[:12]) == f" Known: {', '.join(known[:12])}."
+
+
+def test_an_argument_that_is_no_text_is_refused(shop: Path) -> None:
+    message = complaint(shop, "approve", "\udcff:1")
+    assert message == "'\\udcff' holds half a character, which cannot be stored. Write it anew."

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from tests import models
 from tests.platform.test_rerun import PIPELINE, ran
+from treadle.kernel import escaping
 from treadle.kernel.errors import Invalid, NotFound
 from treadle.kernel.stage import Stage
 from treadle.platform.start import embedded
 from treadle.platform.wiring import Embedded
-from treadle.registry import card
 from treadle.registry.hooks import DEPLOYED_AT
 from treadle.tracking.model import Dataset
 
@@ -196,7 +196,7 @@ def test_a_card_begins_with_front_matter_that_hubs_read(trained: Embedded) -> No
     st.dictionaries(st.text(min_size=1, max_size=5).filter(str.isidentifier), VALUES, max_size=4)
 )
 def test_front_matter_is_read_back_as_it_was(value: dict[str, Any]) -> None:
-    assert yaml.safe_load(card._yaml(value) or "{}") == value
+    assert yaml.safe_load(escaping.yaml(value)) == value
 
 
 class Tags(HTMLParser):

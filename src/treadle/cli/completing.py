@@ -1,12 +1,15 @@
 """Offers the shell names of what is there: runs, models, versions, endpoints and more.
 
-A shell asks while somebody types, so what goes wrong offers nothing and says nothing.
+A shell asks while somebody types, so what goes wrong offers nothing and says nothing. It puts a
+name into the line as it is, so a name that a shell would not take as one word is not offered.
 """
 
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from treadle.kernel.escaping import shell
 
 if TYPE_CHECKING:
     from treadle.platform.stages import Services
@@ -23,7 +26,8 @@ def _offering(names: "Callable[[Services], Iterable[str]]") -> Complete:
             known = list(names(_services(ctx.params)))
         except Exception:
             return []  # an error here would be printed into the line that somebody types
-        return [name for name in dict.fromkeys(known) if name.startswith(incomplete)]
+        plain = (name for name in dict.fromkeys(known) if shell(name) == name)
+        return [name for name in plain if name.startswith(incomplete)]
 
     return offered
 

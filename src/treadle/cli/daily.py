@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from treadle.cli import completing
-from treadle.cli.output import Json, console, errors, print_json, print_table
+from treadle.cli.output import Json, console, errors, markup, print_json, print_table
 from treadle.cli.training import run
 from treadle.cli.verbs import Project, Session, add_verbs, project_named
 from treadle.cli.wheel import status, why
+from treadle.kernel.escaping import shell
 
 if TYPE_CHECKING:
     from treadle.data.task import Told
@@ -81,10 +82,10 @@ def init(
             markup=False,
         )
     console.print(
-        f"Made [bold]{folder.name}/[/]: "
+        f"Made [bold]{markup(folder.name)}/[/]: "
         "treadle.toml says what is wanted, pipeline.py how it is made."
     )
-    console.print(f"Next: cd {folder.name} && treadle run")
+    console.print(f"Next: {shell('cd', folder.name)} && treadle run", markup=False)
 
 
 def check(
@@ -123,7 +124,8 @@ def check(
         console.print(f"The task is {told.task}: {told.reason}.", markup=False)
     console.print(
         f"{spec.project.name} is fine: {len(spec.requirement)} requirements; "
-        f"{' → '.join(step_names)}"
+        f"{' → '.join(step_names)}",
+        markup=False,
     )
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from treadle.cli.output import (
     Home,
     Json,
     console,
     errors,
+    markup,
     open_home,
     print_json,
     print_table,
@@ -96,7 +96,7 @@ def rerun(
 
         def tell(what: str) -> None:
             if spinner is not None:
-                spinner.update(escape(f"{what} …"))
+                spinner.update(markup(f"{what} …"))
 
         reproduction = Rerun(
             services,
@@ -132,20 +132,20 @@ def _print_reproduction(found: "Reproduction") -> None:
         (found.other_outputs, "other bytes"),
     ):
         if outputs:
-            console.print(f"Outputs, {word}: {escape(', '.join(outputs))}", soft_wrap=True)
+            console.print(f"Outputs, {word}: {markup(', '.join(outputs))}", soft_wrap=True)
     for note in found.notes:
-        console.print(f"[yellow]→[/] {escape(note)}", soft_wrap=True)
-    environment = escape(found.environment)
+        console.print(f"[yellow]→[/] {markup(note)}", soft_wrap=True)
+    environment = markup(found.environment)
     console.print(f"Environment: {environment}. Took {found.seconds:.1f} s.", soft_wrap=True)
     console.print(f"Metrics: [{colours.get(found.outcome, 'red')}]{found.outcome}[/]")
 
 
 def _print_differences(differences: "list[Difference]", a: str, b: str) -> None:
     for change in [each for each in differences if each.of == "code"]:
-        console.print(f"[bold]code[/] {escape(change.key)}", soft_wrap=True)
+        console.print(f"[bold]code[/] {markup(change.key)}", soft_wrap=True)
         for sign, colour, lines in (("-", "red", change.a), ("+", "green", change.b)):
             for line in str(lines or "").splitlines():
-                console.print(f"  [{colour}]{sign}[/] {escape(line)}", soft_wrap=True)
+                console.print(f"  [{colour}]{sign}[/] {markup(line)}", soft_wrap=True)
     rest = [(each.of, each.key, each.a, each.b) for each in differences if each.of != "code"]
     if rest:
         print_table("", ("", "", a, b), rest)

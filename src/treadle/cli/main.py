@@ -24,6 +24,7 @@ from treadle.cli import (
 )
 from treadle.cli.output import errors
 from treadle.cli.verbs import LiteralHelp
+from treadle.kernel.escaping import visible_json
 
 app = typer.Typer(cls=LiteralHelp, no_args_is_help=True, pretty_exceptions_enable=False)
 daily.add_to(app)
@@ -96,6 +97,11 @@ def main() -> None:
             retry=full,
             json=json,
         )
+    except UnicodeEncodeError as error:
+        text = (
+            f"{error.object[:80]!r} holds half a character, which cannot be stored. Write it anew."
+        )
+        _end("Invalid", text, retry=False, json=json)
     except KeyboardInterrupt:
         sys.exit(130)
     except _UsageError as error:
@@ -113,7 +119,7 @@ def _end(kind: str, message: str, *, retry: bool, json: bool) -> None:
         from treadle.kernel.entity import to_json
 
         answer = {"error": kind, "message": message, "retry": retry}
-        sys.stderr.write(to_json(answer).decode() + "\n")
+        sys.stderr.write(visible_json(to_json(answer).decode()) + "\n")
     else:
         errors.print(
             f"treadle: {message}",

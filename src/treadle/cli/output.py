@@ -9,10 +9,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
+
+from treadle.kernel.escaping import visible, visible_json
 
 if TYPE_CHECKING:
     from treadle.platform.stages import Services
@@ -53,8 +56,51 @@ BARS = "▁▂▃▄▅▆▇█"
 COPIED = ("id", "run", "version")
 """Columns whose cells people copy: they stay in one line, and other columns are made narrower."""
 
-console = Console(highlight=False, emoji=False)
-errors = Console(stderr=True, highlight=False, emoji=False)
+
+class Terminal(Console):
+    """A console whose only control characters are its own: what text brings is shown as codes.
+
+    Args:
+        options: Rich's options.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Turn a string into styled text, as rich does, before it is laid out.
+
+        Args:
+            text: The string, with markup where it is on.
+            options: Rich's options.
+        """
+        return super().render_str(visible(text), **options)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Turn anything into segments, as rich does.
+
+        Args:
+            renderable: What is printed.
+            options: Rich's options.
+        """
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
+
+
+console = Terminal()
+errors = Terminal(stderr=True)
+
+
+def markup(text: str) -> str:
+    """Text within rich's markup, where it is text whatever it holds.
+
+    Args:
+        text: Any text.
+    """
+    plain = text.rstrip("\\")
+    return escape(plain) + "\\" * 2 * (len(text) - len(plain))  # a single one would hide a tag
 
 
 def home_of(home: Path | None) -> Path:
@@ -133,7 +179,7 @@ def print_json(value: object) -> None:
     """
     from treadle.kernel.entity import to_json
 
-    sys.stdout.write(to_json(value).decode() + "\n")
+    sys.stdout.write(visible_json(to_json(value).decode()) + "\n")
 
 
 def print_pretty(value: object) -> None:
@@ -145,11 +191,12 @@ def print_pretty(value: object) -> None:
     from treadle.kernel.entity import to_json
 
     if console.is_terminal:
-        console.print_json(to_json(value).decode())
+        console.print_json(visible_json(to_json(value).decode()), ensure_ascii=True)
     else:
         import msgspec
 
-        sys.stdout.write(msgspec.json.format(to_json(value), indent=2).decode() + "\n")
+        laid_out = msgspec.json.format(to_json(value), indent=2).decode()
+        sys.stdout.write(visible_json(laid_out) + "\n")
 
 
 def print_table(
@@ -171,9 +218,10 @@ def print_table(
         title=title or None, title_justify="left", box=None, header_style="bold", pad_edge=False
     )
     for column in columns:
-        table.add_column(escape(column), overflow="fold", no_wrap=column in COPIED)
+        table.add_column(markup(column), overflow="fold", no_wrap=column in COPIED)
     for row in rows:
-        table.add_row(*(Text(text, style=colours.get(text, "")) for text in map(show, row)))
+        cells = [show(value) for value in row]
+        table.add_row(*(Text(visible(text), style=colours.get(text, "")) for text in cells))
     console.print(table)
 
 
@@ -251,5 +299,5 @@ def progress_bar(json: bool) -> Iterator[Callable[[str, int, int], None]]:
     with Progress(console=out, transient=True, disable=not out.is_terminal) as bar:
         task = bar.add_task("", total=None)
         yield lambda what, done, total: bar.update(
-            task, description=escape(what), completed=done, total=total
+            task, description=markup(what), completed=done, total=total
         )

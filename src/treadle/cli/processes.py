@@ -5,10 +5,20 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from treadle.cli.output import Home, Json, LogJson, LogLevel, console, errors, home_of, print_json
+from treadle.cli.output import (
+    Home,
+    Json,
+    LogJson,
+    LogLevel,
+    console,
+    errors,
+    home_of,
+    markup,
+    print_json,
+)
 from treadle.cli.verbs import add_verbs
+from treadle.kernel.escaping import shell
 
 
 def add_to(app: typer.Typer) -> None:
@@ -70,7 +80,7 @@ def up(
             return
         console.print(
             f"Treadle is up at [bold]{address.url}[/]  "
-            f"(home: {escape(settings.home)}; stop with Ctrl-C)",
+            f"(home: {markup(settings.home)}; stop with Ctrl-C)",
             soft_wrap=True,
         )
         if settings.manual_clock:
@@ -127,7 +137,9 @@ def demo(
     report.print_result(console, result)
     console.print(f"\nThe report: {file}", markup=False, soft_wrap=True)
     console.print(
-        f"Look around in it: treadle up --home {home}   (then http://127.0.0.1:5000)", markup=False
+        f"Look around in it: {shell('treadle', 'up', '--home', home)}   (then http://127.0.0.1:5000)",
+        markup=False,
+        soft_wrap=True,
     )
     console.print(
         f"Ask it:            treadle why flight-delay@champion --home {home}", markup=False

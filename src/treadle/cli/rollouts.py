@@ -3,10 +3,9 @@
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from treadle.cli import completing
-from treadle.cli.output import console, print_json, print_table
+from treadle.cli.output import console, markup, print_json, print_table
 from treadle.cli.verbs import Session, add_verbs
 
 if TYPE_CHECKING:
@@ -114,8 +113,8 @@ def _print_rollout(rollout: "Rollout", session: Session) -> None:
         return
     part = f" ({rollout.part:.0%} of the requests)" if rollout.part is not None else ""
     console.print(
-        f"[bold]{rollout.version}[/] on '{rollout.endpoint}' is {rollout.state} "
-        f"at {rollout.step}{part}: {escape(rollout.reason or '—')}"
+        f"[bold]{markup(rollout.version)}[/] on '{markup(rollout.endpoint)}' is {rollout.state} "
+        f"at {markup(rollout.step)}{part}: {markup(rollout.reason or '—')}"
     )
     if rollout.gates:
         rows = [(gate.gate, gate.decision, gate.reason) for gate in rollout.gates]

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from treadle.cli import completing
-from treadle.cli.output import console, print_json, print_table, show_duration, sparkline
+from treadle.cli.output import console, markup, print_json, print_table, show_duration, sparkline
 from treadle.cli.verbs import Session, add_group
+from treadle.kernel.escaping import shell
 
 if TYPE_CHECKING:
     from treadle.platform.stages import Services
@@ -169,11 +169,11 @@ def _all_of(services: "Services", run: "Run") -> dict[str, object]:
 def _print_head(services: "Services", run: "Run") -> None:
     experiment = services.tracking.experiment(id=run.experiment)
     colour = STATUS_COLOUR.get(run.status, "dim")
-    name = "" if run.name == run.id else f"  {escape(run.name)}"
-    console.print(f"[bold]{run.id}[/]{name}  [{colour}]{run.status}[/]", soft_wrap=True)
+    name = "" if run.name == run.id else f"  {markup(run.name)}"
+    console.print(f"[bold]{markup(run.id)}[/]{name}  [{colour}]{run.status}[/]", soft_wrap=True)
     told = f"{run.project} / {experiment.name}, by {run.user or 'somebody'}"
     told += f", {run.started_at:%Y-%m-%d %H:%M}, {_duration(run)}"
-    console.print(f"[dim]{escape(told)}[/]", soft_wrap=True)
+    console.print(f"[dim]{markup(told)}[/]", soft_wrap=True)
 
 
 def _print_metrics(services: "Services", run: "Run") -> None:
@@ -205,12 +205,14 @@ def _print_inputs(services: "Services", run: "Run") -> None:
         rows = [(each.name, each.digest[:12], each.context, each.source) for each in datasets]
         print_table("\nData", ("dataset", "version", "for", "source"), rows)
     if environment := tracking.environment(run=run.id):
-        code = [("command", " ".join(environment.command)), ("python", environment.python)]
+        code = [("command", shell(*environment.command)), ("python", environment.python)]
         code += [("commit", environment.commit), ("packages", str(len(environment.packages)))]
         print_table("\nCode", ("what", "value"), [row for row in code if row[1]])
     if artifacts := tracking.artifacts(run=run.id):
         console.print(
-            f"\n{len(artifacts)} artifacts: treadle artifacts list {run.id}", soft_wrap=True
+            f"\n{len(artifacts)} artifacts: {shell('treadle', 'artifacts', 'list', run.id)}",
+            markup=False,
+            soft_wrap=True,
         )
 
 

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from treadle.cli.output import Home, Json, console, open_home, print_json, progress_bar
+from treadle.cli.output import Home, Json, console, markup, open_home, print_json, progress_bar
 from treadle.cli.verbs import Session, add_verbs
 
 if TYPE_CHECKING:
@@ -210,7 +209,7 @@ def _print(result: "Verification") -> None:
         style = "green" if finding.repaired else "red"
         word = "repaired" if finding.repaired else "damaged"
         console.print(
-            f"[{style}]{word}[/]  {escape(finding.thing)}: {escape(finding.wrong)}",
+            f"[{style}]{word}[/]  {markup(finding.thing)}: {markup(finding.wrong)}",
             soft_wrap=True,
         )
         for affected in finding.affects[:_SHOWN]:

@@ -1,7 +1,6 @@
 """``treadle init``: a project that runs as it is, on a made-up dataset or on one's own CSV file."""
 
 import ast
-import json
 import random
 import re
 import shutil
@@ -11,10 +10,10 @@ from typing import NamedTuple
 
 import duckdb
 
-from treadle.data.frames import quoted
 from treadle.data.table_files import KINDS
 from treadle.data.task import LabelValues, Told, fits, label_values, told_by
 from treadle.kernel.errors import Conflict, Invalid, NotFound, did_you_mean
+from treadle.kernel.escaping import one_file, python, sql_name, sql_text, toml
 from treadle.scope.model import Task
 
 ROWS = 4000
@@ -189,11 +188,11 @@ def _read(
     The label's values are kept as the table ``labels``. Each look at a file of many columns takes
     seconds, so there are three in all.
     """
-    typed = f"read_csv({_text(csv)}, auto_type_candidates = {KINDS}, header = true)"
-    plain = f"read_csv({_text(csv)}, all_varchar = true, header = false)"
+    typed = f"read_csv({sql_text(one_file(csv))}, auto_type_candidates = {KINDS}, header = true)"
+    plain = f"read_csv({sql_text(one_file(csv))}, all_varchar = true, header = false)"
     try:
         kinds = {name: kind for name, kind, *_ in db.execute(f"DESCRIBE FROM {typed}").fetchall()}
-        kept = quoted(label) if label is not None and label in kinds else "1"
+        kept = sql_name(label) if label is not None and label in kinds else "1"
         db.execute(f"CREATE TEMP TABLE labels AS SELECT {kept} FROM {typed}")
         ((rows,),) = db.execute("SELECT count(*) FROM labels").fetchall()
         header = next(iter(db.execute(f"FROM {plain} LIMIT 1").fetchall()), ())
@@ -275,7 +274,7 @@ def _fill(file: Path, name: str, source: str, table: Table) -> None:
     Whatever a name holds, it stays text. All places are filled at once, so that a name cannot be
     taken for a place either.
     """
-    literal = _python if file.suffix == ".py" else _toml
+    literal = python if file.suffix == ".py" else toml
     kind = "Regressor" if table.task == "regression" else "Classifier"
     truth = ""
     if table.positive and table.task == "anomaly":
@@ -305,7 +304,7 @@ def _fill(file: Path, name: str, source: str, table: Table) -> None:
         "WORDS": words,
         'id = "ID_COLUMN"\n': f"id = {literal(table.id)}\n" if table.id else "",
         '"ID_COLUMN"': literal(table.id) if table.id else "None",
-        "POSITIVE": f"positive = {_toml(positive)}\n" if isinstance(positive, str) else "",
+        "POSITIVE": f"positive = {toml(positive)}\n" if isinstance(positive, str) else "",
     }
     text = file.read_text(encoding="utf-8")
     places = re.compile("|".join(map(re.escape, facts)))
@@ -313,7 +312,7 @@ def _fill(file: Path, name: str, source: str, table: Table) -> None:
 
 
 def _toml_label(table: Table) -> str:
-    return f"label = {_toml(table.label)}\n" if table.label else ""
+    return f"label = {toml(table.label)}\n" if table.label else ""
 
 
 def _toml_learn_from(table: Table) -> str:
@@ -345,25 +344,11 @@ def _at_least(table: Table) -> str:
 def _copy(csv: Path, to: Path) -> None:
     """The same rows with commas, quotes and a header, whatever the file used."""
     with duckdb.connect() as db:
-        rows = f"SELECT * FROM read_csv({_text(csv)}, all_varchar = true, header = true)"
-        db.execute(f"COPY ({rows}) TO {_text(to)} (HEADER)")
-
-
-def _text(path: Path) -> str:
-    """A path as SQL text."""
-    return "'" + str(path).replace("'", "''") + "'"
-
-
-def _python(text: str) -> str:
-    """A text as a literal of Python."""
-    plain = text.isprintable() and not set(text) & {'"', "\\"}
-    return f'"{text}"' if plain else repr(text)
-
-
-def _toml(text: str) -> str:
-    """A text as a basic string of TOML, which has the escapes of JSON."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+        rows = (
+            f"SELECT * FROM read_csv({sql_text(one_file(csv))}, all_varchar = true, header = true)"
+        )
+        db.execute(f"COPY ({rows}) TO {sql_text(to)} (HEADER)")
 
 
 def _listed(names: list[str]) -> str:
-    return "[" + ", ".join(map(_python, names)) + "]"
+    return "[" + ", ".join(map(python, names)) + "]"

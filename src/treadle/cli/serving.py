@@ -4,18 +4,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from treadle.cli.output import (
     Json,
     LogJson,
     LogLevel,
     console,
+    markup,
     print_json,
     print_table,
     progress_bar,
 )
 from treadle.cli.verbs import Session, add_verbs
+from treadle.kernel.escaping import shell
 
 if TYPE_CHECKING:
     from treadle.platform.model_store import Asked
@@ -75,10 +76,10 @@ def package(
     if packed.parity is not None:
         compared = f"; differs from the original by at most {packed.parity:.2g}"
     console.print(
-        f"[bold]{escape(packed.folder)}[/]: {packed.inputs} inputs, gives {packed.output}, "
-        f"run by {packed.runtime}{compared}."
+        f"[bold]{markup(packed.folder)}[/]: {packed.inputs} inputs, gives {markup(packed.output)}, "
+        f"run by {markup(packed.runtime)}{compared}."
     )
-    console.print(f"treadle serve {packed.folder}", markup=False)
+    console.print(shell("treadle", "serve", packed.folder), markup=False, soft_wrap=True)
 
 
 def register(
@@ -131,14 +132,14 @@ def register(
         return
     version = made.version
     console.print(
-        f"[bold]{escape(version.ref)}[/]: {made.inputs} inputs, gives {made.output}, "
-        f"run by {made.runtime}; of project {escape(made.project)}"
+        f"[bold]{markup(version.ref)}[/]: {made.inputs} inputs, gives {markup(made.output)}, "
+        f"run by {markup(made.runtime)}; of project {markup(made.project)}"
         f"{', which was declared for it' if made.adopted else ''}."
     )
     if services.scope.project(name=made.project).spec.rollout.automatic:
         console.print("It is rolled out while 'treadle up' runs: treadle status", markup=False)
     else:
-        console.print(f"treadle deploy {version.ref}", markup=False)
+        console.print(shell("treadle", "deploy", version.ref), markup=False, soft_wrap=True)
 
 
 def serve(
@@ -223,8 +224,8 @@ def serve(
             return
         for model in asked:
             console.print(
-                f"Serving [bold]{escape(model.version)}[/] as '{escape(model.name)}' "
-                f"at [bold]{escape(url)}[/]"
+                f"Serving [bold]{markup(model.version)}[/] as '{markup(model.name)}' "
+                f"at [bold]{markup(url)}[/]"
             )
         console.print(
             "POST /invocations, /v1/models/NAME:predict or /v2/models/NAME/infer; stop with Ctrl-C."
@@ -308,7 +309,7 @@ def build(
         return
     size = f"{image.bytes / 1e6:.0f} MB"
     console.print(
-        f"[bold]{escape(image.tag)}[/] ({size}) is in {escape(image.file)}: {image.digest}"
+        f"[bold]{markup(image.tag)}[/] ({size}) is in {markup(image.file)}: {image.digest}"
     )
     if not load:
         console.print(
@@ -366,7 +367,7 @@ def capacity(
         for point in planned.curve
     ]
     columns = ("offered/s", "answered/s", "p50 ms", "p99 ms", "within")
-    print_table(escape(planned.version), columns, rows)
+    print_table(markup(planned.version), columns, rows)
     console.print(
         f"One replica takes [bold]{planned.per_replica:,.0f}[/] requests/s "
         f"with a p99 within {p99:g} ms, on this machine."

@@ -7,13 +7,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
-from treadle.cli.output import Home, Json, console, errors, home_of, person, print_json, print_table
+from treadle.cli.output import (
+    Home,
+    Json,
+    console,
+    errors,
+    home_of,
+    markup,
+    person,
+    print_json,
+    print_table,
+)
+from treadle.kernel.escaping import shell
 
 if TYPE_CHECKING:
     from treadle.evaluation.model import Verdict
+    from treadle.jobs.worker import Worker
     from treadle.platform.stages import Services
+    from treadle.registry.model import ModelVersion
+
+_REGISTERED_WITHIN_SECONDS = 60.0
+_NEWEST = 100  # versions and rollouts among which a run's own is looked for
 
 
 def run(
@@ -25,6 +40,7 @@ def run(
     json: Json = False,
 ) -> None:
     """Train a candidate on the data and code of now, and judge it. Exit code 1 if it fails."""
+    from treadle.kernel.entity import to_plain
     from treadle.kernel.event import act_as
     from treadle.platform.start import embedded
     from treadle.scope.file import nearest, read
@@ -38,9 +54,12 @@ def run(
         training = platform.training.start(
             project=spec.project.name, name=name, parameters=_parameters(parameter)
         )
-        worker = platform.worker("treadle run") if _alone(home_folder) else None
+        worker: Worker | None = None
 
         def reconcile() -> None:
+            nonlocal worker
+            if worker is None and _alone(home_folder):  # who worked for this run has ended
+                worker = platform.worker("treadle run")
             moved = worker.reconcile() if worker is not None else 0
             if worker is not None and (moved or not worker.busy):
                 moved += platform.reconcile()
@@ -49,8 +68,9 @@ def run(
 
         try:
             verdict = _follow(platform, training.run, reconcile, quiet=json)
+            version = _version_of(platform, verdict, reconcile)
         except KeyboardInterrupt:
-            stop = f"treadle pipelines cancel --pipeline {training.pipeline}"
+            stop = shell("treadle", "pipelines", "cancel", "--pipeline", training.pipeline)
             errors.print(
                 "Interrupted. The training goes on with 'treadle up'; "
                 f"end it for good with: {stop}",
@@ -60,9 +80,11 @@ def run(
         if worker is not None:
             worker.drain(timeout_seconds=60, reconcile=platform.reconcile)
         if json:
-            print_json(verdict)
+            print_json({**to_plain(verdict), "version": version.ref if version else None})
         else:
-            _print_verdict(platform, verdict)
+            _print_verdict(verdict)
+            if version is not None:
+                _print_version(platform, version)
     if verdict.outcome != "passed":
         raise typer.Exit(1)
 
@@ -104,7 +126,40 @@ def _follow(
             reconcile()
 
 
-def _print_verdict(services: "Services", verdict: "Verdict") -> None:
+def _version_of(
+    platform: "Services", verdict: "Verdict", reconcile: Callable[[], None]
+) -> "ModelVersion | None":
+    """The version that was registered on this verdict, and on no other; None where none was.
+
+    The loop registers it and decides on its rollout, in this process or in another one, so it is
+    waited for.
+    """
+    deadline = time.monotonic() + _REGISTERED_WITHIN_SECONDS
+    made = None
+    while verdict.outcome == "passed" and time.monotonic() < deadline:
+        newest = platform.registry.find(limit=_NEWEST)
+        made = next((one for one in newest if one.verdict == verdict.id), None)
+        if made is not None and _decided(platform, made):
+            break
+        reconcile()
+    return made
+
+
+def _decided(services: "Services", version: "ModelVersion") -> str:
+    """What the loop has decided about a version's rollout; empty where it has not yet."""
+    registered = services.events.history(
+        type="VersionRegistered", project=version.project, newest_first=True, limit=_NEWEST
+    )
+    numbers = {
+        record.number
+        for record in registered
+        if (record.body["model"], record.body["number"]) == (version.model, version.number)
+    }
+    decisions = services.loop.decisions(project=version.project, limit=_NEWEST)
+    return next((one.reason for one in decisions if one.event in numbers), "")
+
+
+def _print_verdict(verdict: "Verdict") -> None:
     from treadle.evaluation.judge import interval
 
     colour = {"passed": "green", "refused": "red"}.get(verdict.outcome, "yellow")
@@ -123,8 +178,20 @@ def _print_verdict(services: "Services", verdict: "Verdict") -> None:
     print_table("", ("check", "says", "metric", "value [95 % interval]", "wanted", "outcome"), rows)
     if not verdict.findings:
         console.print(verdict.reason, markup=False, soft_wrap=True)
-    for wait in services.loop.status(project=verdict.project).waiting:
-        console.print(f"[yellow]→[/] {escape(wait)}", soft_wrap=True)
+
+
+def _print_version(services: "Services", version: "ModelVersion") -> None:
+    """What became of the version that this run made."""
+    console.print(f"Registered as [bold]{markup(version.ref)}[/].", soft_wrap=True)
+    rollouts = services.delivery.rollouts(endpoint=version.model, limit=_NEWEST)
+    own = next((one for one in rollouts if one.number == version.number), None)
+    if own is None:
+        told = _decided(services, version) or f"{version.ref} is not rolled out yet"
+    elif own.state == "waiting":
+        told = f"{version.ref} waits for an approver: {shell('treadle', 'approve', version.ref)}"
+    else:
+        told = f"{version.ref} is {own.state} at step '{own.step}' of {own.endpoint}: {own.reason}"
+    console.print(f"[yellow]→[/] {markup(told)}", soft_wrap=True)
 
 
 def _parameters(given: list[str]) -> dict[str, Any]:

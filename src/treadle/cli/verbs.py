@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 from typer.core import TyperGroup
 
 from treadle.cli import completing
-from treadle.cli.output import Home, Json, Token, Url, home_of, open_services
+from treadle.cli.output import Home, Json, Token, Url, home_of, markup, open_services
 
 if TYPE_CHECKING:
     from treadle.platform.stages import Services
@@ -206,7 +205,7 @@ def _literal(command: Any) -> Any:
     command.is_literal = True
     for described in (command, *command.params):
         if getattr(described, "help", None):
-            described.help = escape(described.help)
+            described.help = markup(described.help)
     if isinstance(command, TyperGroup):
         get_command = command.get_command
 

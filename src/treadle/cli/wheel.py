@@ -3,10 +3,9 @@
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from treadle.cli import completing
-from treadle.cli.output import console, print_json, print_table, show
+from treadle.cli.output import console, markup, print_json, print_table, show
 from treadle.cli.verbs import Project, Session
 
 if TYPE_CHECKING:
@@ -55,17 +54,19 @@ def why(
     if session.json:
         print_json(thread)
         return
-    console.print(f"[bold]Why {escape(subject)}?[/]")
+    console.print(f"[bold]Why {markup(subject)}?[/]")
     for depth, record in enumerate(thread.events):
         indent, lead = "  " * depth, "" if depth == 0 else "because "
-        console.print(f"{indent}{lead}[bold]{record.type}[/] {_words(record)}", soft_wrap=True)
-        told = f"event {record.number}, {record.at:%Y-%m-%d %H:%M}, by {escape(record.actor)}"
+        console.print(
+            f"{indent}{lead}[bold]{markup(record.type)}[/] {_words(record)}", soft_wrap=True
+        )
+        told = f"event {record.number}, {record.at:%Y-%m-%d %H:%M}, by {markup(record.actor)}"
         console.print(f"{indent}[dim]{told}[/]")
 
 
 def _print_status(wheel: "ProjectStatus") -> None:
-    problem, owner = escape(wheel.problem), escape(wheel.owner)
-    console.print(f"[bold]{wheel.project}[/]  {problem}  [dim]{owner}[/]", soft_wrap=True)
+    problem, owner = markup(wheel.problem), markup(wheel.owner)
+    console.print(f"[bold]{markup(wheel.project)}[/]  {problem}  [dim]{owner}[/]", soft_wrap=True)
     training, verdict, rollout, window = wheel.training, wheel.verdict, wheel.rollout, wheel.window
     stages = [
         ("train", f"{training.state} ({training.run})" if training else None),
@@ -90,7 +91,7 @@ def _print_status(wheel: "ProjectStatus") -> None:
     if (new := wheel.new_rows) is not None:
         console.print(_came(new), soft_wrap=True)
     for wait in wheel.waiting:
-        console.print(f"[yellow]→[/] {escape(wait)}", soft_wrap=True)
+        console.print(f"[yellow]→[/] {markup(wait)}", soft_wrap=True)
     console.print()
 
 
@@ -99,7 +100,7 @@ def _came(new: "NewRows") -> str:
     text = f"[dim]{new.labels} answered requests were labelled since the champion was trained"
     if new.unmatched:
         text += f"; {new.unmatched} labels name no answered request, such as "
-        text += ", ".join(f"'{escape(id)}'" for id in new.examples[:3])
+        text += ", ".join(f"'{markup(id)}'" for id in new.examples[:3])
     return text + "[/]"
 
 
@@ -114,5 +115,5 @@ def _words(record: "EventRecord") -> str:
             text = show(value)
         elif len(text) > LONGEST_FACT:
             text = f"{text[:LONGEST_FACT]} …"
-        facts.append(f"{name} [cyan]{escape(text)}[/]")
+        facts.append(f"{name} [cyan]{markup(text)}[/]")
     return ", ".join(facts)

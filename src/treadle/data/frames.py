@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from treadle.data.engine import query_engine
 from treadle.kernel.errors import Invalid
+from treadle.kernel.escaping import one_file, sql_name
 
 
 def is_frame(value: object) -> bool:
@@ -56,7 +57,7 @@ def read(file: Path, kind: Any = None) -> Any:
     """
     library = getattr(kind, "__module__", "").partition(".")[0] or "pandas"
     with query_engine() as connection:
-        relation = connection.read_parquet(str(file))
+        relation = connection.read_parquet(one_file(file))
         if library == "polars":
             return relation.pl()
         if library == "pyarrow":
@@ -79,13 +80,13 @@ def columns(file: Path, names: list[str]) -> dict[str, NDArray[Any]]:
         Invalid: The file lacks one of the columns.
     """
     with query_engine() as connection:
-        relation = connection.read_parquet(str(file))
+        relation = connection.read_parquet(one_file(file))
         missing = [name for name in names if name not in relation.columns]
         if missing:
             raise Invalid(
                 f"The table has no column '{missing[0]}'. It has: {', '.join(relation.columns)}."
             )
-        picked = relation.project(", ".join(map(quoted, names))).fetchnumpy()
+        picked = relation.project(", ".join(map(sql_name, names))).fetchnumpy()
     return {name: plain(picked[name]) for name in names}
 
 
@@ -110,15 +111,6 @@ def plain(values: Any) -> NDArray[Any]:
     if present and all(isinstance(value, int | float) for value in present):
         return np.array([np.nan if value is None else float(value) for value in cleaned])
     return np.array([None if value is None else str(value) for value in cleaned], dtype=object)
-
-
-def quoted(name: str) -> str:
-    """Quote the name of a column for SQL.
-
-    Args:
-        name: Name of the column.
-    """
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _unmasked(values: Any) -> NDArray[Any]:

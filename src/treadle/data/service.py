@@ -15,6 +15,7 @@ from treadle.events.local import LocalEvents
 from treadle.kernel.clock import Clock
 from treadle.kernel.entity import from_json, to_plain, to_text
 from treadle.kernel.errors import Invalid, NotFound
+from treadle.kernel.escaping import shell
 from treadle.kernel.names import ContentDigest, ProjectName
 from treadle.kernel.operation import command, query
 from treadle.ports.blobs import Blobs
@@ -131,7 +132,7 @@ class Data:
         if all(one.digest != digest for one in self.versions(project=project, name=name)):
             raise NotFound(
                 f"Dataset '{name}' of project '{project}' has no version {digest[:12]}. "
-                f"List them with: treadle data {name}"
+                f"List them with: {shell('treadle', 'data', name)}"
             )
         with tempfile.TemporaryDirectory() as folder:
             return rows_in(fetch_tree(self._blobs, digest, Path(folder, "dataset")))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from treadle.data.engine import query_engine
+from treadle.kernel.escaping import one_file
 
 T = TypeVar("T")
 KINDS = ["BIGINT", "DOUBLE", "DATE", "TIMESTAMP", "VARCHAR"]
@@ -59,7 +60,7 @@ def _relation(connection: Any, file: Path) -> Any:
     """A file's rows, or None where it is neither CSV nor Parquet."""
     files = sorted(path for path in file.rglob("*") if path.is_file()) if file.is_dir() else [file]
     kinds = {path.suffix.lower() for path in files}
-    paths = [str(path) for path in files]
+    paths = [one_file(path) for path in files]
     if kinds == {".csv"}:
         return connection.sql(
             "SELECT * FROM read_csv($paths, header = true, auto_type_candidates = $kinds)",

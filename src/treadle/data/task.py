@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from treadle.data.frames import quoted
 from treadle.data.table_files import read_table
 from treadle.kernel.errors import Invalid
+from treadle.kernel.escaping import sql_name
 from treadle.scope.model import Task
 from treadle.stats.classes import name_of
 
@@ -77,7 +77,7 @@ def label_values(relation: Any, label: str) -> LabelValues:
     kinds = dict(zip(relation.columns, map(str, relation.types), strict=True))
     kind = "text" if kinds[label] in ("VARCHAR", "BOOLEAN") else "other"
     kind = "number" if kinds[label].startswith(_NUMBERS) else kind
-    column = quoted(label)
+    column = sql_name(label)
     is_whole = f"coalesce(bool_and({column} = floor({column})), true)"
     facts = f"count({column}), count(DISTINCT {column}), {is_whole if kind == 'number' else False}"
     ((rows, distinct, whole),) = relation.aggregate(facts).fetchall()

@@ -1,5 +1,6 @@
 """Renders an endpoint as Kubernetes objects."""
 
+import re
 from typing import Any
 
 from treadle.kernel.errors import Invalid
@@ -10,6 +11,8 @@ PORT, PORT_NAME, STATE = 8080, "http", "/var/lib/treadle"
 READY, LIVE = "/ping", "/"
 _USER = 65532
 NAME, VERSION, ROLE = "app.kubernetes.io/name", "treadle/version", "treadle/role"
+
+_OBJECT_NAME = r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"  # of a Service, the strictest there is
 
 Manifest = dict[str, Any]
 
@@ -36,9 +39,10 @@ def render(
         max_replicas: The autoscaler's largest number of replicas; 0 is four times the endpoint's.
 
     Raises:
-        Invalid: The image is the same for every version, or a rollout is under way and no gateway
-            is named.
+        Invalid: The image is the same for every version, a rollout is under way and no gateway is
+            named, or Kubernetes takes no such name.
     """
+    _refuse_names(spec, namespace, *([gateway] if gateway else []))
     if "{number}" not in image:
         raise Invalid(
             f"--image '{image}' is the same for every version. "
@@ -103,8 +107,10 @@ def render_kserve(spec: EndpointSpec, image: str, *, namespace: str = "default")
         namespace: The namespace of the object.
 
     Raises:
-        Invalid: A variant is a shadow, which KServe does not support.
+        Invalid: A variant is a shadow, which KServe does not support, or Kubernetes takes no such
+            name.
     """
+    _refuse_names(spec, namespace)
     if any(variant.role == "shadow" for variant in spec.variants):
         raise Invalid(
             "KServe mirrors no requests, so a shadow step cannot be rendered for it. Use --gateway."
@@ -126,6 +132,17 @@ def render_kserve(spec: EndpointSpec, image: str, *, namespace: str = "default")
             "spec": {"predictor": predictor},
         }
     ]
+
+
+def _refuse_names(spec: EndpointSpec, *others: str) -> None:
+    """Refuse names that no object of a cluster can have."""
+    for name in (spec.name, *(name_of(spec, variant) for variant in spec.variants), *others):
+        if not re.fullmatch(_OBJECT_NAME, name):
+            raise Invalid(
+                f"'{name}' cannot name anything in Kubernetes: use lower-case letters, digits and "
+                "hyphens, 63 at most, and a letter first. Name an endpoint so with: "
+                "treadle deploy VERSION --to NAME"
+            )
 
 
 def _deployment(spec: EndpointSpec, variant: Variant, image: str, log_secret: str = "") -> Manifest:
@@ -164,7 +181,7 @@ def _container(variant: Variant, image: str, log_secret: str = "") -> Manifest:
     model, _, number = variant.version.partition(":")
     return {
         "name": "model",
-        "image": image.format(model=model, number=number),
+        "image": image.replace("{model}", model).replace("{number}", number),
         "args": ["serve"],  # the image sets the model, the address and the state's folder
         "env": [
             {"name": "PORT", "value": str(PORT)},

@@ -19,6 +19,7 @@ from treadle.delivery.records import ACTIVE, DeliveryRecords, rollout_of
 from treadle.delivery.tables import endpoints, rollouts
 from treadle.kernel.entity import to_text
 from treadle.kernel.errors import Conflict
+from treadle.kernel.escaping import shell
 from treadle.kernel.event import Event, acting
 from treadle.scope.file import share
 
@@ -68,7 +69,7 @@ class RolloutTransitions(DeliveryRecords):
             if found.state != "waiting":
                 raise Conflict(
                     f"Endpoint '{name}' is at step '{found.step}' of rolling out {found.version}. "
-                    f"Wait for it, or: treadle rollback {name}"
+                    f"Wait for it, or: {shell('treadle', 'rollback', name)}"
                 )
             values = {
                 "state": "aborted",

@@ -5,8 +5,8 @@ from typing import Any
 
 import duckdb
 
-from treadle.data.frames import quoted
 from treadle.kernel.errors import Invalid
+from treadle.kernel.escaping import sql_name
 
 
 def join_as_of(
@@ -52,13 +52,13 @@ def join_as_of(
         raise Invalid(
             f"Both sides have a column '{twins[0]}'. Rename it, or leave it out of one of them."
         )
-    moment, known = f"r.{quoted(at)}", f"f.{quoted(known_at)}"
+    moment, known = f"r.{sql_name(at)}", f"f.{sql_name(known_at)}"
     age_seconds = f"{_seconds(left, at, moment)} - {_seconds(right, known_at, known)}"
     fresh = f"{age_seconds} <= {within_seconds}" if within_seconds is not None else "true"
     picked = ", ".join(
-        f"CASE WHEN {fresh} THEN f.{quoted(name)} END AS {quoted(name)}" for name in added
+        f"CASE WHEN {fresh} THEN f.{sql_name(name)} END AS {sql_name(name)}" for name in added
     )
-    equal = "".join(f"r.{quoted(name)} = f.{quoted(name)} AND " for name in by)
+    equal = "".join(f"r.{sql_name(name)} = f.{sql_name(name)} AND " for name in by)
     left.create_view("point_in_time_rows")
     right.create_view("point_in_time_facts")
     return connection.sql(

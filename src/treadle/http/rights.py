@@ -13,6 +13,7 @@ from typing import Any
 from treadle.access.model import Caller
 from treadle.http.contents import Contents
 from treadle.kernel.errors import Forbidden, Invalid
+from treadle.kernel.escaping import shell
 from treadle.kernel.operation import Named, Role
 from treadle.kernel.sight import limited, seeing
 from treadle.kernel.stage import PROJECT_OF
@@ -59,7 +60,8 @@ def demand(caller: Caller, role: Role, project: str = "*") -> None:
             )
         raise Forbidden(
             f"{held}; {needed}. "
-            f"Ask an admin: treadle access grant --user {caller.name} --role {role}"
+            "Ask an admin: "
+            + shell("treadle", "access", "grant", "--user", caller.name, "--role", role)
         )
 
 

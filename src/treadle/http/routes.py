@@ -21,6 +21,7 @@ from treadle.http.rights import Rights, demand, sight
 from treadle.http.searching import is_search, run_search
 from treadle.kernel.entity import from_json, from_packed, to_json, to_packed
 from treadle.kernel.errors import Forbidden, Invalid, Unauthenticated
+from treadle.kernel.escaping import visible
 from treadle.kernel.event import acting
 from treadle.kernel.operation import Operation, operations
 from treadle.kernel.stage import kinds_of
@@ -140,6 +141,16 @@ def _demand_viewer(platform: Embedded, request: Request) -> None:
     demand(caller_of(platform, request), "viewer")
 
 
+def server_sent(record: EventRecord) -> str:
+    """Write an event as browsers' EventSource reads it.
+
+    Args:
+        record: The event.
+    """
+    kind = visible(record.type).replace("\n", "\\n")
+    return f"id: {record.number}\nevent: {kind}\ndata: {to_json(record).decode()}\n\n"
+
+
 async def _events(platform: Embedded, after: int, request: Request) -> Any:
     while not await request.is_disconnected():
         try:  # a stream ends with the right to read it
@@ -149,6 +160,6 @@ async def _events(platform: Embedded, after: int, request: Request) -> Any:
         found = await run_in_threadpool(platform.events.history, after=after, limit=500)
         for record in found:
             after = record.number
-            yield f"id: {record.number}\nevent: {record.type}\ndata: {to_json(record).decode()}\n\n"
+            yield server_sent(record)
         if not found:
             await asyncio.sleep(0.25)

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, func, select
 
 from treadle.interop.archive_tables import write_parquet
 from treadle.interop.report import Progress
+from treadle.kernel.escaping import one_file
 from treadle.tracking.history import PIECE
 from treadle.tracking.segments import Points, compact, joined, unpack
 from treadle.tracking.tables import run_segments, runs
@@ -114,7 +115,7 @@ def read_points(transaction: Connection, folder: Path, total: int, progress: Pro
     count = 0
     with duckdb.connect() as reading:
         for file in sorted(folder.glob("*.parquet")):
-            columns = reading.read_parquet(str(file)).fetchnumpy()
+            columns = reading.read_parquet(one_file(file)).fetchnumpy()
             count += _store_points(transaction, columns, numbers)
             progress("points", count, total)
     return count

@@ -26,6 +26,7 @@ from treadle.events.head import head_of_events, write_head
 from treadle.events.tables import events
 from treadle.kernel.entity import from_json
 from treadle.kernel.errors import Conflict, Invalid
+from treadle.kernel.escaping import one_file, sql_name
 from treadle.ports.database import Instant
 
 ROWS = 50_000
@@ -110,7 +111,9 @@ def write_parquet(arrays: dict[str, Any], kinds: dict[str, str], file: Path) -> 
     with duckdb.connect() as connection:
         connection.execute("SET threads = 1; SET preserve_insertion_order = true")
         connection.register("arrays", arrays)
-        casts = ", ".join(f'CAST("{name}" AS {kind}) AS "{name}"' for name, kind in kinds.items())
+        casts = ", ".join(
+            f"CAST({sql_name(name)} AS {kind}) AS {sql_name(name)}" for name, kind in kinds.items()
+        )
         connection.sql(f"SELECT {casts} FROM arrays").write_parquet(str(file), compression="zstd")
 
 
@@ -149,7 +152,7 @@ def read_table(transaction: Connection, table: Table, file: Path) -> int:
     moments = {name for name, column in columns.items() if isinstance(column.type, Instant)}
     count = 0
     with duckdb.connect() as reading:
-        content = reading.execute("SELECT * FROM read_parquet(?)", [str(file)])
+        content = reading.execute("SELECT * FROM read_parquet(?)", [one_file(file)])
         names = [described[0] for described in content.description or ()]
         absent = set(columns) - set(names)
         if set(names) - set(columns) or not all(columns[name].nullable for name in absent):

@@ -6,6 +6,7 @@ from urllib.parse import unquote, urlsplit
 
 from treadle.interop.report import ImportCounts, Imported, Progress
 from treadle.ports.blobs import Blobs, digest_of
+from treadle.tracking.language import literal
 from treadle.tracking.limits import LONGEST_KEY, LONGEST_VALUE
 from treadle.tracking.local import LocalTracking
 from treadle.tracking.model import Experiment, PastRun
@@ -45,8 +46,7 @@ class ImportSession:
         """
         if name == "Default":
             self.tracking.ensure_default()
-        quoted = name.replace("'", "''")
-        for known in self.tracking.experiments(filter=f"name = '{quoted}'", view="all"):
+        for known in self.tracking.experiments(filter=f"name = {literal(name)}", view="all"):
             if (known.deleted_at is not None) == deleted:
                 return known
         elsewhere = place if "://" in place and not place.startswith("file:") else ""

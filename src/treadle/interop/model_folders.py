@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from treadle.kernel.errors import Invalid, NotFound, missing_extra
+from treadle.kernel.escaping import shell
 from treadle.ports.runtime import SIGNATURE, Field, Signature
 
 _PICKLES = (".pkl", ".pickle", ".joblib")
@@ -73,7 +74,7 @@ def read(source: str, *, trusted: bool = False, files: Path | None = None) -> Fo
         if (path / "saved_model.pb").is_file():
             return Found(graph=_saved_model(path))
         if (path / SIGNATURE).is_file():
-            raise Invalid(f"'{path}' is a model folder already: treadle serve {path}")
+            raise Invalid(f"'{path}' is a model folder already: {shell('treadle', 'serve', path)}")
         raise Invalid(
             f"'{path}' is no model: there is neither 'MLmodel' nor 'saved_model.pb' in it."
         )

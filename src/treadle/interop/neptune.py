@@ -18,6 +18,7 @@ from treadle.interop.import_session import ImportSession, run_id
 from treadle.interop.report import Imported, Progress
 from treadle.kernel.clock import to_micros
 from treadle.kernel.errors import Invalid
+from treadle.kernel.escaping import one_file, sql_name
 from treadle.ports.blobs import Blobs
 from treadle.tracking.local import LocalTracking
 from treadle.tracking.model import Experiment, PastRun, Status
@@ -86,14 +87,14 @@ def import_neptune(
 def _runs_of(part: Path) -> list[str]:
     try:
         with duckdb.connect() as connection:
-            empty = connection.execute("SELECT * FROM read_parquet(?) LIMIT 0", [str(part)])
+            empty = connection.execute("SELECT * FROM read_parquet(?) LIMIT 0", [one_file(part)])
             missing = NEEDED - {column[0] for column in empty.description or ()}
             if missing:
                 raise Invalid(
                     f"'{part}' is no export of Neptune: it has no column '{min(missing)}'."
                 )
             rows = connection.execute(
-                "SELECT DISTINCT run_id FROM read_parquet(?) ORDER BY 1", [str(part)]
+                "SELECT DISTINCT run_id FROM read_parquet(?) ORDER BY 1", [one_file(part)]
             )
             return [str(row[0]) for row in rows.fetchall()]
     except duckdb.Error as error:
@@ -119,11 +120,11 @@ def _rows(part: Path, run: str) -> list[_Row]:
     with duckdb.connect() as connection:
         connection.execute("SET preserve_insertion_order = true")
         described = connection.execute(
-            "DESCRIBE SELECT * FROM read_parquet(?)", [str(part)]
+            "DESCRIBE SELECT * FROM read_parquet(?)", [one_file(part)]
         ).fetchall()
         columns = ", ".join(_plain(column, kind) for column, kind, *_ in described)
         of_run = connection.execute(
-            f"SELECT {columns} FROM read_parquet(?) WHERE run_id = ?", [str(part), run]
+            f"SELECT {columns} FROM read_parquet(?) WHERE run_id = ?", [one_file(part), run]
         )
         names = [column[0] for column in of_run.description or ()]
         rows = [dict(zip(names, row, strict=True)) for row in of_run.fetchall()]
@@ -141,7 +142,7 @@ def _rows(part: Path, run: str) -> list[_Row]:
 
 def _plain(column: str, kind: str) -> str:
     """The SQL that reads a column: moments in UTC, without a time zone of their own."""
-    name = '"' + column.replace('"', '""') + '"'
+    name = sql_name(column)
     return f"timezone('UTC', {name}) AS {name}" if kind == "TIMESTAMP WITH TIME ZONE" else name
 
 

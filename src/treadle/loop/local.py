@@ -12,6 +12,7 @@ from treadle.events.model import EventRecord
 from treadle.kernel.clock import duration
 from treadle.kernel.entity import fields
 from treadle.kernel.errors import TreadleError
+from treadle.kernel.escaping import shell
 from treadle.kernel.event import Event, acting
 from treadle.kernel.stage import RECONCILE
 from treadle.loop.hooks import RULE
@@ -193,7 +194,7 @@ class LocalLoop(Loop):
         assert isinstance(event, VersionRegistered)
         version = self._registry.get(model=event.model, number=event.number)
         if not self._scope.project(name=version.project).spec.rollout.automatic:
-            advice = f"deploy it with: treadle deploy {version.ref}"
+            advice = f"deploy it with: {shell('treadle', 'deploy', version.ref)}"
             return "nothing to do", f"rollouts are not automatic here; {advice}"
         if self._has_caused(record, "RolloutStarted"):
             return "nothing to do", "it is being rolled out already"

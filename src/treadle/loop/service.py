@@ -12,6 +12,7 @@ from treadle.events.local import LocalEvents
 from treadle.events.model import EventRecord
 from treadle.kernel.clock import Clock
 from treadle.kernel.errors import NotFound, TreadleError
+from treadle.kernel.escaping import shell
 from treadle.kernel.event import Event
 from treadle.kernel.names import ProjectName
 from treadle.kernel.operation import query
@@ -159,14 +160,14 @@ class Loop:
         for endpoint in self._delivery.endpoints(project=project):
             name = endpoint.name
             for rollout in self._delivery.rollouts(endpoint=name, state="waiting"):
-                approve = f"treadle approve {rollout.version}"
+                approve = shell("treadle", "approve", rollout.version)
                 waits.append(f"{rollout.version} waits for an approver: {approve}")
             for rollout in self._delivery.rollouts(endpoint=name, state="running"):
                 step = f"{rollout.version} is at step '{rollout.step}' of {name}"
                 waits.append(f"{step}: {rollout.reason}")
             for rollout in self._delivery.rollouts(endpoint=name, state="paused"):
                 step = f"{rollout.version} is paused at step '{rollout.step}' of {name}"
-                waits.append(f"{step}: treadle rollout resume {name}")
+                waits.append(f"{step}: {shell('treadle', 'rollout', 'resume', name)}")
         for training in self._training.find(project=project, state="running"):
             waits.append(f"training {training.run} waits for its pipeline {training.pipeline}")
         return waits

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from treadle.kernel.entity import Entity, from_json
 from treadle.kernel.errors import Conflict, Invalid, NotFound
+from treadle.kernel.escaping import shell
 from treadle.platform import packaging
 from treadle.ports.runtime import SIGNATURE, Signature
 from treadle.ports.tree import put_tree
@@ -140,7 +141,8 @@ def _fetched(services: "Services", source: str, to: Path) -> _Origin:
         found = services.registry.resolve(ref=source.removeprefix("models:/").replace("/", ":"))
         if found.package:
             raise Conflict(
-                f"Version '{found.ref}' has a package already: treadle deploy {found.ref}"
+                f"Version '{found.ref}' has a package already: "
+                f"{shell('treadle', 'deploy', found.ref)}"
             )
         if found.logged_model:
             return _logged(services, found.logged_model, to)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from treadle.kernel.errors import Invalid, TreadleError, did_you_mean
+from treadle.kernel.escaping import visible
 from treadle.kernel.event import current_act
 
 if TYPE_CHECKING:
@@ -32,11 +33,6 @@ FORMAT, LEVEL = "TREADLE_LOG", "TREADLE_LOG_LEVEL"
 FORMATS, LEVELS = ("text", "json"), ("debug", "info", "warning", "error")
 SLOW_SECONDS = 1.0
 _CHATTY = ("alembic", "httpcore", "httpx", "kubernetes", "urllib3")
-_CONTROLS = {
-    **{code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))},
-    0x2028: r"\u2028",
-    0x2029: r"\u2029",
-}
 _PLAIN_ID = re.compile(rb"[A-Za-z0-9._:-]{1,80}")
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 log, access_log = logging.getLogger("treadle"), logging.getLogger("treadle.access")
@@ -139,8 +135,8 @@ class TextLines(logging.Formatter):
             message += f" (request {request_id}, by {current_act().actor})"
         if exception := _exception(self, record):
             message += f"\n{exception}"
-        text = message.translate(_CONTROLS).replace("\n", "\n    ")
-        return f"{_time(record)} {record.levelname} {self._process} {record.name}: {text}"
+        head = f"{_time(record)} {record.levelname} {self._process} {record.name}"
+        return visible(f"{head}: {message}").replace("\n", "\n    ")
 
 
 class JsonLines(logging.Formatter):

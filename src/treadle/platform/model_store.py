@@ -8,6 +8,7 @@ from typing import NamedTuple
 from treadle.backends.runtime.onnx import OnnxRuntime
 from treadle.kernel.entity import from_json, to_json
 from treadle.kernel.errors import Invalid, NotFound, Unavailable
+from treadle.kernel.escaping import shell
 from treadle.kernel.files import write_whole
 from treadle.ports.blobs import Blobs
 from treadle.ports.runtime import GRAPH, SIGNATURE
@@ -47,7 +48,7 @@ def in_files(path: Path) -> Asked:
         )
     raise Invalid(
         f"'{path}' is no model folder: there is no '{SIGNATURE}' in it. "
-        f"Make one with: treadle package {path}"
+        f"Make one with: {shell('treadle', 'package', path)}"
     )
 
 

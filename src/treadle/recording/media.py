@@ -12,6 +12,7 @@ import numpy as np
 from treadle.data import frames
 from treadle.kernel.entity import to_json
 from treadle.kernel.errors import Invalid, missing_extra
+from treadle.kernel.escaping import one_file
 
 
 def figure(value: Any, suffix: str) -> bytes:
@@ -124,7 +125,7 @@ def table(value: Any, suffix: str) -> bytes:
         frames.write(value if frames.is_frame(value) else _relation(value, Path(name)), file)
         if suffix == ".parquet":
             return file.read_bytes()
-        relation = duckdb.read_parquet(str(file))
+        relation = duckdb.read_parquet(one_file(file))
         rows = [list(row) for row in relation.fetchall()]
         return to_json({"columns": relation.columns, "data": rows})
 
@@ -161,4 +162,4 @@ def _relation(value: Any, folder: Path) -> Any:
     columns, data = _rows(value)
     file = folder / "rows.json"
     file.write_bytes(to_json([dict(zip(columns, row, strict=True)) for row in data]))
-    return duckdb.read_json(str(file))
+    return duckdb.read_json(one_file(file))

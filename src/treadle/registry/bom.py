@@ -148,7 +148,8 @@ def library(name: str, version: str) -> dict[str, Any]:
         name: The package's name.
         version: Its version.
     """
-    purl = f"pkg:pypi/{re.sub(r'[-_.]+', '-', name).lower()}@{quote(version, safe='')}"
+    normal = re.sub(r"[-_.]+", "-", name).lower()
+    purl = f"pkg:pypi/{quote(normal, safe='')}@{quote(version, safe='')}"
     return {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
 
 

@@ -1,16 +1,12 @@
 """Renders model cards: as an HTML page, and as Markdown with the front matter that hubs read."""
 
-import json
-import re
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
+from treadle.kernel import escaping
 from treadle.registry.bom import NO_METRICS
 from treadle.registry.facts import Facts
-
-_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
 def html(facts: Facts) -> str:
@@ -29,7 +25,7 @@ def markdown(facts: Facts) -> str:
         facts: All that is known of the version.
     """
     text = _texts.get_template("card.md").render(facts=facts, rows=_rows(facts))
-    return f"---\n{_yaml(front_matter(facts))}---\n\n{text}"
+    return f"---\n{_front(front_matter(facts))}---\n\n{text}"
 
 
 def front_matter(facts: Facts) -> dict[str, Any]:
@@ -133,35 +129,20 @@ def _between(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"{low:.4g} to {high:.4g}"
 
 
-def _yaml(value: dict[str, Any]) -> str:
-    return "".join(f"{key}: {_flow(field)}\n" for key, field in value.items())
-
-
-def _flow(value: Any) -> str:
-    """A value on one line of YAML.
-
-    Readers of YAML 1.1 take ``1e-06`` for text, so floats are written with a point.
-    """
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_flow(key)}: {_flow(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_flow, value)) + "]"
-    if isinstance(value, float):
-        text = repr(value)
-        return text if "." in text or "e" not in text else text.replace("e", ".0e")
-    quoted = json.dumps(value, ensure_ascii=False)
-    return _UNPRINTABLE.sub(lambda match: f"\\U{ord(match[0]):08x}", quoted)
-
-
-def _plain(text: object) -> str:
-    """Text on one line, escaped so that Markdown shows it as it is."""
-    return _SPECIAL.sub(r"\\\1", " ".join(str(text).split()))
+def _front(fields: dict[str, Any]) -> str:
+    return "".join(f"{key}: {escaping.yaml(field)}\n" for key, field in fields.items())
 
 
 _pages = Environment(
-    loader=PackageLoader("treadle.registry"), autoescape=select_autoescape(), trim_blocks=True
+    loader=PackageLoader("treadle.registry"),
+    autoescape=select_autoescape(),
+    finalize=escaping.html,
+    trim_blocks=True,
 )
 _texts = Environment(
-    loader=PackageLoader("treadle.registry"), autoescape=False, trim_blocks=True, lstrip_blocks=True
+    loader=PackageLoader("treadle.registry"),
+    autoescape=False,
+    finalize=escaping.markdown,
+    trim_blocks=True,
+    lstrip_blocks=True,
 )
-_texts.filters["plain"] = _plain

@@ -9,6 +9,7 @@ from sqlalchemy import delete, select, update
 
 from treadle.kernel.entity import to_json
 from treadle.kernel.errors import Conflict, Forbidden, NotFound
+from treadle.kernel.escaping import shell
 from treadle.kernel.event import acting, current_act
 from treadle.kernel.names import (
     ModelName,
@@ -163,7 +164,8 @@ class Registry(Versions):
         if policy.approve and not self.verify_approval(model=version.model, number=version.number):
             raise Forbidden(
                 f"Version '{version.ref}' is not approved, and project '{version.project}' gives "
-                f"{where} to approved versions only. Sign it: treadle approve {version.ref}"
+                f"{where} to approved versions only. Sign it: "
+                f"{shell('treadle', 'approve', version.ref)}"
             )
 
     def _point(self, found: ModelVersion, alias: str) -> ModelVersion:

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treadle.data.engine import query_engine
-from treadle.data.frames import plain, quoted
+from treadle.data.frames import plain
 from treadle.kernel import process
 from treadle.kernel.entity import Entity, from_json, to_json
 from treadle.kernel.errors import Invalid, NotFound
+from treadle.kernel.escaping import one_file, sql_name, sql_text
 from treadle.ports.runtime import Field
 from treadle.serving.input_adapter import InputAdapter
 from treadle.serving.row_reader import RowReader
@@ -121,7 +122,7 @@ def score_file(
 
 def _look(connection: Any, source: Path) -> tuple[int, list[str]]:
     """The number of rows and the names of the columns of a file."""
-    file = [str(source)]
+    file = [one_file(source)]
     try:
         described = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", file).fetchall()
         (rows,) = connection.execute("SELECT count(*) FROM read_parquet(?)", file).fetchone()
@@ -176,7 +177,7 @@ def _score_parts(
         if part.exists():
             resumed += end - start
             (failed_in_part,) = connection.execute(
-                f"SELECT count({quoted(ERROR)}) FROM read_parquet(?)", [str(part)]
+                f"SELECT count({sql_name(ERROR)}) FROM read_parquet(?)", [one_file(part)]
             ).fetchone()
             failed += failed_in_part
         else:
@@ -196,11 +197,11 @@ def _score_part(
     end: int,
 ) -> int:
     inputs = served.signature.inputs
-    names = ", ".join(quoted(field.name) for field in inputs)
+    names = ", ".join(sql_name(field.name) for field in inputs)
     arrays = connection.execute(
         f"SELECT {names} FROM read_parquet(?, file_row_number = true) "
         "WHERE file_row_number >= ? AND file_row_number < ? ORDER BY file_row_number",
-        [str(source), start, end],
+        [one_file(source), start, end],
     ).fetchnumpy()
     columns = {field.name: _column(field, arrays[field.name], source) for field in inputs}
     outputs, errors = _predict(served, reader, take, columns, end - start)
@@ -211,18 +212,18 @@ def _score_part(
     values[ERROR] = np.array([errors.get(row, "") for row in range(end - start)], dtype=object)
     connection.execute("CREATE OR REPLACE TEMP TABLE scored AS SELECT * FROM values")
     answers = ", ".join(
-        f"CASE WHEN {quoted(ERROR)} = '' THEN {quoted(name)} END AS {quoted(name)}"
+        f"CASE WHEN {sql_name(ERROR)} = '' THEN {sql_name(name)} END AS {sql_name(name)}"
         for name in _names(served)
     )
     aside = part.with_suffix(".parquet.new")
     connection.execute(
         f"COPY (SELECT i.* EXCLUDE (file_row_number), {answers}, "
-        f"nullif({quoted(ERROR)}, '') AS {quoted(ERROR)} "
-        f"FROM read_parquet('{_literal(source)}', file_row_number = true) i "
+        f"nullif({sql_name(ERROR)}, '') AS {sql_name(ERROR)} "
+        f"FROM read_parquet({sql_text(one_file(source))}, file_row_number = true) i "
         "JOIN scored ON treadle_row = file_row_number "
         f"WHERE file_row_number >= {start} AND file_row_number < {end} "
         "ORDER BY file_row_number) "
-        f"TO '{_literal(aside)}' (FORMAT parquet, COMPRESSION zstd)"
+        f"TO {sql_text(aside)} (FORMAT parquet, COMPRESSION zstd)"
     )
     aside.replace(part)
     return len(errors)
@@ -268,14 +269,10 @@ def _names(served: Served) -> list[str]:
 
 def _together(connection: Any, parts: Path, to: Path, count: int) -> None:
     """Write the parts as one file."""
-    files = [f"'{_literal(parts / f'{number:08}.parquet')}'" for number in range(count)]
+    files = [sql_text(one_file(parts / f"{number:08}.parquet")) for number in range(count)]
     aside = parts / "result.parquet.new"
     connection.execute(
         f"COPY (SELECT * FROM read_parquet([{', '.join(files)}])) "
-        f"TO '{_literal(aside)}' (FORMAT parquet, COMPRESSION zstd)"
+        f"TO {sql_text(aside)} (FORMAT parquet, COMPRESSION zstd)"
     )
     aside.replace(to)
-
-
-def _literal(path: Path) -> str:
-    return str(path).replace("'", "''")

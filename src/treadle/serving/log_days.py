@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treadle.data.engine import query_engine
-from treadle.data.frames import plain, quoted
+from treadle.data.frames import plain
+from treadle.kernel.escaping import one_file, sql_name, sql_text
 from treadle.ports.runtime import Field, Layout
 from treadle.serving.log_batch import LogBatch
 from treadle.serving.rows import Rows
@@ -54,22 +55,21 @@ def write_day(batches: list[LogBatch], sources: list[str], file: Path) -> int:
     texts = {name for batch in ordered for name in batch.facts.columns[1]} - numbers
     width = max((batch.facts.width for batch in ordered), default=0)
     predictions = [f"prediction_{index}" for index in range(width)] if width else ["prediction"]
-    kinds = [f"{quoted(name)} DOUBLE" for name in predictions]
-    kinds += [f"{quoted(INPUT + name)} DOUBLE" for name in sorted(numbers)]
-    kinds += [f"{quoted(INPUT + name)} VARCHAR" for name in sorted(texts)]
+    kinds = [f"{sql_name(name)} DOUBLE" for name in predictions]
+    kinds += [f"{sql_name(INPUT + name)} DOUBLE" for name in sorted(numbers)]
+    kinds += [f"{sql_name(INPUT + name)} VARCHAR" for name in sorted(texts)]
     rows = 0
     with query_engine() as connection:
         connection.execute(f"CREATE TEMP TABLE day ({', '.join([_COLUMNS, *kinds])})")
         for group in _groups(ordered):
             columns = _table(group, sorted(numbers), sorted(texts), predictions)
             rows += len(columns["request"])
-            named = ", ".join(_READ_AS.get(name, quoted(name)) for name in columns)
+            named = ", ".join(_READ_AS.get(name, sql_name(name)) for name in columns)
             connection.execute(f"INSERT INTO day BY NAME SELECT {named} FROM columns")
         aside = file.with_suffix(f"{DAY_SUFFIX}.{os.getpid()}.new")
-        literal = str(aside).replace("'", "''")
-        metadata = f"KV_METADATA {{sources: '{' '.join(sources)}'}}"
+        metadata = f"KV_METADATA {{sources: {sql_text(' '.join(sources))}}}"
         connection.execute(
-            f"COPY day TO '{literal}' (FORMAT parquet, COMPRESSION zstd, {metadata})"
+            f"COPY day TO {sql_text(aside)} (FORMAT parquet, COMPRESSION zstd, {metadata})"
         )
     aside.replace(file)
     return rows
@@ -92,7 +92,7 @@ def sources_of(file: Path) -> list[str]:
     """
     query = "SELECT decode(value) FROM parquet_kv_metadata(?) WHERE decode(key) = 'sources'"
     with query_engine() as connection:
-        (names,) = connection.execute(query, [str(file)]).fetchone() or ("",)
+        (names,) = connection.execute(query, [one_file(file)]).fetchone() or ("",)
     return str(names).split()
 
 
@@ -110,7 +110,7 @@ def read_day(file: Path, first: int, last: int) -> Iterator[LogBatch]:
     picked = "* EXCLUDE (file_row_number) REPLACE (epoch_us(asked_at) AS asked_at)"
     with query_engine() as connection:
         counted = connection.execute(
-            "SELECT num_rows FROM parquet_file_metadata(?)", [str(file)]
+            "SELECT num_rows FROM parquet_file_metadata(?)", [one_file(file)]
         ).fetchone()
         (rows,) = counted or (0,)
         for start in range(0, rows, ROWS_AT_ONCE):
@@ -118,7 +118,7 @@ def read_day(file: Path, first: int, last: int) -> Iterator[LogBatch]:
                 f"SELECT {picked} FROM read_parquet(?, file_row_number = true) "
                 "WHERE file_row_number >= ? AND file_row_number < ? "
                 "AND epoch_us(asked_at) >= ? AND epoch_us(asked_at) < ? ORDER BY file_row_number",
-                [str(file), start, start + ROWS_AT_ONCE, first, last],
+                [one_file(file), start, start + ROWS_AT_ONCE, first, last],
             ).fetchnumpy()
             yield from _batches(columns)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from treadle.data.engine import query_engine
 from treadle.kernel.clock import from_micros, to_micros
+from treadle.kernel.escaping import one_file
 from treadle.serving.inference_log import SUFFIX, LogTail, days, files
 from treadle.serving.log_batch import LogBatch, LogRow, records
 from treadle.serving.log_days import DAY_SUFFIX, read_day, sources_of, write_day
@@ -144,7 +145,7 @@ class InferenceLogs:
         rotated = {day.stem for day in days(self.folder(endpoint), since, until, DAY_SUFFIX)}
         for file in [self.folder(endpoint) / f"{day}{DAY_SUFFIX}" for day in sorted(rotated)]:
             with query_engine() as connection:
-                loads = connection.execute(_LOAD_BY_MINUTE, [str(file), first, last])
+                loads = connection.execute(_LOAD_BY_MINUTE, [one_file(file), first, last])
                 for load in loads.fetchall():
                     add(*load)
         for log in files(self.folder(endpoint), since, until):

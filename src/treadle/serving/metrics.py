@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from treadle.data.profile import ColumnProfile
+from treadle.kernel.escaping import prometheus
 from treadle.serving.engine import Engine
 
 
@@ -60,8 +61,4 @@ def _bins(profile: ColumnProfile) -> list[str]:
 
 
 def _labels(**labels: str) -> str:
-    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items()) + "}"
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return "{" + ",".join(f"{name}={prometheus(value)}" for name, value in labels.items()) + "}"

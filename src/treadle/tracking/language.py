@@ -322,5 +322,14 @@ def _number(text: str) -> float | int:
     return int(text) if re.fullmatch(r"[-+]?\d+", text) else float(text)
 
 
+def literal(text: str) -> str:
+    """Write a text as filters have it.
+
+    Args:
+        text: Any text.
+    """
+    return "'" + re.sub(r"(['\\])", r"\\\1", text) + "'"
+
+
 def _unquoted(text: str) -> str:
     return re.sub(r"\\(['\\])", r"\1", text[1:-1].replace("''", "'"))

@@ -11,11 +11,11 @@ import numpy as np
 from sqlalchemy import select
 
 from treadle.data.engine import query_engine
-from treadle.data.frames import quoted
 from treadle.data.local import LocalData
 from treadle.events.local import LocalEvents
 from treadle.kernel.clock import Clock
 from treadle.kernel.entity import Entity, from_json, to_text
+from treadle.kernel.escaping import sql_name, sql_text
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database
 from treadle.serving.log_batch import LogBatch
@@ -251,15 +251,14 @@ def _write(found: list[dict[str, Any]], file: Path) -> None:
         for name, values in taken.items():
             kinds.setdefault(name, "VARCHAR" if values.dtype == object else "DOUBLE")
     with query_engine() as connection:
-        described = ", ".join(f"{quoted(name)} {kind}" for name, kind in kinds.items())
+        described = ", ".join(f"{sql_name(name)} {kind}" for name, kind in kinds.items())
         connection.execute(f"CREATE OR REPLACE TEMP TABLE portion ({described})")
         for columns in _joined(found, kinds):
-            named = ", ".join(map(quoted, columns))
+            named = ", ".join(map(sql_name, columns))
             connection.execute(f"INSERT INTO portion BY NAME SELECT {named} FROM columns")
-        literal = str(file).replace("'", "''")
         connection.execute(
             "COPY (SELECT * FROM portion ORDER BY asked_at, request) "
-            f"TO '{literal}' (FORMAT parquet, COMPRESSION zstd)"
+            f"TO {sql_text(file)} (FORMAT parquet, COMPRESSION zstd)"
         )
 
 

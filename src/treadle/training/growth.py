@@ -7,7 +7,6 @@ from typing import NamedTuple
 from sqlalchemy import select
 
 from treadle.data.engine import query_engine
-from treadle.data.frames import quoted
 from treadle.data.model import DatasetVersion
 from treadle.data.service import Data
 from treadle.data.task import MOST_CLASSES
@@ -15,6 +14,7 @@ from treadle.events.local import LocalEvents
 from treadle.kernel.clock import Clock
 from treadle.kernel.entity import Entity
 from treadle.kernel.errors import Invalid, did_you_mean
+from treadle.kernel.escaping import one_file, sql_name, sql_text
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, load
 from treadle.ports.tree import fetch_tree, put_files
@@ -198,7 +198,7 @@ class Growth:
                     )
             connection.execute("CREATE OR REPLACE TEMP TABLE answers (request VARCHAR)")
             if paths:
-                listed = ", ".join(f"{_text(str(path))}" for path in paths)
+                listed = ", ".join(sql_text(one_file(path)) for path in paths)
                 connection.execute(
                     "CREATE OR REPLACE TEMP TABLE answers AS SELECT * EXCLUDE (nth, filename) FROM "
                     "(SELECT *, row_number() OVER (PARTITION BY request ORDER BY "
@@ -211,16 +211,18 @@ class Growth:
             own = {row[0] for row in connection.execute("DESCRIBE answers").fetchall()}
             truth = _truth(connection, declared, reader, own) if declared.label else "NULL"
             picked = ", ".join(
-                f"{_value(column, declared, own, truth)} AS {quoted(column.name)}"
+                f"{_value(column, declared, own, truth)} AS {sql_name(column.name)}"
                 for column in columns
             )
             known = ""
             if declared.id:
                 known = (
-                    f" WHERE request NOT IN (SELECT CAST({quoted(declared.id)} AS VARCHAR) "
-                    f"FROM {reader} WHERE {quoted(declared.id)} IS NOT NULL)"
+                    f" WHERE request NOT IN (SELECT CAST({sql_name(declared.id)} AS VARCHAR) "
+                    f"FROM {reader} WHERE {sql_name(declared.id)} IS NOT NULL)"
                 )
-            moment = f"TRY_CAST({quoted(declared.time)} AS TIMESTAMP)" if declared.time else "NULL"
+            moment = (
+                f"TRY_CAST({sql_name(declared.time)} AS TIMESTAMP)" if declared.time else "NULL"
+            )
             rows = (
                 f"SELECT *, 0 AS part_, row_number() OVER () AS place_, {moment} AS moment_ "
                 f"FROM {reader}"
@@ -232,12 +234,12 @@ class Growth:
                 )
             connection.execute(f"CREATE OR REPLACE TEMP TABLE grown AS {rows}")
             self._keep(connection, declared.kept)
-            shown = ", ".join(quoted(column.name) for column in columns)
+            shown = ", ".join(sql_name(column.name) for column in columns)
             order = "moment_ NULLS FIRST, part_, place_" if declared.time else "part_, place_"
             connection.execute("SET preserve_insertion_order = true")
             connection.execute(
                 f"COPY (SELECT {shown} FROM grown ORDER BY {order}) "
-                f"TO {_text(str(into))} ({_FORMATS[source.suffix.lower()]})"
+                f"TO {sql_text(into)} ({_FORMATS[source.suffix.lower()]})"
             )
             (answers,) = connection.execute(
                 "SELECT count(*) FROM grown WHERE part_ = 1"
@@ -277,13 +279,13 @@ class Growth:
 
 def _reader(source: Path) -> str:
     if source.suffix.lower() == ".csv":
-        return f"read_csv({_text(str(source))}, all_varchar = true, header = true)"
-    return f"read_parquet({_text(str(source))})"
+        return f"read_csv({sql_text(one_file(source))}, all_varchar = true, header = true)"
+    return f"read_parquet({sql_text(one_file(source))})"
 
 
 def _truth(connection: object, declared: DataSource, reader: str, own: set[str]) -> str:
     """The label of an answer in the source's own words, as SQL; NULL for words it has not."""
-    label = quoted(declared.label or "")
+    label = sql_name(declared.label or "")
     execute = connection.execute  # type: ignore[attr-defined]
     (words,) = execute(
         f"SELECT count(*) FROM {reader} WHERE {label} IS NOT NULL "
@@ -301,9 +303,9 @@ def _truth(connection: object, declared: DataSource, reader: str, own: set[str])
     from_number = _from_number(declared, values) if numbered else "NULL"
     if WORD not in own:
         return from_number
-    listed = ", ".join(map(_text, values))
+    listed = ", ".join(map(sql_text, values))
     spellings = " ".join(
-        f"WHEN {_text(value.lower())} THEN {_text(value)}"
+        f"WHEN {sql_text(value.lower())} THEN {sql_text(value)}"
         for value in values
         if value.lower() in ("true", "false")
     )
@@ -331,7 +333,8 @@ def _from_number(declared: DataSource, values: list[str]) -> str:
             f'the label 1 means: positive = "{values[1]}"'
         )
     other = values[0] if declared.positive == values[1] else values[1]
-    return f"CASE label WHEN 1 THEN {_text(declared.positive or '')} WHEN 0 THEN {_text(other)} END"
+    one = sql_text(declared.positive or "")
+    return f"CASE label WHEN 1 THEN {one} WHEN 0 THEN {sql_text(other)} END"
 
 
 def _value(column: _Column, declared: DataSource, own: set[str], truth: str) -> str:
@@ -343,7 +346,7 @@ def _value(column: _Column, declared: DataSource, own: set[str], truth: str) -> 
     elif column.name == declared.time:
         value = "strftime(make_timestamp(asked_at), '%Y-%m-%d %H:%M:%S')"
     elif INPUT + column.name in own:
-        value = _number(quoted(INPUT + column.name))
+        value = _number(sql_name(INPUT + column.name))
     else:
         return f"CAST(NULL AS {column.kind})"
     return f"TRY_CAST({value} AS {column.kind})"
@@ -361,7 +364,3 @@ def _number(name: str) -> str:
         f"THEN CAST(TRY_CAST({number} AS FLOAT) AS VARCHAR) "
         f"ELSE CAST({number} AS VARCHAR) END"
     )
-
-
-def _text(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

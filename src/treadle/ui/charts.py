@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Callable, Sequence
-from html import escape
 from typing import NamedTuple
+
+from treadle.kernel.escaping import xml
 
 COLOURS = ("#1565c0", "#9e9e9e", "#2e7d32", "#c62828", "#ef6c00", "#6a1b9a")
 
@@ -80,13 +81,13 @@ def line_chart(
     ink = 'fill="currentColor"'
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="{escape(title)}" font-family="system-ui, sans-serif" font-size="12">',
-        f'<text x="{_LEFT}" y="18" font-size="15" font-weight="600" {ink}>{escape(title)}</text>',
+        f'aria-label="{xml(title)}" font-family="system-ui, sans-serif" font-size="12">',
+        f'<text x="{_LEFT}" y="18" font-size="15" font-weight="600" {ink}>{xml(title)}</text>',
     ]
     parts += _grid(ticks, y, width)
     parts += [
         f'<text x="{x(index):.1f}" y="{height - _BOTTOM + 18}" text-anchor="middle" {ink}>'
-        f"{escape(label)}</text>"
+        f"{xml(label)}</text>"
         for index, label in enumerate(labels)
     ]
     for number, line in enumerate(lines):
@@ -102,19 +103,19 @@ def line_chart(
         )
         parts += [
             f'<circle cx="{px:.1f}" cy="{py:.1f}" r="4" fill="{colour}">'
-            f"<title>{escape(line.name)}, {escape(label)}: {value:.4f}</title></circle>"
+            f"<title>{xml(line.name)}, {xml(label)}: {value:.4f}</title></circle>"
             for px, py, label, value in points
         ]
         left = _LEFT + 14 + number * 230
         parts.append(
             f'<rect x="{left - 14}" y="{height - 22}" width="10" height="10" fill="{colour}"/>'
         )
-        parts.append(f'<text x="{left}" y="{height - 13}" {ink}>{escape(line.name)}</text>')
+        parts.append(f'<text x="{left}" y="{height - 13}" {ink}>{xml(line.name)}</text>')
     for mark in marks:
         parts.append(
             f'<text x="{x(mark.place):.1f}" y="{_TOP + plot_height - 4}" text-anchor="middle" '
-            f'font-size="15" fill="{mark.colour}">{escape(mark.symbol)}'
-            f"<title>{escape(mark.name)}</title></text>"
+            f'font-size="15" fill="{xml(mark.colour)}">{xml(mark.symbol)}'
+            f"<title>{xml(mark.name)}</title></text>"
         )
     return "\n".join([*parts, "</svg>"])
 

@@ -12,10 +12,13 @@ from starlette.routing import BaseRoute, Route
 from treadle.access.model import Caller
 from treadle.http.auth import caller_of
 from treadle.http.rights import demand, demand_somewhere
+from treadle.kernel import escaping
 from treadle.kernel.errors import NotFound
 from treadle.platform.wiring import Embedded
 
-_templates = Environment(loader=PackageLoader("treadle.ui"), autoescape=select_autoescape())
+_templates = Environment(
+    loader=PackageLoader("treadle.ui"), autoescape=select_autoescape(), finalize=escaping.html
+)
 
 
 def render(template: str, **facts: object) -> str:

@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from treadle.cli.demo.play import FROZEN, PROJECT, Moment, Month, Result
+from treadle.cli.output import markup
 from treadle.ui.charts import Line, Mark, line_chart
 from treadle.ui.pages import render
 
@@ -30,7 +30,7 @@ def tell(console: Console, at: datetime, kind: str, says: str) -> None:
         says: What happened.
     """
     sign, _, colour = SIGNS[kind]
-    told = f"[{colour}]{sign} {kind}[/]: {escape(says)}"
+    told = f"[{colour}]{sign} {kind}[/]: {markup(says)}"
     console.print(f"[dim]{at:%d %b}[/]  {told}", soft_wrap=True)
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import BigInteger, Column, Connection, Table, select, text
 
 from treadle.interop.archive_tables import array_of, kind_of, write_parquet
 from treadle.kernel.errors import Conflict, Invalid
+from treadle.kernel.escaping import one_file
 from treadle.platform.stages import stages, tables_of
 from treadle.ports.database import Instant
 
@@ -83,7 +84,7 @@ def read_part(transaction: Connection, table: Table, file: Path) -> int:
     plain = _plain(table, columns)
     count = 0
     with duckdb.connect() as reading:
-        content = reading.execute("SELECT * FROM read_parquet(?)", [str(file)])
+        content = reading.execute("SELECT * FROM read_parquet(?)", [one_file(file)])
         names = [described[0] for described in content.description or ()]
         if set(names) != {column.name for column in columns}:
             different = ", ".join(sorted(set(names) ^ {column.name for column in columns}))

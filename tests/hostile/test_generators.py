@@ -1,0 +1,383 @@
+"""Documents that are made of what people and files supply hold it as text, in every field.
+
+Each document is made twice, once of harmless texts: it must have the same structure, and the texts
+must be in it as they were. A new generator without an entry in ``GENERATORS`` fails.
+"""
+
+import ast
+import csv
+import json
+import logging
+import re
+import tarfile
+import tomllib
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from email.message import Message
+from email.utils import decode_rfc2231
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+from urllib.parse import unquote
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from markdown_it import MarkdownIt
+
+import treadle
+from tests.hostile.test_languages import Page, invisible, label_values
+from tests.hostile.texts import AT, any_texts, filled, unicode_texts
+from treadle.cli.demo.play import Moment, Result
+from treadle.cli.demo.report import SIGNS, write
+from treadle.cli.scaffold import Table, _copy, _fill
+from treadle.delivery.manifests import Manifest, render, render_kserve
+from treadle.delivery.oci import Entry, ImageConfig, Layer, write_archive
+from treadle.events.model import EventRecord
+from treadle.http.mlflow.artifacts import _served
+from treadle.http.routes import server_sent
+from treadle.kernel.entity import from_json, to_json
+from treadle.kernel.errors import Invalid
+from treadle.kernel.escaping import python, visible
+from treadle.loop.model import ProjectStatus
+from treadle.platform.logs import JsonLines, TextLines
+from treadle.ports.target import EndpointSpec, Variant
+from treadle.registry import card
+from treadle.registry.bom import cyclonedx
+from treadle.registry.facts import Facts
+from treadle.serving.metrics import exposition
+from treadle.ui.charts import Line, Mark, line_chart
+from treadle.ui.pages import render as render_page
+
+SOURCE = Path(treadle.__file__).parent
+GENERATORS = {
+    "cli/output": "test_terminals.py",
+    "cli/main": "test_terminals.py",
+    "cli/scaffold": "test_a_project",
+    "cli/rollouts": "test_manifests",
+    "cli/demo/report": "test_the_report_of_the_demo",
+    "delivery/oci": "test_an_image",
+    "http/routes": "test_events_as_a_stream",
+    "platform/logs": "test_lines_of_a_log",
+    "registry/card": "test_a_card",
+    "serving/metrics": "test_metrics",
+    "ui/charts": "test_a_chart",
+    "ui/pages": "test_a_page",
+}
+"""Modules that write documents of text from outside, and what tests them."""
+JSON_ONLY = {
+    "backends/executor/forkserver": "an order to a process of our own",
+    "backends/runtime/library": "a message to a process of our own",
+    "backends/runtime/library_process": "the answer to it",
+    "interop/wandb": "a value that is no text, kept as a parameter",
+    "platform/capacity": "the body of a request",
+    "registry/local_webhooks": "the body of a request",
+}
+"""Modules whose only language from outside is JSON, which the standard library writes."""
+TEMPLATES = {
+    "registry/templates/card.html": "test_a_card",
+    "registry/templates/card.md": "test_a_card",
+    "ui/templates/base.html": "test_a_page",
+    "ui/templates/status.html": "test_a_page",
+    "ui/templates/report.html": "test_the_report_of_the_demo",
+    "ui/templates/api.html": "it is served as it is; its script sets text, never HTML",
+}
+IN_STATEMENTS = {"sql_name", "sql_text", "one_file", "shell"}
+"""Languages of which a document is one statement: the tests of the languages are theirs."""
+
+
+def modules() -> dict[str, ast.Module]:
+    return {
+        file.relative_to(SOURCE).with_suffix("").as_posix(): ast.parse(file.read_text("utf-8"))
+        for file in SOURCE.rglob("*.py")
+    }
+
+
+def writes(tree: ast.Module) -> set[str]:
+    """The languages that a module writes."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "treadle.kernel.escaping":
+            found |= {name.name for name in node.names} - IN_STATEMENTS
+        elif isinstance(node, ast.ImportFrom) and node.module == "treadle.ui.pages":
+            found |= {"html" for name in node.names if name.name == "render"}
+        elif isinstance(node, ast.ImportFrom) and node.module == "jinja2":
+            found.add("html")
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("json.dumps"):
+            found.add("json")
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).startswith("yaml.safe_dump"):
+            found.add("yaml")
+    return found
+
+
+def test_every_generator_has_its_test() -> None:
+    found = {name: writes(tree) for name, tree in modules().items()}
+    found = {name: languages for name, languages in found.items() if languages}
+    del found["kernel/escaping"]
+    only_json = {name for name in found.keys() - GENERATORS if found[name] == {"json"}}
+    assert only_json == JSON_ONLY.keys()
+    assert found.keys() - only_json == GENERATORS.keys()
+    for name in (*GENERATORS.values(), *TEMPLATES.values()):
+        assert name in globals() or (Path(__file__).parent / name).is_file() or " " in name, name
+
+
+def test_every_template_has_its_test() -> None:
+    files = {
+        file.relative_to(SOURCE).as_posix(): file.read_text("utf-8")
+        for file in SOURCE.glob("*/templates/*")
+    }
+    assert files.keys() == TEMPLATES.keys()
+    trusted = [found for text in files.values() for found in re.findall(r"{{ (\w+) \| safe", text)]
+    assert trusted == ["chart", "gain"]  # pictures of ui/charts
+    assert "innerHTML" not in files["ui/templates/api.html"]
+
+
+def test_nobody_escapes_by_hand() -> None:
+    """Each language has one function; a second one would have to be found by every change."""
+    elsewhere = re.compile(
+        r"import shlex|from shlex|from html import|import html|replace\(\"'\", \"''\"\)"
+        r"|ensure_ascii=False|Markup\(|rich.markup import|[^a-zA-Z]Console\("
+    )
+    allowed = {"kernel/escaping", "cli/output"}
+    found = [
+        (name, line)
+        for name in modules().keys() - allowed
+        for line in (SOURCE / f"{name}.py").read_text("utf-8").splitlines()
+        if elsewhere.search(line)
+    ]
+    assert found == []
+
+
+@given(text=unicode_texts, other=unicode_texts)
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_project(tmp_path: Path, text: str, other: str) -> None:
+    def project(text: str, other: str, file: str) -> str:
+        to = tmp_path / file
+        to.write_text((SOURCE / "cli/template" / file).read_text("utf-8"), "utf-8")
+        _fill(to, "p", other, Table([text], [other], [], text, python(other), "binary", other))
+        return to.read_text("utf-8")
+
+    made, harmless = (
+        [ast.dump(node, include_attributes=False) for node in ast.walk(ast.parse(program))]
+        for program in (project(text, other, "pipeline.py"), project("t", "o", "pipeline.py"))
+    )
+    assert len(made) == len(harmless)
+    assert f"Constant(value={text!r})" in made and f"Constant(value={other!r})" in made
+    declared = tomllib.loads(project(text, other, "treadle.toml"))
+    assert declared["data"]["rows"]["label"] == text
+    assert declared["data"]["rows"]["source"] == f"data/{other}"
+    assert declared["data"]["rows"]["positive"] == declared["data"]["rows"]["id"] == other
+    plain = tomllib.loads(project("t", "o", "treadle.toml"))
+    assert shape(declared) == shape(plain)
+
+
+@given(header=unicode_texts, value=unicode_texts)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_rows_of_a_project(tmp_path: Path, header: str, value: str) -> None:
+    source, to = tmp_path / "a[1]'.csv", tmp_path / "to'.csv"
+    with source.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, quoting=csv.QUOTE_ALL).writerows([["id", header], *[["1", value]] * 3])
+    try:
+        _copy(source, to)
+    except Exception as error:  # DuckDB refuses what is no CSV, such as a second "id"
+        assert type(error).__module__.endswith("duckdb"), error
+        return
+    with to.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    assert [len(row) for row in rows] == [2] * len(rows)
+
+
+def shape(value: Any) -> Any:
+    """A value's structure without its texts."""
+    if isinstance(value, dict):
+        return [shape(one) for one in value.values()]
+    if isinstance(value, list):
+        return [shape(one) for one in value]
+    return type(value).__name__
+
+
+def objects(name: str, image: str, kserve: bool = False) -> list[Manifest]:
+    spec = EndpointSpec(
+        name=name,
+        generation=1,
+        variants=[Variant(version=f"{image}:3", package="p", weight=1.0)],
+        replicas=1,
+    )
+    make = render_kserve if kserve else render
+    made = make(spec, f"{image}{{model}}:{{number}}")
+    return cast(list[Manifest], list(yaml.safe_load_all(yaml.safe_dump_all(made))))
+
+
+@given(unicode_texts.filter(lambda text: ":" not in text and "{" not in text))
+@settings(max_examples=50)
+@pytest.mark.parametrize("kserve", [False, True])
+def test_manifests(kserve: bool, text: str) -> None:
+    made, harmless = objects("churn", text, kserve), objects("churn", "m", kserve)
+    assert shape(made) == shape(harmless)
+    pod = made[0]["spec"]["predictor"] if kserve else made[0]["spec"]["template"]["spec"]
+    assert pod["containers"][0]["image"] == f"{text}{text}:3"
+
+
+@given(unicode_texts)
+@settings(max_examples=50)
+@pytest.mark.parametrize("kserve", [False, True])
+def test_names_that_kubernetes_takes_not_are_refused(kserve: bool, text: str) -> None:
+    with pytest.raises(Invalid, match="cannot name anything in Kubernetes"):
+        objects(f"{text}!", "m", kserve)
+
+
+def test_an_image_is_filled_by_its_two_places_only() -> None:
+    (deployment, *_) = objects("churn", "{model.__class__}{0}")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["image"].startswith("{model.__class__}{0}")
+
+
+def facts(text: str) -> Facts:
+    return cast(Facts, filled(Facts, text, {"from_folders": []}))
+
+
+@given(unicode_texts.filter(str.split))
+@settings(max_examples=50)
+def test_a_card(text: str) -> None:
+    made, harmless = Page(card.html(facts(text))), Page(card.html(facts("x")))
+    assert made.elements == harmless.elements
+    assert visible(text) in made.texts
+    front, body = card.markdown(facts(text)).split("---\n", 2)[1:]
+    plain_front, plain_body = card.markdown(facts("x")).split("---\n", 2)[1:]
+    assert shape(yaml.safe_load(front)) == shape(yaml.safe_load(plain_front))
+    assert text in yaml.safe_load(front)["tags"]
+    reader = MarkdownIt("commonmark").enable("table")
+    tokens, plain = reader.parse(body), reader.parse(plain_body)
+    assert [token.type for token in tokens] == [token.type for token in plain]
+    assert [
+        [child.type for child in token.children or []] for token in tokens if token.children
+    ] == [[child.type for child in token.children or []] for token in plain if token.children]
+
+
+@given(unicode_texts)
+@settings(max_examples=50)
+def test_a_bill_of_materials(text: str) -> None:
+    made, harmless = cyclonedx(facts(text)), cyclonedx(facts("x"))
+    assert from_json(to_json(made), dict) == made
+    assert shape(made) == shape(harmless)
+    (library,) = [part for part in made["components"] if part["type"] == "library"]
+    kind, name, version = re.split("[/@]", library["purl"].removeprefix("pkg:"))
+    assert (kind, unquote(version)) == ("pypi", text)
+    assert unquote(name) == re.sub(r"[-_.]+", "-", text).lower()
+
+
+@given(any_texts)
+@settings(max_examples=50)
+def test_a_page(text: str) -> None:
+    def page(text: str) -> Page:
+        status = filled(ProjectStatus, text)
+        return Page(render_page("status.html", wheels=[status], report=True))
+
+    made, harmless = page(text), page("x")
+    assert made.elements == harmless.elements
+    assert visible(text).strip() in "".join(made.texts)
+
+
+@given(any_texts)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_report_of_the_demo(tmp_path: Path, text: str) -> None:
+    def report(text: str) -> Page:
+        moments = [Moment(at=AT, kind=next(iter(SIGNS)), says=text)]
+        known = {"home": str(tmp_path), "moments": moments, "month": "2013-02"}
+        return Page(write(filled(Result, text, known)).read_text("utf-8"))
+
+    made, harmless = report(text), report("x")
+    assert made.elements == harmless.elements
+    assert visible(text) in made.texts
+
+
+@given(any_texts)
+@settings(max_examples=50)
+def test_a_chart(text: str) -> None:
+    def picture(text: str) -> ElementTree.Element:
+        marks = [Mark(0.5, text, text, text)]
+        return ElementTree.fromstring(line_chart(text, [text], [Line(text, [1.0])], marks))
+
+    made, harmless = list(picture(text).iter()), list(picture("x").iter())
+    assert [(one.tag, [*one.attrib]) for one in made] == [
+        (one.tag, [*one.attrib]) for one in harmless
+    ]
+    shown = visible(text)
+    assert made[0].attrib["aria-label"] == shown
+    assert [one.text or "" for one in made].count(shown) >= 4
+
+
+@given(unicode_texts)
+@settings(max_examples=50)
+def test_metrics(text: str) -> None:
+    profile = SimpleNamespace(edges=[], labels=[text], counts=[1])
+    engine = SimpleNamespace(
+        counts=Counter({(text, text, text): 1}),
+        in_hand=1,
+        answered=1,
+        busy_nanos=10**9,
+        limit=SimpleNamespace(value=1.0),
+        refused=1,
+        counting=SimpleNamespace(profiles=lambda: {text: profile}),
+        generation=SimpleNamespace(
+            champion=SimpleNamespace(served=SimpleNamespace(variant=SimpleNamespace(version=text)))
+        ),
+    )
+    lines = exposition({text: cast(Any, engine)}).split("\n")
+    values = [line for line in lines if line and not line.startswith("# TYPE treadle_")]
+    assert len(lines) == 15 and len(values) == 7
+    for line in values:
+        labels = label_values(re.sub(r" 1\.\d+$", " 1", line))
+        assert set(labels.values()) == {text}
+
+
+@given(any_texts)
+def test_lines_of_a_log(text: str) -> None:
+    record = logging.LogRecord(text, logging.INFO, "f", 1, "said %s", (text,), None)
+    lines = TextLines(text).format(record).split("\n")
+    assert not invisible("".join(lines))
+    assert all(line.startswith("    ") for line in lines[1:])
+    (line,) = JsonLines(text).format(record).splitlines()
+    told = json.loads(line)
+    assert told["message"] == f"said {text}"
+    assert told["process"] == told["logger"] == text
+
+
+@given(unicode_texts)
+def test_events_as_a_stream(text: str) -> None:
+    record = filled(EventRecord, text, {"body": {text: text}})
+    lines = re.split("\r\n|\r|\n", server_sent(record))  # the ends of lines in the specification
+    fields = [line.partition(": ")[::2] for line in lines]
+    assert [name for name, _ in fields] == ["id", "event", "data", "", ""]
+    assert from_json(fields[2][1], EventRecord) == record
+
+
+@given(unicode_texts.map(lambda text: text.replace("/", "_")))
+def test_the_name_of_a_file_in_a_header(text: str) -> None:
+    header = _served(Path("copy"), f"a/{text}").headers["content-disposition"]
+    assert header.isascii() and header.isprintable()
+    message = Message()
+    message["Content-Disposition"] = header
+    assert message.get_content_disposition() == "attachment"
+    _, charset, value = decode_rfc2231(header.partition("=")[2])
+    plain = value.strip('"') if charset is None else unquote(value)
+    assert plain == text
+
+
+@given(unicode_texts)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_an_image(tmp_path: Path, text: str) -> None:
+    def image(text: str) -> list[Any]:
+        config = filled(ImageConfig, text, {"environment": {"A": text}})
+        layers = [Layer(text, [Entry("opt/model/signature.json", b"{}")])]
+        write_archive(tmp_path / "image.tar", text, layers, config, lambda *_: None)
+        with tarfile.open(tmp_path / "image.tar") as archive:
+            read = (archive.extractfile(one).read() for one in archive)  # type: ignore[union-attr]
+            return [json.loads(one) for one in read if one.startswith((b"{", b"["))]
+
+    made = image(text)
+    (config,) = [one["config"] for one in made if "rootfs" in one]
+    assert config["Labels"] == {text: text} and config["Env"] == [f"A={text}"]
+    (index,) = [one["manifests"][0] for one in made if isinstance(one, dict) and "manifests" in one]
+    assert index["annotations"] == {"org.opencontainers.image.ref.name": text}
+    assert len(made) == len(image("x"))
