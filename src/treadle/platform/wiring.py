@@ -84,6 +84,7 @@ class Embedded(LocalServices):
             step_function=STEP_FUNCTION,
             key=signing_key(home),
             find_monitors=registered_monitors,
+            has_sign_in=self.settings.oidc_file is not None,
         )
         own_tables = [loaded_tables(stage) for stage in self.stages if stage not in BUILT_IN]
         create_tables(self.database, chain.from_iterable(own_tables))
