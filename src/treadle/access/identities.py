@@ -23,8 +23,8 @@ MOST_READABLE = 100
 class Identities:
     """Lets people in as an identity provider tells, and takes what it no longer gives.
 
-    Such a user's roles are exactly those of the last sign-in. All tokens of such a user expire, at a
-    time that counts from the last sign-in, so that a token cannot be used to outlive it.
+    Such a user's roles are exactly those of the last sign-in. All tokens of such a user expire, at
+    a time that counts from the last sign-in, so that a token cannot be used to outlive it.
 
     Args:
         access: Stores roles and tokens.

@@ -61,7 +61,7 @@ class Declaration(Entity):
     url: str
     client_secret_file: str = ""
     title: str = ""
-    scopes: list[str] = ["openid", "profile"]
+    scopes: tuple[str, ...] = ("openid", "profile")
     name_claim: str = "name"
     roles_claim: str = "groups"
     session: str = "8h"

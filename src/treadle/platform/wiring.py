@@ -5,8 +5,9 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import date
+from functools import cached_property
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from treadle.events.head import Head
 from treadle.jobs.model import Job
@@ -31,6 +32,9 @@ from treadle.ports.sandbox import KNOWN_STRENGTH, Sandbox
 from treadle.ports.target import Target
 from treadle.serving.log_files import InferenceLogs
 from treadle.training.answered_rows import EndpointsOf
+
+if TYPE_CHECKING:
+    from treadle.platform.sign_in import SignIn
 
 log = logging.getLogger(__name__)
 STEP_FUNCTION = "treadle.platform.step:run"
@@ -91,6 +95,20 @@ class Embedded(LocalServices):
         for stage in self.stages:
             assembly.add(stage)
         return assembly
+
+    @cached_property
+    def sign_in(self) -> "SignIn | None":
+        """How people sign in at an identity provider; None where they do not.
+
+        Raises:
+            TreadleError: The file that declares it is not usable.
+        """
+        file = self.settings.oidc_file
+        if file is None:
+            return None
+        from treadle.platform.sign_in import sign_in_of  # loads an HTTP client
+
+        return sign_in_of(file)
 
     @property
     def address(self) -> dict[str, str]:
