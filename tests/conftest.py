@@ -82,6 +82,7 @@ LANES: tuple[tuple[str, Lane], ...] = (
     ("pipelines/", "integration"),
     ("http/", "integration"),
     ("backends/test_targets.py", "integration"),
+    ("backends/test_identity.py", "integration"),
     ("jobs/test_worker.py", "integration"),
     ("jobs/test_logs.py", "integration"),
     ("kernel/test_process.py", "integration"),
