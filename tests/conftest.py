@@ -76,6 +76,8 @@ LANES: tuple[tuple[str, Lane], ...] = (
     ("backends/test_sandboxes.py", "integration"),
     ("backends/test_executors.py", "integration"),
     ("ui/test_pages.py", "system"),
+    ("ui/test_certified_provider.py", "system"),
+    ("ui/test_sign_in.py", "integration"),
     ("serving/test_batch.py", "integration"),
     ("serving/test_lambdas.py", "integration"),
     ("serving/test_explaining.py", "integration"),

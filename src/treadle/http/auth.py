@@ -1,6 +1,7 @@
 """Who is asking: a bearer token, the password of Basic authentication, or a session's cookie."""
 
 import base64
+from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
@@ -34,7 +35,8 @@ def caller_of(platform: Embedded, request: Request) -> Caller:
     if session:
         _refuse_nameless_pages(request)
     if not secret or not header.lower().startswith("bearer "):
-        _refuse_foreign_pages(request, with_password=bool(secret or session))
+        own = () if platform.sign_in is None else (urlsplit(platform.sign_in.url).netloc,)
+        _refuse_foreign_pages(request, own_hosts=own, with_password=bool(secret or session))
     return platform.access.caller(secret or session or None)
 
 
@@ -107,7 +109,9 @@ def _refuse_nameless_pages(request: Request) -> None:
         )
 
 
-def _refuse_foreign_pages(request: Request, *, with_password: bool) -> None:
+def _refuse_foreign_pages(
+    request: Request, *, own_hosts: Collection[str], with_password: bool
+) -> None:
     """Refuse what a page of another site sends.
 
     Its Origin tells, or what browsers say of its site, or its Host where the other site's name was
@@ -117,7 +121,7 @@ def _refuse_foreign_pages(request: Request, *, with_password: bool) -> None:
     host = request.headers.get("host", "")
     origin = request.headers.get("origin")
     try:
-        at_home = with_password or urlsplit(f"//{host}").hostname in LOOPBACK
+        at_home = with_password or host in own_hosts or urlsplit(f"//{host}").hostname in LOOPBACK
         ours = at_home and (origin is None or urlsplit(origin).netloc == host)
     except ValueError:
         ours = False
