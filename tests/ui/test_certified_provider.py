@@ -159,10 +159,8 @@ def test_new_keys_of_the_provider_are_taken(
     monkeypatch.setattr(Documents, "AGAIN_SECONDS", 0.0)
     with acme.running(), Browser(server) as browser:
         assert sign_in(browser).status_code == 200
-    acme.settings["keys"] = [
-        key.generate_key(size, {"use": "sig"}).as_dict(private=True)  # type: ignore[attr-defined]
-        for key, size in ((RSAKey, 2048), (ECKey, "P-256"))
-    ]
+    keys = RSAKey.generate_key(2048, {"use": "sig"}), ECKey.generate_key("P-256", {"use": "sig"})
+    acme.settings["keys"] = [key.as_dict(private=True) for key in keys]
     acme.write()
     with acme.running(), Browser(server) as browser:
         assert sign_in(browser).status_code == 200
