@@ -127,10 +127,11 @@ endef
 	$(call environment,.peers-serving,--requirement $<)
 
 # The real clients that tests work with, each in an environment of its own: MLflow's walk its protocol, W&B's writes runs to import,
-# Triton's and KServe's ask the model server, and schemathesis tries whatever the OpenAPI document allows.
+# Triton's and KServe's ask the model server, and schemathesis tries whatever the OpenAPI document allows. People sign in at a
+# certified provider of OpenID Connect, where npm is there to install it.
 CLIENTS := .clients/mlflow2/ready .clients/mlflow3/ready .clients/openapi/ready .clients/serving/ready .clients/wandb/ready
 
-.clients: $(CLIENTS)
+.clients: $(CLIENTS) $(if $(shell command -v npm),.clients/oidc/ready)
 
 .clients/mlflow2/ready: tests/http/mlflow_clients/mlflow2.txt
 .clients/mlflow3/ready: tests/http/mlflow_clients/mlflow3.txt
@@ -141,3 +142,9 @@ CLIENTS := .clients/mlflow2/ready .clients/mlflow3/ready .clients/openapi/ready 
 $(CLIENTS): .clients/%/ready:
 	@echo "Making .clients/$* with a real client: about half a minute."
 	$(call environment,.clients/$*,--requirement $<)
+
+.clients/oidc/ready: tests/ui/provider/package.json tests/ui/provider/package-lock.json
+	@echo "Making .clients/oidc with a provider of OpenID Connect: a few seconds."
+	mkdir -p $(@D) && cp $^ $(@D)
+	cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund --loglevel error
+	touch $@

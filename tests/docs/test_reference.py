@@ -22,6 +22,7 @@ import treadle
 from tests.docs.test_documents import PAGES, ROOT, blocks, name_of
 from treadle.http.openapi import document
 from treadle.kernel.operation import operations
+from treadle.platform import sign_in
 from treadle.scope import file as treadle_toml
 from treadle.serving.limits import Caller, Callers
 
@@ -133,6 +134,8 @@ def test_every_toml_block_of_a_page_is_valid() -> None:
         for language, text in blocks(page):
             if language == "toml" and "[[caller]]" in text:
                 Callers(msgspec.convert(tomllib.loads(text)["caller"], list[Caller]))
+            elif language == "toml" and "issuer =" in text:
+                sign_in.parse(text, name=name_of(page))
             elif language == "toml":
                 project = "" if "[project]" in text else '[project]\nname = "shown"\n'
                 treadle_toml.parse(project + text, name=name_of(page))

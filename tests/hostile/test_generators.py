@@ -28,6 +28,7 @@ from markdown_it import MarkdownIt
 import treadle
 from tests.hostile.test_languages import Page, invisible, label_values
 from tests.hostile.texts import AT, any_texts, filled, unicode_texts
+from treadle.access.model import NewToken
 from treadle.cli.demo.play import Moment, Result
 from treadle.cli.demo.report import SIGNS, write
 from treadle.cli.scaffold import Table, _copy, _fill
@@ -47,7 +48,7 @@ from treadle.registry.bom import cyclonedx
 from treadle.registry.facts import Facts
 from treadle.serving.metrics import exposition
 from treadle.ui.charts import Line, Mark, line_chart
-from treadle.ui.pages import render as render_page
+from treadle.ui.rendering import render as render_page
 
 SOURCE = Path(treadle.__file__).parent
 GENERATORS = {
@@ -63,6 +64,8 @@ GENERATORS = {
     "serving/metrics": "test_metrics",
     "ui/charts": "test_a_chart",
     "ui/pages": "test_a_page",
+    "ui/rendering": "test_a_page",
+    "ui/sign_in": "test_pages_to_sign_in",
 }
 """Modules that write documents of text from outside, and what tests them."""
 JSON_ONLY = {
@@ -79,6 +82,8 @@ TEMPLATES = {
     "registry/templates/card.md": "test_a_card",
     "ui/templates/base.html": "test_a_page",
     "ui/templates/status.html": "test_a_page",
+    "ui/templates/sign_in.html": "test_pages_to_sign_in",
+    "ui/templates/token.html": "test_pages_to_sign_in",
     "ui/templates/report.html": "test_the_report_of_the_demo",
     "ui/templates/api.html": "it is served as it is; its script sets text, never HTML",
 }
@@ -99,7 +104,7 @@ def writes(tree: ast.Module) -> set[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module == "treadle.kernel.escaping":
             found |= {name.name for name in node.names} - IN_STATEMENTS
-        elif isinstance(node, ast.ImportFrom) and node.module == "treadle.ui.pages":
+        elif isinstance(node, ast.ImportFrom) and node.module == "treadle.ui.rendering":
             found |= {"html" for name in node.names if name.name == "render"}
         elif isinstance(node, ast.ImportFrom) and node.module == "jinja2":
             found.add("html")
@@ -271,11 +276,30 @@ def test_a_bill_of_materials(text: str) -> None:
 def test_a_page(text: str) -> None:
     def page(text: str) -> Page:
         status = filled(ProjectStatus, text)
-        return Page(render_page("status.html", wheels=[status], report=True))
+        names = {event.actor: text for event in status.recent}
+        return Page(
+            render_page("status.html", wheels=[status], report=True, names=names, signed_in=text)
+        )
 
     made, harmless = page(text), page("x")
     assert made.elements == harmless.elements
     assert visible(text).strip() in "".join(made.texts)
+
+
+@given(any_texts)
+@settings(max_examples=50)
+def test_pages_to_sign_in(text: str) -> None:
+    def pages(text: str) -> list[Page]:
+        token, page = filled(NewToken, text), text.encode("utf-8", "replace").decode()
+        return [
+            Page(render_page("sign_in.html", title=text, next=page, error=text)),
+            Page(render_page("token.html", token=token, roles=[text], lasts=text, url=text)),
+            Page(render_page("token.html", token=None, roles=[text], lasts=text, url=text)),
+        ]
+
+    for made, harmless in zip(pages(text), pages("x"), strict=True):
+        assert [name for name, *_ in made.elements] == [name for name, *_ in harmless.elements]
+        assert visible(text).strip() in "".join(made.texts)
 
 
 @given(any_texts)

@@ -80,6 +80,8 @@ def test_printed_text(screen: io.StringIO, text: str) -> None:
 @example("\\")
 @example("\\\\\\")
 @example("x[/]\\")
+@example("\\[")
+@example("\\\\[a \\[b]\\[")
 def test_text_within_markup(text: str) -> None:
     shown = Text.from_markup(f"[bold]{markup(visible(text))}[/] [red]end[/]", emoji=False)
     assert shown.plain == f"{visible(text)} end"

@@ -252,6 +252,33 @@ def test_other_addresses_than_loopback_are_refused_without_a_token(home: Path) -
     assert "would let anybody in" in second.stderr
 
 
+DECLARATION = """
+issuer = "https://login.example"
+client_id = "treadle"
+client_secret_file = "secret"
+url = "https://treadle.example"
+"""
+
+
+def test_people_sign_in_as_the_home_remembers_until_it_is_off(home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "oidc.toml"
+    file.write_text(DECLARATION)
+    (tmp_path / "secret").write_text("hush")
+    with up(home, "--oidc", str(file), "--host", "0.0.0.0") as url:  # no token is needed for that
+        assert httpx.get(url).headers["location"] == "/sign-in?next=/"
+    file.write_text("issuer = 1")
+    refused = subprocess.run(
+        [sys.executable, "-m", "treadle", "up", "--home", str(home)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert refused.returncode != 0
+    assert f"{file}: Field 'issuer'" in " ".join(refused.stderr.split())
+    with up(home, "--oidc", "off") as url:
+        assert httpx.get(url).status_code == 200
+
+
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_any_process_may_be_killed_and_nothing_acknowledged_is_lost(
     home: Path, database: str, request: pytest.FixtureRequest

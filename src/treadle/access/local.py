@@ -2,9 +2,10 @@
 
 from sqlalchemy import bindparam, func, select
 
+from treadle.access.identities import Identities
 from treadle.access.last_use import LastUse
 from treadle.access.limits import limited
-from treadle.access.model import EVERYWHERE, Caller, Token
+from treadle.access.model import EVERYWHERE, PROVIDED, Caller, Token
 from treadle.access.service import Access, hash_of, roles_of, token_of
 from treadle.access.tables import tokens, uploads
 from treadle.events.local import LocalEvents
@@ -25,14 +26,24 @@ class LocalAccess(Access):
 
     Attributes:
         last_use: Stores when tokens were last used.
+        identities: Lets people in whom an identity provider vouches for.
     """
 
-    def __init__(self, database: Database, events: LocalEvents, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, events: LocalEvents, clock: Clock, has_sign_in: bool
+    ) -> None:
         super().__init__(database, events, clock)
         self.last_use = LastUse(database)
+        self.identities = Identities(self, database, events, clock)
+        self._has_sign_in = has_sign_in
 
     def required(self) -> bool:
-        """Whether callers must send a token: true once any token has been created."""
+        """Whether callers must say who they are.
+
+        True once any token has been created, and where people can sign in.
+        """
+        if self._has_sign_in:
+            return True
         with self._database.read() as connection:
             return bool(connection.scalar(select(func.count()).select_from(tokens)))
 
@@ -65,9 +76,14 @@ class LocalAccess(Access):
         """The caller that a token identifies, with what it carries of its user's roles."""
         now = self._clock.now()
         if token.expires_at is not None and token.expires_at <= now:
+            advice = (
+                "Sign in again."
+                if token.user.startswith(PROVIDED)
+                else "Ask an admin for another: "
+                f"treadle access create-token --name NAME --user {token.user}"
+            )
             raise Unauthenticated(
-                f"Token '{token.name}' expired at {token.expires_at:%Y-%m-%d %H:%M} UTC. Ask an "
-                f"admin for another: treadle access create-token --name NAME --user {token.user}"
+                f"Token '{token.name}' expired at {token.expires_at:%Y-%m-%d %H:%M} UTC. {advice}"
             )
         self.last_use.note(token.name, now, stored=token.last_used_at)
         roles = limited(held, max_role=token.max_role, only_projects=token.only_projects)

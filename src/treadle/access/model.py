@@ -7,6 +7,8 @@ from treadle.kernel.event import Event
 from treadle.kernel.operation import ROLES, Role
 
 EVERYWHERE = "*"
+PROVIDED = "oidc:"
+"""How the names of users begin whom an identity provider vouches for."""
 _RANKS: dict[Role | None, int] = {role: rank for rank, role in enumerate(ROLES)}
 
 
@@ -57,10 +59,13 @@ class User(Entity):
     Attributes:
         name: Name of the user.
         roles: Role by project. ``*`` stands for all projects and for what belongs to no project.
+        readable_name: What an identity provider calls the person; empty for who is known by tokens
+            alone. It may change, and others may bear it too.
     """
 
     name: str
     roles: dict[str, Role]
+    readable_name: str = ""
 
 
 class Caller(Entity):

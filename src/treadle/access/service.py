@@ -10,6 +10,7 @@ from sqlalchemy import Connection, delete, or_, select
 from treadle.access.limits import checked_projects
 from treadle.access.model import (
     EVERYWHERE,
+    PROVIDED,
     NewToken,
     RoleGranted,
     RoleTaken,
@@ -18,7 +19,7 @@ from treadle.access.model import (
     TokenRevoked,
     User,
 )
-from treadle.access.tables import grants, tokens
+from treadle.access.tables import grants, identities, tokens
 from treadle.events.local import LocalEvents
 from treadle.kernel.clock import Clock, duration
 from treadle.kernel.entity import fields, from_json, to_text
@@ -74,13 +75,14 @@ class Access:
             The token with its secret.
 
         Raises:
-            Invalid: The name is empty, the name of the user or a project is too long, or the token
-                would have expired already.
+            Invalid: The name is empty, the name of the user or a project is too long, the token
+                would have expired already, or an identity provider vouches for the user.
             Conflict: A token of that name exists, maybe revoked.
         """
         if not name.strip():
             raise Invalid("Field 'name': a token needs a name.")
-        secret = f"treadle_{secrets.token_urlsafe(32)}"
+        refuse_provided(user or name)
+        secret = new_secret()
         token = Token(
             name=name,
             user=user or name,
@@ -93,8 +95,8 @@ class Access:
             if transaction.scalar(select(tokens.c.name).where(tokens.c.name == name)):
                 raise Conflict(f"Token '{name}' exists already. Choose another name.")
             if role is not None or not roles_of(transaction, token.user):
-                self._grant(transaction, token.user, role or "viewer", project)
-            self._store(transaction, token, secret)
+                self.set_role(transaction, token.user, role or "viewer", project)
+            self.add_token(transaction, token, secret)
         return NewToken(name=name, user=token.user, secret=secret, expires_at=token.expires_at)
 
     def _expiry(self, expires_in: str, expires_at: datetime | None) -> datetime | None:
@@ -112,7 +114,14 @@ class Access:
             raise Invalid(f"A token that expires at {expires_at:%Y-%m-%d %H:%M} is never valid.")
         return expires_at
 
-    def _store(self, transaction: Connection, token: Token, secret: str) -> None:
+    def add_token(self, transaction: Connection, token: Token, secret: str) -> None:
+        """Store a new token.
+
+        Args:
+            transaction: The transaction of which this is a part.
+            token: The token.
+            secret: Its secret, of which a hash is stored.
+        """
         row = fields(token) | {
             "hash": hash_of(secret),
             "only_projects": to_text(token.only_projects),
@@ -169,10 +178,12 @@ class Access:
             The user with all roles.
 
         Raises:
-            Invalid: The name of the user or the project is empty or too long.
+            Invalid: The name of the user or the project is empty or too long, or an identity
+                provider vouches for the user.
         """
+        refuse_provided(user)
         with self._database.write() as transaction:
-            self._grant(transaction, user, role, project)
+            self.set_role(transaction, user, role, project)
             return User(name=user, roles=roles_of(transaction, user))
 
     @command(role="admin")
@@ -208,15 +219,31 @@ class Access:
         lasts = or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > self._clock.now())
         live_users = select(tokens.c.user).where(tokens.c.revoked_at.is_(None), lasts)
         all_grants = select(grants.c.user, grants.c.project, grants.c.role)
+        all_names = select(identities.c.user, identities.c.readable_name)
         with self._database.read() as connection:
             roles: dict[str, dict[str, Role]] = {
                 user: {} for user in connection.scalars(live_users)
             }
             for user, project, role in connection.execute(all_grants):
                 roles.setdefault(user, {})[project] = role
-        return [User(name=name, roles=roles[name]) for name in sorted(roles)]
+            names = {user: readable for user, readable in connection.execute(all_names)}  # noqa: C416
+        return [
+            User(name=name, roles=roles[name], readable_name=names.get(name, ""))
+            for name in sorted(roles)
+        ]
 
-    def _grant(self, transaction: Connection, user: str, role: Role, project: str) -> None:
+    def set_role(self, transaction: Connection, user: str, role: Role, project: str) -> None:
+        """Give a user a role in place of the one that the user has in the project.
+
+        Args:
+            transaction: The transaction of which this is a part.
+            user: Name of the user.
+            role: The role.
+            project: Project in which it holds; ``*`` for all of them.
+
+        Raises:
+            Invalid: The name of the user or the project is empty or too long.
+        """
         if not user.strip() or not project.strip() or len(project) > 63 or len(user) > 200:
             raise Invalid(
                 "A role is given to a user of 1 to 200 characters in a project of 1 to 63, or '*'."
@@ -262,6 +289,28 @@ def after(now: datetime, span: str) -> datetime:
         return now + duration(span)
     except OverflowError as error:
         raise Invalid(f"'{span}' from now is beyond the year 9999.") from error
+
+
+def refuse_provided(user: str) -> None:
+    """Refuse to give by hand what an identity provider gives.
+
+    Args:
+        user: Name of a user.
+
+    Raises:
+        Invalid: An identity provider vouches for users with such names.
+    """
+    if user.startswith(PROVIDED):
+        raise Invalid(
+            f"User '{user}' signs in at an identity provider, which gives the roles: they are set "
+            "again at each sign-in. Map a group of that user to a role in the file of 'treadle up "
+            "--oidc'; tokens are on the server's page /token."
+        )
+
+
+def new_secret() -> str:
+    """Return a secret for a new token."""
+    return f"treadle_{secrets.token_urlsafe(32)}"
 
 
 def hash_of(secret: str) -> str:

@@ -1,4 +1,4 @@
-"""The tables of tokens, of roles granted to users, and of contents brought into projects."""
+"""The tables of tokens, roles, provided identities, and contents brought into projects."""
 
 from sqlalchemy import Column, String, Table, Text
 
@@ -25,6 +25,15 @@ grants = Table(
     Column("project", String(63), primary_key=True),  # '*' is every project
     Column("role", String(20), nullable=False),
 )
+
+identities = Table(
+    "access_identities",
+    metadata,
+    Column("user", String(200), primary_key=True),
+    Column("readable_name", String(100), nullable=False),
+    Column("signed_in_at", Instant, nullable=False),
+)
+"""Users whom an identity provider vouches for."""
 
 uploads = Table(
     "uploads",

@@ -1,5 +1,6 @@
 """Opens services for commands and prints their results: tables for people, JSON for programs."""
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.markup import escape
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
@@ -100,7 +100,17 @@ def markup(text: str) -> str:
         text: Any text.
     """
     plain = text.rstrip("\\")
-    return escape(plain) + "\\" * 2 * (len(text) - len(plain))  # a single one would hide a tag
+    escaped = _BRACKETS.sub(_as_text, plain)
+    return escaped + "\\" * 2 * (len(text) - len(plain))  # a single one would hide a tag
+
+
+_BRACKETS = re.compile(r"(\\*)(\[[a-z#/@][^[]*?])|\\\[")
+"""What rich takes for a tag, with backslashes before it; and a bracket that it takes as escaped."""
+
+
+def _as_text(found: re.Match[str]) -> str:
+    backslashes, tag = found.groups()
+    return f"{backslashes}{backslashes}\\{tag}" if tag else "\\\\["
 
 
 def home_of(home: Path | None) -> Path:

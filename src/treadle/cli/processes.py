@@ -54,6 +54,13 @@ def up(
             "(default: auto, the strongest that this machine offers)."
         ),
     ] = "",
+    oidc: Annotated[
+        str,
+        typer.Option(
+            help="A TOML file that declares the identity provider at which people sign in "
+            "(OpenID Connect), or 'off' (default: as the home remembers, at first off)."
+        ),
+    ] = "",
     log_json: LogJson = False,
     log_level: LogLevel = "info",
     json: Json = False,
@@ -61,11 +68,17 @@ def up(
     """Run everything: server, worker and model servers. Ends with Ctrl-C. Logs are in HOME/logs."""
     from treadle.platform import logs
     from treadle.platform.settings import settings_for
+    from treadle.platform.sign_in import sign_in_of
     from treadle.platform.supervisor import LOG, Address, Supervisor
     from treadle.platform.wiring import Embedded
 
     backends = {"database": database, "blobs": blobs, "target": target, "sandbox": sandbox}
-    settings = settings_for(home_of(home), **backends)
+    if oidc not in ("", "off"):
+        oidc = str(Path(oidc).expanduser().resolve())
+        sign_in_of(Path(oidc))  # what is not usable is refused before it is remembered
+    settings = settings_for(home_of(home), **backends, oidc=oidc)
+    if settings.oidc_file:
+        sign_in_of(settings.oidc_file)
     logs.configure("supervisor", json=log_json or None, level=log_level, file=settings.folder / LOG)
     address = Address(host, port)
     supervisor = Supervisor(settings, address)
@@ -151,8 +164,8 @@ def _refuse_open_doors(host: str, *, guarded: bool) -> None:
 
     if host not in ("127.0.0.1", "localhost", "::1") and not guarded:
         raise Forbidden(
-            f"Listening on {host} would let anybody in. Make a token first: "
-            "treadle access create-token --name NAME --role admin"
+            f"Listening on {host} would let anybody in. Make a token first: treadle access "
+            "create-token --name NAME --role admin. Or let people sign in: --oidc FILE"
         )
 
 

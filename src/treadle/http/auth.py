@@ -1,6 +1,7 @@
-"""Who is asking: a bearer token, or the password of Basic authentication."""
+"""Who is asking: a bearer token, the password of Basic authentication, or a session's cookie."""
 
 import base64
+from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
@@ -22,7 +23,7 @@ def caller_of(platform: Embedded, request: Request) -> Caller:
 
     Args:
         platform: The services that know the tokens.
-        request: The request; its Authorization, Host and Origin decide.
+        request: The request; its Authorization, Cookie, Host and Origin decide.
 
     Raises:
         Unauthenticated: A token is required and none that is valid was sent.
@@ -30,12 +31,27 @@ def caller_of(platform: Embedded, request: Request) -> Caller:
     """
     header = request.headers.get("authorization", "")
     secret = _secret(header)
+    session = "" if header else session_of(platform, request)
+    if session:
+        _refuse_nameless_pages(request)
     if not secret or not header.lower().startswith("bearer "):
-        _refuse_foreign_pages(request, with_password=bool(secret))
-    return platform.access.caller(secret)
+        own = () if platform.sign_in is None else (urlsplit(platform.sign_in.url).netloc,)
+        _refuse_foreign_pages(request, own_hosts=own, with_password=bool(secret or session))
+    return platform.access.caller(secret or session or None)
 
 
-_DECIDING = ("authorization", "host", "origin", "sec-fetch-site", "sec-fetch-mode")
+def session_of(platform: Embedded, request: Request) -> str:
+    """The secret of the session that a browser has opened by signing in; empty for none.
+
+    Args:
+        platform: The services that know how people sign in.
+        request: The request.
+    """
+    sign_in = platform.sign_in
+    return "" if sign_in is None else request.cookies.get(sign_in.cookie("session"), "")
+
+
+_DECIDING = ("authorization", "cookie", "host", "origin", "sec-fetch-site", "sec-fetch-mode")
 """The headers that decide who a caller of a hot write is."""
 
 
@@ -81,17 +97,31 @@ class CallerCache:
         return caller.expires_at is None or self._platform.clock.now() < caller.expires_at
 
 
-def _refuse_foreign_pages(request: Request, *, with_password: bool) -> None:
+def _refuse_nameless_pages(request: Request) -> None:
+    """Refuse what changes something by a session, and does not say which page has sent it.
+
+    Browsers add the cookie by themselves, and the Origin to all but reads.
+    """
+    if request.method not in ("GET", "HEAD") and "origin" not in request.headers:
+        raise Forbidden(
+            "A request by a session says from which page it comes (Origin). Programs send a token "
+            "instead, as 'Authorization: Bearer TOKEN'."
+        )
+
+
+def _refuse_foreign_pages(
+    request: Request, *, own_hosts: Collection[str], with_password: bool
+) -> None:
     """Refuse what a page of another site sends.
 
     Its Origin tells, or what browsers say of its site, or its Host where the other site's name was
-    made to lead to this machine. A browser that knows a password adds it to a foreign page's
-    requests too, so a password excuses the Host only.
+    made to lead to this machine. A browser that knows a password or a cookie adds it to a foreign
+    page's requests too, so they excuse the Host only.
     """
     host = request.headers.get("host", "")
     origin = request.headers.get("origin")
     try:
-        at_home = with_password or urlsplit(f"//{host}").hostname in LOOPBACK
+        at_home = with_password or host in own_hosts or urlsplit(f"//{host}").hostname in LOOPBACK
         ours = at_home and (origin is None or urlsplit(origin).netloc == host)
     except ValueError:
         ours = False

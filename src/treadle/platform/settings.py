@@ -24,7 +24,8 @@ PORTS = ("database", "blobs", "executor", "target", "sandbox")
 class Settings(Entity):
     """A home's settings. Empty URLs mean the embedded backends inside the home.
 
-    With ``manual_clock`` the home's time is what its file ``clock`` says.
+    With ``manual_clock`` the home's time is what its file ``clock`` says. ``oidc`` is the file that
+    declares how people sign in, or ``off``.
     """
 
     home: str
@@ -33,12 +34,18 @@ class Settings(Entity):
     executor: str = ""
     target: str = ""
     sandbox: str = ""
+    oidc: str = ""
     manual_clock: bool = False
 
     @property
     def folder(self) -> Path:
         """The home's folder."""
         return Path(self.home)
+
+    @property
+    def oidc_file(self) -> Path | None:
+        """The file that declares the identity provider; None where nobody signs in."""
+        return Path(self.oidc) if self.oidc not in ("", "off") else None
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables by which a child process opens the same platform."""

@@ -5,8 +5,9 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import date
+from functools import cached_property
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from treadle.events.head import Head
 from treadle.jobs.model import Job
@@ -32,6 +33,9 @@ from treadle.ports.sandbox import KNOWN_STRENGTH, Sandbox
 from treadle.ports.target import Target
 from treadle.serving.log_files import InferenceLogs
 from treadle.training.answered_rows import EndpointsOf
+
+if TYPE_CHECKING:
+    from treadle.platform.sign_in import SignIn
 
 log = logging.getLogger(__name__)
 STEP_FUNCTION = "treadle.platform.step:run"
@@ -87,12 +91,27 @@ class Embedded(LocalServices):
             step_function=STEP_FUNCTION,
             keys=self._keys,
             find_monitors=registered_monitors,
+            has_sign_in=self.settings.oidc_file is not None,
         )
         own_tables = [loaded_tables(stage) for stage in self.stages if stage not in BUILT_IN]
         create_tables(self.database, chain.from_iterable(own_tables))
         for stage in self.stages:
             assembly.add(stage)
         return assembly
+
+    @cached_property
+    def sign_in(self) -> "SignIn | None":
+        """How people sign in at an identity provider; None where they do not.
+
+        Raises:
+            TreadleError: The file that declares it is not usable.
+        """
+        file = self.settings.oidc_file
+        if file is None:
+            return None
+        from treadle.platform.sign_in import sign_in_of  # loads an HTTP client
+
+        return sign_in_of(file)
 
     @property
     def address(self) -> dict[str, str]:

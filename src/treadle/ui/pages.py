@@ -3,32 +3,18 @@
 from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, select_autoescape
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from treadle.access.model import Caller
-from treadle.http.auth import caller_of
+from treadle.http.auth import caller_of, session_of
 from treadle.http.rights import demand, demand_somewhere
-from treadle.kernel import escaping
-from treadle.kernel.errors import NotFound
+from treadle.kernel.errors import NotFound, Unauthenticated
 from treadle.platform.wiring import Embedded
-
-_templates = Environment(
-    loader=PackageLoader("treadle.ui"), autoescape=select_autoescape(), finalize=escaping.html
-)
-
-
-def render(template: str, **facts: object) -> str:
-    """Render a template of this package.
-
-    Args:
-        template: The template's file name.
-        facts: The template's variables.
-    """
-    return _templates.get_template(template).render(**facts)
+from treadle.ui.rendering import render
+from treadle.ui.sign_in import SignInPages
 
 
 def pages(platform: Embedded) -> list[BaseRoute]:
@@ -38,21 +24,33 @@ def pages(platform: Embedded) -> list[BaseRoute]:
         platform: The services that answer.
     """
 
-    def wheel(caller: Caller) -> str:
+    def wheel(caller: Caller, has_session: bool) -> str:
         projects = [
             project for project in platform.scope.projects() if caller.may("viewer", project.name)
         ]
         wheels = [platform.loop.status(project=project.name) for project in projects]
         has_report = report_of(platform.settings.folder) is not None
-        return render("status.html", wheels=wheels, report=has_report)
+        names = platform.access.identities.readable_names()
+        signed_in = names.get(caller.name, caller.name) if has_session else ""
+        return render(
+            "status.html", wheels=wheels, report=has_report, names=names, signed_in=signed_in
+        )
 
     async def home(request: Request) -> Response:
-        caller = await run_in_threadpool(caller_of, platform, request)
+        try:
+            caller = await run_in_threadpool(caller_of, platform, request)
+        except Unauthenticated as error:
+            return _sent_to_sign_in(platform, request, error)
         demand_somewhere(caller, "viewer")
-        return HTMLResponse(await run_in_threadpool(wheel, caller))
+        has_session = bool(session_of(platform, request))
+        return HTMLResponse(await run_in_threadpool(wheel, caller, has_session))
 
     async def report(request: Request) -> Response:
-        demand(await run_in_threadpool(caller_of, platform, request), "viewer")
+        try:
+            caller = await run_in_threadpool(caller_of, platform, request)
+        except Unauthenticated as error:
+            return _sent_to_sign_in(platform, request, error)
+        demand(caller, "viewer")
         file = report_of(platform.settings.folder)
         if file is None:
             raise NotFound("This home has no report. 'treadle demo --home DIR' writes one.")
@@ -62,7 +60,19 @@ def pages(platform: Embedded) -> list[BaseRoute]:
         page = files("treadle.ui").joinpath("templates", "api.html")
         return HTMLResponse(page.read_text(encoding="utf-8"))
 
-    return [Route("/", home), Route("/report", report), Route("/api", explorer)]
+    own = [Route("/", home), Route("/report", report), Route("/api", explorer)]
+    return [*own, *(SignInPages(platform, platform.sign_in).routes() if platform.sign_in else ())]
+
+
+def _sent_to_sign_in(platform: Embedded, request: Request, error: Unauthenticated) -> Response:
+    """Send a browser that brings nothing, or a session that has ended, to sign in.
+
+    Raises:
+        Unauthenticated: Nobody signs in here, or the request brings a token that is not valid.
+    """
+    if platform.sign_in is None or "authorization" in request.headers:
+        raise error
+    return RedirectResponse(f"/sign-in?next={request.url.path}", status_code=303)
 
 
 def report_of(home: Path) -> Path | None:

@@ -9,7 +9,7 @@ from rich.table import Table
 from treadle.cli.demo.play import FROZEN, PROJECT, Moment, Month, Result
 from treadle.cli.output import markup
 from treadle.ui.charts import Line, Mark, line_chart
-from treadle.ui.pages import render
+from treadle.ui.rendering import render
 
 SIGNS = {
     "retrain": ("↻", "#1565c0", "cyan"),

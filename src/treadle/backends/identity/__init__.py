@@ -1,0 +1,1 @@
+"""Providers of identities: who signs in, as somebody else has found out."""

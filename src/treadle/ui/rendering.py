@@ -1,0 +1,19 @@
+"""Renders this package's templates."""
+
+from jinja2 import Environment, PackageLoader, select_autoescape
+
+from treadle.kernel import escaping
+
+_templates = Environment(
+    loader=PackageLoader("treadle.ui"), autoescape=select_autoescape(), finalize=escaping.html
+)
+
+
+def render(template: str, **facts: object) -> str:
+    """Render a template of this package.
+
+    Args:
+        template: The template's file name.
+        facts: The template's variables.
+    """
+    return _templates.get_template(template).render(**facts)
