@@ -1,6 +1,6 @@
 """Writes and opens model folders: a model, its signature, and a profile of its training data.
 
-The model is an ONNX graph wherever it can be, and never a pickle.
+The model is an ONNX graph wherever it can be, and a pickle only where nothing else works.
 """
 
 from collections.abc import Sequence
