@@ -95,6 +95,11 @@ def test_why_of_a_version_reaches_back_through_its_verdict(shop: Path) -> None:
     treadle(shop, "approve", "shop:1")
     told = answer(shop, "why", "shop:1")
     assert "VersionRegistered" in [record["type"] for record in told["events"]]
+    (signature,) = told["signatures"]
+    assert (signature["subject"], signature["body"]["comment"]) == ("version:shop:1", "read it")
+    shown = treadle(shop, "why", "shop:1").stdout
+    assert f"shop:1 was signed by {signature['actor']}, " in shown
+    assert shown.rstrip().endswith(": read it")
 
 
 def test_the_log_of_a_job_can_be_read_and_the_chain_verified(shop: Path) -> None:

@@ -120,10 +120,15 @@ class Chain(Entity):
 
 
 class Thread(Entity):
-    """The chain of causes of one thing, newest first, and the lineage its events name."""
+    """The chain of causes of one thing, newest first, and the lineage its events name.
+
+    ``signatures`` are the events by which people answer for what the chain names: who signed, when,
+    and with which comment.
+    """
 
     subject: str
     events: list[EventRecord]
+    signatures: list[EventRecord] = []
 
 
 def chained(record: EventRecord, before: str, fields: tuple[str, ...] = HASHED_FIELDS[0]) -> str:

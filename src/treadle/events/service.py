@@ -11,6 +11,7 @@ from treadle.events.tables import event_links, events
 from treadle.kernel.clock import Clock
 from treadle.kernel.entity import from_json
 from treadle.kernel.errors import Invalid, NotFound, did_you_mean
+from treadle.kernel.event import Event
 from treadle.kernel.keys import KEY_BYTES, Keys, KeySource, key_of
 from treadle.kernel.names import ProjectName
 from treadle.kernel.operation import query
@@ -92,13 +93,24 @@ class Events:
             if newest:
                 chain = self.causes(number=newest[0].number)
                 chain = [record for record in chain if project in (None, record.project)]
-                return Thread(subject=name, events=chain)
+                return Thread(
+                    subject=name, events=chain, signatures=self._signatures(chain, project)
+                )
         wanted = select(events.c.subject).distinct()
         if project is not None:
             wanted = wanted.where(events.c.project == project)
         with self._database.read() as connection:
             known = {name.partition(":")[2] for name in connection.scalars(wanted)}
         raise NotFound(f"Nothing is known about '{subject}'.{did_you_mean(subject, known)}")
+
+    def _signatures(self, chain: list[EventRecord], project: str | None) -> list[EventRecord]:
+        """What people have signed of the things that a chain names."""
+        named = {thing for record in chain for thing in (record.subject, *record.uses)}
+        kinds = [name for name, kind in Event.registry.items() if kind.is_signature]
+        signed = events.c.subject.in_(sorted(named)) & events.c.type.in_(kinds)
+        if project is not None:
+            signed &= events.c.project == project
+        return self._read(select(events).where(signed).order_by(events.c.number))
 
     @query()
     def causes(self, *, number: int) -> list[EventRecord]:

@@ -19,6 +19,8 @@ class Event(Entity):
 
     registry: ClassVar[dict[str, "type[Event]"]] = {}
     """The event classes by name: what a stored type is decoded to."""
+    is_signature: ClassVar[bool] = False
+    """Whether a person answers for the event's subject by it."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

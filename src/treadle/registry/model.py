@@ -145,6 +145,8 @@ class VersionRegistered(Event):
 class VersionApproved(Event):
     """A person has approved a version."""
 
+    is_signature = True
+
     model: str
     number: int
     project: str
