@@ -68,6 +68,26 @@ def test_a_version_is_signed_once_by_whoever_types(shop: Path) -> None:
     )
 
 
+def test_settings_are_applied_without_a_run(project: Path) -> None:
+    assert complaint(project, "apply").startswith("There is no home at")
+    assert treadle(project, "run").returncode == 0
+    assert answer(project, "apply")["changes"] == []
+    file = project / "treadle.toml"
+    edited = file.read_text("utf-8").replace("[monitoring]\n", "[monitoring]\neffect = 0.3\n")
+    file.write_text(edited, encoding="utf-8")
+    tried = answer(project, "apply", "--dry-run")
+    assert not tried["applied"]
+    (change,) = tried["changes"]
+    assert (change["key"], change["after"], change["takes_effect"]) == (
+        ("monitoring.effect", 0.3, "now")
+    )
+    shown = treadle(project, "apply").stdout
+    assert "monitoring.effect" in shown and "now" in shown
+    assert answer(project, "apply", "--dry-run")["changes"] == []
+    file.write_text("[project]\nnmae = 1\n", encoding="utf-8")
+    assert "nmae" in complaint(project, "apply")
+
+
 def test_what_waits_is_signed_without_being_named(shop: Path) -> None:
     (wheel,) = answer(shop, "status")
     (waiting,) = [told.split()[0] for told in wheel["waiting"] if "waits for an approver" in told]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from treadle.cli import completing
+from treadle.cli.applying import apply
 from treadle.cli.output import Json, console, errors, markup, print_json, print_table
 from treadle.cli.training import run
 from treadle.cli.verbs import Project, Session, add_verbs, project_named
@@ -32,7 +33,9 @@ def add_to(app: typer.Typer) -> None:
     Args:
         app: The app.
     """
-    add_verbs(app, init, check, run, status, approve, deploy, rollback, ask, label, logs, why)
+    add_verbs(
+        app, init, check, run, apply, status, approve, deploy, rollback, ask, label, logs, why
+    )
 
 
 def init(

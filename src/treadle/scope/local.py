@@ -1,14 +1,67 @@
 """Scope as the process has it that holds the database."""
 
+import logging
+import os
 from pathlib import Path
 
-from treadle.kernel.errors import Conflict
+from treadle.events.local import LocalEvents
+from treadle.kernel.clock import Clock
+from treadle.kernel.errors import Conflict, TreadleError
+from treadle.kernel.event import acting
+from treadle.kernel.stage import RECONCILE
+from treadle.ports.database import Database
+from treadle.scope.changes import changes
+from treadle.scope.file import FILE, read
 from treadle.scope.model import Project, ProjectSpec
 from treadle.scope.service import Scope
+
+log = logging.getLogger(__name__)
 
 
 class LocalScope(Scope):
     """What is built, and when it is good enough; with the folders of this machine."""
+
+    def __init__(self, database: Database, events: LocalEvents, clock: Clock) -> None:
+        super().__init__(database, events, clock)
+        self._seen: dict[str, int] = {}  # when the file of each project was changed, last looked at
+
+    @RECONCILE()
+    def reconcile(self) -> int:
+        """Let each ``treadle.toml`` take effect that was changed since its project was declared.
+
+        One that is not valid is logged and changes nothing.
+
+        Returns:
+            How many projects have changed.
+        """
+        return sum(self._follow(project) for project in self.projects() if project.folder)
+
+    def _follow(self, project: Project) -> bool:
+        file = Path(project.folder, FILE)
+        try:
+            changed = os.stat(file).st_mtime_ns  # noqa: PTH116 (each turn asks)
+        except OSError:
+            return False
+        if self._seen.get(project.name) == changed:
+            return False
+        self._seen[project.name] = changed
+        declared, now = project.declared_at.timestamp(), self._clock.now().timestamp()
+        if not declared < changed / 1e9 <= now + 1:
+            return False
+        try:
+            spec = read(file)
+            found = changes(project.spec, spec)
+            if not found or spec.project.name != project.name:
+                return False
+            with acting(FILE):
+                self.declare_in(spec=spec, folder=project.folder)
+        except TreadleError as error:
+            log.warning("%s has changed and is not applied: %s", file, error.message)
+            return False
+        for one in found:
+            told = (project.name, one.key, one.before, one.after, one.takes_effect)
+            log.info("project '%s': %s was %s and is %s, %s", *told)
+        return True
 
     def declare_in(self, *, spec: ProjectSpec, folder: str) -> Project:
         """Create or update a project, with the folder on this machine that holds its data and code.
