@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, delete, select
 
 from treadle.access.model import PROVIDED, NewToken, RoleTaken, Token, TokenRevoked
-from treadle.access.service import Access, hash_of, new_secret, roles_of
+from treadle.access.service import add_token, hash_of, new_secret, roles_of, set_role
 from treadle.access.tables import grants, identities, tokens
 from treadle.events.local import LocalEvents
 from treadle.kernel.clock import Clock
@@ -27,17 +27,13 @@ class Identities:
     a time that counts from the last sign-in, so that a token cannot be used to outlive it.
 
     Args:
-        access: Stores roles and tokens.
-        database: Where they are stored.
+        database: Where roles and tokens are stored.
         events: The log of events.
         clock: The home's clock.
     """
 
-    def __init__(
-        self, access: Access, database: Database, events: LocalEvents, clock: Clock
-    ) -> None:
-        self._access, self._database = access, database
-        self._events, self._clock = events, clock
+    def __init__(self, database: Database, events: LocalEvents, clock: Clock) -> None:
+        self._database, self._events, self._clock = database, events, clock
 
     def sign_in(
         self, *, user: str, readable_name: str, roles: Mapping[str, Role], lasts: timedelta
@@ -150,7 +146,7 @@ class Identities:
             self._events.append(transaction, RoleTaken(user=user, project=project))
         for project, role in sorted(roles.items()):
             if held.get(project) != role:
-                self._access.set_role(transaction, user, role, project)
+                set_role(transaction, self._events, user, role, project)
 
     def _new_token(
         self,
@@ -169,5 +165,5 @@ class Identities:
             expires_at=expires_at,
             max_role=max_role,
         )
-        self._access.add_token(transaction, token, secret)
+        add_token(transaction, self._events, token, secret)
         return NewToken(name=token.name, user=user, secret=secret, expires_at=expires_at)

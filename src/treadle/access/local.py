@@ -34,7 +34,7 @@ class LocalAccess(Access):
     ) -> None:
         super().__init__(database, events, clock)
         self.last_use = LastUse(database)
-        self.identities = Identities(self, database, events, clock)
+        self.identities = Identities(database, events, clock)
         self._has_sign_in = has_sign_in
 
     def required(self) -> bool:

@@ -95,8 +95,8 @@ class Access:
             if transaction.scalar(select(tokens.c.name).where(tokens.c.name == name)):
                 raise Conflict(f"Token '{name}' exists already. Choose another name.")
             if role is not None or not roles_of(transaction, token.user):
-                self.set_role(transaction, token.user, role or "viewer", project)
-            self.add_token(transaction, token, secret)
+                set_role(transaction, self._events, token.user, role or "viewer", project)
+            add_token(transaction, self._events, token, secret)
         return NewToken(name=name, user=token.user, secret=secret, expires_at=token.expires_at)
 
     def _expiry(self, expires_in: str, expires_at: datetime | None) -> datetime | None:
@@ -113,28 +113,6 @@ class Access:
         if expires_at <= now:
             raise Invalid(f"A token that expires at {expires_at:%Y-%m-%d %H:%M} is never valid.")
         return expires_at
-
-    def add_token(self, transaction: Connection, token: Token, secret: str) -> None:
-        """Store a new token.
-
-        Args:
-            transaction: The transaction of which this is a part.
-            token: The token.
-            secret: Its secret, of which a hash is stored.
-        """
-        row = fields(token) | {
-            "hash": hash_of(secret),
-            "only_projects": to_text(token.only_projects),
-        }
-        transaction.execute(tokens.insert().values(row))
-        event = TokenCreated(
-            name=token.name,
-            user=token.user,
-            expires_at=token.expires_at,
-            max_role=token.max_role,
-            only_projects=token.only_projects,
-        )
-        self._events.append(transaction, event)
 
     @command(role="admin")
     def revoke_token(self, *, name: str) -> None:
@@ -183,7 +161,7 @@ class Access:
         """
         refuse_provided(user)
         with self._database.write() as transaction:
-            self.set_role(transaction, user, role, project)
+            set_role(transaction, self._events, user, role, project)
             return User(name=user, roles=roles_of(transaction, user))
 
     @command(role="admin")
@@ -232,27 +210,53 @@ class Access:
             for name in sorted(roles)
         ]
 
-    def set_role(self, transaction: Connection, user: str, role: Role, project: str) -> None:
-        """Give a user a role in place of the one that the user has in the project.
 
-        Args:
-            transaction: The transaction of which this is a part.
-            user: Name of the user.
-            role: The role.
-            project: Project in which it holds; ``*`` for all of them.
+def set_role(
+    transaction: Connection, events: LocalEvents, user: str, role: Role, project: str
+) -> None:
+    """Give a user a role in place of the one that the user has in the project.
 
-        Raises:
-            Invalid: The name of the user or the project is empty or too long.
-        """
-        if not user.strip() or not project.strip() or len(project) > 63 or len(user) > 200:
-            raise Invalid(
-                "A role is given to a user of 1 to 200 characters in a project of 1 to 63, or '*'."
-            )
-        transaction.execute(
-            delete(grants).where(grants.c.user == user, grants.c.project == project)
+    Args:
+        transaction: The transaction of which this is a part.
+        events: The log of events.
+        user: Name of the user.
+        role: The role.
+        project: Project in which it holds; ``*`` for all of them.
+
+    Raises:
+        Invalid: The name of the user or the project is empty or too long.
+    """
+    if not user.strip() or not project.strip() or len(project) > 63 or len(user) > 200:
+        raise Invalid(
+            "A role is given to a user of 1 to 200 characters in a project of 1 to 63, or '*'."
         )
-        transaction.execute(grants.insert().values(user=user, project=project, role=role))
-        self._events.append(transaction, RoleGranted(user=user, role=role, project=project))
+    transaction.execute(delete(grants).where(grants.c.user == user, grants.c.project == project))
+    transaction.execute(grants.insert().values(user=user, project=project, role=role))
+    events.append(transaction, RoleGranted(user=user, role=role, project=project))
+
+
+def add_token(transaction: Connection, events: LocalEvents, token: Token, secret: str) -> None:
+    """Store a new token.
+
+    Args:
+        transaction: The transaction of which this is a part.
+        events: The log of events.
+        token: The token.
+        secret: Its secret, of which a hash is stored.
+    """
+    row = fields(token) | {
+        "hash": hash_of(secret),
+        "only_projects": to_text(token.only_projects),
+    }
+    transaction.execute(tokens.insert().values(row))
+    event = TokenCreated(
+        name=token.name,
+        user=token.user,
+        expires_at=token.expires_at,
+        max_role=token.max_role,
+        only_projects=token.only_projects,
+    )
+    events.append(transaction, event)
 
 
 def roles_of(connection: Connection, user: str) -> dict[str, Role]:
