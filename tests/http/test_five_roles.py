@@ -81,6 +81,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
 WITHOUT = {
     "access_grants": "who holds roles in B is made by tokens; it is read by admins of all",
     "access_tokens": "the same",
+    "access_identities": "people whom an identity provider vouches for, in no project",
     "event_cursors": "how far each reader of the log has come",
     "event_heads": "the log's last number and hash",
     "run_streams": "numbers of batches, by random names",

@@ -225,7 +225,11 @@ def print_table(
         colours: Colours by the whole text of a cell; they show on terminals only.
     """
     table = Table(
-        title=title or None, title_justify="left", box=None, header_style="bold", pad_edge=False
+        title=Text(title, style="italic") if title else None,
+        title_justify="left",
+        box=None,
+        header_style="bold",
+        pad_edge=False,
     )
     for column in columns:
         table.add_column(markup(column), overflow="fold", no_wrap=column in COPIED)

@@ -367,7 +367,7 @@ def capacity(
         for point in planned.curve
     ]
     columns = ("offered/s", "answered/s", "p50 ms", "p99 ms", "within")
-    print_table(markup(planned.version), columns, rows)
+    print_table(planned.version, columns, rows)
     console.print(
         f"One replica takes [bold]{planned.per_replica:,.0f}[/] requests/s "
         f"with a p99 within {p99:g} ms, on this machine."

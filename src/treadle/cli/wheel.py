@@ -63,10 +63,11 @@ def why(
         told = f"event {record.number}, {record.at:%Y-%m-%d %H:%M}, by {markup(record.actor)}"
         console.print(f"{indent}[dim]{told}[/]")
     for record in thread.signatures:
-        signer, thing = markup(record.actor), markup(record.subject.partition(":")[2])
+        thing = record.subject.partition(":")[2]
         comment = record.body.get("comment") or "without a comment"
         console.print(
-            f"[bold]{thing} was signed by {signer}[/], {record.at:%Y-%m-%d %H:%M}: "
+            f"[bold]{markup(thing)} was signed by {markup(record.actor)}[/], "
+            f"{record.at:%Y-%m-%d %H:%M}: "
             f"[cyan]{markup(comment)}[/]",
             soft_wrap=True,
         )
