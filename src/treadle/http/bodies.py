@@ -46,12 +46,11 @@ class Bodies:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        waits = any(name == b"expect" for name, _ in scope["headers"])
-        body = _Body(self, receive, _declared(scope), waits=waits)
+        body = _Body(self, receive)
         scope[_HELD] = body
 
         async def answer(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.start" and body.is_unwanted:
+            if message["type"] == "http.response.start" and not body.whole and _is_sent(scope):
                 await body.drop()
                 message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
             await send(message)
@@ -66,14 +65,13 @@ class Bodies:
 class _Body:
     """One request's body, on its way."""
 
-    def __init__(self, bodies: Bodies, receive: Receive, declared: float, *, waits: bool) -> None:
-        self._bodies, self._receive, self._declared = bodies, receive, declared
-        self._waits = waits  # to be asked for the body
-        self._began, self._came, self._whole = asyncio.get_running_loop().time(), 0, False
+    def __init__(self, bodies: Bodies, receive: Receive) -> None:
+        self._bodies, self._receive = bodies, receive
+        self._began, self._came, self.whole = asyncio.get_running_loop().time(), 0, False
         self.bytes = 0
 
     async def receive(self) -> MutableMapping[str, Any]:
-        if self._whole:  # whoever waits now waits for the end of the connection
+        if self.whole:  # whoever waits now waits for the end of the connection
             return await self._receive()
         if self._bodies.large > UNPACED and self.is_large:
             await self._wait_for_turn()
@@ -89,14 +87,14 @@ class _Body:
         was_large = self.is_large
         self._came += len(message.get("body", b""))
         self._bodies.large += self.is_large - was_large
-        self._whole = not message.get("more_body", False)
+        self.whole = not message.get("more_body", False)
         return message
 
     async def drop(self) -> None:
         """Read for a moment what still comes, and forget it: the request is answered already."""
         with suppress(TimeoutError, TooSlow):
             async with asyncio.timeout(DROP_SECONDS):
-                while not self._whole:
+                while not self.whole:
                     await self._wait_for_turn()
                     await self.receive()
 
@@ -108,11 +106,6 @@ class _Body:
     def is_large(self) -> bool:
         """Whether so much has come that the body is read in turns with others."""
         return self._came > LARGE_BYTES
-
-    @property
-    def is_unwanted(self) -> bool:
-        """Whether much of the body is still to come."""
-        return not self._whole and not self._waits and self._declared - self._came > LARGE_BYTES
 
     def hold(self, size: int) -> None:
         """Count bytes that stay in memory until the request is answered."""
@@ -143,6 +136,12 @@ def _declared(scope: Scope) -> float:
         return float("inf")
     length = headers.get(b"content-length", b"0")
     return int(length) if length.isdigit() else 0
+
+
+def _is_sent(scope: Scope) -> bool:
+    """Whether a body of some size comes unasked: a client that waits is not asked any more."""
+    waits = any(name == b"expect" for name, _ in scope["headers"])
+    return not waits and _declared(scope) > LARGE_BYTES
 
 
 async def body_of(request: Request, limit: int) -> bytes:

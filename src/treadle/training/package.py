@@ -3,6 +3,7 @@
 The model is an ONNX graph wherever it can be, and a pickle only where nothing else works.
 """
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,9 @@ class Model(Packaged):
         )
         self.attempts = packaging.attempts
         if len(self.attempts) > 1:
-            print("\n".join(["ways to package the model:", *map(str, self.attempts)]), flush=True)
+            print(
+                "ways to package the model:", *self.attempts, sep="\n", file=sys.stderr, flush=True
+            )
         signature, sample = packaging.signature, _spread(self.inputs, PROFILE_ROWS)
         (folder / SIGNATURE).write_bytes(to_json(signature))
         table = _table(signature, sample)
