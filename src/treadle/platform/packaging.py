@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from treadle.backends.exporter.library import fields_of
 from treadle.backends.runtime.onnx import OnnxRuntime
 from treadle.backends.runtime.python import ENTRY, FILES_FOLDER, MODULE, PythonModel, made
 from treadle.data import frames
@@ -166,11 +167,6 @@ def _write_code(folder: Path, found: Found, rows: Any) -> None:
     (code / ENTRY).write_text(entry)
     if files is not None:
         shutil.copytree(files, code / FILES_FOLDER)
-    kinds = {
-        str(name): "number" if np.asarray(rows[name]).dtype.kind in "fiub" else "text"
-        for name in rows.columns
-    }
-    fields: list[Any] = [Field(name=name, kind=kind) for name, kind in kinds.items()]  # type: ignore[arg-type]
     instance = made(code)
     try:
         given = np.asarray(instance.predict(rows), dtype=np.float32)
@@ -181,7 +177,9 @@ def _write_code(folder: Path, found: Found, rows: Any) -> None:
     if len(given) != len(rows):
         raise Invalid(f"'{entry}' gave {len(given)} answers to the example's {len(rows)} rows.")
     wide = given.ndim == 2 and given.shape[1] > 1
-    signature = Signature(inputs=fields, output="values" if wide else "value", runtime="python")
+    signature = Signature(
+        inputs=fields_of(rows), output="values" if wide else "value", runtime="python"
+    )
     (folder / SIGNATURE).write_bytes(to_json(signature))
     _write_profile(
         folder, signature, PythonModel(instance, signature), rows[:: max(1, len(rows) // _ROWS)]

@@ -4,6 +4,8 @@ import logging
 import os
 from pathlib import Path
 
+from sqlalchemy import select
+
 from treadle.events.local import LocalEvents
 from treadle.kernel.clock import Clock
 from treadle.kernel.errors import Conflict, TreadleError
@@ -14,6 +16,7 @@ from treadle.scope.changes import changes
 from treadle.scope.file import FILE, read
 from treadle.scope.model import Project, ProjectSpec
 from treadle.scope.service import Scope
+from treadle.scope.tables import projects
 
 log = logging.getLogger(__name__)
 
@@ -34,19 +37,28 @@ class LocalScope(Scope):
         Returns:
             How many projects have changed.
         """
-        return sum(self._follow(project) for project in self.projects() if project.folder)
+        on_this_disk = select(projects.c.name, projects.c.folder).where(projects.c.folder != "")
+        with self._database.read() as connection:
+            places = connection.execute(on_this_disk).all()
+        return sum(self._follow(name) for name, folder in places if self._is_touched(name, folder))
 
-    def _follow(self, project: Project) -> bool:
-        file = Path(project.folder, FILE)
+    def _is_touched(self, name: str, folder: str) -> bool:
+        """Whether a project's file has another date than when it was looked at last."""
         try:
-            changed = os.stat(file).st_mtime_ns  # noqa: PTH116 (each turn asks)
+            changed = os.stat(Path(folder, FILE)).st_mtime_ns  # noqa: PTH116 (each turn asks)
         except OSError:
             return False
-        if self._seen.get(project.name) == changed:
+        if self._seen.get(name) == changed:
             return False
-        self._seen[project.name] = changed
+        self._seen[name] = changed
+        return True
+
+    def _follow(self, name: str) -> bool:
+        """Declare a project's file, if it was written since the project was declared."""
+        project = self.project(name=name)
+        file = Path(project.folder, FILE)
         declared, now = project.declared_at.timestamp(), self._clock.now().timestamp()
-        if not declared < changed / 1e9 <= now + 1:
+        if not declared < self._seen[name] / 1e9 <= now + 1:
             return False
         try:
             spec = read(file)

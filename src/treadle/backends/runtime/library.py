@@ -40,7 +40,7 @@ class LibraryModel:
     def __init__(self, file: Path, signature: Signature) -> None:
         self._file, self._signature = file, signature
         self._turn = threading.Lock()
-        self._process, self._pipe = self._started()
+        self._start()
 
     def predict(self, columns: Columns) -> NDArray[np.float32]:
         """Return the answers as float32 (rows,) or (rows, classes).
@@ -57,7 +57,7 @@ class LibraryModel:
                 return self._asked(columns)
             except (EOFError, OSError):
                 self._end()
-                self._process, self._pipe = self._started()
+                self._start()
             try:
                 return self._asked(columns)
             except (EOFError, OSError) as error:
@@ -83,30 +83,29 @@ class LibraryModel:
         header: dict[str, Any] = json.loads(self._pipe.recv_bytes())
         return header
 
-    def _started(self) -> tuple[subprocess.Popen[bytes], Connection]:
+    def _start(self) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             code = "from treadle.backends.runtime.library_process import main; main()"
-            process = subprocess.Popen(
+            self._process = subprocess.Popen(
                 [sys.executable, "-c", code, str(theirs.fileno()), str(self._file)],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=sys.stderr.fileno() if _has_number(sys.stderr) else None,
                 env=_environment(),
             )
-        pipe = Connection(ours.detach())
-        weakref.finalize(self, _ended, process, pipe)
-        self._process, self._pipe = process, pipe
-        pipe.send_bytes(to_json(self._signature))
+        self._pipe = Connection(ours.detach())
+        weakref.finalize(self, _ended, self._process, self._pipe)
         try:
+            self._pipe.send_bytes(to_json(self._signature))
             header = self._heard()
         except (EOFError, OSError) as error:
+            code = self._process.wait()
             raise Invalid(
-                f"The process that loads '{self._file.name}' ended with code {process.wait()}."
+                f"The process that loads '{self._file.name}' ended with code {code}."
             ) from error
         if "error" in header:
             raise Invalid(header["error"])
-        return process, pipe
 
     def _end(self) -> None:
         _ended(self._process, self._pipe)
