@@ -21,7 +21,7 @@ from treadle.serving.http_turns import Turns
 from treadle.serving.request_reader import MAX_HEAD_BYTES, RequestReader
 
 MAX_PIPELINED = 32  # requests of one connection that may wait for their answers
-PIECE_BYTES = 512  # how much is parsed at once where it may hold many requests
+PIECE_BYTES = 2048  # how much is parsed at once where it may hold many requests
 IDLE_SECONDS = 75.0  # how long a connection may be silent between two requests
 STALL_SECONDS = 30.0  # how long it may be silent in the middle of one
 LAST_SECONDS = 0.1  # how long requests may still be on their way when a server is stopped
@@ -105,7 +105,6 @@ class Connection(RequestReader, asyncio.Protocol):
         self._waiting: deque[Exchange] = deque()  # of these, what the server has not begun
         self._came = b""  # received and not parsed yet: more requests than one turn may take
         self._unread = False  # the client reads slower than it is answered
-        self._begun_requests = 0
         self._first: bytes | None = b""  # None once it is clear that this is HTTP/1.1
         self.closing = False
         self.heard = time.monotonic()
@@ -134,7 +133,7 @@ class Connection(RequestReader, asyncio.Protocol):
         self._server.connections.discard(self)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what the client has sent, until a request has begun; the rest waits for its turn.
+        """Parse what the client has sent and begin a request; what came besides waits for its turn.
 
         Args:
             data: The bytes.
@@ -145,14 +144,15 @@ class Connection(RequestReader, asyncio.Protocol):
             return self._server.turns.drop_more(self._transport)
         if self._first is not None and not (data := self._begun(data)):
             return None
-        self._came = self._came + data if self._came else data
-        if self._server.turns.has(self):
-            self._transport.pause_reading()
-            return None
-        before, more = self._begun_requests, True
-        while more and self._begun_requests == before:
-            more = self.proceed()
-        if more:
+        if self._came or self._waiting:
+            self._came += data
+        else:
+            self._came = data
+            while self._came and not self._waiting:
+                self._parse_piece()
+            if self._waiting:
+                self._server.handle(self._waiting.popleft())
+        if self._came or self._waiting:
             self._transport.pause_reading()
             self._server.turns.queue(self)
         return None
@@ -175,12 +175,9 @@ class Connection(RequestReader, asyncio.Protocol):
     def proceed(self) -> bool:
         """Begin the oldest request that waits, else parse a piece; returns whether more is due."""
         if self._waiting:
-            self._begun_requests += 1
             self._server.handle(self._waiting.popleft())
         elif self._may_parse():
-            size = max(PIECE_BYTES, self._body_left)
-            piece, self._came = self._came[:size], self._came[size:]
-            self._parse(piece)
+            self._parse_piece()
         if self._transport.is_closing():
             self._came = b""
             return False
@@ -195,8 +192,10 @@ class Connection(RequestReader, asyncio.Protocol):
     def _may_parse(self) -> bool:
         return bool(self._came) and not self._unread and len(self._open) < MAX_PIPELINED
 
-    def _parse(self, data: bytes) -> None:
-        """Hand a piece to the parser."""
+    def _parse_piece(self) -> None:
+        """Hand the next piece of what has come to the parser: all that is left of a body is one."""
+        size = max(PIECE_BYTES, self._body_left)
+        data, self._came = self._came[:size], self._came[size:]
         if self._refused:
             return
         if self._head_bytes >= 0:

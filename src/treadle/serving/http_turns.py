@@ -43,14 +43,6 @@ class Turns:
         self._queue.append(connection)
         self._queued.add(connection)
 
-    def has(self, connection: Queued) -> bool:
-        """Return whether a connection waits for its turn.
-
-        Args:
-            connection: The connection.
-        """
-        return connection in self._queued
-
     def _take(self) -> None:
         until = perf_counter() + TURN_SECONDS
         while self._queue and perf_counter() < until:

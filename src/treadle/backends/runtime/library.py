@@ -86,9 +86,9 @@ class LibraryModel:
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            code = "from treadle.backends.runtime.library_process import main; main()"
+            program = "from treadle.backends.runtime.library_process import main; main()"
             self._process = subprocess.Popen(
-                [sys.executable, "-c", code, str(theirs.fileno()), str(self._file)],
+                [sys.executable, "-c", program, str(theirs.fileno()), str(self._file)],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=sys.stderr.fileno() if _has_number(sys.stderr) else None,
