@@ -80,7 +80,10 @@ def test_a_broken_file_is_logged_once_and_changes_nothing(
     edit(tmp_path / "shop", "[project]\n", "[project]\nnmae = 1\n")
     for _ in range(2):
         assert home.scope.reconcile() == 0
-    assert caplog.text.count("has changed and is not applied") == 1
+    assert caplog.text.count("a changed file is not applied") == 1
+    (waiting,) = home.loop.status(project="shop").waiting
+    assert waiting.startswith("a changed treadle.toml is not applied: ")
+    assert "line 2: Unknown field 'project.nmae'. Did you mean 'name'?" in waiting
     assert home.scope.project(name="shop") == before
 
 

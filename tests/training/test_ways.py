@@ -1,6 +1,8 @@
 """An estimator is packaged in the first way that answers as it does, and no way is a dead end."""
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -197,6 +199,19 @@ def test_a_function_is_packaged_as_it_is_and_one_that_fails_is_refused(tmp_path:
         packaged(tmp_path / "n", rule, rows[["a"]])
     with pytest.raises(Invalid, match=r"gave an array of shape \[\] for 2 rows"):
         packaged(tmp_path / "o", len, rows)
+
+
+def test_a_server_of_code_that_is_not_trusted_is_refused_at_once(tmp_path: Path) -> None:
+    def rule(frame: Any) -> Any:
+        return frame["a"]
+
+    packaged(tmp_path / "rule", rule)
+    command = [sys.executable, "-m", "treadle", "serve", str(tmp_path / "rule"), "--port", "0"]
+    ended = subprocess.run(
+        [*command, "--state", str(tmp_path / "state")], capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 2
+    assert "If you trust where it comes from, say --trust rule." in ended.stderr
 
 
 def test_two_outputs_and_several_questions(tmp_path: Path) -> None:

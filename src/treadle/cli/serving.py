@@ -63,6 +63,7 @@ def package(
 ) -> None:
     """Make a model folder from a saved model, for serve, predict and build; as ONNX if possible."""
     from treadle.platform import packaging
+    from treadle.platform.runtimes import RUNNING_CODE
 
     with progress_bar(json) as progress:
         progress("packaging", 0, 1)
@@ -79,7 +80,9 @@ def package(
         f"[bold]{markup(packed.folder)}[/]: {packed.inputs} inputs, gives {markup(packed.output)}, "
         f"run by {markup(packed.runtime)}{compared}."
     )
-    console.print(shell("treadle", "serve", packed.folder), markup=False, soft_wrap=True)
+    trusting = ["--trust", Path(packed.folder).name] if packed.runtime in RUNNING_CODE else []
+    serving = shell("treadle", "serve", packed.folder, *trusting)
+    console.print(serving, markup=False, soft_wrap=True)
 
 
 def register(

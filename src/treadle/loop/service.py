@@ -27,8 +27,8 @@ from treadle.ports.database import Database, in_sight, load
 from treadle.ports.sandbox import Sandbox, Strength
 from treadle.registry.model import CHAMPION, ModelVersion
 from treadle.registry.service import Registry
+from treadle.scope.local import LocalScope
 from treadle.scope.model import Requirement
-from treadle.scope.service import Scope
 from treadle.training.local import LocalTraining
 from treadle.training.model import NewRows
 
@@ -58,7 +58,7 @@ class Loop:
         database: Database,
         events: LocalEvents,
         clock: Clock,
-        scope: Scope,
+        scope: LocalScope,
         training: LocalTraining,
         evaluation: Evaluation,
         registry: Registry,
@@ -115,6 +115,8 @@ class Loop:
         windows = self._monitoring.windows(endpoint=main.name, limit=200) if main else []
         rollouts = self._delivery.rollouts(endpoint=main.name, limit=1) if main else []
         strength, missing = self._confinement()
+        if fault := self._scope.fault(name=project):
+            missing = [*missing, f"a changed treadle.toml is not applied: {fault}"]
         return ProjectStatus(
             project=project,
             problem=spec.project.problem,

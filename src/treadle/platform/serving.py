@@ -15,15 +15,15 @@ from pathlib import Path
 
 from treadle.delivery.oci import Image
 from treadle.kernel.clock import SystemClock
-from treadle.kernel.entity import replace, to_json
+from treadle.kernel.entity import from_json, replace, to_json
 from treadle.kernel.errors import Invalid, TreadleError
 from treadle.platform import logs, model_server
 from treadle.platform.image import write
 from treadle.platform.model_server import Place, serve
 from treadle.platform.model_store import Asked, Repository, in_files, place, put
-from treadle.platform.runtimes import Runtimes, trusted
+from treadle.platform.runtimes import RUNNING_CODE, Runtimes, trusted
 from treadle.platform.stages import Services
-from treadle.ports.runtime import open_model
+from treadle.ports.runtime import SIGNATURE, Signature, open_model
 from treadle.ports.target import Variant
 from treadle.registry.registering import NAME
 from treadle.serving.clouds import routes_of
@@ -196,9 +196,11 @@ def run(
 
     Raises:
         NotFound: There is no such model.
-        Invalid: There is nothing to serve, two models have one name, or the port is taken.
+        Invalid: There is nothing to serve, two models have one name, one runs code and is not
+            trusted, or the port is taken.
     """
     asked = [find(model, services) for model in models]
+    named = len(asked)
     kept = Repository(repository, state) if repository else None
     asked += [in_files(kept.folder / name) for name in kept.names()] if kept else []
     if not asked:
@@ -210,6 +212,8 @@ def run(
     if twins:
         raise Invalid(f"Two of the models are called '{min(twins)}'. Serve them by two servers.")
     folders = [place(model, state, lambda: services().blobs) for model in asked]
+    for model in asked[:named]:
+        _check_trust(model, state)
     checked = read_callers(callers) if callers else None
     listener = _listener(host, port)
     told(asked)
@@ -237,6 +241,17 @@ def run(
             first = replace(first, repository=str(kept.folder), state=str(state))
         orders = [replace(first, replica=number) for number in range(workers)]
         _run_workers(orders, lambda: look_again(aliases, state, services))
+
+
+def _check_trust(asked: Asked, state: Path) -> None:
+    """Refuse a model that would never load: its server would try again for ever."""
+    file = state / asked.name / "packages" / asked.package / SIGNATURE
+    runtime = from_json(file.read_bytes(), Signature).runtime
+    if runtime in RUNNING_CODE and not trusted(asked.name):
+        raise Invalid(
+            f"Model '{asked.name}' runs code that its maker wrote. "
+            f"If you trust where it comes from, say --trust {asked.name}."
+        )
 
 
 def _run_workers(orders: list[Order], look: Callable[[], None]) -> None:

@@ -13,7 +13,7 @@ from treadle.kernel.event import acting
 from treadle.kernel.stage import RECONCILE
 from treadle.ports.database import Database
 from treadle.scope.changes import changes
-from treadle.scope.file import FILE, read
+from treadle.scope.file import FILE, check, read
 from treadle.scope.model import Project, ProjectSpec
 from treadle.scope.service import Scope
 from treadle.scope.tables import projects
@@ -56,19 +56,15 @@ class LocalScope(Scope):
     def _follow(self, name: str) -> bool:
         """Declare a project's file, if it was written since the project was declared."""
         project = self.project(name=name)
-        file = Path(project.folder, FILE)
-        declared, now = project.declared_at.timestamp(), self._clock.now().timestamp()
-        if not declared < self._seen[name] / 1e9 <= now + 1:
-            return False
         try:
-            spec = read(file)
-            found = changes(project.spec, spec)
-            if not found or spec.project.name != project.name:
+            spec = self._newer(project)
+            found = [] if spec is None else changes(project.spec, spec)
+            if spec is None or not found or spec.project.name != project.name:
                 return False
             with acting(FILE):
                 self.declare_in(spec=spec, folder=project.folder)
         except TreadleError as error:
-            log.warning("%s has changed and is not applied: %s", file, error.message)
+            log.warning("a changed file is not applied: %s", error.message)
             return False
         for one in found:
             told = (project.name, one.key, one.before, one.after, one.takes_effect)
@@ -89,6 +85,34 @@ class LocalScope(Scope):
             Invalid: The specification is not valid; the error names the field.
         """
         return self._declare(spec, folder)
+
+    def _newer(self, project: Project) -> ProjectSpec | None:
+        """What a project's file says, if it was written since the project was declared."""
+        file = Path(project.folder, FILE)
+        declared, now = project.declared_at.timestamp(), self._clock.now().timestamp()
+        try:
+            written = file.stat().st_mtime
+        except OSError:
+            return None
+        return read(file) if declared < written <= now + 1 else None
+
+    def fault(self, *, name: str) -> str:
+        """Why a project's changed file is not applied; empty where nothing is wrong with it.
+
+        Args:
+            name: Name of the project.
+
+        Raises:
+            NotFound: There is no such project.
+        """
+        project = self.project(name=name)
+        try:
+            spec = self._newer(project) if project.folder else None
+            if spec is not None:
+                check(spec)
+        except TreadleError as error:
+            return error.message
+        return ""
 
     def folder(self, *, name: str) -> Path:
         """The folder of a project's data and code.
