@@ -1,6 +1,5 @@
 """A backup of a home that is written to is one moment of it, and its restored home is sound."""
 
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,35 +10,18 @@ import pytest
 from sqlalchemy import Connection, select
 
 from tests.backends.test_blobs import s3_endpoint  # noqa: F401 - a fixture
-from tests.platform.everything import contents_of, make_home, rows_of
+from tests.platform.conftest import opened
+from tests.platform.everything import contents_of, rows_of
 from treadle.interop.archive import LEFT_OUT, export_archive, import_archive
 from treadle.kernel.errors import Conflict, Corrupt, Invalid, NotFound
 from treadle.platform.backup.restore import Restored, restore_backup
 from treadle.platform.backup.store import Store
 from treadle.platform.backup.write import BackupMade, write_backup
-from treadle.platform.settings import settings_for
 from treadle.platform.stages import stages, tables_of
 from treadle.platform.verify.check import verify_home
 from treadle.platform.verify.folders import verify_path
-from treadle.platform.wiring import Embedded
 from treadle.ports.database import Database
 from treadle.tracking.model import Metric
-
-
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("backup") / "home"
-    make_home(folder)
-    return folder
-
-
-@pytest.fixture
-def home(pristine: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(pristine, tmp_path / "home")
-
-
-def opened(home: Path) -> Embedded:
-    return Embedded(settings_for(home))
 
 
 def backed_up(home: Path, to: Path, key_file: Path | None = None) -> BackupMade:

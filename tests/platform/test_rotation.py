@@ -1,7 +1,6 @@
 """A home's signing key is rotated: older keys verify what they have signed, and sign no more."""
 
 import json
-import shutil
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.fixtures.write_home import PROJECT
-from tests.platform.everything import make_home
+from tests.platform.conftest import opened
 from treadle.cli.main import app
 from treadle.events.head import head_of_events, signed_head, write_head
 from treadle.events.model import KeyRotated
@@ -23,28 +22,11 @@ from treadle.platform.backup.restore import restore_backup
 from treadle.platform.backup.store import Store
 from treadle.platform.backup.write import write_backup
 from treadle.platform.rotation import Rotated, rotate_key
-from treadle.platform.settings import settings_for
 from treadle.platform.signing import KEY, read_keys, write_keys
 from treadle.platform.verify.check import verify_home
 from treadle.platform.wiring import Embedded
 from treadle.registry.model import ModelVersion
 from treadle.registry.tables import approvals
-
-
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("rotation") / "home"
-    make_home(folder)
-    return folder
-
-
-@pytest.fixture
-def home(pristine: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(pristine, tmp_path / "home")
-
-
-def opened(home: Path) -> Embedded:
-    return Embedded(settings_for(home))
 
 
 def rotated(platform: Embedded, **given: Any) -> Rotated:

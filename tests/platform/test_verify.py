@@ -14,33 +14,16 @@ from typing import Any
 import pytest
 
 from tests.fixtures.write_home import PROJECT, START
-from tests.platform.everything import Flip, flipped, make_home
+from tests.platform.conftest import opened
+from tests.platform.everything import Flip, flipped
 from treadle.events.tables import events
 from treadle.platform.backup.store import Store
 from treadle.platform.backup.write import write_backup
 from treadle.platform.seal import HEAD, SEAL
-from treadle.platform.settings import settings_for
 from treadle.platform.verify.check import verify_home
 from treadle.platform.verify.findings import Finding, Verification
 from treadle.platform.verify.sources import stores_at
-from treadle.platform.wiring import Embedded
 from treadle.ports.tree import read_tree
-
-
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("verify") / "home"
-    make_home(folder)
-    return folder
-
-
-@pytest.fixture
-def home(pristine: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(pristine, tmp_path / "home")
-
-
-def opened(home: Path) -> Embedded:
-    return Embedded(settings_for(home))
 
 
 def model_of(home: Path) -> tuple[str, str]:
