@@ -24,7 +24,7 @@ from treadle.scope.policies import RolloutPolicy
 from treadle.serving.log_files import InferenceLogs
 from treadle.testing.target import TargetSuite
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 SINCE = EPOCH
 
 

@@ -12,6 +12,7 @@ from treadle.kernel.operation import operations
 from treadle.kernel.stage import kinds_of
 from treadle.platform.stages import stages
 from treadle.platform.wiring import Embedded
+from treadle.tracking import environment
 
 STAGES = kinds_of(stages())
 
@@ -290,9 +291,13 @@ def test_a_role_that_is_taken_ends_at_once(world: World) -> None:
     assert world.status("GET", "/api/v1/tracking/get", params={"run": world.runs["a"]}) == 403
 
 
-def test_a_recorder_with_a_project_role_delivers(world: World, tmp_path: Any) -> None:
+def test_a_recorder_with_a_project_role_delivers(
+    world: World, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import treadle
 
+    (tmp_path / "train.py").write_text("print('the code that a run keeps')")
+    monkeypatch.setattr(environment, "code_root", lambda: tmp_path)
     url = str(world.client.base_url)
     with treadle.run(
         "a", home=tmp_path / "spool", url=url, token=world.secret, system_metrics=False

@@ -232,4 +232,4 @@ def test_an_adopted_process_can_be_stopped(
 ) -> None:
     other = start(run_holder(lock))
     keep(run_holder(lock)).stop()
-    assert other.wait(timeout=10) == -signal.SIGTERM
+    assert other.wait(timeout=60) == -signal.SIGTERM

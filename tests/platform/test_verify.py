@@ -251,7 +251,7 @@ def test_an_ordered_stop_seals_the_home(tmp_path: Path, free_port: int) -> None:
         with opened(home) as platform:
             platform.tracking.start_run(experiment="e")
             last = platform.events.last_number()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while json.loads((home / HEAD).read_bytes())["number"] != last:
             assert time.monotonic() < deadline
             time.sleep(0.1)

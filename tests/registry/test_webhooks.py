@@ -43,7 +43,7 @@ def listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[str]]]
 
 
 def eventually(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.02)

@@ -69,7 +69,7 @@ class Client:
 
     async def hear(self, until: Callable[[], bool]) -> None:
         while not until():
-            data = await asyncio.wait_for(self.reader.read(65536), timeout=10)
+            data = await asyncio.wait_for(self.reader.read(65536), timeout=60)
             assert data, "the server closed the connection"
             for event in self.http2.receive_data(data):
                 self.note(event)

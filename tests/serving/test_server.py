@@ -51,7 +51,7 @@ def call(server: ModelServer, method: str, path: str, **request: Any) -> httpx.R
         async with listening, httpx.AsyncClient(base_url=base) as client:
             return await client.request(method, path, **request)
 
-    return asyncio.run(asyncio.wait_for(work(), timeout=10))
+    return asyncio.run(asyncio.wait_for(work(), timeout=60))
 
 
 def post(
@@ -308,7 +308,7 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Pat
         listener,
         subprocess.Popen(command, env=environment, pass_fds=[listener.fileno()]) as running,
     ):
-        until = time.monotonic() + 30
+        until = time.monotonic() + 90
         while not (folder / "replica-0.json").exists() and time.monotonic() < until:
             time.sleep(0.02)
         yield port, folder
@@ -317,7 +317,7 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Pat
 
 def spoken(port: int, *parts: bytes, close: bool = False) -> bytes:
     """What a server says to raw bytes before it closes the connection."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         for part in parts:
             connection.sendall(part)
         if close:

@@ -18,6 +18,8 @@ SLOWEST_SECONDS = 30.0
 """Longest time between two attempts while the server does not answer."""
 PATIENCE_SECONDS = 10.0
 """How long the end of a run waits while nothing is delivered."""
+SLOWEST_BYTES_A_SECOND = 1 << 20
+"""A large file may take as long again as it does at this speed."""
 
 
 class Sender:
@@ -41,7 +43,6 @@ class Sender:
         self._user = user
         self._uploader = Uploader(spool, folder)
         self._over = threading.Event()
-        self._last_delivery = monotonic()
         self._thread = threading.Thread(target=self._send, daemon=True)
 
     def start(self) -> None:
@@ -51,8 +52,8 @@ class Sender:
     def finish(self) -> None:
         """Send what is left, waiting while it makes progress; say so when something is left."""
         self._over.set()
-        self._last_delivery = monotonic()
-        while self._thread.is_alive() and monotonic() - self._last_delivery < PATIENCE_SECONDS:
+        self._uploader.last_delivery = monotonic()
+        while self._thread.is_alive() and not self._is_in_vain():
             self._thread.join(0.05)
         if self._folder.exists():
             run, spool = self._uploader.run, self._folder.parent
@@ -62,6 +63,11 @@ class Sender:
                 f"What is left waits in '{spool}'; send it with: treadle sync{refused}",
                 file=sys.stderr,
             )
+
+    def _is_in_vain(self) -> bool:
+        """Whether nothing was delivered for longer than what is being sent may take."""
+        allowed = PATIENCE_SECONDS + self._uploader.sending_bytes / SLOWEST_BYTES_A_SECOND
+        return monotonic() - self._uploader.last_delivery > allowed
 
     def _send(self) -> None:
         """Send what is logged until the run is over, and then once more; runs in a thread."""
@@ -74,7 +80,7 @@ class Sender:
                 try:
                     store = self._open_store()
                     while self._uploader.send_next(store):
-                        self._last_delivery = monotonic()
+                        pass
                     pause_seconds = EVERY_SECONDS
                 except Exception as error:  # whatever it is, training goes on, and the spool stays
                     pause_seconds = min(pause_seconds * 2, SLOWEST_SECONDS)

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from time import monotonic
+from typing import Any, Protocol, cast
 
 from treadle.kernel.entity import Entity, fields, replace
 from treadle.kernel.errors import Conflict, Invalid, NotFound, TooLarge
 from treadle.kernel.process import hold, is_held, release
 from treadle.ports.blobs import Blobs, asked_for
-from treadle.ports.tree import put_files, put_tree, read_tree
+from treadle.ports.tree import files_digest, put_files, put_tree, read_tree
 from treadle.recording.lines import KeptFile, KeptTree, UsedData
 from treadle.recording.outbox import Outbox, Parcel
 from treadle.tracking.model import Batch
@@ -67,12 +68,16 @@ class Uploader:
     Attributes:
         run: Id of the run.
         points: Number of points sent so far.
+        last_delivery: When something was delivered last, in seconds of the monotonic clock.
+        sending_bytes: Size of the content that is being sent.
 
     Raises:
         Conflict: Another process sends this folder.
     """
 
     def __init__(self, root: Path, name: str) -> None:
+        self.last_delivery = monotonic()
+        self.sending_bytes = 0
         self._root = root
         self._name = name
         self.run = name.partition(".")[0]
@@ -140,6 +145,7 @@ class Uploader:
                 deliver(**arguments)
             except REFUSALS as error:
                 refused.append(f"{what}: {error.message}")
+            self.last_delivery = monotonic()
 
         self._deliver(box, parcel, store, attempt)
         self.points += sum(map(len, parcel.points.values()))
@@ -162,7 +168,8 @@ class Uploader:
             attempt("Parameters", tracking.log, run=run, params=params)
         if tags := {key: value for line in parcel.lines for key, value in line.tags.items()}:
             attempt("Tags", tracking.log, run=run, tags=tags)
-        target: dict[str, Any] = {"store": store, "run": run}
+        contents = _Contents(asked_for(store.blobs, run=run), self)
+        target: dict[str, Any] = {"store": store, "run": run, "contents": contents}
         files = box.folder / "files"
         for line in parcel.lines:
             if file := line.file:
@@ -196,23 +203,62 @@ def is_sending(root: Path, name: str) -> bool:
     return any(is_held(root / name / lock) for lock in ("sending", "writing"))
 
 
-def _put_file(store: Store, run: str, files: Path, file: KeptFile) -> None:
-    digest = asked_for(store.blobs, run=run).put(files / file.copy)
+class _Contents:
+    """Stores the contents of one run's files, and tells its uploader of each.
+
+    Args:
+        blobs: Where to store them.
+        uploader: Told how large what is sent is, and when it has arrived.
+    """
+
+    def __init__(self, blobs: Blobs, uploader: Uploader) -> None:
+        self.blobs, self._uploader = blobs, uploader
+
+    def put(self, content: bytes | Path) -> str:
+        """Store one content.
+
+        Args:
+            content: The content, or a file that holds it.
+
+        Returns:
+            The content's digest.
+        """
+        size = content.stat().st_size if isinstance(content, Path) else len(content)
+        self._uploader.sending_bytes = size
+        digest = self.blobs.put(content)
+        self._uploader.last_delivery = monotonic()
+        self._uploader.sending_bytes = 0
+        return digest
+
+    def put_files(self, files: dict[str, Path | bytes]) -> str:
+        """Store files as a tree; nothing is sent where the same tree is there, as that of code is.
+
+        Args:
+            files: Files by their paths within the tree.
+
+        Returns:
+            The digest of the tree.
+        """
+        digest = files_digest(files)
+        return digest if self.blobs.has(digest) else put_files(cast(Blobs, self), files)
+
+
+def _put_file(store: Store, run: str, contents: _Contents, files: Path, file: KeptFile) -> None:
+    digest = contents.put(files / file.copy)
     store.tracking.add_artifact(run=run, path=file.path, digest=digest, bytes=file.bytes)
 
 
-def _put_folder(store: Store, run: str, files: Path, tree: KeptTree) -> None:
-    blobs = asked_for(store.blobs, run=run)
-    digest = put_files(blobs, {path: files / copy for path, copy in tree.files.items()})
-    size = read_tree(blobs, digest).bytes
+def _put_folder(store: Store, run: str, contents: _Contents, files: Path, tree: KeptTree) -> None:
+    digest = contents.put_files({path: files / copy for path, copy in tree.files.items()})
+    size = read_tree(contents.blobs, digest).bytes
     store.tracking.add_artifact(run=run, path=tree.path, digest=digest, bytes=size)
 
 
-def _use_data(store: Store, run: str, used: UsedData) -> None:
+def _use_data(store: Store, run: str, contents: _Contents, used: UsedData) -> None:
     """Record the data, and store its content where that is still what the run has read."""
     dataset = used.dataset
     source = Path(used.source)
-    blobs = asked_for(store.blobs, run=run)
-    kept = bool(used.source) and source.exists() and put_tree(blobs, source) == dataset.digest
+    kept = bool(used.source) and source.exists()
+    kept = kept and put_tree(cast(Blobs, contents), source) == dataset.digest
     tags = dataset.tags | {KEPT: "yes" if kept else "no"}
     store.tracking.use_data(run=run, datasets=[replace(dataset, tags=tags)])

@@ -632,7 +632,7 @@ def check_webhooks():
     CLIENT.create_model_version("hooked", "s3://b/1", await_creation_for=0)
     CLIENT.set_registered_model_alias("hooked", "prod", "1")
     CLIENT.set_model_version_tag("hooked", "1", "k", "v")
-    until = time.monotonic() + 60
+    until = time.monotonic() + 180
     while len(told) < 5 and time.monotonic() < until:
         time.sleep(0.1)
     kinds = [f"{json.loads(body)['entity']}.{json.loads(body)['action']}" for _, body in told]
@@ -662,7 +662,7 @@ def check_traces():
 
     outer(3)
     mlflow.flush_trace_async_logging()
-    until = time.monotonic() + 60
+    until = time.monotonic() + 180
     while not (found := mlflow.search_traces(return_type="list")) and time.monotonic() < until:
         time.sleep(0.2)
     (trace,) = found

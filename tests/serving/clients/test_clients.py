@@ -165,7 +165,7 @@ def free_port() -> int:
 
 
 def wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 180
     while time.monotonic() < until:
         assert process.poll() is None, "the server ended"
         try:
@@ -438,7 +438,7 @@ def logs(state: Path) -> Iterator[LogRow]:
 
 
 def wait_for(condition: object) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 90
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < until
         time.sleep(0.02)
