@@ -9,9 +9,12 @@ from sklearn.linear_model import LogisticRegression
 
 from tests import models
 from tests.pipelines.project import settle
-from treadle.kernel.errors import Conflict, Invalid, NotFound
+from treadle.kernel.errors import Conflict, Forbidden, Invalid, NotFound
 from treadle.platform.adopting import register
 from treadle.platform.wiring import Embedded
+from treadle.ports.runtime import SIGNATURE
+from treadle.ports.tree import put_files
+from treadle.scope.model import About, ProjectSpec, RolloutPolicy
 
 MLMODEL = """
 flavors:
@@ -70,6 +73,27 @@ def test_a_model_folder_goes_live_in_a_project_of_its_own(
     assert (again.version.number, again.adopted) == (2, False)
 
 
+def test_a_version_that_is_named_champion_is_rolled_out(platform: Embedded, tmp_path: Path) -> None:
+    folder = models.save(tmp_path / "model", models.trees())
+    platform.scope.declare(
+        spec=ProjectSpec(project=About(name="trees"), rollout=RolloutPolicy(automatic=False))
+    )
+    for _ in range(2):
+        register(platform, "trees", str(folder))
+    platform.delivery.deploy(version="trees:1")
+    settle(platform)
+    platform.registry.set_alias(model="trees", alias="champion", number=2)
+    settle(platform)
+    assert [one.number for one in platform.delivery.rollouts(endpoint="trees")] == [2, 1]
+    assert platform.registry.resolve(ref="trees@champion").number == 1, "the one that is live"
+    platform.registry.set_alias(model="trees", alias="champion", number=1)
+    settle(platform)
+    assert len(platform.delivery.rollouts(endpoint="trees")) == 2
+    platform.delivery.abort(endpoint="trees", reason="enough was seen")
+    with pytest.raises(Conflict, match="'trees:1' is what endpoint 'trees' serves already"):
+        platform.delivery.deploy(version="trees:1")
+
+
 def test_what_a_run_has_logged_goes_live_with_its_run(
     platform: Embedded, mlflow_folder: Path, example: Path
 ) -> None:
@@ -89,11 +113,37 @@ def test_a_version_that_a_client_registered_by_its_source_gets_a_package(
     platform.registry.register_source(model="trees", source=f"runs:/{run}/deep/model", run=run)
     with pytest.raises(Invalid, match="without a package"):
         platform.delivery.deploy(version="trees:1")
-    for source in ("models:/trees/1", "trees:1"):
-        made = register(platform, "trees", source, example=example)
-        assert (made.version.run, made.version.source) == (run, source)
-    with pytest.raises(Conflict, match="'trees:3' has a package already"):
-        register(platform, "trees", "trees:3")
+    made = register(platform, "trees", "models:/trees/1", example=example)
+    assert (made.version.ref, made.version.run) == ("trees:1", run)
+    assert made.version.source == f"runs:/{run}/deep/model"
+    assert platform.registry.verify_approval(model="trees", number=1) is False
+    with pytest.raises(Conflict, match="'trees:1' has a package already"):
+        register(platform, "trees", "trees:1")
+    with pytest.raises(Conflict, match="has a package already, for good"):
+        platform.registry.add_package(
+            model="trees", number=1, package=put_files(platform.blobs, {SIGNATURE: b"{}"})
+        )
+    settle(platform)
+    assert platform.delivery.endpoint(name="trees").champion == 1
+
+
+def test_an_approved_version_gets_no_package_afterwards(
+    platform: Embedded, mlflow_folder: Path, example: Path
+) -> None:
+    run = logged(platform, mlflow_folder, "model")
+    platform.registry.create_model(name="trees")
+    platform.registry.register_source(model="trees", source=f"runs:/{run}/model", run=run)
+    platform.registry.approve(model="trees", number=1)
+    with pytest.raises(Forbidden, match="was approved by"):
+        register(platform, "trees", "trees:1", example=example)
+
+
+def test_the_loop_tells_that_a_version_has_no_package(platform: Embedded) -> None:
+    platform.registry.create_model(name="trees")
+    platform.scope.declare(spec=ProjectSpec(project=About(name="trees")))
+    platform.registry.register_source(model="trees", source="s3://elsewhere")
+    settle(platform)
+    assert "without a package" in platform.loop.decisions()[0].reason
 
 
 def test_a_logged_model_is_found_by_its_id_and_by_its_run(

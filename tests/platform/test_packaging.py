@@ -162,7 +162,7 @@ def test_a_python_class_is_served_only_where_it_is_trusted_by_name(
     source, folder = f"{tmp_path / 'scorer.py'}:Scorer", tmp_path / "scorer"
     found = package(source, folder, example=example, files=tmp_path / "files", trusted=True)
     assert (found.runtime, found.inputs, found.output) == ("python", 2, "value")
-    with pytest.raises(Invalid, match="trusted by name"):
+    with pytest.raises(Invalid, match="where it is trusted"):
         answers(folder)
     np.testing.assert_allclose(answers(folder, trusted=True), models.rows()["size"] * 3, atol=1e-5)
     with serving(folder, "--trust", "scorer", state=tmp_path / "state") as url:

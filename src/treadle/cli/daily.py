@@ -9,7 +9,7 @@ import typer
 
 from treadle.cli import completing
 from treadle.cli.applying import apply
-from treadle.cli.output import Json, console, errors, markup, print_json, print_table
+from treadle.cli.output import Json, console, errors, markup, print_json, print_table, progress_bar
 from treadle.cli.training import run
 from treadle.cli.verbs import Project, Session, add_verbs, project_named
 from treadle.cli.wheel import status, why
@@ -18,6 +18,7 @@ from treadle.kernel.escaping import shell
 if TYPE_CHECKING:
     from treadle.data.task import Told
     from treadle.platform.stages import Services
+    from treadle.registry.model import ModelVersion
     from treadle.scope.model import ProjectSpec, Task
 
 Version = Annotated[
@@ -202,10 +203,28 @@ def deploy(
         str | None, typer.Option(help="The endpoint (default: named like the model).")
     ] = None,
     step: Annotated[list[str], typer.Option(help="A step, such as shadow or 10%; repeat it.")] = [],  # noqa: B006
+    example: Annotated[
+        Path | None,
+        typer.Option(help="Parquet or CSV: rows as a model of MLflow's client takes them."),
+    ] = None,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="Run code that the model holds: a pickle, a Python class."),
+    ] = False,
 ) -> None:
     """Roll a version out to an endpoint, step by step."""
-    delivery = session.services().delivery
-    rollout = delivery.deploy(version=version, endpoint=to, steps=step or None)
+    services = session.services()
+    found = services.registry.resolve(ref=version)
+    if not found.package:
+        found = _packaged(services, found, example, trust=trust, json=session.json)
+    if trust:
+        _trust(services, found.package)
+        name = to or found.model
+        if any((e.name, e.champion) == (name, found.number) for e in services.delivery.endpoints()):
+            told = f"{found.ref} is what '{name}' serves; its code may run on this machine now."
+            print_json(found) if session.json else console.print(told, markup=False)
+            return
+    rollout = services.delivery.deploy(version=found.ref, endpoint=to, steps=step or None)
     if session.json:
         print_json(rollout)
     else:
@@ -214,6 +233,43 @@ def deploy(
             f"{rollout.state}, {' → '.join(rollout.steps)}",
             markup=False,
         )
+
+
+def _packaged(
+    services: "Services",
+    version: "ModelVersion",
+    example: Path | None,
+    *,
+    trust: bool,
+    json: bool,
+) -> "ModelVersion":
+    """A version that MLflow's client has registered, with the package that is made of it."""
+    from treadle.platform import adopting
+
+    with progress_bar(json) as progress:
+        progress("packaging", 0, 1)
+        made = adopting.register(
+            services, version.model, version.ref, example=example, trusted=trust
+        )
+    if not json:
+        console.print(
+            f"[bold]{markup(made.version.ref)}[/] is packaged: {made.inputs} inputs, gives "
+            f"{markup(made.output)}, run by {markup(made.runtime)}."
+        )
+    return made.version
+
+
+def _trust(services: "Services", package: str) -> None:
+    """Let the model servers of a home on this machine run a package's code."""
+    from treadle.platform.runtimes import trust
+    from treadle.platform.wiring import Embedded
+
+    if not isinstance(services, Embedded):
+        raise typer.BadParameter(
+            "A server's model servers run code that is trusted on their own machine: "
+            "TREADLE_TRUST=NAME treadle up"
+        )
+    trust(services.settings.folder, package)
 
 
 def rollback(

@@ -9,6 +9,7 @@ from treadle.cli.output import console, markup, print_json, print_table, show
 from treadle.cli.verbs import Project, Session
 
 if TYPE_CHECKING:
+    from treadle.delivery.model import Endpoint
     from treadle.events.model import EventRecord
     from treadle.loop.model import ProjectStatus
     from treadle.training.model import NewRows
@@ -83,7 +84,7 @@ def _print_status(wheel: "ProjectStatus") -> None:
         ("evaluate", f"{verdict.outcome}: {verdict.reason}" if verdict else None),
         ("register", f"champion is {wheel.champion.ref}" if wheel.champion else None),
         ("deploy", f"{rollout.version} {rollout.state} {rollout.reason}" if rollout else None),
-        *(("serve", f"{e.name} at {', '.join(e.urls) or 'no process'}") for e in wheel.endpoints),
+        *(("serve", _served(endpoint)) for endpoint in wheel.endpoints),
         (
             "monitor",
             f"{window.rows} answers, {window.errors} errors until {window.end:%Y-%m-%d %H:%M}"
@@ -102,6 +103,12 @@ def _print_status(wheel: "ProjectStatus") -> None:
     for wait in wheel.waiting:
         console.print(f"[yellow]→[/] {markup(wait)}", soft_wrap=True)
     console.print()
+
+
+def _served(endpoint: "Endpoint") -> str:
+    """Where an endpoint answers, and why it cannot serve what is wanted."""
+    text = f"{endpoint.name} at {', '.join(endpoint.urls) or 'no process'}"
+    return f"{text}: {endpoint.fault}" if endpoint.fault else text
 
 
 def _came(new: "NewRows") -> str:

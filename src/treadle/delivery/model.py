@@ -90,6 +90,7 @@ class Endpoint(Entity):
         created_at: When it was created.
         urls: Where it answers now.
         ready: Whether it answers now.
+        fault: Why it cannot serve what is wanted; empty where it can.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Endpoint(Entity):
     created_at: datetime
     urls: list[str]
     ready: bool
+    fault: str = ""
 
 
 class ExpectedLoad(Entity):

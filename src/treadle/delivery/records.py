@@ -180,7 +180,7 @@ class DeliveryRecords:
         if status and not urls and not status.wanted and status.address:
             urls = [status.address]  # it sleeps, and a request wakes it
         ready = bool(status and status.ready and status.generation == row["generation"])
-        return load(Endpoint, row, urls=urls, ready=ready)
+        return load(Endpoint, row, urls=urls, ready=ready, fault=status.fault if status else "")
 
 
 def rollout_of(row: Mapping[Any, Any]) -> Rollout:

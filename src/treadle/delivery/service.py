@@ -26,6 +26,7 @@ from treadle.delivery.transitions import facts_of
 from treadle.kernel.clock import duration
 from treadle.kernel.entity import to_text
 from treadle.kernel.errors import Conflict, Invalid
+from treadle.kernel.escaping import shell
 from treadle.kernel.event import current_act
 from treadle.kernel.ids import new_id
 from treadle.kernel.names import EndpointName, VersionRef
@@ -66,13 +67,15 @@ class Delivery(EndpointConvergence):
             NotFound: There is no such version.
             Invalid: The version has no package, or the endpoint's name, a step or the hold is
                 malformed.
-            Conflict: The endpoint serves another model, or is in the middle of a rollout.
+            Conflict: The endpoint serves this version or another model, or is in the middle of a
+                rollout.
         """
         found = self._registry.resolve(ref=version)
         if not found.package:
             raise Invalid(
                 f"Version '{found.ref}' was registered from '{found.source}' without a package, "
-                "so nothing can serve it yet."
+                f"so nothing can serve it yet. Package and deploy it with: "
+                f"{shell('treadle', 'deploy', found.ref)}"
             )
         policy = self._scope.project(name=found.project).spec.rollout
         if steps is not None:
@@ -86,6 +89,8 @@ class Delivery(EndpointConvergence):
         with self._database.write() as transaction:
             current = self._ensure_endpoint(transaction, name, found.project, found.model)
             self._refuse_second(transaction, name, found.project)
+            if current == found.number:
+                raise Conflict(f"Version '{found.ref}' is what endpoint '{name}' serves already.")
             wanted = steps or policy.way
             rollout = Rollout(
                 id=new_id("rollout"),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,14 @@ from treadle.kernel.escaping import shell
 from treadle.ports.runtime import SIGNATURE, Field, Signature
 
 _PICKLES = (".pkl", ".pickle", ".joblib")
+_SAFE_TYPES = {
+    "collections.OrderedDict",
+    "lightgbm.basic.Booster",
+    "lightgbm.sklearn.LGBMClassifier",
+    "lightgbm.sklearn.LGBMRanker",
+    "lightgbm.sklearn.LGBMRegressor",
+}
+"""Types that skops does not know, and that run no code when they are read."""
 _KINDS = {
     "double": "number",
     "float": "number",
@@ -86,7 +95,7 @@ def _file(path: Path, trusted: bool) -> Found:
     readers: dict[str, Callable[[Path], Any]] = {
         ".keras": _keras,
         ".pt2": _torch,
-        ".skops": _skops,
+        ".skops": partial(_skops, trusted=trusted),
         ".json": _xgboost,
         ".ubj": _xgboost,
         ".txt": _lightgbm,
@@ -145,8 +154,10 @@ def _mlflow(folder: Path, trusted: bool) -> Found:
         named = flavours.get(flavour, {}).get(key)
         if named is not None:
             path = folder / named
-            path = path / "model.pth" if path.is_dir() else path
-            if flavour == "pytorch":
+            if path.is_dir():
+                graph, pickled = path / "model.pt2", path / "model.pth"
+                path = graph if graph.is_file() else pickled
+            if flavour == "pytorch" and path.suffix != ".pt2":
                 runs_code = (
                     f"'{path.name}' of this MLflow model is a pickle, "
                     "which runs what it holds when it is read"
@@ -200,6 +211,10 @@ def _mlflow_example(folder: Path, about: dict[str, Any]) -> Any:
     import pandas as pd
 
     given = json.loads((folder / named).read_text(encoding="utf-8"))
+    if isinstance(given, list) and given and isinstance(given[0], list):
+        table = pd.DataFrame(given)  # an array of rows, whose columns have no names
+        is_of_numbers = all(kind.kind in "fiub" for kind in table.dtypes)
+        return table.rename(columns="x{}".format) if is_of_numbers else None
     if not isinstance(given, dict) or "data" not in given:
         return None
     return pd.DataFrame(given["data"], columns=given.get("columns"))
@@ -241,12 +256,14 @@ def _torch_pickle(path: Path) -> Any:
     return importlib.import_module("torch").load(path, weights_only=False, map_location="cpu")
 
 
-def _skops(path: Path) -> Any:
+def _skops(path: Path, *, trusted: bool) -> Any:
     io = importlib.import_module("skops.io")
-    untrusted = io.get_untrusted_types(file=path)
-    if untrusted:
-        raise Invalid(f"'{path.name}' holds {', '.join(untrusted)}, which is not known to be safe.")
-    return io.load(path, trusted=[])
+    types = io.get_untrusted_types(file=path)
+    if unknown := sorted(set(types) - _SAFE_TYPES):
+        _check_trust(
+            trusted, f"'{path.name}' holds {', '.join(unknown)}, which is not known to be safe"
+        )
+    return io.load(path, trusted=types)
 
 
 def _xgboost(path: Path) -> Any:

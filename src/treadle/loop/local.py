@@ -25,7 +25,12 @@ from treadle.monitoring.model import (
     ModelStale,
     RequirementMissed,
 )
-from treadle.registry.model import ModelVersion, VersionRegistered
+from treadle.registry.model import (
+    ChampionNamed,
+    ModelVersion,
+    VersionPackaged,
+    VersionRegistered,
+)
 from treadle.scope import cron
 from treadle.scope.model import TRIGGERS
 from treadle.stats.metrics import is_metric
@@ -190,13 +195,19 @@ class LocalLoop(Loop):
         return "acted", f"registered {version.ref}"
 
     @RULE((VersionRegistered, "roll out what was registered"))
+    @RULE((VersionPackaged, "roll out what was packaged"))
     def _roll_out(self, record: EventRecord, event: Event) -> Act:
-        assert isinstance(event, VersionRegistered)
+        assert isinstance(event, VersionRegistered | VersionPackaged)
         version = self._registry.get(model=event.model, number=event.number)
+        if not version.package:
+            return "nothing to do", f"{version.ref} was registered by its source, without a package"
         if not self._scope.project(name=version.project).spec.rollout.automatic:
             advice = f"deploy it with: {shell('treadle', 'deploy', version.ref)}"
             return "nothing to do", f"rollouts are not automatic here; {advice}"
-        if self._has_caused(record, "RolloutStarted"):
+        if self._has_caused(record, "RolloutStarted") or version.number in {
+            rollout.number
+            for rollout in self._delivery.rollouts(endpoint=version.model, limit=1000)
+        }:
             return "nothing to do", "it is being rolled out already"
         if any(
             self._delivery.rollouts(endpoint=version.model, state=state, limit=1)
@@ -204,6 +215,22 @@ class LocalLoop(Loop):
         ):
             reason = f"another rollout is under way; {version.ref} follows when that has ended"
             return "braked", reason
+        rollout = self._delivery.deploy(version=version.ref)
+        return "acted", f"began rollout {rollout.id} of {version.ref}"
+
+    @RULE((ChampionNamed, "roll out what was named champion"))
+    def _roll_out_champion(self, record: EventRecord, event: Event) -> Act:
+        """Roll out what a client of MLflow's points the alias at, where its model is served."""
+        assert isinstance(event, ChampionNamed)
+        version = self._registry.get(model=event.model, number=event.number)
+        live = [served for served in self._delivery.endpoints() if served.name == event.model]
+        if not live or self._has_caused(record, "RolloutStarted"):
+            return "nothing to do", f"no endpoint serves '{event.model}', or it is rolled out"
+        if live[0].champion == version.number:
+            return "nothing to do", f"{version.ref} is live"
+        if not version.package:
+            advice = shell("treadle", "deploy", version.ref)
+            return "nothing to do", f"{version.ref} has no package yet; deploy it with: {advice}"
         rollout = self._delivery.deploy(version=version.ref)
         return "acted", f"began rollout {rollout.id} of {version.ref}"
 

@@ -50,6 +50,7 @@ class _Origin(NamedTuple):
     folder: Path
     run: str = ""
     logged_model: str = ""
+    version: ModelVersion | None = None
 
 
 def register(
@@ -62,7 +63,9 @@ def register(
     trusted: bool = False,
     classes: tuple[str, ...] = (),
 ) -> Registered:
-    """Make the next version of a model from what another tool has saved or registered.
+    """Make a version of a model, with a package, from what another tool has saved or registered.
+
+    It is the next version, or the source where that is a version of this model without a package.
 
     Args:
         services: The home or server.
@@ -92,14 +95,19 @@ def register(
         signature = from_json((packed / SIGNATURE).read_bytes(), Signature)
         digest = put_tree(services.blobs, packed)
     belongs, adopted = _adopted(services, name, project)
-    version = services.registry.register_package(
-        model=name,
-        package=digest,
-        project=belongs,
-        source=source,
-        run=origin.run,
-        logged_model=origin.logged_model,
-    )
+    if origin.version is not None and origin.version.model == name:
+        version = services.registry.add_package(
+            model=name, number=origin.version.number, package=digest
+        )
+    else:
+        version = services.registry.register_package(
+            model=name,
+            package=digest,
+            project=belongs,
+            source=source,
+            run=origin.run,
+            logged_model=origin.logged_model,
+        )
     return Registered(
         version=version,
         project=version.project,
@@ -145,8 +153,8 @@ def _fetched(services: "Services", source: str, to: Path) -> _Origin:
                 f"{shell('treadle', 'deploy', found.ref)}"
             )
         if found.logged_model:
-            return _logged(services, found.logged_model, to)
-        return _fetched(services, found.source, to)
+            return _logged(services, found.logged_model, to)._replace(version=found)
+        return _fetched(services, found.source, to)._replace(version=found)
     raise NotFound(
         f"There is no '{source}'. Name a file or folder, runs:/RUN/PATH, models:/NAME/NUMBER or "
         "NAME@ALIAS."

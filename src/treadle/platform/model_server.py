@@ -26,7 +26,7 @@ from treadle.kernel.files import write_whole
 from treadle.kernel.listening import offer, offer_file
 from treadle.platform import logs
 from treadle.platform.model_store import Repository
-from treadle.platform.runtimes import Runtimes, trusted
+from treadle.platform.runtimes import Runtimes, runs_code, trusted, trusted_packages
 from treadle.ports.target import EndpointSpec, Replica
 from treadle.ports.tree import verify_tree
 from treadle.serving.clouds import LAMBDA, routes_of
@@ -48,10 +48,17 @@ log = logging.getLogger("treadle.model_server")
 
 
 class Place(NamedTuple):
-    """An endpoint's folder, and which of its replicas answers from it here."""
+    """An endpoint's folder, and which of its replicas answers from it here.
+
+    Attributes:
+        folder: The endpoint's folder.
+        replica: Number of the replica.
+        trusted: A file of the packages that may run code; None for none.
+    """
 
     folder: Path
     replica: int
+    trusted: Path | None = None
 
 
 class Follower:
@@ -65,13 +72,12 @@ class Follower:
     """
 
     def __init__(self, place: Place, port: int, server: ModelServer, clock: Clock) -> None:
-        self._folder, self._replica = place
+        self._folder, self._replica, self._trusted = place
         self._port, self._server, self._clock = port, server, clock
         self._log = LogWriter(self._folder / "log")
-        self._runtime = Runtimes(trusted=trusted(self._folder.name))
         self._seen: tuple[int, int] | None = None
         self._generation, self._said_at, self._said = 0, 0.0, -1
-        self._mute = False
+        self._mute, self._fault = False, ""
 
     async def follow(self) -> None:
         """Follow the spec until it is removed: what nobody wants any more ends by itself.
@@ -105,10 +111,15 @@ class Follower:
             return True  # only the number of replicas is another
         try:
             await asyncio.to_thread(self._verify, spec)
-            generation = await asyncio.to_thread(Generation, spec, self._package, self._runtime)
+            runtime = Runtimes(trusted=self._is_trusted(spec))
+            generation = await asyncio.to_thread(Generation, spec, self._package, runtime)
         except Exception as error:
             log.error("generation %d cannot be loaded: %s", spec.generation, error)
+            if self._fault != str(error):
+                self._fault = str(error)
+                self._say()
             return False
+        self._fault = ""
         engine = self._server.engines[self._folder.name]
         if engine is None:
             self._server.engines[self._folder.name] = Engine(generation, self._log, self._clock)
@@ -119,6 +130,14 @@ class Follower:
         versions = ", ".join(variant.version for variant in spec.variants)
         log.info("generation %d of %s is loaded: %s", spec.generation, spec.name, versions)
         return True
+
+    def _is_trusted(self, spec: EndpointSpec) -> bool:
+        """Whether code may run: the endpoint's name is trusted, or each package that has code."""
+        if trusted(self._folder.name):
+            return True
+        known = trusted_packages(self._trusted) if self._trusted else set()
+        packages = {variant.package for variant in spec.variants} - known
+        return not any(runs_code(self._package(package)) for package in packages)
 
     def _package(self, digest: str) -> Path:
         return self._folder / "packages" / digest
@@ -160,15 +179,16 @@ class Follower:
 
     def _say(self) -> None:
         engine = self._server.engines[self._folder.name]
-        assert engine is not None
-        self._said_at, self._said = time.monotonic(), engine.answered
+        answered = engine.answered if engine else 0
+        self._said_at, self._said = time.monotonic(), answered
         state = Replica(
             url=f"http://127.0.0.1:{self._port}",
             pid=os.getpid(),
             generation=self._generation,
-            ready=True,
-            requests=engine.answered,
-            busy_seconds=engine.busy_nanos / 1e9,
+            ready=engine is not None,
+            requests=answered,
+            busy_seconds=engine.busy_nanos / 1e9 if engine else 0.0,
+            fault=self._fault,
         )
         try:
             write_whole(self._folder / f"replica-{self._replica}.json", to_json(state))
@@ -318,7 +338,8 @@ def main(order: Order) -> None:
 
 async def _serve(order: Order, clock: Clock) -> None:
     listener = socket.socket(fileno=order.socket)
-    places = [Place(Path(folder), order.replica) for folder in order.folders]
+    known = Path(order.trusted) if order.trusted else None
+    places = [Place(Path(folder), order.replica, known) for folder in order.folders]
     callers = read_callers(Path(order.callers)) if order.callers else None
     if order.kept:
         for place in places:

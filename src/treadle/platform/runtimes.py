@@ -7,8 +7,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from treadle.kernel.entity import from_json
+from treadle.kernel.files import write_whole
 from treadle.platform.settings import backend
-from treadle.ports.runtime import Exporter, LoadedModel, Runtime, Signature, Way
+from treadle.ports.runtime import SIGNATURE, Exporter, LoadedModel, Runtime, Signature, Way
+from treadle.ports.target import TRUSTED
 
 TRUST = "TREADLE_TRUST"
 RUNNING_CODE = ("library", "python")
@@ -60,6 +63,36 @@ def trusted(name: str) -> bool:
         name: The model's name.
     """
     return name in os.environ.get(TRUST, "").replace(" ", "").split(",")
+
+
+def trust(home: Path, package: str) -> None:
+    """Let a package run code in the model servers of a home on this machine.
+
+    Args:
+        home: The home's folder.
+        package: Digest of the package.
+    """
+    known = trusted_packages(home / TRUSTED)
+    write_whole(home / TRUSTED, "".join(f"{one}\n" for one in sorted(known | {package})).encode())
+
+
+def trusted_packages(file: Path) -> set[str]:
+    """Return the digests of the packages that may run code.
+
+    Args:
+        file: A home's file of them; there need not be one.
+    """
+    return set(file.read_text(encoding="ascii").split()) if file.is_file() else set()
+
+
+def runs_code(package: Path) -> bool:
+    """Return whether a model runs code from its files.
+
+    Args:
+        package: The model's folder.
+    """
+    signature = from_json((package / SIGNATURE).read_bytes(), Signature)
+    return signature.runtime in RUNNING_CODE
 
 
 class Exporters:

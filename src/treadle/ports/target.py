@@ -4,6 +4,8 @@ from typing import Literal, Protocol
 
 from treadle.kernel.entity import Entity
 
+TRUSTED = "trusted"
+"""A home's file of packages that may run code on this machine: a digest a line."""
 Role = Literal["champion", "candidate", "shadow"]
 
 
@@ -58,6 +60,7 @@ class Replica(Entity):
         ready: Whether it answers requests.
         requests: Number of requests answered so far.
         busy_seconds: Total duration of these requests, in seconds.
+        fault: Why it cannot serve the generation that is wanted; empty where it can.
     """
 
     url: str
@@ -66,6 +69,7 @@ class Replica(Entity):
     ready: bool
     requests: int = 0
     busy_seconds: float = 0.0
+    fault: str = ""
 
 
 class EndpointStatus(Entity):
@@ -84,6 +88,11 @@ class EndpointStatus(Entity):
     wanted: int
     replicas: list[Replica]
     address: str = ""
+
+    @property
+    def fault(self) -> str:
+        """Why a replica cannot serve what is wanted; empty where all can."""
+        return next((replica.fault for replica in self.replicas if replica.fault), "")
 
     @property
     def ready(self) -> bool:

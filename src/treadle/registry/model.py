@@ -142,6 +142,23 @@ class VersionRegistered(Event):
         return (f"version:{self.model}:{self.number}",)
 
 
+class VersionPackaged(Event):
+    """A version that was registered by its source has got a package."""
+
+    model: str
+    number: int
+    project: str
+    package: str
+
+    @property
+    def subject(self) -> str:
+        return f"version:{self.model}:{self.number}"
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        return (f"package:{self.package}",)
+
+
 class VersionApproved(Event):
     """A person has approved a version."""
 
@@ -179,6 +196,18 @@ class AliasMoved(Event):
     @property
     def uses(self) -> tuple[str, ...]:
         return (f"version:{self.model}:{self.number}",)
+
+
+class ChampionNamed(Event):
+    """Somebody has called a version champion: it is to go live."""
+
+    model: str
+    number: int
+    project: str
+
+    @property
+    def subject(self) -> str:
+        return f"version:{self.model}:{self.number}"
 
 
 class AliasRemoved(Event):

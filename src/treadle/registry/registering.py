@@ -25,6 +25,7 @@ from treadle.ports.tree import read_tree
 from treadle.registry.model import (
     ModelVersion,
     PastVersion,
+    VersionPackaged,
     VersionRegistered,
 )
 from treadle.registry.models import Models, check_name
@@ -125,8 +126,7 @@ class Registering(Models):
                 f"'{model}' cannot name a model: use letters, digits, hyphens, dots and "
                 "underscores."
             )
-        if SIGNATURE not in read_tree(self._blobs, package).files:
-            raise NotFound(f"Content {package[:12]} is no model folder: it has no '{SIGNATURE}'.")
+        self._refuse_no_model_folder(package)
         with self._database.write() as transaction:
             owner = transaction.scalar(select(models.c.project).where(models.c.name == model))
             if owner is None:
@@ -162,7 +162,7 @@ class Registering(Models):
     ) -> ModelVersion:
         """Make the next version of a model from what a client logged somewhere.
 
-        It carries no verdict, so it cannot be deployed.
+        It carries no verdict, and no package before one is added to it.
 
         Args:
             model: Name of the model.
@@ -185,6 +185,48 @@ class Registering(Models):
             }
             number = self._add_version(transaction, model, found.project, tags=tags or {}, **facts)
         return self.get(model=model, number=number)
+
+    @command()
+    def add_package(self, *, model: ModelName, number: int, package: ContentDigest) -> ModelVersion:
+        """Give a version that was registered by its source the model folder made of that source.
+
+        Then it is approved, deployed, served and monitored like any other. A version has one
+        package for good; giving it the same one again changes nothing.
+
+        Args:
+            model: Name of the model.
+            number: Number of the version.
+            package: Digest of the stored model folder, 64 hex digits.
+
+        Raises:
+            NotFound: There is no such version, or no model folder of that digest is stored.
+            Conflict: The version has another package.
+            Forbidden: The version is approved, and does not change any more.
+        """
+        found = self.get(model=model, number=number)
+        if found.package == package:
+            return found
+        if found.approval is not None:
+            raise Forbidden(
+                f"Version '{found.ref}' was approved by {found.approval.by} as it is, and does "
+                "not change any more. Register it once more, and approve that version."
+            )
+        self._refuse_no_model_folder(package)
+        here = (versions.c.model == model) & (versions.c.number == number)
+        values = {"package": package, "updated_at": self._clock.now()}
+        with self._database.write() as transaction:
+            empty = here & (versions.c.package == "")
+            if not transaction.execute(update(versions).where(empty).values(values)).rowcount:
+                raise Conflict(f"Version '{found.ref}' has a package already, for good.")
+            event = VersionPackaged(
+                model=model, number=number, project=found.project, package=package
+            )
+            self._events.append(transaction, event)
+        return self.get(model=model, number=number)
+
+    def _refuse_no_model_folder(self, package: str) -> None:
+        if SIGNATURE not in read_tree(self._blobs, package).files:
+            raise NotFound(f"Content {package[:12]} is no model folder: it has no '{SIGNATURE}'.")
 
     @command()
     def add_history(

@@ -20,6 +20,7 @@ from treadle.registry.model import (
     AliasMoved,
     AliasRemoved,
     Approval,
+    ChampionNamed,
     ModelVersion,
     Stage,
     StageChanged,
@@ -153,6 +154,10 @@ class Registry(Versions):
         found = self.get(model=model, number=number)
         if alias == CHAMPION:
             self._refuse_unsigned(found, f"alias '{CHAMPION}'")
+        if alias == CHAMPION and CHAMPION not in found.aliases:
+            with self._database.write() as transaction:
+                event = ChampionNamed(model=model, number=number, project=found.project)
+                self._events.append(transaction, event)
         return self._point(found, alias)
 
     def _refuse_unsigned(self, version: ModelVersion, where: str) -> None:

@@ -15,6 +15,7 @@ class Order(Entity):
         state: A folder that remembers which models are loaded.
         kept: Whether the process has a keeper: it then holds its replica's lock, and offers the
             socket to the next keeper.
+        trusted: A file of the packages that may run code; empty where a name is trusted or none.
     """
 
     folders: list[str]
@@ -24,3 +25,4 @@ class Order(Entity):
     repository: str | None = None
     state: str = ""
     kept: bool = False
+    trusted: str = ""

@@ -134,7 +134,7 @@ class LibraryRuntime:
         if not self.url.endswith(":trusted"):
             raise Invalid(
                 "The model is run by the library that trained it, from a pickle, which runs code. "
-                "Trust it by name: TREADLE_TRUST=NAME (treadle serve … --trust NAME)"
+                "Trust it: treadle deploy VERSION --trust, or treadle serve … --trust NAME"
             )
         return LibraryModel(file, signature)
 

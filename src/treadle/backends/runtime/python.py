@@ -64,8 +64,8 @@ class PythonRuntime:
         """
         if not self.url.endswith(":trusted"):
             raise Invalid(
-                "The model is Python code, which runs only where it is trusted by name: "
-                "treadle serve … --trust NAME"
+                "The model is Python code, which runs only where it is trusted: "
+                "treadle deploy VERSION --trust, or treadle serve … --trust NAME"
             )
         return PythonModel(made(file), signature)
 

@@ -19,7 +19,7 @@ from treadle.kernel.files import write_whole
 from treadle.kernel.listening import offer_file, taken
 from treadle.kernel.process import SupervisedProcess, holder
 from treadle.ports.blobs import Blobs
-from treadle.ports.target import EndpointSpec, EndpointStatus, Replica
+from treadle.ports.target import TRUSTED, EndpointSpec, EndpointStatus, Replica
 from treadle.ports.tree import fetch_tree, made_whole
 from treadle.serving.order import Order
 
@@ -213,7 +213,13 @@ class LocalProcesses:
 
     def _keep(self, name: str, number: int, listener: socket.socket) -> SupervisedProcess:
         folder = self._folder / name
-        order = Order(folders=[str(folder)], replica=number, socket=listener.fileno(), kept=True)
+        order = Order(
+            folders=[str(folder)],
+            replica=number,
+            socket=listener.fileno(),
+            kept=True,
+            trusted=str(self._folder.parent / TRUSTED),
+        )
         return SupervisedProcess(
             f"{name}/{number}",
             [sys.executable, "-m", "treadle.platform.model_server", to_json(order).decode()],

@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from treadle.access.model import Caller
 from treadle.http.auth import caller_of
+from treadle.http.mlflow import version_files
 from treadle.http.mlflow.wire import VERSIONS, Ask, Call, failed, saying
 from treadle.http.rights import Rights, demand, demand_somewhere
 from treadle.kernel.entity import to_json
@@ -140,14 +141,17 @@ def _remove(platform: Embedded, path: str) -> None:
 def _read(platform: Embedded, caller: Caller, path: str) -> Path:
     """Fetch a file to a temporary place."""
     root, name = split(path)
-    files = {file.path: file for file in platform.tracking.artifacts_at(root)}
+    files = {file.path: file for file in version_files.files_at(platform, root)}
     if (artifact := files.get(name)) is None:
         raise NotFound(f"Artifact '{path}' not found")
-    with acting(caller.name):
-        platform.data.reads.note(artifact.digest, way="artifact", token=caller.token)
     with tempfile.NamedTemporaryFile(delete=False) as aside:
         copy = Path(aside.name)
+        if not artifact.digest:
+            aside.write(version_files.made_files(platform, root)[name])
+            return copy
     copy.unlink()
+    with acting(caller.name):
+        platform.data.reads.note(artifact.digest, way="artifact", token=caller.token)
     platform.blobs.fetch(artifact.digest, copy)
     return copy
 
@@ -200,8 +204,12 @@ def artifact_routes(platform: Embedded) -> list[Route]:
         """The caller; raises Forbidden unless they have the role in the path's experiment."""
         caller = caller_of(platform, request)
         if not caller.may(role):
+            model = version_files.model_of(path)
             experiment = path.strip("/").partition("/")[0]
-            demand(caller, role, rights.project("experiment", experiment) or NOWHERE)
+            kind, name = ("experiment", experiment) if model is None else ("model", model)
+            demand(caller, role, rights.project(kind, name) or NOWHERE)
+        if role != "viewer" and version_files.model_of(path) is not None:
+            raise Forbidden("The files of a version's package do not change.")
         return caller
 
     async def answer_file(request: Request) -> Response:
@@ -229,7 +237,7 @@ def artifact_routes(platform: Embedded) -> list[Route]:
             path = request.query_params.get("path", "")
             await run_in_threadpool(doors, request, "viewer", path)
             root, folder = split(path)
-            files = await run_in_threadpool(platform.tracking.artifacts_at, root)
+            files = await run_in_threadpool(version_files.files_at, platform, root)
         except TreadleError as error:
             return failed(error)
         entries = [

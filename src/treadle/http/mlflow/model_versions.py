@@ -14,6 +14,7 @@ from treadle.http.mlflow.registry import (
     shown_version,
     version_of,
 )
+from treadle.http.mlflow.version_files import uri_of
 from treadle.http.mlflow.wire import Call, KeyValue, paged, present
 from treadle.kernel.errors import Invalid
 from treadle.platform.wiring import Embedded
@@ -170,6 +171,8 @@ def download_uri(platform: Embedded, ask: Version) -> dict[str, Any]:
         model = logged_model_of(platform, version.logged_model)
         root = platform.tracking.experiment(id=model.experiment).artifacts_at
         return {"artifact_uri": f"{root}/models/{model.id}/artifacts"}
+    if version.package:
+        return {"artifact_uri": uri_of(version.model, version.number)}
     return {"artifact_uri": shown_version(version)["source"]}
 
 

@@ -1,0 +1,1 @@
+"""Code that MLflow's clients receive with a model."""
