@@ -81,7 +81,7 @@ def made_files(platform: Embedded, root: str) -> dict[str, bytes]:
     package = _package(platform, root)
     described = read_tree(platform.blobs, package).files[SIGNATURE]
     signature = from_json(platform.blobs.get(described.digest), Signature)
-    loader = resources.files("treadle.http.mlflow.loader") / "treadle_model.py"
+    loader = resources.files("treadle.backends.runtime") / "treadle_model.py"
     return {
         "MLmodel": json.dumps(_described(signature, package), indent=1).encode(),
         "requirements.txt": b"numpy\nonnxruntime\npandas\n",

@@ -1,1 +1,0 @@
-"""Code that MLflow's clients receive with a model."""
