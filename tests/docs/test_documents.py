@@ -13,7 +13,7 @@ from treadle.kernel.process import holder
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-TIMEOUT_SECONDS = 240
+TIMEOUT_SECONDS = 600
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:

@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from tests.http.conftest import refusal
-from treadle.http import bodies
+from tests.platform.test_platforms import served
+from treadle.http import bodies, heads
 from treadle.http.app import application
 from treadle.http.routes import MAX_BODY_BYTES
 from treadle.kernel.event import acting
@@ -175,6 +176,25 @@ def test_a_body_that_does_not_come_ends_the_request(
     assert time.monotonic() - began < 10
 
 
+def test_a_head_that_comes_byte_by_byte_ends_the_connection(
+    home: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heads, "HEAD_SECONDS", 0.5)
+    whole = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    with served(home) as address:
+        place = urlsplit(address)
+        for before in (b"", whole):  # the first request of a connection, and a later one
+            with socket.create_connection((place.hostname, place.port), timeout=60) as caller:
+                caller.sendall(before + b"GET /health HTTP/1.1\r\nX-Slow: ")
+                until = time.monotonic() + 60
+                with suppress(OSError):
+                    while time.monotonic() < until:
+                        caller.sendall(b"x")
+                        time.sleep(0.05)
+                assert time.monotonic() < until, "a head may come for ever"
+        assert httpx.get(f"{address}/health").text == "OK"
+
+
 def test_bodies_in_hand_have_one_limit_for_all_callers(
     url: str, home: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,7 +216,7 @@ def test_bodies_in_hand_have_one_limit_for_all_callers(
 
 
 def test_a_full_disk_is_told_as_such(
-    url: str, home: Embedded, monkeypatch: pytest.MonkeyPatch
+    url: str, home: Embedded, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(_: object) -> str:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -208,6 +228,7 @@ def test_a_full_disk_is_told_as_such(
     home.tracking.ensure_default()
     upload = f"{url}/api/2.0/mlflow-artifacts/artifacts/0/run/artifacts/f.bin"
     assert httpx.put(upload, content=b"x").status_code == 503
+    assert "No space left on device" in caplog.text
 
 
 def test_what_comes_after_a_refusal_is_read_slowly_and_the_refusal_can_be_read(url: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 import uvicorn
 
 from treadle.http.app import application
+from treadle.http.heads import PatientProtocol
 from treadle.platform.remote import connect
 from treadle.platform.stages import Services
 from treadle.platform.wiring import Embedded
@@ -22,7 +23,11 @@ from treadle.ui.pages import pages
 def served(platform: Embedded) -> Iterator[str]:
     """A real server over a platform; gives its URL."""
     config = uvicorn.Config(
-        application(platform, pages(platform)), port=0, log_level="warning", lifespan="off"
+        application(platform, pages(platform)),
+        port=0,
+        http=PatientProtocol,
+        log_level="warning",
+        lifespan="off",
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import struct
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -219,6 +220,28 @@ def test_callers_need_their_token_and_are_told_when_to_try_again(server: ModelSe
     assert second["grpc-status"] == "8"
     assert 5_000 < int(second["grpc-retry-pushback-ms"]) <= 10_000
     assert second["grpc-status-details-bin"]
+
+
+def test_a_message_that_comes_byte_by_byte_ends_its_connection(tmp_path: Path) -> None:
+    async def main() -> None:
+        made = ModelServer("e")
+        made.engines["e"] = engine(tmp_path, variant(tmp_path, "m:1"))
+        serving = HttpServer(made.handle, GrpcService(made).accept)
+        listening = await asyncio.get_running_loop().create_server(serving, "127.0.0.1", 0)
+        async with listening, Client(listening.sockets[0].getsockname()[1]) as client:
+            number = client.begin("ModelInfer")
+            client.http2.send_data(number, b"\0\0\0\1\0half")
+            client.push()
+            await asyncio.sleep(0.2)
+            (connection,) = serving.connections
+            moment = time.monotonic()
+            connection.heard = moment + 300  # a byte came just now
+            connection.expire(moment + 250)
+            assert not connection._transport.is_closing()
+            connection.expire(moment + 300)
+            assert connection._transport.is_closing()
+
+    asyncio.run(main())
 
 
 def test_a_message_that_is_too_large_is_refused_before_it_has_come(server: ModelServer) -> None:

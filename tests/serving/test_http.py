@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from treadle.serving import http
 from treadle.serving.http import Exchange, HttpServer
-from treadle.serving.request_reader import MAX_HEAD_BYTES
+from treadle.serving.request_reader import MAX_HEAD_BYTES, STALL_SECONDS
 
 T = TypeVar("T")
 ONE = b"POST /a HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nabc"
@@ -195,7 +195,7 @@ def test_silent_connections_are_closed_and_half_requests_are_told() -> None:
         await eventually(lambda: len(server.connections) == 2)
         await eventually(lambda: any(connection._reading for connection in server.connections))
         for connection in list(server.connections):
-            connection.expire(connection.heard + http.STALL_SECONDS + 1)
+            connection.expire(connection.heard + STALL_SECONDS + 1)
         half = await asked[1]
         assert len(server.connections) == 1
         for connection in list(server.connections):
@@ -206,6 +206,21 @@ def test_silent_connections_are_closed_and_half_requests_are_told() -> None:
         silent, half = with_server(work)
     assert silent == b""
     assert half.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_request_that_comes_byte_by_byte_ends_too() -> None:
+    async def work(server: HttpServer, port: int) -> bytes:
+        asked = asyncio.ensure_future(said(port, ONE[:-1], end=False))
+        await eventually(lambda: any(connection._reading for connection in server.connections))
+        (connection,) = server.connections
+        connection.heard += 1e6  # a byte has come just now
+        connection.expire(connection._begun_at + STALL_SECONDS - 1)
+        assert not asked.done()
+        connection.expire(connection._begun_at + STALL_SECONDS + 1)
+        return await asked
+
+    with shorter():
+        assert with_server(work).startswith(b"HTTP/1.1 408 ")
 
 
 def test_a_request_in_hand_is_never_too_late() -> None:

@@ -8,6 +8,7 @@ import sys
 import uvicorn
 
 from treadle.http.app import application
+from treadle.http.heads import PatientProtocol
 from treadle.kernel import process
 from treadle.platform import logs
 from treadle.platform.settings import Settings, from_environment
@@ -57,6 +58,7 @@ def _serve(settings: Settings, *, host: str, port: int) -> None:
         application(platform, pages(platform)),
         host=host,
         port=port,
+        http=PatientProtocol,
         log_config=None,
         access_log=False,
         lifespan="off",

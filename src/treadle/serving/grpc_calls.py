@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 import zlib
 from collections import deque
 from collections.abc import Callable
@@ -87,11 +88,13 @@ class Call:
         self._turns: deque[Turn] = deque()  # messages that wait for their answers, oldest first
         self._ended = self._begun = self._taking = self._scheduled = False
         self._stopping = self._lingers = self._answers = False
+        self._owes_since = time.monotonic()
 
     @property
-    def waits(self) -> bool:
-        """Whether the client owes the rest of a message."""
-        return not self._ended and (bool(self._came) or not (self._begun or self.streams))
+    def owes_since(self) -> float | None:
+        """Since when the client owes the rest of a message, by the monotonic clock."""
+        owes = not self._ended and (bool(self._came) or not (self._begun or self.streams))
+        return self._owes_since if owes else None
 
     def received(self, data: bytes) -> None:
         """Take a piece of the stream.
@@ -99,6 +102,8 @@ class Call:
         Args:
             data: The piece.
         """
+        if not self._came:
+            self._owes_since = time.monotonic()
         self._came += data
         if not self._stream.hold(len(self._came)):
             held = TooLarge(
@@ -218,6 +223,8 @@ class Call:
         packed = self._came[0]
         message = bytes(self._came[_PREFIX_BYTES : _PREFIX_BYTES + size])
         del self._came[: _PREFIX_BYTES + size]
+        if self._came:
+            self._owes_since = time.monotonic()
         return self._unpacked(message) if packed else message
 
     def _unpacked(self, message: bytes) -> bytes:

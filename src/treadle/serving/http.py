@@ -18,12 +18,16 @@ import httptools
 from treadle.serving.http2 import PREFACE, Http2Connection
 from treadle.serving.http2_stream import Receiver, Stream
 from treadle.serving.http_turns import Turns
-from treadle.serving.request_reader import MAX_HEAD_BYTES, RequestReader
+from treadle.serving.request_reader import (
+    MAX_HEAD_BYTES,
+    SLOWEST_BYTES,
+    STALL_SECONDS,
+    RequestReader,
+)
 
 MAX_PIPELINED = 32  # requests of one connection that may wait for their answers
 PIECE_BYTES = 2048  # how much is parsed at once where it may hold many requests
 IDLE_SECONDS = 75.0  # how long a connection may be silent between two requests
-STALL_SECONDS = 30.0  # how long it may be silent in the middle of one
 LAST_SECONDS = 0.1  # how long requests may still be on their way when a server is stopped
 DROP_SECONDS = 2.0  # how long the rest of a refused request is read and dropped
 JSON = b"content-type: application/json\r\n"
@@ -107,7 +111,7 @@ class Connection(RequestReader, asyncio.Protocol):
         self._unread = False  # the client reads slower than it is answered
         self._first: bytes | None = b""  # None once it is clear that this is HTTP/1.1
         self.closing = False
-        self.heard = time.monotonic()
+        self.heard = self._begun_at = time.monotonic()
 
     # Called by the event loop
 
@@ -139,6 +143,8 @@ class Connection(RequestReader, asyncio.Protocol):
             data: The bytes.
         """
         self.heard = self._server.now
+        if not self._reading:
+            self._begun_at = self.heard
         if self._refused:
             self._transport.pause_reading()
             return self._server.turns.drop_more(self._transport)
@@ -276,14 +282,20 @@ class Connection(RequestReader, asyncio.Protocol):
         Args:
             now: The monotonic time, in seconds.
         """
-        if self._open or now - self.heard < (STALL_SECONDS if self._reading else IDLE_SECONDS):
+        silent, late = now - self.heard, self._is_late(now)
+        if self._open or (silent < (STALL_SECONDS if self._reading else IDLE_SECONDS) and not late):
             return
         if self._unread:  # to close it in order would wait for the client
             self._transport.abort()
         elif self._reading:
-            self._refuse(408, b'{"error":"The rest of the request did not come within 30 s."}')
+            self._refuse(408, b'{"error":"The rest of the request did not come in time."}')
         else:
             self._transport.close()
+
+    def _is_late(self, now: float) -> bool:
+        """Whether a request comes so slowly, however steadily, that it holds its connection."""
+        allowed = STALL_SECONDS + self._body_bytes / SLOWEST_BYTES
+        return self._reading and now - self._begun_at > allowed
 
     def abort(self) -> None:
         """Close the connection at once."""

@@ -24,12 +24,17 @@ from treadle.serving.http2_frames import (
     reset,
 )
 from treadle.serving.http2_stream import STREAM_WINDOW, Receiver, Stream
-from treadle.serving.request_reader import HeaderList
+from treadle.serving.request_reader import (
+    MAX_BODY_BYTES,
+    SLOWEST_BYTES,
+    STALL_SECONDS,
+    HeaderList,
+)
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 MAX_STREAMS = 128  # calls of one connection that may be open at once
 OWN_WINDOW = 16 << 20
-IDLE_SECONDS, STALL_SECONDS, LAST_SECONDS = 75.0, 30.0, 0.1
+IDLE_SECONDS, LAST_SECONDS = 75.0, 0.1
 _FIRST_WINDOW = 65_535  # of both sides, until they say otherwise
 _OURS = {3: MAX_STREAMS, 4: STREAM_WINDOW, 6: MAX_BLOCK_BYTES}
 
@@ -288,9 +293,11 @@ class Http2Connection(FrameReader, asyncio.Protocol):
             now: The monotonic time, in seconds.
         """
         silent = now - self.heard
-        owes = self._unread or self._transport.is_closing()
-        owes = owes or any(stream.receiver.waits for stream in self._streams.values())
-        if (owes and silent > STALL_SECONDS) or silent > 2 * IDLE_SECONDS:
+        owed = [stream.receiver.owes_since for stream in self._streams.values()]
+        since = min((moment for moment in owed if moment is not None), default=now)
+        owes = self._unread or self._transport.is_closing() or since < now
+        late = now - since > STALL_SECONDS + MAX_BODY_BYTES / SLOWEST_BYTES
+        if (owes and silent > STALL_SECONDS) or silent > 2 * IDLE_SECONDS or late:
             self._transport.abort()
         elif silent > IDLE_SECONDS and self._streams:
             self.write(frame(PING, 0, 0, bytes(8)))

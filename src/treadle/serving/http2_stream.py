@@ -23,8 +23,8 @@ class Receiver(Protocol):
     """Takes what comes on a stream."""
 
     @property
-    def waits(self) -> bool:
-        """Whether the client owes the rest of a message."""
+    def owes_since(self) -> float | None:
+        """Since when the client owes the rest of a message, by the monotonic clock; or None."""
         ...
 
     def received(self, data: bytes) -> None:

@@ -6,6 +6,10 @@ import httptools
 
 MAX_BODY_BYTES = 16 << 20
 MAX_HEAD_BYTES = 64 << 10
+STALL_SECONDS = 30.0
+"""How long a client may be silent in the middle of a request."""
+SLOWEST_BYTES = 64 << 10
+"""A request may take that long altogether, and a second more for each so many bytes that came."""
 HeaderList = list[tuple[bytes, bytes]]
 """Names in lower case, with values, in order."""
 
