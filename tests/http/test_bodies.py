@@ -195,6 +195,22 @@ def test_a_head_that_comes_byte_by_byte_ends_the_connection(
         assert httpx.get(f"{address}/health").text == "OK"
 
 
+def test_only_so_many_requests_wait_on_a_connection(home: Embedded) -> None:
+    one = b"GET /api/openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    with served(home) as address:
+        place = urlsplit(address)
+        with socket.create_connection((place.hostname, place.port), timeout=60) as caller:
+            caller.sendall(one * (heads.MOST_WAITING * 2))
+            came = b"".join(iter(lambda: caller.recv(1 << 16), b""))
+        assert b"HTTP/1.1 400 Bad Request" in came
+        with socket.create_connection((place.hostname, place.port), timeout=60) as caller:
+            many = heads.MOST_WAITING // 2
+            last = one.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+            caller.sendall(one * many + last)
+            came = b"".join(iter(lambda: caller.recv(1 << 16), b""))
+        assert came.count(b"HTTP/1.1 200 OK") == many + 1
+
+
 def test_bodies_in_hand_have_one_limit_for_all_callers(
     url: str, home: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:

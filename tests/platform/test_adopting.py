@@ -14,7 +14,8 @@ from treadle.platform.adopting import register
 from treadle.platform.wiring import Embedded
 from treadle.ports.runtime import SIGNATURE
 from treadle.ports.tree import put_files
-from treadle.scope.model import About, ProjectSpec, RolloutPolicy
+from treadle.scope.model import About, ProjectSpec
+from treadle.scope.policies import RolloutPolicy
 
 MLMODEL = """
 flavors:

@@ -1,18 +1,27 @@
-"""Bounds how long the head of a request may take; the body's time is bounded in ``bodies``."""
+"""Bounds the heads of requests: how long one may take, and how many may wait on a connection.
+
+The body's time is bounded in ``bodies``.
+"""
 
 import asyncio
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from treadle.kernel.errors import Invalid
+
 HEAD_SECONDS = 30.0
 """How long a client may take for a request's first line and headers, however steadily it sends."""
 
+MOST_WAITING = 64
+"""Requests that a client may have sent before the first of them is answered."""
+
 
 class PatientProtocol(HttpToolsProtocol):
-    """uvicorn's connection, which ends where a head does not come in time.
+    """uvicorn's connection, ended where a head does not come in time, or too many come at once.
 
-    uvicorn waits without end for the rest of one, and for the first one of a connection.
+    uvicorn waits without end for the rest of one, and for the first one of a connection, and keeps
+    as many requests as come.
     """
 
     _due: asyncio.TimerHandle | None = None
@@ -42,8 +51,14 @@ class PatientProtocol(HttpToolsProtocol):
             self._wait()
 
     def on_headers_complete(self) -> None:
-        """Take a head that is whole."""
+        """Take a head that is whole.
+
+        Raises:
+            Invalid: Too many requests wait already.
+        """
         self._came()
+        if len(self.pipeline) >= MOST_WAITING:  # the parser's error ends the connection
+            raise Invalid(f"More than {MOST_WAITING} requests wait on one connection.")
         super().on_headers_complete()
 
     def _wait(self) -> None:
