@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -71,19 +72,32 @@ def test_an_error_that_may_pass_says_so(tmp_path: Path) -> None:
     assert (found["error"], found["retry"]) == ("Unavailable", True)
 
 
-def test_a_full_disk_is_a_json_object_too(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "make room or name another --home"),
+        (errno.EDQUOT, "make room or name another --home"),
+        (errno.EROFS, "allow this user to write there"),
+        (errno.EACCES, "allow this user to write there"),
+        (errno.EMFILE, "ulimit -n"),
+    ],
+)
+def test_what_the_system_refuses_is_a_json_object_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, advice: str
 ) -> None:
     def write(**_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", "/home/treadle.db")
+        raise OSError(number, os.strerror(number), "/home/treadle.db")
 
     monkeypatch.setattr(main, "app", write)
     monkeypatch.setattr("sys.argv", ["treadle", "run", "--json"])
     with pytest.raises(SystemExit, match="2"):
         main.main()
     found = json.loads(capsys.readouterr().err)
-    assert (found["error"], found["retry"]) == ("Unavailable", True)
-    assert found["message"].startswith("No space left on device: /home/treadle.db. ")
+    full = number in (errno.ENOSPC, errno.EDQUOT)
+    told = ("Unavailable", True) if full else ("Forbidden", False)
+    assert (found["error"], found["retry"]) == told
+    assert found["message"].startswith(f"{os.strerror(number)}: /home/treadle.db. ")
+    assert advice in found["message"]
 
 
 @pytest.mark.parametrize("taken", ["run", "blobs", "jobs", "cache", "endpoints", "logs"])

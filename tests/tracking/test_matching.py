@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from treadle.kernel.errors import Invalid
+from treadle.tracking.language import DEEPEST, LONGEST, parse
 from treadle.tracking.matching import like
 
 LETTERS = st.text(alphabet="ab%_", max_size=12)
@@ -45,3 +47,15 @@ def test_the_database_is_not_held_up_either() -> None:
         found = connection.execute("SELECT ? LIKE ?", ("a" * 10_000, "%a" * 30 + "%b"))
         assert found.fetchone() == (0,)
         assert time.perf_counter() - began < 5
+
+
+def test_a_filter_is_neither_deep_nor_long_without_end() -> None:
+    deep = DEEPEST - 1
+    assert parse("(" * deep + "metrics.a > 1" + ")" * deep) is not None
+    for text in ("(" * 100_000 + "metrics.a > 1", "NOT " * 10_000 + "metrics.a > 1"):
+        with pytest.raises(Invalid):
+            parse(text)
+    with pytest.raises(Invalid, match="inside each other"):
+        parse("(" * (DEEPEST + 2) + "metrics.a > 1" + ")" * (DEEPEST + 2))
+    with pytest.raises(Invalid, match="characters"):
+        parse("metrics.a > 1 AND " * (LONGEST // 18 + 1) + "metrics.a > 1")

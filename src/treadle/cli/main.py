@@ -47,7 +47,8 @@ _CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 _TAKEN = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 _SPENT = (errno.EMFILE, errno.ENFILE)
 _ADVICE = {
-    (*_FULL, *_CLOSED): "Nothing was lost; make room or name another --home.",
+    _FULL: "Nothing was lost; make room or name another --home.",
+    _CLOSED: "Nothing was lost; allow this user to write there, or name another --home.",
     _TAKEN: "Something else is in the place of a file or folder; move it away.",
     _SPENT: "This process may open no more files; allow it more: ulimit -n 4096",
 }
