@@ -222,6 +222,14 @@ def test_a_label_that_is_no_class_names_the_near_miss(tmp_path: Path) -> None:
     assert [label.value for label in labels] == [1.0, 0.5, "yes"]
 
 
+def test_a_positive_word_that_is_misspelt_is_said(tmp_path: Path) -> None:
+    (tmp_path / "truth.csv").write_text("id,y\na,repaid\nb,late\n")
+    with pytest.raises(Invalid, match="'paid' never occurs in column 'y'; did you mean 'repaid'"):
+        read_labels(tmp_path / "truth.csv", "id", "y", positive="paid")
+    found = read_labels(tmp_path / "truth.csv", "id", "y", positive="lost")
+    assert [label.value for label in found] == [0, 0], "there may be none"
+
+
 def test_anomalies_that_nobody_has_labelled_are_looked_for_and_labelled_later(
     open_home: Callable[..., Embedded], tmp_path: Path
 ) -> None:

@@ -78,11 +78,16 @@ def read_labels(
 
     Raises:
         NotFound: There is no such file.
-        Invalid: A column is missing, or holds something else than numbers and classes.
+        Invalid: A column is missing, or holds something else than numbers and classes, or
+            ``positive`` never occurs and looks like a word that does.
     """
     rows = _rows(file, id_column)
     _demand(value_column, rows[0], file)
     words = list(dict.fromkeys(row[value_column] for row in rows))
+    if positive is not None and positive not in words:
+        hint = _hint(positive, words)
+        if hint.startswith("; did"):  # none may be positive, and a slip of the pen is none of these
+            raise Invalid(f"{file}: '{positive}' never occurs in column '{value_column}'{hint}")
     values = {word: _truth(word, positive, classes) for word in words}
     unreadable = next((word for word, value in values.items() if value is None), None)
     if unreadable is not None and classes:
