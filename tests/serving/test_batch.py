@@ -182,3 +182,31 @@ def test_what_cannot_be_scored_is_told(package: Path, tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="takes numbers in column 'size'"):
         score_file(served(package), parquet(tmp_path / "c.parquet", table(5, size="big")), to)
     assert not to.exists()
+
+
+def test_csv_is_scored_like_parquet_and_stays_as_it_was_written(
+    package: Path, tmp_path: Path
+) -> None:
+    frame = table(3_000)
+    frame["id"] = [f"00{number}" for number in range(3_000)]
+    frame.iloc[5, 0] = None
+    frame.to_csv(tmp_path / "in.csv", index=False)
+    of_parquet = parquet(tmp_path / "in.parquet", frame)
+    score_file(served(package), of_parquet, tmp_path / "out.parquet", rows_at_once=1_000)
+    found = score_file(served(package), tmp_path / "in.csv", tmp_path / "out.csv", rows_at_once=999)
+    assert found.rows == 3_000
+    told = pd.read_csv(tmp_path / "out.csv", dtype={"id": str})
+    assert told["id"].tolist() == frame["id"].tolist()
+    expected = read(tmp_path / "out.parquet")["prediction"]
+    np.testing.assert_allclose(told["prediction"], expected, atol=1e-6)
+    again = score_file(served(package), tmp_path / "in.csv", tmp_path / "other.parquet")
+    assert (again.rows, len(read(tmp_path / "other.parquet"))) == (3_000, 3_000)
+
+
+def test_a_csv_with_words_for_numbers_is_told(package: Path, tmp_path: Path) -> None:
+    frame = table(10).astype({"size": str})
+    frame.loc[3, "size"] = "large"
+    frame.to_csv(tmp_path / "in.csv", index=False)
+    with pytest.raises(Invalid, match="takes numbers in column .size.*such as 'large'"):
+        score_file(served(package), tmp_path / "in.csv", tmp_path / "out.csv")
+    assert not (tmp_path / "out.csv").exists()

@@ -253,17 +253,20 @@ def predict(
         str, typer.Argument(help="NAME@ALIAS, NAME:NUMBER, a model folder, or an .onnx file.")
     ],
     source: Annotated[
-        Path, typer.Argument(help="A Parquet file with a column for each of the model's inputs.")
+        Path,
+        typer.Argument(help="A Parquet or CSV file with a column for each of the model's inputs."),
     ],
     to: Annotated[
         Path,
-        typer.Argument(help="The Parquet file to write: all columns, and what the model says."),
+        typer.Argument(
+            help="The Parquet or CSV file to write: all columns, and what the model says."
+        ),
     ],
     rows_at_once: Annotated[
         int, typer.Option(min=1, help="Rows that are scored and kept together.")
     ] = 65_536,
 ) -> None:
-    """Score a Parquet file, its rows in their order. A stopped run goes on where it was."""
+    """Score a Parquet or CSV file, its rows in their order. A stopped run goes on where it was."""
     from treadle.platform import serving
     from treadle.serving.batch import score_file
 

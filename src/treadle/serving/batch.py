@@ -1,4 +1,4 @@
-"""Scores a Parquet file: streamed, resumable, every row once and in its order."""
+"""Scores a Parquet or CSV file: streamed, resumable, every row once and in its order."""
 
 import shutil
 from collections.abc import Callable
@@ -70,7 +70,7 @@ def score_file(
     rows_at_once: int = ROWS_AT_ONCE,
     progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Scored:
-    """Write a Parquet file's rows with the model's answers to another Parquet file.
+    """Write a file's rows with the model's answers to another file; each is Parquet, or CSV.
 
     The answer is the column `prediction`, or one column for each class. A row on which the model
     fails has nulls there, and the reason in `prediction_error`. Parts are kept beside the result,
@@ -86,7 +86,7 @@ def score_file(
 
     Raises:
         NotFound: There is no such file.
-        Invalid: The file is no Parquet, or its columns do not fit the model.
+        Invalid: The file is neither Parquet nor CSV, or its columns do not fit the model.
         Conflict: Another process is writing the same result.
     """
     if not source.is_file():
@@ -97,7 +97,7 @@ def score_file(
     try:
         with query_engine() as connection:
             connection.execute("SET preserve_insertion_order = true")
-            rows, columns = _look(connection, source)
+            columns = _columns(connection, source)
             _check_columns(served, source, columns)
             stat = source.stat()
             manifest = Manifest(
@@ -108,8 +108,12 @@ def score_file(
                 rows_at_once=rows_at_once,
             )
             _begin(parts, manifest)
+            table = source
+            if source.suffix == ".csv":
+                table = _as_parquet(connection, served, source, columns, parts / "source.parquet")
+            rows = _count(connection, table)
             failed, resumed = _score_parts(
-                connection, served, source, parts, rows, rows_at_once, progress
+                connection, served, table, parts, rows, rows_at_once, progress
             )
             _together(connection, parts, to, max(1, -(-rows // rows_at_once)))
     finally:
@@ -120,17 +124,59 @@ def score_file(
     )
 
 
-def _look(connection: Any, source: Path) -> tuple[int, list[str]]:
-    """The number of rows and the names of the columns of a file."""
-    file = [one_file(source)]
+def _columns(connection: Any, source: Path) -> list[str]:
+    """The names of a file's columns."""
+    read, kind = ("read_parquet(?)", "Parquet")
+    if source.suffix == ".csv":
+        read, kind = "read_csv(?, header = true, all_varchar = true)", "CSV"
     try:
-        described = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", file).fetchall()
-        (rows,) = connection.execute("SELECT count(*) FROM read_parquet(?)", file).fetchone()
+        file = [one_file(source)]
+        described = connection.execute(f"DESCRIBE SELECT * FROM {read}", file).fetchall()
     except duckdb.Error as error:
         raise Invalid(
-            f"'{source}' cannot be read as Parquet: {str(error).splitlines()[0]}"
+            f"'{source}' cannot be read as {kind}: {str(error).splitlines()[0]}"
         ) from error
-    return rows, [name for name, *_ in described]
+    return [name for name, *_ in described]
+
+
+def _count(connection: Any, source: Path) -> int:
+    file = [one_file(source)]
+    (rows,) = connection.execute("SELECT count(*) FROM read_parquet(?)", file).fetchone()
+    return int(rows)
+
+
+def _as_parquet(
+    connection: Any, served: Served, source: Path, columns: list[str], to: Path
+) -> Path:
+    """A CSV file's rows as Parquet: what the model takes as numbers are numbers, the rest text."""
+    kinds = {field.name: field.kind for field in served.signature.inputs}
+    taken = ", ".join(
+        f"CAST({sql_name(name)} AS DOUBLE) AS {sql_name(name)}"
+        if kinds.get(name) == "number"
+        else sql_name(name)
+        for name in columns
+    )
+    aside = to.with_suffix(".new")
+    rows = f"read_csv({sql_text(one_file(source))}, header = true, all_varchar = true)"
+    try:
+        connection.execute(
+            f"COPY (SELECT {taken} FROM {rows}) "
+            f"TO {sql_text(aside)} (FORMAT parquet, COMPRESSION zstd)"
+        )
+    except duckdb.ConversionException as error:
+        for name in (sql_name(name) for name in columns if kinds.get(name) == "number"):
+            no_number = f"{name} IS NOT NULL AND TRY_CAST({name} AS DOUBLE) IS NULL"
+            bad = connection.execute(f"SELECT {name} FROM {rows} WHERE {no_number} LIMIT 1")
+            if found := bad.fetchone():
+                raise Invalid(
+                    f"'{source}': the model takes numbers in column {name}, and there is text in "
+                    f"it, such as '{found[0][:80]}'."
+                ) from error
+        raise
+    except duckdb.Error as error:
+        raise Invalid(f"'{source}' cannot be read: {str(error).splitlines()[0]}") from error
+    aside.replace(to)
+    return to
 
 
 def _check_columns(served: Served, source: Path, columns: list[str]) -> None:
@@ -153,7 +199,7 @@ def _begin(parts: Path, manifest: Manifest) -> None:
     file = parts / MANIFEST
     if file.exists() and from_json(file.read_bytes(), Manifest) == manifest:
         return
-    for part in parts.glob("*.parquet*"):
+    for part in parts.glob("*.parquet*"):  # the parts, and the source where that is CSV
         part.unlink()
     file.write_bytes(to_json(manifest))
 
@@ -271,8 +317,8 @@ def _together(connection: Any, parts: Path, to: Path, count: int) -> None:
     """Write the parts as one file."""
     files = [sql_text(one_file(parts / f"{number:08}.parquet")) for number in range(count)]
     aside = parts / "result.parquet.new"
+    written = "FORMAT csv, HEADER" if to.suffix == ".csv" else "FORMAT parquet, COMPRESSION zstd"
     connection.execute(
-        f"COPY (SELECT * FROM read_parquet([{', '.join(files)}])) "
-        f"TO {sql_text(aside)} (FORMAT parquet, COMPRESSION zstd)"
+        f"COPY (SELECT * FROM read_parquet([{', '.join(files)}])) TO {sql_text(aside)} ({written})"
     )
     aside.replace(to)
