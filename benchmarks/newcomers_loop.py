@@ -191,11 +191,16 @@ class Newcomer:
         rows.drop(columns=[self.table.label]).to_parquet(self.folder / "all.parquet")
         self.say(f"treadle predict {self.table.name}:1 all.parquet first.parquet")
         first = pd.read_parquet(self.folder / "first.parquet").set_index(rows.index)
-        first.to_parquet(self.folder / "first-named.parquet")
-        asked.astype(str).to_parquet(self.folder / "served.parquet")
         truth = rows[self.table.label]
-        served = errors(asked.loc[truth.index, "prediction"], truth)
-        alone = errors(first["prediction"], truth)
+        answers, own = asked.loc[truth.index, "prediction"], first.get("prediction")
+        if own is None:  # a probability for each class
+            names = [str(name) for name in first.columns if str(name).startswith("prediction_")]
+            names.remove("prediction_error")
+            own = first[names].idxmax(axis=1).str.removeprefix("prediction_")
+            best = np.array(answers.tolist()).argmax(axis=1)
+            answers = pd.Series([names[index].removeprefix("prediction_") for index in best])
+            answers.index = truth.index
+        served, alone = errors(answers, truth), errors(own, truth)
         trained = json.loads(self.say("treadle training find --limit 100"))
         decisions = json.loads(self.say("treadle loop decisions --limit 500"))
         reasons: dict[str, int] = {}
