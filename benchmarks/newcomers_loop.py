@@ -102,6 +102,7 @@ class Newcomer:
         self.clock: ManualClock
         self.url = ""
         self.asked: list[pd.DataFrame] = []
+        self.new: list[str] = []
 
     def say(self, command: str, *, fails: bool = False) -> str:
         """Type a command, and read what it prints."""
@@ -180,9 +181,23 @@ class Newcomer:
                 self.settle()
             if labels is not None:
                 labels.to_csv(self.folder / "truth.csv", index=False)
+                self.declare_new(labels[self.table.label])
                 self.say(f"treadle label truth.csv --value {self.table.label} --id id")
                 self.settle()
             labels = rows[["id", self.table.label]]
+
+    def declare_new(self, truths: pd.Series) -> None:
+        """Declare classes that production has shown first, as the refusal of their labels says."""
+        known = set(map(str, self.table.train[self.table.label])) | set(self.new)
+        coming = sorted(set(map(str, truths)) - known)
+        if truths.dtype.kind in "fi" or not coming:
+            return
+        self.new += coming
+        file = self.folder / "treadle.toml"
+        text = re.sub(r"(?m)^new_classes = .*\n", "", file.read_text())
+        line = f"new_classes = {json.dumps(self.new)}"
+        file.write_text(text.replace("[data.rows]", "[data.rows]\n" + line, 1))
+        self.say("treadle apply")
 
     def told(self) -> dict[str, Any]:
         """What came of it."""
@@ -219,6 +234,7 @@ class Newcomer:
             "error_of_first": alone,
             "ratio": served / alone,
             "why_not": reasons,
+            "new_classes": self.new,
         }
 
     def learnt(self) -> list[int]:

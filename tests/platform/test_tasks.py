@@ -217,6 +217,8 @@ def test_a_label_that_is_no_class_names_the_near_miss(tmp_path: Path) -> None:
     (tmp_path / "truth.csv").write_text("id,y\na,7\n")
     with pytest.raises(Invalid, match=r"'7' never occurs among the classes\. Known: 0, 1, 2"):
         read_labels(tmp_path / "truth.csv", "id", "y", classes=["0", "1", "2"])
+    with pytest.raises(Invalid, match="is declared among the new_classes of the dataset"):
+        read_labels(tmp_path / "truth.csv", "id", "y", classes=["0", "1", "2"])
     (tmp_path / "truth.csv").write_text("id,y\na,1\nb,0.5\nc,yes\n")
     labels = read_labels(tmp_path / "truth.csv", "id", "y", classes=["no", "yes"])
     assert [label.value for label in labels] == [1.0, 0.5, "yes"]

@@ -314,6 +314,18 @@ def test_labels_in_words_are_rows_without_being_told_what_one_means(
     ]
 
 
+def test_a_class_that_production_has_shown_first_is_learnt_where_it_is_declared(
+    open_home: Callable[..., Embedded], tmp_path: Path
+) -> None:
+    home = open_home(target="memory:", manual_clock=True)
+    shop = Shop(home, tmp_path / "p", positive=None, new_classes=["perhaps"])
+    assert home.data.classes(project="p") == ["no", "yes", "perhaps"]
+    shop.answers("r1", "r2")
+    shop.labels(r1="perhaps", r2="prehaps")
+    _, rows = shop.trained()
+    assert [row["left"] for row in rows[600:]] == ["perhaps", ""]
+
+
 def test_answers_whose_inputs_are_no_columns_are_refused(shop: Shop) -> None:
     text = ROWS.replace("size", "size_cm").replace("price", "price_eur")
     (shop.folder / "rows.csv").write_text(text)

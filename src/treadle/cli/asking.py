@@ -92,7 +92,9 @@ def read_labels(
     unreadable = next((word for word, value in values.items() if value is None), None)
     if unreadable is not None and classes:
         raise Invalid(
-            f"{file}: '{unreadable}' never occurs among the classes{_hint(unreadable, classes)}"
+            f"{file}: '{unreadable}' never occurs among the classes{_hint(unreadable, classes)} "
+            "A class that production has shown first is declared among the new_classes of the "
+            "dataset in treadle.toml."
         )
     if unreadable is not None:
         raise Invalid(
@@ -122,6 +124,7 @@ def _truth(text: str, positive: str | None, classes: Sequence[str]) -> Truth | N
 
 def _hint(word: str, classes: Sequence[str]) -> str:
     hint = did_you_mean(word, classes).strip()
+    hint = hint if hint.endswith(("?", ".")) else f"{hint}."
     return f"; d{hint[1:]}" if hint.startswith("Did") else f". {hint}"
 
 

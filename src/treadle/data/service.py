@@ -22,7 +22,7 @@ from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, load
 from treadle.ports.tree import fetch_tree, put_tree, read_tree
 from treadle.scope.local import LocalScope
-from treadle.stats.classes import Truth
+from treadle.stats.classes import Truth, joined
 
 LABELS_AT_ONCE = 500  # labels that one SQL statement names
 LONGEST_WORD = 200
@@ -141,6 +141,8 @@ class Data:
     def classes(self, *, project: ProjectName) -> list[str]:
         """List the classes of a project's label: its values in the newest version of its dataset.
 
+        The declared new ones are among them.
+
         Args:
             project: Name of the project.
 
@@ -160,7 +162,9 @@ class Data:
         with tempfile.TemporaryDirectory() as folder:
             files = fetch_tree(self._blobs, versions[0].digest, Path(folder, "dataset"))
             values = values_in(files, source.label or "")
-        return values.names if values and is_of_classes(values, source.task) else []
+        if values is None or not is_of_classes(values, source.task):
+            return []
+        return joined(values.names, source.new_classes)
 
     @command()
     def add_labels(self, *, project: ProjectName, labels: list[Label]) -> int:

@@ -98,6 +98,8 @@ class DataSource(Entity):
         learn_from: Where rows to learn from come from: the ``source`` alone, or ``source and
             answers``: answered requests become rows when their labels have come.
         positive: Word of the label column that the label 1 means, where it holds two words.
+        new_classes: Words that the label column does not hold yet and that production has shown to
+            be classes, too; other words that it does not hold are refused as slips of the pen.
         keep: Which rows are learnt from: ``all``, the newest, such as ``50000 rows``, or those of
             the last time, such as ``90d``.
         share: Share of the labelled answers that becomes rows.
@@ -115,6 +117,7 @@ class DataSource(Entity):
     time: str | None = None
     learn_from: Literal["source", "source and answers"] = "source"
     positive: str | None = None
+    new_classes: list[str] = []
     keep: str = "all"
     share: str = "100%"
     owner: str = ""

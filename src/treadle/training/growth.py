@@ -20,6 +20,7 @@ from treadle.ports.database import Database, load
 from treadle.ports.tree import fetch_tree, put_files
 from treadle.scope.file import percentage
 from treadle.scope.model import DataSource, Keep
+from treadle.stats.classes import joined
 from treadle.training.answered_rows import DRAWS, INPUT, WORD, AnsweredRows, Portion
 from treadle.training.model import DatasetGrown, NewRows
 from treadle.training.tables import grown_datasets
@@ -303,7 +304,7 @@ def _truth(connection: object, declared: DataSource, reader: str, own: set[str])
     from_number = _from_number(declared, values) if numbered else "NULL"
     if WORD not in own:
         return from_number
-    listed = ", ".join(map(sql_text, values))
+    listed = ", ".join(map(sql_text, joined(values, declared.new_classes)))
     spellings = " ".join(
         f"WHEN {sql_text(value.lower())} THEN {sql_text(value)}"
         for value in values
