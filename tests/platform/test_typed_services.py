@@ -124,6 +124,8 @@ def filled(home: Embedded) -> dict[str, Any]:
         "logged_models.artifacts.id": model,
         "registry.register_package.package": put_files(home.blobs, {SIGNATURE: b"{}"}),
         "registry.register_package.project": "m",
+        "registry.add_package.package": put_files(home.blobs, {SIGNATURE: b"{}"}),
+        "registry.add_package.number": 2,
         "logged_models.set_tags.id": model,
         "logged_models.delete.id": model,
         "traces.get.id": "tr-1",
