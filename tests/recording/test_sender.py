@@ -7,8 +7,10 @@ import pytest
 
 import treadle
 from treadle.backends.blobs.disk import Disk
+from treadle.kernel.errors import Unavailable
 from treadle.platform.start import embedded
 from treadle.recording import sender
+from treadle.recording.uploader import spooled
 from treadle.tracking import environment
 
 FILES = 8
@@ -57,3 +59,19 @@ def test_code_that_is_stored_is_not_sent_again(
         with treadle.run("exp", home=tmp_path / "home", system_metrics=False):
             pass
     assert FILES < len(sent) < 2 * FILES
+
+
+def test_a_large_file_that_cannot_be_sent_is_not_waited_for_as_if_it_could(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(blobs: Disk, content: bytes | Path) -> str:
+        raise Unavailable("The store does not answer.")
+
+    monkeypatch.setattr(sender, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(sender, "SLOWEST_BYTES_A_SECOND", 1)  # a byte a second: for hours
+    monkeypatch.setattr(Disk, "put", broken)
+    began = time.monotonic()
+    with treadle.run("exp", home=tmp_path / "home", system_metrics=False, code=False) as run:
+        run.log_text("x" * 10_000, "large.txt")
+    assert time.monotonic() - began < 60
+    assert spooled(tmp_path / "home" / "spool") != []

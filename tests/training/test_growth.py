@@ -319,7 +319,7 @@ def test_a_class_that_production_has_shown_first_is_learnt_where_it_is_declared(
 ) -> None:
     home = open_home(target="memory:", manual_clock=True)
     shop = Shop(home, tmp_path / "p", positive=None, new_classes=["perhaps"])
-    assert home.data.classes(project="p") == ["no", "yes", "perhaps"]
+    assert home.data.classes(project="p") == ["no", "yes", "perhaps"]  # as they are declared
     shop.answers("r1", "r2")
     shop.labels(r1="perhaps", r2="prehaps")
     _, rows = shop.trained()

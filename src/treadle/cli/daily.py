@@ -217,11 +217,10 @@ def deploy(
     found = services.registry.resolve(ref=version)
     if not found.package:
         found = _packaged(services, found, example, trust=trust, json=session.json)
-    if trust:
-        _trust(services, found.package)
+    if trust and _trust(services, found):
         name = to or found.model
         if any((e.name, e.champion) == (name, found.number) for e in services.delivery.endpoints()):
-            told = f"{found.ref} is what '{name}' serves; its code may run on this machine now."
+            told = f"'{name}' serves {found.ref}, whose code may run on this machine now."
             print_json(found) if session.json else console.print(told, markup=False)
             return
     rollout = services.delivery.deploy(version=found.ref, endpoint=to, steps=step or None)
@@ -259,17 +258,24 @@ def _packaged(
     return made.version
 
 
-def _trust(services: "Services", package: str) -> None:
-    """Let the model servers of a home on this machine run a package's code."""
-    from treadle.platform.runtimes import trust
+def _trust(services: "Services", version: "ModelVersion") -> bool:
+    """Let the model servers of a home on this machine run a package's code; whether it has any."""
+    from treadle.kernel.errors import Forbidden
+    from treadle.platform.runtimes import RUNNING_CODE, trust
     from treadle.platform.wiring import Embedded
+    from treadle.registry.signatures import signature_of
 
+    signature = signature_of(services.blobs, version.package)
+    if signature is None or signature.runtime not in RUNNING_CODE:
+        return False
     if not isinstance(services, Embedded):
-        raise typer.BadParameter(
-            "A server's model servers run code that is trusted on their own machine: "
-            "TREADLE_TRUST=NAME treadle up"
+        raise Forbidden(
+            f"{version.ref} is packaged and runs code, which is trusted on the server's own "
+            f"machine only: TREADLE_TRUST={version.model} treadle up. Then deploy it without "
+            "--trust."
         )
-    trust(services.settings.folder, package)
+    trust(services.settings.folder, version.package)
+    return True
 
 
 def rollback(

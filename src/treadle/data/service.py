@@ -22,7 +22,7 @@ from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, load
 from treadle.ports.tree import fetch_tree, put_tree, read_tree
 from treadle.scope.local import LocalScope
-from treadle.stats.classes import Truth, joined
+from treadle.stats.classes import Truth
 
 LABELS_AT_ONCE = 500  # labels that one SQL statement names
 LONGEST_WORD = 200
@@ -164,7 +164,7 @@ class Data:
             values = values_in(files, source.label or "")
         if values is None or not is_of_classes(values, source.task):
             return []
-        return joined(values.names, source.new_classes)
+        return list(dict.fromkeys([*values.names, *source.new_classes]))
 
     @command()
     def add_labels(self, *, project: ProjectName, labels: list[Label]) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from treadle.data.engine import query_engine
-from treadle.kernel.escaping import one_file
+from treadle.kernel.escaping import one_file, sql_text
 
 T = TypeVar("T")
 KINDS = ["BIGINT", "DOUBLE", "DATE", "TIMESTAMP", "VARCHAR"]
@@ -54,6 +54,20 @@ def rows_in(file: Path) -> int | None:
         None where the file is of another kind or cannot be read.
     """
     return read_table(file, lambda relation: int(relation.aggregate("count(*)").fetchall()[0][0]))
+
+
+def as_written(file: Path) -> str:
+    """Name the rows of a file, in SQL; every value of a CSV file is the text that was written.
+
+    Args:
+        file: A CSV file, else a Parquet file.
+
+    Returns:
+        What follows ``FROM``.
+    """
+    if file.suffix.lower() == ".csv":
+        return f"read_csv({sql_text(one_file(file))}, all_varchar = true, header = true)"
+    return f"read_parquet({sql_text(one_file(file))})"
 
 
 def _relation(connection: Any, file: Path) -> Any:

@@ -70,5 +70,7 @@ class PatientProtocol(HttpToolsProtocol):
             self._due = None
 
     def _late(self) -> None:
-        if not self.transport.is_closing():
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._wait()  # an answer is due, before which the rest may not even be read
+        elif not self.transport.is_closing():
             self.transport.close()

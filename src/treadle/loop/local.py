@@ -196,7 +196,7 @@ class LocalLoop(Loop):
 
     @RULE((VersionRegistered, "roll out what was registered"))
     @RULE((VersionPackaged, "roll out what was packaged"))
-    def _roll_out(self, record: EventRecord, event: Event) -> Act:
+    def _roll_out(self, record: EventRecord, event: Event) -> Act:  # noqa: ARG002
         assert isinstance(event, VersionRegistered | VersionPackaged)
         version = self._registry.get(model=event.model, number=event.number)
         if not version.package:
@@ -204,11 +204,8 @@ class LocalLoop(Loop):
         if not self._scope.project(name=version.project).spec.rollout.automatic:
             advice = f"deploy it with: {shell('treadle', 'deploy', version.ref)}"
             return "nothing to do", f"rollouts are not automatic here; {advice}"
-        if self._has_caused(record, "RolloutStarted") or version.number in {
-            rollout.number
-            for rollout in self._delivery.rollouts(endpoint=version.model, limit=1000)
-        }:
-            return "nothing to do", "it is being rolled out already"
+        if version.number in self._tried(version.model):
+            return "nothing to do", "it was rolled out already"
         if any(
             self._delivery.rollouts(endpoint=version.model, state=state, limit=1)
             for state in UNDER_WAY
@@ -224,8 +221,10 @@ class LocalLoop(Loop):
         assert isinstance(event, ChampionNamed)
         version = self._registry.get(model=event.model, number=event.number)
         live = [served for served in self._delivery.endpoints() if served.name == event.model]
-        if not live or self._has_caused(record, "RolloutStarted"):
-            return "nothing to do", f"no endpoint serves '{event.model}', or it is rolled out"
+        if not live:
+            return "nothing to do", f"no endpoint serves '{event.model}'"
+        if self._has_caused(record, "RolloutStarted"):
+            return "nothing to do", "it is being rolled out already"
         if live[0].champion == version.number:
             return "nothing to do", f"{version.ref} is live"
         if not version.package:
@@ -247,12 +246,17 @@ class LocalLoop(Loop):
         if not any(served.name == model for served in self._delivery.endpoints()):
             return "nothing to do", "the endpoint was removed"
         newest = self._registry.find(model=model, limit=1)[0]
-        tried = {rollout.number for rollout in self._delivery.rollouts(endpoint=model, limit=1000)}
         automatic = self._scope.project(name=newest.project).spec.rollout.automatic
-        if not automatic or newest.number <= max(tried, default=0):
+        if not automatic or newest.number <= max(self._tried(model), default=0):
             return "nothing to do", "no version waited"
         rollout = self._delivery.deploy(version=newest.ref)
         return "acted", f"began rollout {rollout.id} of {newest.ref}"
+
+    def _tried(self, endpoint: str) -> set[int]:
+        """Numbers of the versions that were ever rolled out to an endpoint."""
+        return {
+            rollout.number for rollout in self._delivery.rollouts(endpoint=endpoint, limit=1000)
+        }
 
     def _look_at_schedules(self) -> None:
         """Emit ScheduleDue for every declared schedule that is due since the last look."""

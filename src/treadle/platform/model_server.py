@@ -26,7 +26,7 @@ from treadle.kernel.files import write_whole
 from treadle.kernel.listening import offer, offer_file
 from treadle.platform import logs
 from treadle.platform.model_store import Repository
-from treadle.platform.runtimes import Runtimes, runs_code, trusted, trusted_packages
+from treadle.platform.runtimes import Runtimes, trusted, trusted_packages
 from treadle.ports.target import EndpointSpec, Replica
 from treadle.ports.tree import verify_tree
 from treadle.serving.clouds import LAMBDA, routes_of
@@ -111,8 +111,7 @@ class Follower:
             return True  # only the number of replicas is another
         try:
             await asyncio.to_thread(self._verify, spec)
-            runtime = Runtimes(trusted=self._is_trusted(spec))
-            generation = await asyncio.to_thread(Generation, spec, self._package, runtime)
+            generation = await asyncio.to_thread(self._loaded, spec)
         except Exception as error:
             log.error("generation %d cannot be loaded: %s", spec.generation, error)
             if self._fault != str(error):
@@ -131,13 +130,11 @@ class Follower:
         log.info("generation %d of %s is loaded: %s", spec.generation, spec.name, versions)
         return True
 
-    def _is_trusted(self, spec: EndpointSpec) -> bool:
-        """Whether code may run: the endpoint's name is trusted, or each package that has code."""
-        if trusted(self._folder.name):
-            return True
-        known = trusted_packages(self._trusted) if self._trusted else set()
-        packages = {variant.package for variant in spec.variants} - known
-        return not any(runs_code(self._package(package)) for package in packages)
+    def _loaded(self, spec: EndpointSpec) -> Generation:
+        """The generation in memory; what is trusted is read anew each time."""
+        packages = trusted_packages(self._trusted) if self._trusted else ()
+        runtimes = Runtimes(trusted=trusted(self._folder.name), packages=packages)
+        return Generation(spec, self._package, runtimes)
 
     def _package(self, digest: str) -> Path:
         return self._folder / "packages" / digest

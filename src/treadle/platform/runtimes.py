@@ -1,16 +1,15 @@
 """Picks what packages an estimator, and what runs a model."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from treadle.kernel.entity import from_json
 from treadle.kernel.files import write_whole
 from treadle.platform.settings import backend
-from treadle.ports.runtime import SIGNATURE, Exporter, LoadedModel, Runtime, Signature, Way
+from treadle.ports.runtime import Exporter, LoadedModel, Runtime, Signature, Way
 from treadle.ports.target import TRUSTED
 
 TRUST = "TREADLE_TRUST"
@@ -24,10 +23,11 @@ class Runtimes:
 
     Args:
         trusted: Whether models that are Python code may run.
+        packages: Digests of packages that may run theirs, each in a folder of that name.
     """
 
-    def __init__(self, *, trusted: bool = False) -> None:
-        self._trusted = trusted
+    def __init__(self, *, trusted: bool = False, packages: Collection[str] = ()) -> None:
+        self._trusted, self._packages = trusted, packages
         self._made: dict[str, Runtime] = {}
 
     def load(self, file: Path, signature: Signature) -> LoadedModel:
@@ -41,10 +41,11 @@ class Runtimes:
             Invalid: The runtime is unknown, its extra is missing, or the model is not trusted.
         """
         name = signature.runtime
-        if name not in self._made:
-            trusted = self._trusted and name in RUNNING_CODE
-            self._made[name] = backend("runtime", f"{name}:trusted" if trusted else f"{name}:")
-        return self._made[name].load(file, signature)
+        trusted = self._trusted or file.parent.name in self._packages
+        url = f"{name}:trusted" if trusted and name in RUNNING_CODE else f"{name}:"
+        if url not in self._made:
+            self._made[url] = backend("runtime", url)
+        return self._made[url].load(file, signature)
 
 
 def runtime_of(name: str) -> Runtimes:
@@ -83,16 +84,6 @@ def trusted_packages(file: Path) -> set[str]:
         file: A home's file of them; there need not be one.
     """
     return set(file.read_text(encoding="ascii").split()) if file.is_file() else set()
-
-
-def runs_code(package: Path) -> bool:
-    """Return whether a model runs code from its files.
-
-    Args:
-        package: The model's folder.
-    """
-    signature = from_json((package / SIGNATURE).read_bytes(), Signature)
-    return signature.runtime in RUNNING_CODE
 
 
 class Exporters:

@@ -225,9 +225,11 @@ class _Contents:
         """
         size = content.stat().st_size if isinstance(content, Path) else len(content)
         self._uploader.sending_bytes = size
-        digest = self.blobs.put(content)
+        try:
+            digest = self.blobs.put(content)
+        finally:
+            self._uploader.sending_bytes = 0
         self._uploader.last_delivery = monotonic()
-        self._uploader.sending_bytes = 0
         return digest
 
     def put_files(self, files: dict[str, Path | bytes]) -> str:

@@ -10,7 +10,7 @@ from sqlalchemy import delete, select, update
 from treadle.kernel.entity import to_json
 from treadle.kernel.errors import Conflict, Forbidden, NotFound
 from treadle.kernel.escaping import shell
-from treadle.kernel.event import acting, current_act
+from treadle.kernel.event import Event, acting, current_act
 from treadle.kernel.names import (
     ModelName,
 )
@@ -154,10 +154,8 @@ class Registry(Versions):
         found = self.get(model=model, number=number)
         if alias == CHAMPION:
             self._refuse_unsigned(found, f"alias '{CHAMPION}'")
-        if alias == CHAMPION and CHAMPION not in found.aliases:
-            with self._database.write() as transaction:
-                event = ChampionNamed(model=model, number=number, project=found.project)
-                self._events.append(transaction, event)
+            named = ChampionNamed(model=model, number=number, project=found.project)
+            return self._point(found, alias, besides=named)
         return self._point(found, alias)
 
     def _refuse_unsigned(self, version: ModelVersion, where: str) -> None:
@@ -173,8 +171,10 @@ class Registry(Versions):
                 f"{shell('treadle', 'approve', version.ref)}"
             )
 
-    def _point(self, found: ModelVersion, alias: str) -> ModelVersion:
-        """Point an alias at a version, whoever asks."""
+    def _point(
+        self, found: ModelVersion, alias: str, *, besides: Event | None = None
+    ) -> ModelVersion:
+        """Point an alias at a version, whoever asks, and tell ``besides`` where it moves."""
         model, number = found.model, found.number
         here = (aliases.c.model == model) & (aliases.c.alias == alias)
         with self._database.write() as transaction:
@@ -188,6 +188,8 @@ class Registry(Versions):
                     model=model, alias=alias, project=found.project, number=number, before=before
                 )
                 self._events.append(transaction, event)
+                if besides is not None:
+                    self._events.append(transaction, besides)
         return self.get(model=model, number=number)
 
     @command()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from treadle.data.engine import query_engine
 from treadle.data.frames import plain
+from treadle.data.table_files import as_written
 from treadle.kernel import process
 from treadle.kernel.entity import Entity, from_json, to_json
 from treadle.kernel.errors import Invalid, NotFound
@@ -109,9 +110,9 @@ def score_file(
             )
             _begin(parts, manifest)
             table = source
-            if source.suffix == ".csv":
+            if _is_csv(source):
                 table = _as_parquet(connection, served, source, columns, parts / "source.parquet")
-            rows = _count(connection, table)
+            ((rows,),) = connection.execute(f"SELECT count(*) FROM {as_written(table)}").fetchall()
             failed, resumed = _score_parts(
                 connection, served, table, parts, rows, rows_at_once, progress
             )
@@ -126,57 +127,63 @@ def score_file(
 
 def _columns(connection: Any, source: Path) -> list[str]:
     """The names of a file's columns."""
-    read, kind = ("read_parquet(?)", "Parquet")
-    if source.suffix == ".csv":
-        read, kind = "read_csv(?, header = true, all_varchar = true)", "CSV"
     try:
-        file = [one_file(source)]
-        described = connection.execute(f"DESCRIBE SELECT * FROM {read}", file).fetchall()
+        described = connection.execute(f"DESCRIBE SELECT * FROM {as_written(source)}").fetchall()
     except duckdb.Error as error:
+        kind = "CSV" if _is_csv(source) else "Parquet"
         raise Invalid(
             f"'{source}' cannot be read as {kind}: {str(error).splitlines()[0]}"
         ) from error
     return [name for name, *_ in described]
 
 
-def _count(connection: Any, source: Path) -> int:
-    file = [one_file(source)]
-    (rows,) = connection.execute("SELECT count(*) FROM read_parquet(?)", file).fetchone()
-    return int(rows)
+def _is_csv(file: Path) -> bool:
+    return file.suffix.lower() == ".csv"
 
 
 def _as_parquet(
     connection: Any, served: Served, source: Path, columns: list[str], to: Path
 ) -> Path:
-    """A CSV file's rows as Parquet: what the model takes as numbers are numbers, the rest text."""
-    kinds = {field.name: field.kind for field in served.signature.inputs}
+    """A CSV file's rows as Parquet: what the model takes as numbers are numbers, the rest text.
+
+    Parts are read from Parquet by the numbers of their rows; CSV would be read anew for each.
+    """
+    if to.exists():
+        return to
+    numbers = {field.name for field in served.signature.inputs if field.kind == "number"}
     taken = ", ".join(
         f"CAST({sql_name(name)} AS DOUBLE) AS {sql_name(name)}"
-        if kinds.get(name) == "number"
+        if name in numbers
         else sql_name(name)
         for name in columns
     )
-    aside = to.with_suffix(".new")
-    rows = f"read_csv({sql_text(one_file(source))}, header = true, all_varchar = true)"
+    aside = to.with_suffix(".parquet.new")
     try:
         connection.execute(
-            f"COPY (SELECT {taken} FROM {rows}) "
+            f"COPY (SELECT {taken} FROM {as_written(source)}) "
             f"TO {sql_text(aside)} (FORMAT parquet, COMPRESSION zstd)"
         )
     except duckdb.ConversionException as error:
-        for name in (sql_name(name) for name in columns if kinds.get(name) == "number"):
-            no_number = f"{name} IS NOT NULL AND TRY_CAST({name} AS DOUBLE) IS NULL"
-            bad = connection.execute(f"SELECT {name} FROM {rows} WHERE {no_number} LIMIT 1")
-            if found := bad.fetchone():
-                raise Invalid(
-                    f"'{source}': the model takes numbers in column {name}, and there is text in "
-                    f"it, such as '{found[0][:80]}'."
-                ) from error
-        raise
+        _refuse_words(connection, source, [name for name in columns if name in numbers])
+        raise Invalid(f"'{source}' cannot be read: {str(error).splitlines()[0]}") from error
     except duckdb.Error as error:
         raise Invalid(f"'{source}' cannot be read: {str(error).splitlines()[0]}") from error
     aside.replace(to)
     return to
+
+
+def _refuse_words(connection: Any, source: Path, numbers: list[str]) -> None:
+    """Raise Invalid for the first text in a column of numbers."""
+    for name in map(sql_name, numbers):
+        is_word = f"{name} IS NOT NULL AND TRY_CAST({name} AS DOUBLE) IS NULL"
+        words = connection.execute(
+            f"SELECT {name} FROM {as_written(source)} WHERE {is_word} LIMIT 1"
+        )
+        if found := words.fetchone():
+            raise Invalid(
+                f"'{source}': the model takes numbers in column {name}, and there is text in it, "
+                f"such as '{found[0][:80]}'."
+            )
 
 
 def _check_columns(served: Served, source: Path, columns: list[str]) -> None:
@@ -317,7 +324,7 @@ def _together(connection: Any, parts: Path, to: Path, count: int) -> None:
     """Write the parts as one file."""
     files = [sql_text(one_file(parts / f"{number:08}.parquet")) for number in range(count)]
     aside = parts / "result.parquet.new"
-    written = "FORMAT csv, HEADER" if to.suffix == ".csv" else "FORMAT parquet, COMPRESSION zstd"
+    written = "FORMAT csv, HEADER" if _is_csv(to) else "FORMAT parquet, COMPRESSION zstd"
     connection.execute(
         f"COPY (SELECT * FROM read_parquet([{', '.join(files)}])) TO {sql_text(aside)} ({written})"
     )

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from treadle.data.engine import query_engine
 from treadle.data.model import DatasetVersion
 from treadle.data.service import Data
+from treadle.data.table_files import as_written
 from treadle.data.task import MOST_CLASSES
 from treadle.events.local import LocalEvents
 from treadle.kernel.clock import Clock
@@ -20,7 +21,6 @@ from treadle.ports.database import Database, load
 from treadle.ports.tree import fetch_tree, put_files
 from treadle.scope.file import percentage
 from treadle.scope.model import DataSource, Keep
-from treadle.stats.classes import joined
 from treadle.training.answered_rows import DRAWS, INPUT, WORD, AnsweredRows, Portion
 from treadle.training.model import DatasetGrown, NewRows
 from treadle.training.tables import grown_datasets
@@ -186,7 +186,7 @@ class Growth:
         """Write both kinds of rows into a file like the source's; the number of answers in it."""
         paths = [self._portion(portion) for portion in portions if portion.digest]
         with query_engine() as connection:
-            reader = _reader(source)
+            reader = as_written(source)
             described = connection.execute(f"DESCRIBE SELECT * FROM {reader}").fetchall()
             columns = [_Column(row[0], row[1]) for row in described]
             names = {column.name for column in columns}
@@ -278,12 +278,6 @@ class Growth:
             execute("DELETE FROM grown WHERE moment_ < ?", [since])
 
 
-def _reader(source: Path) -> str:
-    if source.suffix.lower() == ".csv":
-        return f"read_csv({sql_text(one_file(source))}, all_varchar = true, header = true)"
-    return f"read_parquet({sql_text(one_file(source))})"
-
-
 def _truth(connection: object, declared: DataSource, reader: str, own: set[str]) -> str:
     """The label of an answer in the source's own words, as SQL; NULL for words it has not."""
     label = sql_name(declared.label or "")
@@ -304,7 +298,7 @@ def _truth(connection: object, declared: DataSource, reader: str, own: set[str])
     from_number = _from_number(declared, values) if numbered else "NULL"
     if WORD not in own:
         return from_number
-    listed = ", ".join(map(sql_text, joined(values, declared.new_classes)))
+    listed = ", ".join(map(sql_text, dict.fromkeys([*values, *declared.new_classes])))
     spellings = " ".join(
         f"WHEN {sql_text(value.lower())} THEN {sql_text(value)}"
         for value in values

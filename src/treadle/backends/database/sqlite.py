@@ -115,7 +115,7 @@ def _prepare(connection: Any, _: Any) -> None:
         "journal_mode = WAL",
         "synchronous = FULL",
         "foreign_keys = ON",
-        "cache_size = -4000",
+        "cache_size = -64000",
         "case_sensitive_like = ON",
     ):
         connection.execute(f"PRAGMA {pragma}")

@@ -141,15 +141,17 @@ def _remove(platform: Embedded, path: str) -> None:
 def _read(platform: Embedded, caller: Caller, path: str) -> Path:
     """Fetch a file to a temporary place."""
     root, name = split(path)
-    files = {file.path: file for file in version_files.files_at(platform, root)}
-    if (artifact := files.get(name)) is None:
+    folder = version_files.folder_at(platform, root)
+    stored = {file.path: file for file in folder.stored}
+    if name not in stored and name not in folder.made:
         raise NotFound(f"Artifact '{path}' not found")
     with tempfile.NamedTemporaryFile(delete=False) as aside:
         copy = Path(aside.name)
-        if not artifact.digest:
-            aside.write(version_files.made_files(platform, root)[name])
+        if name in folder.made:
+            aside.write(folder.made[name])
             return copy
     copy.unlink()
+    artifact = stored[name]
     with acting(caller.name):
         platform.data.reads.note(artifact.digest, way="artifact", token=caller.token)
     platform.blobs.fetch(artifact.digest, copy)
@@ -237,11 +239,12 @@ def artifact_routes(platform: Embedded) -> list[Route]:
             path = request.query_params.get("path", "")
             await run_in_threadpool(doors, request, "viewer", path)
             root, folder = split(path)
-            files = await run_in_threadpool(version_files.files_at, platform, root)
+            found = await run_in_threadpool(version_files.folder_at, platform, root)
         except TreadleError as error:
             return failed(error)
         entries = [
-            entry | {"path": entry["path"].rpartition("/")[2]} for entry in children(files, folder)
+            entry | {"path": entry["path"].rpartition("/")[2]}
+            for entry in children(found.files, folder)
         ]
         return Response(to_json({"files": entries}), media_type="application/json")
 

@@ -6,18 +6,17 @@ stored: both are made of the signature.
 
 import json
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
-from treadle.kernel.entity import from_json
 from treadle.kernel.errors import NotFound
 from treadle.platform.wiring import Embedded
-from treadle.ports.runtime import SIGNATURE, Signature
+from treadle.ports.runtime import Signature
 from treadle.ports.tree import read_tree
+from treadle.registry.signatures import signature_of
 from treadle.tracking.model import OWN_STORE, Artifact
 
 ROOT = "versions"
 """First part of the roots of versions, where those of runs have an experiment's id."""
-_CODE = "code/treadle_model.py"
 _TYPES = {"number": "any", "text": "string"}
 """Types of columns; MLflow refuses whole numbers for "double"."""
 
@@ -42,7 +41,28 @@ def model_of(path: str) -> str | None:
     return rest.partition("/")[0] if first == ROOT else None
 
 
-def files_at(platform: Embedded, root: str) -> list[Artifact]:
+class Folder(NamedTuple):
+    """The files at a root of artifacts.
+
+    Attributes:
+        stored: Files whose content is among the blobs.
+        made: Content by path of the files that are made on reading.
+    """
+
+    stored: list[Artifact]
+    made: dict[str, bytes]
+
+    @property
+    def files(self) -> list[Artifact]:
+        """All files; one that is made has no digest."""
+        made = self.made.items()
+        return [
+            *self.stored,
+            *(Artifact(path=path, digest="", bytes=len(content)) for path, content in made),
+        ]
+
+
+def folder_at(platform: Embedded, root: str) -> Folder:
     """The files at a root, of a run, of a logged model or of a version's package.
 
     Args:
@@ -53,40 +73,21 @@ def files_at(platform: Embedded, root: str) -> list[Artifact]:
         NotFound: There is no such version, or it has no package.
     """
     if model_of(root) is None:
-        return platform.tracking.artifacts_at(root)
+        return Folder(platform.tracking.artifacts_at(root), {})
     package = _package(platform, root)
+    signature = signature_of(platform.blobs, package)
+    assert signature is not None, "a version's package is a model folder"
     stored = [
         Artifact(path=path, digest=file.digest, bytes=file.bytes)
         for path, file in read_tree(platform.blobs, package).files.items()
     ]
-    made = [
-        Artifact(path=path, digest="", bytes=len(content))
-        for path, content in made_files(platform, root).items()
-    ]
-    return [*stored, *made]
-
-
-def made_files(platform: Embedded, root: str) -> dict[str, bytes]:
-    """What a version's folder has beside the package's own files; nothing for another root.
-
-    Args:
-        platform: The services that answer.
-        root: The root, which ends with the folder ``artifacts``.
-
-    Raises:
-        NotFound: There is no such version, or it has no package.
-    """
-    if model_of(root) is None:
-        return {}
-    package = _package(platform, root)
-    described = read_tree(platform.blobs, package).files[SIGNATURE]
-    signature = from_json(platform.blobs.get(described.digest), Signature)
     loader = resources.files("treadle.backends.runtime") / "treadle_model.py"
-    return {
+    made = {
         "MLmodel": json.dumps(_described(signature, package), indent=1).encode(),
         "requirements.txt": b"numpy\nonnxruntime\npandas\n",
-        _CODE: loader.read_bytes(),
+        "code/treadle_model.py": loader.read_bytes(),
     }
+    return Folder(stored, made)
 
 
 def _described(signature: Signature, package: str) -> dict[str, Any]:
