@@ -190,6 +190,7 @@ def test_csv_is_scored_like_parquet_and_stays_as_it_was_written(
     frame = table(3_000)
     frame["id"] = [f"00{number}" for number in range(3_000)]
     frame.iloc[5, 0] = None
+    frame["weight"] = np.arange(3_000)
     frame.to_csv(tmp_path / "in.csv", index=False)
     of_parquet = parquet(tmp_path / "in.parquet", frame)
     score_file(served(package), of_parquet, tmp_path / "out.parquet", rows_at_once=1_000)
@@ -199,6 +200,8 @@ def test_csv_is_scored_like_parquet_and_stays_as_it_was_written(
     assert told["id"].tolist() == frame["id"].tolist()
     expected = read(tmp_path / "out.parquet")["prediction"]
     np.testing.assert_allclose(told["prediction"], expected, atol=1e-6)
+    shown = pd.read_csv(tmp_path / "out.csv", dtype=str)
+    assert shown["weight"].tolist() == [str(number) for number in range(3_000)]
     again = score_file(served(package), tmp_path / "in.csv", tmp_path / "other.parquet")
     assert (again.rows, len(read(tmp_path / "other.parquet"))) == (3_000, 3_000)
 
@@ -207,6 +210,18 @@ def test_a_csv_with_words_for_numbers_is_told(package: Path, tmp_path: Path) -> 
     frame = table(10).astype({"size": str})
     frame.loc[3, "size"] = "large"
     frame.to_csv(tmp_path / "in.csv", index=False)
-    with pytest.raises(Invalid, match=r"takes numbers in column .size.*such as 'large'"):
+    with pytest.raises(
+        Invalid, match="takes numbers in column 'size', and there is text in it, such as 'large'"
+    ):
         score_file(served(package), tmp_path / "in.csv", tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize("name", ["in.csv", "in.parquet"])
+def test_a_file_is_not_replaced_by_its_own_result(package: Path, tmp_path: Path, name: str) -> None:
+    table(10).to_csv(tmp_path / "in.csv", index=False)
+    parquet(tmp_path / "in.parquet", table(10))
+    before = (tmp_path / name).read_bytes()
+    with pytest.raises(Invalid, match="would replace"):
+        score_file(served(package), tmp_path / name, tmp_path / "." / name)
+    assert (tmp_path / name).read_bytes() == before

@@ -87,11 +87,14 @@ def score_file(
 
     Raises:
         NotFound: There is no such file.
-        Invalid: The file is neither Parquet nor CSV, or its columns do not fit the model.
+        Invalid: The file is neither Parquet nor CSV, its columns do not fit the model, or it is the
+            file to write.
         Conflict: Another process is writing the same result.
     """
     if not source.is_file():
         raise NotFound(f"There is no file '{source}'.")
+    if to.exists() and to.samefile(source):
+        raise Invalid(f"The result would replace '{source}', which is scored. Name another file.")
     parts = to.with_name(f".{to.name}.parts")
     parts.mkdir(parents=True, exist_ok=True)
     held = process.hold(parts / LOCK, what=f"The scoring of '{to}'")
@@ -150,40 +153,48 @@ def _as_parquet(
     """
     if to.exists():
         return to
-    numbers = {field.name for field in served.signature.inputs if field.kind == "number"}
-    taken = ", ".join(
-        f"CAST({sql_name(name)} AS DOUBLE) AS {sql_name(name)}"
-        if name in numbers
-        else sql_name(name)
-        for name in columns
-    )
     aside = to.with_suffix(".parquet.new")
     try:
+        kinds = _numbers(connection, served, source)
+        taken = ", ".join(
+            f"CAST({sql_name(name)} AS {kinds[name]}) AS {sql_name(name)}"
+            if name in kinds
+            else sql_name(name)
+            for name in columns
+        )
         connection.execute(
             f"COPY (SELECT {taken} FROM {as_written(source)}) "
             f"TO {sql_text(aside)} (FORMAT parquet, COMPRESSION zstd)"
         )
-    except duckdb.ConversionException as error:
-        _refuse_words(connection, source, [name for name in columns if name in numbers])
-        raise Invalid(f"'{source}' cannot be read: {str(error).splitlines()[0]}") from error
     except duckdb.Error as error:
         raise Invalid(f"'{source}' cannot be read: {str(error).splitlines()[0]}") from error
     aside.replace(to)
     return to
 
 
-def _refuse_words(connection: Any, source: Path, numbers: list[str]) -> None:
-    """Raise Invalid for the first text in a column of numbers."""
-    for name in map(sql_name, numbers):
-        is_word = f"{name} IS NOT NULL AND TRY_CAST({name} AS DOUBLE) IS NULL"
-        words = connection.execute(
-            f"SELECT {name} FROM {as_written(source)} WHERE {is_word} LIMIT 1"
+def _numbers(connection: Any, served: Served, source: Path) -> dict[str, str]:
+    """The SQL type of each column that the model takes as numbers; whole numbers stay whole."""
+    names = [field.name for field in served.signature.inputs if field.kind == "number"]
+    looks = [
+        look
+        for name in map(sql_name, names)
+        for look in (
+            f"any_value({name}) FILTER (TRY_CAST({name} AS DOUBLE) IS NULL)",
+            f"coalesce(bool_and(regexp_full_match({name}, '-?(0|[1-9][0-9]{{0,17}})')), false)",
         )
-        if found := words.fetchone():
+    ]
+    if not looks:
+        return {}
+    (seen,) = connection.execute(f"SELECT {', '.join(looks)} FROM {as_written(source)}").fetchall()
+    kinds = {}
+    for name, word, is_whole in zip(names, seen[::2], seen[1::2], strict=True):
+        if word is not None:
             raise Invalid(
-                f"'{source}': the model takes numbers in column {name}, and there is text in it, "
-                f"such as '{found[0][:80]}'."
+                f"'{source}': the model takes numbers in column '{name}', and there is text in "
+                f"it, such as '{word[:80]}'."
             )
+        kinds[name] = "BIGINT" if is_whole else "DOUBLE"
+    return kinds
 
 
 def _check_columns(served: Served, source: Path, columns: list[str]) -> None:
