@@ -94,14 +94,15 @@ def test_its_next_version_is_rolled_out_step_by_step_and_monitored(team: Team) -
     team.run(str(AUTHOR), "sklearn", str(team.folder))
     rollout = json.loads(team.treadle("deploy", "sklearn:2", "--json"))
     assert (rollout["number"], rollout["steps"][0]) == (2, "shadow")
-    asked = json.loads(team.treadle("ask", "sklearn", "rows.csv", "--id", "id", "--json"))
-    assert len(asked) == 400
     labels = pd.read_csv(team.folder / "rows.csv")
     labels["truth"] = (labels["size"] + 0.5 * labels["weight"] > 0).astype(int)
     labels.to_csv(team.folder / "labels.csv", index=False)
-    team.treadle("label", "labels.csv", "--value", "truth", "--id", "id", "--project", "sklearn")
 
     def measured() -> bool:
+        """The shadow answers from when it has loaded its version: what was asked before, it missed."""
+        asked = json.loads(team.treadle("ask", "sklearn", "rows.csv", "--id", "id", "--json"))
+        assert len(asked) == 400
+        team.treadle("label", "labels.csv", "--value", "truth", "--id", "id", "--project", "sklearn")
         told = team.treadle("delivery", "rollout", "--id", rollout["id"])
         return "0 of 50" not in told
 

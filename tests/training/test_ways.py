@@ -134,7 +134,7 @@ def test_code_of_ones_own_is_run_in_its_own_process_and_only_where_trusted(tmp_p
     assert package.signature.runtime == "library"
     assert package.signature.note.startswith("ONNX: Pipeline has no graph")
     np.testing.assert_allclose(scores(package), estimator.predict_proba(INPUTS)[:, 1], rtol=1e-5)
-    with pytest.raises(Invalid, match="TREADLE_TRUST=NAME"):
+    with pytest.raises(Invalid, match="treadle deploy VERSION --trust"):
         open_model(tmp_path / "m", Runtimes())
 
 
