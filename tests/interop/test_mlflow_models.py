@@ -93,16 +93,17 @@ def test_what_mlflows_client_has_registered_is_deployed_by_its_alias(
 def test_its_next_version_is_rolled_out_step_by_step_and_monitored(team: Team) -> None:
     team.run(str(AUTHOR), "sklearn", str(team.folder))
     rollout = json.loads(team.treadle("deploy", "sklearn:2", "--json"))
+    project = ["--project", "sklearn"]
     assert (rollout["number"], rollout["steps"][0]) == (2, "shadow")
     labels = pd.read_csv(team.folder / "rows.csv")
     labels["truth"] = (labels["size"] + 0.5 * labels["weight"] > 0).astype(int)
     labels.to_csv(team.folder / "labels.csv", index=False)
 
     def measured() -> bool:
-        """The shadow answers from when it has loaded its version: what was asked before, it missed."""
+        """A shadow answers only once it has loaded its version, so it is asked again."""
         asked = json.loads(team.treadle("ask", "sklearn", "rows.csv", "--id", "id", "--json"))
         assert len(asked) == 400
-        team.treadle("label", "labels.csv", "--value", "truth", "--id", "id", "--project", "sklearn")
+        team.treadle("label", "labels.csv", "--value", "truth", "--id", "id", *project)
         told = team.treadle("delivery", "rollout", "--id", rollout["id"])
         return "0 of 50" not in told
 
