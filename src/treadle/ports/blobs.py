@@ -1,6 +1,7 @@
 """The port to content-addressed storage of bytes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -85,6 +86,28 @@ def digest_of(content: bytes | Path) -> str:
     if isinstance(content, Path):
         return blake3(max_threads=blake3.AUTO).update_mmap(content).hexdigest()
     return blake3(content).hexdigest()
+
+
+@contextmanager
+def adding(blobs: Blobs) -> Iterator[Callable[[bytes | Path], str]]:
+    """Give a function that stores contents, which are durable when the block ends.
+
+    It is for many contents, or large ones. A store that can keep them better together has a method
+    ``adding``, a context manager of something with a method ``add``; any other takes each by
+    ``put``.
+
+    Args:
+        blobs: The store.
+
+    Yields:
+        A function of a content, or of the file that holds it, that returns its digest.
+    """
+    session = getattr(blobs, "adding", None)
+    if session is None:
+        yield blobs.put
+        return
+    with session() as opened:
+        yield opened.add
 
 
 def asked_for(blobs: Blobs, **things: str) -> Blobs:

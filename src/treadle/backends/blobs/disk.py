@@ -1,11 +1,22 @@
-"""Stores blobs as files: written aside, synced, renamed into place, verified when read."""
+"""Stores blobs as files: written aside, synced, renamed into place, verified when read.
 
+What is added by the thousand, or large, is packed: see ``packs.py``.
+"""
+
+import contextlib
+import math
 import re
 import shutil
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from blake3 import blake3
+
+from treadle.backends.blobs.packing import Adding
+from treadle.backends.blobs.packs import Packs
 from treadle.kernel.errors import Corrupt, Invalid, NotFound
 from treadle.kernel.files import replacing, write_whole
 from treadle.ports.blobs import digest_of
@@ -28,6 +39,7 @@ class Disk:
         self.url = url
         self._root = Path(unquote(parts.path))
         self._root.mkdir(parents=True, exist_ok=True)
+        self._packs = Packs(self._root)
 
     def put(self, content: bytes | Path) -> str:
         """Store a content, and return its digest.
@@ -42,6 +54,15 @@ class Disk:
             write_whole(path, content, durable=True, mode=_MODE)
         return digest
 
+    @contextmanager
+    def adding(self) -> Iterator[Adding]:
+        """Open a session that adds contents, which are durable when the block ends.
+
+        Many small contents share a file, and large ones share the pieces that they have in common.
+        """
+        with self._packs.adding() as adding:
+            yield adding
+
     def get(self, digest: str) -> bytes:
         """Return a blob.
 
@@ -54,18 +75,17 @@ class Disk:
         """
         try:
             content = self._path(digest).read_bytes()
-        except FileNotFoundError as error:
-            raise NotFound(f"There is no blob {digest[:12]} in the store.") from error
+        except FileNotFoundError:
+            content = b"".join(self._packed(digest))
         if digest_of(content) != digest:
-            raise Corrupt(
-                f"Blob {digest[:12]} is damaged: its content has changed. Restore it from a backup."
-            )
+            raise _damaged(digest)
         return content
 
     def fetch(self, digest: str, to: Path) -> None:
         """Write a blob to a file, by a hard link where the file system allows it.
 
-        Stored files are read-only, so a link is safe and nothing is copied.
+        Stored files are read-only, so a link is safe and nothing is copied. What is packed is
+        copied.
 
         Args:
             digest: The blob's digest.
@@ -75,8 +95,11 @@ class Disk:
             NotFound: There is no such blob.
             Corrupt: The stored content is damaged.
         """
-        content = self.get(digest)
         to.parent.mkdir(parents=True, exist_ok=True)
+        if not self._path(digest).exists():
+            self._unpack(digest, to)
+            return
+        content = self.get(digest)
         try:
             with replacing(to) as aside:
                 aside.hardlink_to(self._path(digest))
@@ -89,7 +112,7 @@ class Disk:
         Args:
             digest: The content's BLAKE3 digest.
         """
-        return self._path(digest).exists()
+        return self._path(digest).exists() or self._packs.has(digest)
 
     def delete(self, digest: str) -> None:
         """Delete a blob; may be repeated.
@@ -98,6 +121,32 @@ class Disk:
             digest: The content's BLAKE3 digest.
         """
         self._path(digest).unlink(missing_ok=True)
+        self._packs.delete(digest)
+
+    def age_seconds(self, digest: str) -> float:
+        """How long ago a blob was last added.
+
+        Args:
+            digest: The blob's digest.
+
+        Returns:
+            Seconds; infinity where it is not stored.
+        """
+        ages = [math.inf if (packed := self._packs.age_seconds(digest)) is None else packed]
+        with contextlib.suppress(FileNotFoundError):
+            ages.append(time.time() - self._path(digest).stat().st_mtime)
+        return min(ages)
+
+    def tidy(self) -> int:
+        """Give back the room of packed blobs that were deleted.
+
+        Returns:
+            The bytes that were freed.
+
+        Raises:
+            Conflict: Another process adds blobs now.
+        """
+        return self._packs.tidy()
 
     def move_aside(self, digest: str, to: Path) -> None:
         """Move what is stored under a name to a file, however damaged it is.
@@ -110,14 +159,44 @@ class Disk:
         if path.exists():
             shutil.copyfile(path, to)  # the store may be on another file system
             path.unlink()
+        elif self._packs.has(digest):
+            with to.open("wb") as file, contextlib.suppress(Corrupt):
+                file.writelines(self._packed(digest))
+            self._packs.drop_damaged(digest)
 
     def digests(self) -> Iterator[str]:
         """Return the digests of all blobs."""
         for path in self._root.glob("[0-9a-f][0-9a-f]/*"):
             if not path.name.startswith("."):
                 yield path.parent.name + path.name
+        for digest in self._packs.digests():
+            if not self._path(digest).exists():
+                yield digest
+
+    def _packed(self, digest: str) -> Iterator[bytes]:
+        """The bytes of a packed blob, not yet verified."""
+        portions = self._packs.portions(digest)
+        if portions is None:
+            raise NotFound(f"There is no blob {digest[:12]} in the store.")
+        return portions
+
+    def _unpack(self, digest: str, to: Path) -> None:
+        """Write a packed blob to a file, a piece at a time."""
+        hasher = blake3()
+        with replacing(to) as aside, aside.open("xb") as file:
+            for portion in self._packed(digest):
+                hasher.update(portion)
+                file.write(portion)
+            if hasher.hexdigest() != digest:
+                raise _damaged(digest)
 
     def _path(self, digest: str) -> Path:
         if not re.fullmatch("[0-9a-f]{64}", digest):
             raise Invalid(f"'{digest}' is not a blob's name: that is 64 hexadecimal digits.")
         return self._root / digest[:2] / digest[2:]
+
+
+def _damaged(digest: str) -> Corrupt:
+    return Corrupt(
+        f"Blob {digest[:12]} is damaged: its content has changed. Restore it from a backup."
+    )
