@@ -1,6 +1,6 @@
 """The port to content-addressed storage of bytes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, cast
@@ -108,6 +108,44 @@ def adding(blobs: Blobs) -> Iterator[Callable[[bytes | Path], str]]:
         return
     with session() as opened:
         yield opened.add
+
+
+def contents_of(blobs: Blobs, digests: list[str]) -> dict[str, bytes]:
+    """Read many small blobs.
+
+    A store that can look them up together has a method ``get_many``; any other gives each by
+    ``get``.
+
+    Args:
+        blobs: The store.
+        digests: Names of the blobs.
+
+    Returns:
+        Their contents by name.
+
+    Raises:
+        NotFound: There is no such blob.
+        Corrupt: The stored bytes do not match the name.
+    """
+    many = getattr(blobs, "get_many", None)
+    if many is None:
+        return {digest: blobs.get(digest) for digest in dict.fromkeys(digests)}
+    return cast(dict[str, bytes], many(digests))
+
+
+def portions_of(blobs: Blobs, digest: str) -> Iterable[bytes]:
+    """Read a blob a portion at a time; it is verified when the last one was taken.
+
+    Args:
+        blobs: The store. One that has a method ``portions`` needs no memory for the whole blob.
+        digest: Name of the blob.
+
+    Raises:
+        NotFound: There is no such blob.
+        Corrupt: The stored bytes do not match the name.
+    """
+    portions = getattr(blobs, "portions", None)
+    return [blobs.get(digest)] if portions is None else cast(Iterable[bytes], portions(digest))
 
 
 def asked_for(blobs: Blobs, **things: str) -> Blobs:

@@ -13,23 +13,26 @@ from treadle.kernel.errors import Corrupt, Invalid, NotFound
 from treadle.ports.blobs import Blobs, asked_for, digest_of
 
 
-class TreeFile(Entity):
+class TreeFile(Entity, omit_defaults=True):
     """A file of a tree.
 
     Attributes:
         digest: Name of the blob that holds its content.
         bytes: Size in bytes.
+        link: Whether it is a symbolic link, whose content is its target.
     """
 
     digest: str
     bytes: int
+    link: bool = False
 
 
 class Tree(Entity):
     """The manifest of a folder.
 
     Attributes:
-        files: Files by POSIX path relative to the folder.
+        files: Files by POSIX path relative to the folder; the path of an empty folder ends in a
+            slash.
     """
 
     files: dict[str, TreeFile]
@@ -238,12 +241,58 @@ def fetch_tree(blobs: Blobs, digest: str, to: Path, *, over: bool = False) -> Pa
         Corrupt: A blob is damaged, or a path in the manifest leads out of the folder.
     """
     within = asked_for(blobs, tree=digest)
+    links = []
     for name, file in read_tree(blobs, digest).files.items():
         path = to / _inside(name)
-        if over or not path.exists():
+        if file.link:
+            links.append((name, path, file))
+        elif name.endswith("/"):
+            path.mkdir(parents=True, exist_ok=True)
+        elif over or not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             within.fetch(file.digest, path)
+    for name, path, file in links:  # last, so that no file is written through one
+        make_link(path, name, within.get(file.digest))
     return to
+
+
+def make_link(path: Path, name: str, target: bytes) -> None:
+    """Make a symbolic link of a tree, in the place of what is there.
+
+    Args:
+        path: Where.
+        name: Its path within the tree.
+        target: What the link holds.
+
+    Raises:
+        Corrupt: It would lead out of the tree.
+    """
+    text = os.fsdecode(target)
+    if not stays_within(name, text):
+        raise Corrupt(
+            f"A stored folder holds the link '{name}', which would leave the folder; "
+            "it was not made."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.symlink_to(text)
+
+
+def stays_within(path: str, target: str) -> bool:
+    """Whether a link leads to a place in the folder that it is in.
+
+    Args:
+        path: The link's POSIX path, relative to the folder.
+        target: What the link holds.
+    """
+    if target.startswith("/") or not target:
+        return False
+    depth = path.count("/")
+    for part in target.split("/"):
+        depth += 0 if part in ("", ".") else -1 if part == ".." else 1
+        if depth < 0:
+            return False
+    return True
 
 
 @contextmanager

@@ -5,6 +5,7 @@ What is added by the thousand, or large, is packed: see ``packs.py``.
 
 import contextlib
 import math
+import os
 import re
 import shutil
 import time
@@ -97,7 +98,9 @@ class Disk:
         """
         to.parent.mkdir(parents=True, exist_ok=True)
         if not self._path(digest).exists():
-            self._unpack(digest, to)
+            with replacing(to) as aside, aside.open("xb") as file:
+                file.writelines(self.portions(digest))
+                os.fchmod(file.fileno(), _MODE)
             return
         content = self.get(digest)
         try:
@@ -105,6 +108,47 @@ class Disk:
                 aside.hardlink_to(self._path(digest))
         except OSError:
             write_whole(to, content, durable=True, mode=_MODE)
+
+    def get_many(self, digests: list[str]) -> dict[str, bytes]:
+        """Read many small blobs.
+
+        Args:
+            digests: Names of the blobs.
+
+        Returns:
+            Their contents by name.
+
+        Raises:
+            NotFound: There is no such blob.
+            Corrupt: A stored content has changed.
+        """
+        contents = self._packs.get_many(digests)
+        for digest in digests:
+            if digest not in contents:
+                contents[digest] = self.get(digest)
+            elif blake3(contents[digest]).hexdigest() != digest:
+                raise _damaged(digest)
+        return contents
+
+    def portions(self, digest: str) -> Iterator[bytes]:
+        """Read a blob a portion at a time. It is verified when the last one was taken.
+
+        Args:
+            digest: The blob's digest.
+
+        Raises:
+            NotFound: There is no such blob.
+            Corrupt: The stored content is damaged.
+        """
+        if self._path(digest).exists():
+            yield self.get(digest)
+            return
+        hasher = blake3()
+        for portion in self._packed(digest):
+            hasher.update(portion)
+            yield portion
+        if hasher.hexdigest() != digest:
+            raise _damaged(digest)
 
     def has(self, digest: str) -> bool:
         """Whether a blob is stored.
@@ -179,16 +223,6 @@ class Disk:
         if portions is None:
             raise NotFound(f"There is no blob {digest[:12]} in the store.")
         return portions
-
-    def _unpack(self, digest: str, to: Path) -> None:
-        """Write a packed blob to a file, a piece at a time."""
-        hasher = blake3()
-        with replacing(to) as aside, aside.open("xb") as file:
-            for portion in self._packed(digest):
-                hasher.update(portion)
-                file.write(portion)
-            if hasher.hexdigest() != digest:
-                raise _damaged(digest)
 
     def _path(self, digest: str) -> Path:
         if not re.fullmatch("[0-9a-f]{64}", digest):

@@ -20,7 +20,7 @@ PIECE_BYTES = 1 << 18
 PACK_BYTES = 64 << 20
 """A pack that has grown to this size is synced and followed by another."""
 ROWS_AT_ONCE = 20_000
-PLACE = "SELECT pack, start, bytes FROM pieces WHERE digest = ?"
+LOOKED_UP_AT_ONCE = 500
 _PIECE = """INSERT INTO pieces VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE SET
     content = max(content, excluded.content), added = excluded.added"""
 _CONTENT = """INSERT INTO contents VALUES (?, ?, ?) ON CONFLICT (digest) DO UPDATE SET
@@ -40,30 +40,37 @@ class Adding:
         self._writer = _Writer(folder)
         self._rows: dict[bytes, tuple[Any, ...]] = {}
         self._contents: dict[bytes, tuple[Any, ...]] = {}
+        self._waiting: dict[bytes, tuple[bytes, bool]] = {}
+        self._waiting_bytes = 0
         self._now = int(time.time())
 
-    def add(self, content: bytes | Path, digest: str | None = None) -> str:
+    def add(self, content: bytes | Path) -> str:
         """Add a content.
 
         Args:
             content: The content, or the file that holds it.
-            digest: Its digest where the caller has taken it from these very bytes.
 
         Returns:
             Its digest.
+
+        Raises:
+            OSError: It cannot be read, or nothing can be written.
         """
         if isinstance(content, Path):
-            with content.open("rb", 0) as file:
-                size = os.fstat(file.fileno()).st_size
+            descriptor = os.open(content, os.O_RDONLY)
+            try:
+                size = os.fstat(descriptor).st_size
                 if size >= LARGE_BYTES:
-                    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as mapped:
                         return self._add_large(mapped)
-                content = file.read(size + 1)
+                content = _read_all(descriptor, size)
+            finally:
+                os.close(descriptor)
         if len(content) >= LARGE_BYTES:
             return self._add_large(content)
-        name = bytes.fromhex(digest) if digest else blake3(content).digest()
-        self._add_piece(name, content, is_content=True)
-        return name.hex()
+        hasher = blake3(content)
+        self._wait(hasher.digest(), content, is_content=True)
+        return hasher.hexdigest()
 
     def close(self) -> None:
         """Make everything durable that was added."""
@@ -81,25 +88,42 @@ class Adding:
         names = []
         with memoryview(content) as view:
             for name, start, size in _cut(view):
-                with view[start : start + size] as piece:
-                    self._add_piece(name, piece, is_content=False)
+                self._wait(name, bytes(view[start : start + size]), is_content=False)
                 names.append(name)
         self._contents[whole] = (whole, b"".join(names), self._now)
         return whole.hex()
 
-    def _add_piece(self, name: bytes, content: bytes | memoryview, *, is_content: bool) -> None:
-        held = self._rows.get(name)
+    def _wait(self, name: bytes, content: bytes, *, is_content: bool) -> None:
+        """Take a piece; many are looked up and written together."""
+        held = self._waiting.get(name)
         if held is None:
-            held = self._connection.execute(PLACE, (name,)).fetchone()
-            place = held or (*self._writer.write(content), len(content))
-        else:
-            place, is_content = held[1:4], is_content or held[5]
-        self._rows[name] = (name, *place, self._now, int(is_content))
+            self._waiting_bytes += len(content)
+        self._waiting[name] = content, is_content or (held is not None and held[1])
+        if len(self._waiting) >= LOOKED_UP_AT_ONCE or self._waiting_bytes >= LARGE_BYTES * 8:
+            self._write_waiting()
+
+    def _write_waiting(self) -> None:
+        """Write those of the waiting pieces that are not there."""
+        names = [name for name in self._waiting if name not in self._rows]
+        marks = ", ".join("?" * len(names))
+        wanted = f"SELECT digest, pack, start, bytes FROM pieces WHERE digest IN ({marks})"
+        there = {name: place for name, *place in self._connection.execute(wanted, names)}
+        for name, (content, is_content) in self._waiting.items():
+            held = self._rows.get(name)
+            if held is not None:
+                place, is_content = held[1:4], is_content or held[5]
+            else:
+                place = there.get(name) or (*self._writer.write(content), len(content))
+            self._rows[name] = (name, *place, self._now, int(is_content))
+        self._waiting.clear()
+        self._waiting_bytes = 0
         if len(self._rows) >= ROWS_AT_ONCE:
             self._commit()
 
     def _commit(self) -> None:
         """Make what was written durable, then say where it is."""
+        if self._waiting:
+            self._write_waiting()
         self._writer.sync()
         with self._connection:
             self._connection.executemany(_PIECE, self._rows.values())
@@ -171,6 +195,14 @@ class _Writer:
                 os.fdatasync(file.fileno())
         except OSError as error:
             self._failures.append(error)
+
+
+def _read_all(descriptor: int, size: int) -> bytes:
+    """The content of an open file, however it is given."""
+    content = os.read(descriptor, size + 1)
+    while len(content) != size and (more := os.read(descriptor, LARGE_BYTES)):
+        content += more
+    return content
 
 
 def _cut(content: memoryview) -> Iterator[tuple[bytes, int, int]]:

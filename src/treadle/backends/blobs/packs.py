@@ -19,11 +19,12 @@ from typing import IO, NamedTuple
 
 from blake3 import blake3
 
-from treadle.backends.blobs.packing import PLACE, Adding
+from treadle.backends.blobs.packing import Adding
 from treadle.kernel.errors import Conflict, Corrupt
 
 NAME_BYTES = 32
 MOST_OPEN = 16
+PLACE = "SELECT pack, start, bytes FROM pieces WHERE digest = ?"
 _TABLES = """
 CREATE TABLE IF NOT EXISTS pieces (
     digest BLOB PRIMARY KEY, pack TEXT NOT NULL, start INTEGER NOT NULL, bytes INTEGER NOT NULL,
@@ -33,8 +34,8 @@ CREATE TABLE IF NOT EXISTS contents (
     digest BLOB PRIMARY KEY, pieces BLOB NOT NULL, added INTEGER NOT NULL
 ) WITHOUT ROWID;
 """
-_OF_PARENTS: list[sqlite3.Connection] = []
-"""Connections that a forked process has inherited and leaves alone."""
+_OF_PARENTS: list[object] = []
+"""What a forked process has inherited and leaves alone."""
 
 
 class Piece(NamedTuple):
@@ -82,6 +83,21 @@ class Packs:
         """
         pieces = self._pieces_of(bytes.fromhex(digest))
         return None if pieces is None else self._read(digest, pieces)
+
+    def get_many(self, digests: list[str]) -> dict[str, bytes]:
+        """The bytes of small contents, not yet verified; those that are not packed are left out.
+
+        Args:
+            digests: Names of the contents.
+        """
+        if not self._index.exists():
+            return {}
+        marks = ", ".join("?" * len(digests))
+        wanted = f"SELECT digest, pack, start, bytes FROM pieces WHERE digest IN ({marks})"
+        names = [bytes.fromhex(digest) for digest in digests]
+        rows = self._rows().execute(wanted, names).fetchall()
+        places = sorted((Piece(*place), name.hex()) for name, *place in rows)
+        return {name: b"".join(self._read(name, [piece])) for piece, name in places}
 
     def digests(self) -> Iterator[str]:
         """The names of all packed contents."""
@@ -203,18 +219,18 @@ class Packs:
         return blake3(content).digest() == name
 
     def _read(self, digest: str, pieces: list[Piece]) -> Iterator[bytes]:
-        with _OpenPacks(self._folder) as packs:
-            for index in range(len(pieces)):
-                try:
-                    content = packs.read(pieces[index])
-                except FileNotFoundError:  # tidied away since, and moved to another pack
-                    moved = self._pieces_of(bytes.fromhex(digest))
-                    if moved is None or moved[index] == pieces[index]:
-                        raise _damaged(digest, f"pack {pieces[index].pack} is gone") from None
-                    pieces, content = moved, packs.read(moved[index])
-                if len(content) != pieces[index].bytes:
-                    raise _damaged(digest, f"pack {pieces[index].pack} is shorter than it was")
-                yield content
+        packs = self._held().packs
+        for index in range(len(pieces)):
+            try:
+                content = packs.read(pieces[index])
+            except FileNotFoundError:  # tidied away since, and moved to another pack
+                moved = self._pieces_of(bytes.fromhex(digest))
+                if moved is None or moved[index] == pieces[index]:
+                    raise _damaged(digest, f"pack {pieces[index].pack} is gone") from None
+                pieces, content = moved, packs.read(moved[index])
+            if len(content) != pieces[index].bytes:
+                raise _damaged(digest, f"pack {pieces[index].pack} is shorter than it was")
+            yield content
 
     def _pieces_of(self, name: bytes) -> list[Piece] | None:
         """Where the pieces of a content are; None where it is not packed."""
@@ -234,14 +250,18 @@ class Packs:
 
     def _rows(self) -> sqlite3.Connection:
         """The connection that this thread of this process reads with."""
-        held: tuple[int, sqlite3.Connection] | None = getattr(self._local, "held", None)
-        if held is None or held[0] != os.getpid():
+        return self._held().rows
+
+    def _held(self) -> "_Held":
+        """What this thread of this process has open."""
+        held: _Held | None = getattr(self._local, "held", None)
+        if held is None or held.process != os.getpid():
             connection = self._connect()
             connection.executescript(_TABLES)
             if held is not None:  # the parent's: closing it here could end the parent's locks
-                _OF_PARENTS.append(held[1])
-            self._local.held = held = (os.getpid(), connection)
-        return held[1]
+                _OF_PARENTS.append(held)
+            self._local.held = held = _Held(os.getpid(), connection, _OpenPacks(self._folder))
+        return held
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._index, timeout=60, check_same_thread=False)
@@ -270,26 +290,27 @@ class Packs:
 
 
 class _OpenPacks:
-    """A few packs that are open to be read."""
+    """A few packs that are open to be read; one that was tidied away may stay open."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._files: dict[str, IO[bytes]] = {}
 
-    def __enter__(self) -> "_OpenPacks":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for file in self._files.values():
-            file.close()
-
     def read(self, piece: Piece) -> bytes:
         """Read a piece; what is not there is left out."""
-        if piece.pack not in self._files:
+        file = self._files.get(piece.pack)
+        if file is None:
             if len(self._files) >= MOST_OPEN:
-                self._files.pop(next(iter(self._files))).close()
-            self._files[piece.pack] = (self._folder / f"{piece.pack}.pack").open("rb", 0)
-        return os.pread(self._files[piece.pack].fileno(), piece.bytes, piece.start)
+                self._files.pop(next(iter(self._files)))  # closes when nobody reads it any more
+            file = (self._folder / f"{piece.pack}.pack").open("rb", 0)
+            self._files[piece.pack] = file
+        return os.pread(file.fileno(), piece.bytes, piece.start)
+
+
+class _Held(NamedTuple):
+    process: int
+    rows: sqlite3.Connection
+    packs: _OpenPacks
 
 
 def _damaged(digest: str, why: str) -> Corrupt:
