@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from treadle.cli import completing
+from treadle.cli.data_places import owner_of
 from treadle.cli.output import console, print_json, print_table, show_bytes
-from treadle.cli.verbs import Project, Session, project_named
+from treadle.cli.verbs import Project, Session
 
 if TYPE_CHECKING:
     from treadle.data.model import DatasetVersion
@@ -27,7 +28,7 @@ def show(
 ) -> None:
     """List datasets; of one its versions with rows, size and the models that learnt from them."""
     services = session.services()
-    owner = project_named(services, project)
+    owner = owner_of(services, project)
     versions = services.data.versions(project=owner, name=name)
     if name is not None and not versions:
         _refuse_unknown(services, owner, name)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from treadle.cli import completing, datasets
+from treadle.cli import completing, data_keeping, data_versions, datasets
 from treadle.cli.output import Home, Json, Token, Url, open_services, print_json, print_pretty
 from treadle.cli.verbs import OpeningGroup, add_verbs
 from treadle.kernel.operation import Names, Operation, Parameter, operations
@@ -49,7 +49,10 @@ class _ServiceGroup(TyperGroup):
         made = typer.Typer()
         made.callback()(lambda: None)
         add_verbs(made, *self.opens_with)
+        by_hand = {verb.__name__ for verb in self.opens_with}
         for operation in operations(self.service.load()).values():
+            if operation.name in by_hand:
+                continue
             command = made.command(_dashed(operation.name), help=operation.doc)
             command(_function(self.service.name, operation))
         return typer.main.get_command(made)
@@ -58,7 +61,19 @@ class _ServiceGroup(TyperGroup):
 class _DataGroup(OpeningGroup, _ServiceGroup):
     """The operations of data, behind a verb for people: ``treadle data NAME``."""
 
-    opens_with = (datasets.show,)
+    opens_with = (
+        datasets.show,
+        data_versions.add,
+        data_versions.status,
+        data_versions.log,
+        data_versions.diff,
+        data_versions.checkout,
+        data_keeping.push,
+        data_keeping.pull,
+        data_keeping.rm,
+        data_keeping.gc,
+        data_keeping.verify,
+    )
 
 
 _OPENED = {"data": _DataGroup}

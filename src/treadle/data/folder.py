@@ -51,12 +51,27 @@ class FolderChanges(Entity):
         removed: Paths of files that are not there any more.
         changed: Paths of files with another content.
         same: Number of files with the same content.
+        more: Number of further files that are different and not named.
     """
 
     added: list[str] = []
     removed: list[str] = []
     changed: list[str] = []
     same: int = 0
+    more: int = 0
+
+    def cut(self, most: int) -> "FolderChanges":
+        """The same with fewer names.
+
+        Args:
+            most: Names of each kind that are kept at most.
+        """
+        kinds = (self.added, self.removed, self.changed)
+        more = sum(max(0, len(paths) - most) for paths in kinds)
+        added, removed, changed = (paths[:most] for paths in kinds)
+        return FolderChanges(
+            added=added, removed=removed, changed=changed, same=self.same, more=more
+        )
 
     @property
     def any(self) -> bool:

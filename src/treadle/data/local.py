@@ -1,6 +1,7 @@
 """Data as the process has it that holds the database."""
 
 from datetime import datetime
+from pathlib import Path
 
 from sqlalchemy import select
 
@@ -29,9 +30,10 @@ class LocalData(Data):
         clock: Clock,
         blobs: Blobs,
         scope: LocalScope,
+        cache: Path,
         reads: SensitiveReads,
     ) -> None:
-        super().__init__(database, events, clock, blobs, scope)
+        super().__init__(database, events, clock, blobs, scope, cache)
         self.reads = reads
 
     def labels_since(self, project: str, moment: datetime) -> dict[str, Truth]:

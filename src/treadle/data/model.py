@@ -49,6 +49,18 @@ class DatasetVersionAdded(Event):
         return (f"data:{self.digest}",)
 
 
+class DatasetVersionRemoved(Event):
+    """A version of a dataset was removed; its content goes when nothing else names it."""
+
+    project: str
+    name: str
+    digest: str
+
+    @property
+    def subject(self) -> str:
+        return f"dataset:{self.project}/{self.name}"
+
+
 class SensitiveDataRead(Event):
     """Somebody, or a job, has read rows of a dataset that is declared as sensitive.
 

@@ -6,7 +6,15 @@ from typing import Any
 
 from sqlalchemy import select
 
-from treadle.data.model import DatasetVersion, DatasetVersionAdded, Label, LabelsAdded
+from treadle.data.folder import FolderChanges, changes, store
+from treadle.data.model import (
+    DatasetVersion,
+    DatasetVersionAdded,
+    DatasetVersionRemoved,
+    Label,
+    LabelsAdded,
+)
+from treadle.data.stat_index import StatIndex, opened
 from treadle.data.table_files import rows_in
 from treadle.data.tables import dataset_versions
 from treadle.data.tables import labels as label_table
@@ -20,11 +28,16 @@ from treadle.kernel.names import ContentDigest, ProjectName
 from treadle.kernel.operation import command, query
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, load
-from treadle.ports.tree import fetch_tree, put_tree, read_tree
+from treadle.ports.manifest import entries
+from treadle.ports.tree import fetch_tree
 from treadle.scope.local import LocalScope
 from treadle.stats.classes import Truth
 
 LABELS_AT_ONCE = 500  # labels that one SQL statement names
+INDEX = "files.db"
+"""Name of the file in the cache that knows which files were not changed."""
+MOST_NAMED = 1_000
+"""Names of files of each kind that a comparison gives at most."""
 LONGEST_WORD = 200
 """Characters that the name of a class has at most."""
 
@@ -36,13 +49,30 @@ class Data:
     """
 
     def __init__(
-        self, database: Database, events: LocalEvents, clock: Clock, blobs: Blobs, scope: LocalScope
+        self,
+        database: Database,
+        events: LocalEvents,
+        clock: Clock,
+        blobs: Blobs,
+        scope: LocalScope,
+        cache: Path,
     ) -> None:
+        """Wire the service.
+
+        Args:
+            database: Where versions and labels are.
+            events: Where changes are told.
+            clock: Says when they were.
+            blobs: Where contents are.
+            scope: Knows what projects declare.
+            cache: The folder of what may be deleted, such as the index of files.
+        """
         self._database = database
         self._events = events
         self._clock = clock
         self._blobs = blobs
         self._scope = scope
+        self._index = cache / INDEX
 
     @command()
     def add(self, *, project: ProjectName, name: str, digest: ContentDigest) -> DatasetVersion:
@@ -59,7 +89,9 @@ class Data:
             NotFound: No tree of that digest is stored.
             Invalid: What is stored under that digest is not a tree.
         """
-        tree = read_tree(self._blobs, digest)
+        files = size = 0
+        for _, file in entries(self._blobs, digest):
+            files, size = files + 1, size + file.bytes
         key = (dataset_versions.c.project == project) & (dataset_versions.c.name == name)
         key &= dataset_versions.c.digest == digest
         with self._database.write() as transaction:
@@ -67,7 +99,7 @@ class Data:
             if row is not None:
                 return load(DatasetVersion, row)
             event = DatasetVersionAdded(
-                project=project, name=name, digest=digest, files=len(tree.files), bytes=tree.bytes
+                project=project, name=name, digest=digest, files=files, bytes=size
             )
             added = {**to_plain(event), "created_at": self._clock.now()}
             transaction.execute(dataset_versions.insert().values(added))
@@ -93,10 +125,56 @@ class Data:
         sources = self._scope.project(name=project).spec.data
         folder = self._scope.folder(name=project)
         versions = []
-        for name, source in sources.items():
-            digest = put_tree(self._blobs, folder / source.source)
-            versions.append(self.add(project=project, name=name, digest=digest))
+        with opened(self._index) as connection:
+            for name, source in sources.items():
+                path = folder / source.source
+                stored = store(self._blobs, path, StatIndex(connection, path))
+                versions.append(self.add(project=project, name=name, digest=stored.digest))
         return versions
+
+    @command()
+    def remove(self, *, project: ProjectName, name: str, digest: ContentDigest) -> None:
+        """Remove a version of a dataset.
+
+        What has used it still says so. Its content stays for as long as something else names it.
+
+        Args:
+            project: Name of the project.
+            name: Name of the dataset.
+            digest: Digest of the version, 64 hex digits.
+
+        Raises:
+            NotFound: There is no such version.
+        """
+        self._version(project, name, digest)
+        key = (dataset_versions.c.project == project) & (dataset_versions.c.name == name)
+        with self._database.write() as transaction:
+            gone = dataset_versions.delete().where(key, dataset_versions.c.digest == digest)
+            if transaction.execute(gone).rowcount:
+                event = DatasetVersionRemoved(project=project, name=name, digest=digest)
+                self._events.append(transaction, event)
+
+    @query()
+    def changes(
+        self, *, project: ProjectName, name: str, old: ContentDigest, new: ContentDigest
+    ) -> FolderChanges:
+        """Compare the files of two versions of a dataset.
+
+        Args:
+            project: Name of the project.
+            name: Name of the dataset.
+            old: Digest of the earlier version, 64 hex digits.
+            new: Digest of the later version, 64 hex digits.
+
+        Returns:
+            Which files are new, gone or different; at most 1,000 names of each kind.
+
+        Raises:
+            NotFound: There is no such version.
+        """
+        self._version(project, name, old)
+        self._version(project, name, new)
+        return changes(self._blobs, old, new).cut(MOST_NAMED)
 
     @query()
     def versions(self, *, project: ProjectName, name: str | None = None) -> list[DatasetVersion]:
@@ -129,11 +207,7 @@ class Data:
         Raises:
             NotFound: There is no such version.
         """
-        if all(one.digest != digest for one in self.versions(project=project, name=name)):
-            raise NotFound(
-                f"Dataset '{name}' of project '{project}' has no version {digest[:12]}. "
-                f"List them with: {shell('treadle', 'data', name)}"
-            )
+        self._version(project, name, digest)
         with tempfile.TemporaryDirectory() as folder:
             return rows_in(fetch_tree(self._blobs, digest, Path(folder, "dataset")))
 
@@ -209,6 +283,20 @@ class Data:
                 ]
                 transaction.execute(label_table.insert(), values)
         return len(rows)
+
+    def _version(self, project: str, name: str, digest: str) -> DatasetVersion:
+        """The version of that digest.
+
+        Raises:
+            NotFound: There is none.
+        """
+        for version in self.versions(project=project, name=name):
+            if version.digest == digest:
+                return version
+        raise NotFound(
+            f"Dataset '{name}' of project '{project}' has no version {digest[:12]}. "
+            f"List them with: {shell('treadle', 'data', name)}"
+        )
 
 
 def stored(value: Truth) -> dict[str, Any]:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
         __struct_fields__: ClassVar[tuple[str, ...]]
 
+        def __init_subclass__(cls, *, omit_defaults: bool = False) -> None: ...
+
 else:
 
     class Entity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -134,6 +134,12 @@ def home_of(home: Path | None) -> Path:
     return (named or (nearest(Path.cwd()) or Path.cwd()) / ".treadle").expanduser().resolve()
 
 
+def user_cache() -> Path:
+    """Return the folder of what may be deleted and belongs to no home, as XDG says."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    return Path(base) / "treadle"
+
+
 def backends_of(home: Path) -> dict[str, str]:
     """Return a home's backends by port, as URLs without passwords; empty for no home.
 

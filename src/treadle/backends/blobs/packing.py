@@ -137,7 +137,8 @@ class _Writer:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._pack, self._file, self._size = "", None, 0
+        self._pack, self._size = "", 0
+        self._file: IO[bytes] | None = None
         self._full: list[threading.Thread] = []
         self._failures: list[OSError] = []
 

@@ -107,7 +107,7 @@ def check_cache(home: Path, contents: Contents, found: Collected) -> None:
         tree = contents.trees.get(folder.name)
         for name, file in tree.files.items() if tree else ():
             copy = folder / name
-            if copy.is_file():
+            if copy.is_file() and not file.link:
                 found.count("cached files")
                 if digest_of(copy) != file.digest:
                     wrong = "This copy is damaged."

@@ -1,0 +1,126 @@
+"""Removes the content of dataset versions that were removed, where nothing else names it."""
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+from treadle.data.model import DatasetVersionRemoved
+from treadle.kernel.entity import Entity
+from treadle.kernel.errors import Invalid, NotFound
+from treadle.kernel.stage import NAMED_CONTENT
+from treadle.platform.wiring import Embedded
+from treadle.ports.blobs import Blobs, portions_of
+from treadle.ports.manifest import entries
+
+EVENTS_AT_ONCE = 10_000
+_TREE = b'{"files":'
+
+
+class Collection(Entity):
+    """What was removed, or would be.
+
+    Attributes:
+        contents: Number of contents that nothing names any more.
+        bytes: Their size together, before what they share with others.
+        freed: Bytes that the store has given back; 0 where nothing was removed.
+        young: Number of contents that were added too recently.
+    """
+
+    contents: int
+    bytes: int
+    freed: int = 0
+    young: int = 0
+
+
+def collect(
+    platform: Embedded,
+    *,
+    older_than_seconds: float,
+    dry_run: bool = False,
+    progress: Callable[[str, int, int], None] = lambda *_: None,
+) -> Collection:
+    """Remove what only removed dataset versions named, and give the room back.
+
+    Content that was added within the last while is kept, as somebody may be about to name it.
+
+    Args:
+        platform: The home.
+        older_than_seconds: Time since which a content was not added again.
+        dry_run: Whether only to say what would be removed.
+        progress: Called with what is looked at, how many are done and how many there are.
+
+    Raises:
+        Invalid: The home's store cannot say how old its contents are.
+        Conflict: Another process adds contents now.
+    """
+    blobs = platform.blobs
+    age_of = getattr(blobs, "age_seconds", None)
+    if age_of is None:
+        raise Invalid(
+            f"The store {blobs.url} does not say when contents were added last, so nothing is "
+            "removed from it."
+        )
+    candidates = _candidates(platform, blobs)
+    _spare_named(platform, blobs, candidates, progress)
+    young = [digest for digest in candidates if age_of(digest) < older_than_seconds]
+    for digest in young:
+        del candidates[digest]
+    freed = 0
+    if not dry_run:
+        for done, digest in enumerate(candidates, start=1):  # manifests first
+            blobs.delete(digest)
+            progress("removing", done, len(candidates))
+        freed = blobs.tidy() if hasattr(blobs, "tidy") else sum(candidates.values())
+    size = sum(candidates.values())
+    return Collection(contents=len(candidates), bytes=size, freed=freed, young=len(young))
+
+
+def _candidates(platform: Embedded, blobs: Blobs) -> dict[str, int]:
+    """What removed versions named and is still stored: sizes by digest, manifests first."""
+    found: dict[str, int] = {}
+    members: dict[str, int] = {}
+    for tree in _removed(platform):
+        try:
+            for _, file in entries(blobs, tree):
+                members[file.digest] = file.bytes
+        except NotFound:
+            continue
+        found[tree] = 0
+    there = {digest: size for digest, size in members.items() if blobs.has(digest)}
+    return {**found, **there}
+
+
+def _removed(platform: Embedded) -> Iterator[str]:
+    after = 0
+    while records := platform.events.history(
+        type=DatasetVersionRemoved.__name__, after=after, limit=EVENTS_AT_ONCE
+    ):
+        for record in records:
+            yield record.body["digest"]
+        after = records[-1].number
+
+
+def _spare_named(
+    platform: Embedded,
+    blobs: Blobs,
+    candidates: dict[str, int],
+    progress: Callable[[str, int, int], None],
+) -> None:
+    """Take out of the candidates what anything names, itself or by a tree."""
+    named = {
+        each.digest
+        for answer in platform.assembly.answers(NAMED_CONTENT)
+        for each in answer.method()
+    }
+    for done, digest in enumerate(sorted(named), start=1):
+        candidates.pop(digest, None)
+        if candidates and _is_tree(blobs, digest):
+            for _, file in entries(blobs, digest):
+                candidates.pop(file.digest, None)
+        progress("looking at what is named", done, len(named))
+
+
+def _is_tree(blobs: Blobs, digest: str) -> bool:
+    try:
+        return b"".join(islice(portions_of(blobs, digest), 1)).startswith(_TREE)
+    except NotFound:
+        return False  # a client only told of it
