@@ -70,6 +70,7 @@ LANES: tuple[tuple[str, Lane], ...] = (
     ("delivery/test_gates.py::test_equals", "simulation"),
     ("delivery/test_manifests.py::test_the_three_newest", "integration"),
     ("data/test_engine.py", "integration"),
+    ("data/test_kills.py", "integration"),
     ("features/test_point_in_time.py::test_every_row", "simulation"),
     ("features/test_point_in_time.py::test_no_fact", "simulation"),
     ("backends/test_runtimes.py", "integration"),

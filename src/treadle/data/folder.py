@@ -284,7 +284,9 @@ def _write_all(
     while portion := list(islice(files, AT_ONCE)):
         small = contents_of(blobs, [file.digest for _, file in portion if file.bytes < SMALL_BYTES])
         for path, file in portion:
-            parent, _, name = path.rpartition("/")
+            parent, slash, name = path.rpartition("/")
+            if name in (".", "..") or (slash and not parent):
+                raise _leaves(path)
             if parent not in folders:
                 _make_folder(to, parent)
                 folders.add(parent)
@@ -343,6 +345,12 @@ def _make_folder(to: Path, path: str) -> None:
         if place.is_symlink():
             raise Conflict(f"'{place}' is a link, and a folder belongs there. Remove it first.")
     place.mkdir(parents=True, exist_ok=True)
+
+
+def _leaves(path: str) -> Corrupt:
+    return Corrupt(
+        f"A stored folder names '{path}', which would leave the folder; it was not written."
+    )
 
 
 def _refuse_loss(blobs: Blobs, to: Path, done: FolderChanges) -> None:
