@@ -134,12 +134,13 @@ endef
 	$(call environment,.peers-serving,--requirement $<)
 
 # The real clients that tests work with, each in an environment of its own: MLflow's walk its protocol, W&B's writes runs to import,
-# Triton's and KServe's ask the model server, and schemathesis tries whatever the OpenAPI document allows. People sign in at a
+# DVC's repositories are read and written, Triton's and KServe's ask the model server, and schemathesis tries whatever the OpenAPI document allows. People sign in at a
 # certified provider of OpenID Connect, where npm is there to install it.
-CLIENTS := .clients/mlflow2/ready .clients/mlflow3/ready .clients/openapi/ready .clients/serving/ready .clients/wandb/ready
+CLIENTS := .clients/dvc/ready .clients/mlflow2/ready .clients/mlflow3/ready .clients/openapi/ready .clients/serving/ready .clients/wandb/ready
 
 .clients: $(CLIENTS) $(if $(shell command -v npm),.clients/oidc/ready)
 
+.clients/dvc/ready: tests/interop/dvc.txt
 .clients/mlflow2/ready: tests/http/mlflow_clients/mlflow2.txt
 .clients/mlflow3/ready: tests/http/mlflow_clients/mlflow3.txt
 .clients/openapi/ready: tests/http/openapi_client.txt

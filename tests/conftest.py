@@ -58,6 +58,7 @@ LANES: tuple[tuple[str, Lane], ...] = (
     ("platform/", "integration"),
     ("recording/test_recorder.py", "integration"),
     ("interop/test_wandb.py", "system"),
+    ("interop/test_dvc.py", "system"),
     ("interop/", "integration"),
     ("registry/test_lineage.py", "integration"),
     ("tracking/test_search.py::test_sql_finds", "integration"),

@@ -52,8 +52,11 @@ def test_the_stages_of_the_command_line_are_the_stages_in_their_words() -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_operation_is_a_command_with_all_its_arguments(stage: str) -> None:
     by_hand = [verb.__name__ for verb in group(stage).opens_with]
-    assert group(stage).list_commands(None) == by_hand + names(stage)
+    derived = [name for name in names(stage) if name not in by_hand]
+    assert group(stage).list_commands(None) == by_hand + derived
     for name, operation in operations(STAGES[stage]).items():
+        if name in by_hand:  # it is written for people, and takes what the operation takes
+            continue
         command = group(stage).get_command(None, name.replace("_", "-"))
         assert command is not None
         options = {option for parameter in command.params for option in parameter.opts}

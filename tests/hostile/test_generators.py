@@ -72,6 +72,7 @@ JSON_ONLY = {
     "backends/executor/forkserver": "an order to a process of our own",
     "backends/runtime/library": "a message to a process of our own",
     "backends/runtime/library_process": "the answer to it",
+    "interop/dvc": "a list of files, in ASCII; its YAML is written by PyYAML",
     "http/mlflow/version_files": "an MLmodel: JSON in ASCII, which is YAML as well",
     "interop/wandb": "a value that is no text, kept as a parameter",
     "platform/capacity": "the body of a request",

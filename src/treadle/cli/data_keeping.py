@@ -1,6 +1,7 @@
 """The verbs that keep dataset versions: push, pull, rm, gc, verify."""
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -62,6 +63,36 @@ def pull(session: Session, version: Version, store: Store, project: Project = No
     )
 
 
+def export(
+    session: Session,
+    version: Version,
+    to: Annotated[Path, typer.Argument(help="A DVC repository, or the file to write.")],
+    format: Annotated[Literal["dvc", "croissant"], typer.Option(help="What is written.")] = "dvc",
+    project: Project = None,
+) -> None:
+    """Write a version into a DVC repository, or its description as Croissant's JSON-LD."""
+    from treadle.data.version_names import choose, split
+    from treadle.interop.croissant import described
+    from treadle.interop.dvc import write_dvc
+    from treadle.kernel.entity import to_json
+    from treadle.kernel.files import write_whole
+
+    services = session.services()
+    owner = owner_of(services, project)
+    name, which = split(version)
+    chosen = choose(versions_of(services, owner, name), which)
+    blobs = blobs_for(services, owner)
+    if format == "dvc":
+        file = write_dvc(blobs, chosen.digest, to, name)
+    else:
+        file = to
+        write_whole(file, to_json(described(blobs, chosen)) + b"\n")
+    if session.json:
+        print_json({"version": chosen, "file": str(file)})
+    else:
+        console.print(f"{chosen.ref} → {file}", markup=False, soft_wrap=True)
+
+
 def rm(
     session: Session,
     version: Version,
@@ -118,7 +149,8 @@ def gc(
         return
     what = "would be removed" if dry_run else f"removed; {show_bytes(found.freed)} given back"
     kept = f"; {found.young:,} kept that were added within {older_than}" if found.young else ""
-    console.print(f"{found.contents:,} contents of {show_bytes(found.bytes)} {what}{markup(kept)}")
+    told = f"{found.contents:,} contents of {show_bytes(found.bytes)} {what}{kept}"
+    console.print(told, markup=False, soft_wrap=True)
 
 
 def verify(session: Session, name: OneName = None, project: Project = None) -> None:
@@ -163,4 +195,4 @@ def _print_copied(session: Session, version: "DatasetVersion", size: int, what: 
     if session.json:
         print_json({"version": version, "bytes": size})
     else:
-        console.print(f"[bold]{markup(version.ref)}[/]: {show_bytes(size)} {what}")
+        console.print(f"[bold]{markup(version.ref)}[/]: {markup(show_bytes(size))} {what}")

@@ -59,11 +59,9 @@ def add(
     if session.json:
         print_json(version)
         return
-    console.print(
-        f"[bold]{markup(version.ref)}[/]: {_files(version.files)}, {show_bytes(version.bytes)}, "
-        f"{read:,} read",
-        soft_wrap=True,
-    )
+    size = markup(show_bytes(version.bytes))
+    told = f"{_files(version.files)}, {size}, {read:,} read"
+    console.print(f"[bold]{markup(version.ref)}[/]: {told}", soft_wrap=True)
 
 
 def status(session: Session, name: OneName = None, project: Project = None) -> None:
@@ -160,7 +158,7 @@ def diff(
     if session.json:
         print_json({"old": first, "new": second, "changes": changes})
         return
-    console.print(f"{markup(first.ref)} → {markup(second.ref)}: {_summary(changes)}")
+    console.print(f"{markup(first.ref)} → {markup(second.ref)}: {markup(_summary(changes))}")
     _print_changes(changes)
 
 
@@ -202,13 +200,14 @@ def checkout(
 
 def _print_status(found: dict[str, dict[str, object]]) -> None:
     for name, known in found.items():
-        place = markup(f"{name}: {known['path']}")
+        told = markup(f"{name}: {known['path']}")
         if known["version"] is None:
             is_there = Path(str(known["path"])).exists()
-            console.print(f"{place}: {'not added yet' if is_there else 'not there'}")
+            console.print(f"{told}: {'not added yet' if is_there else 'not there'}")
             continue
         changes: FolderChanges = known["changes"]  # type: ignore[assignment]
-        console.print(f"{place}: {_summary(changes)} since {markup(str(known['version']))}")
+        since = f"{_summary(changes)} since {known['version']}"
+        console.print(f"{told}: {markup(since)}", soft_wrap=True)
         _print_changes(changes)
 
 

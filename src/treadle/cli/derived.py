@@ -70,6 +70,7 @@ class _DataGroup(OpeningGroup, _ServiceGroup):
         data_versions.checkout,
         data_keeping.push,
         data_keeping.pull,
+        data_keeping.export,
         data_keeping.rm,
         data_keeping.gc,
         data_keeping.verify,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from treadle.cli.output import Home, Json, console, home_of, print_json, progress_bar
+from treadle.cli.verbs import Project
 
 if TYPE_CHECKING:
     from treadle.interop.report import Imported
@@ -71,6 +72,33 @@ def import_wandb(
     with embedded(home_of(home)) as platform, progress_bar(json) as progress:
         imported = of_folder(folder, platform.tracking, platform.blobs, progress)
     _report(imported, json)
+
+
+@importing.command("dvc")
+def import_dvc(
+    repository: Annotated[Path, typer.Argument(help="The repository's folder.")],
+    project: Project = None,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Take over the present content of everything that a DVC repository tracks."""
+    from treadle.cli.data_places import owner_of
+    from treadle.interop.dvc import import_dvc as of_repository
+    from treadle.platform.start import embedded
+
+    with embedded(home_of(home)) as platform:
+        owner = owner_of(platform, project)
+        taken = of_repository(repository, owner, platform.data, platform.blobs)
+    if json:
+        print_json(taken)
+        return
+    for version in taken.versions:
+        console.print(f"{version.ref}: {version.files:,} files", markup=False)
+    for path, why in taken.left.items():
+        style = "yellow" if console.is_terminal else None
+        console.print(f"Left behind: {path}: {why}", style=style, markup=False, soft_wrap=True)
+    if taken.left:
+        raise typer.Exit(1)
 
 
 @importing.command("neptune")
