@@ -173,11 +173,11 @@ def test_what_is_no_question_is_refused_with_the_way_on() -> None:
         fleiss_kappa(np.array([[1, 0], [1, 1]]))
     with pytest.raises(Invalid, match="square table"):
         cohen_kappa(np.zeros((2, 3)))
-    with pytest.raises(Invalid, match="no weights 'linar'. Did you mean 'linear'?"):
+    with pytest.raises(Invalid, match=r"no weights 'linar'\. Did you mean 'linear'\?"):
         cohen_kappa(np.eye(2), "linar")  # type: ignore[arg-type]
-    with pytest.raises(Invalid, match="measurement 'ordinl'. Did you mean 'ordinal'?"):
+    with pytest.raises(Invalid, match=r"measurement 'ordinl'\. Did you mean 'ordinal'\?"):
         krippendorff_alpha(np.array([[2, 0], [0, 2]]), "ordinl")  # type: ignore[arg-type]
-    with pytest.raises(Invalid, match="such as -1. Use 'interval'"):
+    with pytest.raises(Invalid, match=r"such as -1\. Use 'interval'"):
         krippendorff_alpha(np.array([[2, 0], [0, 2]]), "ratio", np.array([-1.0, 2.0]))
 
 

@@ -15,7 +15,7 @@ from treadle.stats.metrics import Array
 
 
 def flipped_digits(seed: int) -> tuple[Array, Array, Array]:
-    """Digits with 10 % random flips: the labels, out-of-fold probabilities, and what was flipped."""
+    """Digits with 10 % random flips: labels, out-of-fold probabilities, what was flipped."""
     images, truth = load_digits(return_X_y=True)
     random = np.random.default_rng(seed)
     flipped = random.random(len(truth)) < 0.1

@@ -155,7 +155,7 @@ def agreement_by_class(counts: Array) -> NDArray[np.float64]:
     others = np.maximum(counted.sum(axis=1, keepdims=True) - 1, 0)
     equal, all_pairs = (counted * (counted - 1)).sum(axis=0), (counted * others).sum(axis=0)
     shares = np.full(counted.shape[1], np.nan)
-    return np.divide(equal, all_pairs, out=shares, where=all_pairs > 0)
+    return np.asarray(np.divide(equal, all_pairs, out=shares, where=all_pairs > 0))
 
 
 def pairwise_agreement(votes: Votes, weights: Weights | None = None) -> Iterator[PairAgreement]:
@@ -218,4 +218,5 @@ def _distances(level: str, totals: Array, values: Array | None) -> Array:
     if (number < 0).any():
         raise Invalid(f"A ratio has no negative values, such as {number.min():g}. Use 'interval'.")
     sums = np.add.outer(number, number)
-    return np.divide(apart, sums, out=np.zeros_like(apart), where=sums > 0) ** 2
+    proportion = np.divide(apart, sums, out=np.zeros_like(apart), where=sums > 0)
+    return np.asarray(proportion**2)

@@ -79,9 +79,7 @@ def majority(counts: Array) -> Majority:
     )
 
 
-def dawid_skene(
-    votes: Votes, *, max_iterations: int = 200, tolerance: float = 1e-6
-) -> DawidSkene:
+def dawid_skene(votes: Votes, *, max_iterations: int = 200, tolerance: float = 1e-6) -> DawidSkene:
     """Estimate the truth and each labeller's errors together, by EM (Dawid and Skene 1979).
 
     It begins with the shares of each item's labels and draws nothing at random. Each cell of a
@@ -118,7 +116,7 @@ def entropy(probabilities: Array) -> NDArray[np.float64]:
         Entropies (rows,), from 0 to log2(classes).
     """
     logs = np.log2(np.where(probabilities > 0, probabilities, 1))
-    return np.maximum(-(probabilities * logs).sum(axis=1), 0.0)
+    return np.asarray(np.maximum(-(probabilities * logs).sum(axis=1), 0.0))
 
 
 def against_others(votes: Votes) -> Iterator[AgainstOthers]:
