@@ -79,7 +79,7 @@ def majority(counts: Array) -> Majority:
     )
 
 
-def dawid_skene(votes: Votes, *, max_iterations: int = 200, tolerance: float = 1e-6) -> DawidSkene:
+def dawid_skene(votes: Votes, *, max_iterations: int = 1000, tolerance: float = 1e-5) -> DawidSkene:
     """Estimate the truth and each labeller's errors together, by EM (Dawid and Skene 1979).
 
     It begins with the shares of each item's labels and draws nothing at random. Each cell of a

@@ -190,7 +190,7 @@ def write_csv(file: Path, names: Sequence[str], rows: Iterable[Sequence[object]]
     Args:
         file: The CSV file, which is replaced as a whole if there is one.
         names: The names of the columns.
-        rows: The values of each row; None is an empty cell.
+        rows: The values of each row; None is an empty cell, truth values are true and false.
 
     Raises:
         Invalid: The file is none of CSV, or its folder is not there.
@@ -200,7 +200,10 @@ def write_csv(file: Path, names: Sequence[str], rows: Iterable[Sequence[object]]
     written = io.StringIO(newline="")
     writer = csv.writer(written)
     writer.writerow(names)
-    writer.writerows(rows)
+    writer.writerows(
+        [str(cell).lower() if cell is True or cell is False else cell for cell in row]
+        for row in rows
+    )
     write_file(file, written.getvalue().encode())
 
 
