@@ -59,10 +59,12 @@ def test_what_is_written_is_read_again(tmp_path: Path, rows: list[LabelRow]) -> 
 
 def test_parquet_is_read_with_its_own_names_and_types(tmp_path: Path) -> None:
     file = tmp_path / "set.parquet"
-    duckdb.sql(
+    relation = duckdb.sql(
         "SELECT 7 AS photo, 'anna' AS who, 3 AS stars, TIMESTAMPTZ '2026-01-01 10:00:00+00' AS at, "
         "2.5 AS seconds"
-    ).write_parquet(str(file))
+    )
+    assert relation is not None
+    relation.write_parquet(str(file))
     (row,) = read_rows(file, Columns("photo", "who", "stars"))
     assert row[:3] == ("7", "anna", "3")
     assert (row.at[:10], row.seconds) == ("2026-01-01", 2.5)

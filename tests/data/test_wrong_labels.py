@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
+from sklearn.datasets import load_digits
 
 from treadle.data.labelling.label_errors import find_wrong_labels
 from treadle.kernel.errors import Invalid, NotFound
@@ -20,7 +21,7 @@ def animals(rows: int = 300, seed: int = 0) -> tuple[pandas.DataFrame, list[int]
         {
             "tag": [f"tag {place}" for place in range(rows)],
             "weight": np.where(cat, random.normal(4, 0.8, rows), random.normal(20, 5, rows)),
-            "sound": np.where(random.random(rows) < 0.1, None, np.where(cat, "meow", "woof")),
+            "sound": np.where(random.random(rows) < 0.1, "", np.where(cat, "meow", "woof")),
             "noise": random.random(rows),
             "animal": np.where(cat ^ flipped, "cat", "dog"),
         }
@@ -49,6 +50,20 @@ def test_flipped_labels_of_numbers_and_categories_are_found(tmp_path: Path, suff
     )
     assert found.features == ["weight", "sound", "noise"]
     assert progress == [0, 1, 2, 3, 4]
+
+
+def test_flipped_digits_are_found_in_a_table(tmp_path: Path) -> None:
+    pixels, truth = load_digits(return_X_y=True)
+    random = np.random.default_rng(0)
+    flipped = random.random(len(truth)) < 0.1
+    given = np.where(flipped, (truth + random.integers(1, 10, len(truth))) % 10, truth)
+    table = pandas.DataFrame(pixels, columns=[f"pixel{number}" for number in range(64)])
+    table.assign(digit=given).to_parquet(tmp_path / "digits.parquet")
+    found = find_wrong_labels(tmp_path / "digits.parquet", "digit", limit=len(truth))
+    rows = np.array([error.row - 1 for error in found.errors])
+    assert flipped[rows].mean() >= 0.80
+    assert flipped[rows].sum() >= 0.85 * flipped.sum()
+    assert found.classes == [str(digit) for digit in range(10)]
 
 
 def test_what_is_not_checked_is_told(tmp_path: Path) -> None:

@@ -33,10 +33,30 @@ Classes = Annotated[
     typer.Option("--class", help="A class, in order; once for each (default: those that occur)."),
 ]
 Limit = Annotated[int, typer.Option(min=1, help="The most that are listed.")]
-Method = Literal["majority", "dawid-skene"]
-Level = Literal["nominal", "ordinal", "interval", "ratio"]
-Weights = Literal["linear", "quadratic"]
-Format = Literal["label-studio", "coco"]
+Method = Annotated[
+    Literal["majority", "dawid-skene"],
+    typer.Option(
+        metavar="[majority|dawid-skene]", help="Count labels, or weigh labellers by their errors."
+    ),
+]
+Level = Annotated[
+    Literal["nominal", "ordinal", "interval", "ratio"],
+    typer.Option(
+        metavar="[nominal|ordinal|interval|ratio]",
+        help="What distances between labels mean, for Krippendorff's alpha.",
+    ),
+]
+Weights = Annotated[
+    Literal["linear", "quadratic"] | None,
+    typer.Option(
+        metavar="[linear|quadratic]",
+        help="How the kappa of two labellers weighs a disagreement by its distance.",
+    ),
+]
+Format = Annotated[
+    Literal["label-studio", "coco"],
+    typer.Option(metavar="[label-studio|coco]", help="The tool that is to read it."),
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -57,13 +77,8 @@ def agreement(
     labeller: Labeller = "labeller",
     label: Label = "label",
     classes: Classes = None,
-    level: Annotated[
-        Level, typer.Option(help="What distances between labels mean, for Krippendorff's alpha.")
-    ] = "nominal",
-    weights: Annotated[
-        Weights | None,
-        typer.Option(help="How the kappa of two labellers weighs a disagreement by its distance."),
-    ] = None,
+    level: Level = "nominal",
+    weights: Weights = None,
     by_pair: Annotated[
         bool, typer.Option("--by-pair", help="Compare each two labellers as well.")
     ] = False,
@@ -83,9 +98,7 @@ def agreement(
 
 def consensus(
     file: SetFile,
-    method: Annotated[
-        Method, typer.Option(help="Count labels, or weigh labellers by their errors.")
-    ] = "majority",
+    method: Method = "majority",
     output: Annotated[
         Path | None, typer.Option(help="A CSV file to write: one row for each item.")
     ] = None,
@@ -209,7 +222,7 @@ def standardise(
         return
     print_table("", ("class", "labels"), done.classes.items())
     for old, count in done.renamed.items():
-        console.print(f"'{old}' became '{declared.renamed[old]}' {count:,} times.", markup=False)
+        console.print(f"Renamed '{old}' to '{declared.renamed[old]}': {count:,}", markup=False)
     console.print(
         f"{done.labels:,} labels written; left out: {done.uncertain:,} uncertain, "
         f"{done.missing:,} rows without a label."
@@ -257,7 +270,7 @@ def import_(
 def export(
     file: SetFile,
     out: Annotated[Path, typer.Argument(help="The JSON file to write.")],
-    format: Annotated[Format, typer.Option(help="The tool that is to read it.")],
+    format: Format,
     item: Item = "item",
     labeller: Labeller = "labeller",
     label: Label = "label",
@@ -312,16 +325,19 @@ def _print_agreement(measured: "Agreement", by_pair: bool) -> None:
     )
     print_table("", ("agreement", ""), overall)
     of_classes = [(one.label, one.labels, one.agreement) for one in measured.by_class]
-    print_table("\nOn each class", ("class", "labels", "agreement"), of_classes)
+    console.print()
+    print_table("On each class", ("class", "labels", "agreement"), of_classes)
     of_labellers = [
         (one.labeller, one.labels, one.compared, _limits(one.agreement))
         for one in measured.by_labeller
     ]
-    title = "\nBeside the majority of the others"
+    title = "Beside the majority of the others"
+    console.print()
     print_table(title, ("labeller", "labels", "compared", "agreement (95 %)"), of_labellers)
     if by_pair:
         pairs = [(one.first, one.second, one.items, one.kappa) for one in measured.by_pair]
-        print_table("\nBy pair", ("first", "second", "items", "kappa"), pairs)
+        console.print()
+        print_table("By pair", ("first", "second", "items", "kappa"), pairs)
 
 
 def _print_consensus(found: "Consensus", output: Path | None) -> None:
@@ -330,7 +346,8 @@ def _print_consensus(found: "Consensus", output: Path | None) -> None:
     print_table("", names, rows)
     if found.labellers:
         of_labellers = [(one.labeller, one.accuracy) for one in found.labellers]
-        print_table("\nLabellers", ("labeller", "accuracy"), of_labellers)
+        console.print()
+        print_table("Labellers", ("labeller", "accuracy"), of_labellers)
     shown = ", the first 10 are shown" if len(found.items) > 10 else ""
     console.print(f"{len(found.items):,} items, {found.ties:,} ties{shown}.")
     if not found.converged:
