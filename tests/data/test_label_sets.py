@@ -127,6 +127,12 @@ def test_a_label_that_is_none_of_the_classes_is_refused_with_the_near_miss() -> 
         label_set(SMALL, ["cats", "dog"])
 
 
+def test_labels_that_are_no_classes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("treadle.data.labelling.sets.MOST_CELLS", 3)
+    with pytest.raises(Invalid, match="2 different labels of 2 items are too many to count"):
+        label_set(SMALL)
+
+
 def test_a_schema_renames_merges_and_counts_who_was_uncertain() -> None:
     rows = [
         *SMALL,

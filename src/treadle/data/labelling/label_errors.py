@@ -19,7 +19,7 @@ from treadle.stats.metrics import Array
 
 FOLDS = 5
 MOST_CATEGORIES = 255
-MOST_ROWS_OF_A_TREE = 20_000
+MOST_ROWS_OF_A_TREE = 10_000
 Progress = Callable[[str, int, int], None]
 
 

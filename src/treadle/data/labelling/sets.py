@@ -19,6 +19,9 @@ from treadle.kernel.files import write_whole
 from treadle.stats.votes import Votes
 
 OPTIONAL = ("at", "seconds")
+MOST_CELLS = 1 << 27
+"""Items times classes whose counts take a gigabyte."""
+_BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 
 
 class Columns(NamedTuple):
@@ -116,7 +119,9 @@ def read_rows(file: Path, columns: Columns | None = None) -> list[LabelRow]:
             for role, name in zip(Columns._fields, columns, strict=True):
                 _require(name, names, file, f"--{role}")
             wanted = [*columns, *(name if name in names else None for name in OPTIONAL)]
-            fields = [f"{sql_name(name)}::VARCHAR" if name else "NULL" for name in wanted]
+            fields = [
+                f"coalesce({sql_name(name)}::VARCHAR, '')" if name else "''" for name in wanted
+            ]
             rows = relation.project(", ".join(fields)).fetchall()
         except duckdb.Error as error:
             raise Invalid(
@@ -135,7 +140,8 @@ def label_set(rows: Iterable[LabelRow], classes: Sequence[str] = ()) -> LabelSet
         classes: The classes in their order; empty takes those that occur.
 
     Raises:
-        Invalid: A label is not among the classes, or no row has a label.
+        Invalid: A label is not among the classes, no row has a label, or there are more classes
+            than can be counted.
     """
     latest: dict[tuple[str, str], LabelRow] = {}
     missing = replaced = 0
@@ -157,6 +163,11 @@ def label_set(rows: Iterable[LabelRow], classes: Sequence[str] = ()) -> LabelSet
                 f"the classes.{did_you_mean(row.label, known)}"
             )
     items = list(dict.fromkeys(row.item for row in latest.values()))
+    if len(items) * len(known) > MOST_CELLS:
+        raise Invalid(
+            f"{len(known):,} different labels of {len(items):,} items are too many to count. "
+            "Labels are classes, or numbers with few levels: round them, or merge some."
+        )
     labellers = in_order({row.labeller for row in latest.values()})
     votes = Votes(
         _places([row.item for row in latest.values()], items),
@@ -261,18 +272,18 @@ def moment(at: str) -> datetime:
         ValueError: It is none.
     """
     if not at:
-        return datetime.min.replace(tzinfo=UTC)
+        return _BEFORE_ALL
     read = datetime.fromisoformat(at)
     return read if read.tzinfo else read.replace(tzinfo=UTC)
 
 
-def _row(number: int, values: Sequence[Any], columns: Columns) -> LabelRow:
-    item, labeller, label, at, seconds = ("" if value is None else str(value) for value in values)
-    for column, value in ((columns.item, item), (columns.labeller, labeller)):
-        if not value:
-            raise Invalid(
-                f"Row {number} has nothing in column '{column}'. Fill it in or remove the row."
-            )
+def _row(number: int, values: Sequence[str], columns: Columns) -> LabelRow:
+    item, labeller, label, at, seconds = values
+    if not (item and labeller):
+        column = columns.labeller if item else columns.item
+        raise Invalid(
+            f"Row {number} has nothing in column '{column}'. Fill it in or remove the row."
+        )
     try:
         moment(at)
     except ValueError:
