@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import bootstrap, norm
+from scipy.stats import binomtest, bootstrap, norm
 
 from treadle.stats import metrics
-from treadle.stats.intervals import Estimate, difference, estimate, one_sided_limits
+from treadle.stats.intervals import Estimate, difference, estimate, one_sided_limits, share
 from treadle.stats.metrics import LOWER_IS_BETTER, METRICS, Array, metric
 
 
@@ -93,3 +93,13 @@ def test_the_paired_interval_is_narrower_than_the_two_apart() -> None:
     near = np.clip(score + random.normal(0, 0.02, 500), 0, 1)
     apart, paired = estimate("roc_auc", truth, score), difference("roc_auc", truth, score, near)
     assert paired.high - paired.low < (apart.high - apart.low) / 3
+
+
+@pytest.mark.parametrize(("hits", "of"), [(0, 3), (3, 3), (1, 2), (41, 200), (9_999, 10_000)])
+def test_the_interval_of_a_share_is_wilsons(hits: int, of: int) -> None:
+    theirs = binomtest(hits, of).proportion_ci(0.95, method="wilson")
+    assert share(hits, of) == pytest.approx((hits / of, theirs.low, theirs.high), abs=1e-12)
+
+
+def test_a_share_of_nothing_is_no_number() -> None:
+    assert all(map(math.isnan, share(0, 0)))

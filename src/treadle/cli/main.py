@@ -15,6 +15,7 @@ from treadle.cli import (
     history,
     importing,
     keys,
+    labelling,
     models,
     processes,
     rollouts,
@@ -34,6 +35,7 @@ models.add_to(app)
 processes.add_to(app)
 history.add_to(app)
 importing.add_to(app)
+labelling.add_to(app)
 governance.add_to(app)
 safekeeping.add_to(app)
 keys.add_to(app)

@@ -1,4 +1,4 @@
-"""Intervals around a metric: the percentile bootstrap, of one model and of a paired difference."""
+"""Intervals around a metric: the percentile bootstrap; around a share: Wilson's interval."""
 
 from statistics import NormalDist
 from typing import NamedTuple
@@ -15,8 +15,8 @@ class Estimate(NamedTuple):
 
     Attributes:
         value: The value on the sample itself.
-        low: The 2.5 % quantile of its bootstrap distribution.
-        high: The 97.5 % quantile of its bootstrap distribution.
+        low: The lower limit: of a bootstrap the 2.5 % quantile of its distribution.
+        high: The upper limit: of a bootstrap the 97.5 % quantile of its distribution.
     """
 
     value: float
@@ -67,6 +67,24 @@ def difference(name: str, truth: Array, score: Array, other: Array, *, seed: int
     ]
     value = sign * (measure(truth, score) - measure(truth, other))
     return Estimate(value, *_percentile_interval(draws))
+
+
+def share(hits: int, of: int) -> Estimate:
+    """Measure a share with its 95 % interval by Wilson (1927), which holds for few as for many.
+
+    Args:
+        hits: How many were counted.
+        of: Out of how many.
+
+    Returns:
+        The share and its limits, all NaN where there are none.
+    """
+    if not of:
+        return Estimate(float("nan"), float("nan"), float("nan"))
+    z, value = NormalDist().inv_cdf(0.975), hits / of
+    centre = (value + z**2 / (2 * of)) / (1 + z**2 / of)
+    half = z / (1 + z**2 / of) * (value * (1 - value) / of + z**2 / (4 * of**2)) ** 0.5
+    return Estimate(value, max(centre - half, 0.0), min(centre + half, 1.0))
 
 
 def one_sided_limits(measured: Estimate, alpha: float) -> tuple[float, float]:
