@@ -29,6 +29,7 @@ import treadle
 from tests.hostile.test_languages import Page, invisible, label_values
 from tests.hostile.texts import AT, any_texts, filled, unicode_texts
 from treadle.access.model import NewToken
+from treadle.backends.blobs.disk import Disk
 from treadle.cli.demo.play import Moment, Result
 from treadle.cli.demo.report import SIGNS, write
 from treadle.cli.scaffold import Table, _copy, _fill
@@ -37,12 +38,14 @@ from treadle.delivery.oci import Entry, ImageConfig, Layer, write_archive
 from treadle.events.model import EventRecord
 from treadle.http.mlflow.artifacts import _served
 from treadle.http.routes import server_sent
+from treadle.interop.dvc import write_dvc
 from treadle.kernel.entity import from_json, to_json
 from treadle.kernel.errors import Invalid
 from treadle.kernel.escaping import python, visible
 from treadle.loop.model import ProjectStatus
 from treadle.platform.logs import JsonLines, TextLines
 from treadle.ports.target import EndpointSpec, Variant
+from treadle.ports.tree import put_files
 from treadle.registry import card
 from treadle.registry.bom import cyclonedx
 from treadle.registry.facts import Facts
@@ -59,6 +62,7 @@ GENERATORS = {
     "cli/demo/report": "test_the_report_of_the_demo",
     "delivery/oci": "test_an_image",
     "http/routes": "test_events_as_a_stream",
+    "interop/dvc": "test_a_repository_of_dvc",
     "platform/logs": "test_lines_of_a_log",
     "registry/card": "test_a_card",
     "serving/metrics": "test_metrics",
@@ -72,7 +76,6 @@ JSON_ONLY = {
     "backends/executor/forkserver": "an order to a process of our own",
     "backends/runtime/library": "a message to a process of our own",
     "backends/runtime/library_process": "the answer to it",
-    "interop/dvc": "a list of files, in ASCII; its YAML is written by PyYAML",
     "http/mlflow/version_files": "an MLmodel: JSON in ASCII, which is YAML as well",
     "interop/wandb": "a value that is no text, kept as a parameter",
     "platform/capacity": "the body of a request",
@@ -331,6 +334,20 @@ def test_a_chart(text: str) -> None:
     shown = visible(text)
     assert made[0].attrib["aria-label"] == shown
     assert [one.text or "" for one in made].count(shown) >= 4
+
+
+@given(unicode_texts.filter(lambda text: "/" not in text and "\0" not in text and len(text) < 60))
+@settings(max_examples=50)
+def test_a_repository_of_dvc(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    folder = tmp_path_factory.mktemp("repository")
+    (folder / ".dvc").mkdir()
+    blobs = Disk(f"file://{folder / 'store'}")
+    digest = put_files(blobs, {text: b"1", "other": b"2"})
+    (out,) = yaml.safe_load(write_dvc(blobs, digest, folder, f"n{text}").read_bytes())["outs"]
+    assert out["path"] == f"n{text}"
+    place = folder / ".dvc" / "cache" / "files" / "md5" / out["md5"][:2] / out["md5"][2:]
+    listed = json.loads(place.read_text("ascii"))
+    assert {file["relpath"] for file in listed} == {text, "other"}
 
 
 @given(unicode_texts)
