@@ -40,7 +40,7 @@ class Adding:
         self._writer = _Writer(folder)
         self._rows: dict[bytes, tuple[Any, ...]] = {}
         self._contents: dict[bytes, tuple[Any, ...]] = {}
-        self._waiting: dict[bytes, tuple[bytes, bool]] = {}
+        self._waiting: dict[bytes, tuple[bytes | memoryview, bool]] = {}
         self._waiting_bytes = 0
         self._now = int(time.time())
 
@@ -88,12 +88,13 @@ class Adding:
         names = []
         with memoryview(content) as view:
             for name, start, size in _cut(view):
-                self._wait(name, bytes(view[start : start + size]), is_content=False)
+                self._wait(name, view[start : start + size], is_content=False)
                 names.append(name)
+            self._write_waiting()  # views of a file are good for as long as it is open
         self._contents[whole] = (whole, b"".join(names), self._now)
         return whole.hex()
 
-    def _wait(self, name: bytes, content: bytes, *, is_content: bool) -> None:
+    def _wait(self, name: bytes, content: bytes | memoryview, *, is_content: bool) -> None:
         """Take a piece; many are looked up and written together."""
         held = self._waiting.get(name)
         if held is None:
@@ -115,6 +116,8 @@ class Adding:
             else:
                 place = there.get(name) or (*self._writer.write(content), len(content))
             self._rows[name] = (name, *place, self._now, int(is_content))
+            if isinstance(content, memoryview):
+                content.release()
         self._waiting.clear()
         self._waiting_bytes = 0
         if len(self._rows) >= ROWS_AT_ONCE:
