@@ -106,9 +106,11 @@ def store(
                 count += 1
                 if count % AT_ONCE == 0:
                     progress(count)
+                if not _is_file(item):
+                    known = digest_of(_bytes_of(item, source))
                 if known is None or not there.has(item.path, known):
-                    begun_ns = time.time_ns()
-                    known, read = _add(add, source, item), read + 1
+                    begun_ns, read = time.time_ns(), read + _is_file(item)
+                    known = _add(add, source, item)
                     index.learn(item, known, read_at_ns=begun_ns)
                 manifest.add(item.path, known, item.size, link=bool(item.link))
             manifest.end()
@@ -223,9 +225,14 @@ def _add(add: Callable[[bytes | Path], str], source: Path, item: Item) -> str:
 
 def _bytes_of(item: Item, source: Path) -> bytes | Path:
     """A file's path; the content that stands for a link or an empty folder."""
-    if item.link or item.path.endswith("/"):
+    if not _is_file(item):
         return os.fsencode(item.link)
     return source if source.is_file() else source / item.path
+
+
+def _is_file(item: Item) -> bool:
+    """Whether it is a file, not a link or an empty folder."""
+    return not (item.link or item.path.endswith("/"))
 
 
 class _Before:
