@@ -8,7 +8,11 @@ from treadle.scope.data_checks import DataCheck
 
 
 def violates(
-    check: DataCheck, expects: str, column: Column, rows: str, other: tuple[OpenTable, Column] | None
+    check: DataCheck,
+    expects: str,
+    column: Column,
+    rows: str,
+    other: tuple[OpenTable, Column] | None,
 ) -> str:
     """The condition in SQL that rows fulfil which violate an expectation; a missing value does not.
 
@@ -34,7 +38,8 @@ def violates(
             f"(PARTITION BY {column.sql} ORDER BY row_) AS n FROM {rows} "
             f"WHERE {column.sql} IS NOT NULL) WHERE n > 1)"
         )
-    assert other is not None  # noqa: S101
+    if other is None:
+        raise ValueError(f"'{expects}' is no expectation about rows")
     table, referred = other
     ours, theirs = column.text, referred.text
     if column.kind == referred.kind == "number":

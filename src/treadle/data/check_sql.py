@@ -35,12 +35,12 @@ class Returned(NamedTuple):
     """What a statement has returned.
 
     Attributes:
-        count: Number of rows.
+        total: Number of rows.
         rows: Their numbers; None where it returned no ``_row``.
         examples: The first of them.
     """
 
-    count: int
+    total: int
     rows: list[int] | None
     examples: list[Violation]
 

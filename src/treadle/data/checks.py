@@ -34,9 +34,7 @@ class Surroundings(NamedTuple):
     versions: Mapping[str, Path] = {}
 
 
-def check_table(
-    file: Path, checks: Sequence[DataCheck], surroundings: Surroundings
-) -> CheckReport:
+def check_table(file: Path, checks: Sequence[DataCheck], surroundings: Surroundings) -> CheckReport:
     """Check a table.
 
     Args:
@@ -184,18 +182,18 @@ class _Checking:
 
     def _of_sql(self, check: DataCheck, result: CheckResult) -> CheckResult:
         found = violating(self._table, check.sql, examples=EXAMPLES)
-        if found.count and check.severity == "quarantine":
+        if found.total and check.severity == "quarantine":
             if found.rows is None:
                 raise Invalid(
                     "An SQL check that sets rows aside returns their column '_row': "
                     f"{check.sql[:200]}"
                 )
             self._set_aside.append(self._kept(found.rows))
-        share = min(1.0, found.count / self._table.rows) if self._table.rows else 0.0
+        share = min(1.0, found.total / self._table.rows) if self._table.rows else 0.0
         return replace(
             result,
-            passed=not found.count,
-            violations=found.count,
+            passed=not found.total,
+            violations=found.total,
             share=share,
             examples=found.examples,
         )

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from sqlalchemy import select
 
+from treadle.data.admission import Admission
 from treadle.data.reads import SensitiveReads
 from treadle.data.service import LABELS_AT_ONCE, Data, label_in
 from treadle.data.tables import labels as label_table
@@ -29,9 +30,10 @@ class LocalData(Data):
         clock: Clock,
         blobs: Blobs,
         scope: LocalScope,
+        admission: Admission,
         reads: SensitiveReads,
     ) -> None:
-        super().__init__(database, events, clock, blobs, scope)
+        super().__init__(database, events, clock, blobs, scope, admission)
         self.reads = reads
 
     def labels_since(self, project: str, moment: datetime) -> dict[str, Truth]:

@@ -1,8 +1,8 @@
 """Opens a table of CSV or Parquet files for several queries, through SQL.
 
 A CSV file is parsed once, into a Parquet file that lives as long as the table is open, so that each
-further query reads only its own columns. Columns are addressed by position (``c0``, ``c1``), so that
-any name is allowed: ``SELECT c0 FROM (source)``.
+further query reads only its own columns. Columns are addressed by position (``c0``, ``c1``), so
+that any name is allowed.
 """
 
 import csv
@@ -288,12 +288,3 @@ def _without_headers(files: list[Path], folder: Path) -> tuple[list[Path], list[
             shutil.copyfileobj(source, target, 1 << 20)
     listed = ", ".join(map(sql_text, names))
     return copies, ["header = false", f"names = [{listed}]", "sample_size = -1"]
-
-
-def named(column: Column) -> str:
-    """A column by its own name, in SQL.
-
-    Args:
-        column: The column.
-    """
-    return sql_name(column.name)

@@ -6,7 +6,8 @@ from typing import Any
 
 from sqlalchemy import select
 
-from treadle.data.model import DatasetVersion, DatasetVersionAdded, Label, LabelsAdded
+from treadle.data.admission import Admission
+from treadle.data.model import QUARANTINE, DatasetVersion, DatasetVersionAdded, Label, LabelsAdded
 from treadle.data.table_files import rows_in
 from treadle.data.tables import dataset_versions
 from treadle.data.tables import labels as label_table
@@ -36,13 +37,20 @@ class Data:
     """
 
     def __init__(
-        self, database: Database, events: LocalEvents, clock: Clock, blobs: Blobs, scope: LocalScope
+        self,
+        database: Database,
+        events: LocalEvents,
+        clock: Clock,
+        blobs: Blobs,
+        scope: LocalScope,
+        admission: Admission,
     ) -> None:
         self._database = database
         self._events = events
         self._clock = clock
         self._blobs = blobs
         self._scope = scope
+        self._admission = admission
 
     @command()
     def add(self, *, project: ProjectName, name: str, digest: ContentDigest) -> DatasetVersion:
@@ -89,13 +97,18 @@ class Data:
         Raises:
             NotFound: The project or a file of a dataset does not exist.
             Conflict: The project has no folder on this machine.
+            Invalid: A check of severity ``refuse`` failed.
         """
         sources = self._scope.project(name=project).spec.data
         folder = self._scope.folder(name=project)
         versions = []
         for name, source in sources.items():
-            digest = put_tree(self._blobs, folder / source.source)
-            versions.append(self.add(project=project, name=name, digest=digest))
+            with self._admission.admitted(project, name, folder) as rows:
+                digest = put_tree(self._blobs, rows.files or folder / source.source)
+                versions.append(self.add(project=project, name=name, digest=digest))
+                if rows.set_aside:
+                    aside = put_tree(self._blobs, rows.set_aside)
+                    self.add(project=project, name=f"{name}{QUARANTINE}", digest=aside)
         return versions
 
     @query()

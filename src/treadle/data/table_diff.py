@@ -1,7 +1,7 @@
 """Compares two tables row by row: by key columns, or as multisets of whole rows.
 
-Missing values equal each other, and so do NaNs. A column whose type has changed is compared as text,
-unless both types are numbers.
+Missing values equal each other, and so do NaNs. A column whose type has changed is compared as
+text, unless both types are numbers.
 """
 
 from pathlib import Path
@@ -243,9 +243,7 @@ class _Comparison:
         )
 
     def _key_examples(self, kind: Any, joined: str, where: str) -> list[RowChange]:
-        return [
-            RowChange(kind=kind, key=key) for key, _ in self._examples_where(joined, where, [])
-        ]
+        return [RowChange(kind=kind, key=key) for key, _ in self._examples_where(joined, where, [])]
 
     def _changed_examples(self, joined: str, where: str, others: list[_Pair]) -> list[RowChange]:
         asked = [

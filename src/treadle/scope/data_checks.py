@@ -11,8 +11,10 @@ Severity = Literal["refuse", "quarantine", "warn"]
 """What a failed check does: the version is refused, its rows are set aside, or an event tells."""
 ROW_EXPECTATIONS = ("min", "max", "values", "matches", "unique", "references", "sql")
 """Expectations that single rows violate; with ``missing_max`` their rows can be set aside."""
-_OF_COLUMNS = ("type", "missing_max", "min", "max", "values", "matches", "unique", "references")
-_OF_COLUMNS += ("fresh", "same_as")
+_OF_COLUMNS: tuple[str, ...] = (
+    *("type", "missing_max", "min", "max", "values", "matches", "unique", "references"),
+    *("fresh", "same_as"),
+)
 
 
 class DataCheck(Entity):
