@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from treadle.cli import completing, datasets
+from treadle.cli import completing, data_quality, datasets
 from treadle.cli.output import Home, Json, Token, Url, open_services, print_json, print_pretty
 from treadle.cli.verbs import OpeningGroup, add_verbs
 from treadle.kernel.operation import Names, Operation, Parameter, operations
@@ -58,7 +58,14 @@ class _ServiceGroup(TyperGroup):
 class _DataGroup(OpeningGroup, _ServiceGroup):
     """The operations of data, behind a verb for people: ``treadle data NAME``."""
 
-    opens_with = (datasets.show,)
+    opens_with = (
+        datasets.show,
+        data_quality.describe,
+        data_quality.check,
+        data_quality.compare,
+        data_quality.suggest,
+        data_quality.leaks,
+    )
 
 
 _OPENED = {"data": _DataGroup}
