@@ -1,4 +1,4 @@
-"""Draws profiles, checks, comparisons and leaks of tables in the terminal, and profiles as pages."""
+"""Draws profiles, checks, comparisons and leaks of tables for people."""
 
 from typing import TYPE_CHECKING
 
@@ -28,9 +28,9 @@ def print_profile(profile: "TableProfile") -> None:
             column.kind,
             share_of(column.missing, profile.rows),
             column.distinct,
-            column.min,
+            _extreme(column.min),
             column.mean,
-            column.max,
+            _extreme(column.max),
             bars_of(column),
             told_of(column, profile.rows),
         )
@@ -167,17 +167,17 @@ def share_of(rows: int, of: int) -> str:
 
 
 def bars_of(column: "TableColumn") -> str:
-    """A column's histogram as a line of small bars from zero, or its most frequent values.
+    """A column's histogram as a line of ten small bars, or its most frequent values.
 
     Args:
         column: The column.
     """
     if column.histogram is not None:
-        most = max(column.histogram.counts) or 1
-        top = len(BARS) - 1
+        counts = column.histogram.counts
+        pairs = [sum(counts[place : place + 2]) for place in range(0, len(counts), 2)]
+        most, top = max(pairs) or 1, len(BARS) - 1
         return "".join(
-            BARS[max(1, round(count / most * top))] if count else BARS[0]
-            for count in column.histogram.counts
+            BARS[max(1, round(count / most * top))] if count else BARS[0] for count in pairs
         )
     return ", ".join(f"{_short(show(one.value))} {one.rows:,}" for one in column.top[:3])
 
@@ -216,6 +216,13 @@ def told_of(column: "TableColumn", rows: int, *, top: int = 1) -> str:
     if top and column.lengths is not None:
         told.append(f"{column.lengths.min} to {column.lengths.max} characters")
     return ", ".join(told)
+
+
+def _extreme(value: int | float | str | None) -> int | float | str | None:
+    """A smallest or largest value; of a moment the day and the minute."""
+    if not isinstance(value, str):
+        return value
+    return value[:16].removesuffix("T00:00").replace("T", " ")
 
 
 def _short(text: str) -> str:
