@@ -127,7 +127,7 @@ def test_rows_are_set_aside_as_they_were_written(file: Path, tmp_path: Path) -> 
     checks = [
         DataCheck(column="age", min=0, max=120, severity="quarantine"),
         DataCheck(column="town", values=["a", "b", "c"], severity="warn"),
-        DataCheck(sql="SELECT * FROM rows WHERE \"at\" IS NULL", severity="quarantine"),
+        DataCheck(sql='SELECT * FROM rows WHERE "at" IS NULL', severity="quarantine"),
     ]
     good, bad = tmp_path / "good" / "rows.csv", tmp_path / "bad" / "rows.csv"
     report = quarantined(file, checks, Surroundings(NOW), good=good, bad=bad)

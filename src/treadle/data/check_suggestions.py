@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -77,21 +78,21 @@ def _of_column(column: TableColumn, rows: int) -> Iterator[DataCheck]:
     if column.missing == rows:
         yield DataCheck(column=column.name)
         return
-    names_rows = column.unique is True and rows > 1 and not column.missing
     is_measured = column.type in ("FLOAT", "DOUBLE") or column.kind == "time"
+    names_rows = column.unique is True and rows > 1 and not (column.missing or is_measured)
     share = column.missing / rows
     yield DataCheck(
         column=column.name,
         type=column.kind,
         missing_max=0.0 if names_rows else round(min(1.0, share * 1.5 + MISSING_SLACK), 4),
-        unique=names_rows and not is_measured,
+        unique=names_rows,
     )
-    if names_rows and not is_measured:
+    if names_rows:
         return
     values = _all_values(column, rows)
     if values and column.kind != "number":
         yield DataCheck(column=column.name, values=values, severity="quarantine")
-    elif column.kind == "number" and column.histogram is not None:
+    elif column.kind == "number" and column.histogram is not None and not column.not_finite:
         low, high = _range(column.histogram.low, column.histogram.high)
         yield DataCheck(column=column.name, min=low, max=high, severity="quarantine")
 
@@ -120,11 +121,11 @@ def _range(low: float, high: float) -> tuple[int | float, int | float]:
 def _rounded(value: float, outwards: Any) -> int | float:
     """A number of three digits, rounded away from the range."""
     if not value or not math.isfinite(value):
-        return 0 if not value else math.copysign(1e308, value)
+        return 0 if not value else math.copysign(sys.float_info.max, value)
     size = 10.0 ** (math.floor(math.log10(abs(value))) - 2)
     rounded = outwards(value / size) * size if size else value
     if not math.isfinite(rounded):
-        return value
+        return math.copysign(sys.float_info.max, value)
     whole = round(rounded)
     near = float(f"{rounded:.12g}")
     return whole if abs(value) >= 1 and near == whole and abs(whole) < 2**53 else near
