@@ -61,7 +61,7 @@ columns = st.one_of(
 
 
 @given(columns, st.sampled_from(HOSTILE))
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_good_version_passes(tmp_path: Path, values: pa.Array, name: str) -> None:
     file = tmp_path / "t.parquet"
     pq.write_table(pa.table({name: values}), file)

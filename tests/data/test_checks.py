@@ -115,7 +115,7 @@ def test_a_shifted_distribution_is_far(tmp_path: Path) -> None:
     versions = {"newest": old}
     for distance in ("psi", "js"):
         for column in ("x", "c"):
-            check = DataCheck(column=column, same_as="newest", distance=distance)  # type: ignore[arg-type]
+            check = DataCheck(column=column, same_as="newest", distance=distance)
             assert only(old, check, Surroundings(NOW, {}, versions)).passed
             result = only(new, check, Surroundings(NOW, {}, versions))
             assert not result.passed and result.measured.startswith("the distance is ")
@@ -198,7 +198,7 @@ def test_a_pattern_that_explodes_elsewhere_takes_no_time(tmp_path: Path) -> None
     st.integers(-10, 10),
     st.integers(-10, 10),
 )
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_kept_rows_and_rows_set_aside_are_all_rows(
     tmp_path: Path, values: list[int | None], low: int, high: int
 ) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from treadle.data.model import ChecksFailed
 from treadle.kernel.errors import Invalid, NotFound
 from treadle.platform.wiring import Embedded
 from treadle.ports.tree import fetch_tree
@@ -32,11 +31,6 @@ def declare(platform: Embedded, folder: Path, *checks: DataCheck, sensitive: boo
 
 def age(severity: Severity) -> DataCheck:
     return DataCheck(column="age", min=0, severity=severity)
-
-
-def told(platform: Embedded) -> list[ChecksFailed]:
-    bodies = [platform.events.body_of(one) for one in platform.events.history(type="ChecksFailed")]
-    return [one for one in bodies if isinstance(one, ChecksFailed)]
 
 
 def test_a_check_refuses_a_version_and_says_why(platform: Embedded, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def by_key(rows: list[Row]) -> dict[Any, Row]:
 
 
 @given(rows, rows)
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_keys_are_compared_as_python_does(tmp_path: Path, old: list[Row], new: list[Row]) -> None:
     before, after = by_key(old), by_key(new)
     old = list({row[0]: row for row in old}.values())
@@ -75,7 +75,7 @@ def test_keys_are_compared_as_python_does(tmp_path: Path, old: list[Row], new: l
 
 
 @given(rows, rows)
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whole_rows_are_compared_as_multisets(
     tmp_path: Path, old: list[Row], new: list[Row]
 ) -> None:
