@@ -1,13 +1,18 @@
 """The verbs of data quality work on files, without a home, for people and for programs."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from treadle.cli.main import app
+from treadle.kernel.entity import replace
 from treadle.kernel.errors import Invalid, NotFound
+from treadle.platform.wiring import Embedded
+from treadle.scope.data_checks import DataCheck
+from treadle.scope.model import About, DataSource, ProjectSpec
 
 ROWS = "id,age,town\n1,30,a\n2,-4,b\n3,28,[red]\n"
 CHECKS = """[project]
@@ -97,6 +102,33 @@ def test_leaks_of_files_are_named(folder: Path) -> None:
     said = run("leaks", "rows.csv", "--id", "id", "--holdout", "new.csv").stdout
     assert "1 rows of the holdout are learnt from" in said
     assert json.loads(run("leaks", "rows.csv", "--json").stdout)["leaks"] == []
+
+
+def test_versions_of_a_project_are_named_by_their_digest(
+    folder: Path, open_home: Callable[..., Embedded]
+) -> None:
+    home = open_home()
+    check = DataCheck(column="age", min=0)
+    source = DataSource(source="rows.csv", label="town", checks=[check])
+    for content, checks in ((ROWS, []), (ROWS.replace("-4", "4"), [check])):
+        (folder / "rows.csv").write_text(content)
+        declared = {"rows": replace(source, checks=checks)}
+        spec = ProjectSpec(project=About(name="p"), data=declared)
+        home.scope.declare_in(spec=spec, folder=str(folder))
+        home.data.snapshot(project="p")
+    versions = home.data.versions(project="p", name="rows")
+    old = next(one for one in versions if one.bytes == len(ROWS)).ref
+    new = next(one for one in versions if one.bytes != len(ROWS)).ref
+    at = ("--home", str(folder / "home"))
+    assert run("check", new, *at).exit_code == 0
+    assert run("check", old, *at, "--json").exit_code == 1
+    assert "3 rows, 3 columns" in run("describe", old, *at).stdout
+    said = run("compare", old, new.partition("@")[2], "--by", "id", *at).stdout
+    assert "age: -4 → 4" in said
+    assert "[[data.rows.checks]]" in run("suggest", new, *at).stdout
+    assert "No leak" in run("leaks", new, *at).stdout
+    with pytest.raises(NotFound, match="has no version 'rows@0123'"):
+        run("describe", "rows@0123", *at)
 
 
 def test_a_file_that_is_not_there_is_named(folder: Path) -> None:

@@ -96,6 +96,15 @@ def test_a_good_table_passes(file: Path, check: DataCheck) -> None:
     assert all(one.passed for one in report.checks) and not report.failed
 
 
+def test_a_moment_with_a_time_zone_is_compared_as_a_moment(tmp_path: Path) -> None:
+    file = tmp_path / "t.parquet"
+    moments = [datetime(2026, 1, 1, 10, tzinfo=UTC), datetime(2026, 1, 1, 12, tzinfo=UTC)]
+    pq.write_table(pa.table({"at": pa.array(moments, pa.timestamp("us", "Asia/Tokyo"))}), file)
+    for bound in ("2026-01-01T11:00:00", "2026-01-01T12:00:00+01:00"):
+        result = only(file, DataCheck(column="at", min=bound))
+        assert [one.row for one in result.examples] == [0]
+
+
 def test_a_foreign_key_is_looked_up(file: Path, tmp_path: Path) -> None:
     towns = tmp_path / "towns.csv"
     towns.write_text("town\na\nb\nc\n")

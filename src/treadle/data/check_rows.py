@@ -1,6 +1,6 @@
 """Says in SQL which rows violate an expectation about single rows."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from treadle.data.opened_table import Column, OpenTable
 from treadle.kernel.escaping import sql_text
@@ -56,6 +56,8 @@ def _beyond(bound: int | float | str | None, side: str, column: Column) -> str:
         if moment is None or column.kind == "number":
             return f"{column.text} {sign} {sql_text(bound)}"
         value = f"TRY_CAST({column.sql} AS TIMESTAMP)"
+        if column.kind == "time":
+            value = f"make_timestamp({column.micros})"
         limit = f"TIMESTAMP {sql_text(moment)}"
     else:
         value = column.sql if column.kind == "number" else f"TRY_CAST({column.text} AS DOUBLE)"
@@ -66,10 +68,14 @@ def _beyond(bound: int | float | str | None, side: str, column: Column) -> str:
 
 
 def _moment(text: str) -> str | None:
+    """A moment in UTC as DuckDB reads it; None for any other text."""
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=None).isoformat(sep=" ")
-    except ValueError:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            moment = moment.astimezone(UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError):
         return None
+    return moment.isoformat(sep=" ")
 
 
 def _not_among(values: list[int | float | bool | str], column: Column) -> str:

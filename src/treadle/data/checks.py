@@ -269,7 +269,10 @@ class _Checking:
                 self._write(rows, before, condition, to / name if name else to)
             before += count
         if before != self._table.rows:
-            raise Invalid(f"'{file.name}' changed while it was checked. Check it again.")
+            raise Invalid(
+                f"'{file.name}' has {self._table.rows:,} rows of values and {before:,} of text, so "
+                "none can be set aside. Write every row with the same number of columns."
+            )
 
     def _write(self, rows: str, before: int, condition: str, to: Path) -> None:
         number = _free_name(self._table.columns)

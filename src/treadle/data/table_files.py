@@ -71,12 +71,18 @@ def as_written(file: Path) -> str:
 
 
 def files_of(file: Path) -> list[Path]:
-    """List the files of a table, in the order of its rows.
+    """List the files of a table, in the order of its rows; hidden ones are left out.
 
     Args:
         file: A file, or a folder of files.
     """
-    return sorted(path for path in file.rglob("*") if path.is_file()) if file.is_dir() else [file]
+    if not file.is_dir():
+        return [file]
+    return sorted(
+        path
+        for path in file.rglob("*")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(file).parts)
+    )
 
 
 def _relation(connection: Any, file: Path) -> Any:
