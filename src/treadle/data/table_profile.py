@@ -43,6 +43,7 @@ CORRELATED = 50
 """Number of numeric columns up to which each pair is correlated."""
 _AT_ONCE = 500  # columns that one query reads
 _EXACT_AT_ONCE = 50  # the time of counting distinct values grows with the square of the columns
+_ROUNDS_OF_WIDE = 2  # the same, of a table of many columns or rows
 _ROUNDS = 20  # different columns with equal figures that others are compared with
 
 
@@ -256,11 +257,13 @@ def _with_duplicates(table: OpenTable, columns: list[TableColumn]) -> list[Table
         key = [column.type, column.missing, column.not_finite, str(column.min), str(column.max)]
         key += [str(column.distinct)] if is_small(table) else []
         key += [str(column.lengths)] if column.kind == "text" else []
+        key += [str(column.top)] if column.constant else []
         groups.setdefault(tuple(key), []).append(place)
+    most = _ROUNDS if counts_repeats(table) else _ROUNDS_OF_WIDE
     made = list(columns)
     for alike in groups.values():
         rounds = 0
-        while table.rows and len(alike) > 1 and rounds < _ROUNDS:
+        while table.rows and len(alike) > 1 and rounds < most:
             first, *others = alike
             equal = _equal_to(table, first, others)
             for place in equal:
