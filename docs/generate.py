@@ -40,6 +40,7 @@ COMMON_OPTIONS = {typing.get_args(kind)[1].help for kind in (Home, Url, Token, J
 TABLES = {
     "project": "[project]",
     "data": "[data.NAME]",
+    "data.checks": "[[data.NAME.checks]]",
     "requirement": "[[requirement]]",
 }
 """Tables of treadle.toml whose header is not simply their name."""
@@ -106,15 +107,22 @@ def keys_of_treadle_toml() -> dict[str, str]:
 
 def tables_of_treadle_toml() -> dict[str, Any]:
     """The tables of treadle.toml with the types that read them."""
-    hints = typing.get_type_hints(ProjectSpec)
-    return {
-        name: next(
-            (part for part in typing.get_args(kind) if isinstance(part, type) and part is not str),
-            kind,
-        )
-        for name, kind in hints.items()
-        if not name.startswith("_")
-    }
+    tables: dict[str, Any] = {}
+    for name, kind in typing.get_type_hints(ProjectSpec).items():
+        if not name.startswith("_"):
+            tables[name] = _entity_in(kind) or kind
+            for field, inner in typing.get_type_hints(tables[name]).items():
+                if below := _entity_in(inner):
+                    tables[f"{name}.{field}"] = below
+    return tables
+
+
+def _entity_in(kind: Any) -> Any:
+    """The type of the tables that a list or mapping holds, or None."""
+    parts = typing.get_args(kind)
+    return next(
+        (part for part in parts if isinstance(part, type) and issubclass(part, Entity)), None
+    )
 
 
 def prose(doc: str) -> str:
@@ -445,7 +453,7 @@ def _toml_type(kind: Any) -> str:
         return " or ".join(f'`"{value}"`' for value in arguments)
     if typing.get_origin(kind) is list:
         return f"list of {_toml_type(arguments[0])}"
-    if typing.get_origin(kind) is dict:
+    if typing.get_origin(kind) is dict or (isinstance(kind, type) and issubclass(kind, Entity)):
         return "table"
     if arguments:
         return " or ".join(_toml_type(part) for part in arguments)

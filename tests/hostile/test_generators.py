@@ -30,9 +30,12 @@ from tests.hostile.test_languages import Page, invisible, label_values
 from tests.hostile.texts import AT, any_texts, filled, unicode_texts
 from treadle.access.model import NewToken
 from treadle.backends.blobs.disk import Disk
+from treadle.cli.data_drawings import profile_page
 from treadle.cli.demo.play import Moment, Result
 from treadle.cli.demo.report import SIGNS, write
 from treadle.cli.scaffold import Table, _copy, _fill
+from treadle.data.check_suggestions import checks_toml
+from treadle.data.table_profile import Histogram, TableProfile
 from treadle.delivery.manifests import Manifest, render, render_kserve
 from treadle.delivery.oci import Entry, ImageConfig, Layer, write_archive
 from treadle.events.model import EventRecord
@@ -49,6 +52,7 @@ from treadle.ports.tree import put_files
 from treadle.registry import card
 from treadle.registry.bom import cyclonedx
 from treadle.registry.facts import Facts
+from treadle.scope.data_checks import DataCheck
 from treadle.serving.metrics import exposition
 from treadle.ui.charts import Line, Mark, line_chart
 from treadle.ui.rendering import render as render_page
@@ -59,7 +63,9 @@ GENERATORS = {
     "cli/main": "test_terminals.py",
     "cli/scaffold": "test_a_project",
     "cli/rollouts": "test_manifests",
+    "cli/data_drawings": "test_a_profile",
     "cli/demo/report": "test_the_report_of_the_demo",
+    "data/check_suggestions": "test_suggested_checks",
     "delivery/oci": "test_an_image",
     "http/routes": "test_events_as_a_stream",
     "interop/dvc": "test_a_repository_of_dvc",
@@ -86,6 +92,7 @@ TEMPLATES = {
     "registry/templates/card.html": "test_a_card",
     "registry/templates/card.md": "test_a_card",
     "ui/templates/base.html": "test_a_page",
+    "ui/templates/profile.html": "test_a_profile",
     "ui/templates/status.html": "test_a_page",
     "ui/templates/sign_in.html": "test_pages_to_sign_in",
     "ui/templates/token.html": "test_pages_to_sign_in",
@@ -289,6 +296,32 @@ def test_a_page(text: str) -> None:
     made, harmless = page(text), page("x")
     assert made.elements == harmless.elements
     assert visible(text).strip() in "".join(made.texts)
+
+
+@given(any_texts)
+@settings(max_examples=50)
+def test_a_profile(text: str) -> None:
+    def page(text: str) -> Page:
+        histogram = Histogram(low=0.0, high=1.0, counts=[1, 2])
+        return Page(profile_page(text, filled(TableProfile, text, {"histogram": histogram})))
+
+    made, harmless = page(text), page("x")
+    assert made.elements == harmless.elements
+    assert visible(text).strip() in "".join(made.texts)
+
+
+@given(unicode_texts, unicode_texts)
+@settings(max_examples=50)
+def test_suggested_checks(text: str, other: str) -> None:
+    def written(text: str, other: str) -> dict[str, Any]:
+        check = filled(DataCheck, text, {"values": [text, other]})
+        return tomllib.loads(checks_toml(other, [check, DataCheck(column=text, min=0.5)]))
+
+    made = written(text, other)
+    assert shape(made) == shape(written("t", "o"))
+    first, second = made["data"][other]["checks"]
+    assert first["column"] == first["sql"] == second["column"] == text
+    assert first["values"] == [text, other]
 
 
 @given(any_texts)

@@ -101,7 +101,8 @@ def filled(home: Embedded) -> dict[str, Any]:
     token = home.access.create_token(name="root", role="admin").secret
     home.access.create_token(name="laptop", user="ada")
     tree = put_files(home.blobs, {"rows.csv": b"y\n1\n"})
-    home.data.add(project="p", name="new", digest=tree)
+    for name in ("new", "rows"):
+        home.data.add(project="p", name=name, digest=tree)
     home.tracking.use_data(
         run=run, datasets=[Dataset(name="rows", digest=tree, source_type="", source="", context="")]
     )
@@ -140,6 +141,14 @@ def filled(home: Embedded) -> dict[str, Any]:
         "scope.project.name": "p",
         "scope.declare.spec": SPEC,
         "tracking.resolve.ref": run,
+        "quality.profile.name": "rows",
+        "quality.check.name": "rows",
+        "quality.check.digest": tree,
+        "quality.diff.name": "rows",
+        "quality.suggest.name": "rows",
+        "quality.leaks.name": "rows",
+        "old": tree,
+        "new": tree,
         "registry.model.name": "m",
         "registry.create_model.name": "n",
         "registry.change_model.name": "m",

@@ -7,7 +7,11 @@ from hypothesis import strategies as st
 from scipy.special import rel_entr
 from scipy.stats import ks_2samp
 
-from treadle.stats.distances import kolmogorov_smirnov, population_stability_index
+from treadle.stats.distances import (
+    jensen_shannon,
+    kolmogorov_smirnov,
+    population_stability_index,
+)
 
 counts = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=20)
 
@@ -34,3 +38,15 @@ def test_the_distance_of_distribution_functions_is_scipys(pairs: list[tuple[int,
 
 def test_a_sample_without_rows_has_a_distance_of_1() -> None:
     assert kolmogorov_smirnov(np.array([0, 0]), np.array([1, 3])) == 1.0
+
+
+def test_the_jensen_shannon_distance_is_that_of_scipy() -> None:
+    from scipy.spatial.distance import jensenshannon
+
+    first, second = np.array([1.0, 5.0, 0.0, 4.0]), np.array([3.0, 0.0, 2.0, 5.0])
+    expected = jensenshannon(first, second, base=2)
+    assert jensen_shannon(first, second) == pytest.approx(expected)
+    assert jensen_shannon(first, first * 7) == pytest.approx(0.0, abs=1e-7)
+    assert jensen_shannon(np.array([1, 0]), np.array([0, 1])) == 1.0
+    assert jensen_shannon(np.zeros(2), np.array([0, 1])) == 1.0
+    assert jensen_shannon(np.zeros(2), np.zeros(2)) == 0.0

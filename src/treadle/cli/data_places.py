@@ -13,10 +13,9 @@ from treadle.cli.verbs import Session, project_named
 from treadle.kernel.errors import NotFound
 
 if TYPE_CHECKING:
-    from sqlite3 import Connection
-
     from treadle.data.folder import Progress
     from treadle.data.model import DatasetVersion
+    from treadle.data.stat_index import Connection
     from treadle.platform.stages import Services
     from treadle.ports.blobs import Blobs
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from treadle.cli import completing, data_keeping, data_versions, datasets
+from treadle.cli import completing, data_keeping, data_quality, data_versions, datasets
 from treadle.cli.output import Home, Json, Token, Url, open_services, print_json, print_pretty
 from treadle.cli.verbs import OpeningGroup, add_verbs
 from treadle.kernel.operation import Names, Operation, Parameter, operations
@@ -74,6 +74,11 @@ class _DataGroup(OpeningGroup, _ServiceGroup):
         data_keeping.rm,
         data_keeping.gc,
         data_keeping.verify,
+        data_quality.describe,
+        data_quality.check,
+        data_quality.compare,
+        data_quality.suggest,
+        data_quality.leaks,
     )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
+from treadle.data.admission import Admission
 from treadle.data.reads import SensitiveReads
 from treadle.data.service import LABELS_AT_ONCE, Data, label_in
 from treadle.data.tables import labels as label_table
@@ -30,10 +31,11 @@ class LocalData(Data):
         clock: Clock,
         blobs: Blobs,
         scope: LocalScope,
+        admission: Admission,
         cache: Path,
         reads: SensitiveReads,
     ) -> None:
-        super().__init__(database, events, clock, blobs, scope, cache)
+        super().__init__(database, events, clock, blobs, scope, admission, cache)
         self.reads = reads
 
     def labels_since(self, project: str, moment: datetime) -> dict[str, Truth]:

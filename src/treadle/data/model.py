@@ -5,6 +5,9 @@ from datetime import datetime
 from treadle.kernel.entity import Entity
 from treadle.kernel.event import Event
 
+QUARANTINE = ".quarantine"
+"""What follows a dataset's name in that of the rows that its checks have set aside."""
+
 
 class DatasetVersion(Entity):
     """The content of a dataset at one time. Equal content is the same version.
@@ -61,6 +64,26 @@ class DatasetVersionRemoved(Event):
         return f"dataset:{self.project}/{self.name}"
 
 
+class ChecksFailed(Event):
+    """A version of a dataset was taken although checks of its rows failed.
+
+    Attributes:
+        project: Project of the dataset.
+        dataset: The dataset.
+        checks: What each failed check expects, and how many rows violate it.
+        quarantined: Rows that were set aside as dataset ``NAME.quarantine``.
+    """
+
+    project: str
+    dataset: str
+    checks: list[str]
+    quarantined: int = 0
+
+    @property
+    def subject(self) -> str:
+        return f"dataset:{self.project}/{self.dataset}"
+
+
 class SensitiveDataRead(Event):
     """Somebody, or a job, has read rows of a dataset that is declared as sensitive.
 
@@ -69,7 +92,8 @@ class SensitiveDataRead(Event):
         dataset: The dataset.
         digest: The digest of what was read.
         what: What that is: a version of the dataset, or what was made of its rows.
-        way: How it was read: ``blob``, ``artifact`` or ``job``.
+        way: How it was read: ``blob``, ``artifact``, ``job``, or ``quality`` for what profiles,
+            checks and comparisons show of its rows.
         token: The token that asked for it; empty where none was needed.
         job: The job that has read it; empty where a person or a program has.
     """

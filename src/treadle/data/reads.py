@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from sqlalchemy import select
 
-from treadle.data.model import SensitiveDataRead
+from treadle.data.model import QUARANTINE, SensitiveDataRead
 from treadle.data.tables import dataset_versions
 from treadle.events.local import LocalEvents
 from treadle.kernel.clock import Clock, monotonic
@@ -89,7 +89,7 @@ class SensitiveReads:
 
         Args:
             digest: Digest of the content.
-            way: How it is read: ``blob``, ``artifact`` or ``job``.
+            way: How it is read: ``blob``, ``artifact``, ``job`` or ``quality``.
             tree: Digest of the tree that it is read as a file of; empty for none.
             token: Name of the token that asks; empty for none.
 
@@ -119,7 +119,7 @@ class SensitiveReads:
 
     @SENSITIVE_CONTENT()
     def versions(self, project: str, dataset: str, source: DataSource) -> list[SensitiveContent]:
-        """The versions of a dataset.
+        """The versions of a dataset, and of the rows that its checks have set aside.
 
         Args:
             project: Name of the project.
@@ -127,7 +127,8 @@ class SensitiveReads:
             source: Its declaration, which plays no part.
         """
         del source
-        own = (dataset_versions.c.project == project) & (dataset_versions.c.name == dataset)
+        names = (dataset, f"{dataset}{QUARANTINE}")
+        own = (dataset_versions.c.project == project) & dataset_versions.c.name.in_(names)
         wanted = select(dataset_versions.c.digest).where(own)
         with self._database.read() as connection:
             digests = connection.scalars(wanted.order_by(dataset_versions.c.created_at)).all()

@@ -6,8 +6,10 @@ from typing import Any
 
 from sqlalchemy import select
 
+from treadle.data.admission import Admission
 from treadle.data.folder import FolderChanges, changes, store
 from treadle.data.model import (
+    QUARANTINE,
     DatasetVersion,
     DatasetVersionAdded,
     DatasetVersionRemoved,
@@ -29,7 +31,7 @@ from treadle.kernel.operation import command, query
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, load
 from treadle.ports.manifest import entries
-from treadle.ports.tree import fetch_tree
+from treadle.ports.tree import fetch_tree, put_tree
 from treadle.scope.local import LocalScope
 from treadle.stats.classes import Truth
 
@@ -55,6 +57,7 @@ class Data:
         clock: Clock,
         blobs: Blobs,
         scope: LocalScope,
+        admission: Admission,
         cache: Path,
     ) -> None:
         """Wire the service.
@@ -65,6 +68,7 @@ class Data:
             clock: Says when they were.
             blobs: Where contents are.
             scope: Knows what projects declare.
+            admission: Checks rows before a version of them is taken.
             cache: The folder of what may be deleted, such as the index of files.
         """
         self._database = database
@@ -73,6 +77,7 @@ class Data:
         self._blobs = blobs
         self._scope = scope
         self._index = cache / INDEX
+        self._admission = admission
 
     @command()
     def add(self, *, project: ProjectName, name: str, digest: ContentDigest) -> DatasetVersion:
@@ -121,15 +126,20 @@ class Data:
         Raises:
             NotFound: The project or a file of a dataset does not exist.
             Conflict: The project has no folder on this machine.
+            Invalid: A check of severity ``refuse`` failed.
         """
         sources = self._scope.project(name=project).spec.data
         folder = self._scope.folder(name=project)
         versions = []
         with opened(self._index) as connection:
             for name, source in sources.items():
-                path = folder / source.source
-                stored = store(self._blobs, path, StatIndex(connection, path))
-                versions.append(self.add(project=project, name=name, digest=stored.digest))
+                with self._admission.admitted(project, name, folder) as rows:
+                    path = rows.files or folder / source.source
+                    stored = store(self._blobs, path, StatIndex(connection, path))
+                    versions.append(self.add(project=project, name=name, digest=stored.digest))
+                    if rows.set_aside:
+                        aside = put_tree(self._blobs, rows.set_aside)
+                        self.add(project=project, name=f"{name}{QUARANTINE}", digest=aside)
         return versions
 
     @command()

@@ -8,6 +8,7 @@ STAGE = Stage(
         "treadle.data.names:DataNames",
         "treadle.data.named_content:DataContent",
         "treadle.data.reads:SensitiveReads",
+        "treadle.data.admission:Admission",
     ),
     services=(
         Service(
@@ -15,6 +16,11 @@ STAGE = Stage(
             about="Dataset versions.",
             kind="treadle.data.service:Data",
             here="treadle.data.local:LocalData",
+        ),
+        Service(
+            name="quality",
+            about="Profiles, checks, comparisons and leaks of dataset versions.",
+            kind="treadle.data.quality:Quality",
         ),
     ),
     tables="treadle.data.tables",

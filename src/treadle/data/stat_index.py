@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS places (
 ) WITHOUT ROWID;
 """
 _ROWS_AT_ONCE = 10_000
+Connection = sqlite3.Connection
 
 
 class StatIndex:

@@ -70,9 +70,24 @@ def as_written(file: Path) -> str:
     return f"read_parquet({sql_text(one_file(file))})"
 
 
+def files_of(file: Path) -> list[Path]:
+    """List the files of a table, in the order of its rows; hidden ones are left out.
+
+    Args:
+        file: A file, or a folder of files.
+    """
+    if not file.is_dir():
+        return [file]
+    return sorted(
+        path
+        for path in file.rglob("*")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(file).parts)
+    )
+
+
 def _relation(connection: Any, file: Path) -> Any:
     """A file's rows, or None where it is neither CSV nor Parquet."""
-    files = sorted(path for path in file.rglob("*") if path.is_file()) if file.is_dir() else [file]
+    files = files_of(file)
     kinds = {path.suffix.lower() for path in files}
     paths = [one_file(path) for path in files]
     if kinds == {".csv"}:

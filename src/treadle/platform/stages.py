@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from treadle.access.local import LocalAccess
     from treadle.access.service import Access
     from treadle.data.local import LocalData
+    from treadle.data.quality import Quality
     from treadle.data.service import Data
     from treadle.delivery.local import LocalDelivery
     from treadle.delivery.service import Delivery
@@ -105,6 +106,7 @@ class Services:
     jobs: "Jobs"
     scope: "Scope"
     data: "Data"
+    quality: "Quality"
     tracking: "Tracking"
     logged_models: "LoggedModels"
     traces: "Traces"

@@ -8,6 +8,7 @@ from treadle.kernel.clock import duration
 from treadle.kernel.entity import Entity
 from treadle.kernel.errors import Invalid
 from treadle.kernel.event import Event
+from treadle.scope.data_checks import DataCheck
 from treadle.scope.policies import RolloutPolicy, ServingPolicy
 from treadle.stats.ranking import AT_CAPACITY
 
@@ -107,6 +108,7 @@ class DataSource(Entity):
         licence: Terms under which the data may be used.
         sensitivity: How sensitive the data are.
         sensitive: Whether each read of its rows is told in the event log.
+        checks: What is expected of its rows before a version of it is taken.
     """
 
     source: str
@@ -124,6 +126,7 @@ class DataSource(Entity):
     licence: str = ""
     sensitivity: str = ""
     sensitive: bool = False
+    checks: list[DataCheck] = []
 
     @property
     def is_learnt_from(self) -> bool:

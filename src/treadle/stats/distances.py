@@ -38,3 +38,24 @@ def kolmogorov_smirnov(first: Counts, second: Counts) -> float:
     first_cdf = np.cumsum(first) / max(1, first.sum())
     second_cdf = np.cumsum(second) / max(1, second.sum())
     return float(np.max(np.abs(first_cdf - second_cdf)))
+
+
+def jensen_shannon(first: Counts, second: Counts) -> float:
+    """Jensen-Shannon distance (Endres and Schindelin 2003) of two samples over common bins.
+
+    Args:
+        first: Counts (bins,) of one sample.
+        second: Counts (bins,) of the other.
+
+    Returns:
+        The root of the divergence to base 2: 0 for equal shares, 1 for disjoint ones. A sample
+        without rows has distance 0 from another one without rows, else 1.
+    """
+    if not first.sum() or not second.sum():
+        return float(first.sum() != second.sum())
+    p, q = first / first.sum(), second / second.sum()
+    middle = (p + q) / 2
+    divergence = sum(
+        float(np.sum(one[one > 0] * np.log2(one[one > 0] / middle[one > 0]))) for one in (p, q)
+    )
+    return float(np.sqrt(min(1.0, max(0.0, divergence / 2))))
