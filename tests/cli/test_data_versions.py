@@ -11,6 +11,7 @@ import pytest
 from treadle.cli.main import main
 from treadle.data import stat_index
 from treadle.platform.start import embedded
+from treadle.scope.file import read
 
 Type = Callable[..., str]
 
@@ -149,3 +150,40 @@ def test_a_version_is_recorded_by_its_digest(typed: Type, photos: Path) -> None:
     digest = told(typed, "add", "photos", "photos")["digest"]
     assert told(typed, "add", "twin", "--digest", digest)["digest"] == digest
     assert [each["name"] for each in told(typed)] == ["twin", "photos"]
+
+
+def test_declared_checks_are_made_before_a_version_is_taken(
+    typed: Type, photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "treadle.toml").write_text(PROJECT)
+    (tmp_path / "rows.csv").write_text("id,age,left\n1,20,0\n2,30,1\n3,900,0\n")
+    with embedded(tmp_path / ".treadle") as home:
+        home.scope.declare_in(spec=read(tmp_path), folder=str(tmp_path))
+    version = told(typed, "add", "rows")
+    typed("checkout", f"rows@{version['digest']}", "taken")
+    assert (tmp_path / "taken" / "rows.csv").read_text().splitlines() == [
+        "id,age,left",
+        "1,20,0",
+        "2,30,1",
+    ]
+    assert {each["name"] for each in told(typed)} == {"rows", "rows.quarantine"}
+    (tmp_path / "treadle.toml").write_text(PROJECT.replace("quarantine", "refuse"))
+    with embedded(tmp_path / ".treadle") as home:
+        home.scope.declare_in(spec=read(tmp_path), folder=str(tmp_path))
+    assert "age" in typed("add", "rows", code=2)
+
+
+PROJECT = """
+[project]
+name = "shop"
+
+[data.rows]
+source = "rows.csv"
+label = "left"
+id = "id"
+
+[[data.rows.checks]]
+column = "age"
+max = 120
+severity = "quarantine"
+"""

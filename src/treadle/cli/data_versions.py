@@ -24,6 +24,8 @@ from treadle.kernel.errors import Invalid, NotFound
 
 if TYPE_CHECKING:
     from treadle.data.folder import FolderChanges
+    from treadle.data.model import DatasetVersion
+    from treadle.platform.stages import Services
 
 
 def add(
@@ -44,8 +46,11 @@ def add(
     make_home(session)
     services = session.services()
     owner = owner_of(services, project)
+    read = 0
     if digest is not None:
-        version, read = services.data.add(project=owner, name=name, digest=digest), 0
+        version = services.data.add(project=owner, name=name, digest=digest)
+    elif path is None and (checked := _checked(services, owner, name)):
+        version = checked
     else:
         with index_of(session) as index, telling(session, "added") as progress:
             blobs = blobs_for(services, owner)
@@ -196,6 +201,19 @@ def checkout(
         f"{removed:,} removed, {done.same:,} as they were",
         soft_wrap=True,
     )
+
+
+def _checked(services: "Services", project: str, name: str) -> "DatasetVersion | None":
+    """Take a version of declared files with declared checks; none where there are none here."""
+    from treadle.data.local import LocalData
+
+    if not isinstance(services.data, LocalData):
+        return None
+    try:
+        data = services.scope.project(name=project).spec.data
+    except NotFound:
+        return None
+    return services.data.take(project, name) if name in data and data[name].checks else None
 
 
 def _print_status(found: dict[str, dict[str, object]]) -> None:

@@ -6,11 +6,13 @@ from pathlib import Path
 from sqlalchemy import select
 
 from treadle.data.admission import Admission
+from treadle.data.model import DatasetVersion
 from treadle.data.reads import SensitiveReads
 from treadle.data.service import LABELS_AT_ONCE, Data, label_in
 from treadle.data.tables import labels as label_table
 from treadle.events.local import LocalEvents
 from treadle.kernel.clock import Clock
+from treadle.kernel.errors import NotFound, did_you_mean
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database
 from treadle.scope.local import LocalScope
@@ -37,6 +39,24 @@ class LocalData(Data):
     ) -> None:
         super().__init__(database, events, clock, blobs, scope, admission, cache)
         self.reads = reads
+
+    def take(self, project: str, name: str) -> DatasetVersion:
+        """Take a version of a dataset's declared files, after the checks that are declared.
+
+        Args:
+            project: Name of the project, whose folder is on this machine.
+            name: Name of the dataset.
+
+        Raises:
+            NotFound: The project does not declare it, or its files do not exist.
+            Invalid: A check of severity ``refuse`` failed.
+        """
+        sources = self._scope.project(name=project).spec.data
+        if name not in sources:
+            raise NotFound(
+                f"Project '{project}' declares no dataset '{name}'.{did_you_mean(name, sources)}"
+            )
+        return self._take(project, name, sources[name].source)
 
     def labels_since(self, project: str, moment: datetime) -> dict[str, Truth]:
         """The labels that were recorded at a moment or later, in order of time.

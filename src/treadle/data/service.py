@@ -129,18 +129,7 @@ class Data:
             Invalid: A check of severity ``refuse`` failed.
         """
         sources = self._scope.project(name=project).spec.data
-        folder = self._scope.folder(name=project)
-        versions = []
-        with opened(self._index) as connection:
-            for name, source in sources.items():
-                with self._admission.admitted(project, name, folder) as rows:
-                    path = rows.files or folder / source.source
-                    stored = store(self._blobs, path, StatIndex(connection, path))
-                    versions.append(self.add(project=project, name=name, digest=stored.digest))
-                    if rows.set_aside:
-                        aside = put_tree(self._blobs, rows.set_aside)
-                        self.add(project=project, name=f"{name}{QUARANTINE}", digest=aside)
-        return versions
+        return [self._take(project, name, source.source) for name, source in sources.items()]
 
     @command()
     def remove(self, *, project: ProjectName, name: str, digest: ContentDigest) -> None:
@@ -293,6 +282,21 @@ class Data:
                 ]
                 transaction.execute(label_table.insert(), values)
         return len(rows)
+
+    def _take(self, project: str, name: str, source: str) -> DatasetVersion:
+        """Check the declared files of a dataset, and take a version of the rows that pass."""
+        folder = self._scope.folder(name=project)
+        with (
+            opened(self._index) as connection,
+            self._admission.admitted(project, name, folder) as rows,
+        ):
+            path = rows.files or folder / source
+            stored = store(self._blobs, path, StatIndex(connection, path))
+            version = self.add(project=project, name=name, digest=stored.digest)
+            if rows.set_aside:
+                aside = put_tree(self._blobs, rows.set_aside)
+                self.add(project=project, name=f"{name}{QUARANTINE}", digest=aside)
+        return version
 
     def _version(self, project: str, name: str, digest: str) -> DatasetVersion:
         """The version of that digest.
