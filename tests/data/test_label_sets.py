@@ -50,6 +50,7 @@ SMALL = [
 
 
 @given(label_rows)
+@example([LabelRow("a", "b", "c", seconds=0.0)])
 @example([LabelRow("a;b", "c,d", 'e"f'), LabelRow("'g'", "\n", " h ")])
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_written_is_read_again(tmp_path: Path, rows: list[LabelRow]) -> None:

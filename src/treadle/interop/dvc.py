@@ -283,5 +283,5 @@ def _dump(told: dict[str, Any]) -> bytes:
         import yaml
     except ImportError as error:
         raise missing_extra("import", "Reading and writing DVC's files") from error
-    text: str = yaml.safe_dump(told, sort_keys=False, allow_unicode=True)
+    text: str = yaml.safe_dump(told, sort_keys=False)
     return text.encode()

@@ -190,7 +190,9 @@ def write_rows(file: Path, rows: Sequence[LabelRow]) -> None:
     Raises:
         Invalid: The file is none of CSV, or its folder is not there.
     """
-    optional = [name for name in OPTIONAL if any(getattr(row, name) for row in rows)]
+    optional = [
+        name for name in OPTIONAL if any(getattr(row, name) not in ("", None) for row in rows)
+    ]
     names = [*Columns._fields, *optional]
     write_csv(file, names, ([getattr(row, name) for name in names] for row in rows))
 
