@@ -11,6 +11,7 @@ from treadle.kernel.clock import duration
 from treadle.kernel.entity import from_plain
 from treadle.kernel.errors import Invalid, NotFound, did_you_mean
 from treadle.scope import cron
+from treadle.scope.feature_views import check_features
 from treadle.scope.freeze import Freeze
 from treadle.scope.lines import line_of, path_in
 from treadle.scope.model import (
@@ -130,6 +131,7 @@ def check(spec: ProjectSpec) -> None:
                 "has none."
             )
         _check_growth(name, source)
+    check_features(spec.features, spec.data, _check_inside)
     _check_inside(spec.pipeline.file, "pipeline.file")
     _check_durations(spec)
     _check_numbers(spec)

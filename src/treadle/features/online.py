@@ -1,0 +1,105 @@
+"""Reads features for now from an online store: the newest of each key, with their age."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from treadle.features.keys import texts_of
+from treadle.features.transforms import transformed, transforms_of
+from treadle.features.views import FeatureView
+from treadle.ports.online_store import OnlineStore
+
+
+class OnlineFeatures(NamedTuple):
+    """The features of one entity as they are stored.
+
+    Attributes:
+        features: Values by feature, with the transforms' columns. None where a value is missing,
+            older than its view's ``ttl``, or not stored.
+        age_seconds: Seconds since the event that the features of a view tell of, by view; None
+            where none is stored that still counts.
+    """
+
+    features: dict[str, Any]
+    age_seconds: dict[str, float | None]
+
+
+class OnlineReader:
+    """Reads the features of some views from one store.
+
+    Args:
+        views: The views.
+        store: The store.
+
+    Attributes:
+        store: The store.
+    """
+
+    def __init__(self, views: Sequence[FeatureView], store: OnlineStore) -> None:
+        self.store = store
+        self._views = [(view, view.stored_as, view.ttl_micros) for view in views]
+        self._transforms = transforms_of(views)
+        self._unpack = msgspec.msgpack.Decoder(dict[str, Any]).decode
+        self._names = {view.stored_as: list(view.columns) for view in views}
+
+    def read(
+        self, keys: Sequence[Mapping[str, Any] | Any], now: int | None = None
+    ) -> list[OnlineFeatures]:
+        """Read the features of some entities.
+
+        Args:
+            keys: The entities: values by key, or the value itself where the views have one key.
+            now: The present time, in microseconds since 1970; None asks the machine's clock.
+
+        Returns:
+            One entry for each entity, in order.
+
+        Raises:
+            Invalid: An entity lacks a key of one of the views, or a transform fails.
+            Unavailable: The store does not answer.
+        """
+        now = time.time_ns() // 1000 if now is None else now
+        found = [OnlineFeatures({}, {}) for _ in keys]
+        for view, stored_as, ttl in self._views:
+            blank = dict.fromkeys(self._of(stored_as))
+            name, unpack = view.name, self._unpack
+            texts = texts_of(name, view.keys, keys)
+            not_before = None if ttl is None else now - ttl
+            rows = self.store.read(stored_as, texts, not_before)
+            for row, (features, ages) in zip(rows, found, strict=True):
+                features.update(blank)
+                if row is None:
+                    ages[name] = None
+                else:
+                    features.update(unpack(row.packed))
+                    ages[name] = (now - row.event_time) / 1e6
+        if self._transforms and found:
+            self._transform(keys, found)
+        return found
+
+    def _of(self, stored_as: str) -> list[str]:
+        """The names of a view's features: as declared, else as they were materialised."""
+        names = self._names[stored_as]
+        if not names and (watermark := self.store.of(stored_as).watermark):
+            names = self._names[stored_as] = watermark.features
+        return names
+
+    def _transform(
+        self, keys: Sequence[Mapping[str, Any] | Any], found: list[OnlineFeatures]
+    ) -> None:
+        """Add the transforms' columns."""
+        entities = [entity if isinstance(entity, Mapping) else {} for entity in keys]
+        names = dict.fromkeys(
+            name for one, entity in zip(found, entities, strict=True)
+            for name in (*entity, *one.features)
+        )
+        frame = {
+            name: [one.features.get(name, entity.get(name)) for one, entity in zip(found, entities, strict=True)]
+            for name in names
+        }
+        made = transformed(self._transforms, frame, len(found))
+        for name, values in made.items():
+            for one, value in zip(found, values.tolist(), strict=True):
+                one.features[name] = None if value != value else value
