@@ -110,7 +110,7 @@ class Joining:
         columns = [sql_name(column) for column in dict.fromkeys(names.values())]
         entities = sql_name(f"{name} entities")
         present = " AND ".join(f"{column} IS NOT NULL" for column in columns) or "true"
-        distinct = f"SELECT DISTINCT {', '.join(columns)}" if columns else "SELECT 1 AS one LIMIT 1"
+        distinct = f"SELECT DISTINCT {', '.join(columns) or '1 AS one'}"
         self._connection.execute(
             f"""CREATE TEMP TABLE {entities} AS SELECT *, row_number() OVER () - 1 AS entity
             FROM ({distinct} FROM {_ROWS_TABLE} WHERE {present})"""

@@ -1,6 +1,6 @@
 """Brings the newest facts of views into an online store, step by step as they become known."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import repeat
 from typing import Any
@@ -103,7 +103,7 @@ def _newest(
     """The newest fact of each entity that became known in some time."""
     columns = [sql_name(key) for key in view.keys]
     present = " AND ".join(f"{column} IS NOT NULL" for column in columns) or "true"
-    distinct = f"SELECT DISTINCT {', '.join(columns)}" if columns else "SELECT 1 AS one LIMIT 1"
+    distinct = f"SELECT DISTINCT {', '.join(columns) or '1 AS one'}"
     bound = "true"
     if begin is not None and not view.created_at:
         bound = f"{micros_sql(table, view.at, f'View {view.name!r}')} >= {begin}"
@@ -145,7 +145,10 @@ def _rows(
             FROM {table.sql} f JOIN picked p ON f.{sql_name(ROW)} = p.place"""
         )
     )
-    texts = columns[2] if len(keys) == 1 else map(joined, zip(*columns[2 : 2 + len(keys)]))
+    if len(keys) == 1:
+        texts: Iterable[str] = columns[2]
+    else:
+        texts = map(joined, zip(*columns[2 : 2 + len(keys)])) if keys else [joined(())]
     stored = zip(*columns[2 + len(keys) :]) if features else repeat(())
     for key, event, arrived, row in zip(texts, columns[0], columns[1], stored):
         yield OnlineRow(key, event, arrived, pack(dict(zip(features, row))))

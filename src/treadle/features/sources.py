@@ -205,6 +205,8 @@ def _base(connection: duckdb.DuckDBPyConnection, source: Any, name: str) -> tupl
         raise Invalid(f"'{source}' is neither CSV nor Parquet.")
     if isinstance(source, duckdb.DuckDBPyRelation):
         source = source.df()
+    if hasattr(source, "read_all"):  # Arrow's reader gives its rows once
+        source = source.read_all()
     frame = f"{name} frame"
     try:
         connection.register(frame, source)
