@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from treadle.cli import completing, datasets
+from treadle.cli import completing, datasets, features
 from treadle.cli.output import Home, Json, Token, Url, open_services, print_json, print_pretty
 from treadle.cli.verbs import OpeningGroup, add_verbs
 from treadle.kernel.operation import Names, Operation, Parameter, operations
@@ -61,7 +61,13 @@ class _DataGroup(OpeningGroup, _ServiceGroup):
     opens_with = (datasets.show,)
 
 
-_OPENED = {"data": _DataGroup}
+class _FeaturesGroup(OpeningGroup, _ServiceGroup):
+    """The operations of features, behind verbs for people: ``treadle features``."""
+
+    opens_with = (features.show, features.get)
+
+
+_OPENED = {"data": _DataGroup, "features": _FeaturesGroup}
 """The services whose groups do a verb made by hand where no operation is named."""
 
 
