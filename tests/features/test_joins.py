@@ -31,7 +31,9 @@ keys = st.sampled_from(["a", "b", "ab", None])
 places = st.sampled_from([0, 1, None])
 hours = st.none() | st.integers(0, 9)
 asked = st.lists(st.tuples(keys, places, hours), max_size=14)
-known = st.lists(st.builds(Fact, keys, places, hours, hours, st.none() | st.integers(0, 99)), max_size=25)
+known = st.lists(
+    st.builds(Fact, keys, places, hours, hours, st.none() | st.integers(0, 99)), max_size=25
+)
 
 
 def moment(hour: int | None) -> datetime | None:
@@ -67,7 +69,11 @@ def searched(row: Any, facts: list[Fact], late: bool, ttl: int | None) -> int | 
     name, place, asked = row
     best = None
     for number, fact in enumerate(facts):
-        if asked is None or None in (name, place, fact.at) or (fact.name, fact.place) != (name, place):
+        if (
+            asked is None
+            or None in (name, place, fact.at)
+            or (fact.name, fact.place) != (name, place)
+        ):
             continue
         arrived = fact.created if late and fact.created is not None else fact.at
         if fact.at > asked or arrived > asked:
@@ -154,7 +160,10 @@ def test_many_facts_give_what_an_asof_join_gives() -> None:
 
 
 ROWS = pd.DataFrame(
-    {"origin": ["JFK", "LGA", "JFK"], "at": pd.to_datetime(["2024-01-02", "2024-01-02", "2024-01-01"])}
+    {
+        "origin": ["JFK", "LGA", "JFK"],
+        "at": pd.to_datetime(["2024-01-02", "2024-01-02", "2024-01-01"]),
+    }
 )
 WEATHER = pd.DataFrame(
     {
@@ -240,7 +249,11 @@ def test_keys_of_other_types_are_compared_as_text() -> None:
     facts = pd.DataFrame({"id": [7, 8], "at": [1.0, 1.0], "v": [70, 80]})
     rows = pd.DataFrame({"id": ["8", "x", "7"], "t": [2.5, 2.5, 0.5]})
     view = FeatureView(name="v", source=facts, keys=["id"], at="at")
-    assert [row[2] for row in treadle.features(view).join(rows, at="t").fetchall()] == [80, None, None]
+    assert [row[2] for row in treadle.features(view).join(rows, at="t").fetchall()] == [
+        80,
+        None,
+        None,
+    ]
 
 
 def test_moments_with_a_zone_and_without_one_are_the_same_times() -> None:
@@ -255,7 +268,9 @@ def test_nothing_is_known_a_nanosecond_early() -> None:
         "SELECT 1 AS id, TIMESTAMP_NS '2024-01-01 00:00:00.000000001' AS at, 1 AS v"
     ).arrow()
     view = FeatureView(name="v", source=facts, keys=["id"], at="at")
-    rows = pd.DataFrame({"id": [1, 1], "t": pd.to_datetime(["2024-01-01 00:00:00", "2024-01-01 00:00:01"])})
+    rows = pd.DataFrame(
+        {"id": [1, 1], "t": pd.to_datetime(["2024-01-01 00:00:00", "2024-01-01 00:00:01"])}
+    )
     assert [row[2] for row in treadle.features(view).join(rows, at="t").fetchall()] == [None, 1]
 
 
@@ -335,10 +350,10 @@ def test_declared_views_are_found_by_name(tmp_path: Path, monkeypatch: pytest.Mo
     below = tmp_path / "notebooks"
     below.mkdir()
     monkeypatch.chdir(below)
-    for given in (treadle.features("weather"), treadle.features()):
-        (view,) = given.views
+    for found in (treadle.features("weather"), treadle.features()):
+        (view,) = found.views
         assert (view.stored_as, view.ttl_micros) == ("flights/weather", 6 * 3_600_000_000)
-        assert [row[2] for row in given.join(ROWS, at="at", keys=NAMED).fetchall()] == [5, None, 3]
+        assert [row[2] for row in found.join(ROWS, at="at", keys=NAMED).fetchall()] == [5, None, 3]
     with pytest.raises(NotFound, match="no feature view 'wether'. Did you mean 'weather'"):
         treadle.features("wether")
     monkeypatch.chdir("/")

@@ -9,9 +9,7 @@ from treadle.scope.file import FILE, nearest, read
 from treadle.scope.model import ProjectSpec
 
 
-def declared_views(
-    folder: str | Path | None, names: Sequence[str] = ()
-) -> dict[str, FeatureView]:
+def declared_views(folder: str | Path | None, names: Sequence[str] = ()) -> dict[str, FeatureView]:
     """Read the views of a project's folder.
 
     Args:

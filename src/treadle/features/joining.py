@@ -73,7 +73,9 @@ class Joining:
         """The rows that ask as a table with the column ``asking``: their numbers from 0."""
         opened = open_table(self._connection, entities, _ROWS)
         if "asking" in opened.kinds:
-            raise Invalid("The table of rows has a column 'asking', which is used within. Rename it.")
+            raise Invalid(
+                "The table of rows has a column 'asking', which is used within. Rename it."
+            )
         self._connection.execute(
             f"""CREATE TEMP TABLE {_ROWS_TABLE} AS
             SELECT * EXCLUDE ({sql_name(ROW)}), row_number() OVER () - 1 AS asking
@@ -137,9 +139,7 @@ class Joining:
         known = found != NONE
         return asking[known], facts.row[found[known]]
 
-    def _with_transforms(
-        self, joined: str, transforms: dict[str, Any]
-    ) -> duckdb.DuckDBPyRelation:
+    def _with_transforms(self, joined: str, transforms: dict[str, Any]) -> duckdb.DuckDBPyRelation:
         with speaking("The join"):
             self._connection.execute(f"CREATE TEMP TABLE joined AS {joined}")
         frame = self._connection.table("joined").fetchnumpy()

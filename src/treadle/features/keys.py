@@ -57,9 +57,7 @@ def texts_of(view: str, keys: Sequence[str], entities: Iterable[Any]) -> list[st
     """
     if len(keys) == 1:
         (key,) = keys
-        values = [
-            one if type(one) is str else _picked(view, keys, one, key) for one in entities
-        ]
+        values = [one if type(one) is str else _picked(view, keys, one, key) for one in entities]
         return [one if type(one) is str else _text(one) for one in values]
     return [joined(_text(_picked(view, keys, one, key)) for key in keys) for one in entities]
 

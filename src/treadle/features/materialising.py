@@ -1,9 +1,10 @@
 """Brings the newest facts of views into an online store, step by step as they become known."""
 
+import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import repeat
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 import msgspec
@@ -26,6 +27,7 @@ from treadle.kernel.clock import from_micros, to_micros
 from treadle.kernel.escaping import sql_name
 from treadle.ports.online_store import OnlineRow, OnlineStore, Watermark
 
+_NUMBER = re.compile(r"\w*INT(EGER)?|FLOAT|DOUBLE|DECIMAL\(.*\)|BOOLEAN")
 pack = msgspec.msgpack.Encoder().encode
 _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
 _ARRAYS = {*_WHOLE, "FLOAT", "DOUBLE", "BOOLEAN", "VARCHAR", "TIMESTAMP"}
@@ -71,7 +73,11 @@ def materialise(
         facts = _newest(connection, view, table, begin, end)
         reached = int(facts.known.max()) if len(facts.known) else (begin or end)
         rows = list(_rows(connection, view, table, features, facts))
-    watermark = Watermark(known_at=reached, definition=view.definition, features=features)
+    watermark = Watermark(
+        known_at=reached,
+        definition=view.definition,
+        features={name: _what(table.kinds[name]) for name in features},
+    )
     store.write(view.stored_as, rows, watermark)
     return Materialised(
         view=view.name,
@@ -148,10 +154,12 @@ def _rows(
     if len(keys) == 1:
         texts: Iterable[str] = columns[2]
     else:
-        texts = map(joined, zip(*columns[2 : 2 + len(keys)])) if keys else [joined(())]
-    stored = zip(*columns[2 + len(keys) :]) if features else repeat(())
-    for key, event, arrived, row in zip(texts, columns[0], columns[1], stored):
-        yield OnlineRow(key, event, arrived, pack(dict(zip(features, row))))
+        texts = (
+            map(joined, zip(*columns[2 : 2 + len(keys)], strict=False)) if keys else [joined(())]
+        )
+    stored = zip(*columns[2 + len(keys) :], strict=False) if features else repeat(())
+    for key, event, arrived, row in zip(texts, columns[0], columns[1], stored, strict=False):
+        yield OnlineRow(key, event, arrived, pack(dict(zip(features, row, strict=False))))
 
 
 def _columns(found: duckdb.DuckDBPyRelation) -> list[list[Any]]:
@@ -161,7 +169,9 @@ def _columns(found: duckdb.DuckDBPyRelation) -> list[list[Any]]:
         arrays = found.fetchnumpy().values()
         columns = [array.tolist() for array in arrays]
     else:
-        columns = [list(column) for column in zip(*found.fetchall())] or [[] for _ in kinds]
+        columns = [list(column) for column in zip(*found.fetchall(), strict=False)] or [
+            [] for _ in kinds
+        ]
     for number, kind in enumerate(kinds):
         if kind == "TIMESTAMP":
             columns[number] = [
@@ -171,12 +181,19 @@ def _columns(found: duckdb.DuckDBPyRelation) -> list[list[Any]]:
 
 
 def _value_sql(name: str, kind: str) -> str:
-    """A feature's value as it can be packed."""
+    """A feature's value as it can be packed: decimals and huge numbers as floats."""
     column = f"f.{sql_name(name)}"
-    if kind.startswith("DECIMAL") or kind in ("HUGEINT", "UHUGEINT"):
-        return f"{column}::DOUBLE"
-    return f"make_timestamp(epoch_us({column}))" if _is_moment(kind) else column
+    if _is_moment(kind):
+        return f"make_timestamp(epoch_us({column}))"
+    packable = re.sub(r"DECIMAL\(\d+,\d+\)|U?HUGEINT", "DOUBLE", kind)
+    return column if packable == kind else f"{column}::{packable}"
+
+
+def _what(kind: str) -> Literal["number", "moment", "other"]:
+    if _is_moment(kind):
+        return "moment"
+    return "number" if _NUMBER.fullmatch(kind) else "other"
 
 
 def _is_moment(kind: str) -> bool:
-    return kind.startswith("TIMESTAMP") or kind == "DATE"
+    return kind.startswith(("TIMESTAMP", "DATE")) and not kind.endswith("]")

@@ -42,7 +42,7 @@ class OnlineReader:
         self._views = [(view, view.stored_as, view.ttl_micros) for view in views]
         self._transforms = transforms_of(views)
         self._unpack = msgspec.msgpack.Decoder(dict[str, Any]).decode
-        self._names = {view.stored_as: list(view.columns) for view in views}
+        self._known: dict[str, dict[str, Any]] = {}  # what the features of a view are
 
     def read(
         self, keys: Sequence[Mapping[str, Any] | Any], now: int | None = None
@@ -63,7 +63,7 @@ class OnlineReader:
         now = time.time_ns() // 1000 if now is None else now
         found = [OnlineFeatures({}, {}) for _ in keys]
         for view, stored_as, ttl in self._views:
-            blank = dict.fromkeys(self._of(stored_as))
+            blank = dict.fromkeys(view.columns or self._features_of(stored_as))
             name, unpack = view.name, self._unpack
             texts = texts_of(name, view.keys, keys)
             not_before = None if ttl is None else now - ttl
@@ -79,12 +79,14 @@ class OnlineReader:
             self._transform(keys, found)
         return found
 
-    def _of(self, stored_as: str) -> list[str]:
-        """The names of a view's features: as declared, else as they were materialised."""
-        names = self._names[stored_as]
-        if not names and (watermark := self.store.of(stored_as).watermark):
-            names = self._names[stored_as] = watermark.features
-        return names
+    def _features_of(self, stored_as: str) -> dict[str, Any]:
+        """What the features of a view are, as they were materialised; nothing before that."""
+        if stored_as not in self._known:
+            watermark = self.store.of(stored_as).watermark
+            if watermark is None:
+                return {}
+            self._known[stored_as] = watermark.features
+        return self._known[stored_as]
 
     def _transform(
         self, keys: Sequence[Mapping[str, Any] | Any], found: list[OnlineFeatures]
@@ -92,14 +94,23 @@ class OnlineReader:
         """Add the transforms' columns."""
         entities = [entity if isinstance(entity, Mapping) else {} for entity in keys]
         names = dict.fromkeys(
-            name for one, entity in zip(found, entities, strict=True)
+            name
+            for one, entity in zip(found, entities, strict=True)
             for name in (*entity, *one.features)
         )
         frame = {
-            name: [one.features.get(name, entity.get(name)) for one, entity in zip(found, entities, strict=True)]
+            name: [
+                one.features.get(name, entity.get(name))
+                for one, entity in zip(found, entities, strict=True)
+            ]
             for name in names
         }
-        made = transformed(self._transforms, frame, len(found))
+        what = {
+            feature: kind
+            for _, stored_as, _ in self._views
+            for feature, kind in self._features_of(stored_as).items()
+        }
+        made = transformed(self._transforms, frame, len(found), what)
         for name, values in made.items():
             for one, value in zip(found, values.tolist(), strict=True):
                 one.features[name] = None if value != value else value

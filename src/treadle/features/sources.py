@@ -83,7 +83,9 @@ def open_table(
     """
     base, columns, row = _base(connection, source, name)
     if sql:
-        query = f"WITH source AS (SELECT * FROM {base}) SELECT * FROM ({sql.rstrip().rstrip(';')}\n)"
+        query = (
+            f"WITH source AS (SELECT * FROM {base}) SELECT * FROM ({sql.rstrip().rstrip(';')}\n)"
+        )
     else:
         query = f"SELECT * FROM {base}"
     if sql or row is None:  # computed once, and its rows have numbers then
@@ -187,7 +189,9 @@ def files_of(source: str | Path) -> list[str]:
     return sorted(found)
 
 
-def _base(connection: duckdb.DuckDBPyConnection, source: Any, name: str) -> tuple[str, str, str | None]:
+def _base(
+    connection: duckdb.DuckDBPyConnection, source: Any, name: str
+) -> tuple[str, str, str | None]:
     """What follows FROM, the columns, and the number of a row; None where it has none yet."""
     if _is_path(source):
         files = files_of(source)

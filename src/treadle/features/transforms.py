@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,13 @@ from treadle.features.views import FeatureView, Transform
 from treadle.kernel.errors import Invalid
 
 
-def column(values: Any) -> NDArray[Any]:
+def column(values: Any, what: str = "") -> NDArray[Any]:
     """Convert values to the array that transforms take.
 
     Args:
         values: A sequence of Python values, or an array, maybe a masked one.
+        what: What the values are, of which all may be missing: ``number``, ``moment`` or ``other``;
+            empty where the values tell it.
 
     Returns:
         Shape (rows,): numbers and booleans as float64 with NaN for missing ones, moments as
@@ -31,9 +34,9 @@ def column(values: Any) -> NDArray[Any]:
         return np.where(np.ma.getmaskarray(values), np.datetime64("NaT", "us"), moments)
     listed = [None if _is_missing(value) else value for value in _listed(values)]
     present = [value for value in listed if value is not None]
-    if present and all(isinstance(value, bool | int | float | np.number) for value in present):
+    if what == "number" or (not what and _are(present, (bool, int, float, np.number))):
         return np.array([np.nan if value is None else float(value) for value in listed])
-    if present and all(isinstance(value, date) for value in present):
+    if what == "moment" or (not what and _are(present, (date,))):
         return np.array([_moment(value) for value in listed], dtype="datetime64[us]")
     made = np.empty(len(listed), dtype=object)
     made[:] = listed
@@ -59,7 +62,10 @@ def transforms_of(views: Sequence[FeatureView]) -> dict[str, Transform]:
 
 
 def transformed(
-    transforms: Mapping[str, Transform], frame: Mapping[str, Any], rows: int
+    transforms: Mapping[str, Transform],
+    frame: Mapping[str, Any],
+    rows: int,
+    what: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, NDArray[Any]]:
     """Compute the columns of transforms, each from the frame and the columns before it.
 
@@ -67,11 +73,12 @@ def transformed(
         transforms: The transforms by the name of their column.
         frame: Values by column.
         rows: Number of rows.
+        what: What columns hold, for those whose values do not tell it: see ``column``.
 
     Raises:
         Invalid: A transform fails, or gives another number of rows.
     """
-    columns = _Columns({name: column(values) for name, values in frame.items()})
+    columns = _Columns({name: column(values, what.get(name, "")) for name, values in frame.items()})
     made = {}
     for name, transform in transforms.items():
         try:
@@ -92,6 +99,11 @@ class _Columns(dict[str, Any]):
 
     def __missing__(self, name: str) -> Any:
         raise Invalid(f"there is no column '{name}' but {', '.join(self)}")
+
+
+def _are(values: list[Any], kinds: tuple[type, ...]) -> bool:
+    """Whether there are values, and all of some kinds."""
+    return bool(values) and all(isinstance(value, kinds) for value in values)
 
 
 def _listed(values: Any) -> list[Any]:

@@ -1,7 +1,7 @@
 """The port to where features are kept for online reads: the newest row of each key."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from treadle.kernel.entity import Entity
 from treadle.kernel.plugins import factory_of
@@ -33,12 +33,13 @@ class Watermark(Entity):
         known_at: All facts that were known before this moment are in the store, in microseconds
             since 1970.
         definition: Digest of the view's definition by which they were computed.
-        features: Names of the features that the rows hold.
+        features: The features that the rows hold, with what they are: ``number``, ``moment`` or
+            ``other``.
     """
 
     known_at: int
     definition: str
-    features: list[str]
+    features: dict[str, Literal["number", "moment", "other"]]
 
 
 class StoredView(Entity):

@@ -9,7 +9,9 @@ import pytest
 from treadle.ports.online_store import OnlineRow, OnlineStore, StoredView, Watermark
 from treadle.testing.suite import Suite
 
-MARK = Watermark(known_at=1_700_000_000_000_000, definition="d", features=["a", "é"])
+MARK = Watermark(
+    known_at=1_700_000_000_000_000, definition="d", features={"a": "number", "é": "other"}
+)
 
 
 class OnlineStoreSuite(Suite):
@@ -38,13 +40,21 @@ class OnlineStoreSuite(Suite):
         """Keys that are not stored give None, and one may come twice."""
         rows = [OnlineRow(key, n, n, bytes([n])) for n, key in enumerate(["a", "b", "", "é\x1f"])]
         store.write("v", rows)
-        assert store.read("v", ["b", "x", "é\x1f", "", "b"]) == [rows[1], None, rows[3], rows[2], rows[1]]
+        assert store.read("v", ["b", "x", "é\x1f", "", "b"]) == [
+            rows[1],
+            None,
+            rows[3],
+            rows[2],
+            rows[1],
+        ]
         assert store.read("v", []) == []
         assert store.read("other", ["a"]) == [None]
 
     def test_the_newest_event_stays_whatever_order_rows_come_in(self, store: OnlineStore) -> None:
         """At one event time the later arrival stays; of equal rows the last that was written."""
-        rows = [OnlineRow("k", *times, b"%d" % n) for n, times in enumerate([(5, 9), (6, 6), (6, 8)])]
+        rows = [
+            OnlineRow("k", *times, b"%d" % n) for n, times in enumerate([(5, 9), (6, 6), (6, 8)])
+        ]
         for number, order in enumerate(permutations(rows)):
             for row in order:
                 store.write(f"v{number}", [row])
@@ -118,8 +128,11 @@ class OnlineStoreSuite(Suite):
     ) -> None:
         """The watermark does not move before all rows are there."""
         store.write("v", [OnlineRow("a", 1, 1, b"old")], MARK)
-        rows = [OnlineRow("a", 2, 2, b"new"), *(OnlineRow(f"k{n}", 2, 2, b"n") for n in range(3000))]
-        later = Watermark(known_at=MARK.known_at + 1, definition="d", features=[])
+        rows = [
+            OnlineRow("a", 2, 2, b"new"),
+            *(OnlineRow(f"k{n}", 2, 2, b"n") for n in range(3000)),
+        ]
+        later = Watermark(known_at=MARK.known_at + 1, definition="d", features={})
 
         def broken() -> object:
             yield from rows[:2500]
