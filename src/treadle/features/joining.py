@@ -84,7 +84,7 @@ class Joining:
         return Table(_ROWS_TABLE, opened.kinds)
 
     def _pick(self, view: FeatureView, name: str) -> list[str]:
-        """Make the table ``NAME picked`` with a view's features by ``asking``; return their names."""
+        """Make the tables ``NAME places`` and ``NAME picked``; return the features' names."""
         table = open_view(self._connection, view, name)
         features = features_of(view, table)
         self._add_columns(features, f"view '{view.name}'")
@@ -118,10 +118,11 @@ class Joining:
             FROM ({distinct} FROM {_ROWS_TABLE} WHERE {present})"""
         )
         same = " AND ".join(f"r.{column} = e.{column}" for column in columns) or "true"
-        asked = self._connection.sql(
-            f"""SELECT r.asking, e.entity, {moment} AS moment
-            FROM {_ROWS_TABLE} r JOIN {entities} e ON {same} WHERE {moment} IS NOT NULL"""
-        ).fetchnumpy()
+        with speaking("The table of rows"):
+            asked = self._connection.sql(
+                f"""SELECT r.asking, e.entity, {moment} AS moment
+                FROM {_ROWS_TABLE} r JOIN {entities} e ON {same} WHERE {moment} IS NOT NULL"""
+            ).fetchnumpy()
         asking, entity, moments = (np.asarray(asked[one]) for one in ("asking", "entity", "moment"))
         if not len(asking):
             return asking, asking

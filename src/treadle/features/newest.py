@@ -167,7 +167,7 @@ def _in_order(facts: Facts) -> Numbers:
 
 def _newest_so_far(facts: Facts, order: Numbers) -> Numbers:
     """For each place in the order, the place of the newest fact of the same entity up to there."""
-    places = np.arange(len(order))
+    places: Numbers = np.arange(len(order))
     if facts.known is facts.event_time:
         return places
     event = facts.event_time[order] - facts.event_time.min()
@@ -177,7 +177,8 @@ def _newest_so_far(facts: Facts, order: Numbers) -> Numbers:
     # Entities ascend, so that the running maximum begins anew with each.
     ranked = entity * (event.max() + 1) + event
     is_newest = ranked == np.maximum.accumulate(ranked)
-    return np.maximum.accumulate(np.where(is_newest, places, 0))
+    newest: Numbers = np.maximum.accumulate(np.where(is_newest, places, 0))
+    return newest
 
 
 def _same(table: Table, key: str, entities: Table, name: str) -> str:

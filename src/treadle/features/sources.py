@@ -144,6 +144,8 @@ def micros_sql(table: Table, column: str, what: str, alias: str = "f") -> str:
         return f"((epoch_ns({name}) + 999) // 1000)"
     if kind.startswith(_MOMENTS):
         return f"epoch_us({name})"
+    if kind == "VARCHAR":  # as all columns of an empty CSV file are
+        return f"epoch_us({name}::TIMESTAMP)"
     if any(number in kind for number in _NUMBERS) and "[" not in kind:
         return f"({name} * 1000000)::BIGINT"
     raise Invalid(

@@ -11,7 +11,7 @@ from treadle.kernel.clock import duration
 from treadle.kernel.entity import from_plain
 from treadle.kernel.errors import Invalid, NotFound, did_you_mean
 from treadle.scope import cron
-from treadle.scope.feature_views import check_features
+from treadle.scope.feature_views import FeatureSource, check_features
 from treadle.scope.freeze import Freeze
 from treadle.scope.lines import line_of, path_in
 from treadle.scope.model import (
@@ -69,22 +69,24 @@ def parse(text: str, *, name: str = FILE) -> ProjectSpec:
         spec = from_plain(plain, ProjectSpec)
         check(spec)
     except Invalid as error:
-        message = _dataset_named(error.message, plain)
+        message = _table_named(error.message, plain)
         line = line_of(text, path_in(message))
         raise Invalid(f"{name}{f', line {line}' if line else ''}: {message}") from error
     return spec
 
 
-def _dataset_named(message: str, plain: dict[str, Any]) -> str:
-    """Put a dataset's name into a message that says only ``data[...]``."""
-    tables = plain.get("data")
-    if "data[...]" not in message or not isinstance(tables, dict):
-        return message
-    for dataset, table in tables.items():
-        try:
-            from_plain(table, DataSource)
-        except Invalid:
-            return message.replace("data[...]", f"data.{dataset}", 1)
+def _table_named(message: str, plain: dict[str, Any]) -> str:
+    """Put the name of a dataset or view into a message that says only ``data[...]``."""
+    kinds: dict[str, type[Any]] = {"data": DataSource, "features": FeatureSource}
+    for field, kind in kinds.items():
+        tables = plain.get(field)
+        if f"{field}[...]" not in message or not isinstance(tables, dict):
+            continue
+        for name, table in tables.items():
+            try:
+                from_plain(table, kind)
+            except Invalid:
+                return message.replace(f"{field}[...]", f"{field}.{name}", 1)
     return message
 
 
