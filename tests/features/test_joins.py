@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import treadle
+from treadle.features.feature_set import FeatureSet
 from treadle.features.views import FeatureView
 from treadle.kernel.errors import Invalid, NotFound
 
@@ -38,6 +39,12 @@ known = st.lists(
 
 def moment(hour: int | None) -> datetime | None:
     return None if hour is None else START + timedelta(hours=hour)
+
+
+def _query(sql: str) -> duckdb.DuckDBPyRelation:
+    found = duckdb.sql(sql)
+    assert found is not None
+    return found
 
 
 def rows_table(rows: list[Any]) -> pa.Table:
@@ -199,7 +206,7 @@ def test_files_frames_and_relations_give_the_same(tmp_path: Path) -> None:
 
 def test_a_tie_between_files_is_won_by_the_last_file(tmp_path: Path) -> None:
     for name, value in (("a", 1), ("b", 2)):
-        duckdb.sql(f"SELECT 'k' AS key, DATE '2024-01-01' AS at, {value} AS v").write_parquet(
+        _query(f"SELECT 'k' AS key, DATE '2024-01-01' AS at, {value} AS v").write_parquet(
             str(tmp_path / f"{name}.parquet")
         )
     view = FeatureView(name="v", source=str(tmp_path / "*.parquet"), keys=["key"], at="at")
@@ -265,7 +272,7 @@ def test_moments_with_a_zone_and_without_one_are_the_same_times() -> None:
 
 
 def test_nothing_is_known_a_nanosecond_early() -> None:
-    facts = duckdb.sql(
+    facts = _query(
         "SELECT 1 AS id, TIMESTAMP_NS '2024-01-01 00:00:00.000000001' AS at, 1 AS v"
     ).arrow()
     view = FeatureView(name="v", source=facts, keys=["id"], at="at")
@@ -333,7 +340,7 @@ def test_what_is_wrong_with_the_rows_is_said(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"no file '.*none\.csv'"):
         treadle.features(VIEW).join(tmp_path / "none.csv", at="at")
     with pytest.raises(Invalid, match="at least one feature view"):
-        treadle.features.feature_set.FeatureSet([])
+        FeatureSet([])
 
 
 def test_declared_views_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

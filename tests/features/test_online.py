@@ -78,8 +78,8 @@ def frame(*rows: tuple[str, float, Any]) -> pd.DataFrame:
     )
 
 
-def weather(file: Path, **changes: Any) -> FeatureView:
-    given = {"name": "weather", "source": file, "keys": ["airport"], "at": "hour"} | changes
+def weather(file: Any, **changes: Any) -> FeatureView:
+    given: dict[str, Any] = {"name": "weather", "source": file, "keys": ["airport"], "at": "hour"} | changes
     return FeatureView(**given)
 
 
@@ -151,12 +151,14 @@ def _breaks(*_: Any) -> None:
 
 def test_values_of_all_kinds_come_back(store: OnlineStore, tmp_path: Path) -> None:
     file = tmp_path / "kinds.parquet"
-    duckdb.sql(
+    made = duckdb.sql(
         """SELECT 7 AS id, TIMESTAMP '2024-01-01' AS at, 1::TINYINT AS small, 2.5::DECIMAL(9, 2) AS
         price, 'ü' AS word, true AS flag, NULL::INTEGER AS nothing, [1.5, 2.5] AS vector,
         TIMESTAMP '2024-01-01 06:00:00' AS seen, DATE '2023-12-31' AS day, 9::UBIGINT AS big,
         'x'::BLOB AS bytes"""
-    ).write_parquet(str(file))
+    )
+    assert made is not None
+    made.write_parquet(str(file))
     view = FeatureView(name="kinds", source=file, keys=["id"], at="at")
     materialise(view, store, until=at(1))
     expected = {
@@ -202,7 +204,7 @@ def test_features_that_are_the_same_for_all_need_no_key(store: OnlineStore) -> N
 
 
 def test_an_empty_source_gives_nothing(store: OnlineStore) -> None:
-    view = weather(facts_table([]), keys=["name"], at="at")  # type: ignore[arg-type]
+    view = weather(facts_table([]), keys=["name"], at="at")
     assert materialise(view, store, until=at(1)).keys == 0
     assert now_values(view, store, 1, ["a"])[0]["value"] is None
 
@@ -237,7 +239,7 @@ def test_transforms_give_the_same_for_training_and_for_serving(store: OnlineStor
             "seen": [START - HOUR, START, None],
         }
     )
-    view = weather(facts, transforms=[ratio, hours_old])  # type: ignore[arg-type]
+    view = weather(facts, transforms=[ratio, hours_old])
     rows = pd.DataFrame(
         {
             "airport": ["JFK", "LGA", "EWR", "none"],

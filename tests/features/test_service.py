@@ -64,7 +64,7 @@ def test_a_view_is_materialised_and_read(platform: Embedded) -> None:
     assert (done.keys, done.newest) == (1, NOON - timedelta(hours=2))
     assert wind(platform) == (5, 7200.0)
     assert wind(platform, "LGA") == (None, None)
-    platform.clock.advance(timedelta(hours=5))  # type: ignore[union-attr]
+    platform.clock.advance(timedelta(hours=5))  # type: ignore[attr-defined]
     assert wind(platform) == (None, None)
     (event,) = platform.events.history(type="FeaturesMaterialised")
     assert (event.subject, event.project) == ("features:flights/weather", "flights")
@@ -87,7 +87,7 @@ def test_freshness_is_an_objective(platform: Embedded) -> None:
     }
     platform.features.materialise(project="flights", view="weather")
     assert states()["weather"] == ("ok", 7200.0, 1)
-    platform.clock.advance(timedelta(hours=2))  # type: ignore[union-attr]
+    platform.clock.advance(timedelta(hours=2))  # type: ignore[attr-defined]
     assert states()["weather"] == ("late", 14400.0, 1)
 
 
@@ -127,7 +127,7 @@ def test_what_is_not_there_is_named(platform: Embedded) -> None:
 
 def test_a_request_declares_no_view_over_files_of_the_machine(platform: Embedded) -> None:
     spec = parse(PROJECT.replace('ttl = "6h"', "sql = \"SELECT * FROM '/etc/passwd'\""))
-    with pytest.raises(Forbidden, match="Feature views .* name files and queries of the machine"):
+    with pytest.raises(Forbidden, match=r"Feature views .* name files and queries of the machine"):
         platform.scope.declare(spec=spec)
 
 
@@ -140,7 +140,7 @@ def test_reads_of_features_of_sensitive_data_are_events(platform: Embedded, tmp_
     assert wind(platform) == (5, 7200.0)
     events = platform.events.history(type="SensitiveDataRead")
     assert [(event.subject, event.body["way"], event.body["what"]) for event in events] == [
-        ("sensitive-data:flights/hours", "materialised", "feature view weather"),
+        ("sensitive-data:flights/hours", "features", "feature view weather, materialised"),
         ("sensitive-data:flights/hours", "features", "feature view weather"),
     ]
 

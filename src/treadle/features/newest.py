@@ -148,7 +148,7 @@ def _in_order(facts: Facts) -> Numbers:
     packed = packed | (known >> np.uint64(spare) << np.uint64(index_bits))
     packed = packed | np.arange(count, dtype=np.uint64)
     packed.sort()
-    order = (packed & np.uint64((1 << index_bits) - 1)).astype(np.int64)
+    order: Numbers = (packed & np.uint64((1 << index_bits) - 1)).astype(np.int64)
     packed >>= np.uint64(index_bits)
     same = packed[1:] == packed[:-1]
     if same.any():

@@ -114,7 +114,7 @@ class Features:
         from treadle.features.materialising import materialise  # loads DuckDB and numpy
 
         declared = self._view(project, view, self._scope.folder(name=project))
-        self._note_read(project, view, "materialised")
+        self._note_read(project, view, f"feature view {view}, materialised")
         done = materialise(
             declared, self._open_store(), until=until or self._clock.now(), since=since
         )
@@ -149,7 +149,7 @@ class Features:
 
         declared = self._view(project, view, Path())
         _refuse_many(keys)
-        self._note_read(project, view, "features")
+        self._note_read(project, view, f"feature view {view}")
         now = to_micros(self._clock.now())
         found = OnlineReader([declared], self._open_store()).read(keys, now)
         return [
@@ -199,13 +199,13 @@ class Features:
             )
         return views[name]
 
-    def _note_read(self, project: str, view: str, way: str) -> None:
+    def _note_read(self, project: str, view: str, what: str) -> None:
         """Write an event where a view is over a dataset that is declared as sensitive."""
         spec = self._scope.project(name=project).spec
         dataset = spec.data.get(spec.features[view].source)
         if dataset is not None and dataset.sensitive:
             name = spec.features[view].source
-            self._reads.note_rows(project, name, what=f"feature view {view}", way=way)
+            self._reads.note_rows(project, name, what=what, way="features")
 
 
 def _freshness(view: "FeatureView", stored: StoredView, now: int) -> ViewFreshness:
