@@ -1,6 +1,6 @@
 """Point-in-time joins and online reads beside Feast, on the same files in the same run.
 
-100,000 rows ask a million facts with eight features; 50,000 keys are materialised into SQLite and
+100,000 rows ask a million facts with eight features of 50,000 keys; as many keys are materialised into SQLite and
 read by one and by a hundred. Feast is installed in ``.peers-features`` by ``make bench-features``;
 without it only Treadle's figures are printed.
 """
@@ -59,9 +59,10 @@ def make_files(folder: Path) -> None:
     features = ", ".join(f"random() AS f{number}" for number in range(8))
     moment = "TIMESTAMP '2024-01-01' + to_microseconds((random() * 2592e9)::BIGINT)"
     tables = {
-        "facts": f"SELECT 'k' || (random() * 10000)::INT AS key, {moment} AS at, {features} "
+        "facts": f"SELECT 'k' || (random() * {KEYS})::INT AS key, {moment} AS at, {features} "
         f"FROM range({FACTS})",
-        "rows": f"SELECT 'k' || (random() * 10000)::INT AS key, {moment} AS asked FROM range({ROWS})",
+        "rows": f"SELECT 'k' || (random() * {KEYS})::INT AS key, {moment} AS asked "
+        f"FROM range({ROWS})",
         "latest": f"SELECT 'c' || i AS key, {moment} AS at, {features} FROM range({KEYS}) r(i)",
     }
     for name, query in tables.items():

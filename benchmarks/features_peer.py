@@ -1,4 +1,4 @@
-"""Feast on the work of ``bench_features.py``, in its own environment: one JSON object of seconds."""
+"""Feast on the work of ``bench_features.py``, in its own environment; prints seconds as JSON."""
 
 import json
 import random

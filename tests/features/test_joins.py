@@ -264,6 +264,35 @@ def test_keys_of_other_types_are_compared_as_text() -> None:
     ]
 
 
+def test_columns_may_have_any_name(tmp_path: Path) -> None:
+    """Also those that queries within use, and those that SQL does."""
+    names = [
+        "entity",
+        "place",
+        "known",
+        "arrived",
+        "event",
+        "row",
+        "asking",
+        "one",
+        'the "at"',
+        "e",
+    ]
+    facts = pd.DataFrame({name: [1] for name in names}).assign(at=[1.0], created=[2.0])
+    rows = pd.DataFrame({"entity": [1], "place": [1], "select": [3.0], "joined": [0]})
+    view = FeatureView(
+        name="order", source=facts, keys=["entity", "place"], at="at", created_at="created"
+    )
+    joined = treadle.features(view).join(rows, at="select")
+    assert joined.columns == [*rows.columns, *names[2:]]
+    assert joined.fetchall() == [(1, 1, 3.0, 0, *[1] * 8)]
+    store = treadle.open_store(f"sqlite:///{tmp_path / 'online.db'}")
+    treadle.materialise(view, store)
+    (found,) = treadle.features(view).online([{"entity": 1, "place": "1"}], store=store)
+    assert found.features == dict.fromkeys(names[2:], 1)
+    store.close()
+
+
 def test_moments_with_a_zone_and_without_one_are_the_same_times() -> None:
     facts = WEATHER.assign(hour=WEATHER["hour"].dt.tz_localize("UTC"))
     view = FeatureView(name="weather", source=facts, keys=["airport"], at="hour")

@@ -79,7 +79,12 @@ def frame(*rows: tuple[str, float, Any]) -> pd.DataFrame:
 
 
 def weather(file: Any, **changes: Any) -> FeatureView:
-    given: dict[str, Any] = {"name": "weather", "source": file, "keys": ["airport"], "at": "hour"} | changes
+    given: dict[str, Any] = {
+        "name": "weather",
+        "source": file,
+        "keys": ["airport"],
+        "at": "hour",
+    } | changes
     return FeatureView(**given)
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from treadle.features.newest import NONE, facts_of, newest_known
 from treadle.features.sources import (
+    ENTITY,
     ROW,
     Table,
     connection_over,
@@ -53,32 +54,29 @@ class Joining:
         Raises:
             Invalid: A column is absent, holds no moments, or comes from two sides.
         """
-        joins, selected = [], ["e.* EXCLUDE (asking)"]
+        joins, selected = [], [f"e.* EXCLUDE ({_ASKING})"]
         for number, view in enumerate(self._views):
             features = self._pick(view, f"view{number}")
             selected += [f"v{number}.{sql_name(name)}" for name in features]
             joins.append(
-                f"""LEFT JOIN {sql_name(f"view{number} places")} p{number} USING (asking)
+                f"""LEFT JOIN {sql_name(f"view{number} places")} p{number}
+                ON e.{_ASKING} = p{number}.asking
                 LEFT JOIN {sql_name(f"view{number} picked")} v{number}
                 ON v{number}.{sql_name(ROW)} = p{number}.place"""
             )
         joined = f"""SELECT {", ".join(selected)}
-            FROM {_ROWS_TABLE} e {" ".join(joins)} ORDER BY e.asking"""
+            FROM {_ROWS_TABLE} e {" ".join(joins)} ORDER BY e.{_ASKING}"""
         transforms = transforms_of(self._views)
         if transforms:
             return self._with_transforms(joined, transforms)
         return self._connection.sql(joined)
 
     def _numbered(self, entities: Any) -> Table:
-        """The rows that ask as a table with the column ``asking``: their numbers from 0."""
+        """The rows that ask as a table with one more column: their numbers from 0."""
         opened = open_table(self._connection, entities, _ROWS)
-        if "asking" in opened.kinds:
-            raise Invalid(
-                "The table of rows has a column 'asking', which is used within. Rename it."
-            )
         self._connection.execute(
             f"""CREATE TEMP TABLE {_ROWS_TABLE} AS
-            SELECT * EXCLUDE ({sql_name(ROW)}), row_number() OVER () - 1 AS asking
+            SELECT * EXCLUDE ({sql_name(ROW)}), row_number() OVER () - 1 AS {_ASKING}
             FROM {opened.sql}"""
         )
         return Table(_ROWS_TABLE, opened.kinds)
@@ -114,13 +112,14 @@ class Joining:
         present = " AND ".join(f"{column} IS NOT NULL" for column in columns) or "true"
         distinct = f"SELECT DISTINCT {', '.join(columns) or '1 AS one'}"
         self._connection.execute(
-            f"""CREATE TEMP TABLE {entities} AS SELECT *, row_number() OVER () - 1 AS entity
+            f"""CREATE TEMP TABLE {entities} AS SELECT *,
+            row_number() OVER () - 1 AS {sql_name(ENTITY)}
             FROM ({distinct} FROM {_ROWS_TABLE} WHERE {present})"""
         )
         same = " AND ".join(f"r.{column} = e.{column}" for column in columns) or "true"
         with speaking("The table of rows"):
             asked = self._connection.sql(
-                f"""SELECT r.asking, e.entity, {moment} AS moment
+                f"""SELECT r.{_ASKING} AS asking, e.{sql_name(ENTITY)} AS entity, {moment} AS moment
                 FROM {_ROWS_TABLE} r JOIN {entities} e ON {same} WHERE {moment} IS NOT NULL"""
             ).fetchnumpy()
         asking, entity, moments = (np.asarray(asked[one]) for one in ("asking", "entity", "moment"))
@@ -159,4 +158,5 @@ class Joining:
             self._columns.append(name)
 
 
+_ASKING = '"treadle asking"'
 _ROWS_TABLE = '"rows that ask"'

@@ -14,6 +14,7 @@ from treadle.features.keys import joined, key_sql
 from treadle.features.model import Materialised
 from treadle.features.newest import Facts, facts_of, newest_known
 from treadle.features.sources import (
+    ENTITY,
     ROW,
     Table,
     connection_over,
@@ -114,7 +115,8 @@ def _newest(
     if begin is not None and not view.created_at:
         bound = f"{micros_sql(table, view.at, f'View {view.name!r}')} >= {begin}"
     connection.execute(
-        f"""CREATE TEMP TABLE entities AS SELECT *, row_number() OVER () - 1 AS entity
+        f"""CREATE TEMP TABLE entities AS SELECT *,
+        row_number() OVER () - 1 AS {sql_name(ENTITY)}
         FROM ({distinct} FROM {table.sql} f WHERE {present} AND {bound})"""
     )
     facts = facts_of(
@@ -147,7 +149,7 @@ def _rows(
     values = [_value_sql(name, table.kinds[name]) for name in features]
     columns = _columns(
         connection.sql(
-            f"""SELECT {", ".join(["event", "arrived", *keys, *values])}
+            f"""SELECT {", ".join(["p.event", "p.arrived", *keys, *values])}
             FROM {table.sql} f JOIN picked p ON f.{sql_name(ROW)} = p.place"""
         )
     )

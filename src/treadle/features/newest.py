@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treadle.features.keys import alike, key_sql
-from treadle.features.sources import ROW, Table, micros_sql
+from treadle.features.sources import ENTITY, ROW, Table, micros_sql
 from treadle.features.views import FeatureView
 from treadle.kernel.escaping import sql_name
 
@@ -55,7 +55,7 @@ def facts_of(
         connection: The connection with the tables.
         view: The view.
         table: Its facts.
-        entities: Distinct entities, with the column ``entity``: their numbers.
+        entities: Distinct entities, with the column ``ENTITY``.
         names: Columns of ``entities`` by the view's keys.
         since: Facts that were known before are left out, in microseconds since 1970; None for none.
         until: Facts that were known later are left out.
@@ -72,7 +72,8 @@ def facts_of(
         bounds.append(f"{known} >= {since}")
     late = f", {known} AS known, {arrived} AS arrived" if view.created_at else ""
     columns = connection.sql(
-        f"""SELECT e.entity, {event} AS event_time, f.{sql_name(ROW)} AS row{late}
+        f"""SELECT e.{sql_name(ENTITY)} AS entity, f.{sql_name(ROW)} AS row,
+        {event} AS event_time{late}
         FROM {table.sql} f JOIN {entities.sql} e ON {" AND ".join(matches) or "true"}
         WHERE {" AND ".join(bounds)}"""
     ).fetchnumpy()

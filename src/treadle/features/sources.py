@@ -15,6 +15,8 @@ from treadle.kernel.escaping import one_file, sql_name, sql_text
 
 ROW = "treadle row"
 """The column with the place of a row in its table."""
+ENTITY = "treadle entity"
+"""The column with the number of a distinct entity, from 0."""
 _PLACE_IN_FILES = "(file_index::BIGINT << 40) | file_row_number"
 _MOMENTS = ("TIMESTAMP", "DATE")
 _NUMBERS = ("INT", "DOUBLE", "FLOAT", "DECIMAL", "REAL")
