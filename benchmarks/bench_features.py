@@ -1,8 +1,8 @@
 """Point-in-time joins and online reads beside Feast, on the same files in the same run.
 
-100,000 rows ask a million facts with eight features of 50,000 keys; as many keys are materialised into SQLite and
-read by one and by a hundred. Feast is installed in ``.peers-features`` by ``make bench-features``;
-without it only Treadle's figures are printed.
+100,000 rows ask a million facts with eight features of 50,000 keys; the newest facts of as many
+keys are materialised into SQLite, and read by one and by a hundred. Feast is installed in
+``.peers-features`` by ``make bench-features``; without it only Treadle's figures are printed.
 """
 
 import json

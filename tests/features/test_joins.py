@@ -300,15 +300,17 @@ def test_moments_with_a_zone_and_without_one_are_the_same_times() -> None:
     assert [row[2] for row in joined.fetchall()] == [5.0, None, 3.0]
 
 
-def test_nothing_is_known_a_nanosecond_early() -> None:
-    facts = _query(
-        "SELECT 1 AS id, TIMESTAMP_NS '2024-01-01 00:00:00.000000001' AS at, 1 AS v"
-    ).arrow()
-    view = FeatureView(name="v", source=facts, keys=["id"], at="at")
-    rows = pd.DataFrame(
-        {"id": [1, 1], "t": pd.to_datetime(["2024-01-01 00:00:00", "2024-01-01 00:00:01"])}
-    )
-    assert [row[2] for row in treadle.features(view).join(rows, at="t").fetchall()] == [None, 1]
+@pytest.mark.parametrize("zone", [None, "UTC"])
+@pytest.mark.parametrize("second", [0, -86_400 * 365 * 60])
+def test_nothing_is_known_a_nanosecond_early(zone: str | None, second: int) -> None:
+    def moments(*nanoseconds: int) -> pa.Array:
+        return pa.array([second * 10**9 + one for one in nanoseconds], pa.timestamp("ns", zone))
+
+    facts = pa.table({"id": [1], "at": moments(1500), "seen": moments(1500), "v": [1]})
+    view = FeatureView(name="v", source=facts, keys=["id"], at="at", columns=["v"])
+    rows = pa.table({"id": [1, 1, 1], "t": moments(1499, 1000, 2000)})
+    joined = treadle.features(view).join(rows, at="t").project("v").fetchall()
+    assert joined == [(None,), (None,), (1,)]
 
 
 @treadle.on_demand

@@ -185,6 +185,8 @@ def _columns(found: duckdb.DuckDBPyRelation) -> list[list[Any]]:
 def _value_sql(name: str, kind: str) -> str:
     """A feature's value as it can be packed: decimals and huge numbers as floats."""
     column = f"f.{sql_name(name)}"
+    if kind == "TIMESTAMPTZ_NS":
+        column = f"{column}::TIMESTAMPTZ"
     if _is_moment(kind):
         return f"make_timestamp(epoch_us({column}))"
     packable = re.sub(r"DECIMAL\(\d+,\d+\)|U?HUGEINT", "DOUBLE", kind)

@@ -9,7 +9,7 @@ import msgspec
 from treadle.features.keys import texts_of
 from treadle.features.transforms import transformed, transforms_of
 from treadle.features.views import FeatureView
-from treadle.ports.online_store import OnlineStore
+from treadle.ports.online_store import OnlineRow, OnlineStore
 
 
 class OnlineFeatures(NamedTuple):
@@ -61,23 +61,32 @@ class OnlineReader:
             Unavailable: The store does not answer.
         """
         now = time.time_ns() // 1000 if now is None else now
-        found = [OnlineFeatures({}, {}) for _ in keys]
-        for view, stored_as, ttl in self._views:
+        found: list[OnlineFeatures] = []
+        for number, (view, stored_as, ttl) in enumerate(self._views):
+            texts = texts_of(view.name, view.keys, keys)
+            rows = self.store.read(stored_as, texts, None if ttl is None else now - ttl)
             blank = dict.fromkeys(view.columns or self._features_of(stored_as))
-            name, unpack = view.name, self._unpack
-            texts = texts_of(name, view.keys, keys)
-            not_before = None if ttl is None else now - ttl
-            rows = self.store.read(stored_as, texts, not_before)
-            for row, (features, ages) in zip(rows, found, strict=True):
-                features.update(blank)
-                if row is None:
-                    ages[name] = None
-                else:
-                    features.update(unpack(row.packed))
-                    ages[name] = (now - row.event_time) / 1e6
+            read = [self._of_row(row, view.name, blank, now) for row in rows]
+            if number == 0:
+                found = read
+                continue
+            for one, more in zip(found, read, strict=True):
+                one.features.update(more.features)
+                one.age_seconds.update(more.age_seconds)
         if self._transforms and found:
             self._transform(keys, found)
         return found
+
+    def _of_row(
+        self, row: OnlineRow | None, view: str, blank: dict[str, Any], now: int
+    ) -> OnlineFeatures:
+        """What one row of a view holds; ``blank`` names the features of those that hold nothing."""
+        if row is None:
+            return OnlineFeatures(dict(blank), {view: None})
+        features = self._unpack(row.packed)
+        if len(features) < len(blank):  # materialised before a feature was added
+            features = {**blank, **features}
+        return OnlineFeatures(features, {view: (now - row.event_time) / 1e6})
 
     def _features_of(self, stored_as: str) -> dict[str, Any]:
         """What the features of a view are, as they were materialised; nothing before that."""

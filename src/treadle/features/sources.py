@@ -18,6 +18,7 @@ ROW = "treadle row"
 ENTITY = "treadle entity"
 """The column with the number of a distinct entity, from 0."""
 _PLACE_IN_FILES = "(file_index::BIGINT << 40) | file_row_number"
+_NANOSECONDS = ("TIMESTAMP_NS", "TIMESTAMPTZ_NS")
 _MOMENTS = ("TIMESTAMP", "DATE")
 _NUMBERS = ("INT", "DOUBLE", "FLOAT", "DECIMAL", "REAL")
 
@@ -132,6 +133,9 @@ def features_of(view: FeatureView, table: Table) -> list[str]:
 def micros_sql(table: Table, column: str, what: str, alias: str = "f") -> str:
     """Write a moment in microseconds since 1970, in SQL.
 
+    Nanoseconds of facts are rounded up, and of the rows that ask (``r``) down, so that nothing is
+    known before its time.
+
     Args:
         table: The table.
         column: Its column with the moment.
@@ -142,8 +146,9 @@ def micros_sql(table: Table, column: str, what: str, alias: str = "f") -> str:
         Invalid: The column holds no moments.
     """
     kind, name = table.kinds[column], f"{alias}.{sql_name(column)}"
-    if kind == "TIMESTAMP_NS":  # rounded up, so that nothing is known before its time
-        return f"((epoch_ns({name}) + 999) // 1000)"
+    if kind in _NANOSECONDS:
+        nanos = f"(epoch_ns({name}) + {0 if alias == 'r' else 999})"
+        return f"(({nanos} - ({nanos} % 1000 + 1000) % 1000) // 1000)"
     if kind.startswith(_MOMENTS):
         return f"epoch_us({name})"
     if kind == "VARCHAR":  # as all columns of an empty CSV file are

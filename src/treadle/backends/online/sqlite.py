@@ -14,6 +14,7 @@ from treadle.ports.online_store import OnlineRow, StoredView, Watermark
 BUSY_TIMEOUT_SECONDS = 30
 KEYS_AT_ONCE = 500
 ROWS_AT_ONCE = 100
+_OLDEST = -(1 << 63)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS views (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, newest INTEGER,
@@ -105,15 +106,14 @@ class SQLiteOnlineStore:
             Unavailable: The file cannot be read.
         """
         number = self._ids.get(view) or self._id(view)
+        oldest = _OLDEST if not_before is None else not_before
         found: dict[str, OnlineRow] = {}
         with self._translated():
             cursor = self._connection().cursor()
             for start in range(0, len(keys), KEYS_AT_ONCE):
                 some = keys[start : start + KEYS_AT_ONCE]
-                for row in map(_made, cursor.execute(_select(len(some)), (number, *some))):
-                    found[row.key] = row
-        if not_before is not None:
-            found = {key: row for key, row in found.items() if row.event_time >= not_before}
+                rows = cursor.execute(_select(len(some)), (number, oldest, *some))
+                found.update({row[0]: row for row in map(_made, rows)})
         return [found.get(key) for key in keys]
 
     def delete(self, view: str, keys: Sequence[str]) -> int:
@@ -241,7 +241,7 @@ def _select(keys: int) -> str:
     places = ", ".join("?" * keys)
     return (
         "SELECT key, event_time, arrived, packed FROM features "
-        f"WHERE view = ? AND key IN ({places})"
+        f"WHERE view = ? AND event_time >= ? AND key IN ({places})"
     )
 
 
