@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple, Protocol
 
-from treadle.kernel.entity import Entity
+from treadle.kernel.entity import Entity, from_json
+from treadle.kernel.errors import Invalid
 from treadle.kernel.plugins import factory_of
 
 GROUP = "online_store"
@@ -40,6 +41,23 @@ class Watermark(Entity):
     known_at: int
     definition: str
     features: dict[str, Literal["number", "moment", "other"]]
+
+
+def watermark_in(text: str | bytes | None) -> Watermark | None:
+    """Read a watermark as a store has it.
+
+    Args:
+        text: JSON; None where there is none.
+
+    Returns:
+        The watermark; None also for one of another version of Treadle, so that all is read anew.
+    """
+    if not text:
+        return None
+    try:
+        return from_json(text, Watermark)
+    except Invalid:
+        return None
 
 
 class StoredView(Entity):

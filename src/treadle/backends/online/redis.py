@@ -8,9 +8,9 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from treadle.kernel.entity import from_json, to_json
+from treadle.kernel.entity import to_json
 from treadle.kernel.errors import Unavailable
-from treadle.ports.online_store import OnlineRow, StoredView, Watermark
+from treadle.ports.online_store import OnlineRow, StoredView, Watermark, watermark_in
 
 ROWS_AT_ONCE = 1000
 _HEAD_DIGITS = 32
@@ -152,7 +152,7 @@ class RedisOnlineStore:
             view=view,
             rows=rows,
             newest=_number(newest) if newest else None,
-            watermark=from_json(watermark, Watermark) if watermark else None,
+            watermark=watermark_in(watermark),
         )
 
     def close(self) -> None:

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 
-from treadle.kernel.entity import from_json, to_text
+from treadle.kernel.entity import to_text
 from treadle.kernel.errors import Invalid, Unavailable
-from treadle.ports.online_store import OnlineRow, StoredView, Watermark
+from treadle.ports.online_store import OnlineRow, StoredView, Watermark, watermark_in
 
 BUSY_TIMEOUT_SECONDS = 30
 KEYS_AT_ONCE = 500
@@ -256,5 +256,4 @@ def _insert(rows: int) -> str:
 
 
 def _stored(name: str, rows: int, newest: int | None, watermark: str | None) -> StoredView:
-    known = None if watermark is None else from_json(watermark, Watermark)
-    return StoredView(view=name, rows=rows, newest=newest, watermark=known)
+    return StoredView(view=name, rows=rows, newest=newest, watermark=watermark_in(watermark))
