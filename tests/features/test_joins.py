@@ -257,11 +257,8 @@ def test_keys_of_other_types_are_compared_as_text() -> None:
     facts = pd.DataFrame({"id": [7, 8], "at": [1.0, 1.0], "v": [70, 80]})
     rows = pd.DataFrame({"id": ["8", "x", "7"], "t": [2.5, 2.5, 0.5]})
     view = FeatureView(name="v", source=facts, keys=["id"], at="at")
-    assert [row[2] for row in treadle.features(view).join(rows, at="t").fetchall()] == [
-        80,
-        None,
-        None,
-    ]
+    joined = treadle.features(view).join(rows, at="t").fetchall()
+    assert [row[2] for row in joined] == [80, None, None]
 
 
 def test_columns_may_have_any_name(tmp_path: Path) -> None:
