@@ -57,7 +57,7 @@ class SensitiveDataRead(Event):
         dataset: The dataset.
         digest: The digest of what was read.
         what: What that is: a version of the dataset, or what was made of its rows.
-        way: How it was read: ``blob``, ``artifact`` or ``job``.
+        way: How it was read: ``blob``, ``artifact``, ``features`` or ``job``.
         token: The token that asked for it; empty where none was needed.
         job: The job that has read it; empty where a person or a program has.
     """
