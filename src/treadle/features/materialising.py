@@ -147,9 +147,11 @@ def _rows(
     )
     keys = [key_sql(key, table.kinds[key]) for key in view.keys]
     values = [_value_sql(name, table.kinds[name]) for name in features]
+    selected = ["p.event", "p.arrived", *keys, *values]
+    named = ", ".join(f"{value} AS c{number}" for number, value in enumerate(selected))
     columns = _columns(
         connection.sql(
-            f"""SELECT {", ".join(["p.event", "p.arrived", *keys, *values])}
+            f"""SELECT {named}
             FROM {table.sql} f JOIN picked p ON f.{sql_name(ROW)} = p.place"""
         )
     )
@@ -157,11 +159,20 @@ def _rows(
     texts: Iterable[str] = map(joined, zip(*parts, strict=True)) if parts else [joined(())]
     if len(parts) == 1:
         (texts,) = parts
-    names = {f"c{number}": name for number, name in enumerate(features)}
+    return map(OnlineRow, texts, columns[0], columns[1], _packed(features, stored))
+
+
+def _packed(features: list[str], columns: list[list[Any]]) -> Iterator[bytes]:
+    """The packed features of each row."""
+    if not features:
+        return repeat(pack({}))
+    if any(not name.isprintable() or set(name) & {'"', "\\"} for name in features):
+        rows = zip(*columns, strict=True)
+        return (pack(dict(zip(features, row, strict=True))) for row in rows)
     # A struct is packed like a dict of its fields, in half the time.
+    names = {f"c{number}": name for number, name in enumerate(features)}
     made = msgspec.defstruct("Packed", [(name, Any) for name in names], rename=names)
-    packed = map(pack, map(made, *stored)) if features else repeat(pack({}))
-    return map(OnlineRow, texts, columns[0], columns[1], packed)
+    return map(pack, map(made, *columns))
 
 
 def _columns(found: duckdb.DuckDBPyRelation) -> list[list[Any]]:
@@ -171,9 +182,8 @@ def _columns(found: duckdb.DuckDBPyRelation) -> list[list[Any]]:
         arrays = found.fetchnumpy().values()
         columns = [array.tolist() for array in arrays]
     else:
-        columns = [list(column) for column in zip(*found.fetchall(), strict=False)] or [
-            [] for _ in kinds
-        ]
+        rows = found.fetchall()
+        columns = [[row[number] for row in rows] for number in range(len(kinds))]
     for number, kind in enumerate(kinds):
         if kind == "TIMESTAMP":
             columns[number] = [
