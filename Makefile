@@ -13,8 +13,9 @@ STATIC := check-format check-lint check-types check-imports
 # Jobs side by side; each one's output in one piece where make can do that.
 ABREAST := $(MAKE) --no-print-directory --keep-going --jobs $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help demo check docs test unit integration system simulate format dist test-dist bench bench-rollouts bench-serving \
-	bench-rude-callers bench-data bench-tracking newcomers-loop torture clean .venv .venv-demo .docs .clients .peers .peers-data .peers-serving $(STATIC)
+.PHONY: help demo check docs test unit integration system simulate format dist test-dist bench bench-data bench-features \
+	bench-rollouts bench-serving bench-rude-callers bench-tracking newcomers-loop torture clean .venv .venv-demo .docs .clients \
+	.peers .peers-data .peers-features .peers-serving $(STATIC)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -79,6 +80,9 @@ test-dist: .venv ## install what is in dist/ in clean environments, and run it
 bench: .venv ## the quick benchmarks, one JSON line each
 	$(BIN)/python benchmarks/bench_start.py
 
+bench-features: .venv .peers-features ## point-in-time joins and online reads beside Feast: minutes
+	$(BIN)/python benchmarks/bench_features.py
+
 bench-serving: .venv .peers-serving ## a model server beside the bare limit and other servers: a quarter of an hour; wants wrk
 	$(BIN)/python benchmarks/bench_serving.py
 
@@ -98,7 +102,8 @@ bench-tracking: .venv .peers ## tracking beside the real MLflow server
 	$(BIN)/python benchmarks/bench_tracking.py
 
 clean: ## remove what these targets have made
-	rm -rf .clients .docs .peers .peers-data .peers-serving .venv .venv-demo treadle-demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .clients .docs .peers .peers-data .peers-features .peers-serving .venv .venv-demo treadle-demo build dist .mypy_cache .ruff_cache \
+		.pytest_cache .hypothesis
 
 # $(call environment,FOLDER,WHAT): an environment with what pip would be asked for. Bytecode is made when it is needed.
 define environment
@@ -114,6 +119,7 @@ endef
 .venv-demo: .venv-demo/ready
 .peers: .peers/ready
 .peers-data: .peers-data/ready
+.peers-features: .peers-features/ready
 .peers-serving: .peers-serving/ready
 
 .venv/ready: pyproject.toml constraints.txt
@@ -136,6 +142,9 @@ endef
 
 .peers-data/ready: benchmarks/data_peers.txt
 	$(call environment,.peers-data,--requirement $<)
+
+.peers-features/ready: benchmarks/features_peers.txt
+	$(call environment,.peers-features,--requirement $<)
 
 .peers-serving/ready: benchmarks/serving_peers.txt
 	$(call environment,.peers-serving,--requirement $<)

@@ -365,7 +365,7 @@ def _json_default(schema: dict[str, Any]) -> str:
 def _public_names() -> str:
     import treadle
 
-    found = [getattr(treadle, name) for name in sorted(treadle.__all__)]
+    found = [inspect.unwrap(getattr(treadle, name)) for name in sorted(treadle.__all__)]
     return "\n".join(_directive(f"{one.__module__}.{one.__name__}", heading=3) for one in found)
 
 

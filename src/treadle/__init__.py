@@ -5,21 +5,43 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from treadle.data.splits import held_out
+    from treadle.features.feature_set import features
+    from treadle.features.materialising import materialise
     from treadle.features.point_in_time import join_as_of
+    from treadle.features.views import FeatureView, on_demand
     from treadle.pipelines.step import step
     from treadle.platform.recording import run
     from treadle.platform.remote import connect
     from treadle.platform.start import embedded
+    from treadle.ports.online_store import open_store
     from treadle.training.package import Model
 
-__all__ = ["Model", "connect", "embedded", "held_out", "join_as_of", "run", "step"]
+__all__ = [
+    "FeatureView",
+    "Model",
+    "connect",
+    "embedded",
+    "features",
+    "held_out",
+    "join_as_of",
+    "materialise",
+    "on_demand",
+    "open_store",
+    "run",
+    "step",
+]
 
 _HOMES = {
+    "FeatureView": "treadle.features.views",
     "Model": "treadle.training.package",
     "connect": "treadle.platform.remote",
     "embedded": "treadle.platform.start",
     "held_out": "treadle.data.splits",
+    "features": "treadle.features.feature_set",
     "join_as_of": "treadle.features.point_in_time",
+    "materialise": "treadle.features.materialising",
+    "on_demand": "treadle.features.views",
+    "open_store": "treadle.ports.online_store",
     "run": "treadle.platform.recording",
     "step": "treadle.pipelines.step",
 }
@@ -28,7 +50,9 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'treadle' has no attribute '{name}'")
-    return getattr(import_module(_HOMES[name]), name)
+    found = getattr(import_module(_HOMES[name]), name)
+    # The package treadle.features can be called: importing it has put it into this place already.
+    return globals().get(name, found)
 
 
 def __dir__() -> list[str]:

@@ -150,7 +150,8 @@ def test_version_tells_what_is_used_here(tmp_path: Path) -> None:
     embedded(tmp_path / ".treadle").close()
     backends = answer(tmp_path, "version")["backends"]
     assert backends["database"] == f"sqlite:///{tmp_path}/.treadle/treadle.db"
-    assert set(backends) == {"database", "blobs", "executor", "target", "sandbox"}
+    ports = {"database", "blobs", "executor", "target", "sandbox", "online_store"}
+    assert set(backends) == ports
 
 
 def test_version_shows_no_password(tmp_path: Path) -> None:

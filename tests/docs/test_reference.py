@@ -1,5 +1,6 @@
 """The reference names everything that there is: commands, routes, settings, variables, pages."""
 
+import inspect
 import re
 import shlex
 import tomllib
@@ -79,7 +80,7 @@ def test_every_type_of_the_http_interface_has_an_entry() -> None:
 
 
 def test_every_public_name_and_every_service_has_an_entry() -> None:
-    names = [getattr(treadle, name) for name in treadle.__all__]
+    names = [inspect.unwrap(getattr(treadle, name)) for name in treadle.__all__]
     for name in names:
         assert name.__doc__
         assert f"::: {name.__module__}.{name.__name__}\n" in BUILT["reference/python/index.md"]

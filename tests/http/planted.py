@@ -9,13 +9,16 @@ from treadle.delivery.tables import endpoints, rollouts
 from treadle.evaluation.tables import evaluations
 from treadle.jobs.tables import jobs
 from treadle.kernel.clock import EPOCH
+from treadle.kernel.entity import to_packed
 from treadle.kernel.event import acting
 from treadle.loop.tables import decisions, schedules
 from treadle.monitoring.tables import log_files, windows
 from treadle.pipelines.tables import pipeline_steps, pipelines
 from treadle.platform.wiring import Embedded
+from treadle.ports.online_store import OnlineRow
 from treadle.ports.tree import put_files
 from treadle.registry.tables import approvals
+from treadle.scope.feature_views import FeatureSource
 from treadle.scope.model import About, ProjectSpec
 from treadle.tracking.model import Dataset, Metric, ModelUse
 from treadle.training.tables import answered_rows, grown_datasets, trainings
@@ -65,7 +68,10 @@ def planted(home: Embedded, word: str) -> Things:
     project, run, model = f"{word}-project", f"{word}-run", f"{word}-model"
     tracking, text = home.tracking, f"{word}-text of a project"
     about = About(name=project, problem=text)
-    home.scope.declare(spec=ProjectSpec(project=about))
+    source = FeatureSource(source=f"{word}.csv", keys=["airport"], at="hour")
+    home.scope.declare(spec=ProjectSpec(project=about, features={f"{word}-view": source}))
+    row = OnlineRow("JFK", 0, 0, to_packed({f"{word}-feature": text}))
+    home.online_store().write(f"{project}/{word}-view", [row])
     made = tracking.create_experiment(
         name=f"{word}-experiment", project=project, tags={f"{word}-tag": text}
     )

@@ -8,7 +8,7 @@ import pytest
 
 from tests.platform.test_platforms import served
 from treadle.kernel.clock import EPOCH
-from treadle.kernel.entity import from_packed, from_plain, to_packed
+from treadle.kernel.entity import from_packed, from_plain, replace, to_packed
 from treadle.kernel.errors import TreadleError
 from treadle.kernel.operation import Operation, operations
 from treadle.kernel.stage import kinds_of, services_of
@@ -17,9 +17,13 @@ from treadle.platform.stages import BUILT_IN, Services
 from treadle.platform.wiring import Embedded
 from treadle.ports.runtime import SIGNATURE
 from treadle.ports.tree import put_files
-from treadle.testing.platform import SPEC
+from treadle.scope.feature_views import FeatureSource
+from treadle.testing.platform import SPEC as ANY_SPEC
 from treadle.tracking.model import Dataset
 
+SPEC = replace(
+    ANY_SPEC, features={"weather": FeatureSource(source="rows.csv", keys=["airport"], at="hour")}
+)
 KINDS = kinds_of(BUILT_IN)
 LAST = ("delete", "remove", "take", "revoke")
 """Beginnings of operations that take away what others need."""
@@ -60,7 +64,7 @@ def test_every_operation_does_the_same_embedded_and_remotely(
 
 
 WITHOUT_A_MODEL = {
-    "data.snapshot",  # the project has no folder
+    *("data.snapshot", "features.materialise"),  # the project has no folder
     *("training.start", "training.get"),
     *("evaluation.request", "evaluation.get", "registry.register"),
     *("jobs.get", "jobs.cancel", "jobs.retry", "jobs.log"),
@@ -172,6 +176,9 @@ def filled(home: Embedded) -> dict[str, Any]:
         "since": EPOCH,
         "until": EPOCH,
         "access.revoke_token.name": "laptop",
+        "view": "weather",
+        "features.read.keys": [{"airport": "JFK"}, {"airport": None}],
+        "features.erase.keys": [{"airport": "JFK"}],
         "user": "ada",
         "role": "viewer",
         "stage": "Staging",

@@ -13,7 +13,14 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from treadle.cli import completing, data_keeping, data_quality, data_versions, datasets
+from treadle.cli import (
+    completing,
+    data_keeping,
+    data_quality,
+    data_versions,
+    datasets,
+    features,
+)
 from treadle.cli.output import Home, Json, Token, Url, open_services, print_json, print_pretty
 from treadle.cli.verbs import OpeningGroup, add_verbs
 from treadle.kernel.operation import Names, Operation, Parameter, operations
@@ -82,7 +89,13 @@ class _DataGroup(OpeningGroup, _ServiceGroup):
     )
 
 
-_OPENED = {"data": _DataGroup}
+class _FeaturesGroup(OpeningGroup, _ServiceGroup):
+    """The operations of features, behind verbs for people: ``treadle features``."""
+
+    opens_with = (features.show, features.get)
+
+
+_OPENED = {"data": _DataGroup, "features": _FeaturesGroup}
 """The services whose groups do a verb made by hand where no operation is named."""
 
 

@@ -54,6 +54,12 @@ def up(
             "(default: auto, the strongest that this machine offers)."
         ),
     ] = "",
+    online_store: Annotated[
+        str,
+        typer.Option(
+            help="Where features are read online, such as redis://… (default: SQLite in the home)."
+        ),
+    ] = "",
     oidc: Annotated[
         str,
         typer.Option(
@@ -73,6 +79,7 @@ def up(
     from treadle.platform.wiring import Embedded
 
     backends = {"database": database, "blobs": blobs, "target": target, "sandbox": sandbox}
+    backends["online_store"] = online_store
     if oidc not in ("", "off"):
         oidc = str(Path(oidc).expanduser().resolve())
         sign_in_of(Path(oidc))  # what is not usable is refused before it is remembered

@@ -92,8 +92,8 @@ class SensitiveDataRead(Event):
         dataset: The dataset.
         digest: The digest of what was read.
         what: What that is: a version of the dataset, or what was made of its rows.
-        way: How it was read: ``blob``, ``artifact``, ``job``, or ``quality`` for what profiles,
-            checks and comparisons show of its rows.
+        way: How it was read: ``blob``, ``artifact``, ``features``, ``job``, or ``quality`` for what
+            profiles, checks and comparisons show of its rows.
         token: The token that asked for it; empty where none was needed.
         job: The job that has read it; empty where a person or a program has.
     """

@@ -104,6 +104,20 @@ class SensitiveReads:
         for thing in (self._things.get(tree) or self._things.get(digest) or {}).values():
             self._tell(thing, way, token)
 
+    def note_rows(self, project: str, dataset: str, *, what: str, way: str) -> None:
+        """Write an event of a read of rows that a sensitive dataset has now, not of a version.
+
+        Args:
+            project: The project that declares the dataset.
+            dataset: The dataset.
+            what: What was made of its rows.
+            way: How they are read.
+
+        Raises:
+            TreadleError: The event cannot be written; nothing is to be given out then.
+        """
+        self._tell(_Thing(project, dataset, "", what), way, "")
+
     @contextmanager
     def by_job(self, job: str) -> Iterator[None]:
         """Tell of reads within the block as those of a job.
@@ -136,7 +150,7 @@ class SensitiveReads:
 
     def _tell(self, thing: _Thing, way: str, token: str) -> None:
         act, job, now = current_act(), _job.get(), self._clock.now()
-        key = (act.actor, token, job, thing.project, thing.dataset, thing.digest)
+        key = (act.actor, token, job, *thing)
         with self._lock:
             told = self._told.get(key)
             if told is not None and now - told < WINDOW:

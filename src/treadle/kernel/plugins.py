@@ -1,8 +1,11 @@
 """Finds what installed packages register with Treadle by entry points."""
 
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import EntryPoints, entry_points
 from typing import Any
+
+from treadle.kernel.errors import Invalid, did_you_mean
 
 
 def registered(group: str) -> EntryPoints:
@@ -16,6 +19,24 @@ def registered(group: str) -> EntryPoints:
     """
     points: EntryPoints = _every().select(group=group)
     return points
+
+
+def factory_of(port: str, url: str) -> Callable[..., Any]:
+    """Return the class of the backend that a URL's scheme names.
+
+    Args:
+        port: The port's name; backends are found among the entry points ``treadle.PORT``.
+        url: The backend's URL.
+
+    Raises:
+        Invalid: No backend handles the URL.
+    """
+    scheme = url.partition(":")[0].partition("+")[0]
+    known = {entry.name: entry for entry in registered(f"treadle.{port}")}
+    if scheme not in known:
+        raise Invalid(f"No {port} backend handles '{scheme}:' URLs.{did_you_mean(scheme, known)}")
+    factory: Callable[..., Any] = known[scheme].load()
+    return factory
 
 
 @cache

@@ -6,19 +6,18 @@ Settings are remembered in the home, and handed to child processes by environmen
 import os
 import re
 import stat
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from treadle.kernel.clock import Clock, ManualClock, SystemClock
 from treadle.kernel.entity import Entity, from_json, replace, to_json
-from treadle.kernel.errors import Invalid, did_you_mean
+from treadle.kernel.errors import Invalid
 from treadle.kernel.files import write_whole
-from treadle.kernel.plugins import registered
+from treadle.kernel.plugins import factory_of
 from treadle.scope.file import nearest
 
 FILE = "settings.json"
-PORTS = ("database", "blobs", "executor", "target", "sandbox")
+PORTS = ("database", "blobs", "executor", "target", "sandbox", "online_store")
 
 
 class Settings(Entity):
@@ -34,6 +33,7 @@ class Settings(Entity):
     executor: str = ""
     target: str = ""
     sandbox: str = ""
+    online_store: str = ""
     oidc: str = ""
     manual_clock: bool = False
 
@@ -162,7 +162,7 @@ def default_url(port: str, home: Path) -> str:
     """Return the URL of the embedded backend that a home has unless its settings name another.
 
     Args:
-        port: ``database``, ``blobs``, ``executor``, ``target`` or ``sandbox``.
+        port: One of ``PORTS``.
         home: The home's folder.
     """
     return {
@@ -171,6 +171,7 @@ def default_url(port: str, home: Path) -> str:
         "executor": f"forkserver://{home / 'jobs'}",
         "target": "local:",
         "sandbox": "auto:",
+        "online_store": f"sqlite:///{home / 'online.db'}",
     }[port]
 
 
@@ -196,21 +197,3 @@ def backend(port: str, url: str, *arguments: Any) -> Any:
         Invalid: No backend handles the URL.
     """
     return factory_of(port, url)(url, *arguments)
-
-
-def factory_of(port: str, url: str) -> Callable[..., Any]:
-    """Return the class of the backend that a URL's scheme names.
-
-    Args:
-        port: The port's name; backends are found among the entry points ``treadle.PORT``.
-        url: The backend's URL.
-
-    Raises:
-        Invalid: No backend handles the URL.
-    """
-    scheme = url.partition(":")[0].partition("+")[0]
-    known = {entry.name: entry for entry in registered(f"treadle.{port}")}
-    if scheme not in known:
-        raise Invalid(f"No {port} backend handles '{scheme}:' URLs.{did_you_mean(scheme, known)}")
-    factory: Callable[..., Any] = known[scheme].load()
-    return factory

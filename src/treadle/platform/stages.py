@@ -8,6 +8,7 @@ from treadle.data.stage import STAGE as DATA
 from treadle.delivery.stage import STAGE as DELIVERY
 from treadle.evaluation.stage import STAGE as EVALUATION
 from treadle.events.stage import STAGE as EVENTS
+from treadle.features.stage import STAGE as FEATURES
 from treadle.jobs.stage import STAGE as JOBS
 from treadle.kernel.plugins import registered
 from treadle.kernel.stage import Stage
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from treadle.evaluation.service import Evaluation
     from treadle.events.local import LocalEvents
     from treadle.events.service import Events
+    from treadle.features.service import Features
     from treadle.jobs.local import LocalJobs
     from treadle.jobs.service import Jobs
     from treadle.loop.local import LocalLoop
@@ -65,6 +67,7 @@ BUILT_IN: tuple[Stage, ...] = (
     JOBS,
     SCOPE,
     DATA,
+    FEATURES,
     TRACKING,
     PIPELINES,
     TRAINING,
@@ -107,6 +110,7 @@ class Services:
     scope: "Scope"
     data: "Data"
     quality: "Quality"
+    features: "Features"
     tracking: "Tracking"
     logged_models: "LoggedModels"
     traces: "Traces"

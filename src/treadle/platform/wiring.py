@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import date
 from functools import cached_property
 from itertools import chain
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from treadle.events.head import Head
@@ -21,13 +22,14 @@ from treadle.pipelines.service import STEP_JOB
 from treadle.platform.rotation import tell_of_rotation
 from treadle.platform.runtimes import runtime_of
 from treadle.platform.seal import follows, note_head
-from treadle.platform.settings import Settings, backend
+from treadle.platform.settings import Settings, backend, default_url
 from treadle.platform.signing import KeyFile
 from treadle.platform.stages import BUILT_IN, LocalServices, stages
 from treadle.platform.step import reason
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, create_tables, loaded_tables
 from treadle.ports.executor import Executor, Launch
+from treadle.ports.online_store import OnlineStore, OpenOnlineStore, open_store
 from treadle.ports.runtime import RuntimeByName
 from treadle.ports.sandbox import KNOWN_STRENGTH, Sandbox
 from treadle.ports.target import Target
@@ -63,6 +65,8 @@ class Embedded(LocalServices):
         self.target = backend(
             "target", settings.target or "local:", self.blobs, home / "endpoints", clock
         )
+        self._online_store: OnlineStore | None = None
+        self._opening = Lock()
         self.assembly = self._assembled()
         for name, service in self.assembly.services.items():
             setattr(self, name, service)
@@ -80,6 +84,7 @@ class Embedded(LocalServices):
             Executor: self.executor,
             Target: self.target,
             Sandbox: self.sandbox,
+            OpenOnlineStore: self.online_store,
             RuntimeByName: runtime_of,
             InferenceLogs: InferenceLogs(home / "endpoints"),
         }
@@ -98,6 +103,20 @@ class Embedded(LocalServices):
         for stage in self.stages:
             assembly.add(stage)
         return assembly
+
+    def online_store(self) -> OnlineStore:
+        """Return the home's online store, which the first call opens.
+
+        Raises:
+            Unavailable: It does not answer.
+        """
+        with self._opening:
+            if self._online_store is None:
+                url = self.settings.online_store
+                self._online_store = open_store(
+                    url or default_url("online_store", self.settings.folder)
+                )
+            return self._online_store
 
     @cached_property
     def sign_in(self) -> "SignIn | None":
@@ -180,6 +199,8 @@ class Embedded(LocalServices):
         with suppress(TreadleError, OSError):  # a home that is gone or broken is closed too
             self.note_head()
         self.access.close()
+        if self._online_store is not None:
+            self._online_store.close()
         self.target.close()
         self.executor.close()
         self.database.close()

@@ -12,6 +12,7 @@ from treadle.kernel.entity import from_plain
 from treadle.kernel.errors import Invalid, NotFound, did_you_mean
 from treadle.scope import cron
 from treadle.scope.data_checks import refuse_unsound
+from treadle.scope.feature_views import FeatureSource, check_features
 from treadle.scope.freeze import Freeze
 from treadle.scope.lines import line_of, path_in
 from treadle.scope.model import (
@@ -69,22 +70,24 @@ def parse(text: str, *, name: str = FILE) -> ProjectSpec:
         spec = from_plain(plain, ProjectSpec)
         check(spec)
     except Invalid as error:
-        message = _dataset_named(error.message, plain)
+        message = _table_named(error.message, plain)
         line = line_of(text, path_in(message))
         raise Invalid(f"{name}{f', line {line}' if line else ''}: {message}") from error
     return spec
 
 
-def _dataset_named(message: str, plain: dict[str, Any]) -> str:
-    """Put a dataset's name into a message that says only ``data[...]``."""
-    tables = plain.get("data")
-    if "data[...]" not in message or not isinstance(tables, dict):
-        return message
-    for dataset, table in tables.items():
-        try:
-            from_plain(table, DataSource)
-        except Invalid:
-            return message.replace("data[...]", f"data.{dataset}", 1)
+def _table_named(message: str, plain: dict[str, Any]) -> str:
+    """Put the name of a dataset or view into a message that says only ``data[...]``."""
+    kinds: dict[str, type[Any]] = {"data": DataSource, "features": FeatureSource}
+    for field, kind in kinds.items():
+        tables = plain.get(field)
+        if f"{field}[...]" not in message or not isinstance(tables, dict):
+            continue
+        for name, table in tables.items():
+            try:
+                from_plain(table, kind)
+            except Invalid:
+                return message.replace(f"{field}[...]", f"{field}.{name}", 1)
     return message
 
 
@@ -133,6 +136,7 @@ def check(spec: ProjectSpec) -> None:
         _check_growth(name, source)
         for index, declared in enumerate(source.checks):
             refuse_unsound(declared, f"data.{name}.checks[{index}]")
+    check_features(spec.features, spec.data, _check_inside)
     _check_inside(spec.pipeline.file, "pipeline.file")
     _check_durations(spec)
     _check_numbers(spec)

@@ -9,6 +9,7 @@ from treadle.kernel.entity import Entity
 from treadle.kernel.errors import Invalid
 from treadle.kernel.event import Event
 from treadle.scope.data_checks import DataCheck
+from treadle.scope.feature_views import FeatureSource
 from treadle.scope.policies import RolloutPolicy, ServingPolicy
 from treadle.stats.ranking import AT_CAPACITY
 
@@ -275,6 +276,7 @@ class ProjectSpec(Entity):
     Attributes:
         project: Table ``[project]``.
         data: Tables ``[data.NAME]`` by name.
+        features: Tables ``[features.NAME]`` by name.
         requirement: Tables ``[[requirement]]`` in order.
         pipeline: Table ``[pipeline]``.
         rollout: Table ``[rollout]``.
@@ -285,6 +287,7 @@ class ProjectSpec(Entity):
 
     project: About
     data: dict[str, DataSource] = {}
+    features: dict[str, FeatureSource] = {}
     requirement: list[Requirement] = []
     pipeline: PipelineFile = PipelineFile()
     rollout: RolloutPolicy = RolloutPolicy()

@@ -126,6 +126,11 @@ def _check_sources(spec: ProjectSpec, declared: Project) -> None:
             "What steps may use (pipeline.network, memory_gb, disk_gb) is said on the machine that "
             f"runs project '{declared.name}'. Change treadle.toml there, and call 'treadle run'."
         )
+    if declared.folder and spec.features != declared.spec.features:
+        raise Forbidden(
+            "Feature views (features) name files and queries of the machine that runs project "
+            f"'{declared.name}'. Change treadle.toml there, and call 'treadle run'."
+        )
     for field, path in named.items():
         if declared.folder and path not in known:
             raise Forbidden(
