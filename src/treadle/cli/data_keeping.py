@@ -67,7 +67,10 @@ def export(
     session: Session,
     version: Version,
     to: Annotated[Path, typer.Argument(help="A DVC repository, or the file to write.")],
-    format: Annotated[Literal["dvc", "croissant"], typer.Option(help="What is written.")] = "dvc",
+    format: Annotated[
+        Literal["dvc", "croissant"],
+        typer.Option(metavar="[dvc|croissant]", help="What is written."),
+    ] = "dvc",
     project: Project = None,
 ) -> None:
     """Write a version into a DVC repository, or its description as Croissant's JSON-LD."""

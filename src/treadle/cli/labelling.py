@@ -262,9 +262,9 @@ def import_(
     if json:
         print_json(taken)
         return
-    console.print(f"Took {taken.labels:,} labels from {taken.format}.")
+    console.print(f"Took {taken.labels:,} labels from {markup(taken.format)}.")
     for what, count in taken.left_out.items():
-        console.print(f"Left out: {count:,} {what}", soft_wrap=True)
+        console.print(f"Left out: {count:,} {markup(what)}", soft_wrap=True)
 
 
 def export(
@@ -349,7 +349,7 @@ def _print_consensus(found: "Consensus", output: Path | None) -> None:
         console.print()
         print_table("Labellers", ("labeller", "accuracy"), of_labellers)
     shown = ", the first 10 are shown" if len(found.items) > 10 else ""
-    console.print(f"{len(found.items):,} items, {found.ties:,} ties{shown}.")
+    console.print(f"{len(found.items):,} items, {found.ties:,} ties{markup(shown)}.")
     if not found.converged:
         console.print("EM has not converged: too few labels for so many labellers.")
     if output is not None:
@@ -365,7 +365,7 @@ def _print_wrong(found: "WrongLabels", id: str | None) -> None:
     if rows:
         print_table("", names, rows)
     shown = f", the first {len(rows)} are shown" if len(rows) < found.found else ""
-    console.print(f"{found.found:,} of {found.rows:,} labels are probably wrong{shown}.")
+    console.print(f"{found.found:,} of {found.rows:,} labels are probably wrong{markup(shown)}.")
     if found.rare:
         console.print(f"Too rare to be checked: {markup(_counts(found.rare))}", soft_wrap=True)
     if found.unused:
@@ -381,10 +381,11 @@ def _print_effort(estimated: "Effort") -> None:
         f"{estimated.more:,} more labels take {value} (95 %: {low} to {high}), "
         f"by {estimated.timed:,} labels of {estimated.mean_seconds:.3g} s on average "
         f"(median {estimated.median_seconds:.3g} s).",
+        markup=False,
         soft_wrap=True,
     )
     if estimated.cost is not None:
-        console.print(f"At {estimated.rate:g} an hour they cost {_limits(estimated.cost)}.")
+        console.print(f"At {estimated.rate:g} an hour they cost {markup(_limits(estimated.cost))}.")
 
 
 def _limits(interval: "Interval") -> str:
