@@ -151,6 +151,7 @@ def filled(home: Embedded) -> dict[str, Any]:
         "quality.diff.name": "rows",
         "quality.suggest.name": "rows",
         "quality.leaks.name": "rows",
+        "quality.personal.name": "rows",
         "old": tree,
         "new": tree,
         "registry.model.name": "m",

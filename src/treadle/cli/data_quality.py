@@ -5,7 +5,7 @@ which needs neither home nor server.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,11 +17,13 @@ from treadle.cli.data_drawings import (
     print_profile,
     profile_page,
 )
-from treadle.cli.output import console, print_json
-from treadle.cli.verbs import Project, Session, project_named
+from treadle.cli.data_places import owner_of, versions_of
+from treadle.cli.output import console, print_json, print_table
+from treadle.cli.verbs import Project, Session
 
 if TYPE_CHECKING:
     from treadle.data.check_report import CheckReport
+    from treadle.data.model import DatasetVersion
     from treadle.data.table_profile import TableProfile
     from treadle.scope.data_checks import DataCheck
 
@@ -211,10 +213,29 @@ def leaks(
         print_leaks(report)
 
 
-class _Version(NamedTuple):
-    project: str
-    name: str
-    digest: str
+def personal(session: Session, table: Table, project: Project = None) -> None:
+    """Look for personal data: emails, phone numbers, IBANs, cards, addresses; masked examples."""
+    from treadle.data.personal import find_personal
+
+    file = _file(table)
+    if file is not None:
+        report = find_personal(file)
+    else:
+        version = _version(session, table, project)
+        report = session.services().quality.personal(
+            project=version.project, name=version.name, digest=version.digest
+        )
+    if session.json:
+        print_json(report)
+        return
+    if not report.columns:
+        console.print("No column seems to hold personal data.")
+        return
+    rows = [
+        (each.column, each.kind, f"{each.share:.1%}" if each.share else None, each.example)
+        for each in report.columns
+    ]
+    print_table("", ("column", "kind", "of values", "example"), rows)
 
 
 def _file(table: str) -> Path | None:
@@ -231,22 +252,13 @@ def _looks_like_a_path(table: str) -> bool:
     return "/" in table or table.lower().endswith(suffixes)
 
 
-def _version(session: Session, table: str, project: str | None) -> _Version:
-    """The version that ``NAME`` (the newest) or ``NAME@DIGEST`` names."""
-    from treadle.kernel.errors import NotFound
-    from treadle.kernel.escaping import shell
+def _version(session: Session, table: str, project: str | None) -> "DatasetVersion":
+    """The version that is named, as ``data log`` and ``data checkout`` name it."""
+    from treadle.data.version_names import choose, split
 
     services = session.services()
-    owner = project_named(services, project)
-    name, _, beginning = table.partition("@")
-    versions = services.data.versions(project=owner, name=name)
-    fitting = [one for one in versions if one.digest.startswith(beginning)]
-    if not fitting:
-        raise NotFound(
-            f"Project '{owner}' has no version '{table}'. List them with: "
-            f"{shell('treadle', 'data', name)}"
-        )
-    return _Version(owner, name, fitting[0].digest)
+    name, which = split(table)
+    return choose(versions_of(services, owner_of(services, project), name), which)
 
 
 def _profile(session: Session, table: str, project: str | None) -> "TableProfile":

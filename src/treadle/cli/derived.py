@@ -86,6 +86,7 @@ class _DataGroup(OpeningGroup, _ServiceGroup):
         data_quality.compare,
         data_quality.suggest,
         data_quality.leaks,
+        data_quality.personal,
     )
 
 

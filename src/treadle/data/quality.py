@@ -1,4 +1,4 @@
-"""Profiles, checks and compares dataset versions, and looks for leaks in them."""
+"""Profiles, checks and compares dataset versions; looks for leaks and personal data in them."""
 
 import tempfile
 from collections import OrderedDict
@@ -11,6 +11,7 @@ from treadle.data.check_suggestions import checks_toml, infer_checks
 from treadle.data.checks import Surroundings, check_table
 from treadle.data.leakage import LeakReport, find_leaks
 from treadle.data.model import DatasetVersion
+from treadle.data.personal import PersonalReport, find_personal
 from treadle.data.reads import SensitiveReads
 from treadle.data.service import Data
 from treadle.data.table_diff import TableDiff, diff_tables
@@ -197,9 +198,32 @@ class Quality:
                 holdout=self._fetched(holdout, folder) if holdout else None,
             )
 
+    @query()
+    def personal(self, *, project: ProjectName, name: str, digest: ContentDigest) -> PersonalReport:
+        """Look for personal data in a dataset version.
+
+        Args:
+            project: Name of the project.
+            name: Name of the dataset.
+            digest: Digest of the version, 64 hex digits.
+
+        Returns:
+            The columns that seem to hold some, with masked examples.
+
+        Raises:
+            NotFound: There is no such version.
+            Invalid: It cannot be read as a table.
+        """
+        self._read(project, name, digest)
+        with tempfile.TemporaryDirectory() as folder:
+            return find_personal(self._fetched(digest, folder))
+
     def _declared(self, project: str, name: str) -> DataSource:
-        """What the project declares of a dataset; nothing of one that it no longer declares."""
-        declared = self._scope.project(name=project).spec.data
+        """What the project declares of a dataset; nothing of one that is not declared."""
+        try:
+            declared = self._scope.project(name=project).spec.data
+        except NotFound:  # datasets need no declared project
+            declared = {}
         return declared.get(name, DataSource(source=name))
 
     def _newest(self, project: str, name: str) -> DatasetVersion:
