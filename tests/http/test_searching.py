@@ -6,7 +6,11 @@ import threading
 import pytest
 from starlette.concurrency import run_in_threadpool
 
-from treadle.http.searching import AT_ONCE, is_search, run_search
+from treadle.data.quality import Quality
+from treadle.http.searching import AT_ONCE, is_search, run_over_rows, run_search
+from treadle.kernel.operation import operations
+from treadle.kernel.stage import kinds_of
+from treadle.platform.stages import stages
 
 
 @pytest.mark.parametrize(
@@ -44,3 +48,29 @@ def test_few_searches_run_at_once_and_quick_questions_pass_them() -> None:
 
     assert asyncio.run(main()) == list(range(60))
     assert most == [AT_ONCE]
+
+
+def test_what_reads_rows_takes_turns_apart_from_searches() -> None:
+    free = threading.Event()
+
+    async def main() -> tuple[str, str]:
+        long = asyncio.ensure_future(run_over_rows(free.wait, 20))
+        waiting = asyncio.ensure_future(run_over_rows(lambda: "rows"))
+        searched = await run_search(lambda: "search")
+        assert not waiting.done()
+        free.set()
+        await long
+        return searched, await waiting
+
+    assert asyncio.run(main()) == ("search", "rows")
+
+
+def test_operations_that_read_all_rows_say_so() -> None:
+    slow = {
+        f"{service}.{operation.name}"
+        for service, kind in kinds_of(stages()).items()
+        for operation in operations(kind).values()
+        if operation.reads_rows
+    }
+    assert {f"quality.{name}" for name in operations(Quality)} < slow
+    assert {"data.changes", "data.count_rows", "data.snapshot", "features.materialise"} < slow

@@ -50,7 +50,7 @@ class Quality:
         self._lock = Lock()
         self._profiles: OrderedDict[str, TableProfile] = OrderedDict()
 
-    @query()
+    @query(reads_rows=True)
     def profile(self, *, project: ProjectName, name: str, digest: ContentDigest) -> TableProfile:
         """Show what each column of a dataset version holds.
 
@@ -76,7 +76,7 @@ class Quality:
                 self._profiles.popitem(last=False)
         return profile
 
-    @query()
+    @query(reads_rows=True)
     def check(
         self, *, project: ProjectName, name: str, digest: ContentDigest | None = None
     ) -> CheckReport:
@@ -111,7 +111,7 @@ class Quality:
             )
             return check_table(self._fetched(digest, folder), checks, surroundings)
 
-    @query()
+    @query(reads_rows=True)
     def diff(
         self,
         *,
@@ -141,7 +141,7 @@ class Quality:
                 self._fetched(old, folder), self._fetched(new, folder), by=list(by or [])
             )
 
-    @query()
+    @query(reads_rows=True)
     def suggest(self, *, project: ProjectName, name: str, digest: ContentDigest) -> str:
         """Propose checks that a good version passes, with slack.
 
@@ -160,7 +160,7 @@ class Quality:
         profile = self.profile(project=project, name=name, digest=digest)
         return checks_toml(name, infer_checks(profile))
 
-    @query()
+    @query(reads_rows=True)
     def leaks(
         self,
         *,
@@ -198,7 +198,7 @@ class Quality:
                 holdout=self._fetched(holdout, folder) if holdout else None,
             )
 
-    @query()
+    @query(reads_rows=True)
     def personal(self, *, project: ProjectName, name: str, digest: ContentDigest) -> PersonalReport:
         """Look for personal data in a dataset version.
 

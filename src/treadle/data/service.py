@@ -111,7 +111,7 @@ class Data:
             self._events.append(transaction, event)
         return load(DatasetVersion, added)
 
-    @command()
+    @command(reads_rows=True)
     def snapshot(self, *, project: ProjectName) -> list[DatasetVersion]:
         """Store the present content of every dataset of a project.
 
@@ -153,7 +153,7 @@ class Data:
                 event = DatasetVersionRemoved(project=project, name=name, digest=digest)
                 self._events.append(transaction, event)
 
-    @query()
+    @query(reads_rows=True)
     def changes(
         self, *, project: ProjectName, name: str, old: ContentDigest, new: ContentDigest
     ) -> FolderChanges:
@@ -191,7 +191,7 @@ class Data:
             rows = connection.execute(statement).mappings()
             return [load(DatasetVersion, row) for row in rows]
 
-    @query()
+    @query(reads_rows=True)
     def count_rows(self, *, project: ProjectName, name: str, digest: ContentDigest) -> int | None:
         """Count the rows of a dataset version.
 

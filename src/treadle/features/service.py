@@ -82,7 +82,7 @@ class Features:
             _freshness(view, store.of(view.stored_as), now) for _, view in sorted(views.items())
         ]
 
-    @command()
+    @command(reads_rows=True)
     def materialise(
         self,
         *,

@@ -18,7 +18,7 @@ from treadle.events.model import EventRecord
 from treadle.http.auth import caller_of
 from treadle.http.bodies import body_of
 from treadle.http.rights import Rights, demand, sight
-from treadle.http.searching import is_search, run_search
+from treadle.http.searching import is_search, run_over_rows, run_search
 from treadle.kernel.entity import from_json, from_packed, to_json, to_packed
 from treadle.kernel.errors import Forbidden, Invalid, Unauthenticated
 from treadle.kernel.escaping import visible
@@ -49,6 +49,7 @@ def _route(platform: Embedded, rights: Rights, stage: str, operation: Operation)
     method = getattr(getattr(platform, stage), operation.name)
     listed = _listed_by(operation.result)
     run = run_search if is_search(operation.name) else run_in_threadpool
+    run = run_over_rows if operation.reads_rows else run
 
     async def endpoint(request: Request) -> Response:
         caller = await run_in_threadpool(caller_of, platform, request)

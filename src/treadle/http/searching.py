@@ -1,8 +1,8 @@
-"""Searches have threads of their own, few of them, so that quick questions find a thread.
+"""What takes long has threads of its own, few of them, so that quick questions find a thread.
 
-A search may look at every run. Thirty of them at once would take the threads that all requests
-share, and the processor from everybody else; so some run, and the others wait their turn without a
-thread.
+A search may look at every run, a profile at every row. Thirty of them at once would take the
+threads that all requests share, and the processor from everybody else; so some run, and the others
+wait their turn without a thread. Searches and what reads rows wait each for their own kind.
 """
 
 from collections.abc import Callable
@@ -13,8 +13,9 @@ from anyio.lowlevel import RunVar
 
 T = TypeVar("T")
 AT_ONCE = 1
-"""Searches that run at a time; a database's pages are read by one processor each."""
-_limiter: RunVar[CapacityLimiter] = RunVar("searches")
+"""Of each kind that run at a time; a database's pages are read by one processor each."""
+_searches: RunVar[CapacityLimiter] = RunVar("searches")
+_rows: RunVar[CapacityLimiter] = RunVar("rows")
 
 
 def is_search(name: str) -> bool:
@@ -37,9 +38,26 @@ async def run_search(call: Callable[..., T], *arguments: object) -> T:
     Returns:
         What the function returns.
     """
+    return await to_thread.run_sync(call, *arguments, limiter=_of(_searches))
+
+
+async def run_over_rows(call: Callable[..., T], *arguments: object) -> T:
+    """Call a function in a thread, when it is its turn among what reads rows of datasets.
+
+    Args:
+        call: The function.
+        *arguments: Its arguments.
+
+    Returns:
+        What the function returns.
+    """
+    return await to_thread.run_sync(call, *arguments, limiter=_of(_rows))
+
+
+def _of(kind: RunVar[CapacityLimiter]) -> CapacityLimiter:
     try:
-        limiter = _limiter.get()
+        limiter = kind.get()
     except LookupError:
         limiter = CapacityLimiter(AT_ONCE)
-        _limiter.set(limiter)
-    return await to_thread.run_sync(call, *arguments, limiter=limiter)
+        kind.set(limiter)
+    return limiter

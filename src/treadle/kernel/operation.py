@@ -71,9 +71,10 @@ class Operation:
         role: Role,
         everywhere: bool,
         brings_code: bool,
+        reads_rows: bool,
     ) -> None:
         self.function, self.kind, self.role, self.everywhere = function, kind, role, everywhere
-        self.brings_code = brings_code
+        self.brings_code, self.reads_rows = brings_code, reads_rows
         self.name = function.__name__
 
     @cached_property
@@ -160,7 +161,11 @@ class Operation:
 
 
 def command(
-    *, role: Role = "editor", everywhere: bool = False, brings_code: bool = False
+    *,
+    role: Role = "editor",
+    everywhere: bool = False,
+    brings_code: bool = False,
+    reads_rows: bool = False,
 ) -> Callable[[F], F]:
     """Mark a method that changes something.
 
@@ -169,25 +174,33 @@ def command(
         everywhere: Whether the role in one project is not enough, whatever is named.
         brings_code: Whether it runs code that its caller brings. Where code is not confined by
             namespaces, only an admin of every project may call it.
+        reads_rows: Whether it may read all rows of datasets; a server does few of these at a time.
     """
-    return _mark("command", role, everywhere, brings_code)
+    return _mark("command", role, everywhere, brings_code, reads_rows)
 
 
-def query(*, role: Role = "viewer", everywhere: bool = False) -> Callable[[F], F]:
+def query(
+    *, role: Role = "viewer", everywhere: bool = False, reads_rows: bool = False
+) -> Callable[[F], F]:
     """Mark a method that only looks.
 
     Args:
         role: The role that its caller needs in the project of all that is named.
         everywhere: Whether the role in one project is not enough, whatever is named.
+        reads_rows: Whether it may read all rows of datasets; a server does few of these at a time.
     """
-    return _mark("query", role, everywhere)
+    return _mark("query", role, everywhere, False, reads_rows)
 
 
 def _mark(
-    kind: Literal["command", "query"], role: Role, everywhere: bool, brings_code: bool = False
+    kind: Literal["command", "query"],
+    role: Role,
+    everywhere: bool,
+    brings_code: bool,
+    reads_rows: bool,
 ) -> Callable[[F], F]:
     def decorate(function: F) -> F:
-        operation = Operation(function, kind, role, everywhere, brings_code)
+        operation = Operation(function, kind, role, everywhere, brings_code, reads_rows)
         function.__operation__ = operation  # type: ignore[attr-defined]
         return function
 
