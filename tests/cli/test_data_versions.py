@@ -91,9 +91,16 @@ def test_a_version_goes_to_another_store_and_comes_from_it(typed: Type, photos: 
     assert told(typed, "push", "photos", "store")["bytes"] > 5_000_000
     assert told(typed, "push", "photos", "store")["bytes"] == 0
     there = ("--home", str(photos.parent / "second"))
-    assert "NAME@DIGEST" in typed("pull", "photos", "store", *there, code=2)
-    version = told(typed, "pull", f"photos@{digest[:12]}", "store", *there)["version"]
-    assert version["digest"] == digest
+    assert "has no versions of 'photo'" in typed("pull", "photo", "store", *there, code=2)
+    for word in ("photos", f"photos@{digest[:12]}"):
+        assert told(typed, "pull", word, "store", *there)["version"]["digest"] == digest
+    change(photos)
+    newer = told(typed, "add", "photos", "photos")["digest"]
+    typed("push", "photos", "store")
+    assert told(typed, "pull", "photos", "store", *there)["version"]["digest"] == newer
+    assert told(typed, "pull", f"photos@{digest}", "store", *there)["version"]["digest"] == digest
+    typed("push", "photos@~1", "store")
+    assert told(typed, "pull", "photos", "store", *there)["version"]["digest"] == digest
     typed("checkout", "photos", "copy", *there)
     assert (photos.parent / "copy" / "sub" / "big").stat().st_size == 256 * 20_000
 

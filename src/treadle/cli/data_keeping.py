@@ -31,36 +31,43 @@ Store = Annotated[
 
 
 def push(session: Session, version: Version, store: Store, project: Project = None) -> None:
-    """Copy a version to another store; what is there is not sent again."""
+    """Copy a version to another store, under its name; what is there is not sent again."""
     from treadle.data.version_names import choose, split
+    from treadle.ports.blobs import Catalogue
 
     services = session.services()
     owner = owner_of(services, project)
     name, which = split(version)
     chosen = choose(versions_of(services, owner, name), which)
-    sent = _copied(session, blobs_for(services, owner), store_at(store), chosen.digest)
+    target = store_at(store)
+    sent = _copied(session, blobs_for(services, owner), target, chosen.digest)
+    if isinstance(target, Catalogue):
+        target.note_name(name, chosen.digest)
     _print_copied(session, chosen, sent, "sent")
 
 
 def pull(session: Session, version: Version, store: Store, project: Project = None) -> None:
-    """Take a version from another store, by its digest: treadle data pull NAME@DIGEST STORE."""
+    """Take a version from another store: the one that was pushed last, or NAME@DIGEST."""
     from treadle.data.version_names import split
+    from treadle.ports.blobs import Catalogue
 
     make_home(session)
     services = session.services()
     owner = owner_of(services, project)
     name, which = split(version)
     source = store_at(store)
-    found = [digest for digest in source.digests() if digest.startswith(which)] if which else []
-    if len(found) != 1:
+    named = source.named(name) if isinstance(source, Catalogue) else []
+    known = named or (source.digests() if which else [])
+    found = [digest for digest in known if digest.startswith(which)]
+    if not found or (which and len(found) > 1):
         raise NotFound(
-            f"{len(found) or 'No'} contents of {store} begin with '{which}'. Name the version by "
-            "the digits of its digest that 'treadle data log' shows: NAME@DIGEST"
+            f"{store} has {len(found) or 'no'} versions of '{name}'"
+            f"{f' that begin with {which}' if which else ''}. Push one with 'treadle data push', "
+            "or name one by the first digits of its digest: NAME@DIGEST"
         )
     taken = _copied(session, source, blobs_for(services, owner), found[0])
-    _print_copied(
-        session, services.data.add(project=owner, name=name, digest=found[0]), taken, "taken"
-    )
+    recorded = services.data.add(project=owner, name=name, digest=found[0])
+    _print_copied(session, recorded, taken, "taken")
 
 
 def export(

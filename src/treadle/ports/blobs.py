@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
+from urllib.parse import quote
 
 from blake3 import blake3
 
@@ -86,6 +87,39 @@ def digest_of(content: bytes | Path) -> str:
     if isinstance(content, Path):
         return blake3(max_threads=blake3.AUTO).update_mmap(content).hexdigest()
     return blake3(content).hexdigest()
+
+
+@runtime_checkable
+class Catalogue(Protocol):
+    """What a store can do besides, so that others find by a name what was put there."""
+
+    def note_name(self, name: str, digest: str) -> None:
+        """Remember that a name stands for a content, besides those that it stood for before.
+
+        Args:
+            name: Any text.
+            digest: Name of a blob.
+        """
+
+    def named(self, name: str) -> list[str]:
+        """The digests that a name stands for, the one that was noted last first.
+
+        Args:
+            name: Any text.
+        """
+
+
+NAMES = "names"
+"""The folder of a store in which names are noted: ``names/n-NAME/DIGEST``, without content."""
+
+
+def place_of(name: str) -> str:
+    """The folder below a store in which a name's contents are noted.
+
+    Args:
+        name: Any text.
+    """
+    return f"{NAMES}/n-{quote(name, safe='')}"
 
 
 @contextmanager

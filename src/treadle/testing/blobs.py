@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from treadle.kernel.errors import Corrupt, NotFound
-from treadle.ports.blobs import Blobs, digest_of
+from treadle.ports.blobs import Blobs, Catalogue, digest_of
 from treadle.ports.tree import fetch_tree, put_tree, read_tree
 from treadle.testing.suite import Suite
 
@@ -97,6 +97,18 @@ class BlobsSuite(Suite):
             writer.join()
         assert digests == {digest_of(content)}
         assert blobs.get(digest_of(content)) == content
+
+    def test_names_stand_for_contents(self, blobs: Blobs) -> None:
+        """A store that notes names gives their contents, and no name is taken for a blob."""
+        if not isinstance(blobs, Catalogue):
+            return
+        first, second = blobs.put(b"first"), blobs.put(b"second")
+        for name in ("rows", "../a b/ü%2F", "."):
+            assert blobs.named(name) == []
+            blobs.note_name(name, first)
+            blobs.note_name(name, second)
+            assert set(blobs.named(name)) == {first, second}
+        assert set(blobs.digests()) == {first, second}
 
     def test_a_folder_comes_back_as_it_was(self, blobs: Blobs, tmp_path: Path) -> None:
         """A folder is stored as a tree and restored with the same digest."""

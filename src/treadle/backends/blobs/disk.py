@@ -20,7 +20,7 @@ from treadle.backends.blobs.packing import Adding
 from treadle.backends.blobs.packs import Packs
 from treadle.kernel.errors import Corrupt, Invalid, NotFound
 from treadle.kernel.files import replacing, write_whole
-from treadle.ports.blobs import digest_of
+from treadle.ports.blobs import digest_of, place_of
 
 _MODE = 0o444
 """Stored files are read-only: fetched ones may be links to them."""
@@ -149,6 +149,28 @@ class Disk:
             yield portion
         if hasher.hexdigest() != digest:
             raise _damaged(digest)
+
+    def note_name(self, name: str, digest: str) -> None:
+        """Remember that a name stands for a content, besides those that it stood for before.
+
+        Args:
+            name: Any text.
+            digest: The content's digest.
+        """
+        self._path(digest)
+        file = self._root / place_of(name) / digest
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, b"", durable=True)
+
+    def named(self, name: str) -> list[str]:
+        """The digests that a name stands for, the one that was noted last first.
+
+        Args:
+            name: Any text.
+        """
+        files = [file for file in (self._root / place_of(name)).glob("*") if file.name[0] != "."]
+        files.sort(key=lambda file: file.stat().st_mtime_ns, reverse=True)
+        return [file.name for file in files]
 
     def has(self, digest: str) -> bool:
         """Whether a blob is stored.

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from treadle.kernel.errors import Corrupt, NotFound, missing_extra
 from treadle.kernel.files import write_whole
-from treadle.ports.blobs import digest_of
+from treadle.ports.blobs import NAMES, digest_of, place_of
 
 
 class S3:
@@ -70,6 +70,29 @@ class S3:
         to.parent.mkdir(parents=True, exist_ok=True)
         write_whole(to, self.get(digest))
 
+    def note_name(self, name: str, digest: str) -> None:
+        """Remember that a name stands for a content, besides those that it stood for before.
+
+        Args:
+            name: Any text.
+            digest: The content's digest.
+        """
+        import obstore
+
+        obstore.put(self._store, f"{place_of(name)}/{digest}", b"")
+
+    def named(self, name: str) -> list[str]:
+        """The digests that a name stands for, the one that was noted last first.
+
+        Args:
+            name: Any text.
+        """
+        import obstore
+
+        pages = obstore.list(self._store, prefix=place_of(name))
+        noted = [(entry["last_modified"], entry["path"]) for page in pages for entry in page]
+        return [path.rpartition("/")[2] for _, path in sorted(noted, reverse=True)]
+
     def has(self, digest: str) -> bool:
         """Whether a blob is stored.
 
@@ -112,7 +135,8 @@ class S3:
         import obstore
 
         for page in obstore.list(self._store):
-            yield from (entry["path"] for entry in page)
+            paths = (entry["path"] for entry in page)
+            yield from (path for path in paths if not path.startswith(f"{NAMES}/"))
 
 
 def _connect(url: str) -> Any:
