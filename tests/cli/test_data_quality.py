@@ -131,6 +131,26 @@ def test_versions_of_a_project_are_named_by_their_digest(
         run("describe", "rows@0123", *at)
 
 
+def test_checks_that_the_home_does_not_know_are_not_passed_over_in_silence(
+    folder: Path, open_home: Callable[..., Embedded]
+) -> None:
+    home = open_home()
+    source = DataSource(source="rows.csv", label="town")
+    spec = ProjectSpec(project=About(name="p"), data={"rows": source})
+    home.scope.declare_in(spec=spec, folder=str(folder))
+    home.data.snapshot(project="p")
+    at = ("--home", str(folder / "home"))
+    with pytest.raises(Invalid, match="No checks are declared for dataset 'rows' here.*apply"):
+        run("check", "rows", *at)
+    (folder / "treadle.toml").write_text(CHECKS.format("warn"))
+    checked = replace(source, checks=[DataCheck(column="age")])
+    spec = ProjectSpec(project=About(name="p"), data={"rows": checked})
+    home.scope.declare_in(spec=spec, folder=str(folder))
+    ended = run("check", "rows", *at)
+    assert ended.exit_code == 0
+    assert "treadle.toml declares others by now" in ended.stderr
+
+
 def test_a_file_that_is_not_there_is_named(folder: Path) -> None:
     with pytest.raises(NotFound, match=r"no file or folder at 'gone\.csv'"):
         run("describe", "gone.csv")

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from treadle.data.service import INDEX
+from treadle.data.stat_index import opened
 from treadle.kernel.errors import Invalid, NotFound
 from treadle.platform.wiring import Embedded
 from treadle.ports.tree import fetch_tree
@@ -65,6 +67,37 @@ def test_a_warning_is_an_event_and_the_version_is_taken(platform: Embedded, tmp_
     assert version.bytes == len(ROWS)
     (event,) = platform.events.history(type="ChecksFailed")
     assert event.body["quarantined"] == 0
+
+
+def test_what_failed_stands_until_a_version_passes(platform: Embedded, tmp_path: Path) -> None:
+    declare(platform, tmp_path / "p", age("quarantine"))
+    assert platform.quality.failures(project="p") == []
+    for _ in range(2):
+        platform.data.snapshot(project="p")
+        (failed,) = platform.quality.failures(project="p")
+        assert failed.words == (
+            "dataset 'rows' failed checks: age: at least 0 (1 rows); "
+            "1 row is set aside as rows.quarantine"
+        )
+        assert failed.words in platform.loop.status(project="p").waiting
+    assert len(platform.events.history(type="ChecksFailed")) == 1, "unchanged rows are told once"
+    (tmp_path / "p" / "rows.csv").write_text(ROWS.replace("-4", "4"))
+    platform.data.snapshot(project="p")
+    assert platform.quality.failures(project="p") == []
+    assert platform.loop.status(project="p").waiting == []
+
+
+def test_rows_that_are_written_aside_leave_nothing_in_the_index_of_files(
+    platform: Embedded, tmp_path: Path
+) -> None:
+    declare(platform, tmp_path / "p", age("quarantine"))
+    for _ in range(3):
+        platform.data.snapshot(project="p")
+    declare(platform, tmp_path / "p", age("warn"))
+    platform.data.snapshot(project="p")
+    with opened(tmp_path / "home" / "cache" / INDEX) as connection:
+        roots = connection.execute("SELECT path FROM roots").fetchall()
+    assert roots == [(str(tmp_path / "p" / "rows.csv"),)]
 
 
 def test_a_version_is_profiled_checked_compared_and_searched(

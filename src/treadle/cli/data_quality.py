@@ -18,8 +18,9 @@ from treadle.cli.data_drawings import (
     profile_page,
 )
 from treadle.cli.data_places import owner_of, versions_of
-from treadle.cli.output import console, print_json, print_table
+from treadle.cli.output import console, errors, print_json, print_table
 from treadle.cli.verbs import Project, Session
+from treadle.kernel.escaping import shell
 
 if TYPE_CHECKING:
     from treadle.data.check_report import CheckReport
@@ -85,6 +86,13 @@ def check(
         report = session.services().quality.check(
             project=version.project, name=version.name, digest=version.digest
         )
+        if not report.checks:
+            raise Invalid(
+                f"No checks are declared for dataset '{version.name}' here. Take over those that "
+                "treadle.toml declares now with: treadle apply. Propose some with: "
+                f"{shell('treadle', 'data', 'suggest', version.name)}"
+            )
+        _tell_unapplied(session, version)
     else:
         report = _checked_file(file, checks)
     if session.json:
@@ -250,6 +258,25 @@ def _file(table: str) -> Path | None:
 def _looks_like_a_path(table: str) -> bool:
     suffixes = (".csv", ".parquet", ".pq", ".json", ".yaml", ".yml")
     return "/" in table or table.lower().endswith(suffixes)
+
+
+def _tell_unapplied(session: Session, version: "DatasetVersion") -> None:
+    """Say that the checks were others than treadle.toml in this folder declares by now."""
+    from treadle.scope.file import nearest, read
+
+    folder = nearest(Path.cwd())
+    if folder is None or (spec := read(folder)).project.name != version.project:
+        return
+    applied = session.services().scope.project(name=version.project).spec.data
+    here, there = (
+        data[version.name].checks if version.name in data else [] for data in (spec.data, applied)
+    )
+    if here != there:
+        errors.print(
+            "These were the checks of the home; treadle.toml declares others by now. Take them "
+            "over with: treadle apply",
+            soft_wrap=True,
+        )
 
 
 def _version(session: Session, table: str, project: str | None) -> "DatasetVersion":

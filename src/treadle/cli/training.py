@@ -54,6 +54,9 @@ def run(
         training = platform.training.start(
             project=spec.project.name, name=name, parameters=_parameters(parameter)
         )
+        if not json:
+            for failed in platform.quality.failures(project=spec.project.name):
+                console.print(f"[yellow]![/] {markup(failed.words)}", soft_wrap=True)
         worker: Worker | None = None
 
         def reconcile() -> None:

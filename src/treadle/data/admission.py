@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from treadle.data.check_report import CheckReport
 from treadle.data.checks import Surroundings, quarantined
-from treadle.data.model import ChecksFailed
+from treadle.data.model import ChecksFailed, DatasetVersionAdded
 from treadle.data.tables import dataset_versions
 from treadle.events.local import LocalEvents
 from treadle.kernel.clock import Clock
@@ -135,8 +135,32 @@ class Admission:
             checks=[one.complaint for one in failures],
             quarantined=report.quarantined,
         )
-        with self._database.write() as transaction:
-            self._events.append(transaction, event)
+        if event != standing(self._events, project, dataset):
+            with self._database.write() as transaction:
+                self._events.append(transaction, event)
+
+
+def standing(events: LocalEvents, project: str, dataset: str) -> ChecksFailed | None:
+    """What failed when the newest version of a dataset was taken.
+
+    Args:
+        events: The log.
+        project: Name of the project.
+        dataset: Name of the dataset.
+
+    Returns:
+        None where nothing did.
+    """
+    subject = f"dataset:{project}/{dataset}"
+    newest = [
+        events.history(subject=subject, type=type, newest_first=True, limit=1)
+        for type in (ChecksFailed.__name__, DatasetVersionAdded.__name__)
+    ]
+    failed, added = (records[0] if records else None for records in newest)
+    if failed is None or (added is not None and added.number > failed.number):
+        return None
+    event = failed.event()
+    return event if isinstance(event, ChecksFailed) else None
 
 
 def refuse_failed(dataset: str, report: CheckReport) -> None:

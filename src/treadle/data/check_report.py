@@ -1,5 +1,6 @@
 """What checks of a table have found."""
 
+from treadle.data.model import QUARANTINE
 from treadle.data.opened_table import Cell
 from treadle.kernel.entity import Entity
 from treadle.scope.data_checks import Severity
@@ -51,6 +52,29 @@ class CheckResult(Entity):
     def complaint(self) -> str:
         """What is wrong, in a few words."""
         return f"{self.says} ({self.measured or f'{self.violations:,} rows'})"
+
+
+class FailedChecks(Entity):
+    """Checks that failed when the newest version of a dataset was taken all the same.
+
+    Attributes:
+        dataset: The dataset.
+        checks: What each of them expects, and how many rows violate it.
+        quarantined: Rows that were set aside as dataset ``NAME.quarantine``.
+    """
+
+    dataset: str
+    checks: list[str]
+    quarantined: int
+
+    @property
+    def words(self) -> str:
+        """What failed, and what was done about it, in a line."""
+        text = f"dataset '{self.dataset}' failed checks: {'; '.join(self.checks)}"
+        if not self.quarantined:
+            return text
+        rows = "1 row is" if self.quarantined == 1 else f"{self.quarantined:,} rows are"
+        return f"{text}; {rows} set aside as {self.dataset}{QUARANTINE}"
 
 
 class CheckReport(Entity):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from treadle.data.engine import query_engine
-from treadle.data.table_files import KINDS, files_of
+from treadle.data.table_files import files_of, read_csv_sql
 from treadle.kernel.errors import Invalid, NotFound
 from treadle.kernel.escaping import one_file, sql_name, sql_text
 
@@ -256,11 +256,8 @@ def _parquet_files(connection: Any, file: Path, made: Path) -> list[Path]:
 
 
 def _converting(files: list[Path], made: Path, *more: str) -> str:
-    paths = ", ".join(sql_text(one_file(path)) for path in files)
-    kinds = ", ".join(map(sql_text, KINDS))
-    options = ", ".join((f"auto_type_candidates = [{kinds}]", *more))
     return (
-        f"COPY (SELECT * FROM read_csv([{paths}], {options})) TO {sql_text(made)} "
+        f"COPY (SELECT * FROM {read_csv_sql(files, *more)}) TO {sql_text(made)} "
         "(FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE 61440)"
     )
 

@@ -5,8 +5,8 @@ from collections import OrderedDict
 from pathlib import Path
 from threading import Lock
 
-from treadle.data.admission import Admission
-from treadle.data.check_report import CheckReport
+from treadle.data.admission import Admission, standing
+from treadle.data.check_report import CheckReport, FailedChecks
 from treadle.data.check_suggestions import checks_toml, infer_checks
 from treadle.data.checks import Surroundings, check_table
 from treadle.data.leakage import LeakReport, find_leaks
@@ -16,9 +16,10 @@ from treadle.data.reads import SensitiveReads
 from treadle.data.service import Data
 from treadle.data.table_diff import TableDiff, diff_tables
 from treadle.data.table_profile import TableProfile, profile_table
+from treadle.data.version_names import require
+from treadle.events.local import LocalEvents
 from treadle.kernel.clock import Clock
 from treadle.kernel.errors import NotFound
-from treadle.kernel.escaping import shell
 from treadle.kernel.names import ContentDigest, ProjectName
 from treadle.kernel.operation import query
 from treadle.ports.blobs import Blobs
@@ -44,9 +45,11 @@ class Quality:
         scope: LocalScope,
         reads: SensitiveReads,
         admission: Admission,
+        events: LocalEvents,
     ) -> None:
         self._data, self._blobs, self._clock = data, blobs, clock
         self._scope, self._reads, self._admission = scope, reads, admission
+        self._events = events
         self._lock = Lock()
         self._profiles: OrderedDict[str, TableProfile] = OrderedDict()
 
@@ -110,6 +113,26 @@ class Quality:
                 self._admission.references(project, name, checks, Path(folder), but=digest),
             )
             return check_table(self._fetched(digest, folder), checks, surroundings)
+
+    @query()
+    def failures(self, *, project: ProjectName) -> list[FailedChecks]:
+        """List the datasets whose newest version was taken although checks of its rows failed.
+
+        Args:
+            project: Name of the project.
+
+        Raises:
+            NotFound: There is no such project.
+        """
+        declared = self._scope.project(name=project).spec.data
+        failed = [
+            standing(self._events, project, name) for name, data in declared.items() if data.checks
+        ]
+        return [
+            FailedChecks(dataset=one.dataset, checks=one.checks, quarantined=one.quarantined)
+            for one in failed
+            if one is not None
+        ]
 
     @query(reads_rows=True)
     def diff(
@@ -237,13 +260,7 @@ class Quality:
 
     def _read(self, project: str, name: str | None, digest: str) -> None:
         """Refuse what is no version of the dataset; what is, is noted as read."""
-        versions = self._data.versions(project=project, name=name)
-        if all(one.digest != digest for one in versions):
-            of = f"Dataset '{name}' of project" if name else "Project"
-            raise NotFound(
-                f"{of} '{project}' has no version {digest[:12]}. "
-                f"List them with: {shell('treadle', 'data', *([name] if name else []))}"
-            )
+        require(self._data.versions(project=project, name=name), project, name, digest)
         self._reads.note(digest, way="quality")
 
     def _fetched(self, digest: str, folder: str) -> Path:

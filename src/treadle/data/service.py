@@ -21,11 +21,11 @@ from treadle.data.table_files import rows_in
 from treadle.data.tables import dataset_versions
 from treadle.data.tables import labels as label_table
 from treadle.data.task import is_of_classes, values_in
+from treadle.data.version_names import require
 from treadle.events.local import LocalEvents
 from treadle.kernel.clock import Clock
 from treadle.kernel.entity import from_json, to_plain, to_text
-from treadle.kernel.errors import Invalid, NotFound
-from treadle.kernel.escaping import shell
+from treadle.kernel.errors import Invalid
 from treadle.kernel.names import ContentDigest, ProjectName
 from treadle.kernel.operation import command, query
 from treadle.ports.blobs import Blobs
@@ -145,7 +145,7 @@ class Data:
         Raises:
             NotFound: There is no such version.
         """
-        self._version(project, name, digest)
+        self._require(project, name, digest)
         key = (dataset_versions.c.project == project) & (dataset_versions.c.name == name)
         with self._database.write() as transaction:
             gone = dataset_versions.delete().where(key, dataset_versions.c.digest == digest)
@@ -171,8 +171,8 @@ class Data:
         Raises:
             NotFound: There is no such version.
         """
-        self._version(project, name, old)
-        self._version(project, name, new)
+        self._require(project, name, old)
+        self._require(project, name, new)
         return changes(self._blobs, old, new).cut(MOST_NAMED)
 
     @query()
@@ -206,7 +206,7 @@ class Data:
         Raises:
             NotFound: There is no such version.
         """
-        self._version(project, name, digest)
+        self._require(project, name, digest)
         with tempfile.TemporaryDirectory() as folder:
             return rows_in(fetch_tree(self._blobs, digest, Path(folder, "dataset")))
 
@@ -286,31 +286,24 @@ class Data:
     def _take(self, project: str, name: str, source: str) -> DatasetVersion:
         """Check the declared files of a dataset, and take a version of the rows that pass."""
         folder = self._scope.folder(name=project)
-        with (
-            opened(self._index) as connection,
-            self._admission.admitted(project, name, folder) as rows,
-        ):
-            path = rows.files or folder / source
-            stored = store(self._blobs, path, StatIndex(connection, path))
-            version = self.add(project=project, name=name, digest=stored.digest)
+        with self._admission.admitted(project, name, folder) as rows:
+            digest = (
+                put_tree(self._blobs, rows.files) if rows.files else self._stored(folder / source)
+            )
+            version = self.add(project=project, name=name, digest=digest)
             if rows.set_aside:
                 aside = put_tree(self._blobs, rows.set_aside)
                 self.add(project=project, name=f"{name}{QUARANTINE}", digest=aside)
         return version
 
-    def _version(self, project: str, name: str, digest: str) -> DatasetVersion:
-        """The version of that digest.
+    def _stored(self, source: Path) -> str:
+        """Store a file or folder that is there again the next time; gives its digest."""
+        with opened(self._index) as connection:
+            return store(self._blobs, source, StatIndex(connection, source)).digest
 
-        Raises:
-            NotFound: There is none.
-        """
-        for version in self.versions(project=project, name=name):
-            if version.digest == digest:
-                return version
-        raise NotFound(
-            f"Dataset '{name}' of project '{project}' has no version {digest[:12]}. "
-            f"List them with: {shell('treadle', 'data', name)}"
-        )
+    def _require(self, project: str, name: str, digest: str) -> None:
+        """Refuse what is no version of the dataset."""
+        require(self.versions(project=project, name=name), project, name, digest)
 
 
 def stored(value: Truth) -> dict[str, Any]:

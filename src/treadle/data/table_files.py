@@ -1,6 +1,6 @@
 """Reads tables that are CSV or Parquet files: their columns, their number of rows, and more."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -70,6 +70,22 @@ def as_written(file: Path) -> str:
     return f"read_parquet({sql_text(one_file(file))})"
 
 
+def read_csv_sql(files: Sequence[Path], *options: str) -> str:
+    """Name the rows of CSV files, in SQL; the types of columns are told from their values.
+
+    Args:
+        files: The files.
+        options: Further options of DuckDB's ``read_csv``; without any, files have a header.
+
+    Returns:
+        What follows ``FROM``.
+    """
+    paths = ", ".join(sql_text(one_file(file)) for file in files)
+    kinds = ", ".join(map(sql_text, KINDS))
+    more = ", ".join((f"auto_type_candidates = [{kinds}]", *(options or ("header = true",))))
+    return f"read_csv([{paths}], {more})"
+
+
 def files_of(file: Path) -> list[Path]:
     """List the files of a table, in the order of its rows; hidden ones are left out.
 
@@ -89,11 +105,7 @@ def _relation(connection: Any, file: Path) -> Any:
     """A file's rows, or None where it is neither CSV nor Parquet."""
     files = files_of(file)
     kinds = {path.suffix.lower() for path in files}
-    paths = [one_file(path) for path in files]
     if kinds == {".csv"}:
-        return connection.sql(
-            "SELECT * FROM read_csv($paths, header = true, auto_type_candidates = $kinds)",
-            params={"paths": paths, "kinds": KINDS},
-        )
+        return connection.sql(f"SELECT * FROM {read_csv_sql(files)}")
     is_parquet = len(kinds) == 1 and kinds <= {".parquet", ".pq"}
-    return connection.read_parquet(paths) if is_parquet else None
+    return connection.read_parquet([one_file(path) for path in files]) if is_parquet else None

@@ -21,6 +21,26 @@ def split(text: str) -> tuple[str, str]:
     return name, which
 
 
+def require(versions: list[DatasetVersion], project: str, name: str | None, digest: str) -> None:
+    """Refuse a digest that is not among some versions.
+
+    Args:
+        versions: The versions.
+        project: Their project.
+        name: Their dataset; None for all of the project's.
+        digest: Digest of a version, 64 hex digits.
+
+    Raises:
+        NotFound: There is no such version.
+    """
+    if all(version.digest != digest for version in versions):
+        of = f"Dataset '{name}' of project" if name else "Project"
+        raise NotFound(
+            f"{of} '{project}' has no version {digest[:12]}. "
+            f"List them with: {shell('treadle', 'data', *([name] if name else []))}"
+        )
+
+
 def choose(versions: list[DatasetVersion], which: str) -> DatasetVersion:
     """Choose a version.
 

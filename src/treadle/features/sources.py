@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from treadle.data.table_files import KINDS
+from treadle.data.table_files import files_of, read_csv_sql
 from treadle.features.views import FeatureView
 from treadle.kernel.errors import Invalid, NotFound, did_you_mean
 from treadle.kernel.escaping import one_file, sql_name, sql_text
@@ -62,7 +62,7 @@ def connection_over(sources: Iterable[Any]) -> duckdb.DuckDBPyConnection:
     Raises:
         NotFound: There is no such file.
     """
-    paths = [path for source in sources if _is_path(source) for path in files_of(source)]
+    paths = [path for source in sources if _is_path(source) for path in files_named(source)]
     connection = duckdb.connect()
     connection.execute(f"SET allowed_paths = [{', '.join(map(sql_text, paths))}]")
     connection.execute("SET enable_external_access = false")
@@ -179,8 +179,8 @@ def require(table: Table, column: str, what: str) -> None:
         )
 
 
-def files_of(source: str | Path) -> list[str]:
-    """The files that a path names, in the order of their names.
+def files_named(source: str | Path) -> list[Path]:
+    """The files that a path names, in the order of their names; hidden ones are left out.
 
     Args:
         source: A file, a folder of files, or a glob.
@@ -189,13 +189,13 @@ def files_of(source: str | Path) -> list[str]:
         NotFound: There is none.
     """
     path = Path(source)
-    if path.is_dir():
-        found = [str(file) for file in path.rglob("*") if file.is_file()]
+    if path.exists():
+        found = files_of(path)
     else:
-        found = [str(path)] if path.is_file() else glob.glob(str(source), recursive=True)  # noqa: PTH207
+        found = [Path(name) for name in sorted(glob.glob(str(source), recursive=True))]  # noqa: PTH207
     if not found:
         raise NotFound(f"There is no file '{source}'.")
-    return sorted(found)
+    return found
 
 
 def _base(
@@ -203,18 +203,17 @@ def _base(
 ) -> tuple[str, str, str | None]:
     """What follows FROM, the columns, and the number of a row; None where it has none yet."""
     if _is_path(source):
-        files = files_of(source)
-        kinds = {Path(file).suffix.lower() for file in files}
-        paths = f"[{', '.join(sql_text(one_file(file)) for file in files)}]"
+        files = files_named(source)
+        kinds = {file.suffix.lower() for file in files}
         if kinds <= {".parquet", ".pq"}:
+            paths = ", ".join(sql_text(one_file(file)) for file in files)
             return (
-                f"read_parquet({paths}, union_by_name = {str(len(files) > 1).lower()})",
+                f"read_parquet([{paths}], union_by_name = {str(len(files) > 1).lower()})",
                 "*",
                 "file_row_number" if len(files) == 1 else _PLACE_IN_FILES,
             )
         if kinds == {".csv"}:
-            types = ", ".join(map(sql_text, KINDS))
-            return f"read_csv({paths}, header = true, auto_type_candidates = [{types}])", "*", None
+            return read_csv_sql(files), "*", None
         raise Invalid(f"'{source}' is neither CSV nor Parquet.")
     if isinstance(source, duckdb.DuckDBPyRelation):
         source = source.df()

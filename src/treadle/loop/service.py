@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from sqlalchemy import select
 
+from treadle.data.quality import Quality
 from treadle.delivery.model import Endpoint
 from treadle.delivery.service import Delivery
 from treadle.evaluation.service import Evaluation
@@ -45,6 +46,7 @@ class Loop:
         events: The event log that the rules read.
         clock: The source of time.
         scope: The declared projects, with their triggers and limits.
+        quality: Knows which datasets fail their checks.
         training: Starts trainings.
         evaluation: Has finished trainings judged.
         registry: Registers candidates that have passed.
@@ -59,6 +61,7 @@ class Loop:
         events: LocalEvents,
         clock: Clock,
         scope: LocalScope,
+        quality: Quality,
         training: LocalTraining,
         evaluation: Evaluation,
         registry: Registry,
@@ -76,6 +79,7 @@ class Loop:
         self._registry = registry
         self._delivery = delivery
         self._monitoring = monitoring
+        self._quality = quality
         self._assembly = assembly
         self._sandbox = sandbox
 
@@ -128,7 +132,7 @@ class Loop:
             verdict=verdicts[0] if verdicts else None,
             rollout=rollouts[0] if rollouts else None,
             window=windows[0] if windows else None,
-            waiting=missing + self._waiting(project),
+            waiting=[*missing, *self._failed_checks(project), *self._waiting(project)],
             new_rows=self._new_rows(project, main.model if main else project),
             decisions=self.decisions(project=project, limit=5),
             recent=self._events.history(project=project, newest_first=True, limit=10),
@@ -142,6 +146,10 @@ class Loop:
             return self._training.new_rows(project=project, run=champion.run if champion else None)
         except NotFound:
             return None
+
+    def _failed_checks(self, project: str) -> list[str]:
+        """Which datasets failed checks when their newest versions were taken, in words."""
+        return [failed.words for failed in self._quality.failures(project=project)]
 
     def _confinement(self) -> tuple[Strength | None, list[str]]:
         """How steps are confined, or what stands in the way."""
