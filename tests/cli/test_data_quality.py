@@ -140,7 +140,7 @@ def test_checks_that_the_home_does_not_know_are_not_passed_over_in_silence(
     home.scope.declare_in(spec=spec, folder=str(folder))
     home.data.snapshot(project="p")
     at = ("--home", str(folder / "home"))
-    with pytest.raises(Invalid, match="No checks are declared for dataset 'rows' here.*apply"):
+    with pytest.raises(Invalid, match=r"No checks are declared for dataset 'rows' here.*apply"):
         run("check", "rows", *at)
     (folder / "treadle.toml").write_text(CHECKS.format("warn"))
     checked = replace(source, checks=[DataCheck(column="age")])

@@ -142,6 +142,8 @@ def test_damage_is_found_and_named(typed: Type, photos: Path) -> None:
 
 def test_what_cannot_be_done_is_said(typed: Type, photos: Path) -> None:
     assert "no file or folder" in typed("add", "photos", "nowhere", code=2)
+    assert "no store at" in typed("pull", "photos", "nowhere", code=2)
+    assert not Path("nowhere").exists()
     assert "treadle data add photos PATH" in typed("add", "photos", code=2)
     typed("add", "photos", "photos")
     assert "Did you mean 'photos'" in typed("log", "photo", code=2)

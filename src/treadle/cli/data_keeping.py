@@ -55,7 +55,7 @@ def pull(session: Session, version: Version, store: Store, project: Project = No
     services = session.services()
     owner = owner_of(services, project)
     name, which = split(version)
-    source = store_at(store)
+    source = store_at(store, there=True)
     named = source.named(name) if isinstance(source, Catalogue) else []
     known = named or (source.digests() if which else [])
     found = [digest for digest in known if digest.startswith(which)]

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import unquote, urlsplit
 
 import typer
 
@@ -66,16 +67,23 @@ def blobs_for(services: "Services", project: str) -> "Blobs":
     return asked_for(services.blobs, project=project)
 
 
-def store_at(url: str) -> "Blobs":
+def store_at(url: str, *, there: bool = False) -> "Blobs":
     """Open another store.
 
     Args:
         url: A URL of a backend for blobs, or the path of a folder.
+        there: Whether a folder must be there already; otherwise it is made.
+
+    Raises:
+        NotFound: There is no such folder.
     """
     from treadle.platform.settings import backend
 
     if "://" not in url:
         url = Path(url).absolute().as_uri()
+    folder = Path(unquote(urlsplit(url).path))
+    if there and url.startswith("file:") and not folder.is_dir():
+        raise NotFound(f"There is no store at '{folder}'.")
     opened: Blobs = backend("blobs", url)
     return opened
 
