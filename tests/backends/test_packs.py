@@ -2,8 +2,11 @@
 
 import os
 import random
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -249,3 +252,34 @@ def test_a_pack_that_is_gone_or_short_is_said(store: Disk) -> None:
     pack.unlink()
     with pytest.raises(Corrupt, match="is gone"):
         Disk(store.url).get(digest)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_what_is_added_again_is_young_until_it_is_removed(store: Disk, packed: bool) -> None:
+    def put(content: bytes) -> str:
+        if not packed:
+            return store.put(content)
+        with adding(store) as add:
+            return add(content)
+
+    digest, past = put(b"content"), time.time() - 7200
+    if packed:
+        with closing(sqlite3.connect(packs(store)[0].parent / "packs.db")) as rows, rows:
+            rows.execute("UPDATE pieces SET added = ?", (int(past),))
+    else:
+        os.utime(Path(store.url.removeprefix("file://"), digest[:2], digest[2:]), (past, past))
+    assert 7100 < store.age_seconds(digest) < 7300
+    put(b"content")
+    assert store.age_seconds(digest) < 60
+    assert not store.remove_old(digest, 3600)
+    assert store.get(digest) == b"content"
+    assert store.remove_old(digest, 0)
+    assert not store.has(digest)
+
+
+def test_nothing_is_removed_while_somebody_adds(store: Disk) -> None:
+    digest = store.put(b"content")
+    with adding(store) as add, pytest.raises(Conflict, match="adds to"):
+        add(b"another")
+        store.remove_old(digest, 0)
+    assert store.get(digest) == b"content"

@@ -8,7 +8,7 @@ from treadle.kernel.entity import Entity
 from treadle.kernel.errors import Invalid, NotFound
 from treadle.kernel.stage import NAMED_CONTENT
 from treadle.platform.wiring import Embedded
-from treadle.ports.blobs import Blobs, portions_of
+from treadle.ports.blobs import Ageing, Blobs, portions_of
 from treadle.ports.manifest import entries
 
 EVENTS_AT_ONCE = 10_000
@@ -53,25 +53,25 @@ def collect(
         Conflict: Another process adds contents now.
     """
     blobs = platform.blobs
-    age_of = getattr(blobs, "age_seconds", None)
-    if age_of is None:
+    if not isinstance(blobs, Ageing):
         raise Invalid(
             f"The store {blobs.url} does not say when contents were added last, so nothing is "
             "removed from it."
         )
     candidates = _candidates(platform, blobs)
     _spare_named(platform, blobs, candidates, progress)
-    young = [digest for digest in candidates if age_of(digest) < older_than_seconds]
-    for digest in young:
-        del candidates[digest]
-    freed = 0
-    if not dry_run:
-        for done, digest in enumerate(candidates, start=1):  # manifests first
-            blobs.delete(digest)
-            progress("removing", done, len(candidates))
-        freed = blobs.tidy() if hasattr(blobs, "tidy") else sum(candidates.values())
-    size = sum(candidates.values())
-    return Collection(contents=len(candidates), bytes=size, freed=freed, young=len(young))
+    old: list[int] = []
+    for done, (digest, size) in enumerate(candidates.items(), start=1):  # manifests first
+        if dry_run:
+            is_old = blobs.age_seconds(digest) >= older_than_seconds
+        else:
+            is_old = blobs.remove_old(digest, older_than_seconds)
+        if is_old:
+            old.append(size)
+        progress("removing", done, len(candidates))
+    freed = 0 if dry_run else blobs.tidy()
+    young = len(candidates) - len(old)
+    return Collection(contents=len(old), bytes=sum(old), freed=freed, young=young)
 
 
 def _candidates(platform: Embedded, blobs: Blobs) -> dict[str, int]:

@@ -109,6 +109,36 @@ class Catalogue(Protocol):
         """
 
 
+@runtime_checkable
+class Ageing(Protocol):
+    """What a store can do besides, so that what nobody names any more can be removed from it."""
+
+    def age_seconds(self, digest: str) -> float:
+        """How long ago a blob was last added; infinity where it is not stored.
+
+        Args:
+            digest: Name of the blob.
+        """
+
+    def remove_old(self, digest: str, older_than_seconds: float) -> bool:
+        """Delete a blob unless it was added lately, by anybody and up to this very moment.
+
+        Args:
+            digest: Name of the blob.
+            older_than_seconds: Time since which it must not have been added.
+
+        Returns:
+            Whether it was old enough.
+        """
+
+    def tidy(self) -> int:
+        """Give back the room of what was deleted.
+
+        Returns:
+            The bytes that were freed.
+        """
+
+
 NAMES = "names"
 """The folder of a store in which names are noted: ``names/n-NAME/DIGEST``, without content."""
 

@@ -54,6 +54,9 @@ class Disk:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, content, durable=True, mode=_MODE)
+        else:
+            with contextlib.suppress(OSError):  # it was added again: see remove_old
+                os.utime(path)
         return digest
 
     @contextmanager
@@ -200,6 +203,26 @@ class Disk:
         with contextlib.suppress(FileNotFoundError):
             ages.append(time.time() - self._path(digest).stat().st_mtime)
         return min(ages)
+
+    def remove_old(self, digest: str, older_than_seconds: float) -> bool:
+        """Delete a blob unless it was added lately, by anybody and up to this very moment.
+
+        Args:
+            digest: The blob's digest.
+            older_than_seconds: Time since which it must not have been added.
+
+        Returns:
+            Whether it was old enough.
+
+        Raises:
+            Conflict: Another process adds blobs now.
+        """
+        with self._packs.alone():
+            if self.age_seconds(digest) < older_than_seconds:
+                return False
+            self._path(digest).unlink(missing_ok=True)
+            self._packs.forget(digest)
+        return True
 
     def tidy(self) -> int:
         """Give back the room of packed blobs that were deleted.

@@ -134,7 +134,17 @@ class Packs:
             Conflict: Another process adds contents now, which may rely on this one.
         """
         if self.has(digest):
-            with self._alone() as connection, connection:
+            with self.alone():
+                self.forget(digest)
+
+    def forget(self, digest: str) -> None:
+        """Forget a content, while nobody adds anything.
+
+        Args:
+            digest: The content's digest.
+        """
+        if self._index.exists():
+            with closing(self._connect()) as connection, connection:
                 _forget(connection, bytes.fromhex(digest))
 
     def drop_damaged(self, digest: str) -> None:
@@ -149,7 +159,7 @@ class Packs:
         if not self._index.exists():
             return
         name = bytes.fromhex(digest)
-        with self._alone() as connection, connection:
+        with self.alone(), closing(self._connect()) as connection, connection:
             for piece in {name, *_names_of(connection, name)}:
                 if not self._is_whole(connection, piece):
                     connection.execute("DELETE FROM pieces WHERE digest = ?", (piece,))
@@ -182,7 +192,8 @@ class Packs:
         if not self._index.exists():
             return 0
         before = sum(file.stat().st_size for file in self._folder.glob("*.pack"))
-        with self._alone() as connection:
+        with self.alone(), closing(self._connect()) as connection:
+            connection.executescript(_TABLES)
             _forget_unused(connection)
             used = dict(connection.execute("SELECT pack, sum(bytes) FROM pieces GROUP BY pack"))
             for file in sorted(self._folder.glob("*.pack")):
@@ -270,12 +281,15 @@ class Packs:
         return connection
 
     @contextmanager
-    def _alone(self) -> Iterator[sqlite3.Connection]:
-        """Open the index while no process adds anything."""
-        locked = self._locked(fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with locked, closing(self._connect()) as connection:
-            connection.executescript(_TABLES)
-            yield connection
+    def alone(self) -> Iterator[None]:
+        """Keep others from adding for as long as the block lasts.
+
+        Raises:
+            Conflict: Another process adds contents now.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with self._locked(fcntl.LOCK_EX | fcntl.LOCK_NB):
+            yield
 
     @contextmanager
     def _locked(self, how: int) -> Iterator[None]:
