@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from treadle.backends.blobs.disk import Disk
 from treadle.data import stat_index
-from treadle.data.folder import FolderChanges, changes, checkout, status, store
+from treadle.data.checkout import checkout
+from treadle.data.folder import FolderChanges, changes, status, store
 from treadle.data.stat_index import StatIndex, opened
 from treadle.kernel.entity import to_json
 from treadle.kernel.errors import Conflict, Corrupt, Invalid
@@ -274,6 +275,38 @@ def test_work_that_no_version_has_is_not_lost(place: Place) -> None:
     assert (done.added, done.changed) == (["new"], ["a"])
     assert look(source) == {"a": b"one", "b": b"two"}
     assert not list(source.glob(".*"))
+
+
+def test_files_that_were_never_data_stay_where_they_are(place: Place) -> None:
+    source = build(place.folder / "source", {("a",): b"one", ("b",): b"two"})
+    first = place.store(source)
+    place.store(build(place.folder / "elsewhere", {("notes",): b"kept also in the store"}))
+    (source / "c").write_bytes(b"three")
+    place.store(source)
+    (source / "notes").write_bytes(b"kept also in the store")
+    done = place.checkout(first, source)
+    assert done.added == ["c"]
+    assert look(source) == {"a": b"one", "b": b"two", "notes": b"kept also in the store"}
+    place.checkout(first, source, force=True)
+    assert look(source) == {"a": b"one", "b": b"two"}
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_file_is_checked_out_beside_others(place: Place, force: bool) -> None:
+    folder = build(place.folder / "data", {("a.csv",): b"one", ("b.csv",): b"other"})
+    file = folder / "a.csv"
+    first = place.store(file)
+    place.store(folder / "b.csv")
+    file.write_bytes(b"two")
+    second = place.store(file)
+    assert place.checkout(first, file, force=force).changed == ["a.csv"]
+    assert look(folder) == {"a.csv": b"one", "b.csv": b"other"}
+    file.unlink()
+    assert place.checkout(second, file, force=force).removed == ["a.csv"]
+    assert look(folder) == {"a.csv": b"two", "b.csv": b"other"}
+    many = place.store(folder)
+    with pytest.raises(Conflict, match="is a file"):
+        place.checkout(many, file, force=force)
 
 
 def test_no_link_leads_a_file_out_of_the_folder(place: Place) -> None:

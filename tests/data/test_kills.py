@@ -24,7 +24,8 @@ WORK = """
 import sys
 from pathlib import Path
 from treadle.backends.blobs.disk import Disk
-from treadle.data.folder import checkout, store
+from treadle.data.checkout import checkout
+from treadle.data.folder import store
 from treadle.data.stat_index import StatIndex, opened
 from treadle.data.transfer import copy_version
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from treadle.data.folder import checkout
+from treadle.data.checkout import checkout
 from treadle.data.stat_index import StatIndex, opened
 from treadle.interop.croissant import described
 from treadle.interop.dvc import import_dvc, outs_of, write_dvc

@@ -175,7 +175,7 @@ def checkout(
     force: Annotated[bool, typer.Option("--force", help="Lose files that no version has.")] = False,
 ) -> None:
     """Make a folder hold a version of a dataset: files that are as they should be stay."""
-    from treadle.data.folder import checkout as make
+    from treadle.data.checkout import checkout as make
     from treadle.data.stat_index import Places, StatIndex
     from treadle.data.version_names import choose, split
 
@@ -188,16 +188,16 @@ def checkout(
         place = folder or places_of(services, index, owner).get(name)
         if place is None:
             raise Invalid(f"Name the folder: treadle data checkout {name} FOLDER")
-        to = place.parent if place.is_file() else place
-        done = make(blobs, chosen.digest, to, StatIndex(index, to), force=force, progress=progress)
+        known = StatIndex(index, place)
+        done = make(blobs, chosen.digest, place, known, force=force, progress=progress)
         if folder is not None:
-            Places(index, blobs.url).note(owner, name, to)
+            Places(index, blobs.url).note(owner, name, place)
     if session.json:
-        print_json({"version": chosen, "folder": str(to), "changes": done})
+        print_json({"version": chosen, "folder": str(place), "changes": done})
         return
     written, removed = len(done.removed) + len(done.changed), len(done.added)
     console.print(
-        f"[bold]{markup(chosen.ref)}[/] is in {markup(str(to))}: {written:,} written, "
+        f"[bold]{markup(chosen.ref)}[/] is in {markup(str(place))}: {written:,} written, "
         f"{removed:,} removed, {done.same:,} as they were",
         soft_wrap=True,
     )
