@@ -9,12 +9,12 @@ from treadle.delivery.model import RolloutAborted, RolloutPromoted, RolloutRolle
 from treadle.delivery.records import ACTIVE, UNDER_WAY
 from treadle.evaluation.model import VerdictGiven
 from treadle.events.model import EventRecord
-from treadle.kernel.clock import duration
 from treadle.kernel.entity import fields
 from treadle.kernel.errors import TreadleError
 from treadle.kernel.escaping import shell
 from treadle.kernel.event import Event, acting
 from treadle.kernel.stage import RECONCILE
+from treadle.loop.brakes import Past, spent, undeclared
 from treadle.loop.hooks import RULE
 from treadle.loop.model import LoopDecision, ScheduleDue
 from treadle.loop.service import Act, Loop, Rule, log
@@ -27,12 +27,10 @@ from treadle.monitoring.model import (
 )
 from treadle.registry.model import (
     ChampionNamed,
-    ModelVersion,
     VersionPackaged,
     VersionRegistered,
 )
 from treadle.scope import cron
-from treadle.scope.model import TRIGGERS
 from treadle.stats.metrics import is_metric
 from treadle.training.model import TrainingFinished
 
@@ -132,10 +130,8 @@ class LocalLoop(Loop):
         trigger = _trigger_of(event)
         if isinstance(event, RequirementMissed) and not is_metric(event.metric):
             return f"training anew does not mend {event.metric}"
-        if trigger == "stale" and policy.older_than is None:
-            return "no age is declared from which a model is stale"
-        if trigger in TRIGGERS and trigger not in policy.when:
-            return f"'{trigger}' is not among the declared triggers"
+        if reason := undeclared(policy, trigger):
+            return reason
         main = getattr(event, "endpoint", project)
         if main != project and not self._leads(main):
             return f"endpoint '{main}' is not the one that is kept up to date"
@@ -147,30 +143,17 @@ class LocalLoop(Loop):
         if any(self._delivery.rollouts(endpoint=model, state=state, limit=1) for state in ACTIVE):
             return "a rollout is under way"
         champion = self._champion(model)
-        return self._spent(project, champion, duration(policy.cooldown), policy.budget_per_month)
+        return spent(
+            policy,
+            Past(self._clock.now(), self._starts(project), champion and champion.created_at),
+        )
 
-    def _spent(
-        self, project: str, champion: ModelVersion | None, cooldown: timedelta, budget: int
-    ) -> str | None:
-        """Why the cooldown or the budget allows no training now, or None."""
+    def _starts(self, project: str) -> list[datetime]:
+        """When the loop itself has started trainings, newest first."""
         trainings = self._events.history(
             type="TrainingStarted", project=project, newest_first=True, limit=10_000
         )
-        own_starts = [training.at for training in trainings if training.actor.startswith("loop:")]
-        champions = [champion.created_at] if champion else []
-        now, last = self._clock.now(), max([*own_starts[:1], *champions], default=None)
-        if last is not None and now - last < cooldown:
-            return (
-                f"the last training of the loop or the champion was {_ago(now - last)} ago, "
-                f"the cooldown is {_ago(cooldown)}"
-            )
-        last_month = [start for start in own_starts if now - start < timedelta(days=30)]
-        if len(last_month) >= budget:
-            return (
-                f"{len(last_month)} trainings were started in the last 30 days, "
-                f"the budget is {budget}"
-            )
-        return None
+        return [training.at for training in trainings if training.actor.startswith("loop:")]
 
     @RULE((TrainingFinished, "judge what was trained"))
     def _judge(self, record: EventRecord, event: Event) -> Act:
@@ -307,13 +290,6 @@ def _trigger_of(event: Event) -> str | None:
         RequirementMissed: "missed requirement",
     }
     return names.get(type(event))
-
-
-def _ago(span: timedelta) -> str:
-    """A span in words, in days or hours."""
-    if span >= timedelta(days=1):
-        return f"{span / timedelta(days=1):.1f} days"
-    return f"{span / timedelta(hours=1):.1f} hours"
 
 
 FINDINGS = tuple(
