@@ -145,7 +145,11 @@ class LocalLoop(Loop):
         champion = self._champion(model)
         return spent(
             policy,
-            Past(self._clock.now(), self._starts(project), champion and champion.created_at),
+            Past(
+                self._clock.now(),
+                self._starts(project),
+                champion.created_at if champion else None,
+            ),
         )
 
     def _starts(self, project: str) -> list[datetime]:

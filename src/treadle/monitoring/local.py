@@ -22,11 +22,18 @@ from treadle.monitoring.answers import (
     count_columns,
     count_predictions,
 )
-from treadle.monitoring.looking import Looked, drift_of, events_of, look, measures_of
+from treadle.monitoring.looking import (
+    Looked,
+    drift_of,
+    events_of,
+    look,
+    measures_of,
+    policy_of,
+)
 from treadle.monitoring.model import Window
 from treadle.monitoring.service import Monitoring, window_of
 from treadle.monitoring.tables import windows
-from treadle.ports.monitor import Context, Monitor, Needs, Policy, WindowFacts
+from treadle.ports.monitor import Context, Monitor, Needs, WindowFacts
 from treadle.ports.tree import fetch_tree
 from treadle.registry.model import ModelVersion
 from treadle.registry.signatures import signature_of
@@ -154,7 +161,7 @@ class LocalMonitoring(Monitoring):
             endpoint=window.endpoint,
             project=spec.project.name,
             window=_facts(window),
-            policy=_policy(spec),
+            policy=policy_of(spec),
             requirements=spec.requirement,
             version_created_at=champion.created_at if champion else None,
             champion_rows=sum(map(len, own)),
@@ -209,15 +216,6 @@ class LocalMonitoring(Monitoring):
     def _reference(self, package: str) -> Reference:
         folder = fetch_tree(self._blobs, package, self._cache / package)
         return from_json((folder / REFERENCE).read_bytes(), Reference)
-
-
-def _policy(spec: ProjectSpec) -> Policy:
-    return Policy(
-        effect=spec.monitoring.effect,
-        min_labels=spec.monitoring.min_labels,
-        labelled=spec.labelled is not None,
-        older_than=spec.retrain.older_than,
-    )
 
 
 def _facts(window: Window) -> WindowFacts:

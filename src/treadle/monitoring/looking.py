@@ -22,7 +22,8 @@ from treadle.monitoring.monitors.latency import Latency
 from treadle.monitoring.monitors.missing_labels import MissingLabels
 from treadle.monitoring.monitors.performance import Performance
 from treadle.monitoring.monitors.staleness import Staleness
-from treadle.ports.monitor import Context, Finding, Monitor
+from treadle.ports.monitor import Context, Finding, Monitor, Policy
+from treadle.scope.model import ProjectSpec
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,20 @@ def look(monitors: Sequence[Monitor], context: Context) -> list[Looked]:
         One entry per monitor. One that raises has found nothing and names its failure.
     """
     return [_looked(monitor, context.narrowed(monitor.needs)) for monitor in monitors]
+
+
+def policy_of(spec: ProjectSpec) -> Policy:
+    """What monitors are told of a project's declaration.
+
+    Args:
+        spec: The declaration.
+    """
+    return Policy(
+        effect=spec.monitoring.effect,
+        min_labels=spec.monitoring.min_labels,
+        labelled=spec.labelled is not None,
+        older_than=spec.retrain.older_than,
+    )
 
 
 def events_of(looked: Sequence[Looked], context: Context) -> Iterator[Event]:

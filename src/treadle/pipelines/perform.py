@@ -61,21 +61,25 @@ def perform(task: StepTask, exporter: Exporter, runtime: Runtime) -> OutputKind:
         Invalid: What the function returned cannot be stored.
     """
     function = load_steps(Path(task.file))[task.step]
-    hints = _hints(function)
+    kinds = hints(function)
     arguments: dict[str, Any] = {
         **task.values,
         **({"asof": task.asof} if task.asof else {}),
         **{name: Path(path) for name, path in task.datasets.items()},
         **{
-            name: output.load(Path(made.folder), made.kind, hints.get(name))
+            name: output.load(Path(made.folder), made.kind, kinds.get(name))
             for name, made in task.outputs.items()
         },
     }
     return output.save(Path(task.into), function(**arguments), exporter, runtime)
 
 
-def _hints(function: Any) -> dict[str, Any]:
-    """Types of a step's annotations; names imported only for type checkers are left out."""
+def hints(function: Any) -> dict[str, Any]:
+    """Types of a step's annotations; names imported only for type checkers are left out.
+
+    Args:
+        function: The step's function.
+    """
     try:
         return typing.get_type_hints(function)
     except NameError:

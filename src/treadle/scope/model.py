@@ -96,6 +96,8 @@ class DataSource(Entity):
             check`` reads it from the label's values, and asks when in doubt.
         id: Column that names a row, and so the request that asks about it.
         label_delay: How long after a prediction its label is known, as a duration.
+        label_time: Column with the moment at which a row's label became known, for backtests; where
+            it is missing, ``time`` plus ``label_delay``.
         time: Column with the time of a row; rows are kept in its order.
         learn_from: Where rows to learn from come from: the ``source`` alone, or ``source and
             answers``: answered requests become rows when their labels have come.
@@ -117,6 +119,7 @@ class DataSource(Entity):
     task: Literal["", "binary", "multi-class", "regression", "anomaly"] = ""
     id: str | None = None
     label_delay: str = "0s"
+    label_time: str | None = None
     time: str | None = None
     learn_from: Literal["source", "source and answers"] = "source"
     positive: str | None = None

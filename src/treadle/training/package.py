@@ -128,15 +128,34 @@ def write_reference(
         classes: Names of the model's classes. Of several, the predicted class is profiled; of
             outputs without names, the highest.
     """
+    reference = reference_of(table, predictions, parity, classes)
+    (folder / REFERENCE).write_bytes(to_json(reference))
+
+
+def reference_of(
+    table: dict[str, NDArray[Any]],
+    predictions: NDArray[Any],
+    parity: float,
+    classes: Sequence[str] = (),
+) -> Reference:
+    """Profile what a model was trained on and what it answers to that.
+
+    Args:
+        table: Input columns by name, each of shape (rows,): numbers as float64, text as objects.
+        predictions: The model's output for these rows, of shape (rows,) or (rows, classes).
+        parity: Largest absolute difference between the outputs of the trained and the packaged
+            model.
+        classes: Names of the model's classes. Of several, the predicted class is profiled; of
+            outputs without names, the highest.
+    """
     named = predictions.ndim == 2 and len(classes) == predictions.shape[1]
     predicted = predicted_names(predictions, classes) if named else score(predictions)
-    reference = Reference(
+    return Reference(
         rows=len(predictions),
         columns={name: reference_profile(values) for name, values in table.items()},
         prediction=reference_profile(predicted if named else predicted.astype(np.float64)),
         parity=parity,
     )
-    (folder / REFERENCE).write_bytes(to_json(reference))
 
 
 class Package:

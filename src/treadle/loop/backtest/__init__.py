@@ -1,0 +1,1 @@
+"""Replays history under several retraining policies."""
