@@ -1,11 +1,12 @@
 """Intervals around a metric: the percentile bootstrap; around a share: Wilson's interval."""
 
+from collections.abc import Callable
 from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 
-from treadle.stats.metrics import LOWER_IS_BETTER, Array, metric
+from treadle.stats.metrics import LOWER_IS_BETTER, Array, metric, resampled_roc_auc
 
 RESAMPLES = 200
 
@@ -36,8 +37,8 @@ def estimate(name: str, truth: Array, score: Array, *, seed: int = 0) -> Estimat
     Raises:
         Invalid: There is no metric of that name.
     """
-    measure = metric(name)
-    draws = [measure(truth[rows], score[rows]) for rows in _resamples(len(truth), seed)]
+    measure, resampled = metric(name), _resampled(name, truth, score)
+    draws = [resampled(rows) for rows in _resamples(len(truth), seed)]
     return Estimate(measure(truth, score), *_percentile_interval(draws))
 
 
@@ -61,10 +62,8 @@ def difference(name: str, truth: Array, score: Array, other: Array, *, seed: int
         Invalid: There is no metric of that name.
     """
     measure, sign = metric(name), -1.0 if name in LOWER_IS_BETTER else 1.0
-    draws = [
-        sign * (measure(truth[rows], score[rows]) - measure(truth[rows], other[rows]))
-        for rows in _resamples(len(truth), seed)
-    ]
+    own, others = _resampled(name, truth, score), _resampled(name, truth, other)
+    draws = [sign * (own(rows) - others(rows)) for rows in _resamples(len(truth), seed)]
     value = sign * (measure(truth, score) - measure(truth, other))
     return Estimate(value, *_percentile_interval(draws))
 
@@ -104,6 +103,14 @@ def one_sided_limits(measured: Estimate, alpha: float) -> tuple[float, float]:
     low = measured.value - stretch * (measured.value - measured.low)
     high = measured.value + stretch * (measured.high - measured.value)
     return low, high
+
+
+def _resampled(name: str, truth: Array, score: Array) -> Callable[[Array], float]:
+    """The metric of resampled rows, by their numbers."""
+    if name == "roc_auc" and len(truth) and not np.isnan(score).any():
+        return resampled_roc_auc(truth, score)
+    measure = metric(name)
+    return lambda rows: measure(truth[rows], score[rows])
 
 
 def _resamples(rows: int, seed: int) -> list[Array]:

@@ -36,6 +36,33 @@ def roc_auc(truth: Array, score: Array) -> float:
     return float((rank_sum - positives * (positives + 1) / 2) / (positives * negatives))
 
 
+def resampled_roc_auc(truth: Array, score: Array) -> Callable[[Array], float]:
+    """Prepare the ROC AUC of resampled rows: scores are sorted once for all resamples.
+
+    Args:
+        truth: Classes (rows,), 0 or 1.
+        score: Scores (rows,).
+
+    Returns:
+        A function from numbers of rows (resampled,), each any number of times, to
+        ``roc_auc(truth[rows], score[rows])``.
+    """
+    order = np.argsort(score, kind="stable")
+    ascending, positive = score[order], truth[order] == 1
+    firsts = np.flatnonzero(np.r_[True, ascending[1:] != ascending[:-1]][: len(order)])
+
+    def measure(rows: Array) -> float:
+        times = np.bincount(rows, minlength=len(order))[order]
+        ones, zeros = times * positive, times * ~positive
+        if len(firsts) < len(order):
+            ones, zeros = np.add.reduceat(ones, firsts), np.add.reduceat(zeros, firsts)
+        pairs = int(ones.sum()) * int(zeros.sum())
+        below = np.cumsum(zeros) - zeros
+        return float((ones * (below + zeros / 2)).sum() / pairs) if pairs else float("nan")
+
+    return measure
+
+
 def log_loss(truth: Array, score: Array) -> float:
     """Mean negative log-likelihood; probabilities closer than 1e-15 to 0 or 1 are taken as 1e-15.
 

@@ -1,5 +1,6 @@
 """Trains, judges and measures the models of a backtest, in one process."""
 
+import os
 import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,11 +28,14 @@ from treadle.pipelines.step import BUILT_IN, StepPlan
 from treadle.ports.monitor import Context, Monitor, WindowFacts
 from treadle.ports.runtime import Exporter, Signature
 from treadle.scope.model import ProjectSpec
-from treadle.stats.intervals import difference
-from treadle.stats.metrics import metric
+from treadle.stats.delong import roc_auc_difference
+from treadle.stats.intervals import Estimate, difference
+from treadle.stats.metrics import Array, metric
 from treadle.training.package import PROFILE_ROWS, predicted_names, reference_of, score
 from treadle.training.service import HOLDOUT
 
+BLOCK = 4096
+"""Rows that a model answers at once. What is answered is kept."""
 KEPT_MODELS = 16
 """Models that one process keeps loaded."""
 
@@ -92,7 +96,6 @@ class Workbench:
         self._monitors = monitors
         self._folder = folder
         self._model = lru_cache(KEPT_MODELS)(self._load)
-        self._scores = lru_cache(1024)(self._score)
 
     def train(self, at: datetime, spec: ProjectSpec) -> Trained:
         """Train a model as it would have been trained at a moment.
@@ -200,7 +203,7 @@ class Workbench:
         values = [_finite(measure(each.truth, each.candidate)) for each in (one, two)]
         apart = NOTHING
         if served != other and same and None not in values:
-            apart = Value.of(difference(name, one.truth, one.candidate, two.candidate))
+            apart = Value.of(_difference(name, one.truth, one.candidate, two.candidate))
         elif served == other:
             apart = Value(value=0.0, low=0.0, high=0.0)
         return Period(
@@ -247,8 +250,24 @@ class Workbench:
         loaded: _Model = pickle.loads((self._folder / key).read_bytes())
         return loaded
 
-    def _score(self, key: str, start: int, stop: int) -> Answered:
-        return self._answers(self._model(key), _part(self._frame, np.arange(start, stop)))
+    def _scores(self, part: Served) -> NDArray[np.float64]:
+        """A model's answers to some rows, kept by blocks for all processes."""
+        first = part.start // BLOCK
+        blocks = [self._block(part.model, each) for each in range(first, -(-part.stop // BLOCK))]
+        joined = np.concatenate(blocks)
+        return joined[part.start - first * BLOCK : part.stop - first * BLOCK]
+
+    def _block(self, key: str, number: int) -> NDArray[np.float64]:
+        file = self._folder / f"{key}.{number}.npy"
+        if file.exists():
+            kept: NDArray[np.float64] = np.load(file)
+            return kept
+        rows = np.arange(number * BLOCK, min((number + 1) * BLOCK, len(self._labels)))
+        scores = self._answers(self._model(key), _part(self._frame, rows)).scores
+        aside = self._folder / f"{key}.{number}.{os.getpid()}.npy"
+        np.save(aside, scores)
+        aside.replace(file)
+        return scores
 
     def _answers(self, model: _Model, frame: Any) -> Answered:
         names = [field.name for field in model.signature.inputs]
@@ -271,7 +290,7 @@ class Workbench:
             and part.stop > part.start
         ]
         rows = np.concatenate([np.arange(part.start, part.stop) for part in parts])
-        scores = np.concatenate([self._scores(*_place(part)).scores for part in parts])
+        scores = np.concatenate([self._scores(part) for part in parts])
         if by is not None:
             known = self._timeline.known[rows] <= naive(by)
             rows, scores = rows[known], scores[known]
@@ -295,7 +314,7 @@ class Workbench:
 
     def _counted(self, usual: Served, model: _Model) -> dict[str, Any]:
         frame = _part(self._frame, np.arange(usual.start, usual.stop))
-        scores = self._scores(*_place(usual)).scores
+        scores = self._scores(usual)
         classes = model.signature.classes
         named = scores.ndim == 2 and len(classes) == scores.shape[1]
         predicted = predicted_names(scores, classes) if named else score(scores)
@@ -312,10 +331,6 @@ class Workbench:
         }
 
 
-def _place(part: Served) -> tuple[str, int, int]:
-    return part.model, part.start, part.stop
-
-
 def _part(frame: Any, rows: NDArray[np.intp]) -> Any:
     """Some rows of a frame of pandas or Polars, numbered anew as a step would get them."""
     if hasattr(frame, "iloc"):
@@ -329,6 +344,12 @@ def _pickled(made: _Model) -> bytes:
 
     written: bytes = cloudpickle.dumps(made)
     return written
+
+
+def _difference(name: str, truth: Array, score: Array, other: Array) -> Estimate:
+    if name == "roc_auc":
+        return roc_auc_difference(truth, score, other)
+    return difference(name, truth, score, other)
 
 
 def _finite(value: float) -> float | None:
