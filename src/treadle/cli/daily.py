@@ -9,6 +9,7 @@ import typer
 
 from treadle.cli import completing
 from treadle.cli.applying import apply
+from treadle.cli.backtest import backtest
 from treadle.cli.output import Json, console, errors, markup, print_json, print_table, progress_bar
 from treadle.cli.training import run
 from treadle.cli.verbs import Project, Session, add_verbs, project_named
@@ -35,7 +36,20 @@ def add_to(app: typer.Typer) -> None:
         app: The app.
     """
     add_verbs(
-        app, init, check, run, apply, status, approve, deploy, rollback, ask, label, logs, why
+        app,
+        init,
+        check,
+        run,
+        apply,
+        status,
+        approve,
+        deploy,
+        rollback,
+        ask,
+        label,
+        logs,
+        why,
+        backtest,
     )
 
 

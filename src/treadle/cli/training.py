@@ -52,7 +52,7 @@ def run(
     with embedded(home_folder) as platform:
         platform.scope.declare_in(spec=spec, folder=str(folder))
         training = platform.training.start(
-            project=spec.project.name, name=name, parameters=_parameters(parameter)
+            project=spec.project.name, name=name, parameters=parameters_of(parameter)
         )
         if not json:
             for failed in platform.quality.failures(project=spec.project.name):
@@ -197,7 +197,15 @@ def _print_version(services: "Services", version: "ModelVersion") -> None:
     console.print(f"[yellow]→[/] {markup(told)}", soft_wrap=True)
 
 
-def _parameters(given: list[str]) -> dict[str, Any]:
+def parameters_of(given: list[str]) -> dict[str, Any]:
+    """Read pipeline parameters as they are typed: values as TOML would read them, else text.
+
+    Args:
+        given: Texts such as ``days=180``.
+
+    Raises:
+        Invalid: A text is no ``NAME=VALUE``.
+    """
     from treadle.kernel.errors import Invalid
 
     parameters: dict[str, Any] = {}

@@ -37,6 +37,22 @@ class Mark(NamedTuple):
     colour: str
 
 
+class Point(NamedTuple):
+    """One point of a scatter chart.
+
+    Attributes:
+        name: The point's name, written beside it.
+        x: Its place from left to right.
+        y: Its height.
+        chosen: Whether it is drawn in colour, and joined to the other chosen ones.
+    """
+
+    name: str
+    x: float
+    y: float
+    chosen: bool = False
+
+
 _LEFT, _TOP, _RIGHT, _BOTTOM = 56, 34, 16, 64
 
 
@@ -118,6 +134,74 @@ def line_chart(
             f"<title>{xml(mark.name)}</title></text>"
         )
     return "\n".join([*parts, "</svg>"])
+
+
+def scatter_chart(
+    title: str,
+    across: str,
+    up: str,
+    points: Sequence[Point],
+    *,
+    width: int = 860,
+    height: int = 420,
+) -> str:
+    """Draw named points; the chosen ones are joined by steps from left to right.
+
+    Args:
+        title: The chart's title.
+        across: What goes from left to right.
+        up: What goes up.
+        points: The points.
+        width: The width in pixels.
+        height: The height in pixels.
+
+    Returns:
+        An SVG element.
+    """
+    columns, rows = (_spanned(values) for values in zip(*((p.x, p.y) for p in points), strict=True))
+    plot_width, plot_height = width - _LEFT - _RIGHT, height - _TOP - _BOTTOM
+
+    def x(value: float) -> float:
+        return _LEFT + plot_width * (value - columns[0]) / (columns[-1] - columns[0])
+
+    def y(value: float) -> float:
+        return _TOP + plot_height * (rows[-1] - value) / (rows[-1] - rows[0])
+
+    ink = 'fill="currentColor"'
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="{xml(title)}" font-family="system-ui, sans-serif" font-size="12">',
+        f'<text x="{_LEFT}" y="18" font-size="15" font-weight="600" {ink}>{xml(title)}</text>',
+        f'<text x="{_LEFT + plot_width / 2:.1f}" y="{height - 16}" text-anchor="middle" {ink}>'
+        f"{xml(across)}</text>",
+    ]
+    parts += _grid(rows, y, width)
+    parts += [
+        f'<text x="{x(value):.1f}" y="{height - _BOTTOM + 18}" text-anchor="middle" {ink}>'
+        f"{value:g}</text>"
+        for value in columns
+    ]
+    chosen = sorted((point for point in points if point.chosen), key=lambda point: point.x)
+    path = " ".join(f"{x(point.x):.1f},{y(point.y):.1f}" for point in chosen)
+    parts.append(f'<polyline points="{path}" fill="none" stroke="{COLOURS[0]}" opacity="0.5"/>')
+    for point in points:
+        colour = COLOURS[0] if point.chosen else COLOURS[1]
+        left = x(point.x) < _LEFT + plot_width / 2
+        place = f'x="{x(point.x) + (9 if left else -9):.1f}" y="{y(point.y) + 4:.1f}"'
+        parts.append(
+            f'<circle cx="{x(point.x):.1f}" cy="{y(point.y):.1f}" r="5" fill="{colour}">'
+            f"<title>{xml(point.name)}: {xml(across)} {point.x:g}, {xml(up)} {point.y:.4f}</title>"
+            f'</circle><text {place} text-anchor="{"start" if left else "end"}" {ink}>'
+            f"{xml(point.name)}</text>"
+        )
+    return "\n".join([*parts, "</svg>"])
+
+
+def _spanned(values: Sequence[float]) -> list[float]:
+    """Round values that span some numbers with room at both ends."""
+    low, high = min(values), max(values)
+    pad = (high - low) * 0.05 or max(1.0, abs(low)) * 0.05
+    return _ticks(low - pad, high + pad)
 
 
 def _ticks(low: float, high: float) -> list[float]:
