@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from treadle.features.materialising import materialise
     from treadle.features.point_in_time import join_as_of
     from treadle.features.views import FeatureView, on_demand
+    from treadle.monitoring.estimation import estimate_performance
     from treadle.pipelines.step import step
     from treadle.platform.recording import run
     from treadle.platform.remote import connect
@@ -21,6 +22,7 @@ __all__ = [
     "Model",
     "connect",
     "embedded",
+    "estimate_performance",
     "features",
     "held_out",
     "join_as_of",
@@ -36,6 +38,7 @@ _HOMES = {
     "Model": "treadle.training.package",
     "connect": "treadle.platform.remote",
     "embedded": "treadle.platform.start",
+    "estimate_performance": "treadle.monitoring.estimation",
     "held_out": "treadle.data.splits",
     "features": "treadle.features.feature_set",
     "join_as_of": "treadle.features.point_in_time",
