@@ -34,7 +34,7 @@ def test_of_certain_classes_the_expected_value_is_the_realised_one(seed: int, ro
     for name in ("roc_auc", "average_precision", "accuracy", "precision", "recall", "f1",
                  "brier", "log_loss", "balanced_accuracy", "macro_f1"):  # fmt: skip
         ours = known.of(name).value
-        np.testing.assert_allclose(ours, metrics.metric(name)(truth, score), rtol=1e-9)
+        np.testing.assert_allclose(ours, metrics.metric(name)(truth, score), rtol=1e-9, atol=1e-12)
     tn, fp, fn, tp = theirs.confusion_matrix(truth, score >= 0.5, labels=[0, 1]).ravel()
     counts = ("true_negatives", "false_positives", "false_negatives", "true_positives")
     assert [known.of(name).value for name in counts] == pytest.approx([tn, fp, fn, tp])

@@ -66,7 +66,7 @@ class DirectLoss:
         self._reference = reference
         self._encoding = _Encoding(reference.inputs)
         self._table = self._encoding.table(reference)
-        self._models: dict[str, Any] = {}
+        self._models: dict[str, _LossModel] = {}
         self._residuals: dict[str, Array] = {}
 
     def measured(self, names: Sequence[str], rows: Predictions) -> dict[str, Measured]:
@@ -115,7 +115,7 @@ class DirectLoss:
         right = _corrected(name, said, labelled, known)
         return Measured(estimate, realised, len(known), right)
 
-    def _model(self, name: str) -> Any:
+    def _model(self, name: str) -> "_LossModel":
         """The model of a loss, on the whole reference."""
         name = _loss_of(name)
         if name not in self._models:
@@ -133,9 +133,39 @@ class DirectLoss:
             self._residuals[name] = left
         return self._residuals[name]
 
-    def _fitted(self, losses: Array, rows: Array) -> Any:
-        regressor = _regressor(self._encoding.categorical)
-        return regressor.fit(self._table[rows], losses[rows])
+    def _fitted(self, losses: Array, rows: Array) -> "_LossModel":
+        return _LossModel(self._encoding.categorical, self._table[rows], losses[rows])
+
+
+class _LossModel:
+    """Gradient-boosted trees (scikit-learn's) that say how large a loss is.
+
+    They are grown and asked by one thread: on a machine that others use too, threads that wait for
+    each other take many times as long.
+    """
+
+    def __init__(self, categorical: list[int], table: Array, losses: Array) -> None:
+        try:
+            from sklearn.ensemble import HistGradientBoostingRegressor
+            from threadpoolctl import threadpool_limits
+        except ImportError:
+            raise Invalid(
+                "Estimating a regressor's performance takes scikit-learn. "
+                "Install it with: pip install 'treadle[train]'"
+            ) from None
+        self._one_thread = threadpool_limits
+        trees = HistGradientBoostingRegressor(categorical_features=categorical, random_state=0)
+        with self._one_thread(1):
+            self._trees = trees.fit(table, losses)
+
+    def predict(self, table: Array) -> Array:
+        """The loss that is to be expected of each row (rows,).
+
+        Args:
+            table: Encoded inputs and predictions (rows, columns).
+        """
+        with self._one_thread(1):
+            return np.asarray(self._trees.predict(table))
 
 
 class _Encoding:
@@ -213,14 +243,3 @@ def _codes(values: Array) -> dict[str, float]:
     names, counts = np.unique(values[values != np.array(None)].astype(str), return_counts=True)
     frequent = names[np.argsort(-counts, kind="stable")[:MOST_CATEGORIES]]
     return {str(name): float(code) for code, name in enumerate(sorted(frequent))}
-
-
-def _regressor(categorical: list[int]) -> Any:
-    try:
-        from sklearn.ensemble import HistGradientBoostingRegressor
-    except ImportError:
-        raise Invalid(
-            "Estimating a regressor's performance takes scikit-learn. "
-            "Install it with: pip install 'treadle[train]'"
-        ) from None
-    return HistGradientBoostingRegressor(categorical_features=categorical, random_state=0)
