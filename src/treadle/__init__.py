@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from treadle.platform.remote import connect
     from treadle.platform.start import embedded
     from treadle.ports.online_store import open_store
+    from treadle.stats.detectors import detector, restored_detector
     from treadle.training.package import Model
 
 __all__ = [
     "FeatureView",
     "Model",
     "connect",
+    "detector",
     "embedded",
     "estimate_performance",
     "features",
@@ -29,6 +31,7 @@ __all__ = [
     "materialise",
     "on_demand",
     "open_store",
+    "restored_detector",
     "run",
     "step",
 ]
@@ -37,6 +40,7 @@ _HOMES = {
     "FeatureView": "treadle.features.views",
     "Model": "treadle.training.package",
     "connect": "treadle.platform.remote",
+    "detector": "treadle.stats.detectors",
     "embedded": "treadle.platform.start",
     "estimate_performance": "treadle.monitoring.estimation",
     "held_out": "treadle.data.splits",
@@ -45,6 +49,7 @@ _HOMES = {
     "materialise": "treadle.features.materialising",
     "on_demand": "treadle.features.views",
     "open_store": "treadle.ports.online_store",
+    "restored_detector": "treadle.stats.detectors",
     "run": "treadle.platform.recording",
     "step": "treadle.pipelines.step",
 }

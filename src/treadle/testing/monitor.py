@@ -120,7 +120,8 @@ def ordinary_window(**changes: Any) -> Context:
     """A day of 1,000 answers of a good model to rows like those of its training.
 
     The inputs are ``size``, a normal number, and ``colour``, one of three. Labels have come for
-    all rows, probabilities are as they say, the requirements are met, and fourteen days before were alike.
+    all rows, probabilities are as they say, the requirements are met, and fourteen days before
+    were alike.
 
     Args:
         **changes: Fields of the context that are to be otherwise.
