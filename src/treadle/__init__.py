@@ -9,24 +9,29 @@ if TYPE_CHECKING:
     from treadle.features.materialising import materialise
     from treadle.features.point_in_time import join_as_of
     from treadle.features.views import FeatureView, on_demand
+    from treadle.monitoring.estimation import estimate_performance
     from treadle.pipelines.step import step
     from treadle.platform.recording import run
     from treadle.platform.remote import connect
     from treadle.platform.start import embedded
     from treadle.ports.online_store import open_store
+    from treadle.stats.detectors import detector, restored_detector
     from treadle.training.package import Model
 
 __all__ = [
     "FeatureView",
     "Model",
     "connect",
+    "detector",
     "embedded",
+    "estimate_performance",
     "features",
     "held_out",
     "join_as_of",
     "materialise",
     "on_demand",
     "open_store",
+    "restored_detector",
     "run",
     "step",
 ]
@@ -35,13 +40,16 @@ _HOMES = {
     "FeatureView": "treadle.features.views",
     "Model": "treadle.training.package",
     "connect": "treadle.platform.remote",
+    "detector": "treadle.stats.detectors",
     "embedded": "treadle.platform.start",
+    "estimate_performance": "treadle.monitoring.estimation",
     "held_out": "treadle.data.splits",
     "features": "treadle.features.feature_set",
     "join_as_of": "treadle.features.point_in_time",
     "materialise": "treadle.features.materialising",
     "on_demand": "treadle.features.views",
     "open_store": "treadle.ports.online_store",
+    "restored_detector": "treadle.stats.detectors",
     "run": "treadle.platform.recording",
     "step": "treadle.pipelines.step",
 }

@@ -68,6 +68,10 @@ def test_a_finished_training_is_judged_once_by_the_loop(platform: Embedded, tmp_
     assert verdict.outcome == "passed"
     assert verdict.rows == 300
     assert platform.evaluation.get(verdict=verdict.id) == verdict
+    calibration = platform.evaluation.calibration(verdict=verdict.id)
+    assert calibration is not None
+    assert (calibration.rows, len(calibration.curves)) == (300, 1)
+    assert platform.evaluation.calibration(verdict="") is None
     (event,) = platform.events.history(type="VerdictGiven")
     assert event.makes == [f"verdict:{verdict.id}"]
     assert set(event.uses) == {f"package:{verdict.package}", f"table:{event.body['holdout']}"}

@@ -6,13 +6,16 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from treadle.evaluation.calibration import Calibration, ScoreCurve
 from treadle.kernel.entity import replace as changed
 from treadle.monitoring.monitors.drift import Drift
+from treadle.monitoring.monitors.estimated_performance import EstimatedPerformance
 from treadle.monitoring.monitors.latency import Latency
 from treadle.monitoring.monitors.missing_labels import MissingLabels
 from treadle.monitoring.monitors.performance import Performance
 from treadle.monitoring.monitors.staleness import Staleness
 from treadle.ports.monitor import Context, Monitor
+from treadle.scope.model import Requirement
 from treadle.testing.monitor import DAY, START, MonitorSuite, ordinary_window, raised
 
 
@@ -80,6 +83,53 @@ class TestPerformance(MonitorSuite):
         few = replace(alarming, truth=alarming.truth[:99], score=alarming.score[:99])
         assert Performance().look(few) == []
         assert Performance().look(replace(alarming, truth=np.zeros(1000))) == []
+
+
+class TestEstimatedPerformance(MonitorSuite):
+    backend = "estimated performance"
+
+    @pytest.fixture
+    def monitor(self) -> Monitor:
+        return EstimatedPerformance()
+
+    @pytest.fixture
+    def alarming(self) -> Context:
+        ordinary = ordinary_window()
+        return replace(ordinary, outputs=0.5 + (ordinary.outputs - 0.5) / 10)
+
+    def test_an_estimate_comes_near_what_labels_say_later(self) -> None:
+        (estimated,) = EstimatedPerformance().look(ordinary_window())
+        (realised,) = Performance().look(ordinary_window())
+        assert (estimated.name, estimated.subject) == (realised.name, realised.subject)
+        assert estimated.low is not None and estimated.high is not None
+        assert estimated.low < realised.value < estimated.high
+
+    def test_it_says_what_it_rests_on_and_sets_nothing_off(self, alarming: Context) -> None:
+        (finding,) = raised(EstimatedPerformance(), alarming)
+        assert "without labels, if scores still mean what they meant" in finding.message
+        assert finding.message.endswith("required is roc_auc ≥ 0.6.")
+        assert finding.trigger is None
+
+    def test_scores_are_calibrated_before(self) -> None:
+        told = ScoreCurve(scores=[0.0, 1.0], probabilities=[0.5, 0.5])
+        window = ordinary_window(calibration=Calibration(rows=1000, curves=[told]))
+        (finding,) = raised(EstimatedPerformance(), window)
+        assert finding.value == pytest.approx(0.5)
+
+    def test_several_classes_are_estimated(self) -> None:
+        scores = np.random.default_rng(0).dirichlet(np.ones(3), 1000)
+        window = ordinary_window(
+            outputs=scores,
+            calibration=Calibration(rows=1000, curves=[ScoreCurve()] * 3),
+            requirements=[Requirement(id="R1", metric="accuracy", at_least=0.5)],
+        )
+        (finding,) = EstimatedPerformance().look(window)
+        assert finding.value == pytest.approx(scores.max(axis=1).mean())
+
+    def test_few_rows_and_models_that_nobody_judged_say_nothing(self, alarming: Context) -> None:
+        few = replace(alarming, outputs=alarming.outputs[:99])
+        assert EstimatedPerformance().look(few) == []
+        assert EstimatedPerformance().look(replace(alarming, calibration=None)) == []
 
 
 class TestStaleness(MonitorSuite):

@@ -9,7 +9,9 @@ import pytest
 
 from tests.delivery.desk import Desk, open_desk, reopened
 from treadle.data.profile import REFERENCE, Reference, profile
-from treadle.kernel.entity import to_json
+from treadle.evaluation.calibration import Calibration, ScoreCurve
+from treadle.evaluation.tables import evaluations
+from treadle.kernel.entity import to_json, to_text
 from treadle.kernel.errors import Invalid
 from treadle.monitoring.model import Window
 from treadle.platform.wiring import Embedded
@@ -182,6 +184,50 @@ def test_performance_is_joined_with_labels_when_they_are_due(open_home: Open) ->
     assert whole.value == pytest.approx(measure.value, abs=1e-5)
     assert (whole.rows, whole.labelled) == (300, 300)
     assert desk.events("RequirementMissed", "LabelsMissing") == []
+
+
+def calibrated(desk: Desk, curve: ScoreCurve) -> None:
+    """The champion's verdict says how its scores are calibrated."""
+    text = to_text(Calibration(rows=1000, curves=[curve]))
+    verdict = desk.platform.registry.resolve(ref="p:1").verdict
+    judged = evaluations.update().where(evaluations.c.id == verdict).values(calibration=text)
+    with desk.platform.database.write() as transaction:
+        transaction.execute(judged)
+
+
+def test_performance_is_estimated_before_labels_come_and_stays_beside_it(
+    open_home: Open,
+) -> None:
+    desk = watched(open_home, label_delay="3d")
+    calibrated(desk, ScoreCurve())
+    even = np.random.default_rng(5).random(300)
+    truth = (np.random.default_rng(8).random(300) < even).astype(float)
+    ids = day(desk)
+    desk.platform.monitoring.reconcile()
+    (estimate,) = newest(desk).estimates
+    assert (estimate.metric, newest(desk).measures) == ("roc_auc", [])
+    (status,) = desk.platform.loop.status(project="p").requirements
+    assert (status.estimate, status.estimated_at) == (estimate.value, newest(desk).end)
+    assert (status.value, status.met) == (None, None)
+    desk.label(dict(zip(ids, truth.tolist(), strict=True)))
+    desk.clock.advance(timedelta(days=3))
+    desk.platform.monitoring.reconcile()
+    first = desk.platform.monitoring.windows(endpoint="p")[-1]
+    assert first.estimates == [estimate]
+    assert estimate.low < first.measures[0].value < estimate.high
+    assert desk.events("FindingRaised") == []
+
+
+def test_an_estimate_that_misses_is_told_and_sets_nothing_off(open_home: Open) -> None:
+    retrain = RetrainPolicy(when=["missed requirement", "drift"], cooldown="0s")
+    desk = watched(open_home, label_delay="30d", retrain=retrain)
+    calibrated(desk, ScoreCurve(scores=[0.0, 1.0], probabilities=[0.5, 0.5]))
+    day(desk)
+    desk.platform.reconcile()
+    (event,) = desk.events("FindingRaised")
+    assert (event.body["monitor"], event.body["trigger"]) == ("estimated-performance", None)
+    assert event.body["value"] == pytest.approx(0.5)
+    assert desk.events("RequirementMissed", "TrainingStarted", "TrainingFailed") == []
 
 
 def test_a_missed_requirement_is_told_once_with_its_number(open_home: Open) -> None:

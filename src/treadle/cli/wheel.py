@@ -11,7 +11,7 @@ from treadle.cli.verbs import Project, Session
 if TYPE_CHECKING:
     from treadle.delivery.model import Endpoint
     from treadle.events.model import EventRecord
-    from treadle.loop.model import ProjectStatus
+    from treadle.loop.model import ProjectStatus, RequirementStatus
     from treadle.training.model import NewRows
 
 CONFINED = {
@@ -94,10 +94,11 @@ def _print_status(wheel: "ProjectStatus") -> None:
     ]
     print_table("", ("stage", "now"), stages)
     rows = [
-        (requirement.id, requirement.says, requirement.bound, requirement.value, requirement.met)
-        for requirement in wheel.requirements
+        (*(one.id, one.says, one.bound, one.value, one.met), _estimated(one))
+        for one in wheel.requirements
     ]
-    print_table("\nRequirements", ("id", "says", "bound", "last measured", "met"), rows)
+    columns = ("id", "says", "bound", "last measured", "met", "estimated without labels")
+    print_table("\nRequirements", columns, rows)
     if (new := wheel.new_rows) is not None:
         console.print(_came(new), soft_wrap=True)
     for wait in wheel.waiting:
@@ -109,6 +110,13 @@ def _served(endpoint: "Endpoint") -> str:
     """Where an endpoint answers, and why it cannot serve what is wanted."""
     text = f"{endpoint.name} at {', '.join(endpoint.urls) or 'no process'}"
     return f"{text}: {endpoint.fault}" if endpoint.fault else text
+
+
+def _estimated(requirement: "RequirementStatus") -> str | None:
+    """A metric's estimate, with the time it is of."""
+    if requirement.estimate is None or requirement.estimated_at is None:
+        return None
+    return f"{show(requirement.estimate)} until {requirement.estimated_at:%Y-%m-%d %H:%M}"
 
 
 def _came(new: "NewRows") -> str:

@@ -7,12 +7,21 @@ from typing import Any
 from sqlalchemy import select
 
 from treadle.data import frames
-from treadle.evaluation.comparable import Answered, check_task, comparable, same_kind
-from treadle.evaluation.judge import judge, judge_unlabelled, measured
+from treadle.evaluation.calibration import Calibration, calibrate
+from treadle.evaluation.comparable import (
+    SEVERAL,
+    Answered,
+    Comparable,
+    answered,
+    check_task,
+    comparable,
+    same_kind,
+)
+from treadle.evaluation.judge import MIN_ROWS, judge, judge_unlabelled, measured
 from treadle.evaluation.model import Judged, VerdictGiven
 from treadle.evaluation.service import JUDGE_JOB, Evaluation
 from treadle.evaluation.tables import evaluations
-from treadle.kernel.entity import from_plain, to_text
+from treadle.kernel.entity import from_json, from_plain, replace, to_text
 from treadle.kernel.errors import Invalid
 from treadle.kernel.event import acting
 from treadle.kernel.stage import JOB, RECONCILE
@@ -52,10 +61,26 @@ class LocalEvaluation(Evaluation):
             return judge_unlabelled(spec.requirement, candidate.scores)
         champion = self._champion_answers(payload, table, candidate.signature)
         truth = _truth(table, source.label)
-        return judge(
+        judged = judge(
             spec.requirement,
             *comparable(truth, source.label, candidate, champion),
         )
+        alone = comparable(truth, source.label, candidate)
+        return replace(judged, calibration=_calibration(candidate.signature, alone))
+
+    def calibration(self, *, verdict: str) -> Calibration | None:
+        """What a version's scores are worth as probabilities, by the rows that it was judged on.
+
+        Args:
+            verdict: Id of the verdict that it was registered on; '' for none.
+
+        Returns:
+            None where there is no such verdict, or the version gives no probabilities.
+        """
+        kept = select(evaluations.c.calibration).where(evaluations.c.id == verdict)
+        with self._database.read() as connection:
+            text = connection.execute(kept).scalar_one_or_none()
+        return from_json(text, Calibration) if text else None
 
     def measure(
         self, *, project: str, package: str, holdout: str, label: str, metrics: list[str]
@@ -144,11 +169,30 @@ class LocalEvaluation(Evaluation):
         )
         still = (evaluations.c.id == row["id"]) & (evaluations.c.state == "running")
         with self._database.write() as transaction, acting(row["actor"], cause=row["cause"]):
-            values = {**given, "findings": to_text(judged.findings), "at": self._clock.now()}
+            values = {
+                **given,
+                "findings": to_text(judged.findings),
+                "calibration": to_text(judged.calibration) if judged.calibration else None,
+                "at": self._clock.now(),
+            }
             if transaction.execute(evaluations.update().where(still).values(values)).rowcount:
                 self._tracking.measured(transaction, row["run"], judged.metrics)
                 self._events.append(transaction, event)
         return 1
+
+
+def _calibration(signature: Signature, rows: Comparable) -> Calibration | None:
+    """How well a candidate's scores are calibrated; None of too few rows and of other answers."""
+    if signature.output not in ("probability", SEVERAL):
+        return None
+    scores = rows.candidate
+    if signature.output == SEVERAL:
+        scores = scores[:, : len(signature.classes)]  # other classes are none of the model's
+    usable = answered(scores)
+    within = bool(((scores[usable] >= 0) & (scores[usable] <= 1)).all())
+    if usable.sum() < MIN_ROWS or not within:
+        return None
+    return calibrate(rows.truth[usable], scores[usable])
 
 
 def _truth(table: Path, label: str) -> list[object]:

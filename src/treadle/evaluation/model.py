@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Literal
 
+from treadle.evaluation.calibration import Calibration
 from treadle.kernel.entity import Entity
 from treadle.kernel.event import Event
 
@@ -70,6 +71,8 @@ class Judged(Entity):
         rows: Rows of known truth that it rests on.
         findings: Everything that was checked.
         metrics: Metric → value on all rows, unrounded.
+        calibration: What the candidate's scores are worth as probabilities; None where they are
+            none, or on too few rows.
     """
 
     outcome: Outcome
@@ -77,6 +80,7 @@ class Judged(Entity):
     rows: int
     findings: list[Finding]
     metrics: dict[str, float] = {}
+    calibration: Calibration | None = None
 
 
 class VerdictGiven(Event):

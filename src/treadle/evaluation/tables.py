@@ -19,6 +19,7 @@ evaluations = Table(
     Column("reason", Text),
     Column("rows", Integer),
     Column("findings", Text),
+    Column("calibration", Text),
     Column("at", Instant, nullable=False),
     Column("actor", String(200), nullable=False),
     Column("cause", BigInteger),

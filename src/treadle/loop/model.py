@@ -57,6 +57,9 @@ class RequirementStatus(Entity):
         value: The newest measured value; None where nothing has been measured.
         met: Whether that value meets the bound; None where nothing has been measured.
         measured_at: The end of the window that the value is of.
+        estimate: The metric's newest estimate without labels; None where there is none. It holds
+            while the relation of inputs and truth has not changed.
+        estimated_at: The end of the window that the estimate is of.
     """
 
     id: str
@@ -65,6 +68,8 @@ class RequirementStatus(Entity):
     value: float | None
     met: bool | None
     measured_at: datetime | None
+    estimate: float | None = None
+    estimated_at: datetime | None = None
 
 
 class ProjectStatus(Entity):

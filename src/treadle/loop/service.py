@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from datetime import datetime
 
 from sqlalchemy import select
 
@@ -200,6 +201,7 @@ def _status(requirement: Requirement, windows: list[Window]) -> RequirementStatu
         if requirement.metric in measured:
             value, at = measured[requirement.metric], window.end
             break
+    estimate, estimated_at = _estimated(requirement.metric, windows)
     return RequirementStatus(
         id=requirement.id,
         says=requirement.says,
@@ -207,4 +209,15 @@ def _status(requirement: Requirement, windows: list[Window]) -> RequirementStatu
         value=value,
         met=None if value is None else requirement.met_by(value),
         measured_at=at,
+        estimate=estimate,
+        estimated_at=estimated_at,
     )
+
+
+def _estimated(metric: str, windows: list[Window]) -> tuple[float | None, datetime | None]:
+    """A metric's newest estimate without labels, and the end of its window."""
+    for window in windows:
+        for estimate in window.estimates:
+            if estimate.metric == metric:
+                return estimate.value, window.end
+    return None, None

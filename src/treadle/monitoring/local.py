@@ -25,6 +25,7 @@ from treadle.monitoring.answers import (
 from treadle.monitoring.looking import (
     Looked,
     drift_of,
+    estimates_of,
     events_of,
     look,
     measures_of,
@@ -96,6 +97,7 @@ class LocalMonitoring(Monitoring):
             latency_ms_p99=answers.latency_ms_p99,
             drift=[],
             labels=0,
+            estimates=[],
             measures=[],
         )
         monitors = [monitor for monitor in self._monitors if not monitor.needs.labels]
@@ -105,6 +107,7 @@ class LocalMonitoring(Monitoring):
         with self._database.write() as transaction:
             row = {name: getattr(window, name) for name in window.__struct_fields__}
             row |= {"drift": to_text(drift_of(looked)), "measures": "[]"}
+            row |= {"estimates": to_text(estimates_of(looked))}
             transaction.execute(windows.insert().values(row))
             self._record(transaction, looked, context)
 
@@ -176,8 +179,14 @@ class LocalMonitoring(Monitoring):
         """The champion's rows, counted or as they are, as far as they are needed."""
         if champion is None or not own or not needs.reads_rows:
             return {}
-        reference = self._reference(champion.package)
         given: dict[str, Any] = {}
+        if needs.values or needs.calibration:
+            given["outputs"] = np.concatenate([part.outputs() for part in own])
+        if needs.calibration:
+            given["calibration"] = self._evaluation.calibration(verdict=champion.verdict)
+        if not needs.reference and not needs.values:
+            return given
+        reference = self._reference(champion.package)
         if needs.reference:
             given["reference"] = reference.columns
             given["current"] = count_columns(reference, own)
@@ -192,7 +201,6 @@ class LocalMonitoring(Monitoring):
                 )
                 for name, profile in reference.columns.items()
             }
-            given["outputs"] = np.concatenate([part.outputs() for part in own])
         return given
 
     def _earlier(self, window: Window, count: int) -> list[WindowFacts]:

@@ -18,6 +18,7 @@ from treadle.monitoring.model import (
     RequirementMissed,
 )
 from treadle.monitoring.monitors.drift import Drift
+from treadle.monitoring.monitors.estimated_performance import EstimatedPerformance
 from treadle.monitoring.monitors.latency import Latency
 from treadle.monitoring.monitors.missing_labels import MissingLabels
 from treadle.monitoring.monitors.performance import Performance
@@ -120,12 +121,29 @@ def measures_of(looked: Sequence[Looked]) -> list[Measure]:
     Args:
         looked: What each monitor has found.
     """
-    return [
-        Measure(metric=found.subject, value=found.value, low=found.low, high=found.high)
+    return _measured_by(Performance.name, looked)
+
+
+def estimates_of(looked: Sequence[Looked]) -> list[Measure]:
+    """Every metric that was estimated without labels, as the window keeps it.
+
+    Args:
+        looked: What each monitor has found.
+    """
+    return _measured_by(EstimatedPerformance.name, looked)
+
+
+def _measured_by(name: str, looked: Sequence[Looked]) -> list[Measure]:
+    """The metrics that one monitor has measured with their intervals, each once."""
+    measured = {
+        found.subject: Measure(
+            metric=found.subject, value=found.value, low=found.low, high=found.high
+        )
         for monitor, findings, _ in looked
         for found in findings
-        if monitor == Performance.name and found.low is not None and found.high is not None
-    ]
+        if monitor == name and found.low is not None and found.high is not None
+    }
+    return list(measured.values())
 
 
 def _looked(monitor: Monitor, context: Context) -> Looked:

@@ -26,7 +26,7 @@ class ColumnDrift(Entity):
 
 
 class Measure(Entity):
-    """A metric over a window's labelled rows.
+    """A metric of a window: over its labelled rows, or estimated before there are any.
 
     Attributes:
         metric: The metric's name.
@@ -72,6 +72,8 @@ class Window(Entity):
         errors: Rows that the champion failed.
         latency_ms_p99: The 99 % quantile of the latency in milliseconds.
         drift: Every column beside the training data; empty with fewer than 100 rows.
+        estimates: Metrics of the champion's answers, estimated without labels once it has ended;
+            they hold while the relation of inputs and truth has not changed.
         labels: Rows whose labels had come when they were due.
         measures: Metrics over them, once the window is complete.
     """
@@ -85,6 +87,7 @@ class Window(Entity):
     errors: int
     latency_ms_p99: float
     drift: list[ColumnDrift]
+    estimates: list[Measure]
     labels: int
     measures: list[Measure]
 
@@ -161,7 +164,7 @@ class LabelsMissing(_WindowEvent):
 
 
 class FindingRaised(_WindowEvent):
-    """A monitor that is not Treadle's own has found something out of bounds.
+    """A monitor has found something out of bounds that has no event of its own.
 
     Attributes:
         monitor: The monitor's name.

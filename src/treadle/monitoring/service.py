@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from treadle.data.local import LocalData
 from treadle.delivery.service import Delivery
+from treadle.evaluation.local import LocalEvaluation
 from treadle.events.local import LocalEvents
 from treadle.kernel.clock import Clock
 from treadle.kernel.entity import from_json
@@ -49,6 +50,7 @@ class Monitoring:
         data: LocalData,
         registry: Registry,
         delivery: Delivery,
+        evaluation: LocalEvaluation,
         logs: InferenceLogs,
         cache: Path,
         find_monitors: Callable[[], Sequence[Monitor]],
@@ -64,12 +66,14 @@ class Monitoring:
             data: Knows the labels.
             registry: Knows the versions.
             delivery: Knows the endpoints.
+            evaluation: Knows how well versions are calibrated.
             logs: The inference logs.
             cache: The folder that packages are fetched into.
             find_monitors: Makes the monitors; called once, before the first window.
         """
         self._database, self._events, self._clock, self._blobs = database, events, clock, blobs
         self._scope, self._data, self._registry, self._delivery = scope, data, registry, delivery
+        self._evaluation = evaluation
         self._logs, self._cache, self._find_monitors = logs, cache, find_monitors
         self._archive = LogArchive(database, clock, blobs, delivery, logs)
 
@@ -156,11 +160,12 @@ def window_of(row: Mapping[Any, Any]) -> Window:
     """Build a window from its row.
 
     Args:
-        row: Row of ``windows`` by column name; drift and measures are JSON text.
+        row: Row of ``windows`` by column name; drift, estimates and measures are JSON text.
     """
     return load(
         Window,
         row,
         drift=from_json(row["drift"], list[ColumnDrift]),
+        estimates=from_json(row["estimates"], list[Measure]),
         measures=from_json(row["measures"], list[Measure]),
     )

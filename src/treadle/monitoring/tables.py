@@ -27,6 +27,7 @@ windows = Table(
     Column("errors", Integer, nullable=False),
     Column("latency_ms_p99", Float, nullable=False),
     Column("drift", Text, nullable=False),
+    Column("estimates", Text, nullable=False, server_default="[]"),
     Column("labels", Integer, nullable=False),
     Column("measures", Text, nullable=False),
 )

@@ -23,6 +23,8 @@ class Needs(Entity):
     Attributes:
         reference: The training data's profile, and the window's counts over the same bins.
         values: The window's inputs and outputs, row by row.
+        calibration: What the version's scores are worth as probabilities, with the champion's
+            answers to apply it to.
         labels: Labelled answers. The monitor then looks when the window's labels are due, and
             otherwise as soon as the window has ended.
         windows: How many earlier windows of the endpoint.
@@ -30,13 +32,14 @@ class Needs(Entity):
 
     reference: bool = False
     values: bool = False
+    calibration: bool = False
     labels: bool = False
     windows: int = 0
 
     @property
     def reads_rows(self) -> bool:
         """Whether the champion's rows must be read for it, counted or as they are."""
-        return self.reference or self.values
+        return self.reference or self.values or self.calibration
 
     @staticmethod
     def joined(needs: Iterable["Needs"]) -> "Needs":
@@ -49,6 +52,7 @@ class Needs(Entity):
         return Needs(
             reference=any(need.reference for need in listed),
             values=any(need.values for need in listed),
+            calibration=any(need.calibration for need in listed),
             labels=any(need.labels for need in listed),
             windows=max((need.windows for need in listed), default=0),
         )
@@ -105,6 +109,25 @@ class Profile(Protocol):
 
     @property
     def rows(self) -> int: ...
+
+
+class Probabilities(Protocol):
+    """What a model's scores are worth as probabilities, by rows that it has not learnt from.
+
+    Attributes:
+        rows: Rows of known truth that it rests on.
+    """
+
+    @property
+    def rows(self) -> int: ...
+
+    def chances(self, scores: NDArray[Any]) -> NDArray[np.float64]:
+        """Calibrated probabilities (rows, classes), of two classes (rows, 2).
+
+        Args:
+            scores: Scores of class 1 (rows,), or of each class (rows, classes).
+        """
+        ...
 
 
 class Bound(Protocol):
@@ -205,7 +228,9 @@ class Context:
         inputs: Input column → values (rows,) of the champion's answered rows, float64 with NaN or
             objects with None where missing (``needs.values``).
         outputs: The champion's answers to the same rows, (rows,) or (rows, classes)
-            (``needs.values``).
+            (``needs.values`` or ``needs.calibration``).
+        calibration: What the champion's scores are worth as probabilities; None where that is not
+            known, or they are none (``needs.calibration``).
         truth: Labels (labelled,) of answered rows, of any version (``needs.labels``): numbers, 0
             and 1 of two classes, or positions in ``classes``.
         score: The answers to the same rows (``needs.labels``): (labelled,), or (labelled, classes)
@@ -227,6 +252,7 @@ class Context:
     current_prediction: Profile | None = None
     inputs: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     outputs: NDArray[Any] = field(default_factory=_no_rows)
+    calibration: Probabilities | None = None
     truth: NDArray[Any] = field(default_factory=_no_rows)
     score: NDArray[Any] = field(default_factory=_no_rows)
     classes: Sequence[str] = ()
@@ -243,7 +269,11 @@ class Context:
             left_out |= {"reference": {}, "current": {}}
             left_out |= {"reference_prediction": None, "current_prediction": None}
         if not needs.values:
-            left_out |= {"inputs": {}, "outputs": _no_rows()}
+            left_out |= {"inputs": {}}
+        if not needs.calibration:
+            left_out |= {"calibration": None}
+        if not needs.values and not needs.calibration:
+            left_out |= {"outputs": _no_rows()}
         if not needs.labels:
             left_out |= {"truth": _no_rows(), "score": _no_rows(), "classes": ()}
         return replace(self, **left_out)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from treadle.data.profile import profile
+from treadle.evaluation.calibration import Calibration, ScoreCurve
 from treadle.kernel.entity import from_json, to_json
 from treadle.ports.monitor import (
     Context,
@@ -119,7 +120,8 @@ def ordinary_window(**changes: Any) -> Context:
     """A day of 1,000 answers of a good model to rows like those of its training.
 
     The inputs are ``size``, a normal number, and ``colour``, one of three. Labels have come for
-    all rows, the requirements are met, and fourteen days before were alike.
+    all rows, probabilities are as they say, the requirements are met, and fourteen days before
+    were alike.
 
     Args:
         **changes: Fields of the context that are to be otherwise.
@@ -147,6 +149,7 @@ def ordinary_window(**changes: Any) -> Context:
         current_prediction=prediction.count(outputs),
         inputs=today,
         outputs=outputs.astype(np.float32),
+        calibration=Calibration(rows=ROWS, curves=[ScoreCurve()]),
         truth=(random.random(ROWS) < outputs).astype(np.float64),
         score=outputs,
         earlier=[_facts(START - days * DAY) for days in range(1, 15)],
