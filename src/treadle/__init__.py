@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from treadle.features.materialising import materialise
     from treadle.features.point_in_time import join_as_of
     from treadle.features.views import FeatureView, on_demand
+    from treadle.monitoring.drift import drift
     from treadle.pipelines.step import step
     from treadle.platform.recording import run
     from treadle.platform.remote import connect
@@ -20,6 +21,7 @@ __all__ = [
     "FeatureView",
     "Model",
     "connect",
+    "drift",
     "embedded",
     "features",
     "held_out",
@@ -35,6 +37,7 @@ _HOMES = {
     "FeatureView": "treadle.features.views",
     "Model": "treadle.training.package",
     "connect": "treadle.platform.remote",
+    "drift": "treadle.monitoring.drift",
     "embedded": "treadle.platform.start",
     "held_out": "treadle.data.splits",
     "features": "treadle.features.feature_set",
