@@ -134,12 +134,14 @@ class ArrayColumn:
             texts: Counter[str] = Counter()
             for value, rows in known.items():
                 texts[str(value)] += rows
-            return Summary(np.array(list(texts), dtype=object), np.array(list(texts.values()), float))
+            weights = np.array(list(texts.values()), dtype=np.float64)
+            return Summary(np.array(list(texts), dtype=object), weights)
         finite = self._finite
         taken = min(SUMMARY, len(finite))
         places = np.arange(taken) * len(finite) // max(1, taken)
         values, counts = np.unique(finite[places].astype(np.float64), return_counts=True)
-        return Summary(values, counts * (len(finite) / max(1, taken)))
+        weights = np.asarray(counts * (len(finite) / max(1, taken)), dtype=np.float64)
+        return Summary(values, weights)
 
     def numbers(self, edges: NDArray[np.float64]) -> NumberCounts:
         """Count numbers between edges.

@@ -152,9 +152,7 @@ class OpenTable(NamedTuple):
 
 
 @contextmanager
-def open_table(
-    file: Path | Sequence[Path], *, connection: Any = None
-) -> Iterator[OpenTable]:
+def open_table(file: Path | Sequence[Path], *, connection: Any = None) -> Iterator[OpenTable]:
     """Open a table for queries, and close it at the end.
 
     Args:

@@ -53,10 +53,10 @@ def count_pair(first: SourceColumn, second: SourceColumn) -> Pair:
     """
     holds = _common(first.holds, second.holds)
     if holds == "nothing":
-        rows = [sum(one.labels([OTHER, MISSING])) for one in (first, second)]
-        return Pair("empty", [MISSING], *(np.array([count]) for count in rows), 0, {})
-    sides = [_Nothing(one) if one.holds == "nothing" else one for one in (first, second)]
-    return _labels(*sides) if holds == "text" else _numbers(*sides, holds)
+        before, now = (np.array([sum(one.labels([OTHER, MISSING]))]) for one in (first, second))
+        return Pair("empty", [MISSING], before, now, 0, {})
+    first, second = (_Nothing(one) if one.holds == "nothing" else one for one in (first, second))
+    return _labels(first, second) if holds == "text" else _numbers(first, second, holds)
 
 
 def pair_of_profiles(first: ColumnProfile, second: ColumnProfile) -> Pair:
@@ -74,10 +74,25 @@ def pair_of_profiles(first: ColumnProfile, second: ColumnProfile) -> Pair:
             "the counts are over different bins. Count both over those of one profile, with "
             "profile.count(values)"
         )
-    cells = first.labels or _cells(np.array(first.edges), "number")
-    kind: Kind = "category" if first.labels else "number"
-    counts = [np.array(one.counts, dtype=np.int64) for one in (first, second)]
-    return Pair(kind, list(cells), *counts, 0 if first.labels else len(first.edges) + 1, {})
+    return pair_of_counts(first.counts, second.counts, first.edges, first.labels)
+
+
+def pair_of_counts(
+    first: Sequence[int], second: Sequence[int], edges: Sequence[float], labels: Sequence[str]
+) -> Pair:
+    """Pair counts over the bins of a profile.
+
+    Args:
+        first: Counts of one table.
+        second: Counts of the other.
+        edges: Edges between the bins of numbers, after which missing ones are counted.
+        labels: Labels of text; empty for numbers.
+    """
+    counts = [np.array(one, dtype=np.int64) for one in (first, second)]
+    if labels:
+        return Pair("category", list(labels), counts[0], counts[1], 0, {})
+    cells = _cells(np.array(edges), "number")
+    return Pair("number", cells, counts[0], counts[1], len(edges) + 1, {})
 
 
 def edges_of(summaries: Sequence[Summary], bins: int) -> NDArray[np.float64]:
@@ -117,9 +132,7 @@ def _numbers(first: SourceColumn, second: SourceColumn, holds: Holds) -> Pair:
     smaller = min(before.sum(), now.sum())
     bins = int(min(BINS, max(2, smaller // MIN_ROWS_A_CELL)))
     starts = _starts((before + now)[:-1], bins)
-    grouped = [
-        np.append(np.add.reduceat(one[:-1], starts), one[-1]) for one in (before, now)
-    ]
+    grouped = [np.append(np.add.reduceat(one[:-1], starts), one[-1]) for one in (before, now)]
     kinds: dict[Holds, Kind] = {"time": "date", "boolean": "category"}
     is_empty = not (before + now)[:-1].any()
     return Pair(
@@ -144,7 +157,7 @@ def _distances(
         abs(one / before.sum() - other / now.sum())
         for one, other in ((first.below, second.below), (first.above, second.above))
     )
-    apart = wasserstein_between(edges, before, now) + tails
+    apart = wasserstein_between(edges, before, now) + float(tails)
     std = first.std if first.std > 0 else second.std
     if math.isfinite(apart) and math.isfinite(std) and (std > 0 or apart == 0):
         found["wasserstein"] = apart / std if std > 0 else 0.0
@@ -156,7 +169,10 @@ def _labels(first: SourceColumn, second: SourceColumn) -> Pair:
     for side in (first.summary(), second.summary()):
         for value, weight in zip(side.values, side.weights, strict=True):
             rows[value] = rows.get(value, 0.0) + weight
-    named = sorted((text for text in rows if text not in (OTHER, MISSING)), key=lambda text: (-rows[text], text))
+    named = sorted(
+        (text for text in rows if text not in (OTHER, MISSING)),
+        key=lambda text: (-rows[text], text),
+    )
     labels = [*sorted(named[:CATEGORIES]), OTHER, MISSING]
     counts = [np.array(side.labels(labels), dtype=np.int64) for side in (first, second)]
     of_others = sum(int(one[-2]) for one in counts)

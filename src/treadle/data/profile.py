@@ -103,7 +103,11 @@ def profile(values: NDArray[Any]) -> ColumnProfile:
         edges = [float(edge) for edge in np.unique(quantiles)]
         return ColumnProfile(counts=count_between(values, edges), edges=edges)
     counts = Counter(values.tolist()).most_common(CATEGORIES + 2)
-    common = [value for value, rows in counts if label_of(value) not in (None, MISSING, OTHER) and rows >= RARE]
+    common = [
+        value
+        for value, rows in counts
+        if label_of(value) not in (None, MISSING, OTHER) and rows >= RARE
+    ]
     labels = [*sorted(str(value) for value in common[:CATEGORIES]), OTHER, MISSING]
     return ColumnProfile(counts=_count_labels(values, labels), labels=labels)
 

@@ -73,7 +73,9 @@ def _of_arrays(arrays: dict[str, Any], what: str, rows: int | None = None) -> So
     lengths = {name: len(values) if values.ndim == 1 else -1 for name, values in arrays.items()}
     wrong = [name for name, length in lengths.items() if length < 0]
     if wrong:
-        raise Invalid(f"Column '{wrong[0]}' of the {what} has no shape (rows,). Give one array a column.")
+        raise Invalid(
+            f"Column '{wrong[0]}' of the {what} has no shape (rows,). Give one array a column."
+        )
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"'{name}': {length}" for name, length in list(lengths.items())[:5])
         raise Invalid(f"The columns of the {what} have different numbers of rows: {listed}.")
@@ -94,7 +96,9 @@ def _pandas(frame: Any, place: int) -> Callable[[], Any]:
         return lambda: series.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy()
     if series.dtype.kind in "iufb":
         missing = True if series.dtype.kind != "b" else None
-        return lambda: series.to_numpy(dtype=float, na_value=np.nan) if missing else _objects(series)
+        return lambda: (
+            series.to_numpy(dtype=float, na_value=np.nan) if missing else _objects(series)
+        )
     return lambda: _objects(series)
 
 

@@ -104,7 +104,9 @@ def _counted(column: SourceColumn, bins: ColumnProfile) -> ColumnProfile:
         )
     if (column.holds == "text") != bool(bins.labels):
         held = ("numbers", "text") if column.holds == "text" else ("text", "numbers")
-        raise Invalid(f"the reference holds {held[0]} and this table {held[1]}. Convert one of them.")
+        raise Invalid(
+            f"the reference holds {held[0]} and this table {held[1]}. Convert one of them."
+        )
     if bins.labels:
         counts = column.labels(bins.labels)
     else:

@@ -1,16 +1,14 @@
 """Compares two tables, or counts of them: which columns have drifted, by how much, and where."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 from treadle.data.columns import Source
 from treadle.data.pairs import Pair, count_pair, pair_of_profiles
-from treadle.data.profile import ColumnProfile, Reference
-from treadle.data.sources import TABLES, open_source
+from treadle.data.sources import open_source
 from treadle.data.table_counts import counts_of, profiles_in
 from treadle.kernel.errors import Invalid, did_you_mean
 from treadle.monitoring.drift_report import ColumnReport, DriftReport, column_report
@@ -151,11 +149,14 @@ def _shared(
     if columns is None:
         skipped = {name: "only the reference has it" for name in first if name not in known}
         known_before = set(first)
-        skipped |= {name: "only the current table has it" for name in second if name not in known_before}
+        skipped |= {
+            name: "only the current table has it" for name in second if name not in known_before
+        }
     shared = [name for name in wanted if name in known]
     if not shared:
         raise Invalid(
-            "The reference and the current table have no column in common. Rename the columns of one of them."
+            "The reference and the current table have no column in common. Rename the columns of "
+            "one of them."
         )
     return shared, skipped
 

@@ -122,7 +122,9 @@ class DriftReport(Entity):
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
             for row in rows
         ]
-        left_out = [f"Not compared: {visible(n)}: {visible(why)}." for n, why in self.not_compared.items()]
+        left_out = [
+            f"Not compared: {visible(n)}: {visible(why)}." for n, why in self.not_compared.items()
+        ]
         return "\n".join([self.summary(), "", *lines, *([""] if left_out else []), *left_out])
 
     def _repr_html_(self) -> str:

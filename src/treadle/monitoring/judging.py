@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from treadle.data.pairs import Pair
+from treadle.stats.distances import population_stability_index
 from treadle.stats.homogeneity import homogeneity
 from treadle.stats.hypothesis import adjusted_p_values, homogeneity_statistic, pool_rare_bins
-from treadle.stats.distances import population_stability_index
 
 FALSE_ALARMS = 0.05
 """How often data that have not moved are called drifted, over all columns together."""
@@ -73,5 +73,5 @@ def _judged(pair: Pair, p: float, adjusted_p: float, false_alarms: float, effect
         by_chance = (len(first) - 1) * (1 / first.sum() + 1 / second.sum())
         found, chi2 = max(0.0, psi - by_chance), homogeneity_statistic(first, second)
     return Judged(
-        p, adjusted_p, psi, found, chi2, drifted=adjusted_p <= false_alarms and found >= effect
+        p, adjusted_p, psi, found, chi2, bool(adjusted_p <= false_alarms and found >= effect)
     )

@@ -149,7 +149,10 @@ def _of_ranks(first: Tables, second: Tables) -> Tables:
     usable = ((both > 0).sum(axis=1) > 2) & (np.abs(skew) <= LARGEST_SKEW)
     usable &= np.minimum(n, m) >= 2 * MIN_EXPECTED
     return np.array(
-        [math.erfc(abs(one) / math.sqrt(2)) if ok else math.nan for one, ok in zip(z, usable)]
+        [
+            math.erfc(abs(one) / math.sqrt(2)) if ok else math.nan
+            for one, ok in zip(z.tolist(), usable.tolist(), strict=True)
+        ]
     )
 
 
@@ -163,7 +166,7 @@ def _of_rest(first: Tables, second: Tables, others: Tables, second_others: Table
 
 
 def fisher(a: Tables, b: Tables, c: Tables, d: Tables) -> Tables:
-    """Two-sided p-values of Fisher's exact test (1935): twice the smaller tail.
+    """Two-sided p-values of Fisher's exact test (1935): twice the tail.
 
     Args:
         a: Counts (pairs,) of the first sample in the first cell.
@@ -183,15 +186,15 @@ def fisher(a: Tables, b: Tables, c: Tables, d: Tables) -> Tables:
         p[large] = [math.erfc(one) for one in z]
     small = np.flatnonzero(~large)
     if len(small):
-        cells = a[small], b[small], c[small], d[small]
-        upper = _tail(*cells)
-        lower = _tail(cells[1], cells[0], cells[3], cells[2])
-        p[small] = np.minimum(1.0, 2 * np.minimum(upper, lower))
+        a, b, c, d = (one[small] for one in (a, b, c, d))
+        above = b * (a + b + c + d) >= (a + b) * (b + d)  # else the same table with columns swapped
+        swapped = [np.where(above, x, y) for x, y in ((a, b), (b, a), (c, d), (d, c))]
+        p[small] = np.minimum(1.0, 2 * _tail(*swapped))
     return p
 
 
 def _tail(a: Tables, b: Tables, c: Tables, d: Tables) -> Tables:
-    """P(B ≥ b) of the hypergeometric distribution, summed outwards from its first term."""
+    """P(B ≥ b) of the hypergeometric distribution, for b from its mean on."""
     first = np.exp(
         [
             sum(map(math.lgamma, (w + x + 1, y + z + 1, w + y + 1, x + z + 1)))
