@@ -173,20 +173,27 @@ class ArrayColumn:
         return count_labels(self._texts, labels)
 
 
-def array_source(names: Sequence[Any], columns: Sequence[Callable[[], Any]], rows: int) -> Source:
+def array_source(
+    names: Sequence[Any],
+    columns: Sequence[Callable[[], Any]],
+    rows: int,
+    *,
+    is_parallel: bool = True,
+) -> Source:
     """Make a source of columns in memory.
 
     Args:
         names: Names of the columns.
         columns: What gives each column's array; it is called when the column is counted.
         rows: Number of rows.
+        is_parallel: Whether several may be called at the same time.
     """
 
     def column(place: int, half: int | None) -> ArrayColumn:
         values = columns[place]()
         return ArrayColumn(values if half is None else values[half::2])
 
-    return Source(rows, [str(name) for name in names], column, True)
+    return Source(rows, [str(name) for name in names], column, is_parallel)
 
 
 def _normalised(values: Any) -> tuple[NDArray[Any], Holds]:
@@ -196,6 +203,8 @@ def _normalised(values: Any) -> tuple[NDArray[Any], Holds]:
         return plain(values), "boolean" if kind == "b" else "number"
     if isinstance(values, np.ma.MaskedArray) and kind == "M":
         values = values.filled(np.datetime64("NaT"))
+    elif kind == "m":
+        return np.where(np.isnat(values), np.nan, values / np.timedelta64(1, "s")), "number"
     elif kind not in ("b", "i", "u", "f", "M"):
         return _plain(values)
     if kind == "M":

@@ -39,15 +39,17 @@ class FileColumn:
         column = self._column
         if column.kind == "text":
             return f"nullif({column.text}, '')"
-        value = f"CAST({column.micros if column.kind == 'time' else column.sql} AS DOUBLE)"
+        value = column.micros if column.kind == "time" else column.sql
+        value = f"CAST({exact(value, column.type)} AS DOUBLE)"
         return f"nullif({value}, 'NaN'::DOUBLE)" if column.is_float else value
 
-    def _rows(self, where: str = "") -> str:
+    def _rows(self, where: str = "", *, as_text: bool = False) -> str:
         """Its values as ``v``, in SQL."""
+        value = f"CAST({self._value} AS VARCHAR)" if as_text else self._value
         if self._half is not None:
             where = " AND ".join(filter(None, [where, f"place % 2 = {self._half}"]))
         source = self._table.numbered if where else self._table.source
-        return f"SELECT {self._value} AS v FROM {source}{f' WHERE {where}' if where else ''}"
+        return f"SELECT {value} AS v FROM {source}{f' WHERE {where}' if where else ''}"
 
     def summary(self) -> Summary:
         """Return evenly spaced rows' values, or of a small table all."""
@@ -68,19 +70,16 @@ class FileColumn:
         Args:
             edges: Edges between bins, ascending and finite; a number that equals one lies above.
         """
-        ends = np.nextafter(edges, -np.inf).tolist()  # DuckDB's bins hold their upper edge
-        bins = f"histogram(v, {ends!r}::DOUBLE[])" if ends else "MAP {}"
-        below = f"sum({edges[0]!r} - v) FILTER (v < {edges[0]!r} AND isfinite(v))" if ends else "0"
-        above = f"sum(v - {edges[-1]!r}) FILTER (v > {edges[-1]!r} AND isfinite(v))"
-        std, mean = "stddev_pop(v) FILTER (isfinite(v))", "count(v)"
-        found, low, high, spread, present, rows = self._table.one(
-            f"SELECT {bins}, {below}, {above if ends else '0'}, {std}, {mean}, count(*) "
-            f"FROM ({self._rows()})".replace("np.float64(", "(")
-        )
-        inner = [int((found or {}).get(end, 0)) for end in ends]
+        std = "stddev_pop(v) FILTER (isfinite(v)), count(v), count(*)"
+        asked = [f"{std}", *(_aggregates(edges) if len(edges) else ())]
+        row = self._table.one(f"SELECT {', '.join(asked)} FROM ({self._rows()})")
+        spread, present, rows, *others = row
+        found, below, above = others or (None, 0.0, 0.0)
+        by_end: dict[float, int] = found or {}
+        inner = [by_end.get(end, 0) for end in _ends(edges)]
         counts = np.array([*inner, present - sum(inner), rows - present], dtype=np.int64)
         return NumberCounts(
-            counts, float(low or 0), float(high or 0), math.nan if spread is None else spread
+            counts, float(below or 0), float(above or 0), math.nan if spread is None else spread
         )
 
     def labels(self, labels: Sequence[str]) -> list[int]:
@@ -89,14 +88,41 @@ class FileColumn:
         Args:
             labels: Labels, with ``(other)`` and ``(missing)`` among them.
         """
-        shown = f"CASE WHEN v IS NULL THEN '{MISSING}' WHEN list_contains($1::VARCHAR[], v) THEN v "
+        rows = self._rows(as_text=True)
         pairs = self._table.all(
-            f"SELECT {shown} ELSE '{OTHER}' END AS label, count(*) FROM ({self._rows()}) "
-            "GROUP BY label",
+            f"SELECT CASE WHEN v IS NULL THEN '{MISSING}' "
+            f"WHEN list_contains($1::VARCHAR[], v) THEN v ELSE '{OTHER}' END AS label, count(*) "
+            f"FROM ({rows}) GROUP BY label",
             [list(labels)],
         )
         found = dict(pairs)
         return [int(found.get(label, 0)) for label in labels]
+
+
+def exact(value: str, kind: str) -> str:
+    """A number in SQL so that its conversion to a double is the nearest one, as in Python.
+
+    Args:
+        value: The number in SQL.
+        kind: Its type as DuckDB names it; decimals are converted through their text.
+    """
+    return f"CAST({value} AS VARCHAR)" if kind.startswith("DECIMAL") else value
+
+
+def _ends(edges: NDArray[np.float64]) -> list[float]:
+    """The largest number of each bin but the last, since DuckDB's bins hold their upper edge."""
+    ends: list[float] = np.nextafter(edges, -np.inf).tolist()
+    return ends
+
+
+def _aggregates(edges: NDArray[np.float64]) -> list[str]:
+    """Rows by bin, and the sums of distances beyond the outer edges, in SQL."""
+    first, last = float(edges[0]), float(edges[-1])
+    return [
+        f"histogram(v, {_ends(edges)!r}::DOUBLE[])",
+        f"sum({first!r}::DOUBLE - v) FILTER (v < {first!r}::DOUBLE AND isfinite(v))",
+        f"sum(v - {last!r}::DOUBLE) FILTER (v > {last!r}::DOUBLE AND isfinite(v))",
+    ]
 
 
 def file_source(table: OpenTable) -> Source:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -160,7 +161,7 @@ def _distances(
     apart = wasserstein_between(edges, before, now) + float(tails)
     std = first.std if first.std > 0 else second.std
     if math.isfinite(apart) and math.isfinite(std) and (std > 0 or apart == 0):
-        found["wasserstein"] = apart / std if std > 0 else 0.0
+        found["wasserstein"] = float(apart / std) if std > 0 else 0.0
     return found
 
 
@@ -188,7 +189,7 @@ def _cells(edges: NDArray[np.float64], holds: Holds) -> list[str]:
     shown = [_moment(edge) if holds == "time" else f"{edge:.6g}" for edge in edges.tolist()]
     if not shown:
         return ["any", MISSING]
-    between = [f"{low} to {high}" for low, high in zip(shown, shown[1:], strict=False)]
+    between = [f"{low} to {high}" for low, high in pairwise(shown)]
     return [f"below {shown[0]}", *between, f"{shown[-1]} and above", MISSING]
 
 
@@ -197,7 +198,11 @@ def _moment(micros: float) -> str:
         moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
     except OverflowError:
         return f"{micros / 1e6:.0f} s since 1970"
-    return moment.isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")
+    return (
+        moment.isoformat(sep=" ", timespec="seconds")
+        .removesuffix("+00:00")
+        .removesuffix(" 00:00:00")
+    )
 
 
 def _common(first: Holds, second: Holds) -> Holds:

@@ -10,11 +10,12 @@ import numpy as np
 
 from treadle.data.columns import Source, array_source
 from treadle.data.engine import query_engine
-from treadle.data.file_columns import file_source
+from treadle.data.file_columns import exact, file_source
 from treadle.data.frames import is_frame
-from treadle.data.opened_table import open_table
+from treadle.data.opened_table import Column, open_table
 from treadle.data.table_files import files_named
 from treadle.kernel.errors import Invalid
+from treadle.kernel.escaping import sql_name
 
 TABLES = (
     "a frame of pandas, Polars, Arrow or DuckDB, a dict of arrays, an array (rows, columns), or a "
@@ -65,8 +66,9 @@ def _in_memory(table: Any, what: str) -> Source:
     if library == "pyarrow":
         columns = [_through_duckdb(_arrow(table, n)) for n in range(table.num_columns)]
         return array_source(table.column_names, columns, table.num_rows)
-    found = table.fetchnumpy()
-    return _of_arrays({name: found[name] for name in table.columns}, what)
+    columns = [_relation(table, n) for n in range(len(table.columns))]
+    ((count,),) = table.aggregate("count(*)").fetchall()
+    return array_source(table.columns, columns, int(count), is_parallel=False)
 
 
 def _of_arrays(arrays: dict[str, Any], what: str, rows: int | None = None) -> Source:
@@ -117,18 +119,32 @@ def _arrow(table: Any, place: int) -> Callable[[], Any]:
     return lambda: table.select([place]).rename_columns(["c"])
 
 
+def _relation(relation: Any, place: int) -> Callable[[], Any]:
+    return lambda: _fetched(relation.project(f"{sql_name(relation.columns[place])} AS c"))
+
+
 def _through_duckdb(column: Callable[[], Any]) -> Callable[[], Any]:
     """A column of a frame as an array, whatever its type; times are in UTC."""
 
     def read() -> Any:
         with query_engine() as connection:
             connection.register("frame", column())
-            (kind,) = map(str, connection.table("frame").types)
-            value = "epoch_us(c)" if kind.startswith("TIMESTAMP") else "c"
-            value = f"make_timestamp({value})" if value != "c" else value
-            return connection.sql(f"SELECT {value} AS c FROM frame").fetchnumpy()["c"]
+            return _fetched(connection.table("frame"))
 
     return read
+
+
+def _fetched(relation: Any) -> Any:
+    """The only column of a relation, ``c``, as an array of numbers, moments, booleans or texts."""
+    column = Column(0, "c", str(relation.types[0]))
+    value = "CAST(c AS VARCHAR)"
+    if column.kind == "number":
+        value = f"CAST({exact('c', column.type)} AS DOUBLE)"
+    elif column.kind == "time":
+        value = "make_timestamp(epoch_us(c))"
+    elif column.kind == "boolean":
+        value = "c"
+    return relation.project(f"{value} AS c").fetchnumpy()["c"]
 
 
 def _with_distinct_names(source: Source, what: str) -> Source:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from treadle.data.columns import SourceColumn
+from treadle.data.columns import Source, SourceColumn
 from treadle.data.pairs import edges_of
 from treadle.data.profile import BINS, CATEGORIES, MISSING, OTHER, RARE, ColumnProfile, Reference
 from treadle.data.sources import open_source
@@ -33,7 +33,7 @@ def reference_of(table: Any) -> dict[str, ColumnProfile]:
         for place, name in enumerate(source.names):
             chosen = _bins(source.column(place, 0))
             if chosen is not None:
-                found[name] = _counted(source.column(place, 1), chosen)
+                found[name] = _counted_half(source, place, chosen)
     return found
 
 
@@ -53,16 +53,39 @@ def counts_of(table: Any, reference: Mapping[str, ColumnProfile]) -> dict[str, C
         Invalid: It is no table, or a column holds text where the reference has numbers.
         NotFound: There is no such file.
     """
-    found = {}
+    counts, refused = count_each(table, reference)
+    if refused:
+        name, why = next(iter(refused.items()))
+        raise Invalid(f"Column '{name}' cannot be counted: {why}. Convert it, or leave it out.")
+    return counts
+
+
+def count_each(
+    table: Any, reference: Mapping[str, ColumnProfile]
+) -> tuple[dict[str, ColumnProfile], dict[str, str]]:
+    """Count the columns of a table that can be counted over the bins of a reference.
+
+    Args:
+        table: A table, as ``treadle.drift`` takes it.
+        reference: The reference's counts by column.
+
+    Returns:
+        Counts by column, and why others of the reference's columns were not counted.
+
+    Raises:
+        Invalid: It is no table.
+        NotFound: There is no such file.
+    """
+    counts: dict[str, ColumnProfile] = {}
+    refused: dict[str, str] = {}
     with open_source(table, "table") as source:
         for place, name in enumerate(source.names):
-            if name not in reference:
-                continue
-            try:
-                found[name] = _counted(source.column(place, None), reference[name])
-            except Invalid as error:
-                raise Invalid(f"Column '{name}': {error.message}") from error
-    return found
+            if name in reference:
+                try:
+                    counts[name] = _counted(source.column(place, None), reference[name])
+                except Invalid as error:
+                    refused[name] = error.message
+    return counts, refused
 
 
 def profiles_in(value: Any) -> dict[str, ColumnProfile] | None:
@@ -96,6 +119,15 @@ def _bins(column: SourceColumn) -> ColumnProfile | None:
     return ColumnProfile(counts=[0] * (len(edges) + 2), edges=edges)
 
 
+def _counted_half(source: Source, place: int, bins: ColumnProfile) -> ColumnProfile:
+    try:
+        return _counted(source.column(place, 1), bins)
+    except Invalid as error:
+        raise Invalid(
+            f"Column '{source.names[place]}' holds numbers and texts. Make it either."
+        ) from error
+
+
 def _counted(column: SourceColumn, bins: ColumnProfile) -> ColumnProfile:
     if column.holds == "nothing":
         rows = sum(column.labels([OTHER, MISSING]))
@@ -104,9 +136,7 @@ def _counted(column: SourceColumn, bins: ColumnProfile) -> ColumnProfile:
         )
     if (column.holds == "text") != bool(bins.labels):
         held = ("numbers", "text") if column.holds == "text" else ("text", "numbers")
-        raise Invalid(
-            f"the reference holds {held[0]} and this table {held[1]}. Convert one of them."
-        )
+        raise Invalid(f"it holds {held[0]} in the reference and {held[1]} now")
     if bins.labels:
         counts = column.labels(bins.labels)
     else:

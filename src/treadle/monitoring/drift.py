@@ -9,7 +9,7 @@ from typing import Any
 from treadle.data.columns import Source
 from treadle.data.pairs import Pair, count_pair, pair_of_profiles
 from treadle.data.sources import open_source
-from treadle.data.table_counts import counts_of, profiles_in
+from treadle.data.table_counts import count_each, profiles_in
 from treadle.kernel.errors import Invalid, did_you_mean
 from treadle.monitoring.drift_report import ColumnReport, DriftReport, column_report
 from treadle.monitoring.judging import EFFECT, FALSE_ALARMS, judge
@@ -83,10 +83,13 @@ def _counted(
             )
         return _count_tables(reference, current, columns)
     now = profiles_in(current)
+    refused: Skipped = {}
     if now is None:
         chosen = before if columns is None else {n: before[n] for n in columns if n in before}
-        now = counts_of(current, chosen)
-    names, skipped = _shared(list(before), list(now), columns)
+        now, refused = count_each(current, chosen)
+    names, skipped = _shared(list(before), [*now, *refused], columns)
+    skipped |= refused
+    names = [name for name in names if name not in refused]
     pairs: dict[str, Pair] = {}
     for name in names:
         try:

@@ -71,7 +71,7 @@ def _judged(pair: Pair, p: float, adjusted_p: float, false_alarms: float, effect
         first, second = pool_rare_bins(pair.first.astype(float), pair.second.astype(float))
         psi = population_stability_index(first, second)
         by_chance = (len(first) - 1) * (1 / first.sum() + 1 / second.sum())
-        found, chi2 = max(0.0, psi - by_chance), homogeneity_statistic(first, second)
+        found, chi2 = max(0.0, float(psi - by_chance)), homogeneity_statistic(first, second)
     return Judged(
         p, adjusted_p, psi, found, chi2, bool(adjusted_p <= false_alarms and found >= effect)
     )
