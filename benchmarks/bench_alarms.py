@@ -75,7 +75,11 @@ def main() -> None:
             for columns, (alarms, trials) in found.items():
                 of = share(alarms, trials)
                 line = {"data": name, "rows": rows, "columns": columns, "trials": trials}
-                line |= {"rate": alarms / trials, "low": round(of.low, 4), "high": round(of.high, 4)}
+                line |= {
+                    "rate": alarms / trials,
+                    "low": round(of.low, 4),
+                    "high": round(of.high, 4),
+                }
                 measured.append(line)
                 say("family-wise false alarms", **line)
         say("worst cell", declared=FALSE_ALARMS, **max(measured, key=lambda line: line["rate"]))
@@ -161,9 +165,7 @@ def power(folder: Path) -> None:
         say(what, rows=rows, shift_sigma=shift, trials=POWER_TRIALS[rows], **rates, **peers)
 
 
-def power_of_ours(
-    folder: Path, rows: int
-) -> Iterator[tuple[tuple[int, float], dict[str, float]]]:
+def power_of_ours(folder: Path, rows: int) -> Iterator[tuple[tuple[int, float], dict[str, float]]]:
     """Rates of alarms by shift: by evidence, with the gate, and of a t-test and KS by theirs."""
     from scipy import stats
 
