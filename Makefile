@@ -13,9 +13,9 @@ STATIC := check-format check-lint check-types check-imports
 # Jobs side by side; each one's output in one piece where make can do that.
 ABREAST := $(MAKE) --no-print-directory --keep-going --jobs $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help demo check docs test unit integration system simulate format dist test-dist bench bench-backtest bench-data bench-features \
-	bench-rollouts bench-serving bench-rude-callers bench-tracking newcomers-loop torture clean .venv .venv-demo .docs .clients \
-	.peers .peers-data .peers-features .peers-serving $(STATIC)
+.PHONY: help demo check docs test unit integration system simulate format dist test-dist bench bench-alarms bench-backtest bench-data \
+	bench-features bench-monitoring bench-rollouts bench-serving bench-rude-callers bench-tracking newcomers-loop torture clean \
+	.venv .venv-demo .docs .clients .peers .peers-data .peers-features .peers-monitoring .peers-serving $(STATIC)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -86,6 +86,12 @@ bench-features: .venv .peers-features ## point-in-time joins and online reads be
 bench-backtest: .venv .clients ## eight retraining policies over a year of flights and four years of a census: minutes
 	$(BIN)/python benchmarks/bench_backtest.py
 
+bench-alarms: .venv .peers-monitoring ## how often drift is alarmed of where there is none, beside Evidently and NannyML: a quarter of an hour
+	$(BIN)/python benchmarks/bench_alarms.py
+
+bench-monitoring: .venv .peers-monitoring ## drift of a million rows beside Evidently's report: minutes
+	$(BIN)/python benchmarks/bench_monitoring.py
+
 bench-serving: .venv .peers-serving ## a model server beside the bare limit and other servers: a quarter of an hour; wants wrk
 	$(BIN)/python benchmarks/bench_serving.py
 
@@ -105,7 +111,7 @@ bench-tracking: .venv .peers ## tracking beside the real MLflow server
 	$(BIN)/python benchmarks/bench_tracking.py
 
 clean: ## remove what these targets have made
-	rm -rf .clients .docs .peers .peers-data .peers-features .peers-serving .venv .venv-demo treadle-demo build dist .mypy_cache .ruff_cache \
+	rm -rf .clients .docs .peers .peers-data .peers-features .peers-monitoring .peers-serving .venv .venv-demo treadle-demo build dist .mypy_cache .ruff_cache \
 		.pytest_cache .hypothesis
 
 # $(call environment,FOLDER,WHAT): an environment with what pip would be asked for. Bytecode is made when it is needed.
@@ -123,6 +129,7 @@ endef
 .peers: .peers/ready
 .peers-data: .peers-data/ready
 .peers-features: .peers-features/ready
+.peers-monitoring: .peers-monitoring/ready
 .peers-serving: .peers-serving/ready
 
 .venv/ready: pyproject.toml constraints.txt
@@ -148,6 +155,9 @@ endef
 
 .peers-features/ready: benchmarks/features_peers.txt
 	$(call environment,.peers-features,--requirement $<)
+
+.peers-monitoring/ready: benchmarks/monitoring_peers.txt
+	$(call environment,.peers-monitoring,--requirement $<)
 
 .peers-serving/ready: benchmarks/serving_peers.txt
 	$(call environment,.peers-serving,--requirement $<)

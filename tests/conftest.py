@@ -70,6 +70,7 @@ LANES: tuple[tuple[str, Lane], ...] = (
     ("monitoring/test_drift.py::test_false_alarms", "simulation"),
     ("monitoring/test_against_nannyml.py", "system"),
     ("stats/test_against_river.py", "system"),
+    ("monitoring/test_two_tables.py::test_alarms", "simulation"),
     ("delivery/test_gates.py::test_equals", "simulation"),
     ("delivery/test_manifests.py::test_the_three_newest", "integration"),
     ("data/test_engine.py", "integration"),

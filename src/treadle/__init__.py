@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from treadle.features.point_in_time import join_as_of
     from treadle.features.views import FeatureView, on_demand
     from treadle.monitoring.estimation import estimate_performance
+    from treadle.monitoring.drift import drift
     from treadle.pipelines.step import step
     from treadle.platform.recording import run
     from treadle.platform.remote import connect
@@ -23,6 +24,7 @@ __all__ = [
     "Model",
     "connect",
     "detector",
+    "drift",
     "embedded",
     "estimate_performance",
     "features",
@@ -41,6 +43,7 @@ _HOMES = {
     "Model": "treadle.training.package",
     "connect": "treadle.platform.remote",
     "detector": "treadle.stats.detectors",
+    "drift": "treadle.monitoring.drift",
     "embedded": "treadle.platform.start",
     "estimate_performance": "treadle.monitoring.estimation",
     "held_out": "treadle.data.splits",

@@ -5,12 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import rel_entr
-from scipy.stats import ks_2samp
+from scipy.stats import ks_2samp, wasserstein_distance
 
 from treadle.stats.distances import (
+    hellinger,
     jensen_shannon,
     kolmogorov_smirnov,
+    l_infinity,
     population_stability_index,
+    wasserstein_between,
 )
 
 counts = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=20)
@@ -50,3 +53,26 @@ def test_the_jensen_shannon_distance_is_that_of_scipy() -> None:
     assert jensen_shannon(np.array([1, 0]), np.array([0, 1])) == 1.0
     assert jensen_shannon(np.zeros(2), np.array([0, 1])) == 1.0
     assert jensen_shannon(np.zeros(2), np.zeros(2)) == 0.0
+
+
+def test_hellingers_distance_is_that_of_evidentlys_own_fixture() -> None:
+    first, second = np.array([16, 18, 16, 14, 12, 12]), np.array([16, 16, 16, 16, 16, 8])
+    assert hellinger(first, second) == pytest.approx(0.06812, abs=1e-5)
+    assert l_infinity(first, second) == pytest.approx(4 / 88)
+
+
+def test_the_work_between_edges_is_that_of_numbers_spread_evenly_in_their_bins() -> None:
+    random = np.random.default_rng(1)
+    edges = np.sort(random.normal(size=6))
+    first, second = random.integers(1, 40, (2, 7))
+    first[[0, -1]] = second[[0, -1]] = 0  # nothing beyond the edges
+
+    def numbers(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        steps = (np.arange(2000) + 0.5) / 2000
+        values = np.concatenate([low + (high - low) * steps for low, high in pairs])
+        return values, np.repeat(counts[1:-1] / 2000, 2000)
+
+    pairs = list(zip(edges[:-1], edges[1:], strict=True))
+    (u, u_weights), (v, v_weights) = numbers(first), numbers(second)
+    theirs = wasserstein_distance(u, v, u_weights, v_weights)
+    assert wasserstein_between(edges, first, second) == pytest.approx(theirs, rel=1e-3)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import chi2_contingency, false_discovery_control
 
 from treadle.stats.hypothesis import (
+    adjusted_p_values,
     MIN_EXPECTED,
     benjamini_hochberg,
     homogeneity_statistic,
@@ -51,3 +52,14 @@ def test_rejections_agree_with_scipys_adjusted_p_values(p_values: list[float], r
 
 def test_nothing_is_rejected_of_no_tests() -> None:
     assert benjamini_hochberg([], 0.05) == -1.0
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.floats(0.001, 0.5))
+def test_adjusted_p_values_reject_what_the_procedure_rejects(
+    p_values: list[float], rate: float
+) -> None:
+    adjusted = adjusted_p_values(np.array(p_values))
+    limit = benjamini_hochberg(p_values, rate)
+    for p, of_all in zip(p_values, adjusted.tolist(), strict=True):
+        if abs(of_all - rate) > 1e-9:  # else rounding decides
+            assert (of_all <= rate) == (p <= limit)

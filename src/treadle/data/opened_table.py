@@ -133,6 +133,12 @@ class OpenTable(NamedTuple):
         read = ", ".join(f"{sql_name(column.name)} AS {column.sql}" for column in columns)
         return f"(SELECT {read} FROM {self.named})"
 
+    @property
+    def numbered(self) -> str:
+        """What follows ``FROM`` where rows need numbers: ``place``, from 0 in each file."""
+        names = ", ".join([*(column.sql for column in self.columns), "place"])
+        return f"{self.named.removesuffix(')')}, file_row_number = true) AS t({names})"
+
     def column(self, name: str) -> Column | None:
         """The column of a name.
 
@@ -146,11 +152,11 @@ class OpenTable(NamedTuple):
 
 
 @contextmanager
-def open_table(file: Path, *, connection: Any = None) -> Iterator[OpenTable]:
+def open_table(file: Path | Sequence[Path], *, connection: Any = None) -> Iterator[OpenTable]:
     """Open a table for queries, and close it at the end.
 
     Args:
-        file: A CSV or Parquet file, or a folder of files of one of these kinds.
+        file: A CSV or Parquet file, a folder of files of one of these kinds, or a list of files.
         connection: A connection that several tables share; one of its own if not given.
 
     Yields:
@@ -162,17 +168,21 @@ def open_table(file: Path, *, connection: Any = None) -> Iterator[OpenTable]:
     """
     import duckdb  # late, as in treadle.data.engine
 
-    if not file.exists():
-        raise NotFound(f"There is no file or folder at '{file}'. Check the path.")
+    files = [file] if isinstance(file, Path) else list(file)
+    for one in files:
+        if not one.exists():
+            raise NotFound(f"There is no file or folder at '{one}'. Check the path.")
     with tempfile.TemporaryDirectory(prefix="treadle-table-") as folder, query_engine() as own:
         used = connection or own
         try:
-            paths = _parquet_files(used, file, Path(folder, "rows.parquet"))
+            paths = _parquet_files(used, files, Path(folder, "rows.parquet"))
             reader = f"read_parquet([{', '.join(sql_text(one_file(path)) for path in paths)}])"
             described = used.execute(f"DESCRIBE SELECT * FROM {reader}").fetchall()
             ((rows,),) = used.execute(f"SELECT count(*) FROM {reader}").fetchall()
         except duckdb.Error as error:
-            raise Invalid(f"'{file.name}' cannot be read as a table: {reason(error)}") from error
+            raise Invalid(
+                f"'{files[0].name}' cannot be read as a table: {reason(error)}"
+            ) from error
         columns = [Column(place, str(row[0]), str(row[1])) for place, row in enumerate(described)]
         names = ", ".join(column.sql for column in columns)
         yield OpenTable(used, f"{reader} AS t({names})", reader, columns, rows)
@@ -229,18 +239,18 @@ def moment(micros: float | None) -> str | None:
         return f"{micros / 1e6:.0f} s since 1970"
 
 
-def _parquet_files(connection: Any, file: Path, made: Path) -> list[Path]:
+def _parquet_files(connection: Any, given: list[Path], made: Path) -> list[Path]:
     """The Parquet files of a table; rows of CSV files are written to ``made``."""
     import duckdb
 
-    files = files_of(file)
+    files = [path for one in given for path in files_of(one)]
     kinds = {path.suffix.lower() for path in files}
     if kinds and kinds <= {".parquet", ".pq"}:
         return files
     if kinds != {".csv"}:
         found = ", ".join(sorted(kinds)) or "no files"
         raise Invalid(
-            f"'{file.name}' is no table: it holds {found}. Give CSV files, or Parquet files."
+            f"'{given[0].name}' is no table: it holds {found}. Give CSV files, or Parquet files."
         )
     try:
         connection.execute(_converting(files, made, "header = true"))

@@ -5,6 +5,7 @@ Batch and stream give the same counts, so that training data and production can 
 
 import math
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -102,7 +103,11 @@ def profile(values: NDArray[Any]) -> ColumnProfile:
         edges = [float(edge) for edge in np.unique(quantiles)]
         return ColumnProfile(counts=count_between(values, edges), edges=edges)
     counts = Counter(values.tolist()).most_common(CATEGORIES + 2)
-    common = [value for value, rows in counts if _label(value) != MISSING and rows >= RARE]
+    common = [
+        value
+        for value, rows in counts
+        if label_of(value) not in (None, MISSING, OTHER) and rows >= RARE
+    ]
     labels = [*sorted(str(value) for value in common[:CATEGORIES]), OTHER, MISSING]
     return ColumnProfile(counts=_count_labels(values, labels), labels=labels)
 
@@ -119,14 +124,33 @@ def reference_profile(values: NDArray[Any]) -> ColumnProfile:
     return profile(values[::2]).count(values[1::2])
 
 
-def _count_labels(values: NDArray[Any], labels: list[str]) -> list[int]:
+def count_labels(texts: Mapping[Any, int], labels: Sequence[str]) -> list[int]:
+    """Count texts by label.
+
+    Args:
+        texts: Rows of each value; None, NaN and the empty text are missing.
+        labels: Labels, with ``(other)`` and ``(missing)`` among them.
+
+    Returns:
+        Rows of each label.
+    """
     bins = {label: index for index, label in enumerate(labels)}
     counts = [0] * len(labels)
-    for value, rows in Counter(values.tolist()).items():
-        counts[bins.get(_label(value), bins[OTHER])] += rows
+    for value, rows in texts.items():
+        label = label_of(value)
+        counts[bins.get(MISSING if label is None else label, bins[OTHER])] += rows
     return counts
 
 
-def _label(value: Any) -> str:
+def label_of(value: Any) -> str | None:
+    """The label of a value of text; None where it is missing.
+
+    Args:
+        value: A value.
+    """
     missing = value is None or value == "" or (isinstance(value, float) and math.isnan(value))
-    return MISSING if missing else str(value)
+    return None if missing else str(value)
+
+
+def _count_labels(values: NDArray[Any], labels: list[str]) -> list[int]:
+    return count_labels(Counter(values.tolist()), labels)

@@ -1,10 +1,12 @@
 """Reads tables that are CSV or Parquet files: their columns, their number of rows, and more."""
 
+import glob
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from treadle.data.engine import query_engine
+from treadle.kernel.errors import NotFound
 from treadle.kernel.escaping import one_file, sql_text
 
 T = TypeVar("T")
@@ -99,6 +101,25 @@ def files_of(file: Path) -> list[Path]:
         for path in file.rglob("*")
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(file).parts)
     )
+
+
+def files_named(source: str | Path) -> list[Path]:
+    """The files that a path names, in the order of their names; hidden ones are left out.
+
+    Args:
+        source: A file, a folder of files, or a glob.
+
+    Raises:
+        NotFound: There is none.
+    """
+    path = Path(source)
+    if path.exists():
+        found = files_of(path)
+    else:
+        found = [Path(name) for name in sorted(glob.glob(str(source), recursive=True))]  # noqa: PTH207
+    if not found:
+        raise NotFound(f"There is no file '{source}'.")
+    return found
 
 
 def _relation(connection: Any, file: Path) -> Any:

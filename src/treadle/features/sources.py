@@ -1,6 +1,5 @@
 """Opens tables for DuckDB: files of Parquet and CSV, frames, and queries over them."""
 
-import glob
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,9 +7,9 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from treadle.data.table_files import files_of, read_csv_sql
+from treadle.data.table_files import files_named, read_csv_sql
 from treadle.features.views import FeatureView
-from treadle.kernel.errors import Invalid, NotFound, did_you_mean
+from treadle.kernel.errors import Invalid, did_you_mean
 from treadle.kernel.escaping import one_file, sql_name, sql_text
 
 ROW = "treadle row"
@@ -177,25 +176,6 @@ def require(table: Table, column: str, what: str) -> None:
             f"{what} has no column '{column}'. It has: {', '.join(table.kinds)}."
             f"{did_you_mean(column, table.kinds)}"
         )
-
-
-def files_named(source: str | Path) -> list[Path]:
-    """The files that a path names, in the order of their names; hidden ones are left out.
-
-    Args:
-        source: A file, a folder of files, or a glob.
-
-    Raises:
-        NotFound: There is none.
-    """
-    path = Path(source)
-    if path.exists():
-        found = files_of(path)
-    else:
-        found = [Path(name) for name in sorted(glob.glob(str(source), recursive=True))]  # noqa: PTH207
-    if not found:
-        raise NotFound(f"There is no file '{source}'.")
-    return found
 
 
 def _base(

@@ -59,3 +59,46 @@ def jensen_shannon(first: Counts, second: Counts) -> float:
         float(np.sum(one[one > 0] * np.log2(one[one > 0] / middle[one > 0]))) for one in (p, q)
     )
     return float(np.sqrt(min(1.0, max(0.0, divergence / 2))))
+
+
+def hellinger(first: Counts, second: Counts) -> float:
+    """Hellinger distance of two samples over common bins, from 0 to 1.
+
+    Args:
+        first: Counts (bins,) of one sample.
+        second: Counts (bins,) of the other.
+    """
+    roots = [np.sqrt(one / max(1, one.sum())) for one in (first, second)]
+    return float(np.sqrt(np.sum((roots[0] - roots[1]) ** 2) / 2))
+
+
+def l_infinity(first: Counts, second: Counts) -> float:
+    """Largest difference of two samples' shares in a bin, from 0 to 1.
+
+    Args:
+        first: Counts (bins,) of one sample.
+        second: Counts (bins,) of the other.
+    """
+    return float(np.max(np.abs(first / max(1, first.sum()) - second / max(1, second.sum()))))
+
+
+def wasserstein_between(edges: Counts, first: Counts, second: Counts) -> float:
+    """Wasserstein's first distance of what two samples hold between the outer edges.
+
+    Within a bin the distribution functions count as straight lines.
+
+    Args:
+        edges: Edges (bins - 1,) between the bins, ascending and finite.
+        first: Counts (bins,) of one sample.
+        second: Counts (bins,) of the other.
+    """
+    if len(edges) < 2:
+        return 0.0
+    gaps = np.cumsum(first)[:-1] / max(1, first.sum())
+    gaps = gaps - np.cumsum(second)[:-1] / max(1, second.sum())
+    left, right = gaps[:-1], gaps[1:]
+    crossing = left * right < 0
+    apart = np.where(crossing, np.abs(left) + np.abs(right), 1.0)
+    triangles = (left**2 + right**2) / (2 * apart)
+    means = np.where(crossing, triangles, np.abs(left + right) / 2)
+    return float(np.sum(means * np.diff(edges)))

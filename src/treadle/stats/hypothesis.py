@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from treadle.stats.distances import Counts
 from treadle.stats.gamma import upper_gamma
@@ -81,3 +83,19 @@ def benjamini_hochberg(p_values: Sequence[float], rate: float) -> float:
     ordered = sorted(p_values)
     passed = [p for rank, p in enumerate(ordered, 1) if p <= rate * rank / len(ordered)]
     return max(passed, default=-1.0)
+
+
+def adjusted_p_values(p_values: NDArray[Any]) -> NDArray[np.float64]:
+    """P-values for several tests together (Benjamini and Hochberg 1995, in Yekutieli's form).
+
+    A test is rejected at a false discovery rate where its adjusted p-value is not above the rate.
+    With no effect in any test, the probability of any rejection is the rate (Simes 1986).
+
+    Args:
+        p_values: P-values (tests,), in any order.
+    """
+    order = np.argsort(p_values)[::-1]
+    ranks = np.arange(len(p_values), 0, -1)
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum.accumulate(p_values[order] * len(p_values) / ranks)
+    return np.minimum(adjusted, 1.0)

@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-
+from treadle.data.pairs import Pair, pair_of_counts
+from treadle.monitoring.judging import FALSE_ALARMS, judge
 from treadle.monitoring.model import ColumnDrift
 from treadle.ports.monitor import Context, Finding, Needs, Profile
 from treadle.serving.counting import PREDICTION
-from treadle.stats.distances import population_stability_index
-from treadle.stats.hypothesis import benjamini_hochberg, homogeneity_test, pool_rare_bins
 
-FALSE_DISCOVERY_RATE = 0.05
+FALSE_DISCOVERY_RATE = FALSE_ALARMS
 MIN_ROWS = 100
 
 
@@ -71,35 +69,35 @@ def compare(
         effect: The smallest population stability index that counts as drift.
 
     Returns:
-        Every column's index and p-value. Drifted are those that the procedure of Benjamini and
-        Hochberg rejects at a false discovery rate of 5 % and whose index reaches ``effect``.
+        Every column's index and p-value, judged as ``treadle.drift`` judges them, with a false
+        discovery rate of 5 %.
     """
-    columns = [
-        column
+    pairs = {
+        column: _pair(reference[column], current[column])
         for column in reference
         if column in current and current[column].rows and reference[column].rows
-    ]
-    tested = [(column, *psi_test(reference[column], current[column])) for column in columns]
-    limit = benjamini_hochberg([p for _, _, p in tested], FALSE_DISCOVERY_RATE)
+    }
+    judged = judge(pairs, false_alarms=FALSE_DISCOVERY_RATE, effect=effect)
     return [
-        ColumnDrift(column=column, psi=round(psi, 5), p=p, drifted=p <= limit and psi >= effect)
-        for column, psi, p in tested
+        ColumnDrift(column=name, psi=round(found.psi, 5), p=found.p, drifted=found.drifted)
+        for name, found in judged.items()
     ]
 
 
 def psi_test(reference: Profile, current: Profile) -> tuple[float, float]:
     """A column's population stability index, and how probable so large a move is by chance.
 
-    Bins too rare for the χ² approximation are pooled before.
-
     Args:
         reference: Counts in the training data.
         current: Counts now, over the same bins.
 
     Returns:
-        The index, and the p-value of the χ² test of homogeneity.
+        The index over the bins that are not rare, and the p-value of homogeneity.
     """
-    first, second = pool_rare_bins(
-        np.array(reference.counts, dtype=float), np.array(current.counts, dtype=float)
-    )
-    return population_stability_index(first, second), homogeneity_test(first, second)
+    pairs = {PREDICTION: _pair(reference, current)}
+    found = judge(pairs, false_alarms=FALSE_DISCOVERY_RATE, effect=0.0)[PREDICTION]
+    return found.psi, found.p
+
+
+def _pair(reference: Profile, current: Profile) -> Pair:
+    return pair_of_counts(reference.counts, current.counts, reference.edges, reference.labels)
