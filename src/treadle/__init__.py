@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from treadle.features.materialising import materialise
     from treadle.features.point_in_time import join_as_of
     from treadle.features.views import FeatureView, on_demand
-    from treadle.monitoring.estimation import estimate_performance
     from treadle.monitoring.drift import drift
+    from treadle.monitoring.estimation import estimate_performance
     from treadle.pipelines.step import step
     from treadle.platform.recording import run
     from treadle.platform.remote import connect

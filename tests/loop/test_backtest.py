@@ -19,7 +19,7 @@ from treadle.loop.backtest.history import Timeline, moment_of, timeline
 from treadle.loop.backtest.model import Period, Replay, Seen, Served, Trained, Value
 from treadle.loop.backtest.replay import Player
 from treadle.loop.backtest.summary import cheapest, frontier, periods, summed_up
-from treadle.ports.monitor import Finding
+from treadle.ports.monitor import Finding, Trigger
 from treadle.scope.file import parse
 from treadle.scope.model import DataSource, Keep, ProjectSpec
 
@@ -99,7 +99,7 @@ class Work:
     ) -> list[Seen]:
         day = (end - START) // DAY
         self.looked.append((day, labelled, tuple(part.model for part in served)))
-        kind = "missed requirement" if labelled else "drift"
+        kind: Trigger = "missed requirement" if labelled else "drift"
         found = [
             Finding(
                 name="R1",
@@ -208,7 +208,9 @@ def test_never_trains_once() -> None:
 
 
 def player_looks(player: Player) -> list[tuple[int, bool, tuple[str, ...]]]:
-    return player._work.looked  # type: ignore[attr-defined]
+    work = player._work
+    assert isinstance(work, Work)
+    return work.looked
 
 
 def test_a_window_is_looked_at_at_its_end_and_when_its_labels_are_due() -> None:
