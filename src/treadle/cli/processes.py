@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from treadle.cli.news import News
 from treadle.cli.output import (
     Home,
     Json,
@@ -110,7 +111,13 @@ def up(
                 f"its time stands still at {now:%Y-%m-%d %H:%M}."
             )
 
-    supervisor.run(ready)
+    news = News(settings)
+    if not json:
+        news.start()
+    try:
+        supervisor.run(ready)
+    finally:
+        news.stop()
 
 
 def down(home: Home = None, json: Json = False) -> None:

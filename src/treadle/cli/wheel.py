@@ -1,5 +1,6 @@
 """The verbs status and why: where each stage stands, and what led to it."""
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +12,7 @@ from treadle.cli.verbs import Project, Session
 if TYPE_CHECKING:
     from treadle.delivery.model import Endpoint
     from treadle.events.model import EventRecord
-    from treadle.loop.model import ProjectStatus, RequirementStatus
+    from treadle.loop.model import Concern, ProjectStatus, RequirementStatus
     from treadle.training.model import NewRows
 
 CONFINED = {
@@ -87,7 +88,8 @@ def _print_status(wheel: "ProjectStatus") -> None:
         *(("serve", _served(endpoint)) for endpoint in wheel.endpoints),
         (
             "monitor",
-            f"{window.rows} answers, {window.errors} errors until {window.end:%Y-%m-%d %H:%M}"
+            f"{window.rows} answers, {window.errors} errors until {window.end:%Y-%m-%d %H:%M}; "
+            f"{_bounds(wheel.concerns)}"
             if window
             else None,
         ),
@@ -101,9 +103,33 @@ def _print_status(wheel: "ProjectStatus") -> None:
     print_table("\nRequirements", columns, rows)
     if (new := wheel.new_rows) is not None:
         console.print(_came(new), soft_wrap=True)
+    for concern in wheel.concerns:
+        _print_concern(concern)
     for wait in wheel.waiting:
         console.print(f"[yellow]→[/] {markup(wait)}", soft_wrap=True)
     console.print()
+
+
+def _bounds(concerns: "list[Concern]") -> str:
+    """How many things are out of bounds, by kind."""
+    kinds = Counter(concern.kind for concern in concerns)
+    told = [kind if count == 1 else f"{count}x {kind}" for kind, count in kinds.items()]
+    return ", ".join(told) or "nothing out of bounds"
+
+
+def _print_concern(concern: "Concern") -> None:
+    span = "window" if concern.windows == 1 else "windows"
+    console.print(
+        f"[red]![/] [bold]{markup(concern.kind)}[/]: {markup(concern.says)}", soft_wrap=True
+    )
+    facts = [
+        f"since {concern.since:%Y-%m-%d %H:%M}, {concern.windows} {span}, "
+        f"{concern.rows:,} answers in the newest",
+        concern.harm,
+        f"the loop {concern.decision}" if concern.decision else "the loop has not decided yet",
+    ]
+    for fact in facts:
+        console.print(f"    [dim]{markup(fact)}[/]", soft_wrap=True)
 
 
 def _served(endpoint: "Endpoint") -> str:

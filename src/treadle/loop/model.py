@@ -72,10 +72,38 @@ class RequirementStatus(Entity):
     estimated_at: datetime | None = None
 
 
+class Concern(Entity):
+    """Something in production that is out of bounds now.
+
+    Attributes:
+        kind: What it is: drift, a missed requirement, a stale model, missing labels, a finding of
+            another monitor, or a failed monitor.
+        event_type: Type of the event that told it.
+        event: Number of that event, for ``treadle why``.
+        says: What is out of bounds, with its numbers.
+        since: Start of the first of the windows without a break in which it holds.
+        windows: Number of those windows.
+        rows: Answers in the newest of them.
+        harm: Whether the model suffers, by what labels or estimates say.
+        decision: What the loop did about it, or why it did nothing; empty before it has decided.
+    """
+
+    kind: str
+    event_type: str
+    event: int
+    says: str
+    since: datetime
+    windows: int
+    rows: int
+    harm: str
+    decision: str
+
+
 class ProjectStatus(Entity):
     """One project's whole wheel at a glance.
 
     Attributes:
+        concerns: What is out of bounds in production now.
         sandbox: How steps are confined; None where no step runs, since the strength that was
             declared cannot be had.
         new_rows: What has come since the champion was trained.
@@ -91,6 +119,7 @@ class ProjectStatus(Entity):
     verdict: Verdict | None
     rollout: Rollout | None
     window: Window | None
+    concerns: list[Concern]
     waiting: list[str]
     decisions: list[LoopDecision]
     recent: list[EventRecord]

@@ -19,7 +19,14 @@ from treadle.kernel.event import Event
 from treadle.kernel.names import ProjectName
 from treadle.kernel.operation import query
 from treadle.kernel.stage import Assembly
-from treadle.loop.model import LoopDecision, Outcome, ProjectStatus, RequirementStatus
+from treadle.loop.concerns import KINDS, NAMED, concerns
+from treadle.loop.model import (
+    Concern,
+    LoopDecision,
+    Outcome,
+    ProjectStatus,
+    RequirementStatus,
+)
 from treadle.loop.tables import decisions
 from treadle.monitoring.model import (
     Window,
@@ -133,12 +140,35 @@ class Loop:
             verdict=verdicts[0] if verdicts else None,
             rollout=rollouts[0] if rollouts else None,
             window=windows[0] if windows else None,
+            concerns=self._concerns(project, windows, spec.requirement),
             waiting=[*missing, *self._failed_checks(project), *self._waiting(project)],
             new_rows=self._new_rows(project, main.model if main else project),
             decisions=self.decisions(project=project, limit=5),
             recent=self._events.history(project=project, newest_first=True, limit=10),
             sandbox=strength,
         )
+
+    def _concerns(
+        self, project: str, windows: list[Window], requirements: list[Requirement]
+    ) -> list[Concern]:
+        """What is out of bounds at the endpoint of these windows."""
+        if not windows:
+            return []
+        told = [
+            event
+            for kind in KINDS
+            for event in self._events.history(
+                type=kind, project=project, newest_first=True, limit=len(windows) * NAMED
+            )
+            if event.body["endpoint"] == windows[0].endpoint
+        ]
+        numbers = [event.number for event in told]
+        of_these = select(decisions).where(in_sight(decisions.c.project))
+        of_these = of_these.where(decisions.c.event.in_(numbers))
+        with self._database.read() as connection:
+            rows = connection.execute(of_these).mappings()
+            decided = {row["event"]: load(LoopDecision, row) for row in rows}
+        return concerns(windows, told, decided, requirements)
 
     def _new_rows(self, project: str, model: str) -> NewRows | None:
         """What has come since the champion was trained; None where it was not trained here."""

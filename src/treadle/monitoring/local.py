@@ -27,6 +27,8 @@ from treadle.monitoring.looking import (
     drift_of,
     estimates_of,
     events_of,
+    lines_of,
+    log,
     look,
     measures_of,
     policy_of,
@@ -146,6 +148,8 @@ class LocalMonitoring(Monitoring):
             self._record(transaction, looked, context)
 
     def _record(self, transaction: Connection, looked: Sequence[Looked], context: Context) -> None:
+        for line in lines_of(looked):
+            log.warning("endpoint '%s', %s", context.endpoint, line)
         for event in events_of(looked, context):
             self._events.append(transaction, event)
 

@@ -27,6 +27,8 @@ from treadle.ports.monitor import Context, Finding, Monitor, Policy
 from treadle.scope.model import ProjectSpec
 
 log = logging.getLogger(__name__)
+NAMED = 3
+"""Findings of one monitor that a line of the log names."""
 
 
 class Looked(NamedTuple):
@@ -99,6 +101,20 @@ def events_of(looked: Sequence[Looked], context: Context) -> Iterator[Event]:
                 yield LabelsMissing(**about, labelled=int(finding.value), rows=rows)
         else:
             yield from (_raised(about, monitor, finding) for finding in raised)
+
+
+def lines_of(looked: Sequence[Looked]) -> Iterator[str]:
+    """What is out of bounds in a window, as lines of a log: one for each monitor.
+
+    Args:
+        looked: What each monitor has found.
+    """
+    for monitor, findings, _ in looked:
+        raised = sorted((one for one in findings if one.raised), key=lambda one: -one.value)
+        if raised:
+            told = " ".join(one.message for one in raised[:NAMED])
+            more = f" And {len(raised) - NAMED} more." if len(raised) > NAMED else ""
+            yield f"window {raised[0].since:%Y-%m-%d %H:%M}, {monitor}: {told}{more}"
 
 
 def drift_of(looked: Sequence[Looked]) -> list[ColumnDrift]:
