@@ -68,6 +68,7 @@ LANES: tuple[tuple[str, Lane], ...] = (
     ("stats/test_sequences.py::test_rate_bounds", "simulation"),
     ("stats/test_evalues.py::test_bets", "simulation"),
     ("monitoring/test_drift.py::test_false_alarms", "simulation"),
+    ("loop/test_schedules.py", "simulation"),
     ("monitoring/test_against_nannyml.py", "system"),
     ("stats/test_against_river.py", "system"),
     ("monitoring/test_two_tables.py::test_alarms", "simulation"),

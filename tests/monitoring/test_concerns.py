@@ -75,7 +75,7 @@ def test_people_see_it_in_the_terminal_on_the_page_and_in_the_log(
 ) -> None:
     desk = watched(open_home, label_delay="30d")
     day(desk, shift=2.0)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         after(desk)
     assert "endpoint 'p', window " in caplog.text and "'size' has moved: PSI" in caplog.text
     with console.capture() as captured:

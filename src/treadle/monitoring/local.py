@@ -149,7 +149,7 @@ class LocalMonitoring(Monitoring):
 
     def _record(self, transaction: Connection, looked: Sequence[Looked], context: Context) -> None:
         for line in lines_of(looked):
-            log.warning("endpoint '%s', %s", context.endpoint, line)
+            log.info("endpoint '%s', %s", context.endpoint, line)
         for event in events_of(looked, context):
             self._events.append(transaction, event)
 
