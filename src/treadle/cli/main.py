@@ -17,6 +17,7 @@ from treadle.cli import (
     keys,
     labelling,
     models,
+    monitor,
     processes,
     rollouts,
     runs,
@@ -36,6 +37,7 @@ processes.add_to(app)
 history.add_to(app)
 importing.add_to(app)
 labelling.add_to(app)
+monitor.add_to(app)
 governance.add_to(app)
 safekeeping.add_to(app)
 keys.add_to(app)

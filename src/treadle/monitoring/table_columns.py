@@ -103,9 +103,10 @@ def class_places(values: Array, name: str, classes: list[str], positive: object)
         Invalid: A row holds something else.
     """
     if positive is not None and classes == ["0", "1"]:
-        wanted, known = known_as(positive), {value: known_as(value) for value in set(values)}
-        if wanted not in known.values():
-            raise Invalid(f"'{positive}' is given as positive, and '{name}' has no such value.")
+        wanted = known_as(positive)
+        if values.dtype != object:
+            return np.where(np.isnan(values), np.nan, values == wanted)
+        known = {value: known_as(value) for value in set(values.tolist())}
         places = {v: np.nan if k is None else float(k == wanted) for v, k in known.items()}
         return np.array([places[value] for value in values.tolist()])
     found = (
