@@ -109,13 +109,13 @@ def class_places(values: Array, name: str, classes: list[str], positive: object)
         known = {value: known_as(value) for value in set(values.tolist())}
         places = {v: np.nan if k is None else float(k == wanted) for v, k in known.items()}
         return np.array([places[value] for value in values.tolist()])
-    found = (
-        positions(values.tolist(), classes)
-        if values.dtype == object or classes != ["0", "1"]
-        else np.where((values == 0) | (values == 1), values, np.nan)
-    )
-    lost = np.flatnonzero(np.isnan(found))
-    strange = next((v for v in values[lost].tolist() if known_as(v) is not None), None)
+    if values.dtype == object or classes != ["0", "1"]:
+        found = positions(values.tolist(), classes)
+    else:
+        found = np.where((values == 0) | (values == 1), values, np.nan)
+    lost = values[np.isnan(found)]
+    there = lost[~np.isnan(lost)] if lost.dtype != object else lost
+    strange = next((value for value in there.tolist() if known_as(value) is not None), None)
     if strange is not None:
         advice = "Say which value is 1: positive=..." if len(classes) == 2 else "Name its score."
         raise Invalid(
