@@ -23,7 +23,7 @@ from treadle.testing.monitor import MonitorSuite, ordinary_window
 Open = Callable[..., Embedded]
 ROOT = Path(__file__).parents[2]
 HERE = "tests.monitoring.test_strangers"
-OWN = {"drift", "latency", "missing-labels", "performance", "staleness"}
+OWN = {"drift", "estimated-performance", "latency", "missing-labels", "performance", "staleness"}
 
 
 def finding(context: Context, value: float, message: str = "Something is off.") -> Finding:

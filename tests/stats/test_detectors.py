@@ -14,8 +14,11 @@ from treadle.kernel.errors import Invalid
 from treadle.stats.two_samples_window import equal_sizes_test
 
 NAMES = ("adwin", "ddm", "eddm", "hddm_a", "hddm_w", "kswin", "page_hinkley")
-SETTINGS = {"page_hinkley": {"threshold": 20}, "kswin": {"alpha": 1e-4}}
-ALARMED = {"eddm"}
+SETTINGS: dict[str, dict[str, float]] = {
+    "page_hinkley": {"threshold": 20},
+    "kswin": {"alpha": 1e-4},
+}
+ALARMED = {"ddm", "eddm"}
 """What also alarms in steady streams, as river's does."""
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from treadle.cli.estimating import estimate
 from treadle.cli.output import Json, console, print_json, print_table
 from treadle.cli.verbs import add_verbs
 
@@ -23,8 +24,7 @@ def add_to(app: typer.Typer) -> None:
     """
     about = "Compare tables with what they were, without a home or a server."
     group = typer.Typer(no_args_is_help=True, help=about)
-    group.callback()(lambda: None)  # a group of one verb stays a group
-    add_verbs(group, drift)
+    add_verbs(group, drift, estimate)
     app.add_typer(group, name="monitor")
 
 

@@ -126,6 +126,11 @@ class _Given(NamedTuple):
         order = np.arange(len(rows)) if moments is None else np.argsort(moments, kind="stable")
         if known:
             order = order[(np.isfinite(rows.truth) & rows.usable)[order]]
+            if self.positive is not None and not (rows.truth == 1).any():
+                raise Invalid(
+                    f"'{self.positive}' is given as positive, and '{self.target}' has no such "
+                    "value in the reference."
+                )
             if len(order) < MIN_REFERENCE:
                 raise Invalid(
                     f"The reference has {len(order)} rows with a truth and a prediction; "

@@ -103,18 +103,19 @@ def class_places(values: Array, name: str, classes: list[str], positive: object)
         Invalid: A row holds something else.
     """
     if positive is not None and classes == ["0", "1"]:
-        wanted, known = known_as(positive), {value: known_as(value) for value in set(values)}
-        if wanted not in known.values():
-            raise Invalid(f"'{positive}' is given as positive, and '{name}' has no such value.")
+        wanted = known_as(positive)
+        if values.dtype != object:
+            return np.where(np.isnan(values), np.nan, values == wanted)
+        known = {value: known_as(value) for value in set(values.tolist())}
         places = {v: np.nan if k is None else float(k == wanted) for v, k in known.items()}
         return np.array([places[value] for value in values.tolist()])
-    found = (
-        positions(values.tolist(), classes)
-        if values.dtype == object or classes != ["0", "1"]
-        else np.where((values == 0) | (values == 1), values, np.nan)
-    )
-    lost = np.flatnonzero(np.isnan(found))
-    strange = next((v for v in values[lost].tolist() if known_as(v) is not None), None)
+    if values.dtype == object or classes != ["0", "1"]:
+        found = positions(values.tolist(), classes)
+    else:
+        found = np.where((values == 0) | (values == 1), values, np.nan)
+    lost = values[np.isnan(found)]
+    there = lost[~np.isnan(lost)] if lost.dtype != object else lost
+    strange = next((value for value in there.tolist() if known_as(value) is not None), None)
     if strange is not None:
         advice = "Say which value is 1: positive=..." if len(classes) == 2 else "Name its score."
         raise Invalid(
