@@ -16,6 +16,7 @@ LARGE_BYTES = 1 << 20
 """CSV files of this size are asked through DuckDB whether they have such rows at all."""
 SHORTEST_SEARCHED = 4
 """Values with fewer characters are not looked for among bytes: they would be found anywhere."""
+_PARQUET = b"PAR1"
 _BY_SUFFIX = {
     ".csv": "csv",
     ".tsv": "csv",
@@ -43,6 +44,16 @@ class Look(NamedTuple):
     whole: bool = False
 
 
+def is_table(name: str, head: bytes) -> bool:
+    """Whether a file is a table of a kind that can be looked into.
+
+    Args:
+        name: Its name, perhaps empty.
+        head: Its first bytes.
+    """
+    return bool(_kind_by_name(name)) or head.startswith(_PARQUET)
+
+
 def kind_of(name: str, file: Path) -> str:
     """What kind of table a file is: by its name's ending, else by its first bytes.
 
@@ -53,14 +64,10 @@ def kind_of(name: str, file: Path) -> str:
     Returns:
         ``csv``, ``parquet``, ``json lines``, ``json``, or an empty text for another.
     """
-    suffixes = [part.lower() for part in Path(name).suffixes[-2:]]
-    if suffixes[-1:] == [".gz"]:
-        suffixes.pop()
-    if suffixes and suffixes[-1] in _BY_SUFFIX:
-        return _BY_SUFFIX[suffixes[-1]]
+    if named := _kind_by_name(name):
+        return named
     with file.open("rb") as content:
-        head = content.read(4)
-    return "parquet" if head == b"PAR1" else ""
+        return "parquet" if content.read(len(_PARQUET)) == _PARQUET else ""
 
 
 def look_into(file: Path, name: str, subjects: list[Matching]) -> Look:
@@ -155,6 +162,13 @@ _TEXTS: dict[str, Any] = {
     "json lines": redact_json_lines,
     "json": redact_json,
 }
+
+
+def _kind_by_name(name: str) -> str:
+    suffixes = [part.lower() for part in Path(name).suffixes[-2:]]
+    if suffixes[-1:] == [".gz"]:
+        suffixes.pop()
+    return _BY_SUFFIX.get(suffixes[-1], "") if suffixes else ""
 
 
 def _count(file: Path, kind: str, subjects: list[Matching]) -> int | None:
