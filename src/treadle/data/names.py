@@ -29,11 +29,10 @@ class DataNames:
         return projects_naming(self._database, _NAMING, digest)
 
     @PROJECT_OF("erasure")
-    def erasure(self, id: str, _: Mapping[str, Any]) -> str | None:
-        """The project of an erasure; None for one of the whole home.
+    def erasure(self, id: str, _: Mapping[str, Any]) -> str:
+        """The project of an erasure; NOWHERE for one of the whole home, or that is not there.
 
         Args:
             id: Id of the erasure.
         """
-        project: str | None = look_up(self._database, erasures.c.project, erasures.c.id, id)
-        return project or None
+        return str(look_up(self._database, erasures.c.project, erasures.c.id, id))
