@@ -44,9 +44,7 @@ class EvaluationContent:
         yield from held_in(self._database, holdouts, "verdict '{}' (its holdout)")
 
     @ERASE("replace")
-    def replace(
-        self, transaction: Connection, replaced: Replacements, project: str | None
-    ) -> int:
+    def replace(self, transaction: Connection, replaced: Replacements, project: str | None) -> int:
         """Let verdicts name the tables that take the place of others.
 
         Args:

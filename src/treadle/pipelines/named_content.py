@@ -66,7 +66,7 @@ class PipelineContent:
 
     @ERASE("contents")
     def held_content(self) -> Iterator[HeldContent]:
-        """Yield what pipelines took, and what their steps made; models and code stay as they are."""
+        """Yield what pipelines took and what their steps made; models and code stay."""
         code = select(pipelines.c.code, pipelines.c.project, pipelines.c.id)
         yield from held_in(self._database, code, "pipeline '{}' (its code)", is_fixed=True)
         steps = pipeline_steps.c
@@ -85,9 +85,7 @@ class PipelineContent:
                 yield HeldContent(digest, project, f"rows that pipeline '{pipeline}' took")
 
     @ERASE("replace")
-    def replace(
-        self, transaction: Connection, replaced: Replacements, project: str | None
-    ) -> int:
+    def replace(self, transaction: Connection, replaced: Replacements, project: str | None) -> int:
         """Let pipelines name the contents that take others' places, and forget cached outputs.
 
         Args:

@@ -53,9 +53,7 @@ class TrackingContent:
             )
 
     @ERASE("replace")
-    def replace(
-        self, transaction: Connection, replaced: Replacements, project: str | None
-    ) -> int:
+    def replace(self, transaction: Connection, replaced: Replacements, project: str | None) -> int:
         """Let files of runs be the contents that take others' places.
 
         What a run has noted of the data that it read stays: it says what was read.

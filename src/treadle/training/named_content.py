@@ -67,9 +67,7 @@ class TrainingContent:
         yield from held_in(self._database, answers, by, name="rows.parquet")
 
     @ERASE("replace")
-    def replace(
-        self, transaction: Connection, replaced: Replacements, project: str | None
-    ) -> int:
+    def replace(self, transaction: Connection, replaced: Replacements, project: str | None) -> int:
         """Let trainings and what datasets grew to name the contents that take others' places.
 
         Args:

@@ -207,9 +207,7 @@ class _Search:
         left = [*self._left, *plain, *elsewhere]
         return Found(self._files, self._trees, self._held, self._orphans, rows, left)
 
-    def _members(
-        self, digest: str, holders: list[HeldContent]
-    ) -> Iterator[tuple[str, str, str]]:
+    def _members(self, digest: str, holders: list[HeldContent]) -> Iterator[tuple[str, str, str]]:
         """The files of a tree, or the file itself: the tree, the file's name, and its digest."""
         if not is_tree(self._blobs, digest):
             yield "", holders[0].name if holders else "", digest

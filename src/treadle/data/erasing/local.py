@@ -168,9 +168,7 @@ class LocalErasures(Erasures):
             for old in sorted(gone)
         ]
         merged = {one.version: one for one in (*known.models, *models)}
-        return replace(
-            known, contents=[*known.contents, *contents], models=list(merged.values())
-        )
+        return replace(known, contents=[*known.contents, *contents], models=list(merged.values()))
 
     def _remove(self, erasure: str, progress: Progress) -> None:
         """Remove contents that nothing names any more."""

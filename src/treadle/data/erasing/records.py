@@ -118,9 +118,7 @@ def replace_versions(
     return told
 
 
-def _replace_version(
-    transaction: Connection, row: Any, digest: str, files: int, size: int
-) -> None:
+def _replace_version(transaction: Connection, row: Any, digest: str, files: int, size: int) -> None:
     versions = dataset_versions.c
     own = (versions.project == row["project"]) & (versions.name == row["name"])
     same = select(versions.created_at).where(own, versions.digest == digest)

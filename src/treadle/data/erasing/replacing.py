@@ -1,4 +1,4 @@
-"""Stores what takes the place of contents with rows of a subject, and removes what nothing names."""
+"""Stores what takes the place of contents with a subject's rows; removes what nothing names."""
 
 import tempfile
 import time

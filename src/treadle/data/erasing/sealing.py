@@ -1,4 +1,4 @@
-"""Keeps a subject where nobody reads it: as a keyed hash for good, and sealed until it is erased."""
+"""Keeps a subject where nobody reads it: as a keyed hash, and sealed until it is erased."""
 
 import secrets
 

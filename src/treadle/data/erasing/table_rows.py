@@ -112,7 +112,7 @@ def redact(file: Path, name: str, subjects: list[Matching], to: Path) -> int:
             if not name.lower().endswith(".gz"):
                 return _TEXTS[kind](plain, subjects, target) or 0
             with gzip.GzipFile(filename="", mode="wb", fileobj=target, mtime=0) as packed:
-                return _TEXTS[kind](plain, subjects, packed) or 0  # type: ignore[arg-type]
+                return _TEXTS[kind](plain, subjects, packed) or 0
 
 
 def has_text(file: Path, subjects: list[Matching]) -> bool:
@@ -174,7 +174,7 @@ def _kind_by_name(name: str) -> str:
 def _count(file: Path, kind: str, subjects: list[Matching]) -> int | None:
     if kind == "parquet":
         with query_engine() as connection:
-            where = _where(connection, file, subjects)
+            where = where_in(connection, file, subjects)
             if not where:
                 return 0
             query = f"SELECT count(*) FROM read_parquet(?) WHERE {where}"
@@ -223,7 +223,7 @@ def _maybe(column: str, subject: Matching) -> str:
 
 def _redact_parquet(file: Path, subjects: list[Matching], to: Path) -> int:
     with query_engine() as connection:
-        where = _where(connection, file, subjects)
+        where = where_in(connection, file, subjects)
         path = sql_text(one_file(file))
         known = connection.execute(
             f"SELECT decode(key), decode(value) FROM parquet_kv_metadata({path})"
@@ -249,7 +249,17 @@ def _codec(found: str) -> str:
     return found if found in ("SNAPPY", "ZSTD", "GZIP", "BROTLI", "UNCOMPRESSED") else "ZSTD"
 
 
-def _where(connection: Any, file: Path, subjects: list[Matching]) -> str:
+def where_in(connection: Any, file: Path, subjects: list[Matching]) -> str:
+    """Write the condition that a row of a Parquet file is one of some subjects', in SQL.
+
+    Args:
+        connection: A connection of the query engine.
+        file: The file.
+        subjects: The subjects.
+
+    Returns:
+        The condition; empty where the file has none of the columns.
+    """
     relation = connection.sql(f"SELECT * FROM read_parquet({sql_text(one_file(file))})")
     return condition_over(_places(relation), subjects)
 
