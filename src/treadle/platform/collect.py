@@ -58,6 +58,7 @@ def collect(
         )
     candidates = _candidates(platform, blobs)
     spare_named(platform.assembly, blobs, candidates, progress)
+    candidates |= _come_back(platform, blobs)
     old: list[int] = []
     for done, (digest, size) in enumerate(candidates.items(), start=1):  # manifests first
         if dry_run:
@@ -85,6 +86,13 @@ def _candidates(platform: Embedded, blobs: Blobs) -> dict[str, int]:
         found[tree] = 0
     there = {digest: size for digest, size in members.items() if blobs.has(digest)}
     return {**found, **there}
+
+
+def _come_back(platform: Embedded, blobs: Blobs) -> dict[str, int]:
+    """What erasures have removed and somebody has stored again since."""
+    found = {digest: 0 for digest in platform.erasure.gone() if blobs.has(digest)}
+    spare_named(platform.assembly, blobs, found, noted=False)
+    return found
 
 
 def _removed(platform: Embedded) -> Iterator[str]:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from treadle.data.erasing.model import ErasedPlace, NotLookedInto
-from treadle.data.erasing.subject import Matching
-from treadle.data.erasing.table_rows import SHORTEST_SEARCHED, Look, is_table, look_into
+from treadle.data.erasing.subject import SURE, Matching
+from treadle.data.erasing.table_rows import ELSEWHERE, Look, is_table, look_into
 from treadle.kernel.errors import Corrupt, NotFound
 from treadle.kernel.stage import ERASE, NAMED_CONTENT, Assembly
 from treadle.ports.blobs import Blobs, portions_of
@@ -18,8 +18,6 @@ Progress = Callable[[str, int, int], None]
 """Called with what is looked at, how many are done and how many there are."""
 TREE = b'{"files":'
 """What every manifest begins with."""
-SURE = 8
-"""Values with so many bytes are not among the bytes of a file by chance."""
 _NAMED = "the names of files stay as they are"
 _STAYS = "it belongs to something that must stay as it is, such as a model's package"
 
@@ -167,9 +165,8 @@ class _Search:
         self._orphans: set[str] = set()
         self._unread: dict[tuple[str, str], int] = {}
         self._left: list[NotLookedInto] = []
-        values = [one.text.encode() for one in subjects]
-        self._values = [value for value in values if len(value) >= SHORTEST_SEARCHED]
-        self._is_sure = all(len(value) >= SURE for value in values)
+        self._values = [one.text.encode() for one in subjects if one.is_telling]
+        self._is_sure = all(len(value) >= SURE for value in self._values)
 
     def look(self, digest: str, holders: list[HeldContent]) -> None:
         """Look into a tree or file, unless the store does not have it."""
@@ -185,7 +182,7 @@ class _Search:
             if any(value in name.encode() for value in self._values):
                 what = f"{holders[0].by if holders else 'a removed version'}: the name of a file"
                 self._left.append(NotLookedInto(what=what, why=_NAMED, has_value=True))
-            if look.has_text and not holders and self._is_sure:
+            if look.has_text and look.unread != ELSEWHERE and not holders and self._is_sure:
                 self._take(tree, file, name, look._replace(rows=1, whole=True), holders)
             elif look.unread:
                 self._note(holders, name, look)

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from treadle.data.erasing.finding import Finder, Found, Progress
+from treadle.data.erasing.finding import Found, Progress
 from treadle.data.erasing.model import ErasedContent, Erasure, ErasureDone, ErasurePlan
 from treadle.data.erasing.records import (
     Result,
@@ -24,7 +24,7 @@ from treadle.data.erasing.sealing import opened
 from treadle.data.erasing.service import ERASE_JOB, Erasures
 from treadle.data.erasing.subject import Matching, Subject, checked
 from treadle.data.erasing.work import drop_cached, working_in
-from treadle.data.tables import erasures
+from treadle.data.tables import erased_contents, erasures
 from treadle.kernel.entity import from_json, replace
 from treadle.kernel.errors import Conflict
 from treadle.kernel.stage import ERASE, JOB
@@ -89,9 +89,8 @@ class LocalErasures(Erasures):
             return begun
         subjects = checked(self._subjects(erasure))
         with working_in(self._cache) as folder:
-            finder = Finder(self._assembly, self._blobs, folder)
             for _ in range(MOST_ROUNDS):
-                found = finder.find(subjects, begun.project, progress)
+                found = self._looked(subjects, begun.project, folder, progress)
                 self._keep_left(erasure, found)
                 if not found.any:
                     break
@@ -108,6 +107,12 @@ class LocalErasures(Erasures):
             self._end(erasure)
             self._scrub()
         return self.get(erasure=erasure)
+
+    def gone(self) -> list[str]:
+        """The contents that erasures have removed."""
+        with self._database.read() as connection:
+            wanted = select(erased_contents.c.digest).distinct()
+            return list(connection.scalars(wanted.order_by(erased_contents.c.digest)))
 
     @JOB(ERASE_JOB)
     def _work(self, payload: dict[str, Any]) -> dict[str, Any]:

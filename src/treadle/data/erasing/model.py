@@ -57,8 +57,8 @@ class ErasurePlan(Entity):
 
     @property
     def rows(self) -> int:
-        """How many rows are theirs, of all places."""
-        return sum(place.rows for place in self.places)
+        """How many rows are theirs; a content counts once, whatever names it."""
+        return _rows(self.places)
 
 
 class ErasedContent(Entity):
@@ -105,8 +105,12 @@ class Erasure(Entity):
 
     @property
     def rows(self) -> int:
-        """How many rows were erased, of all places."""
-        return sum(place.rows for place in self.places)
+        """How many rows were erased; a content counts once, whatever names it."""
+        return _rows(self.places)
+
+
+def _rows(places: list[ErasedPlace]) -> int:
+    return sum({place.digest or place.what: place.rows for place in places}.values())
 
 
 class _ErasureEvent(Event):

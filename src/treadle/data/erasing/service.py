@@ -4,6 +4,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
+from treadle.data.erasing.elsewhere import in_files, in_records
 from treadle.data.erasing.finding import Finder, Found, Progress
 from treadle.data.erasing.model import Erasure, ErasurePlan, ErasureStarted
 from treadle.data.erasing.records import Result, ancestors, erasure_of
@@ -216,8 +217,20 @@ class Erasures:
 
     def _found(self, matching: list[Matching], project: str | None, progress: Progress) -> Found:
         with working_in(self._cache) as folder:
-            finder = Finder(self._assembly, self._blobs, folder)
-            return finder.find(matching, project, progress)
+            return self._looked(matching, project, folder, progress)
+
+    def _looked(
+        self, matching: list[Matching], project: str | None, folder: Path, progress: Progress
+    ) -> Found:
+        """What is found; of a whole home also what is left of it elsewhere."""
+        found = Finder(self._assembly, self._blobs, folder).find(matching, project, progress)
+        if project is not None:
+            return found
+        elsewhere = [
+            *in_records(self._database, matching),
+            *in_files(self._cache.parent, matching),
+        ]
+        return found._replace(left=[*found.left, *elsewhere])
 
     def _learnt(self, found: Found, project: str | None) -> list[LearntModel]:
         """The versions of models that have learnt from what was found."""

@@ -14,6 +14,10 @@ from treadle.kernel.escaping import sql_text
 INPUT = "input_"
 """Before a column's name in inference logs and in rows that were made of them."""
 LONGEST = 1_000
+SHORTEST_SEARCHED, SURE = 4, 8
+"""Values with fewer characters are not looked for among bytes: they are found anywhere. Numbers
+need as many as the second one.
+"""
 _NUMBER = re.compile(r"[+-]?(0|[1-9]\d{0,60})(\.\d{1,60})?([eE][+-]?\d{1,3})?")
 _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
 _WHOLE_TYPES = {*_WHOLE, *(f"U{kind}" for kind in _WHOLE)}
@@ -53,6 +57,11 @@ class Matching:
         self.names = {key, INPUT + key}
         self.text = subject.value
         self.number = number_in(subject.value)
+
+    @property
+    def is_telling(self) -> bool:
+        """Whether the value is not found among other texts by chance."""
+        return len(self.text) >= (SURE if self.number is not None else SHORTEST_SEARCHED)
 
     @cached_property
     def single(self) -> float | None:

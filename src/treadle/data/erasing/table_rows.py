@@ -14,8 +14,7 @@ from treadle.kernel.escaping import one_file, sql_name, sql_text
 
 LARGE_BYTES = 1 << 20
 """CSV files of this size are asked through DuckDB whether they have such rows at all."""
-SHORTEST_SEARCHED = 4
-"""Values with fewer characters are not looked for among bytes: they would be found anywhere."""
+ELSEWHERE = "the value is in it, and not in that column"
 _PARQUET = b"PAR1"
 _BY_SUFFIX = {
     ".csv": "csv",
@@ -33,8 +32,8 @@ class Look(NamedTuple):
 
     Attributes:
         rows: How many of its rows, or entries, are theirs.
-        unread: Why it cannot be looked into; empty where it was.
-        has_text: Whether a value of theirs is among the bytes of a file that cannot be looked into.
+        unread: Why it cannot be looked into, or is left; empty where neither is so.
+        has_text: Whether a value of theirs is among the bytes of such a file.
         whole: Whether nothing of the file would be left.
     """
 
@@ -86,6 +85,8 @@ def look_into(file: Path, name: str, subjects: list[Matching]) -> Look:
     try:
         with Unpacked(file, name) as plain:
             count = _count(plain, kind, subjects)
+            if count == 0 and kind != "parquet" and has_text(plain, subjects):
+                return Look(unread=ELSEWHERE, has_text=True)
     except (Invalid, duckdb.Error, OSError, EOFError, ValueError) as error:
         reason = str(error).strip().split("\n", 1)[0]
         return Look(unread=f"it cannot be read: {reason}", has_text=has_text(file, subjects))
@@ -122,7 +123,7 @@ def has_text(file: Path, subjects: list[Matching]) -> bool:
         file: The file.
         subjects: The subjects; values of few characters are passed over.
     """
-    values = [one.text.encode() for one in subjects if len(one.text) >= SHORTEST_SEARCHED]
+    values = [one.text.encode() for one in subjects if one.is_telling]
     if not values or not file.stat().st_size:
         return False
     with (
