@@ -89,6 +89,7 @@ class LocalErasures(Erasures):
             return begun
         subjects = checked(self._subjects(erasure))
         with working_in(self._cache) as folder:
+            self._remove(erasure, progress)  # what it named no more when it was stopped
             for _ in range(MOST_ROUNDS):
                 found = self._looked(subjects, begun.project, folder, progress)
                 self._keep_left(erasure, found)
