@@ -25,7 +25,7 @@ from treadle.kernel.operation import command, query
 from treadle.kernel.stage import ERASE, Assembly
 from treadle.ports.blobs import Blobs
 from treadle.ports.content import LearntModel
-from treadle.ports.database import Database
+from treadle.ports.database import Database, in_sight
 
 ERASE_JOB = "data.erase"
 
@@ -116,7 +116,7 @@ class Erasures:
         self._enqueue(erasure)
         return found
 
-    @query(role="admin")
+    @query()
     def get(self, *, erasure: ErasureId) -> Erasure:
         """Tell what an erasure has erased.
 
@@ -135,15 +135,16 @@ class Erasures:
             )
         return erasure_of(row)
 
-    @query(role="admin")
+    @query()
     def erasures(self, *, project: ProjectName | None = None) -> list[Erasure]:
         """List erasures, newest first.
 
         Args:
-            project: Name of the project; erasures of all of the home, and of any project, if
+            project: Name of the project; erasures of the whole home, and of any project, if
                 omitted.
         """
-        wanted = select(erasures).order_by(erasures.c.started_at.desc(), erasures.c.id.desc())
+        wanted = select(erasures).where(in_sight(erasures.c.project))
+        wanted = wanted.order_by(erasures.c.started_at.desc(), erasures.c.id.desc())
         if project is not None:
             wanted = wanted.where(erasures.c.project == project)
         with self._database.read() as connection:
