@@ -73,4 +73,5 @@ def test_what_was_half_written_is_overwritten(tmp_path: Path) -> None:
     file.write_bytes(content)
     assert take_out(file, who) == 1
     assert b"p0@x.example" not in file.read_bytes()
-    assert list(records(file.read_bytes())) == list(gaps(file.read_bytes())) == []
+    assert list(records(file.read_bytes())) == []
+    assert list(gaps(file.read_bytes())) == []
