@@ -196,3 +196,24 @@ column = "age"
 max = 120
 severity = "quarantine"
 """
+
+
+def test_a_person_is_erased_and_asked_about_first(typed: Type, photos: Path) -> None:
+    (photos.parent / "people.csv").write_text("id,email\n1,ada@x.example\n2,bob@x.example\n")
+    typed("add", "people", "people.csv")
+    (old,) = told(typed, "log", "people")
+    who = ("erase", "--subject", "email=ada@x.example")
+    plan = told(typed, *who, "--dry-run")
+    assert [place["rows"] for place in plan["places"]] == [1]
+    assert "Look at them with --dry-run" in typed(*who, code=2)
+    assert "1 rows erased" in typed(*who, "--yes")
+    assert "No row" in typed(*who)
+    assert "nothing to go on with" in typed("erase", "--resume", code=2)
+    assert "KEY=VALUE" in typed("erase", code=2)
+    (new,) = told(typed, "log", "people")
+    assert new["version"]["replaces"] == [old["version"]["digest"]]
+    gone = f"people@{old['version']['digest'][:8]}"
+    assert new["version"]["digest"][:12] in typed("checkout", gone, "back", code=2)
+    assert "were erased" in typed("add", "people", "people.csv", code=2)
+    typed("checkout", "people", "people.csv", "--force")
+    assert (photos.parent / "people.csv").read_text() == "id,email\n2,bob@x.example\n"

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from treadle.access.tables import uploads
-from treadle.data.tables import labels
+from treadle.data.tables import erased_contents, erased_versions, erasures, labels
 from treadle.delivery.tables import endpoints, rollouts
 from treadle.evaluation.tables import evaluations
 from treadle.jobs.tables import jobs
 from treadle.kernel.clock import EPOCH
-from treadle.kernel.entity import to_packed
+from treadle.kernel.entity import to_packed, to_text
 from treadle.kernel.event import acting
 from treadle.loop.tables import decisions, schedules
 from treadle.monitoring.tables import log_files, windows
@@ -52,6 +52,7 @@ def named(word: str, numbers: Mapping[str, int], digest: str) -> Things:
         "model's name": [model],
         "version": [f"{model}:1", f"{model}@old", model],
         "endpoint": [f"{word}-endpoint"],
+        "erasure": [f"erasure_{word}"],
         "rollout": [f"rollout_{word}"],
         "content": [digest],
         "location": [
@@ -271,7 +272,18 @@ def _more_rows(word: str, tree: str) -> list[tuple[Any, Row]]:
     answered: Row = {"project": project, "label_event": number, "digest": tree, "rows": 1}
     grown: Row = {"project": project, "digest": tree, "source": tree, "answers": 1, "collected": 1}
     label: Row = {"project": project, "request": f"{word}-request", "value": 1.0, "at": EPOCH}
+    result = {"places": [{"project": project, "what": text, "rows": 1}]}
+    erasure: Row = {"id": f"erasure_{word}", "project": project, "state": "done"}
+    erasure |= {"fingerprints": "[]", "sealed": "", "result": to_text(result)}
+    erasure |= {"started_at": EPOCH, "ended_at": EPOCH, "actor": f"{word}-actor"}
+    gone = word.encode().hex().ljust(64, "0")
+    replaced: Row = {"project": project, "name": f"{word}-data", "digest": gone}
+    replaced |= {"successor": tree, "erasure": f"erasure_{word}", "at": EPOCH}
+    content: Row = {"digest": gone, "project": project, "erasure": f"erasure_{word}"}
     return [
+        (erasures, erasure),
+        (erased_versions, replaced),
+        (erased_contents, content | {"removed": True}),
         (jobs, job),
         (approvals, approval),
         (decisions, decision | {"project": project, "at": EPOCH}),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.platform.test_platforms import served
+from treadle.data.erasing.subject import Subject
 from treadle.kernel.clock import EPOCH
 from treadle.kernel.entity import from_packed, from_plain, replace, to_packed
 from treadle.kernel.errors import TreadleError
@@ -110,7 +111,14 @@ def filled(home: Embedded) -> dict[str, Any]:
     home.tracking.use_data(
         run=run, datasets=[Dataset(name="rows", digest=tree, source_type="", source="", context="")]
     )
+    home.data.add(project="q", name="seen", digest=put_files(home.blobs, {"a.csv": b"z\n7\n"}))
+    erasure = home.erasure.begin([Subject(key="z", value="7")], "q").id
     return {
+        "erasure": erasure,
+        "erasure.check.subject": Subject(key="z", value="7"),
+        "subjects": [Subject(key="y", value="1")],
+        "erasure.start.project": "p",
+        "erasure.plan.project": "p",
         "token": token,
         "run": run,
         "runs": [run],

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from treadle.cli import (
     completing,
+    data_erasing,
     data_keeping,
     data_quality,
     data_versions,
@@ -80,6 +81,7 @@ class _DataGroup(OpeningGroup, _ServiceGroup):
         data_keeping.export,
         data_keeping.rm,
         data_keeping.gc,
+        data_erasing.erase,
         data_keeping.verify,
         data_quality.describe,
         data_quality.check,

@@ -6,6 +6,7 @@ from pathlib import Path
 from sqlalchemy import select
 
 from treadle.data.admission import Admission
+from treadle.data.erasing.records import ErasedContents
 from treadle.data.model import DatasetVersion
 from treadle.data.reads import SensitiveReads
 from treadle.data.service import LABELS_AT_ONCE, Data, label_in
@@ -36,8 +37,9 @@ class LocalData(Data):
         admission: Admission,
         cache: Path,
         reads: SensitiveReads,
+        erased: ErasedContents,
     ) -> None:
-        super().__init__(database, events, clock, blobs, scope, admission, cache)
+        super().__init__(database, events, clock, blobs, scope, admission, cache, erased)
         self.reads = reads
 
     def take(self, project: str, name: str) -> DatasetVersion:
@@ -116,3 +118,21 @@ class LocalData(Data):
                 ).where(label_table.c.project == project, label_table.c.request.in_(batch))
                 labels.update((row.request, label_in(row)) for row in connection.execute(statement))
         return labels
+
+    def forget_labels(self, project: str, requests: list[str]) -> int:
+        """Remove labels of requests, where the requests are erased.
+
+        Args:
+            project: Name of the project.
+            requests: Ids of the requests.
+
+        Returns:
+            The number of labels that were removed.
+        """
+        removed = 0
+        with self._database.write() as transaction:
+            for start in range(0, len(requests), LABELS_AT_ONCE):
+                batch = requests[start : start + LABELS_AT_ONCE]
+                own = (label_table.c.project == project) & label_table.c.request.in_(batch)
+                removed += transaction.execute(label_table.delete().where(own)).rowcount
+        return removed

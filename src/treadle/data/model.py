@@ -19,6 +19,8 @@ class DatasetVersion(Entity):
         files: Number of files.
         bytes: Size of all files, in bytes.
         created_at: Time at which the version was recorded.
+        replaces: Digests of versions whose place it took when rows of a person were erased from
+            them.
     """
 
     project: str
@@ -27,6 +29,7 @@ class DatasetVersion(Entity):
     files: int
     bytes: int
     created_at: datetime
+    replaces: list[str] = []
 
     @property
     def ref(self) -> str:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from sqlalchemy import select
 
 from treadle.data.tables import dataset_versions
-from treadle.kernel.stage import NAMED_CONTENT
-from treadle.ports.content import NamedContent, named_in
+from treadle.kernel.stage import ERASE, NAMED_CONTENT
+from treadle.ports.content import HeldContent, NamedContent, held_in, named_in
 from treadle.ports.database import Database
 
 
@@ -27,3 +27,10 @@ class DataContent:
             dataset_versions.c.digest, dataset_versions.c.name, dataset_versions.c.project
         )
         yield from named_in(self._database, wanted, "dataset '{}' of project '{}'")
+
+    @ERASE("contents")
+    def held_content(self) -> Iterator[HeldContent]:
+        """Yield dataset versions; ``erasing/versions.py`` replaces them."""
+        versions = dataset_versions.c
+        wanted = select(versions.digest, versions.project, versions.name, versions.project)
+        yield from held_in(self._database, wanted, "dataset '{}' of project '{}'")

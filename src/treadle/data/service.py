@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import select
 
 from treadle.data.admission import Admission
+from treadle.data.erasing.records import ErasedContents, refuse_erased, replaced_by
 from treadle.data.folder import FolderChanges, changes, store
 from treadle.data.model import (
     QUARANTINE,
@@ -59,6 +60,7 @@ class Data:
         scope: LocalScope,
         admission: Admission,
         cache: Path,
+        erased: ErasedContents,
     ) -> None:
         """Wire the service.
 
@@ -70,6 +72,7 @@ class Data:
             scope: Knows what projects declare.
             admission: Checks rows before a version of them is taken.
             cache: The folder of what may be deleted, such as the index of files.
+            erased: Knows what may not come back.
         """
         self._database = database
         self._events = events
@@ -77,7 +80,7 @@ class Data:
         self._blobs = blobs
         self._scope = scope
         self._index = cache / INDEX
-        self._admission = admission
+        self._admission, self._erased = admission, erased
 
     @command()
     def add(self, *, project: ProjectName, name: str, digest: ContentDigest) -> DatasetVersion:
@@ -93,23 +96,29 @@ class Data:
         Raises:
             NotFound: No tree of that digest is stored.
             Invalid: What is stored under that digest is not a tree.
+            Conflict: It holds rows of a person that were erased.
         """
+        erased = self._erased.of(project)
+        if digest in erased:
+            refuse_erased(name, "", erased[digest])
         files = size = 0
-        for _, file in entries(self._blobs, digest):
+        for path, file in entries(self._blobs, digest):
+            if file.digest in erased:
+                refuse_erased(name, path, erased[file.digest])
             files, size = files + 1, size + file.bytes
         key = (dataset_versions.c.project == project) & (dataset_versions.c.name == name)
         key &= dataset_versions.c.digest == digest
         with self._database.write() as transaction:
             row = transaction.execute(select(dataset_versions).where(key)).mappings().one_or_none()
             if row is not None:
-                return load(DatasetVersion, row)
+                return self._version(row)
             event = DatasetVersionAdded(
                 project=project, name=name, digest=digest, files=files, bytes=size
             )
             added = {**to_plain(event), "created_at": self._clock.now()}
             transaction.execute(dataset_versions.insert().values(added))
             self._events.append(transaction, event)
-        return load(DatasetVersion, added)
+        return self._version(added)
 
     @command(reads_rows=True)
     def snapshot(self, *, project: ProjectName) -> list[DatasetVersion]:
@@ -188,8 +197,9 @@ class Data:
             statement = statement.where(dataset_versions.c.name == name)
         statement = statement.order_by(dataset_versions.c.created_at.desc())
         with self._database.read() as connection:
-            rows = connection.execute(statement).mappings()
-            return [load(DatasetVersion, row) for row in rows]
+            rows = connection.execute(statement).mappings().all()
+        replaced = replaced_by(self._database, project)
+        return [self._version(row, replaced) for row in rows]
 
     @query(reads_rows=True)
     def count_rows(self, *, project: ProjectName, name: str, digest: ContentDigest) -> int | None:
@@ -300,6 +310,13 @@ class Data:
         """Store a file or folder that is there again the next time; gives its digest."""
         with opened(self._index) as connection:
             return store(self._blobs, source, StatIndex(connection, source)).digest
+
+    def _version(
+        self, row: Any, replaced: dict[tuple[str, str], list[str]] | None = None
+    ) -> DatasetVersion:
+        """A version from its row."""
+        known = replaced_by(self._database, row["project"]) if replaced is None else replaced
+        return load(DatasetVersion, row, replaces=known.get((row["name"], row["digest"]), []))
 
     def _require(self, project: str, name: str, digest: str) -> None:
         """Refuse what is no version of the dataset."""

@@ -9,6 +9,7 @@ STAGE = Stage(
         "treadle.data.named_content:DataContent",
         "treadle.data.reads:SensitiveReads",
         "treadle.data.admission:Admission",
+        "treadle.data.erasing.records:ErasedContents",
     ),
     services=(
         Service(
@@ -21,6 +22,12 @@ STAGE = Stage(
             name="quality",
             about="Profiles, checks, comparisons and leaks of dataset versions.",
             kind="treadle.data.quality:Quality",
+        ),
+        Service(
+            name="erasure",
+            about="Erasing a person's rows from everything that is kept.",
+            kind="treadle.data.erasing.service:Erasures",
+            here="treadle.data.erasing.local:LocalErasures",
         ),
     ),
     tables="treadle.data.tables",

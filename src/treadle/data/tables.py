@@ -1,6 +1,6 @@
-"""The tables of dataset versions and of labels."""
+"""The tables of dataset versions, of labels, and of what was erased."""
 
-from sqlalchemy import BigInteger, Column, Float, Index, Integer, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, String, Table, Text
 
 from treadle.ports.database import Instant, metadata
 
@@ -27,4 +27,38 @@ labels = Table(
     Column("event", BigInteger, nullable=False, server_default="0"),
     Index("labels_by_time", "project", "at"),
     Index("labels_by_event", "project", "event"),
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("project", String(63)),  # none for all projects
+    Column("state", String(20), nullable=False),
+    Column("fingerprints", Text, nullable=False),
+    Column("sealed", Text, nullable=False),  # the subjects, until it is done
+    Column("result", Text, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("ended_at", Instant),
+    Column("actor", String(200), nullable=False),
+)
+
+erased_versions = Table(
+    "erased_versions",
+    metadata,
+    Column("project", String(63), primary_key=True),
+    Column("name", String(200), primary_key=True),
+    Column("digest", String(64), primary_key=True),
+    Column("successor", String(64), nullable=False),
+    Column("erasure", String(40), nullable=False),
+    Column("at", Instant, nullable=False),
+)
+
+erased_contents = Table(
+    "erased_contents",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("project", String(63), primary_key=True),  # empty for all projects
+    Column("erasure", String(40), nullable=False),
+    Column("removed", Boolean, nullable=False),
 )

@@ -4,7 +4,7 @@ import re
 from datetime import UTC, date, datetime, time
 
 from treadle.data.model import DatasetVersion
-from treadle.kernel.errors import Invalid, NotFound
+from treadle.kernel.errors import Conflict, Invalid, NotFound
 from treadle.kernel.escaping import shell
 
 _BACK = re.compile(r"~(\d{1,6})")
@@ -32,13 +32,34 @@ def require(versions: list[DatasetVersion], project: str, name: str | None, dige
 
     Raises:
         NotFound: There is no such version.
+        Conflict: There was, and rows of a person were erased from it.
     """
     if all(version.digest != digest for version in versions):
+        refuse_replaced(versions, digest)
         of = f"Dataset '{name}' of project" if name else "Project"
         raise NotFound(
             f"{of} '{project}' has no version {digest[:12]}. "
             f"List them with: {shell('treadle', 'data', *([name] if name else []))}"
         )
+
+
+def refuse_replaced(versions: list[DatasetVersion], digest: str) -> None:
+    """Refuse a version from which rows of a person were erased, and name the one in its place.
+
+    Args:
+        versions: The versions that are there.
+        digest: The first digits of a digest.
+
+    Raises:
+        Conflict: It was such a version.
+    """
+    for version in versions:
+        for old in version.replaces:
+            if old.startswith(digest):
+                raise Conflict(
+                    f"Version {version.name}@{old[:12]} is gone: rows of a person were erased from "
+                    f"it. {version.ref} is the same without them."
+                )
 
 
 def choose(versions: list[DatasetVersion], which: str) -> DatasetVersion:
@@ -53,6 +74,7 @@ def choose(versions: list[DatasetVersion], which: str) -> DatasetVersion:
     Raises:
         NotFound: There is no such version.
         Invalid: Several versions begin with these digits, or this is no version's name.
+        Conflict: Rows of a person were erased from the version.
     """
     name = versions[0].name
     if not which:
@@ -63,6 +85,8 @@ def choose(versions: list[DatasetVersion], which: str) -> DatasetVersion:
         found = [version for version in versions if version.created_at <= moment]
     elif _DIGEST.fullmatch(which):
         found = [version for version in versions if version.digest.startswith(which)]
+        if not found:
+            refuse_replaced(versions, which)
         if len(found) > 1:
             raise Invalid(
                 f"{len(found)} versions of '{name}' begin with {which}: "

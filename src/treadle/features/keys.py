@@ -1,5 +1,6 @@
 """Keys of entities as text: the same from a file, from Python and from a command line."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -7,6 +8,8 @@ from treadle.kernel.errors import Invalid
 from treadle.kernel.escaping import sql_name
 
 _SEPARATOR = "\x1f"
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_UNESCAPED = {"s": _SEPARATOR}
 _NOBODY = "\x00"
 """Stands for a missing key, which no stored entity has."""
 _FLOATS = ("FLOAT", "DOUBLE")
@@ -60,6 +63,16 @@ def texts_of(view: str, keys: Sequence[str], entities: Iterable[Any]) -> list[st
         values = [one if type(one) is str else _picked(view, keys, one, key) for one in entities]
         return [one if type(one) is str else _text(one) for one in values]
     return [joined(_text(_picked(view, keys, one, key)) for key in keys) for one in entities]
+
+
+def parts_of(text: str) -> list[str]:
+    """Take the text of several keys apart.
+
+    Args:
+        text: What ``joined`` returned.
+    """
+    parts = text.split(_SEPARATOR)
+    return [_ESCAPED.sub(lambda found: _UNESCAPED.get(found[1], found[1]), one) for one in parts]
 
 
 def joined(texts: Iterable[str]) -> str:

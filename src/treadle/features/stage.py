@@ -4,6 +4,7 @@ from treadle.kernel.stage import Service, Stage
 
 STAGE = Stage(
     name="features",
+    parts=("treadle.features.erased_features:ErasedFeatures",),
     services=(
         Service(
             name="features",

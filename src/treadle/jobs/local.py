@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, or_, select
+from sqlalchemy import Connection, and_, func, or_, select
 
 from treadle.jobs.model import ENDED, Job, JobQueued, State
 from treadle.jobs.service import Jobs, job_of
@@ -13,6 +13,8 @@ from treadle.jobs.tables import jobs
 from treadle.kernel.entity import to_text
 from treadle.kernel.event import current_act
 from treadle.kernel.ids import new_id
+from treadle.kernel.stage import ERASE
+from treadle.ports.content import Replacements
 
 
 class LocalJobs(Jobs):
@@ -65,6 +67,27 @@ class LocalJobs(Jobs):
             )
         )
         return job
+
+    @ERASE("replace")
+    def replace_content(
+        self, transaction: Connection, replaced: Replacements, project: str | None
+    ) -> int:
+        """Let jobs that have not ended name the contents that take others' places.
+
+        Args:
+            transaction: The write transaction.
+            replaced: The new contents.
+            project: Plays no part: what a job names is its project's.
+        """
+        del project
+        changed = 0
+        for old, new in replaced.items():
+            live = jobs.update().where(
+                jobs.c.state.not_in(ENDED), jobs.c.payload.contains(old, autoescape=True)
+            )
+            payload = func.replace(jobs.c.payload, old, new.digest)
+            changed += transaction.execute(live.values(payload=payload)).rowcount
+        return changed
 
     def lease(self, worker: str) -> Job | None:
         """Take the next due job for ``LEASE_SECONDS``.

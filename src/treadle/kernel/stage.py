@@ -117,6 +117,21 @@ NAMED_CONTENT = Hook("named content")
 name, with the thing that names it.
 """
 
+ERASE = Hook("erase")
+"""Methods by which a person's rows are erased wherever a stage keeps rows, by the part of it
+(``data/erasing/erasure.py`` calls them, in this order):
+
+- ``contents``: without arguments; yield what the stage's rows name (``HeldContent`` in
+  ``ports/content.py``).
+- ``rows``: of the subjects and a project, or None for all; yield ``HeldRows``, what is kept
+  elsewhere than in contents.
+- ``remove``: of the subjects and a project; remove those rows, and return how many. May repeat.
+- ``replace``: of a transaction, ``Replacements`` and a project; let the stage's rows name the new
+  contents.
+- ``models``: of digests and a project; give ``LearntModel``, the versions that learnt from them.
+- ``mark``: of a transaction, an erasure's id and such versions; mark them.
+"""
+
 
 class Answer(NamedTuple):
     """One method that answers a hook."""

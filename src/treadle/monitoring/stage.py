@@ -7,6 +7,7 @@ STAGE = Stage(
     parts=(
         "treadle.monitoring.names:MonitoringNames",
         "treadle.monitoring.named_content:MonitoringContent",
+        "treadle.monitoring.erased_logs:ErasedLogs",
     ),
     services=(
         Service(

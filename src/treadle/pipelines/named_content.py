@@ -2,12 +2,19 @@
 
 from collections.abc import Iterator
 
-from sqlalchemy import select
+from sqlalchemy import Connection, func, select
 
 from treadle.kernel.entity import from_json
-from treadle.kernel.stage import NAMED_CONTENT, SENSITIVE_CONTENT
+from treadle.kernel.stage import ERASE, NAMED_CONTENT, SENSITIVE_CONTENT
 from treadle.pipelines.tables import pipeline_steps, pipelines, step_cache
-from treadle.ports.content import NamedContent, SensitiveContent, named_in
+from treadle.ports.content import (
+    HeldContent,
+    NamedContent,
+    Replacements,
+    SensitiveContent,
+    held_in,
+    named_in,
+)
 from treadle.ports.database import Database
 
 
@@ -56,3 +63,48 @@ class PipelineContent:
         yield from named_in(self._database, outputs, "pipeline '{}' (step '{}')")
         cached = select(step_cache.c.output, step_cache.c.key)
         yield from named_in(self._database, cached, "the cached step '{:.12}'")
+
+    @ERASE("contents")
+    def held_content(self) -> Iterator[HeldContent]:
+        """Yield what pipelines took and what their steps made; models and code stay."""
+        code = select(pipelines.c.code, pipelines.c.project, pipelines.c.id)
+        yield from held_in(self._database, code, "pipeline '{}' (its code)", is_fixed=True)
+        steps = pipeline_steps.c
+        made = select(steps.output, pipelines.c.project, steps.pipeline, steps.name).join(
+            pipelines, pipelines.c.id == steps.pipeline
+        )
+        by = "pipeline '{}' (step '{}')"
+        yield from held_in(self._database, made.where(steps.kind == "table"), by)
+        others = made.where(steps.kind != "table")
+        yield from held_in(self._database, others, by, is_fixed=True)
+        taken = select(pipelines.c.datasets, pipelines.c.project, pipelines.c.id)
+        with self._database.read() as connection:
+            rows = connection.execute(taken).all()
+        for datasets, project, pipeline in rows:
+            for digest in from_json(datasets, dict[str, str]).values():
+                yield HeldContent(digest, project, f"rows that pipeline '{pipeline}' took")
+
+    @ERASE("replace")
+    def replace(self, transaction: Connection, replaced: Replacements, project: str | None) -> int:
+        """Let pipelines name the contents that take others' places, and forget cached outputs.
+
+        Args:
+            transaction: The write transaction.
+            replaced: The new contents.
+            project: The project whose pipelines are changed; None for all.
+        """
+        changed = 0
+        own = select(pipelines.c.id)
+        if project is not None:
+            own = own.where(pipelines.c.project == project)
+        for old, new in replaced.items():
+            steps = pipeline_steps.update().where(
+                pipeline_steps.c.output == old, pipeline_steps.c.pipeline.in_(own)
+            )
+            changed += transaction.execute(steps.values(output=new.digest)).rowcount
+            named = pipelines.c.datasets.contains(old, autoescape=True)
+            took = pipelines.update().where(named, pipelines.c.id.in_(own))
+            other = func.replace(pipelines.c.datasets, old, new.digest)
+            changed += transaction.execute(took.values(datasets=other)).rowcount
+            transaction.execute(step_cache.delete().where(step_cache.c.output == old))
+        return changed

@@ -1,18 +1,16 @@
 """Removes the content of dataset versions that were removed, where nothing else names it."""
 
 from collections.abc import Callable, Iterator
-from itertools import islice
 
+from treadle.data.erasing.replacing import spare_named
 from treadle.data.model import DatasetVersionRemoved
 from treadle.kernel.entity import Entity
 from treadle.kernel.errors import Invalid, NotFound
-from treadle.kernel.stage import NAMED_CONTENT
 from treadle.platform.wiring import Embedded
-from treadle.ports.blobs import Ageing, Blobs, portions_of
+from treadle.ports.blobs import Ageing, Blobs
 from treadle.ports.manifest import entries
 
 EVENTS_AT_ONCE = 10_000
-_TREE = b'{"files":'
 
 
 class Collection(Entity):
@@ -59,7 +57,8 @@ def collect(
             "removed from it."
         )
     candidates = _candidates(platform, blobs)
-    _spare_named(platform, blobs, candidates, progress)
+    spare_named(platform.assembly, blobs, candidates, progress)
+    candidates |= _come_back(platform, blobs)
     old: list[int] = []
     for done, (digest, size) in enumerate(candidates.items(), start=1):  # manifests first
         if dry_run:
@@ -89,6 +88,13 @@ def _candidates(platform: Embedded, blobs: Blobs) -> dict[str, int]:
     return {**found, **there}
 
 
+def _come_back(platform: Embedded, blobs: Blobs) -> dict[str, int]:
+    """What erasures have removed and somebody has stored again since."""
+    found = {digest: 0 for digest in platform.erasure.gone() if blobs.has(digest)}
+    spare_named(platform.assembly, blobs, found, noted=False)
+    return found
+
+
 def _removed(platform: Embedded) -> Iterator[str]:
     after = 0
     while records := platform.events.history(
@@ -97,30 +103,3 @@ def _removed(platform: Embedded) -> Iterator[str]:
         for record in records:
             yield record.body["digest"]
         after = records[-1].number
-
-
-def _spare_named(
-    platform: Embedded,
-    blobs: Blobs,
-    candidates: dict[str, int],
-    progress: Callable[[str, int, int], None],
-) -> None:
-    """Take out of the candidates what anything names, itself or by a tree."""
-    named = {
-        each.digest
-        for answer in platform.assembly.answers(NAMED_CONTENT)
-        for each in answer.method()
-    }
-    for done, digest in enumerate(sorted(named), start=1):
-        candidates.pop(digest, None)
-        if candidates and _is_tree(blobs, digest):
-            for _, file in entries(blobs, digest):
-                candidates.pop(file.digest, None)
-        progress("looking at what is named", done, len(named))
-
-
-def _is_tree(blobs: Blobs, digest: str) -> bool:
-    try:
-        return b"".join(islice(portions_of(blobs, digest), 1)).startswith(_TREE)
-    except NotFound:
-        return False  # a client only told of it

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from treadle.access.local import LocalAccess
     from treadle.access.service import Access
+    from treadle.data.erasing.local import LocalErasures
+    from treadle.data.erasing.service import Erasures
     from treadle.data.local import LocalData
     from treadle.data.quality import Quality
     from treadle.data.service import Data
@@ -110,6 +112,7 @@ class Services:
     scope: "Scope"
     data: "Data"
     quality: "Quality"
+    erasure: "Erasures"
     features: "Features"
     tracking: "Tracking"
     logged_models: "LoggedModels"
@@ -136,6 +139,7 @@ class LocalServices(Services):
 
     access: "LocalAccess"
     data: "LocalData"
+    erasure: "LocalErasures"
     delivery: "LocalDelivery"
     evaluation: "LocalEvaluation"
     events: "LocalEvents"

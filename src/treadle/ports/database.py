@@ -102,6 +102,14 @@ class Bounded(Protocol):
         """
 
 
+@runtime_checkable
+class Scrubbed(Protocol):
+    """A database that keeps copies of removed rows in files of its own; optional in the port."""
+
+    def scrub(self) -> None:
+        """Leave no copy of rows that were removed, as far as nobody reads them now."""
+
+
 def loaded_tables(stage: Stage) -> list[Table]:
     """The tables that a stage's module declares.
 

@@ -1,7 +1,7 @@
 """The port to where features are kept for online reads: the newest row of each key."""
 
-from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple, Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from treadle.kernel.entity import Entity, from_json
 from treadle.kernel.errors import Invalid
@@ -169,6 +169,29 @@ class OnlineStore(Protocol):
 
     def close(self) -> None:
         """Release what the store holds open."""
+
+
+@runtime_checkable
+class ReadThrough(Protocol):
+    """An online store all of whose rows can be read, so that a person is found; optional."""
+
+    def rows(self, view: str) -> Iterator[OnlineRow]:
+        """Yield all rows of a view, in any order; what is written meanwhile may be among them.
+
+        Args:
+            view: Name of the view.
+
+        Raises:
+            Unavailable: The store does not answer.
+        """
+
+    def delete(self, view: str, keys: Sequence[str]) -> int:
+        """Erase the rows of some keys.
+
+        Args:
+            view: Name of the view.
+            keys: The keys; those that are not stored are passed over.
+        """
 
 
 class OpenOnlineStore(Protocol):

@@ -3,7 +3,7 @@
 from treadle.evaluation.model import Verdict
 from treadle.kernel.entity import Entity
 from treadle.ports.runtime import Signature
-from treadle.registry.model import ModelVersion
+from treadle.registry.model import ERASED_TAG, ModelVersion
 from treadle.scope.model import About, Requirement
 from treadle.tracking.environment import Environment
 from treadle.tracking.model import Run
@@ -85,6 +85,8 @@ class Facts(Entity):
                 f"It was judged on {self.verdict.rows:,} rows of held-out data; "
                 "nothing is known of other populations."
             )
+        if erasures := self.version.tags.get(ERASED_TAG):
+            limits.append(f"Data that it was trained on has since been erased ({erasures}).")
         if not self.data:
             limits.append("Which data it was trained on is not recorded.")
         if self.environment is None:

@@ -7,6 +7,8 @@ from treadle.kernel.entity import Entity
 from treadle.kernel.event import Event
 
 CHAMPION = "champion"
+ERASED_TAG = "treadle.erased"
+"""The tag of a version that has learnt from rows which were erased: the ids of the erasures."""
 
 
 class Approval(Entity):
@@ -322,3 +324,20 @@ class Webhook(Entity):
     signed: bool
     created_at: datetime
     updated_at: datetime
+
+
+class TrainingDataErased(Event):
+    """Rows from which a version has learnt were erased since."""
+
+    model: str
+    number: int
+    project: str
+    erasure: str
+
+    @property
+    def subject(self) -> str:
+        return f"version:{self.model}:{self.number}"
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        return (f"erasure:{self.erasure}",)

@@ -7,6 +7,7 @@ STAGE = Stage(
     parts=(
         "treadle.registry.names:RegistryNames",
         "treadle.registry.named_content:RegistryContent",
+        "treadle.registry.erased_data:ErasedData",
     ),
     services=(
         Service(

@@ -231,6 +231,42 @@ class LogBatch:
         ]
 
 
+def record_of(
+    facts: Facts, numbers: NDArray[Any], outputs: NDArray[np.float32], size: int
+) -> bytes | None:
+    """Return a record of a given size: behind its facts is padding, which readers pass over.
+
+    Args:
+        facts: What the batch was.
+        numbers: The numeric inputs (rows, numbers).
+        outputs: The answers.
+        size: The size in bytes.
+
+    Returns:
+        None where the record is larger without any padding.
+    """
+    matrices = np.ascontiguousarray(numbers).tobytes() + np.ascontiguousarray(outputs).tobytes()
+    plain = _encode(facts)
+    left = size - _HEAD.size - len(plain) - len(matrices)
+    if left < 0:
+        return None
+    if left:  # one more element of the array; its first byte says how many there are
+        plain = bytes([plain[0] + 1]) + plain[1:] + _padding(left)
+    checksum = crc32(matrices, crc32(plain))
+    return _HEAD.pack(_MAGIC, len(plain), len(matrices), checksum) + plain + matrices
+
+
+def _padding(size: int) -> bytes:
+    """An element of MessagePack of a size, from 1 byte on."""
+    if size == 1:
+        return b"\xc0"
+    if size < 2 + 256:
+        return struct.pack(">BB", 0xC4, size - 2) + bytes(size - 2)
+    if size < 3 + (1 << 16):
+        return struct.pack(">BH", 0xC5, size - 3) + bytes(size - 3)
+    return struct.pack(">BI", 0xC6, size - 5) + bytes(size - 5)
+
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Facts).decode
 
@@ -238,7 +274,17 @@ _decode = msgspec.msgpack.Decoder(Facts).decode
 def records(content: bytes) -> Iterator[tuple[LogBatch, int]]:
     """Yield the whole records of a log with the position where each ends.
 
-    What lies between them is no record, and is passed over.
+    What lies between them is no record, and is passed over, and so is one without rows.
+
+    Args:
+        content: The log's content.
+    """
+    for batch, _, end in placed(content):
+        yield batch, end
+
+
+def placed(content: bytes) -> Iterator[tuple[LogBatch, int, int]]:
+    """Yield the whole records of a log that have rows, with where each begins and ends.
 
     Args:
         content: The log's content.
@@ -249,8 +295,9 @@ def records(content: bytes) -> Iterator[tuple[LogBatch, int]]:
         if record is None:
             start = content.find(_MAGIC, start + 1)
             continue
-        yield record
-        end = record[1]
+        batch, end = record
+        if len(batch):
+            yield batch, start, end
         start = end if content.startswith(_MAGIC, end) else content.find(_MAGIC, end)
 
 

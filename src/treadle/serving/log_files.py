@@ -46,12 +46,13 @@ class InferenceLogs:
         root: The folder of all endpoints.
 
     Attributes:
+        root: The folder of all endpoints.
         restore: Called with an endpoint, a first and a last day, to bring back the files of these
             days that are kept elsewhere.
     """
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self.root = root
         self.restore: Callable[[str, date, date], None] = lambda *_: None
 
     def folder(self, endpoint: str) -> Path:
@@ -60,7 +61,7 @@ class InferenceLogs:
         Args:
             endpoint: The endpoint's name.
         """
-        return self._root / endpoint / "log"
+        return self.root / endpoint / "log"
 
     def batches(self, endpoint: str, since: datetime, until: datetime) -> Iterator[LogBatch]:
         """Yield all batches of a period, day by day.
@@ -178,4 +179,4 @@ class InferenceLogs:
             endpoint: The endpoint's name.
             since: Batches from before this moment are passed over.
         """
-        return LogTail(self._root / endpoint / "log", since)
+        return LogTail(self.root / endpoint / "log", since)

@@ -82,6 +82,14 @@ class SQLite(SQLDatabase):
     def _is_out_of_time(self, error: OperationalError) -> bool:
         return str(error.orig) == "interrupted"
 
+    def scrub(self) -> None:
+        """Empty the write-ahead log, which holds pages as they were before; waits for readers.
+
+        Pages of removed rows are overwritten when they are removed (``secure_delete``).
+        """
+        with self._translated(), self._engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def check(self) -> list[str]:
         """Check every page and index, and that indexes and tables hold the same.
 
@@ -117,5 +125,6 @@ def _prepare(connection: Any, _: Any) -> None:
         "foreign_keys = ON",
         "cache_size = -64000",
         "case_sensitive_like = ON",
+        "secure_delete = ON",
     ):
         connection.execute(f"PRAGMA {pragma}")

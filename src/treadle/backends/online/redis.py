@@ -112,6 +112,23 @@ class RedisOnlineStore:
         with self._translated():
             return int(self._redis.hdel(_rows(view), *keys)) if keys else 0
 
+    def rows(self, view: str) -> Iterator[OnlineRow]:
+        """Yield all rows of a view.
+
+        Args:
+            view: Name of the view.
+
+        Raises:
+            Unavailable: The server does not answer.
+        """
+        cursor = 0
+        while True:
+            with self._translated():
+                cursor, found = self._redis.hscan(_rows(view), cursor, count=ROWS_AT_ONCE)
+            yield from (_row(key.decode(), value) for key, value in found.items())
+            if not cursor:
+                return
+
     def drop(self, view: str) -> None:
         """Erase a view's rows and its watermark; it may repeat.
 

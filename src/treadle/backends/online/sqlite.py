@@ -34,6 +34,10 @@ _STORED = """
 SELECT name, (SELECT count(*) FROM features WHERE view = id), newest, watermark
 FROM views
 """
+_PAGE = """
+SELECT key, event_time, arrived, packed FROM features
+WHERE view = ?1 AND (?2 IS NULL OR key > ?2) ORDER BY key LIMIT ?3
+"""
 _made = partial(tuple.__new__, OnlineRow)
 """Makes a row of a tuple that has its parts."""
 
@@ -136,6 +140,33 @@ class SQLiteOnlineStore:
             )
             return max(erased.rowcount, 0)
 
+    def rows(self, view: str) -> Iterator[OnlineRow]:
+        """Yield all rows of a view.
+
+        Args:
+            view: Name of the view.
+
+        Raises:
+            Unavailable: The file cannot be read.
+        """
+        number, after = self._id(view), None
+        while True:
+            with self._translated():
+                found = self._connection().execute(_PAGE, (number, after, KEYS_AT_ONCE)).fetchall()
+            yield from map(_made, found)
+            if len(found) < KEYS_AT_ONCE:
+                return
+            after = found[-1][0]
+
+    def scrub(self) -> None:
+        """Leave no copy of erased rows in the write-ahead log; waits for readers.
+
+        Raises:
+            Unavailable: The file cannot be written.
+        """
+        with self._translated():
+            self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def drop(self, view: str) -> None:
         """Erase a view's rows and its watermark; it may repeat.
 
@@ -208,7 +239,12 @@ class SQLiteOnlineStore:
                 cached_statements=2 * KEYS_AT_ONCE,
             )
             # What the store holds can be materialised again, so a commit need not be synced.
-            for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "cache_size = -65536"):
+            for pragma in (
+                "journal_mode = WAL",
+                "synchronous = NORMAL",
+                "cache_size = -65536",
+                "secure_delete = ON",
+            ):
                 connection.execute(f"PRAGMA {pragma}")
             self._threads.connection = connection
             self._opened.append(connection)

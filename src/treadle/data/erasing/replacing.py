@@ -1,0 +1,156 @@
+"""Stores what takes the place of contents with a subject's rows; removes what nothing names."""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from treadle.data.erasing.finding import Found, Progress, is_tree
+from treadle.data.erasing.subject import Matching
+from treadle.data.erasing.table_rows import redact
+from treadle.kernel.errors import Conflict
+from treadle.kernel.stage import NAMED_CONTENT, Assembly
+from treadle.ports.blobs import Ageing, Blobs, adding
+from treadle.ports.content import Replacement
+from treadle.ports.manifest import ManifestWriter, entries
+
+PATIENCE_SECONDS = 60.0
+"""How long to wait for another process that adds contents."""
+_Add = Callable[[bytes | Path], str]
+
+
+def store_successors(
+    blobs: Blobs,
+    found: Found,
+    subjects: list[Matching],
+    folder: Path,
+    progress: Progress = lambda *_: None,
+) -> dict[str, Replacement]:
+    """Store the contents that take the place of those with rows of some subjects.
+
+    Args:
+        blobs: Where to.
+        found: What was found.
+        subjects: The subjects.
+        folder: Where files are put meanwhile.
+        progress: Is told how far it is.
+
+    Returns:
+        What takes the place of each content that something names; files of trees among them.
+    """
+    replaced: dict[str, Replacement] = {}
+    wanted = {file for held in found.held for file in found.trees.get(held, {held})}
+    with adding(blobs) as add:
+        for done, digest in enumerate(sorted(wanted), start=1):
+            one = _file(blobs, add, digest, found, subjects, folder)
+            if one is not None:
+                replaced[digest] = one
+            progress("rewritten", done, len(wanted))
+        trees = {
+            tree: _tree(blobs, add, tree, found, replaced)
+            for tree in found.held
+            if tree in found.trees
+        }
+    return replaced | trees
+
+
+def _file(
+    blobs: Blobs, add: _Add, digest: str, found: Found, subjects: list[Matching], folder: Path
+) -> Replacement | None:
+    """Store a file without the rows; None where nothing of it is left."""
+    name, look = found.files[digest]
+    if look.whole and digest not in found.held:
+        return None
+    if look.whole:  # a file that stands by itself, and not in a folder
+        return Replacement(add(b""), 1, 0, look.rows)
+    with tempfile.TemporaryDirectory(dir=folder) as aside:
+        before, after = Path(aside, "before"), Path(aside, "after")
+        blobs.fetch(digest, before)
+        removed = redact(before, name, subjects, after)
+        new = blobs.put(after) if digest in found.held else add(after)
+        return Replacement(new, 1, after.stat().st_size, removed)
+
+
+def _tree(
+    blobs: Blobs, add: _Add, tree: str, found: Found, replaced: dict[str, Replacement]
+) -> Replacement:
+    """Store a tree that names other files."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "manifest")
+        with file.open("wb") as target:
+            manifest = ManifestWriter(target)
+            for path, entry in entries(blobs, tree):
+                new = replaced.get(entry.digest)
+                if new is not None:
+                    manifest.add(path, new.digest, new.bytes)
+                elif entry.digest not in found.trees[tree]:
+                    manifest.add(path, entry.digest, entry.bytes, link=entry.link)
+            manifest.end()
+        digest = add(file)
+    return Replacement(digest, manifest.files, manifest.bytes, found.rows_in(tree))
+
+
+def spare_named(
+    assembly: Assembly,
+    blobs: Blobs,
+    candidates: dict[str, int],
+    progress: Progress = lambda *_: None,
+    *,
+    noted: bool = True,
+) -> None:
+    """Take out of some contents what anything names, itself or by a tree.
+
+    Args:
+        assembly: Knows the stages that name contents.
+        blobs: Where the contents are.
+        candidates: The contents, by digest; those that are named are taken out.
+        progress: Is told how far it is.
+        noted: Whether a content counts that somebody only told of, such as data that a run noted.
+    """
+    named = {
+        each.digest
+        for answer in assembly.answers(NAMED_CONTENT)
+        for each in answer.method()
+        if noted or each.kept
+    }
+    for done, digest in enumerate(sorted(named), start=1):
+        candidates.pop(digest, None)
+        if candidates and is_tree(blobs, digest):
+            for _, file in entries(blobs, digest):
+                candidates.pop(file.digest, None)
+        progress("looking at what is named", done, len(named))
+
+
+def remove_contents(blobs: Blobs, digests: Iterable[str]) -> None:
+    """Remove contents, and give their room back; waits a while for others that add contents.
+
+    Args:
+        blobs: Where they are.
+        digests: The contents.
+
+    Raises:
+        Conflict: Another process has been adding contents all the time.
+    """
+    for digest in digests:
+        _patiently(lambda digest=digest: _remove(blobs, digest))  # type: ignore[misc]
+    if isinstance(blobs, Ageing):
+        _patiently(blobs.tidy)
+
+
+def _remove(blobs: Blobs, digest: str) -> None:
+    if isinstance(blobs, Ageing):
+        blobs.remove_old(digest, 0.0)
+    else:
+        blobs.delete(digest)
+
+
+def _patiently(work: Callable[[], object]) -> None:
+    end = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            work()
+            return
+        except Conflict:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)

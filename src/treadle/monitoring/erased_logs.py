@@ -1,0 +1,205 @@
+"""Takes rows of a person out of inference logs, and the labels of their requests with them."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from sqlalchemy import Connection, select
+
+from treadle.data.engine import query_engine
+from treadle.data.erasing.subject import Matching
+from treadle.data.erasing.table_rows import look_into, redact, where_in
+from treadle.data.local import LocalData
+from treadle.delivery.service import Delivery
+from treadle.kernel.errors import NotFound
+from treadle.kernel.escaping import one_file
+from treadle.kernel.files import replacing
+from treadle.kernel.stage import ERASE
+from treadle.monitoring.tables import log_files
+from treadle.ports.blobs import Blobs
+from treadle.ports.content import HeldContent, HeldRows, Replacements
+from treadle.ports.database import Database
+from treadle.serving.inference_log import SUFFIX
+from treadle.serving.log_days import DAY_SUFFIX
+from treadle.serving.log_erasing import REQUEST, count_in, ids_in, take_out
+from treadle.serving.log_files import InferenceLogs
+
+SERVED_ALONE = "serving"
+"""The folder of a home, beside that of its endpoints, of models that ``treadle serve`` runs."""
+
+
+class _Log(NamedTuple):
+    """The log of an endpoint, or of a model that is served without one."""
+
+    name: str
+    project: str
+    folder: Path
+
+
+class ErasedLogs:
+    """Erases rows of inference logs: records, days on the disk, and days in the blob store.
+
+    Args:
+        database: Where the list of days in the blob store is.
+        blobs: Where those days are.
+        logs: The logs on this disk.
+        delivery: Knows the endpoints and their projects.
+        data: Has the labels.
+        cache: The folder in which days are looked into.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        blobs: Blobs,
+        logs: InferenceLogs,
+        delivery: Delivery,
+        data: LocalData,
+        cache: Path,
+    ) -> None:
+        self._database, self._blobs, self._logs = database, blobs, logs
+        self._delivery, self._data, self._cache = delivery, data, cache
+
+    @ERASE("contents")
+    def held_content(self) -> Iterator[HeldContent]:
+        """Yield the days that are in the blob store."""
+        projects = {one.name: one.project for one in self._delivery.endpoints()}
+        with self._database.read() as connection:
+            rows = connection.execute(select(log_files)).all()
+        for row in rows:
+            by = f"day {row.day} of the inference log of endpoint '{row.endpoint}'"
+            project = projects.get(row.endpoint, "")
+            yield HeldContent(row.digest, project, by, f"{row.day}{DAY_SUFFIX}")
+
+    @ERASE("replace")
+    def replace(self, transaction: Connection, replaced: Replacements, project: str | None) -> int:
+        """Let the list name the days that take others' places.
+
+        Args:
+            transaction: The write transaction.
+            replaced: The new days.
+            project: The project whose days are changed; None for all.
+        """
+        own = [log.name for log in self._all(project)]
+        changed = 0
+        for old, new in replaced.items():
+            same = log_files.update().where(log_files.c.digest == old)
+            if project is not None:
+                same = same.where(log_files.c.endpoint.in_(own))
+            fewer = log_files.c.rows - new.removed
+            values = {"digest": new.digest, "bytes": new.bytes, "rows": fewer}
+            changed += transaction.execute(same.values(values)).rowcount
+        return changed
+
+    @ERASE("rows")
+    def rows(self, subjects: list[Matching], project: str | None) -> Iterator[HeldRows]:
+        """Yield the rows in logs on this disk, and the labels of their requests.
+
+        Args:
+            subjects: The subjects.
+            project: The project; None for all.
+        """
+        for log in self._all(project):
+            count = sum(count_in(file, subjects) for file in _records(log))
+            count += sum(look_into(day, day.name, subjects).rows for day in _days(log))
+            yield HeldRows(log.project, f"the inference log of '{log.name}' on the disk", count)
+        for owner, ids in self._requests(subjects, project).items():
+            labels = len(self._data.labels_of(owner, ids))
+            yield HeldRows(owner, f"labels of requests of project '{owner}'", labels)
+
+    @ERASE("remove")
+    def remove(self, subjects: list[Matching], project: str | None) -> int:
+        """Remove labels first, as the log says which requests they are of; then rows of the log.
+
+        A day that the blob store has too is removed here, and comes back from there when it is
+        read.
+
+        Args:
+            subjects: The subjects.
+            project: The project; None for all.
+        """
+        removed = 0
+        for owner, ids in self._requests(subjects, project).items():
+            removed += self._data.forget_labels(owner, ids)
+        for log in self._all(project):
+            removed += sum(
+                take_out(file, subjects) for file in _records(log) if count_in(file, subjects)
+            )
+            archived = self._archived(log)
+            for day in _days(log):
+                if look_into(day, day.name, subjects).rows:
+                    removed += self._remove_day(day, subjects, day.stem in archived)
+        return removed
+
+    def _remove_day(self, day: Path, subjects: list[Matching], is_archived: bool) -> int:
+        if is_archived:
+            day.unlink()
+            return 0  # counted where it is replaced
+        with replacing(day, durable=True) as aside:
+            return redact(day, day.name, subjects, aside)
+
+    def _requests(self, subjects: list[Matching], project: str | None) -> dict[str, list[str]]:
+        """The ids of the requests with such rows, by project."""
+        direct = [one.text for one in subjects if one.is_column(REQUEST)]
+        found: dict[str, list[str]] = {}
+        for log in self._all(project):
+            if not log.project:
+                continue
+            ids = found.setdefault(log.project, list(direct))
+            for file in _records(log):
+                ids += ids_in(file, subjects)
+            on_disk = {day.stem: day for day in _days(log)}
+            for day in on_disk.values():
+                ids += _ids_of_day(day, subjects)
+            for name, digest in self._archived(log).items():
+                if name not in on_disk:
+                    ids += self._ids_in_store(digest, subjects)
+        return {owner: list(dict.fromkeys(ids)) for owner, ids in found.items()}
+
+    def _ids_in_store(self, digest: str, subjects: list[Matching]) -> list[str]:
+        within = self._cache / "erasing"  # what a killed process leaves there is removed
+        within.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=within) as folder:
+            copy = Path(folder, f"day{DAY_SUFFIX}")
+            try:
+                self._blobs.fetch(digest, copy)
+            except NotFound:
+                return []
+            return _ids_of_day(copy, subjects)
+
+    def _archived(self, log: _Log) -> dict[str, str]:
+        wanted = select(log_files.c.day, log_files.c.digest)
+        if log.folder.parent.parent.name == SERVED_ALONE:
+            return {}
+        with self._database.read() as connection:
+            rows = connection.execute(wanted.where(log_files.c.endpoint == log.name)).all()
+        return {row.day: row.digest for row in rows}
+
+    def _all(self, project: str | None) -> list[_Log]:
+        """The logs of a project's endpoints; for the whole home all that there are."""
+        projects = {one.name: one.project for one in self._delivery.endpoints()}
+        root = self._logs.root
+        names = sorted({*projects, *(path.parent.name for path in root.glob("*/log"))})
+        logs = [_Log(name, projects.get(name, ""), root / name / "log") for name in names]
+        if project is not None:
+            return [log for log in logs if log.project == project]
+        alone = sorted(root.parent.glob(f"{SERVED_ALONE}/*/log"))
+        return [*logs, *(_Log(path.parent.name, "", path) for path in alone)]
+
+
+def _records(log: _Log) -> list[Path]:
+    return sorted(log.folder.glob(f"*/*{SUFFIX}"))
+
+
+def _days(log: _Log) -> list[Path]:
+    return sorted(log.folder.glob(f"*{DAY_SUFFIX}"))
+
+
+def _ids_of_day(day: Path, subjects: list[Matching]) -> list[str]:
+    with query_engine() as connection:
+        where = where_in(connection, day, subjects)
+        if not where:
+            return []
+        query = f"SELECT {REQUEST} FROM read_parquet(?) WHERE {where}"
+        return [str(id) for (id,) in connection.execute(query, [one_file(day)]).fetchall()]
