@@ -322,7 +322,8 @@ def test_a_report_of_drift(text: str) -> None:
     def report(text: str) -> DriftReport:
         cells = [CellShare(cell=text, before=0.25, now=1.0)]
         column = filled(ColumnReport, text, {"cells": cells, "drifted": True})
-        return filled(DriftReport, text, {"columns": {text: column}, "not_compared": {text: text}})
+        leaf = {"columns": {text: column}, "not_compared": {text: text}}
+        return cast(DriftReport, filled(DriftReport, text, leaf))
 
     for draw in (drift_page.page, drift_page.table):
         made, harmless = Page(draw(report(text))), Page(draw(report("x")))
