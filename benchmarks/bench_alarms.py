@@ -70,11 +70,16 @@ def main() -> None:
     with ProcessPoolExecutor(2) as pool, tempfile.TemporaryDirectory() as folder:
         cells = list(product(DRAWS, SIZES))
         rates = pool.map(alarm_rates, *zip(*cells, strict=True))
-        measured = []
+        measured: list[dict[str, Any]] = []
         for (name, rows), found in zip(cells, rates, strict=True):
             for columns, (alarms, trials) in found.items():
                 of = share(alarms, trials)
-                line = {"data": name, "rows": rows, "columns": columns, "trials": trials}
+                line: dict[str, Any] = {
+                    "data": name,
+                    "rows": rows,
+                    "columns": columns,
+                    "trials": trials,
+                }
                 line |= {
                     "rate": alarms / trials,
                     "low": round(of.low, 4),
@@ -94,7 +99,7 @@ def alarm_rates(
 ) -> dict[int, tuple[int, int]]:
     """Alarms and trials by number of columns."""
     random = np.random.default_rng([rows, len(name)])
-    found = {columns: (0, 0) for columns in FAMILIES}
+    found = dict.fromkeys(FAMILIES, (0, 0))
     each = -(-trials // POOLED)
     for _ in range(POOLED):
         pair = pooled_pair(DRAWS[name], random, reference, rows)

@@ -46,6 +46,8 @@ from treadle.kernel.entity import from_json, to_json
 from treadle.kernel.errors import Invalid
 from treadle.kernel.escaping import python, visible
 from treadle.loop.model import ProjectStatus
+from treadle.monitoring import drift_page
+from treadle.monitoring.drift_report import CellShare, ColumnReport, DriftReport
 from treadle.platform.logs import JsonLines, TextLines
 from treadle.ports.target import EndpointSpec, Variant
 from treadle.ports.tree import put_files
@@ -69,6 +71,8 @@ GENERATORS = {
     "delivery/oci": "test_an_image",
     "http/routes": "test_events_as_a_stream",
     "interop/dvc": "test_a_repository_of_dvc",
+    "monitoring/drift_page": "test_a_report_of_drift",
+    "monitoring/drift_report": "test_a_report_of_drift",
     "platform/logs": "test_lines_of_a_log",
     "registry/card": "test_a_card",
     "serving/metrics": "test_metrics",
@@ -89,6 +93,8 @@ JSON_ONLY = {
 }
 """Modules whose only language from outside is JSON, which the standard library writes."""
 TEMPLATES = {
+    "monitoring/templates/drift.html": "test_a_report_of_drift",
+    "monitoring/templates/drift_table.html": "test_a_report_of_drift",
     "registry/templates/card.html": "test_a_card",
     "registry/templates/card.md": "test_a_card",
     "ui/templates/base.html": "test_a_page",
@@ -308,6 +314,24 @@ def test_a_profile(text: str) -> None:
     made, harmless = page(text), page("x")
     assert made.elements == harmless.elements
     assert visible(text).strip() in "".join(made.texts)
+
+
+@given(any_texts)
+@settings(max_examples=50)
+def test_a_report_of_drift(text: str) -> None:
+    def report(text: str) -> DriftReport:
+        cells = [CellShare(cell=text, before=0.25, now=1.0)]
+        column = filled(ColumnReport, text, {"cells": cells, "drifted": True})
+        leaf = {"columns": {text: column}, "not_compared": {text: text}}
+        return cast(DriftReport, filled(DriftReport, text, leaf))
+
+    for draw in (drift_page.page, drift_page.table):
+        made, harmless = Page(draw(report(text))), Page(draw(report("x")))
+        assert made.elements == harmless.elements
+        assert visible(text).strip() in "".join(made.texts)
+    lines = str(report(text)).splitlines()
+    assert len(lines) == len(str(report("x")).splitlines())
+    assert lines == [visible(line) for line in lines]
 
 
 @given(unicode_texts, unicode_texts)

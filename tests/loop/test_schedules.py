@@ -49,7 +49,7 @@ class World:
     """A project in production, and a process that dies at any of its transactions."""
 
     def __init__(self, open_home: Callable[..., Embedded], folder: Path, name: str) -> None:
-        self._open = lambda: open_home(name, target="memory:", manual_clock=True)
+        self._open_home, self._name = open_home, name
         self.folder, self.danger = write(folder, PIPELINE, rows__csv="y\n0\n"), 0.0
         self.dice = random.Random(name)
         self.crashes = 0
@@ -67,7 +67,7 @@ class World:
         self.settle()
 
     def _opened(self) -> Embedded:
-        platform = self._open()
+        platform = self._open_home(self._name, target="memory:", manual_clock=True)
         write_safely = platform.database.write
 
         @contextmanager
@@ -81,7 +81,7 @@ class World:
             if self.dice.random() < self.danger:
                 raise Crash  # committed, and nobody was told
 
-        platform.database.write = write  # type: ignore[method-assign]
+        setattr(platform.database, "write", write)  # noqa: B010
         return platform
 
     def attempt(self, action: Callable[[], object]) -> None:
@@ -121,7 +121,10 @@ class World:
         if job.kind == JUDGE_JOB:
             result = Judged(outcome="passed", reason="", rows=500, findings=[])
         else:
-            files = {"of": repr(sorted(job.payload.items())).encode(), "signature.json": SIGNATURE}
+            files: dict[str, Path | bytes] = {
+                "of": repr(sorted(job.payload.items())).encode(),
+                "signature.json": SIGNATURE,
+            }
             output = put_files(self.platform.blobs, files)
             kind = "table" if job.payload["step"] == "holdout" else "model"
             result = StepResult(output=output, kind=kind, seconds=0.1)  # type: ignore[arg-type]

@@ -1,5 +1,8 @@
 """Distances agree with scipy's."""
 
+from itertools import pairwise
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -67,12 +70,12 @@ def test_the_work_between_edges_is_that_of_numbers_spread_evenly_in_their_bins()
     first, second = random.integers(1, 40, (2, 7))
     first[[0, -1]] = second[[0, -1]] = 0  # nothing beyond the edges
 
-    def numbers(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def numbers(counts: Any) -> tuple[Any, Any]:
         steps = (np.arange(2000) + 0.5) / 2000
         values = np.concatenate([low + (high - low) * steps for low, high in pairs])
         return values, np.repeat(counts[1:-1] / 2000, 2000)
 
-    pairs = list(zip(edges[:-1], edges[1:], strict=True))
+    pairs = list(pairwise(edges))
     (u, u_weights), (v, v_weights) = numbers(first), numbers(second)
     theirs = wasserstein_distance(u, v, u_weights, v_weights)
     assert wasserstein_between(edges, first, second) == pytest.approx(theirs, rel=1e-3)

@@ -43,8 +43,8 @@ def test_the_variance_of_chi2_is_that_of_all_deals() -> None:
             weights.append(np.prod([comb(m, k) for m, k in zip(both, deal, strict=True)]))
     mean = np.average(values, weights=weights)
     exact = np.average((np.array(values) - mean) ** 2, weights=weights)
-    sizes = [np.array([float(one)]) for one in (total - drawn, drawn, total, 3)]
-    (found,) = _chi2_variance(*sizes, np.array([(1 / both).sum()]))
+    n, m, t, cells = (np.array([float(one)]) for one in (total - drawn, drawn, total, 3))
+    (found,) = _chi2_variance(n, m, t, cells, np.array([(1 / both).sum()]))
     assert found == pytest.approx(exact)
 
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy.stats import chi2_contingency, false_discovery_control
 
 from treadle.stats.hypothesis import (
-    adjusted_p_values,
     MIN_EXPECTED,
+    adjusted_p_values,
     benjamini_hochberg,
     homogeneity_statistic,
     homogeneity_test,

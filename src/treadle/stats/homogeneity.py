@@ -20,7 +20,7 @@ LARGEST_SKEW = 0.1
 """Skewness of the rank statistic up to which its distribution counts as normal."""
 SKEWED_BELOW = 50.0
 """Expected rows in the emptiest cell from which χ² is as good as its first two moments say."""
-_ALLOWANCE = 0.15  # for the third moment: p of 0.0005 counts as 0.001; see decision 34
+_ALLOWANCE = 0.15  # for the third moment: p of 0.0005 counts as 0.0011; see decision 34
 _NORMAL_FROM = 1000.0  # expected rows in each of four cells from which no exact tail is summed
 _NEGLIGIBLE = 1e-17
 
@@ -121,7 +121,7 @@ def _allowed(p: float) -> float:
     With few rows in a cell, and samples of different sizes, 1.8 times as many p-values as should be
     are below 0.0005.
     """
-    return float(p * (0.05 / p) ** _ALLOWANCE) if 0 < p < 0.05 else p
+    return float(p * (0.1 / p) ** _ALLOWANCE) if 0 < p < 0.1 else p
 
 
 def _chi2_variance(n: Tables, m: Tables, total: Tables, cells: Tables, inverse: Tables) -> Tables:
