@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from treadle.evaluation.model import Finding as Judgement
 from treadle.evaluation.model import Judged
 from treadle.kernel.errors import Invalid
-from treadle.loop.backtest.history import Moments, Timeline, moment_of, timeline
+from treadle.loop.backtest.history import Timeline, moment_of, timeline
 from treadle.loop.backtest.model import Period, Replay, Seen, Served, Trained, Value
 from treadle.loop.backtest.replay import Player
 from treadle.loop.backtest.summary import cheapest, frontier, periods, summed_up
@@ -33,8 +33,7 @@ def daily(days: int, *, each: int = 10, delay: timedelta = DAY) -> Timeline:
         START + DAY * day + timedelta(hours=hour) for day in range(days) for hour in range(each)
     ]
     times = np.array([moment.replace(tzinfo=None) for moment in moments], dtype="datetime64[us]")
-    known: Moments = times + np.timedelta64(delay)
-    return Timeline(times, known)
+    return Timeline(times, np.add(times, np.timedelta64(delay)))
 
 
 def spec(retrain: str, rollout: str = 'steps = ["50%", "100%"]\nhold = "1d"') -> ProjectSpec:

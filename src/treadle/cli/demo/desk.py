@@ -7,8 +7,11 @@ from urllib.parse import urlsplit
 import httptools
 
 from treadle.cli.demo.flights import Question
+from treadle.kernel.clock import monotonic
 
 CONNECTIONS = 12
+IDLE_SECONDS = 10.0
+"""After so long without a request, connections are made anew: the server closes idle ones."""
 
 
 class _Line(asyncio.Protocol):
@@ -38,6 +41,11 @@ class _Line(asyncio.Protocol):
             self.answer.set_exception(
                 error or ConnectionResetError("the server closed the connection")
             )
+
+    def close(self) -> None:
+        assert self._transport is not None
+        self.open = False
+        self._transport.close()
 
     async def ask(self, head: bytes, question: Question) -> int:
         assert self._transport is not None
@@ -70,6 +78,7 @@ class Desk:
             "content-type: application/json\r\nx-request-id: "
         ).encode()
         self._lines: list[_Line] = []
+        self._asked_at = 0.0
         self.sent = 0
         self.answered = 0
 
@@ -80,6 +89,9 @@ class Desk:
             questions: The requests.
         """
         waiting = iter(questions)
+        if monotonic() - self._asked_at > IDLE_SECONDS:
+            for line in self._lines:
+                line.close()
         self._lines = [line for line in self._lines if line.open]
         while len(self._lines) < CONNECTIONS:
             _, line = await asyncio.get_running_loop().create_connection(
@@ -87,6 +99,7 @@ class Desk:
             )
             self._lines.append(line)
         await asyncio.gather(*(self._work(line, waiting) for line in self._lines[: len(questions)]))
+        self._asked_at = monotonic()
 
     async def _work(self, line: _Line, waiting: Iterator[Question]) -> None:
         for question in waiting:
