@@ -53,5 +53,5 @@ def test_a_pipeline_can_stop_at_drift() -> None:
 
 
 def test_a_file_that_is_not_there_is_named() -> None:
-    with pytest.raises(NotFound, match="no file 'absent.csv'"):
+    with pytest.raises(NotFound, match=r"no file 'absent\.csv'"):
         run("absent.csv")
