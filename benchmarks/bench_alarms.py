@@ -81,6 +81,7 @@ def main() -> None:
                     "trials": trials,
                 }
                 line |= {
+                    "trials": trials,
                     "rate": alarms / trials,
                     "low": round(of.low, 4),
                     "high": round(of.high, 4),

@@ -94,8 +94,10 @@ def test_statistics_are_scipys(report: DriftReport) -> None:
 def rounded(report: DriftReport) -> dict[str, Any]:
     """What was found by column; sums over rows are rounded, since their order differs."""
     return {
-        name: (one.kind, one.drifted, one.p, one.cells)
-        + tuple((key, f"{value:.9g}") for key, value in one.statistics.items())
+        name: (
+            *(one.kind, one.drifted, one.p, one.cells),
+            *((key, f"{value:.9g}") for key, value in one.statistics.items()),
+        )
         for name, one in report.columns.items()
     }
 
@@ -203,7 +205,7 @@ def test_what_is_no_pair_of_tables_is_refused(
 
 
 def test_a_file_that_is_not_there_is_named() -> None:
-    with pytest.raises(NotFound, match="no file 'absent.csv'"):
+    with pytest.raises(NotFound, match=r"no file 'absent\.csv'"):
         treadle.drift("absent.csv", "absent.csv")
 
 

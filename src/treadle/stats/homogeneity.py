@@ -18,7 +18,7 @@ MIN_EXPECTED = 5.0
 """Rows that the smaller sample must be expected to have in a cell, or the cell is rare."""
 LARGEST_SKEW = 0.1
 """Skewness of the rank statistic up to which its distribution counts as normal."""
-SKEWED_BELOW = 50.0
+SKEWED_BELOW = 100.0
 """Expected rows in the emptiest cell from which χ² is as good as its first two moments say."""
 _ALLOWANCE = 0.15  # for the third moment: p of 0.0005 counts as 0.0011; see decision 34
 _NORMAL_FROM = 1000.0  # expected rows in each of four cells from which no exact tail is summed
