@@ -18,9 +18,10 @@ from treadle.delivery.model import Rollout
 from treadle.events.model import EventRecord
 from treadle.jobs.worker import Worker
 from treadle.kernel.clock import ManualClock
-from treadle.kernel.entity import Entity
+from treadle.kernel.entity import Entity, replace
 from treadle.kernel.errors import Conflict, TreadleError
 from treadle.kernel.event import acting
+from treadle.loop.concerns import KINDS, says
 from treadle.platform.settings import settings_for
 from treadle.platform.wiring import Embedded
 from treadle.ports.target import EndpointStatus
@@ -245,7 +246,7 @@ class Play:
             events=chain.entries,
             chain_intact=chain.intact,
             home=str(self._home),
-            moments=[moment for record in history if (moment := _moment(record))],
+            moments=[moment for record in history if (moment := self._moment(record))],
         )
 
     def _month(self, number: int) -> Month:
@@ -279,9 +280,17 @@ class Play:
     def _report_news(self) -> None:
         for record in self.platform.events.history(after=self._told, limit=5000):
             self._told = record.number
-            moment = _moment(record)
+            moment = self._moment(record)
             if moment is not None:
                 self._tell(moment.at, moment.kind, moment.says)
+
+    def _moment(self, record: EventRecord) -> Moment | None:
+        """What the report marks of an event, if anything; of a retrain with its cause."""
+        moment = _moment(record)
+        if moment is None or moment.kind != "retrain" or record.cause is None:
+            return moment
+        (cause,) = self.platform.events.history(after=record.cause - 1, limit=1)
+        return replace(moment, says=says(cause)) if cause.type in KINDS else moment
 
     def _say(self, kind: str, says: str) -> None:
         self._tell(self.clock.now(), kind, says)
