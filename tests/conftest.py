@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from sqlalchemy import create_engine, make_url, text
 
+from tests.warm import popen
 from treadle.backends.database.postgres import PostgreSQL
 from treadle.backends.database.sqlite import SQLite
 from treadle.kernel.clock import ManualClock
@@ -110,6 +111,16 @@ LANES: tuple[tuple[str, Lane], ...] = (
 The order is also that in which tests start: the longest first, so that all workers end together.
 """
 
+COLD = (
+    "backends/test_executors.py",
+    "cli/test_completing.py",
+    "docs/test_demo.py",
+    "kernel/test_process.py",
+    "packaging/",
+    "platform/test_up.py",
+)
+"""Tests that are about how processes start and end: theirs start from nothing (`tests.warm`)."""
+
 OUTSIDE = {"postgres_server", "postgresql", "s3_endpoint"}
 """Fixtures and parameters that stand for a server: a test with one of them is no unit."""
 
@@ -141,7 +152,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _place(item: pytest.Item) -> tuple[int, Lane]:
     """Where a test stands in the order, and its lane."""
-    test = item.nodeid.removeprefix("tests/")
+    test = _of(item)
     for place, (beginning, lane) in enumerate(LANES):
         if test.startswith(beginning):
             return place, lane
@@ -149,6 +160,11 @@ def _place(item: pytest.Item) -> tuple[int, Lane]:
     if hasattr(item, "callspec"):
         used |= {value for value in item.callspec.params.values() if isinstance(value, str)}
     return (len(LANES), "integration") if used & OUTSIDE else (len(LANES) + 1, "unit")
+
+
+def _of(item: pytest.Item) -> str:
+    """A test's id, as LANES begin it."""
+    return item.nodeid.removeprefix("tests/")
 
 
 def _watch(event: str, arguments: tuple[Any, ...]) -> None:
@@ -159,6 +175,13 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(_watch)
+popen.install()
+
+
+@pytest.fixture(autouse=True)
+def processes_start_warm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets processes of Treadle be forks of one with the libraries loaded."""
+    monkeypatch.setattr(popen, "cold", _of(request.node).startswith(COLD))
 
 
 @pytest.fixture(autouse=True)
