@@ -113,7 +113,6 @@ The order is also that in which tests start: the longest first, so that all work
 
 COLD = (
     "backends/test_executors.py",
-    "cli/test_completing.py",
     "docs/test_demo.py",
     "kernel/test_process.py",
     "packaging/",
