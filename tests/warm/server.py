@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tests.warm import popen
+from treadle.kernel.stage import loaded
+from treadle.platform.stages import stages
 
 LIGHT = (
     "alembic.command",
@@ -40,6 +42,7 @@ LIGHT = (
     "sqlalchemy.dialects.sqlite",
     "sqlalchemy.dialects.postgresql.psycopg",
     "starlette.applications",
+    "typer._adapters",
     "typer.main",
     "uvicorn.main",
     "uvloop",
@@ -48,8 +51,11 @@ LIGHT = (
     "treadle.backends.executor.forkserver",
     "treadle.backends.sandbox.processes",
     "treadle.backends.target.local",
+    "treadle.http.app",
+    "treadle.platform.supervisor",
     "treadle.platform.wiring",
     "treadle.serving.server",
+    "treadle.ui.pages",
 )
 """What processes of Treadle import first. Nothing in it looks at the environment when imported.
 
@@ -244,6 +250,9 @@ def main(folder: Path) -> NoReturn:
     """Serve, and run what is ordered in each fork."""
     for name in LIGHT:
         importlib.import_module(name)
+    for stage in stages():
+        for path in (*stage.parts, *(service.here or service.kind for service in stage.services)):
+            loaded(path)
     gc.freeze()
     heavy = listening(folder / "heavy.sock")
     order = Server(listening(folder / "light.sock"), heavy).next_order()
