@@ -20,7 +20,6 @@ from treadle.testing.blobs import BlobsSuite
 from treadle.testing.platform import PlatformSuite
 from treadle.ui.pages import pages
 
-
 LOOK_SECONDS = 0.01
 
 

@@ -104,7 +104,7 @@ def _significant(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environment.items()
-        if name.startswith(_SIGNIFICANT) and usual.get(name) != value
+        if name.startswith(_SIGNIFICANT) and name != "PYTHONPATH" and usual.get(name) != value
     }
 
 
@@ -114,7 +114,8 @@ class Popen(_COLD[Any]):
     _caller: socket.socket | None = None
 
     def _execute_child(self, *values: Any, **named: Any) -> None:
-        asked = inspect.signature(_COLD._execute_child).bind(self, *values, **named).arguments
+        parameters = inspect.signature(_COLD._execute_child)  # type: ignore[attr-defined]
+        asked = parameters.bind(self, *values, **named).arguments
         environment = os.environ if asked["env"] is None else asked["env"]
         if is_warm(asked["args"], environment, asked):
             self._order(asked, dict(environment))

@@ -18,7 +18,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -195,8 +195,7 @@ def become(order: Order) -> None:
     os.environ.clear()
     os.environ.update(order["environment"])
     sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]
-    here = str(popen.ROOT)
-    sys.path[:] = [*order["path"], *(one for one in sys.path if one != here)]
+    sys.path[:] = [*order["path"], *added(order["environment"]), *order["own_path"]]
     sys.argv = [order["module"], *order["arguments"]]
     sys.modules["numpy"].random.seed()
 
@@ -209,6 +208,11 @@ def _take_descriptors(descriptors: Sequence[int], places: Sequence[int]) -> None
     kept = sorted({*places})
     for low, high in zip(kept, [*kept[1:], LAST_DESCRIPTOR], strict=True):
         os.closerange(low + 1, high)
+
+
+def added(environment: Mapping[str, str]) -> list[str]:
+    """What ``PYTHONPATH`` adds to where modules are looked for."""
+    return [one for one in environment.get("PYTHONPATH", "").split(os.pathsep) if one]
 
 
 def run(module: str) -> int:
@@ -255,8 +259,9 @@ def main(folder: Path) -> NoReturn:
             loaded(path)
     gc.freeze()
     heavy = listening(folder / "heavy.sock")
+    own_path = [one for one in sys.path if one not in added(os.environ)]
     order = Server(listening(folder / "light.sock"), heavy).next_order()
-    become(order)
+    become({**order, "own_path": own_path})
     popen.serve_from(folder)
     end(run(order["module"]))
 
