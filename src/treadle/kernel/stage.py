@@ -183,8 +183,8 @@ class Assembly:
         if hook not in self._answers:
             self._answers[hook] = [
                 Answer(key, getattr(part, name))
-                for kind, part in ((type(part), part) for part in self._made)
-                for name, function in _functions(kind)
+                for part in self._made
+                for name, function in _functions(type(part))  # type: ignore[arg-type]
                 for answered, key in function.__dict__.get(_ANSWERS, ())
                 if answered is hook
             ]
