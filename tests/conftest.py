@@ -50,6 +50,7 @@ LANES: tuple[tuple[str, Lane], ...] = (
     ("platform/test_up.py", "integration"),
     ("backends/test_kubernetes.py", "integration"),
     ("packaging/test_distributions.py", "system"),
+    ("warm/", "integration"),
     ("cli/test_errors.py", "integration"),
     ("cli/test_daily.py", "integration"),
     ("cli/test_json.py", "integration"),
