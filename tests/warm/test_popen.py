@@ -1,4 +1,4 @@
-"""A process of Treadle that is forked is told from one that starts from nothing by its time only."""
+"""A forked process of Treadle is told from one that starts from nothing by its time only."""
 
 import os
 import signal
