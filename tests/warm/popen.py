@@ -94,18 +94,26 @@ def is_warm(command: Any, environment: Mapping[str, str], rest: Mapping[str, Any
         plain
         and module[:1] == ["-m"]
         and module[1] in MODULES
-        and _significant(environment) == _significant(os.environ)
+        and _significant(environment) == _at_first
         and Path(rest["cwd"] or ".").is_dir()
     )
 
 
 def _significant(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that a process cannot be given afterwards."""
     usual = {"PYTHONIOENCODING": "utf-8", "PYTHONUNBUFFERED": "1"}
+    folders = environment.get("PYTHONPATH", "").split(os.pathsep)
+    is_customised = any(Path(one, "sitecustomize.py").exists() for one in folders if one)
     return {
         name: value
         for name, value in environment.items()
-        if name.startswith(_SIGNIFICANT) and name != "PYTHONPATH" and usual.get(name) != value
+        if name.startswith(_SIGNIFICANT)
+        and (name != "PYTHONPATH" or is_customised)
+        and usual.get(name) != value
     }
+
+
+_at_first = _significant(os.environ)  # as the servers have them
 
 
 class Popen(_COLD[Any]):

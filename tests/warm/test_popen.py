@@ -77,3 +77,11 @@ def test_what_could_be_told_apart_starts_from_nothing(
     rest: dict[str, Any] = dict.fromkeys(("preexec_fn", "shell", "executable", "cwd"))
     assert not popen.is_warm(command, os.environ | environment, rest)
     assert popen.is_warm([*TREADLE, "runs"], os.environ, rest)
+
+
+def test_a_customised_python_starts_from_nothing(tmp_path: Path) -> None:
+    customised = os.environ | {"PYTHONPATH": str(tmp_path)}
+    rest: dict[str, Any] = dict.fromkeys(("preexec_fn", "shell", "executable", "cwd"))
+    assert popen.is_warm(TREADLE, customised, rest)
+    (tmp_path / "sitecustomize.py").touch()
+    assert not popen.is_warm(TREADLE, customised, rest)
