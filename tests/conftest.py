@@ -114,12 +114,17 @@ The order is also that in which tests start: the longest first, so that all work
 
 COLD = (
     "backends/test_executors.py",
+    "backends/test_sandboxes.py",
     "docs/test_demo.py",
     "kernel/test_process.py",
     "packaging/",
+    "pipelines/test_confined_steps.py",
     "platform/test_up.py",
 )
-"""Tests that are about how processes start and end: theirs start from nothing (`tests.warm`)."""
+"""Tests that are about how processes start and end, and what they know: theirs start from nothing.
+
+All others are forks (`tests.warm`), and what forks them has seen each one's environment.
+"""
 
 OUTSIDE = {"postgres_server", "postgresql", "s3_endpoint"}
 """Fixtures and parameters that stand for a server: a test with one of them is no unit."""
