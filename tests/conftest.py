@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from sqlalchemy import create_engine, make_url, text
 
+from tests.warm import popen
 from treadle.backends.database.postgres import PostgreSQL
 from treadle.backends.database.sqlite import SQLite
 from treadle.kernel.clock import ManualClock
@@ -49,6 +50,7 @@ LANES: tuple[tuple[str, Lane], ...] = (
     ("platform/test_up.py", "integration"),
     ("backends/test_kubernetes.py", "integration"),
     ("packaging/test_distributions.py", "system"),
+    ("warm/", "integration"),
     ("cli/test_errors.py", "integration"),
     ("cli/test_daily.py", "integration"),
     ("cli/test_json.py", "integration"),
@@ -114,6 +116,20 @@ LANES: tuple[tuple[str, Lane], ...] = (
 The order is also that in which tests start: the longest first, so that all workers end together.
 """
 
+COLD = (
+    "backends/test_executors.py",
+    "backends/test_sandboxes.py",
+    "docs/test_demo.py",
+    "kernel/test_process.py",
+    "packaging/",
+    "pipelines/test_confined_steps.py",
+    "platform/test_up.py",
+)
+"""Tests that are about how processes start and end, and what they know: theirs start from nothing.
+
+All others are forks (`tests.warm`), and what forks them has seen each one's environment.
+"""
+
 OUTSIDE = {"postgres_server", "postgresql", "s3_endpoint"}
 """Fixtures and parameters that stand for a server: a test with one of them is no unit."""
 
@@ -145,7 +161,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _place(item: pytest.Item) -> tuple[int, Lane]:
     """Where a test stands in the order, and its lane."""
-    test = item.nodeid.removeprefix("tests/")
+    test = _of(item)
     for place, (beginning, lane) in enumerate(LANES):
         if test.startswith(beginning):
             return place, lane
@@ -153,6 +169,11 @@ def _place(item: pytest.Item) -> tuple[int, Lane]:
     if hasattr(item, "callspec"):
         used |= {value for value in item.callspec.params.values() if isinstance(value, str)}
     return (len(LANES), "integration") if used & OUTSIDE else (len(LANES) + 1, "unit")
+
+
+def _of(item: pytest.Item) -> str:
+    """A test's id, as LANES begin it."""
+    return item.nodeid.removeprefix("tests/")
 
 
 def _watch(event: str, arguments: tuple[Any, ...]) -> None:
@@ -163,6 +184,13 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(_watch)
+popen.install()
+
+
+@pytest.fixture(autouse=True)
+def processes_start_warm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets processes of Treadle be forks of one with the libraries loaded."""
+    monkeypatch.setattr(popen, "cold", _of(request.node).startswith(COLD))
 
 
 @pytest.fixture(autouse=True)

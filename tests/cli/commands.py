@@ -1,6 +1,7 @@
 """Walks the commands of the command line."""
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import typer
@@ -10,10 +11,15 @@ from treadle.kernel.stage import services_of
 from treadle.platform.stages import stages
 
 
+@cache
+def root() -> Any:
+    """The command line, which takes a while to make. Show no help of it: that escapes its texts."""
+    return typer.main.get_command(app)
+
+
 def commands() -> Iterator[tuple[str, Any]]:
     """Every command that does something: its words, and itself."""
-    root: Any = typer.main.get_command(app)
-    yield from _below("", root)
+    yield from _below("", typer.main.get_command(app))
 
 
 def made_by_hand() -> dict[str, Any]:

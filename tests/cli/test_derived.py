@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
+from tests.cli.commands import root
 from treadle.cli.main import app
 from treadle.events.tables import events
 from treadle.kernel.operation import operations
@@ -35,8 +35,7 @@ HEAVY = (
 
 
 def group(stage: str) -> Any:
-    root: Any = typer.main.get_command(app)
-    return root.commands[stage.replace("_", "-")]
+    return root().commands[stage.replace("_", "-")]
 
 
 def names(stage: str) -> list[str]:
@@ -44,9 +43,8 @@ def names(stage: str) -> list[str]:
 
 
 def test_the_stages_of_the_command_line_are_the_stages_in_their_words() -> None:
-    root: Any = typer.main.get_command(app)
     for name, service in services_of(stages()).items():
-        assert root.commands[name.replace("_", "-")].help == service.about
+        assert root().commands[name.replace("_", "-")].help == service.about
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -12,8 +12,7 @@ import pytest
 import typer
 from rich.console import Console
 
-from tests.cli.commands import commands
-from treadle.cli.main import app
+from tests.cli.commands import commands, root
 
 
 def shown(command: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -31,7 +30,7 @@ def bracketed(text: str) -> list[str]:
 
 def written(words: str) -> str:
     """The help texts of a command and its parameters, as its source says them."""
-    command: Any = typer.main.get_command(app)
+    command: Any = root()
     for word in words.split():
         command = command.commands[word] if command.commands else command.get_command(None, word)
     texts = [command.help, *(getattr(parameter, "help", "") for parameter in command.params)]

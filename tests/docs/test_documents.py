@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.warm.command import write_command
 from treadle.kernel.process import holder
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +35,7 @@ def name_of(page: Path) -> str:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if is_ours(page)], ids=name_of)
 def test_every_block_of_a_page_runs(page: Path, tmp_path: Path) -> None:
+    write_command(tmp_path / ".bin")
     script = "set -euo pipefail\n"
     for number, (language, text) in enumerate(blocks(page)):
         script += f"echo '--- block {number} of {page.name}'\n"
@@ -55,7 +57,7 @@ def test_every_block_of_a_page_runs(page: Path, tmp_path: Path) -> None:
                 script,
             ],  # ends by itself, whoever waits
             cwd=tmp_path,
-            env=environment(),
+            env=environment(tmp_path / ".bin"),
             capture_output=True,
             text=True,
             timeout=TIMEOUT_SECONDS + 10,
@@ -75,11 +77,11 @@ def runnable(line: str) -> str:
     return line
 
 
-def environment() -> dict[str, str]:
-    """The commands of this Python first on the PATH, and no home but the page's own."""
+def environment(commands: Path) -> dict[str, str]:
+    """Some commands and those of this Python first on the PATH; no home but the page's own."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("TREADLE_")}
     return ours | {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PATH": f"{commands}:{Path(sys.executable).parent}:{os.environ['PATH']}",
         "COLUMNS": "120",
         "PYTEST_ADDOPTS": "-p no:kmock",  # as in pyproject.toml: its plugin wants pytest-asyncio
     }

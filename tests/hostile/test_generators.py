@@ -15,6 +15,7 @@ import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from email.message import Message
 from email.utils import decode_rfc2231
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -109,6 +110,7 @@ IN_STATEMENTS = {"sql_name", "sql_text", "one_file", "shell"}
 """Languages of which a document is one statement: the tests of the languages are theirs."""
 
 
+@cache
 def modules() -> dict[str, ast.Module]:
     return {
         file.relative_to(SOURCE).with_suffix("").as_posix(): ast.parse(file.read_text("utf-8"))
@@ -126,10 +128,12 @@ def writes(tree: ast.Module) -> set[str]:
             found |= {"html" for name in node.names if name.name == "render"}
         elif isinstance(node, ast.ImportFrom) and node.module == "jinja2":
             found.add("html")
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("json.dumps"):
-            found.add("json")
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).startswith("yaml.safe_dump"):
-            found.add("yaml")
+        elif isinstance(node, ast.Attribute) and "dump" in node.attr:
+            function = ast.unparse(node)
+            if function.endswith("json.dumps"):
+                found.add("json")
+            if function.startswith("yaml.safe_dump"):
+                found.add("yaml")
     return found
 
 

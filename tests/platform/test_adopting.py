@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import skops.io
 from sklearn.linear_model import LogisticRegression
 
 from tests import models
@@ -33,6 +32,8 @@ def platform(open_home: Callable[..., Embedded]) -> Embedded:
 @pytest.fixture
 def mlflow_folder(tmp_path: Path) -> Path:
     """A folder as MLflow's client writes one, without rows in it."""
+    import skops.io  # takes seconds to import
+
     folder = tmp_path / "mlflow"
     folder.mkdir()
     (folder / "MLmodel").write_text(MLMODEL)

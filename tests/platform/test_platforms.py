@@ -1,5 +1,7 @@
 """Embedded and remote services, over SQLite and PostgreSQL, do the same."""
 
+import asyncio
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +20,27 @@ from treadle.testing.blobs import BlobsSuite
 from treadle.testing.platform import PlatformSuite
 from treadle.ui.pages import pages
 
+LOOK_SECONDS = 0.01
+
+
+class PromptServer(uvicorn.Server):
+    """Ends within milliseconds; its base looks ten times a second whether it should."""
+
+    async def main_loop(self) -> None:
+        while not await self.on_tick(0):
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        assert sockets is None
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        while self.server_state.connections or self.server_state.tasks:
+            await asyncio.sleep(LOOK_SECONDS)
+        for server in self.servers:
+            await server.wait_closed()
+
 
 @contextmanager
 def served(platform: Embedded) -> Iterator[str]:
@@ -29,7 +52,7 @@ def served(platform: Embedded) -> Iterator[str]:
         log_level="warning",
         lifespan="off",
     )
-    server = uvicorn.Server(config)
+    server = PromptServer(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

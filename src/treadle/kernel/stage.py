@@ -3,8 +3,9 @@
 import importlib
 import inspect
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 from treadle.kernel.errors import Invalid
@@ -198,7 +199,7 @@ class Assembly:
             self._answers[hook] = [
                 Answer(key, getattr(part, name))
                 for part in self._made
-                for name, function in _functions(type(part))
+                for name, function in _functions(type(part))  # type: ignore[arg-type]
                 for answered, key in function.__dict__.get(_ANSWERS, ())
                 if answered is hook
             ]
@@ -281,10 +282,9 @@ def kinds_of(stages: Iterable[Stage]) -> dict[str, type]:
     return {name: service.load() for name, service in services_of(stages).items()}
 
 
-def _functions(kind: type) -> Iterator[tuple[str, Any]]:
+@cache
+def _functions(kind: type) -> Sequence[tuple[str, Any]]:
     """A class's functions, its bases' first, each once and as the class has it."""
     names = [name for base in reversed(kind.__mro__) for name in vars(base)]
-    for name in dict.fromkeys(names):
-        function = inspect.getattr_static(kind, name)
-        if inspect.isfunction(function):
-            yield name, function
+    attributes = ((name, inspect.getattr_static(kind, name)) for name in dict.fromkeys(names))
+    return [(name, one) for name, one in attributes if inspect.isfunction(one)]

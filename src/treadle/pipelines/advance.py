@@ -123,7 +123,8 @@ class Advancing(Pipelines):
 @cache
 def environment() -> str:
     """Digest of this Python's version and of every installed package with its version."""
-    packages = sorted(f"{package.name}=={package.version}" for package in distributions())
+    read = (package.metadata for package in distributions())  # each look at it parses a file
+    packages = sorted(f"{one['Name']}=={one['Version']}" for one in read)
     return digest_of(to_json([platform.python_version(), packages]))
 
 

@@ -167,12 +167,13 @@ def installed() -> tuple[dict[str, str], list[str]]:
     packages: dict[str, str] = {}
     folders: list[str] = []
     for one in distributions():
-        name = one.metadata["Name"]
+        metadata = one.metadata  # each look at it parses a file
+        name = metadata["Name"]
         if (
             not name or name in packages or name == "pip"
         ):  # the first on the path is the one that is imported
             continue
-        packages[name] = one.version
+        packages[name] = metadata["Version"]
         if '"dir_info"' in (one.read_text("direct_url.json") or ""):
             folders.append(name)
     return dict(sorted(packages.items())), sorted(folders)
