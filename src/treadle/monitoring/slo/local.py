@@ -140,7 +140,7 @@ class LocalSlos(Slos):
     def _windows(
         self, endpoint: str, slos: Iterable[Slo], newest: Mapping[str, int], added: set[str]
     ) -> dict[str, tuple[Mapping[datetime, Counts], int]]:
-        """Judge the windows behind ``newest``: condition → their counts, and the last one's start."""
+        """Judge windows behind ``newest``: condition → their counts, and the start of the last."""
         found: dict[str, tuple[Mapping[datetime, Counts], int]] = {}
         for slo in slos:
             requirement, source = slo.requirement, slo.spec.labelled
@@ -188,7 +188,7 @@ class LocalSlos(Slos):
             if firing_alerts(transaction) != firing:
                 return 0  # another process has evaluated meanwhile
             for event in begun:
-                transaction.execute(slo_alerts.insert().values(_about(event), since=event.since))
+                transaction.execute(slo_alerts.insert().values(**_about(event), since=event.since))
                 self._events.append(transaction, event)
             for end in ended:
                 row = [slo_alerts.c[name] == value for name, value in _about(end).items()]
