@@ -68,6 +68,7 @@ LANES: tuple[tuple[str, Lane], ...] = (
     ("stats/test_sequences.py::test_rate_bounds", "simulation"),
     ("stats/test_evalues.py::test_bets", "simulation"),
     ("monitoring/test_drift.py::test_false_alarms", "simulation"),
+    ("monitoring/test_slo_files.py", "integration"),
     ("delivery/test_gates.py::test_equals", "simulation"),
     ("delivery/test_manifests.py::test_the_three_newest", "integration"),
     ("data/test_engine.py", "integration"),

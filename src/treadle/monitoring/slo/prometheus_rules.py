@@ -37,8 +37,10 @@ def _record(slo: SloStatus, length: str) -> dict[str, Any]:
     if slo.of == "requests":
         expression = f"({total} - {good}) / {total}"
     else:
-        expression = f"{BURN_RATE}{labels(slo, window=length)} * {_allowed(slo)}"
-    return {"record": _ratio_name(length), "expr": expression, "labels": {"window": length}}
+        rate = f"max without (window) ({BURN_RATE}{labels(slo, window=length)})"
+        expression = f"{rate} * {_allowed(slo)}"
+    named = {"project": slo.project, "endpoint": slo.endpoint, "slo": slo.slo}
+    return {"record": _ratio_name(length), "expr": expression, "labels": named}
 
 
 def _alert(slo: SloStatus, severity: Severity) -> dict[str, Any]:
@@ -64,7 +66,7 @@ def _alert(slo: SloStatus, severity: Severity) -> dict[str, Any]:
 def _burns(slo: SloStatus, pair: BurnRate) -> str:
     limit = f"({pair.limit} * {_allowed(slo)})"
     long, short = (f"{_ratio_name(length)}{labels(slo)}" for length in (pair.long, pair.short))
-    return f"({long} > {limit} and ignoring(window) {short} > {limit})"
+    return f"({long} > {limit} and {short} > {limit})"
 
 
 def _pairs(slo: SloStatus, severity: Severity) -> Sequence[BurnRate]:
