@@ -92,9 +92,13 @@ class Slos:
 
     def _declared(self, project: str | None = None) -> Iterator[Slo]:
         """Every requirement with an objective at every endpoint that serves."""
-        for endpoint in self._delivery.endpoints(project=project):
-            if endpoint.champion is not None:
-                spec = self._scope.project(name=endpoint.project).spec
+        specs = {
+            each.name: each.spec
+            for each in self._scope.projects()
+            if any(requirement.objective for requirement in each.spec.requirement)
+        }
+        for endpoint in self._delivery.endpoints(project=project) if specs else ():
+            if endpoint.champion is not None and (spec := specs.get(endpoint.project)):
                 for requirement in spec.requirement:
                     if requirement.objective:
                         yield Slo(endpoint.name, spec, requirement)
