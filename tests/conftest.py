@@ -74,6 +74,7 @@ LANES: tuple[tuple[str, Lane], ...] = (
     ("monitoring/test_against_nannyml.py", "system"),
     ("stats/test_against_river.py", "system"),
     ("monitoring/test_two_tables.py::test_alarms", "simulation"),
+    ("monitoring/test_slo_files.py", "integration"),
     ("delivery/test_gates.py::test_equals", "simulation"),
     ("delivery/test_manifests.py::test_the_three_newest", "integration"),
     ("data/test_engine.py", "integration"),

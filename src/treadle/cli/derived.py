@@ -21,6 +21,7 @@ from treadle.cli import (
     data_versions,
     datasets,
     features,
+    slo,
 )
 from treadle.cli.output import Home, Json, Token, Url, open_services, print_json, print_pretty
 from treadle.cli.verbs import OpeningGroup, add_verbs
@@ -98,7 +99,13 @@ class _FeaturesGroup(OpeningGroup, _ServiceGroup):
     opens_with = (features.show, features.get)
 
 
-_OPENED = {"data": _DataGroup, "features": _FeaturesGroup}
+class _SloGroup(OpeningGroup, _ServiceGroup):
+    """The operations of objectives, behind verbs for people: ``treadle slo``."""
+
+    opens_with = (slo.show, slo.render, slo.import_)
+
+
+_OPENED = {"data": _DataGroup, "features": _FeaturesGroup, "slo": _SloGroup}
 """The services whose groups do a verb made by hand where no operation is named."""
 
 

@@ -7,6 +7,7 @@ import typer
 
 from treadle.cli import completing
 from treadle.cli.output import console, markup, print_json, print_table, show
+from treadle.cli.slo import print_objectives
 from treadle.cli.verbs import Project, Session
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ def _print_status(wheel: "ProjectStatus") -> None:
     ]
     columns = ("id", "says", "bound", "last measured", "met", "estimated without labels")
     print_table("\nRequirements", columns, rows)
+    if wheel.objectives:
+        print_objectives("\nObjectives", wheel.objectives)
     if (new := wheel.new_rows) is not None:
         console.print(_came(new), soft_wrap=True)
     for concern in wheel.concerns:

@@ -18,9 +18,10 @@ from treadle.kernel.clock import duration
 from treadle.kernel.entity import to_text
 from treadle.kernel.errors import Corrupt, Invalid, NotFound
 from treadle.registry.signatures import signature_of
-from treadle.scope.file import experiment, percentage, share
+from treadle.scope.file import experiment, share
 from treadle.scope.freeze import Freeze
 from treadle.scope.policies import RolloutPolicy
+from treadle.scope.shares import percentage
 
 LABELS_OVERLAP = timedelta(minutes=1)  # a label may be written a moment after the time it bears
 

@@ -12,8 +12,9 @@ from treadle.delivery.tables import endpoints
 from treadle.kernel.event import acting, current_act
 from treadle.ports.target import EndpointSpec, Variant
 from treadle.registry.model import CHAMPION
-from treadle.scope.file import percentage, share
+from treadle.scope.file import share
 from treadle.scope.policies import ServingPolicy
+from treadle.scope.shares import percentage
 
 
 class EndpointConvergence(RolloutAdvance):

@@ -15,6 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from treadle.http import openapi
+from treadle.http.alerting import alerting_routes
 from treadle.http.blobs import blob_routes
 from treadle.http.bodies import Bodies
 from treadle.http.mlflow import mlflow_routes
@@ -41,6 +42,7 @@ def application(platform: Embedded, pages: Sequence[BaseRoute] = ()) -> Starlett
         event_stream(platform),
         *blob_routes(platform),
         *operation_routes(platform),
+        *alerting_routes(platform),
         *mlflow_routes(platform),
         *pages,
     ]

@@ -121,6 +121,33 @@ def yaml(value: Any) -> str:
     return _NOT_IN_YAML.sub(lambda match: f"\\U{ord(match[0]):08x}", quoted)
 
 
+def yaml_block(value: dict[str, Any], indent: int = 0) -> str:
+    """A mapping as lines of YAML, with a line for each value that is no mapping or list of such.
+
+    Args:
+        value: The mapping; values as ``yaml`` takes them.
+        indent: Blanks before each line.
+
+    Raises:
+        Invalid: A text holds half a surrogate pair.
+    """
+    blanks, lines = " " * indent, ""
+    for key, item in value.items():
+        if isinstance(item, dict) and item:
+            lines += f"{blanks}{_yaml_key(key)}:\n{yaml_block(item, indent + 2)}"
+        elif isinstance(item, list) and item and all(isinstance(one, dict) for one in item):
+            blocks = [yaml_block(one, indent + 4) for one in item]
+            parts = "".join(f"{blanks}  - {block[indent + 4 :]}" for block in blocks)
+            lines += f"{blanks}{_yaml_key(key)}:\n{parts}"
+        else:
+            lines += f"{blanks}{_yaml_key(key)}: {yaml(item)}\n"
+    return lines
+
+
+def _yaml_key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z][A-Za-z]*", key) else yaml(key)
+
+
 def sql_name(name: str) -> str:
     """The name of a table or column in SQL.
 

@@ -9,6 +9,7 @@ from treadle.events.model import EventRecord
 from treadle.kernel.entity import Entity
 from treadle.kernel.event import Event
 from treadle.monitoring.model import Window
+from treadle.monitoring.slo.model import SloStatus
 from treadle.ports.sandbox import Strength
 from treadle.registry.model import ModelVersion
 from treadle.training.model import NewRows, Training
@@ -54,7 +55,8 @@ class RequirementStatus(Entity):
         id: The requirement's id in `treadle.toml`.
         says: The requirement in words.
         bound: The bound in words, such as `at least 0.62`.
-        value: The newest measured value; None where nothing has been measured.
+        value: The newest measured value, or the share of good events where it has an objective;
+            None where nothing has been measured.
         met: Whether that value meets the bound; None where nothing has been measured.
         measured_at: The end of the window that the value is of.
         estimate: The metric's newest estimate without labels; None where there is none. It holds
@@ -107,6 +109,7 @@ class ProjectStatus(Entity):
         sandbox: How steps are confined; None where no step runs, since the strength that was
             declared cannot be had.
         new_rows: What has come since the champion was trained.
+        objectives: Requirements with an objective, with their error budgets and alerts.
     """
 
     project: str
@@ -125,3 +128,4 @@ class ProjectStatus(Entity):
     recent: list[EventRecord]
     sandbox: Strength | None
     new_rows: NewRows | None
+    objectives: list[SloStatus] = []

@@ -32,6 +32,8 @@ from treadle.monitoring.model import (
     Window,
 )
 from treadle.monitoring.service import Monitoring
+from treadle.monitoring.slo.model import SloStatus
+from treadle.monitoring.slo.service import Slos
 from treadle.ports.database import Database, in_sight, load
 from treadle.ports.sandbox import Sandbox, Strength
 from treadle.registry.model import CHAMPION, ModelVersion
@@ -60,6 +62,7 @@ class Loop:
         registry: Registers candidates that have passed.
         delivery: Rolls registered versions out.
         monitoring: The windows that the status reports.
+        slo: The objectives that the status reports.
         assembly: Knows the rules of other stages.
     """
 
@@ -75,6 +78,7 @@ class Loop:
         registry: Registry,
         delivery: Delivery,
         monitoring: Monitoring,
+        slo: Slos,
         assembly: Assembly,
         sandbox: Sandbox,
     ) -> None:
@@ -87,6 +91,7 @@ class Loop:
         self._registry = registry
         self._delivery = delivery
         self._monitoring = monitoring
+        self._slo = slo
         self._quality = quality
         self._assembly = assembly
         self._sandbox = sandbox
@@ -124,6 +129,7 @@ class Loop:
         verdicts = self._evaluation.find(project=project, limit=1)
         endpoints = self._delivery.endpoints(project=project)
         main = _main(project, endpoints)
+        objectives = self._slo.status(project=project)
         windows = self._monitoring.windows(endpoint=main.name, limit=200) if main else []
         rollouts = self._delivery.rollouts(endpoint=main.name, limit=1) if main else []
         strength, missing = self._confinement()
@@ -133,7 +139,13 @@ class Loop:
             project=project,
             problem=spec.project.problem,
             owner=spec.project.owner,
-            requirements=[_status(requirement, windows) for requirement in spec.requirement],
+            requirements=[
+                _share(requirement, objectives, main)
+                if requirement.objective
+                else _status(requirement, windows)
+                for requirement in spec.requirement
+            ],
+            objectives=objectives,
             endpoints=endpoints,
             champion=self._champion(main.model if main else project),
             training=trainings[0] if trainings else None,
@@ -219,6 +231,23 @@ def _main(project: str, endpoints: list[Endpoint]) -> Endpoint | None:
     leading = [endpoint for endpoint in endpoints if endpoint.name == endpoint.model]
     by_name = {endpoint.name: endpoint for endpoint in leading}
     return by_name.get(project, leading[0] if leading else None)
+
+
+def _share(
+    requirement: Requirement, objectives: list[SloStatus], main: Endpoint | None
+) -> RequirementStatus:
+    """A requirement with an objective, with its share of good events at the main endpoint."""
+    name = main.name if main else ""
+    own = [one for one in objectives if (one.endpoint, one.slo) == (name, requirement.id)]
+    share = own[0].share if own else None
+    return RequirementStatus(
+        id=requirement.id,
+        says=requirement.says,
+        bound=requirement.bound,
+        value=share,
+        met=None if share is None else share >= requirement.objective_share,
+        measured_at=own[0].until if own else None,
+    )
 
 
 def _status(requirement: Requirement, windows: list[Window]) -> RequirementStatus:

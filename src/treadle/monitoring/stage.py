@@ -11,6 +11,12 @@ STAGE = Stage(
     ),
     services=(
         Service(
+            name="slo",
+            about="Service level objectives: error budgets, burn rates and alerts.",
+            kind="treadle.monitoring.slo.service:Slos",
+            here="treadle.monitoring.slo.local:LocalSlos",
+        ),
+        Service(
             name="monitoring",
             about="What production shows.",
             kind="treadle.monitoring.service:Monitoring",

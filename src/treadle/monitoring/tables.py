@@ -1,4 +1,4 @@
-"""Windows, and days of the inference log that are in the blob store."""
+"""Windows, days of the inference log in the blob store, and the counts and alerts of SLOs."""
 
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, String, Table, Text
 
@@ -31,3 +31,35 @@ windows = Table(
     Column("labels", Integer, nullable=False),
     Column("measures", Text, nullable=False),
 )
+
+slo_counts = Table(
+    "slo_counts",
+    metadata,
+    Column("endpoint", String(200), primary_key=True),
+    Column("condition", String(200), primary_key=True),
+    Column("until", Instant, primary_key=True),
+    Column("good", BigInteger, nullable=False),
+    Column("total", BigInteger, nullable=False),
+)
+"""Events before the end of a minute, counted from the first on: a window is a difference."""
+
+slo_cursors = Table(
+    "slo_cursors",
+    metadata,
+    Column("endpoint", String(200), primary_key=True),
+    Column("conditions", Text, nullable=False),
+    Column("files", Text, nullable=False),
+    Column("windows", Text, nullable=False),
+)
+"""How far each inference log was counted, written in the transaction of the counts."""
+
+slo_alerts = Table(
+    "slo_alerts",
+    metadata,
+    Column("endpoint", String(200), primary_key=True),
+    Column("slo", String(200), primary_key=True),
+    Column("severity", String(10), primary_key=True),
+    Column("project", String(63), nullable=False),
+    Column("since", Instant, nullable=False),
+)
+"""Alerts that fire now."""

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from treadle.loop.service import Loop
     from treadle.monitoring.local import LocalMonitoring
     from treadle.monitoring.service import Monitoring
+    from treadle.monitoring.slo.local import LocalSlos
+    from treadle.monitoring.slo.service import Slos
     from treadle.pipelines.local import LocalPipelines
     from treadle.pipelines.service import Pipelines
     from treadle.ports.blobs import Blobs
@@ -125,6 +127,7 @@ class Services:
     lineage: "Lineage"
     webhooks: "Webhooks"
     delivery: "Delivery"
+    slo: "Slos"
     monitoring: "Monitoring"
     loop: "Loop"
 
@@ -146,6 +149,7 @@ class LocalServices(Services):
     jobs: "LocalJobs"
     logged_models: "LocalLoggedModels"
     loop: "LocalLoop"
+    slo: "LocalSlos"
     monitoring: "LocalMonitoring"
     pipelines: "LocalPipelines"
     registry: "LocalRegistry"

@@ -21,11 +21,11 @@ from treadle.scope.model import (
     TRIGGERS,
     DataSource,
     ProjectSpec,
-    Requirement,
     Task,
 )
-from treadle.stats.metrics import METRICS, is_metric
-from treadle.stats.ranking import EXAMPLES, family
+from treadle.scope.requirements import check_requirement
+from treadle.scope.shares import percentage
+from treadle.stats.ranking import family
 
 FILE = "treadle.toml"
 
@@ -113,7 +113,7 @@ def check(spec: ProjectSpec) -> None:
                 "Give each requirement an id of its own."
             )
         seen.add(requirement.id)
-        _check_requirement(requirement, field)
+        check_requirement(requirement, field)
     if spec.learnt and spec.learnt.task:
         check_metrics(spec, spec.learnt.task)
     if spec.data and spec.learnt is None:
@@ -153,21 +153,6 @@ def check(spec: ProjectSpec) -> None:
         Freeze.read(text, f"rollout.freeze[{index}]")
     for index, trigger in enumerate(spec.retrain.when):
         _check_trigger(trigger, f"retrain.when[{index}]")
-
-
-def _check_requirement(requirement: Requirement, field: str) -> None:
-    """Refuse an unknown metric, and bounds that are missing, double or not finite."""
-    if (requirement.at_least is None) == (requirement.at_most is None):
-        raise Invalid(
-            f"Field '{field}.metric': requirement '{requirement.id}' "
-            "needs either at_least or at_most."
-        )
-    if not (requirement.metric in FROM_PRODUCTION or is_metric(requirement.metric)):
-        hint = did_you_mean(requirement.metric, (*METRICS, *EXAMPLES, *FROM_PRODUCTION))
-        raise Invalid(f"Field '{field}.metric': there is no metric '{requirement.metric}'.{hint}")
-    for bound in ("at_least", "at_most"):
-        if not math.isfinite(getattr(requirement, bound) or 0.0):
-            raise Invalid(f"Field '{field}.{bound}': a bound must be a finite number.")
 
 
 def check_metrics(spec: ProjectSpec, task: Task) -> None:
@@ -291,25 +276,6 @@ def experiment(step: str) -> Literal["ab", "bandit"] | None:
     """
     kind = step.partition(" ")[0]
     return "ab" if kind == "ab" else "bandit" if kind == "bandit" else None
-
-
-def percentage(text: str, field: str = "share", *, what: str = "not") -> float:
-    """Parse a share such as ``10%`` into a number above 0 and up to 1.
-
-    Args:
-        text: Number followed by ``%``.
-        field: Name of the field in error messages.
-        what: Words for the error message, which reads "'TEXT' is WHAT a share such as '10%'".
-
-    Raises:
-        Invalid: The text is malformed or out of range.
-    """
-    if not re.fullmatch(r"\d+(\.\d+)?%", text):
-        raise Invalid(f"Field '{field}': '{text}' is {what} a share such as '10%'.")
-    part = float(text[:-1]) / 100
-    if not 0 < part <= 1:
-        raise Invalid(f"Field '{field}': '{text}' is not between 0% and 100%.")
-    return part
 
 
 def _check_durations(spec: ProjectSpec) -> None:

@@ -37,7 +37,11 @@ METRICS_OF: dict[Task, tuple[str, ...]] = {
 """Metrics that labelled rows show, by task."""
 FROM_LABELS = tuple(dict.fromkeys(name for names in METRICS_OF.values() for name in names))
 """Metrics that labelled rows show; a requirement can name any that its task has."""
-FROM_PRODUCTION = ("latency_ms.p99",)
+OF_REQUESTS = ("latency_ms", "availability")
+"""Metrics of single requests; a requirement on one has an objective: the share that is good."""
+OF_WINDOWS = ("freshness_days",)
+"""Metrics of windows that need an objective, too: the share of windows that is good."""
+FROM_PRODUCTION = ("latency_ms.p99", *OF_REQUESTS, *OF_WINDOWS)
 """Metrics that only production shows; a requirement can name any of them."""
 
 TRIGGERS = ("drift", "missed requirement")
@@ -165,7 +169,8 @@ class DataSource(Entity):
 class Requirement(Entity):
     """Table ``[[requirement]]``: a bound on a metric that gates promotion and watches production.
 
-    Exactly one of ``at_least`` and ``at_most`` is given.
+    Exactly one of ``at_least`` and ``at_most`` is given; for ``availability`` neither. With an
+    objective it is a service level objective (SLO), too, which has an error budget.
 
     Attributes:
         id: Id of the requirement, unique in the file.
@@ -174,6 +179,9 @@ class Requirement(Entity):
         at_least: Smallest value that meets the requirement.
         at_most: Largest value that meets the requirement.
         baseline: What the bound was compared with when it was chosen, in words.
+        objective: Share of the requests or windows that has to meet the bound, such as ``99.9%``;
+            empty for no objective.
+        over: Period of the objective, in whole days.
     """
 
     id: str
@@ -182,13 +190,31 @@ class Requirement(Entity):
     at_least: float | None = None
     at_most: float | None = None
     baseline: str = ""
+    objective: str = ""
+    over: str = "30d"
 
     @property
     def bound(self) -> str:
-        """The bound as text, such as ``roc_auc ≥ 0.62``."""
+        """The bound as text, such as ``roc_auc ≥ 0.62``, with the objective if there is one."""
+        condition = self.condition
+        return f"{condition} for {self.objective} over {self.over}" if self.objective else condition
+
+    @property
+    def condition(self) -> str:
+        """What one value has to meet, as text, such as ``latency_ms ≤ 250``."""
         if self.at_least is not None:
-            return f"{self.metric} ≥ {self.at_least:g}"
-        return f"{self.metric} ≤ {self.at_most:g}"
+            return f"{self.metric} ≥ {self.at_least:.12g}"
+        return self.metric if self.at_most is None else f"{self.metric} ≤ {self.at_most:.12g}"
+
+    @property
+    def is_of_requests(self) -> bool:
+        """Whether each request meets the bound or not; else each window of monitoring does."""
+        return self.metric in OF_REQUESTS
+
+    @property
+    def objective_share(self) -> float:
+        """The objective as a number, such as 0.999; 0 where there is none."""
+        return round(float(self.objective[:-1]) / 100, 12) if self.objective else 0.0
 
     def met_by(self, value: float) -> bool:
         """Whether a value of the metric meets the requirement.

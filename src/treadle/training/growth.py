@@ -19,8 +19,8 @@ from treadle.kernel.escaping import one_file, sql_name, sql_text
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, load
 from treadle.ports.tree import fetch_tree, put_files
-from treadle.scope.file import percentage
 from treadle.scope.model import DataSource, Keep
+from treadle.scope.shares import percentage
 from treadle.training.answered_rows import DRAWS, INPUT, WORD, AnsweredRows, Portion
 from treadle.training.model import DatasetGrown, NewRows
 from treadle.training.tables import grown_datasets
