@@ -46,7 +46,14 @@ class Servers:
             self.folder = Path(tempfile.mkdtemp(prefix="treadle-warm-"))
             path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
             server = _COLD(
-                [sys.executable, "-P", "-m", "tests.warm.server", str(self.folder)],
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "tests.warm.server",
+                    str(self.folder),
+                    str(os.getpid()),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 env=os.environ | {"PYTHONPATH": path},

@@ -83,13 +83,16 @@ class Server:
 
     Args:
         listener: Where orders come in.
+        starter: The process id of who started it, with whom it ends.
         heavy: Where orders for the other server come in, if this one is to start it.
     """
 
-    def __init__(self, listener: socket.socket, heavy: socket.socket | None = None) -> None:
+    def __init__(
+        self, listener: socket.socket, starter: int, heavy: socket.socket | None = None
+    ) -> None:
         self._listener = listener
         self._heavy = heavy
-        self._starter = os.getppid()
+        self._starter = starter
         self._callers: dict[int, socket.socket] = {}  # by the process id of their fork
         self._ends, wakes = socket.socketpair()
         self._wakes = wakes
@@ -107,7 +110,7 @@ class Server:
                     with suppress(BlockingIOError):
                         self._ends.recv(4096)
                 elif one is self._heavy and self._is_heavy():
-                    return Server(self._listener).next_order()
+                    return Server(self._listener, self._starter).next_order()
                 elif one is self._listener and (order := self._accepted()):
                     return order
             self._report()
@@ -123,10 +126,12 @@ class Server:
         """Fork the heavy server. True in the fork, which has loaded its libraries."""
         heavy, self._heavy = self._heavy, None
         assert heavy
+        ours = os.getpid()
         if os.fork():
             heavy.close()
             return False
         self._forget()
+        self._starter = ours
         for name in HEAVY:
             importlib.import_module(name)
         gc.freeze()
@@ -250,7 +255,7 @@ def listening(address: Path) -> socket.socket:
     return made
 
 
-def main(folder: Path) -> NoReturn:
+def main(folder: Path, starter: int) -> NoReturn:
     """Serve, and run what is ordered in each fork."""
     for name in LIGHT:
         importlib.import_module(name)
@@ -260,11 +265,11 @@ def main(folder: Path) -> NoReturn:
     gc.freeze()
     heavy = listening(folder / "heavy.sock")
     own_path = [one for one in sys.path if one not in added(os.environ)]
-    order = Server(listening(folder / "light.sock"), heavy).next_order()
+    order = Server(listening(folder / "light.sock"), starter, heavy).next_order()
     become({**order, "own_path": own_path})
     popen.serve_from(folder)
     end(run(order["module"]))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))
