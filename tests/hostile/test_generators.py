@@ -49,6 +49,10 @@ from treadle.kernel.escaping import python, visible
 from treadle.loop.model import ProjectStatus
 from treadle.monitoring import drift_page
 from treadle.monitoring.drift_report import CellShare, ColumnReport, DriftReport
+from treadle.monitoring.slo.exposition import exposition as slo_exposition
+from treadle.monitoring.slo.model import BurnRate, SloStatus
+from treadle.monitoring.slo.openslo import openslo, requirements_toml
+from treadle.monitoring.slo.prometheus_rules import grafana_dashboard, prometheus_rules
 from treadle.platform.logs import JsonLines, TextLines
 from treadle.ports.target import EndpointSpec, Variant
 from treadle.ports.tree import put_files
@@ -56,6 +60,7 @@ from treadle.registry import card
 from treadle.registry.bom import cyclonedx
 from treadle.registry.facts import Facts
 from treadle.scope.data_checks import DataCheck
+from treadle.scope.model import Requirement
 from treadle.serving.metrics import exposition
 from treadle.ui.charts import Line, Mark, line_chart
 from treadle.ui.rendering import render as render_page
@@ -74,6 +79,9 @@ GENERATORS = {
     "interop/dvc": "test_a_repository_of_dvc",
     "monitoring/drift_page": "test_a_report_of_drift",
     "monitoring/drift_report": "test_a_report_of_drift",
+    "monitoring/slo/exposition": "test_objectives",
+    "monitoring/slo/openslo": "test_objectives",
+    "monitoring/slo/prometheus_rules": "test_objectives",
     "platform/logs": "test_lines_of_a_log",
     "registry/card": "test_a_card",
     "serving/metrics": "test_metrics",
@@ -433,6 +441,37 @@ def test_metrics(text: str) -> None:
     for line in values:
         labels = label_values(re.sub(r" 1\.\d+$", " 1", line))
         assert set(labels.values()) == {text}
+
+
+@given(unicode_texts)
+@settings(max_examples=50)
+def test_objectives(text: str) -> None:
+    pair = BurnRate(
+        severity="page",
+        long="1h",
+        short="5m",
+        limit=14.4,
+        long_rate=1.0,
+        short_rate=None,
+        fires=False,
+    )
+    known = {"condition": "availability", "over": "30d", "burn_rates": [pair], "of": "requests"}
+    slo = filled(SloStatus, text, known | {"objective": 0.99})
+    for line in slo_exposition([slo]).split("\n"):
+        line = re.sub(r"\} \S+$", "} 1", line)
+        values = label_values(line) if line and not line.startswith("# TYPE treadle_") else {}
+        assert set(values.values()) - {"1h"} <= {text}
+    (group,) = yaml.safe_load(prometheus_rules([slo]))["groups"]
+    assert group["name"] == f"treadle-slo {text}/{text}"
+    *records, alert = group["rules"]
+    assert {rule["labels"]["slo"] for rule in records} == {text}
+    assert alert["labels"]["slo"].replace('{{ "{{" }}', "{{") == text
+    (document,) = yaml.safe_load_all(openslo([slo]))
+    assert document["metadata"]["displayName"] == text
+    assert json.loads(to_json(grafana_dashboard([slo])))["panels"][0]["title"].startswith(text)
+    requirement = Requirement(id=text, metric="availability", objective="99%", says=text)
+    (table,) = tomllib.loads(requirements_toml([requirement]))["requirement"]
+    assert table.get("id", "") == table.get("says", "") == text
 
 
 @given(any_texts)

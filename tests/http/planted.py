@@ -12,7 +12,7 @@ from treadle.kernel.clock import EPOCH
 from treadle.kernel.entity import to_packed, to_text
 from treadle.kernel.event import acting
 from treadle.loop.tables import decisions, schedules
-from treadle.monitoring.tables import log_files, windows
+from treadle.monitoring.tables import log_files, slo_alerts, slo_counts, slo_cursors, windows
 from treadle.pipelines.tables import pipeline_steps, pipelines
 from treadle.platform.wiring import Embedded
 from treadle.ports.online_store import OnlineRow
@@ -245,6 +245,24 @@ def _fill_tables(home: Embedded, word: str, tree: str) -> None:
                 "latency_ms_p99": 1.0,
                 "drift": "[]",
                 "measures": "{}",
+            },
+        ),
+        (
+            slo_counts,
+            {"endpoint": endpoint, "condition": text, "until": EPOCH, "good": 1, "total": 1},
+        ),
+        (
+            slo_cursors,
+            {"endpoint": endpoint, "conditions": "[]", "files": "{}", "windows": "{}"},
+        ),
+        (
+            slo_alerts,
+            {
+                "endpoint": endpoint,
+                "slo": text,
+                "severity": "page",
+                "project": project,
+                "since": EPOCH,
             },
         ),
         (
