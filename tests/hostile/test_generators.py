@@ -31,6 +31,7 @@ from tests.hostile.test_languages import Page, invisible, label_values
 from tests.hostile.texts import AT, any_texts, filled, unicode_texts
 from treadle.access.model import NewToken
 from treadle.backends.blobs.disk import Disk
+from treadle.cli.backtest import backtest_page
 from treadle.cli.data_drawings import profile_page
 from treadle.cli.demo.play import Moment, Result
 from treadle.cli.demo.report import SIGNS, write
@@ -46,6 +47,7 @@ from treadle.interop.dvc import write_dvc
 from treadle.kernel.entity import from_json, to_json
 from treadle.kernel.errors import Invalid
 from treadle.kernel.escaping import python, visible
+from treadle.loop.backtest.model import Backtest
 from treadle.loop.model import ProjectStatus
 from treadle.monitoring import drift_page
 from treadle.monitoring.drift_report import CellShare, ColumnReport, DriftReport
@@ -71,6 +73,7 @@ GENERATORS = {
     "cli/main": "test_terminals.py",
     "cli/scaffold": "test_a_project",
     "cli/rollouts": "test_manifests",
+    "cli/backtest": "test_a_backtest",
     "cli/data_drawings": "test_a_profile",
     "cli/demo/report": "test_the_report_of_the_demo",
     "data/check_suggestions": "test_suggested_checks",
@@ -92,6 +95,7 @@ GENERATORS = {
 }
 """Modules that write documents of text from outside, and what tests them."""
 JSON_ONLY = {
+    "data/erasing/text_rows": "a data file of JSON, written again without a row",
     "backends/executor/forkserver": "an order to a process of our own",
     "backends/runtime/library": "a message to a process of our own",
     "backends/runtime/library_process": "the answer to it",
@@ -106,6 +110,7 @@ TEMPLATES = {
     "monitoring/templates/drift_table.html": "test_a_report_of_drift",
     "registry/templates/card.html": "test_a_card",
     "registry/templates/card.md": "test_a_card",
+    "ui/templates/backtest.html": "test_a_backtest",
     "ui/templates/base.html": "test_a_page",
     "ui/templates/profile.html": "test_a_profile",
     "ui/templates/status.html": "test_a_page",
@@ -163,7 +168,7 @@ def test_every_template_has_its_test() -> None:
     }
     assert files.keys() == TEMPLATES.keys()
     trusted = [found for text in files.values() for found in re.findall(r"{{ (\w+) \| safe", text)]
-    assert trusted == ["chart", "gain"]  # pictures of ui/charts
+    assert sorted(trusted) == ["chart", "gain", "quality", "trade"]  # pictures of ui/charts
     assert "innerHTML" not in files["ui/templates/api.html"]
 
 
@@ -322,6 +327,17 @@ def test_a_profile(text: str) -> None:
     def page(text: str) -> Page:
         histogram = Histogram(low=0.0, high=1.0, counts=[1, 2])
         return Page(profile_page(text, filled(TableProfile, text, {"histogram": histogram})))
+
+    made, harmless = page(text), page("x")
+    assert made.elements == harmless.elements
+    assert visible(text).strip() in "".join(made.texts)
+
+
+@given(any_texts)
+@settings(max_examples=50)
+def test_a_backtest(text: str) -> None:
+    def page(text: str) -> Page:
+        return Page(backtest_page(filled(Backtest, text, {"metric": "roc_auc"})))
 
     made, harmless = page(text), page("x")
     assert made.elements == harmless.elements

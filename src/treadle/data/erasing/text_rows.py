@@ -283,4 +283,4 @@ def _json(content: bytes) -> Any:
 
 
 def _dumped(value: Any, indent: int | None = None) -> bytes:
-    return json.dumps(value, ensure_ascii=False, indent=indent).encode()
+    return json.dumps(value, indent=indent).encode()
