@@ -12,10 +12,10 @@ import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from sqlalchemy import literal, select
 from tests.delivery.desk import Desk, register
 
 from treadle.kernel.clock import ManualClock
-from treadle.monitoring.slo import ledger
 from treadle.monitoring.tables import slo_counts
 from treadle.platform.settings import settings_for
 from treadle.platform.wiring import Embedded
@@ -42,21 +42,28 @@ def serve(platform: Embedded, name: str) -> Desk:
     return Desk(platform, name)
 
 
-def write_past(platform: Embedded, endpoint: str, now: datetime) -> int:
-    """Write 30 days of counts; gives how many rows."""
+def write_past(platform: Embedded, endpoints: list[str], now: datetime) -> int:
+    """Write 30 days of counts of each objective; gives how many rows."""
     minutes = [now - timedelta(minutes=step) for step in range(4 * 1440)]
     hours = [now - timedelta(days=4, hours=step) for step in range(26 * 24)]
     moments = sorted({*minutes, *hours})
+    first = {"endpoint": "the first", "condition": "of all"}
     rows = [
-        {"until": at, "good": 99 * number, "total": 100 * number}
+        first | {"until": at, "good": 99 * number, "total": 100 * number}
         for number, at in enumerate(moments, start=1)
     ]
+    counts = slo_counts.c
+    series = [(name, each.condition) for name in endpoints for each in requirements()]
     with platform.database.write() as transaction:
-        for requirement in requirements():
-            about = {"endpoint": endpoint, "condition": requirement.condition}
-            ledger.forget(transaction, endpoint, requirement.condition)
-            transaction.execute(slo_counts.insert(), [about | row for row in rows])
-    return len(rows) * len(requirements())
+        transaction.execute(slo_counts.delete())
+        transaction.execute(slo_counts.insert(), rows)
+    for name, condition in series:
+        copy = select(literal(name), literal(condition), counts.until, counts.good, counts.total)
+        copy = copy.where(counts.endpoint == first["endpoint"])
+        with platform.database.write() as transaction:
+            names = ["endpoint", "condition", "until", "good", "total"]
+            transaction.execute(slo_counts.insert().from_select(names, copy))
+    return len(rows) * len(series)
 
 
 def main() -> None:
@@ -80,8 +87,9 @@ def measured(platform: Embedded, objectives: int, ticks: int) -> dict[str, float
     clock.advance(timedelta(days=20_000))
     desks = [serve(platform, f"p{n}") for n in range(objectives // len(requirements()))]
     platform.slo.reconcile()
-    rows = sum(write_past(platform, desk.name, clock.now()) for desk in desks)
-    quiet, busy = [], []
+    rows = write_past(platform, [desk.name for desk in desks], clock.now())
+    quiet: list[float] = []
+    busy: list[float] = []
     for tick in range(2 * ticks):
         if tick % 2:
             for desk in desks:

@@ -49,7 +49,7 @@ def test_the_stages_of_the_command_line_are_the_stages_in_their_words() -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_operation_is_a_command_with_all_its_arguments(stage: str) -> None:
-    by_hand = [verb.__name__ for verb in group(stage).opens_with]
+    by_hand = [verb.__name__.strip("_") for verb in group(stage).opens_with]
     derived = [name for name in names(stage) if name not in by_hand]
     assert group(stage).list_commands(None) == by_hand + derived
     for name, operation in operations(STAGES[stage]).items():

@@ -63,7 +63,7 @@ def test_openslo_of_others_is_taken_for_availability_or_refused() -> None:
     (read,) = requirements_of([{"kind": "Service"}, slo])
     assert (read.id, read.bound) == ("web", "availability for 99.5% over 28d")
     calendar = {"timeWindow": [{"duration": "1M", "isRolling": False}]}
-    threshold = {"indicator": {"spec": {"thresholdMetric": {}}}}
+    threshold: dict[str, Any] = {"indicator": {"spec": {"thresholdMetric": {}}}}
     for change, message in ((calendar, "must roll"), (threshold, "nothing says which")):
         with pytest.raises(Invalid, match=message):
             requirements_of([slo | {"spec": slo["spec"] | change}])

@@ -62,13 +62,16 @@ class LocalSlos(Slos):
 
     @RECONCILE()
     def reconcile(self) -> int:
-        """Count what was answered since, and raise or end alerts for the minute that has begun.
+        """Count what was answered since, and raise or end alerts, once in each minute.
 
         It comes before the archiving of logs, which removes files that have been counted.
 
         Returns:
             How many endpoints had new events, and how many alerts began or ended.
         """
+        minute = ledger.minute_of(self._clock.now())
+        if minute == self._looked_at:
+            return 0
         declared = list(self._declared())
         with self._database.read() as connection:
             cursors = _cursors(connection)
@@ -76,9 +79,6 @@ class LocalSlos(Slos):
         for endpoint, slos in groupby(declared, key=lambda slo: slo.endpoint):
             counted += self._count(endpoint, list(slos), cursors.pop(endpoint, Cursor()))
         self._remove(cursors)
-        minute = ledger.minute_of(self._clock.now())
-        if not counted and not cursors and minute == self._looked_at:
-            return 0
         changed = self._evaluate(declared, minute)
         self._looked_at = minute
         return counted + changed
@@ -103,7 +103,7 @@ class LocalSlos(Slos):
         if moved == cursor:
             return False
         with self._database.write() as transaction:
-            if _cursors(transaction).get(endpoint, Cursor()) != cursor:
+            if _cursors(transaction, endpoint).get(endpoint, Cursor()) != cursor:
                 return False  # another process has counted meanwhile
             for condition in added:
                 ledger.forget(transaction, endpoint, condition)
@@ -197,15 +197,18 @@ class LocalSlos(Slos):
         return len(begun) + len(ended)
 
 
-def _cursors(connection: Connection) -> dict[str, Cursor]:
-    """How far each endpoint's events were counted."""
+def _cursors(connection: Connection, endpoint: str | None = None) -> dict[str, Cursor]:
+    """How far events were counted, of each endpoint or of one."""
+    wanted = select(slo_cursors)
+    if endpoint is not None:
+        wanted = wanted.where(slo_cursors.c.endpoint == endpoint)
     return {
         row.endpoint: Cursor(
             conditions=from_json(row.conditions, list[str]),
             files=from_json(row.files, dict[str, int]),
             windows=from_json(row.windows, dict[str, int]),
         )
-        for row in connection.execute(select(slo_cursors)).all()
+        for row in connection.execute(wanted).all()
     }
 
 

@@ -119,7 +119,8 @@ def _requirements(slo: Mapping[str, Any]) -> list[Requirement]:
             says=str(spec.get("description") or ""),
             objective=f"{share:.10g}%",
             over=over,
-            **bounds,
+            at_least=bounds.get("at_least"),
+            at_most=bounds.get("at_most"),
         )
         check_requirement(requirement, f"SLO '{name}'")
         made.append(requirement)
