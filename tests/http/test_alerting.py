@@ -32,7 +32,7 @@ def ask(desk: Desk) -> Iterator[Callable[..., httpx.Response]]:
     create = desk.platform.access.create_token
     secrets = {"admin": create(name="root", role="admin").secret}
     for role in ("viewer", "editor"):
-        secrets[role] = create(name=role, role=role, project="p").secret  # type: ignore[arg-type]
+        secrets[role] = create(name=role, role=role, project="p").secret
     with served(desk.platform) as url, httpx.Client(base_url=url, timeout=20) as client:
 
         def request(role: str, method: str, path: str, **more: Any) -> httpx.Response:

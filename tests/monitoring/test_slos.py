@@ -143,7 +143,7 @@ def test_a_restart_and_late_answers_change_no_count(open_home: Open) -> None:
     desk.answer("champion", 7, error="late")
     desk.answer("shadow", 9, error="mirrored")
     desk.answer("candidate", 9, error="the champion answers these")
-    desk.clock.set(late + 3 * MINUTE)
+    desk.clock.set(late + 4 * MINUTE)
     desk.platform.slo.reconcile()
     assert (standing(desk).good, standing(desk).total) == (45, 55)
     assert (standing(desk, "FAST").good, standing(desk, "FAST").total) == (40, 55)
