@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import func, select
 
 from tests.delivery.desk import Desk, open_desk, reopened
 from tests.monitoring.test_service import reference
+from treadle.backends.database.postgres import PostgreSQL
 from treadle.data.profile import REFERENCE
 from treadle.kernel.errors import Invalid
 from treadle.monitoring.slo import ledger
@@ -24,6 +26,7 @@ from treadle.monitoring.slo.burn_rates import (
     burns,
 )
 from treadle.monitoring.slo.model import ReceivedAlert, SloStatus
+from treadle.monitoring.tables import slo_counts
 from treadle.platform.settings import settings_for
 from treadle.platform.wiring import Embedded
 from treadle.ports.tree import put_files
@@ -143,7 +146,7 @@ def test_a_restart_and_late_answers_change_no_count(open_home: Open) -> None:
     desk.answer("champion", 7, error="late")
     desk.answer("shadow", 9, error="mirrored")
     desk.answer("candidate", 9, error="the champion answers these")
-    desk.clock.set(late + 3 * MINUTE)
+    desk.clock.set(late + 4 * MINUTE)
     desk.platform.slo.reconcile()
     assert (standing(desk).good, standing(desk).total) == (45, 55)
     assert (standing(desk, "FAST").good, standing(desk, "FAST").total) == (40, 55)
@@ -240,6 +243,21 @@ def test_counts_in_any_order_sum_to_the_same_windows(
     for moment, state in zip(moments, states, strict=True):
         until = [counts for at, counts in events.items() if begin + at * 30 * MINUTE <= moment]
         assert state == Counts(sum(one.good for one in until), sum(one.total for one in until))
+
+
+def test_postgresql_counts_and_thins_alike(postgres_url: str) -> None:
+    database = PostgreSQL(postgres_url)
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    counted = {begin + at * MINUTE: Counts(1, 2) for at in range(1, 121)}
+    with database.write() as transaction:
+        ledger.add(transaction, "e", "c", counted)
+        ledger.add(transaction, "e", "c", {begin + 30 * MINUTE: Counts(5, 5)})
+        ledger.thin(transaction, "e", begin + timedelta(days=5))
+        hours = [begin + timedelta(hours=hour) for hour in range(3)]
+        states = ledger.states(transaction, "e", "c", hours)
+        rows = transaction.scalar(select(func.count()).select_from(slo_counts))
+    database.close()
+    assert (states, rows) == ([Counts(0, 0), Counts(65, 125), Counts(125, 245)], 2)
 
 
 @pytest.fixture(scope="module")

@@ -262,3 +262,22 @@ def test_the_nearest_project_is_found_from_below(tmp_path: Path) -> None:
     assert nearest(tmp_path / "a" / "b") == tmp_path / "a"
     (tmp_path / "a" / "treadle.toml").unlink()
     assert nearest(tmp_path / "a" / "b") != tmp_path / "a"
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ('metric = "availability"', "is a metric of single requests"),
+        ('metric = "freshness_days"\nat_most = 3', "is a metric of single windows"),
+        ('metric = "availability"\nobjective = "99%"\nat_least = 1', "availability has no bound"),
+        ('metric = "latency_ms"\nobjective = "99%"', "needs either at_least or at_most"),
+        ('metric = "availability"\nobjective = "100%"', "100% leaves no error budget"),
+        ('metric = "availability"\nobjective = "99"', "is not a share"),
+        ('metric = "availability"\nobjective = "99%"\nover = "36h"', "no period of 7 to 90"),
+        ('metric = "availability"\nobjective = "99%"\nover = "1y"', "is not a duration"),
+    ],
+)
+def test_objectives_that_make_no_sense_are_refused(lines: str, message: str) -> None:
+    text = f'[project]\nname = "p"\n[[requirement]]\nid = "R"\n{lines}\n'
+    with pytest.raises(Invalid, match=message):
+        parse(text)
