@@ -4,6 +4,7 @@ Every step may be repeated. An erasure is done only after a look through everyth
 any more; one that was stopped before goes on from the start of that look.
 """
 
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,7 +20,12 @@ from treadle.data.erasing.records import (
     save_result,
     settle,
 )
-from treadle.data.erasing.replacing import remove_contents, spare_named, store_successors
+from treadle.data.erasing.replacing import (
+    CLOCK_SECONDS,
+    remove_contents,
+    spare_named,
+    store_successors,
+)
 from treadle.data.erasing.sealing import opened
 from treadle.data.erasing.service import ERASE_JOB, Erasures
 from treadle.data.erasing.subject import Matching, Subject, checked
@@ -179,12 +185,20 @@ class LocalErasures(Erasures):
     def _remove(self, erasure: str, progress: Progress) -> None:
         """Remove contents that nothing names any more."""
         digests = pending(self._database, erasure)
-        if digests:
-            unnamed = dict.fromkeys(digests, 0)
+        if not digests:
+            return
+        left = digests
+        for _ in range(MOST_ROUNDS):
+            with self._database.write():  # nobody is in the middle of naming something
+                now = time.time()
+            unnamed = dict.fromkeys(left, 0)
             spare_named(self._assembly, self._blobs, unnamed, progress, noted=False)
-            remove_contents(self._blobs, unnamed)
-            drop_cached(self._cache, digests)
-            settle(self._database, erasure)
+            left = remove_contents(self._blobs, unnamed, now)
+            if not left:  # others were added meanwhile: whether anything names them is asked again
+                break
+            time.sleep(1 + 2 * CLOCK_SECONDS - time.time() % 1)
+        drop_cached(self._cache, digests)
+        settle(self._database, erasure)
 
     def _end(self, erasure: str) -> None:
         """Record that it is done, and forget whose rows they were."""

@@ -224,7 +224,8 @@ class Erasures:
         self, matching: list[Matching], project: str | None, folder: Path, progress: Progress
     ) -> Found:
         """What is found; of a whole home also what is left of it elsewhere."""
-        found = Finder(self._assembly, self._blobs, folder).find(matching, project, progress)
+        finder = Finder(self._assembly, self._blobs, folder, self._events.mentioned)
+        found = finder.find(matching, project, progress)
         if project is not None:
             return found
         elsewhere = [
