@@ -1,6 +1,6 @@
 """Finds a subject's rows in all contents that stages name, and, for a whole home, in all others."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -57,6 +57,33 @@ class Found(NamedTuple):
     def any(self) -> bool:
         """Whether there is anything to erase."""
         return bool(self.held or self.orphans or any(one.rows for one in self.rows))
+
+    def without(self, broken: Mapping[str, str]) -> "Found":
+        """What is found besides some files, which are left.
+
+        Args:
+            broken: Why each file cannot be rewritten, by digest.
+        """
+        hit = broken.keys() & self.files.keys()
+        if not hit:
+            return self
+        left = [
+            NotLookedInto(
+                what=f"{holder.by} [{self.files[file].name}]", why=broken[file], has_value=True
+            )
+            for digest, holders in self.held.items()
+            for file in sorted(self.trees.get(digest, {digest}) & hit)
+            for holder in holders
+        ]
+        trees = {tree: files - hit for tree, files in self.trees.items()}
+        none = {tree for tree, files in trees.items() if not files} | hit
+        return self._replace(
+            files={file: found for file, found in self.files.items() if file not in hit},
+            trees={tree: files for tree, files in trees.items() if files},
+            held={digest: by for digest, by in self.held.items() if digest not in none},
+            orphans=self.orphans - none,
+            left=[*self.left, *left],
+        )
 
     def places(self) -> list[ErasedPlace]:
         """The places with rows, each once."""

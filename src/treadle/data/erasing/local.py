@@ -31,7 +31,7 @@ from treadle.data.erasing.service import ERASE_JOB, Erasures
 from treadle.data.erasing.subject import Matching, Subject, checked
 from treadle.data.erasing.work import drop_cached, working_in
 from treadle.data.tables import erased_contents, erasures
-from treadle.kernel.entity import from_json, replace
+from treadle.kernel.entity import replace
 from treadle.kernel.errors import Conflict
 from treadle.kernel.stage import ERASE, JOB
 from treadle.ports.content import LearntModel, Replacements
@@ -91,17 +91,20 @@ class LocalErasures(Erasures):
             Conflict: Rows come in faster than they are erased, or another process adds contents.
         """
         begun = self.get(erasure=erasure)
-        if begun.state == "done":
+        if begun.state != "erasing":
             return begun
         subjects = checked(self._subjects(erasure))
         with working_in(self._cache) as folder:
             self._remove(erasure, progress)  # what it named no more when it was stopped
+            broken: dict[str, str] = {}
             for _ in range(MOST_ROUNDS):
-                found = self._looked(subjects, begun.project, folder, progress)
+                found = self._looked(subjects, begun.project, folder, progress).without(broken)
+                new, more = store_successors(self._blobs, found, subjects, folder, progress)
+                broken |= more
+                found = found.without(more)
                 self._keep_left(erasure, found)
                 if not found.any:
                     break
-                new = store_successors(self._blobs, found, subjects, folder, progress)
                 self._erase(erasure, begun.project, subjects, found, new)
                 self._remove(erasure, progress)
             else:
@@ -130,11 +133,6 @@ class LocalErasures(Erasures):
         with self._database.read() as connection:
             sealed = connection.scalar(select(erasures.c.sealed).where(erasures.c.id == erasure))
         return opened(self._keys(), sealed or "")
-
-    def _result(self, erasure: str) -> Result:
-        with self._database.read() as connection:
-            text = connection.scalar(select(erasures.c.result).where(erasures.c.id == erasure))
-        return from_json(text or "", Result)
 
     def _keep_left(self, erasure: str, found: Found) -> None:
         """Record what is about to be erased, so that a crash loses no count, and what is left."""

@@ -28,6 +28,7 @@ class Result(Entity):
     contents: list[ErasedContent] = []
     models: list[LearntModel] = []
     left: list[NotLookedInto] = []
+    job: str = ""
 
     def with_places(self, found: Iterable[ErasedPlace]) -> list[ErasedPlace]:
         """The places with others; one that is there already is not counted again.

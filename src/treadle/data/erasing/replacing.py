@@ -5,7 +5,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from treadle.data.erasing.finding import Found, Progress, may_be_tree
 from treadle.data.erasing.subject import Matching
@@ -24,13 +24,26 @@ T = TypeVar("T")
 _Add = Callable[[bytes | Path], str]
 
 
+class Successors(NamedTuple):
+    """What takes the place of contents with rows of some subjects.
+
+    Attributes:
+        replaced: What takes the place of each content that something names; files of trees among
+            them.
+        broken: Why a file cannot be rewritten, by digest: such files stay.
+    """
+
+    replaced: dict[str, Replacement]
+    broken: dict[str, str]
+
+
 def store_successors(
     blobs: Blobs,
     found: Found,
     subjects: list[Matching],
     folder: Path,
     progress: Progress = lambda *_: None,
-) -> dict[str, Replacement]:
+) -> Successors:
     """Store the contents that take the place of those with rows of some subjects.
 
     Args:
@@ -39,24 +52,29 @@ def store_successors(
         subjects: The subjects.
         folder: Where files are put meanwhile.
         progress: Is told how far it is.
-
-    Returns:
-        What takes the place of each content that something names; files of trees among them.
     """
     replaced: dict[str, Replacement] = {}
+    broken: dict[str, str] = {}
     wanted = {file for held in found.held for file in found.trees.get(held, {held})}
     with adding(blobs) as add:
         for done, digest in enumerate(sorted(wanted), start=1):
-            one = _file(blobs, add, digest, found, subjects, folder)
+            try:
+                one = _file(blobs, add, digest, found, subjects, folder)
+            except (Conflict, OSError):
+                raise  # the store's, or the disk's: it may go on later
+            except Exception as error:  # whatever somebody else's file makes a reader say
+                broken[digest] = f"it cannot be rewritten ({type(error).__name__})"
+                one = None
             if one is not None:
                 replaced[digest] = one
             progress("rewritten", done, len(wanted))
+        rest = found.without(broken)
         trees = {
-            tree: _tree(blobs, add, tree, found, replaced)
-            for tree in found.held
-            if tree in found.trees
+            tree: _tree(blobs, add, tree, rest, replaced)
+            for tree in rest.held
+            if tree in rest.trees
         }
-    return replaced | trees
+    return Successors(replaced | trees, broken)
 
 
 def _file(
