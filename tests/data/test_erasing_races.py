@@ -4,18 +4,30 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from treadle.data.erasing import local
 from treadle.data.erasing.records import Erased, ErasedContents
 from treadle.data.erasing.subject import Subject
 from treadle.data.service import Data
+from treadle.kernel.clock import EPOCH
 from treadle.kernel.errors import Conflict, Invalid
+from treadle.pipelines.tables import pipeline_steps, pipelines, step_cache
 from treadle.platform.wiring import Embedded
 from treadle.ports.tree import put_files, read_files
 
 ADA = "ada.lovelace@analytical.example"
 WHO = [Subject(key="email", value=ADA)]
 ROWS = f"id,email\n0,bob@x.example\n1,{ADA}\n".encode()
+PIPELINE: dict[str, Any] = {
+    **dict.fromkeys(("code", "file"), ""),
+    **dict.fromkeys(("datasets", "parameters", "allowance", "plan"), "{}"),
+    "step_timeout_seconds": 1.0,
+    "asof": EPOCH,
+    "started_at": EPOCH,
+    "state": "succeeded",
+    "actor": "a",
+}
 LEFT = b"id,email\n0,bob@x.example\n"
 
 
@@ -64,7 +76,7 @@ def test_what_another_project_adds_while_contents_are_removed_stays(
     with open_home() as home:
         digest = added(home, "p")
         begun = home.erasure.begin(WHO, "p").id
-        original = local.spare_named
+        original = vars(local)["spare_named"]
 
         def spare(*arguments: Any, **named: Any) -> None:
             original(*arguments, **named)
@@ -111,8 +123,9 @@ def test_a_file_that_begins_as_a_tree_is_a_file(open_home: Callable[..., Embedde
         added(home, "p")
         run = home.tracking.start_run(project="q", name="r").id
         for number, text in enumerate((b'{"files": ["a.py"]}', b'{"files":{"a":1}}', b'{"files":')):
-            file = {"digest": home.blobs.put(text), "bytes": len(text)}
-            home.tracking.add_artifact(run=run, path=f"{number}.json", **file)
+            digest = home.blobs.put(text)
+            path = f"{number}.json"
+            home.tracking.add_artifact(run=run, path=path, digest=digest, bytes=len(text))
         assert erased(home, "p").state == "done"
         added(home, "q", "other", LEFT + b"2,x\n" + ROWS)
         assert erased(home).state == "done"
@@ -132,3 +145,29 @@ def test_content_that_this_home_has_never_named_is_left(
         assert home.blobs.has(tree) and not home.blobs.has(removed)
         assert f"content {tree[:12]}" in left
         assert home.blobs.has(output)
+
+
+def test_another_project_s_jobs_and_cached_steps_stay(open_home: Callable[..., Embedded]) -> None:
+    with open_home() as home:
+        digest = added(home, "p")
+        added(home, "q")
+        with home.database.write() as transaction:
+            ids = {
+                name: home.jobs.enqueue(
+                    transaction, kind="k", payload={"data": digest}, project=name
+                )
+                for name in ("p", "q")
+            }
+            for name in ("p", "q"):
+                transaction.execute(pipelines.insert().values(id=name, project=name, **PIPELINE))
+            step = {"pipeline": "q", "name": "s", "place": 0, "state": "succeeded", "cached": False}
+            transaction.execute(pipeline_steps.insert().values(output=digest, seconds=0, **step))
+            for key, output in (("q", digest), ("p", "0" * 64)):
+                cached = step_cache.insert().values(key=key, output=output, kind="table")
+                transaction.execute(cached)
+        erased(home, "p")
+        (own,) = home.data.versions(project="p")
+        assert home.jobs.get(job=ids["q"]).payload == {"data": digest}
+        assert home.jobs.get(job=ids["p"]).payload == {"data": own.digest}
+        with home.database.read() as connection:
+            assert set(connection.scalars(select(step_cache.c.key))) == {"p", "q"}
