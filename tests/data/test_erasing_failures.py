@@ -67,3 +67,20 @@ def test_an_erasure_that_cannot_go_on_is_given_up(
         assert told.subject == f"erasure:{begun.id}"
         bob = [Subject(key="email", value="bob@x.example")]
         assert home.erasure.finish(home.erasure.begin(bob, None).id).rows == 1
+
+
+def test_the_record_has_no_name_with_the_value(open_home: Callable[..., Embedded]) -> None:
+    with open_home() as home:
+        files: dict[str, Path | bytes] = {f"{ADA}.csv": ROWS, f"{ADA}.pkl": b"of " + ADA.encode()}
+        home.data.add(project="p", name="named", digest=put_files(home.blobs, files))
+        run = home.tracking.start_run(project="p", name="r").id
+        for number, path in enumerate((f"{ADA}/rows.csv", f"{ADA.upper()}/rows.csv")):
+            content = ROWS + b"%d,x\n" % number
+            digest = home.blobs.put(content)
+            home.tracking.add_artifact(run=run, path=path, digest=digest, bytes=len(content))
+        plan = home.erasure.plan(subjects=WHO)
+        done = erased(home)
+        assert len(done.places) == 3 and any(one.has_value for one in done.left)
+        (told,) = home.events.history(type="ErasureDone")
+        for text in (str(plan), str(done), str(told.body)):
+            assert ADA not in text.lower() and "[the value]" in text

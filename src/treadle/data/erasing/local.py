@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import select
 
 from treadle.data.erasing.finding import Found, Progress
+from treadle.data.erasing.hiding import left_without, places_without
 from treadle.data.erasing.model import ErasedContent, Erasure, ErasureDone, ErasurePlan
 from treadle.data.erasing.records import (
     Result,
@@ -102,7 +103,7 @@ class LocalErasures(Erasures):
                 new, more = store_successors(self._blobs, found, subjects, folder, progress)
                 broken |= more
                 found = found.without(more)
-                self._keep_left(erasure, found)
+                self._keep_left(erasure, found, subjects)
                 if not found.any:
                     break
                 self._erase(erasure, begun.project, subjects, found, new)
@@ -134,10 +135,11 @@ class LocalErasures(Erasures):
             sealed = connection.scalar(select(erasures.c.sealed).where(erasures.c.id == erasure))
         return opened(self._keys(), sealed or "")
 
-    def _keep_left(self, erasure: str, found: Found) -> None:
+    def _keep_left(self, erasure: str, found: Found, subjects: list[Matching]) -> None:
         """Record what is about to be erased, so that a crash loses no count, and what is left."""
         known = self._result(erasure)
-        result = replace(known, places=known.with_places(found.places()), left=found.left)
+        places = known.with_places(places_without(found.places(), subjects))
+        result = replace(known, places=places, left=left_without(found.left, subjects))
         with self._database.write() as transaction:
             save_result(transaction, erasure, result)
 

@@ -6,6 +6,7 @@ from sqlalchemy import select
 
 from treadle.data.erasing.elsewhere import in_files, in_records
 from treadle.data.erasing.finding import Finder, Found, Progress
+from treadle.data.erasing.hiding import left_without, places_without
 from treadle.data.erasing.model import Erasure, ErasureAbandoned, ErasurePlan, ErasureStarted
 from treadle.data.erasing.records import Result, ancestors, erasure_of, save_result
 from treadle.data.erasing.sealing import fingerprint, is_of, seal
@@ -191,9 +192,13 @@ class Erasures:
     def _planned(
         self, subjects: list[Subject], project: str | None, progress: Progress
     ) -> ErasurePlan:
-        found = self._found(checked(subjects), project, progress)
-        models = self._learnt(found, project)
-        return ErasurePlan(places=found.places(), models=models, left=found.left)
+        matching = checked(subjects)
+        found = self._found(matching, project, progress)
+        return ErasurePlan(
+            places=places_without(found.places(), matching),
+            models=self._learnt(found, project),
+            left=left_without(found.left, matching),
+        )
 
     def _going(self, erasure: str) -> Erasure:
         """An erasure that has not ended."""
