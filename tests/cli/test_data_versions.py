@@ -214,6 +214,6 @@ def test_a_person_is_erased_and_asked_about_first(typed: Type, photos: Path) -> 
     assert new["version"]["replaces"] == [old["version"]["digest"]]
     gone = f"people@{old['version']['digest'][:8]}"
     assert new["version"]["digest"][:12] in typed("checkout", gone, "back", code=2)
-    assert "were erased" in typed("add", "people", "people.csv", code=2)
+    assert "was erased" in typed("add", "people", "people.csv", code=2)
     typed("checkout", "people", "people.csv", "--force")
     assert (photos.parent / "people.csv").read_text() == "id,email\n2,bob@x.example\n"

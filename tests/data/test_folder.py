@@ -192,9 +192,26 @@ def test_a_manifest_is_what_a_tree_is_written_as(
 
 
 def test_what_is_no_manifest_is_refused(place: Place) -> None:
-    for content in (b"", b"[]", b'{"files":[]}', b'{"other":1}'):
+    for content in (b"", b"[]", b'{"files":[]}', b'{"other":1}', b'{"files":{', b'{"files":{}'):
         with pytest.raises(Invalid):
             list(entries(place.blobs, place.blobs.put(content)))
+
+
+def test_a_manifest_that_other_readers_do_not_read_so_is_refused(place: Place) -> None:
+    entry = b'"%%s":{"digest":"%s","bytes":1}' % (b"0" * 64)
+    for text in (
+        b'{"files":{%s}~~' % entry % b"a",
+        b'{"files":{%s}}' % b",".join(entry % path for path in (b"b", b"a")),
+        b'{"files":{%s}}' % b",".join(entry % path for path in (b"a", b"a")),
+    ):
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Invalid):
+            patch.setattr("treadle.ports.manifest._BLOCK_BYTES", 16)
+            list(entries(place.blobs, place.blobs.put(text)))
+
+
+def test_a_path_that_ends_like_an_entry_is_read(place: Place) -> None:
+    tree = put_files(place.blobs, {"a},": b"1", 'b"bytes":1},': b"2", "c": b"3"})
+    assert dict(entries(place.blobs, tree)) == read_tree(place.blobs, tree).files
 
 
 def test_files_that_were_not_changed_are_not_read(place: Place) -> None:

@@ -113,8 +113,11 @@ def filled(home: Embedded) -> dict[str, Any]:
     )
     home.data.add(project="q", name="seen", digest=put_files(home.blobs, {"a.csv": b"z\n7\n"}))
     erasure = home.erasure.begin([Subject(key="z", value="7")], "q").id
+    home.data.add(project="r", name="seen", digest=put_files(home.blobs, {"b.csv": b"z\n7\n"}))
+    stopped = home.erasure.begin([Subject(key="z", value="7")], "r").id
     return {
         "erasure": erasure,
+        "erasure.abandon.erasure": stopped,
         "erasure.check.subject": Subject(key="z", value="7"),
         "subjects": [Subject(key="y", value="1")],
         "erasure.start.project": "p",

@@ -10,7 +10,7 @@ from treadle.kernel.clock import EPOCH, to_micros
 from treadle.ports.runtime import Field, Layout
 from treadle.serving.inference_log import LogTail, LogWriter
 from treadle.serving.log_batch import LogBatch, gaps, records
-from treadle.serving.log_erasing import count_in, ids_in, take_out
+from treadle.serving.log_erasing import Torn, count_in, ids_in, take_out, torn_in
 from treadle.serving.rows import Rows
 
 LAYOUT = Layout([Field(name="customer", kind="number"), Field(name="email", kind="text")])
@@ -75,3 +75,22 @@ def test_what_was_half_written_is_overwritten(tmp_path: Path) -> None:
     assert b"p0@x.example" not in file.read_bytes()
     assert list(records(file.read_bytes())) == []
     assert list(gaps(file.read_bytes())) == []
+
+
+def test_half_written_records_with_the_value_are_found_without_a_whole_one(tmp_path: Path) -> None:
+    writer, who = LogWriter(tmp_path), checked([parsed("email=p0@x.example")])
+    for first in (0, 5):
+        writer.append(batch(["a"], [1], first=first))
+    writer.close()
+    (file,) = tmp_path.glob("*/*.log")
+    whole = file.read_bytes()
+    content = bytearray(whole)
+    content[20] ^= 1
+    file.write_bytes(content)
+    assert (count_in(file, who), torn_in(file, who)) == (0, Torn(held=1, unread=0))
+    assert torn_in(file, checked([parsed("customer=0")])) == Torn(held=0, unread=1)
+    take_out(file, who)
+    assert b"p0@x.example" not in file.read_bytes()
+    assert torn_in(file, who) == Torn(held=0, unread=0)
+    file.write_bytes(whole[len(whole) // 2 :] + whole[: len(whole) // 2 - 3])  # at its end
+    assert torn_in(file, who) == Torn(held=0, unread=1)

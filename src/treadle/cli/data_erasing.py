@@ -41,11 +41,14 @@ def erase(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an erasure that was stopped.")
     ] = False,
+    abandon: Annotated[
+        bool, typer.Option("--abandon", help="Give up an erasure that was stopped.")
+    ] = False,
 ) -> None:
     """Erase a person's rows from all dataset versions, logs, features and tables of steps."""
     services = session.services()
-    if resume:
-        _resume(session, services, project)
+    if resume or abandon:
+        _go_on(session, services, project, abandon=abandon)
         return
     subjects = _subjects(subject)
     plan = _planned(session, services, subjects, project)
@@ -91,7 +94,8 @@ def _erased(
     return _awaited(session, services, begun)
 
 
-def _resume(session: Session, services: "Services", project: str | None) -> None:
+def _go_on(session: Session, services: "Services", project: str | None, *, abandon: bool) -> None:
+    """Go on with the erasures that were stopped, or give them up."""
     from treadle.data.erasing.local import LocalErasures
 
     every = services.erasure.erasures(project=project)
@@ -99,23 +103,37 @@ def _resume(session: Session, services: "Services", project: str | None) -> None
     if not stopped:
         raise NotFound("No erasure was stopped: there is nothing to go on with.")
     for one in stopped:
-        if isinstance(services.erasure, LocalErasures):
+        if abandon:
+            _print_done(session, services.erasure.abandon(erasure=one.id))
+        elif isinstance(services.erasure, LocalErasures):
             with progress_bar(session.json) as progress:
                 _print_done(session, services.erasure.finish(one.id, progress))
         else:
-            services.erasure.resume(erasure=one.id)
-            _print_done(session, _awaited(session, services, one))
+            resumed = services.erasure.resume(erasure=one.id)
+            _print_done(session, _awaited(session, services, resumed))
 
 
 def _awaited(session: Session, services: "Services", begun: "Erasure") -> "Erasure":
     """Wait until a worker has done an erasure."""
     found = begun
     with progress_bar(session.json) as progress:
-        while found.state != "done":
+        while found.state == "erasing":
             progress(f"erasing ({begun.id})", len(found.contents), 0)
+            _refuse_failed(services, found)
             time.sleep(ASKED_EVERY_SECONDS)
             found = services.erasure.get(erasure=begun.id)
     return found
+
+
+def _refuse_failed(services: "Services", erasure: "Erasure") -> None:
+    """Refuse to wait for a job that has ended without success."""
+    job = services.jobs.get(job=erasure.job)
+    if job.ended and job.state != "succeeded":
+        raise Conflict(
+            f"Erasure '{erasure.id}' is not done: its job {job.id} {job.state} ({job.error}). Let "
+            "it go on with: treadle data erase --resume; or give it up: treadle data erase "
+            "--abandon"
+        )
 
 
 def _ask(session: Session, plan: "ErasurePlan") -> None:
@@ -157,7 +175,9 @@ def _print_done(session: Session, done: "Erasure") -> None:
     if session.json:
         print_json(done)
         return
-    console.print(f"[bold]{markup(done.id)}[/]: {done.rows:,} rows erased", soft_wrap=True)
+    given_up = "; abandoned: rows may be left" if done.state == "abandoned" else ""
+    erased = f"{done.rows:,} rows erased{given_up}"
+    console.print(f"[bold]{markup(done.id)}[/]: {erased}", soft_wrap=True)
     for model in done.models:
         live = f" (live on {', '.join(model.endpoints)})" if model.endpoints else ""
         console.print(f"marked: {markup(model.version + live)} has learnt from them")

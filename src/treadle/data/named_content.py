@@ -30,7 +30,7 @@ class DataContent:
 
     @ERASE("contents")
     def held_content(self) -> Iterator[HeldContent]:
-        """Yield dataset versions; ``erasing/versions.py`` replaces them."""
+        """Yield dataset versions; ``erasing/records.py`` replaces them."""
         versions = dataset_versions.c
         wanted = select(versions.digest, versions.project, versions.name, versions.project)
         yield from held_in(self._database, wanted, "dataset '{}' of project '{}'")

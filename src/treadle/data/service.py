@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import select
 
 from treadle.data.admission import Admission
-from treadle.data.erasing.records import ErasedContents, refuse_erased, replaced_by
+from treadle.data.erasing.records import Erased, ErasedContents, refuse_erased, replaced_by
 from treadle.data.folder import FolderChanges, changes, store
 from treadle.data.model import (
     QUARANTINE,
@@ -26,7 +26,7 @@ from treadle.data.version_names import require
 from treadle.events.local import LocalEvents
 from treadle.kernel.clock import Clock
 from treadle.kernel.entity import from_json, to_plain, to_text
-from treadle.kernel.errors import Invalid
+from treadle.kernel.errors import Conflict, Invalid, NotFound
 from treadle.kernel.names import ContentDigest, ProjectName
 from treadle.kernel.operation import command, query
 from treadle.ports.blobs import Blobs
@@ -99,16 +99,15 @@ class Data:
             Conflict: It holds rows of a person that were erased.
         """
         erased = self._erased.of(project)
-        if digest in erased:
-            refuse_erased(name, "", erased[digest])
-        files = size = 0
-        for path, file in entries(self._blobs, digest):
-            if file.digest in erased:
-                refuse_erased(name, path, erased[file.digest])
-            files, size = files + 1, size + file.bytes
+        files, size, again = self._admitted(name, digest, erased)
         key = (dataset_versions.c.project == project) & (dataset_versions.c.name == name)
         key &= dataset_versions.c.digest == digest
         with self._database.write() as transaction:
+            now = self._erased.of(project, transaction)
+            if now != erased:  # an erasure went on meanwhile
+                again = self._admitted(name, digest, now)[2]
+            for one in again:
+                self._store_again(name, one)
             row = transaction.execute(select(dataset_versions).where(key)).mappings().one_or_none()
             if row is not None:
                 return self._version(row)
@@ -305,6 +304,36 @@ class Data:
                 aside = put_tree(self._blobs, rows.set_aside)
                 self.add(project=project, name=f"{name}{QUARANTINE}", digest=aside)
         return version
+
+    def _admitted(self, name: str, digest: str, erased: Erased) -> tuple[int, int, set[str]]:
+        """The number and size of a tree's files, none of which was erased from the project.
+
+        Also gives what another project has erased, which may be removed at any moment although it
+        is stored: it is to be stored again in the transaction that names it.
+        """
+        if digest in erased.here:
+            refuse_erased(name, "")
+        files = size = 0
+        again = {digest} & erased.elsewhere
+        for path, file in entries(self._blobs, digest):
+            if file.digest in erased.here:
+                refuse_erased(name, path)
+            if file.digest in erased.elsewhere:
+                again.add(file.digest)
+            files, size = files + 1, size + file.bytes
+        return files, size, again
+
+    def _store_again(self, name: str, digest: str) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder, "content")
+            try:
+                self._blobs.fetch(digest, copy)
+            except NotFound as error:
+                raise Conflict(
+                    f"Files of this version of '{name}' were removed from the store before it was "
+                    "recorded. Add the files again."
+                ) from error
+            self._blobs.put(copy)
 
     def _stored(self, source: Path) -> str:
         """Store a file or folder that is there again the next time; gives its digest."""

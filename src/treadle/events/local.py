@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, or_, select
 
 from treadle.events.head import Head, head_of_events, read_head, write_head
 from treadle.events.model import EventRecord, chained
@@ -13,6 +13,7 @@ from treadle.kernel.event import Event, current_act
 
 _COLUMNS = tuple(column.name for column in events.c)
 _INSERT = events.insert()
+_TEXTS_AT_ONCE = 100
 
 
 class LocalEvents(Events):
@@ -111,6 +112,22 @@ class LocalEvents(Events):
             select(events.c.project).where(events.c.number == number)
         )
         return project
+
+    def mentioned(self, texts: set[str]) -> set[str]:
+        """Which of some texts are anywhere in what events say.
+
+        Args:
+            texts: Texts without quotes, such as digests.
+        """
+        left = sorted(texts)
+        found: set[str] = set()
+        with self._database.read() as connection:
+            for start in range(0, len(left), _TEXTS_AT_ONCE):
+                batch = left[start : start + _TEXTS_AT_ONCE]
+                has = or_(*(events.c.body.contains(text, autoescape=True) for text in batch))
+                for body in connection.scalars(select(events.c.body).where(has)):
+                    found |= {text for text in batch if text in body}
+        return found
 
     def unread(self, reader: str, *, limit: int = 500, otherwise: str = "") -> list[EventRecord]:
         """List the events that a reader has not confirmed yet.

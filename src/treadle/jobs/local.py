@@ -77,16 +77,21 @@ class LocalJobs(Jobs):
         Args:
             transaction: The write transaction.
             replaced: The new contents.
-            project: Plays no part: what a job names is its project's.
+            project: The project whose jobs are changed; None for all.
         """
-        del project
         changed = 0
         for old, new in replaced.items():
-            live = jobs.update().where(
-                jobs.c.state.not_in(ENDED), jobs.c.payload.contains(old, autoescape=True)
-            )
+            names = jobs.c.payload.contains(old, autoescape=True) & jobs.c.state.not_in(ENDED)
+            live = transaction.execute(select(jobs).where(names)).mappings().all()
+            own = [
+                row["id"]
+                for row in live
+                if project in (None, self._project(transaction, job_of(row)))
+            ]
             payload = func.replace(jobs.c.payload, old, new.digest)
-            changed += transaction.execute(live.values(payload=payload)).rowcount
+            for job in own:
+                same = jobs.update().where(jobs.c.id == job)
+                changed += transaction.execute(same.values(payload=payload)).rowcount
         return changed
 
     def lease(self, worker: str) -> Job | None:

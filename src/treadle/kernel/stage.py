@@ -120,7 +120,7 @@ name, with the thing that names it.
 
 ERASE = Hook("erase")
 """Methods by which a person's rows are erased wherever a stage keeps rows, by the part of it
-(``data/erasing/erasure.py`` calls them, in this order):
+(``data/erasing/finding.py`` calls the first two, ``data/erasing/local.py`` the others):
 
 - ``contents``: without arguments; yield what the stage's rows name (``HeldContent`` in
   ``ports/content.py``).

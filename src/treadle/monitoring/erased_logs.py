@@ -22,7 +22,7 @@ from treadle.ports.content import HeldContent, HeldRows, Replacements
 from treadle.ports.database import Database
 from treadle.serving.inference_log import SUFFIX
 from treadle.serving.log_days import DAY_SUFFIX
-from treadle.serving.log_erasing import REQUEST, count_in, ids_in, take_out
+from treadle.serving.log_erasing import REQUEST, count_in, ids_in, take_out, torn_in
 from treadle.serving.log_files import InferenceLogs
 
 SERVED_ALONE = "serving"
@@ -103,7 +103,11 @@ class ErasedLogs:
         for log in self._all(project):
             count = sum(count_in(file, subjects) for file in _records(log))
             count += sum(look_into(day, day.name, subjects).rows for day in _days(log))
-            yield HeldRows(log.project, f"the inference log of '{log.name}' on the disk", count)
+            torn = [torn_in(file, subjects) for file in _records(log)]
+            unread = sum(one.unread for one in torn)
+            what = f"the inference log of '{log.name}' on the disk"
+            why = f"{unread} of its records are half written" if unread else ""
+            yield HeldRows(log.project, what, count + sum(one.held for one in torn), why)
         for owner, ids in self._requests(subjects, project).items():
             labels = len(self._data.labels_of(owner, ids))
             yield HeldRows(owner, f"labels of requests of project '{owner}'", labels)
@@ -124,7 +128,9 @@ class ErasedLogs:
             removed += self._data.forget_labels(owner, ids)
         for log in self._all(project):
             removed += sum(
-                take_out(file, subjects) for file in _records(log) if count_in(file, subjects)
+                take_out(file, subjects)
+                for file in _records(log)
+                if count_in(file, subjects) or torn_in(file, subjects).held
             )
             archived = self._archived(log)
             for day in _days(log):

@@ -106,5 +106,11 @@ class PipelineContent:
             took = pipelines.update().where(named, pipelines.c.id.in_(own))
             other = func.replace(pipelines.c.datasets, old, new.digest)
             changed += transaction.execute(took.values(datasets=other)).rowcount
-            transaction.execute(step_cache.delete().where(step_cache.c.output == old))
+            cached = step_cache.delete().where(step_cache.c.output == old)
+            if project is not None:  # it stays for as long as another project's step names it
+                others = select(pipeline_steps.c.output).where(
+                    pipeline_steps.c.output == old, pipeline_steps.c.pipeline.not_in(own)
+                )
+                cached = cached.where(~others.exists())
+            transaction.execute(cached)
         return changed

@@ -5,6 +5,7 @@ depend on how its manifest came about.
 """
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +18,14 @@ from treadle.ports.tree import TreeFile
 
 _BLOCK_BYTES = 1 << 20
 _FIRST, _LAST = b'{"files":{', b"}}"
+EMPTY = _FIRST + _LAST
+"""The manifest of a tree without files."""
+HEAD = _FIRST + b'"'
+"""What the manifest of a tree with files begins with."""
 _BETWEEN = b'},"'
-"""What is between two entries. No path holds it: quotes in a path are written with a backslash."""
+_ENTRY_END = re.compile(rb'"(?:bytes":\d+|digest":"[0-9a-f]*"|link":(?:true|false))$')
+"""How an entry ends before ``_BETWEEN``. No path ends so: its quotes have backslashes."""
+_LONGEST_END = 80
 
 
 class ManifestWriter:
@@ -61,6 +68,9 @@ class ManifestWriter:
 def entries(blobs: Blobs, digest: str) -> Iterator[tuple[str, TreeFile]]:
     """Read the files of a tree in the order of their paths.
 
+    What is read is what ``from_json(…, Tree)`` would read: who may read the files is decided by
+    that, so a content that the two would read differently is refused.
+
     Args:
         blobs: Where the tree is stored.
         digest: Digest of the manifest.
@@ -70,23 +80,49 @@ def entries(blobs: Blobs, digest: str) -> Iterator[tuple[str, TreeFile]]:
 
     Raises:
         NotFound: No blob has that digest.
-        Invalid: The blob is not a manifest.
+        Invalid: The blob is not a manifest; perhaps after some of its files.
     """
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "manifest")
         blobs.fetch(digest, copy)
         with copy.open("rb") as file:
-            if file.read(len(_FIRST)) != _FIRST:
-                raise Invalid(f"Content {digest[:12]} is not the manifest of a folder.")
-            yield from _entries(file, os.fstat(file.fileno()).st_size - len(_LAST))
+            end = os.fstat(file.fileno()).st_size - len(_LAST)
+            if end < len(_FIRST) or _ends(file, end) != (_FIRST, _LAST):
+                raise _no_manifest(digest)
+            before: str | None = None
+            for path, entry in _entries(file, end):
+                if before is not None and path <= before:
+                    raise _no_manifest(digest)
+                yield path, entry
+                before = path
+
+
+def _no_manifest(digest: str) -> Invalid:
+    return Invalid(f"Content {digest[:12]} is not the manifest of a folder.")
+
+
+def _ends(file: IO[bytes], end: int) -> tuple[bytes, bytes]:
+    """The first and the last bytes of a file, which is then read from behind the first ones."""
+    file.seek(end)
+    last = file.read()
+    file.seek(0)
+    return file.read(len(_FIRST)), last
 
 
 def _entries(file: IO[bytes], end: int) -> Iterator[tuple[str, TreeFile]]:
     rest = b""
     while block := file.read(min(_BLOCK_BYTES, end - file.tell())):
         rest += block
-        cut = rest.rfind(_BETWEEN)
+        cut = _last_entry_end(rest)
         if cut >= 0:
             yield from from_json(b"{%s}" % rest[: cut + 1], dict[str, TreeFile]).items()
             rest = rest[cut + 2 :]
     yield from from_json(b"{%s}" % rest, dict[str, TreeFile]).items()
+
+
+def _last_entry_end(text: bytes) -> int:
+    """Where the last entry ends that another follows; -1 where there is none."""
+    cut = text.rfind(_BETWEEN)
+    while cut >= 0 and not _ENTRY_END.search(text, max(0, cut - _LONGEST_END), cut):
+        cut = text.rfind(_BETWEEN, 0, cut)
+    return cut

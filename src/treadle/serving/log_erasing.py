@@ -6,7 +6,7 @@ padding, which readers pass over. A server that appends to the file meanwhile is
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -54,6 +54,43 @@ def count_in(file: Path, subjects: list[Matching]) -> int:
     return sum(int(rows_of(batch, subjects).sum()) for batch in batches)
 
 
+class Torn(NamedTuple):
+    """Parts of a log that are no whole records, such as what a crash has left half written.
+
+    Attributes:
+        held: How many have a value of some subjects, and can be overwritten.
+        unread: How many may have one, and stay.
+    """
+
+    held: int
+    unread: int
+
+
+def torn_in(file: Path, subjects: list[Matching]) -> Torn:
+    """Look for values of some subjects in what is no whole record of a file.
+
+    Args:
+        file: The file.
+        subjects: The subjects.
+    """
+    content = file.read_bytes()
+    values = [one.text.encode() for one in subjects if one.is_telling]
+    is_sure = len(values) == len(subjects) and all(one.number is None for one in subjects)
+    held = unread = 0
+    for start, end in gaps(content):
+        if any(value in content[start:end] for value in values):
+            is_ours = _is_ours(content, start, end)
+            held, unread = held + is_ours, unread + (not is_ours)
+        elif not is_sure:  # numbers are binary there, and short values are anywhere
+            unread += 1
+    return Torn(held, unread)
+
+
+def _is_ours(content: bytes, start: int, end: int) -> bool:
+    """Whether a part that is no record can be overwritten: nobody writes there any more."""
+    return end < len(content) and end - start >= _SMALLEST_VOID
+
+
 def ids_in(file: Path, subjects: list[Matching]) -> list[str]:
     """The ids of the rows of some subjects in a file of records, and of rows that move with them.
 
@@ -91,7 +128,7 @@ def take_out(file: Path, subjects: list[Matching]) -> int:
                 target.write(_without(batch, gone, end - start))
                 removed += int(gone.sum())
         for start, end in gaps(content):
-            if end < len(content) and end - start >= _SMALLEST_VOID:  # nobody writes there any more
+            if _is_ours(content, start, end):
                 target.seek(start)
                 target.write(_void(end - start))
         target.flush()

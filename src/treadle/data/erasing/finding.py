@@ -1,6 +1,6 @@
 """Finds a subject's rows in all contents that stages name, and, for a whole home, in all others."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -8,17 +8,17 @@ from typing import NamedTuple
 from treadle.data.erasing.model import ErasedPlace, NotLookedInto
 from treadle.data.erasing.subject import SURE, Matching
 from treadle.data.erasing.table_rows import ELSEWHERE, Look, is_table, look_into
-from treadle.kernel.errors import Corrupt, NotFound
+from treadle.kernel.errors import Corrupt, Invalid, NotFound
 from treadle.kernel.stage import ERASE, NAMED_CONTENT, Assembly
 from treadle.ports.blobs import Blobs, portions_of
 from treadle.ports.content import HeldContent, HeldRows
-from treadle.ports.manifest import entries
+from treadle.ports.manifest import EMPTY, HEAD, entries
+from treadle.ports.tree import TreeFile
 
 Progress = Callable[[str, int, int], None]
 """Called with what is looked at, how many are done and how many there are."""
-TREE = b'{"files":'
-"""What every manifest begins with."""
 _NAMED = "the names of files stay as they are"
+_UNKNOWN = "nothing in this home has named it: a step may be about to, or another home's things do"
 _STAYS = "it belongs to something that must stay as it is, such as a model's package"
 
 
@@ -58,6 +58,33 @@ class Found(NamedTuple):
         """Whether there is anything to erase."""
         return bool(self.held or self.orphans or any(one.rows for one in self.rows))
 
+    def without(self, broken: Mapping[str, str]) -> "Found":
+        """What is found besides some files, which are left.
+
+        Args:
+            broken: Why each file cannot be rewritten, by digest.
+        """
+        hit = broken.keys() & self.files.keys()
+        if not hit:
+            return self
+        left = [
+            NotLookedInto(
+                what=f"{holder.by} [{self.files[file].name}]", why=broken[file], has_value=True
+            )
+            for digest, holders in self.held.items()
+            for file in sorted(self.trees.get(digest, {digest}) & hit)
+            for holder in holders
+        ]
+        trees = {tree: files - hit for tree, files in self.trees.items()}
+        none = {tree for tree, files in trees.items() if not files} | hit
+        return self._replace(
+            files={file: found for file, found in self.files.items() if file not in hit},
+            trees={tree: files for tree, files in trees.items() if files},
+            held={digest: by for digest, by in self.held.items() if digest not in none},
+            orphans=self.orphans - none,
+            left=[*self.left, *left],
+        )
+
     def places(self) -> list[ErasedPlace]:
         """The places with rows, each once."""
         found: dict[tuple[str, str, str], int] = {}
@@ -93,10 +120,18 @@ class Finder:
         assembly: Knows the stages that name contents.
         blobs: Where contents are.
         folder: Where files are put while they are looked into.
+        known: Tells which digests the home has ever named.
     """
 
-    def __init__(self, assembly: Assembly, blobs: Blobs, folder: Path) -> None:
+    def __init__(
+        self,
+        assembly: Assembly,
+        blobs: Blobs,
+        folder: Path,
+        known: Callable[[set[str]], set[str]],
+    ) -> None:
         self._assembly, self._blobs, self._folder = assembly, blobs, folder
+        self._known = known
 
     def find(
         self, subjects: list[Matching], project: str | None, progress: Progress = lambda *_: None
@@ -119,7 +154,19 @@ class Finder:
             holders = held.get(digest, [])
             search.look(digest, holders)
             progress("looked into", done, total)
-        return search.found(self._rows(subjects, project))
+        return self._sure(search.found(self._rows(subjects, project)))
+
+    def _sure(self, found: Found) -> Found:
+        """Leave what nothing names and nothing has named: it is not known whose it is."""
+        known = self._known(found.orphans)
+        known |= {file for tree in known for file in found.trees.get(tree, ())}
+        unknown = found.orphans - known
+        within = {file for tree in unknown for file in found.trees.get(tree, ())}
+        left = [
+            NotLookedInto(what=f"content {digest[:12]}", why=_UNKNOWN, has_value=True)
+            for digest in sorted(unknown - within)
+        ]
+        return found._replace(orphans=found.orphans & known, left=[*found.left, *left])
 
     def _held(self, project: str | None) -> dict[str, list[HeldContent]]:
         held: dict[str, list[HeldContent]] = {}
@@ -139,9 +186,15 @@ class Finder:
     def _others(self, held: dict[str, list[HeldContent]]) -> list[str]:
         """Contents that no stage names, trees first, so that files are looked at by their names."""
         rest = [digest for digest in self._blobs.digests() if digest not in held]
-        trees = [digest for digest in rest if is_tree(self._blobs, digest)]
+        trees = [digest for digest in rest if self._may_be_tree(digest)]
         known = set(trees)
         return [*trees, *(digest for digest in rest if digest not in known)]
+
+    def _may_be_tree(self, digest: str) -> bool:
+        try:
+            return may_be_tree(self._blobs, digest)
+        except NotFound:
+            return False
 
     def _rows(self, subjects: list[Matching], project: str | None) -> list[HeldRows]:
         return [
@@ -173,7 +226,7 @@ class _Search:
         if not holders and digest in self._seen:
             return
         try:
-            members = list(self._members(digest, holders))
+            members = self._members(digest, holders)
         except NotFound:
             return  # a client only told of it
         for tree, name, file in members:
@@ -204,14 +257,16 @@ class _Search:
         left = [*self._left, *plain, *elsewhere]
         return Found(self._files, self._trees, self._held, self._orphans, rows, left)
 
-    def _members(self, digest: str, holders: list[HeldContent]) -> Iterator[tuple[str, str, str]]:
+    def _members(self, digest: str, holders: list[HeldContent]) -> list[tuple[str, str, str]]:
         """The files of a tree, or the file itself: the tree, the file's name, and its digest."""
-        if not is_tree(self._blobs, digest):
-            yield "", holders[0].name if holders else "", digest
-            return
-        for path, file in entries(self._blobs, digest):
-            if not file.link and not path.endswith("/"):
-                yield digest, path, file.digest
+        files = files_of(self._blobs, digest)
+        if files is None:
+            return [("", holders[0].name if holders else "", digest)]
+        return [
+            (digest, path, file.digest)
+            for path, file in files
+            if not file.link and not path.endswith("/")
+        ]
 
     def _take(
         self, tree: str, file: str, name: str, look: Look, holders: list[HeldContent]
@@ -260,20 +315,36 @@ class _Search:
             copy.unlink(missing_ok=True)
 
 
-def is_tree(blobs: Blobs, digest: str) -> bool:
-    """Whether a content is the manifest of a tree.
+def files_of(blobs: Blobs, digest: str) -> list[tuple[str, TreeFile]] | None:
+    """The files of a tree; None for a content that is no manifest.
 
     Args:
         blobs: Where it is.
         digest: Its digest.
 
-    Returns:
-        False too where it is not there.
+    Raises:
+        NotFound: It is not there.
     """
+    if not may_be_tree(blobs, digest):
+        return None
     try:
-        return b"".join(islice(portions_of(blobs, digest), 1)).startswith(TREE)
-    except NotFound:
-        return False
+        return list(entries(blobs, digest))
+    except Invalid:
+        return None  # some file that begins so
+
+
+def may_be_tree(blobs: Blobs, digest: str) -> bool:
+    """Whether a content begins as the manifest of a tree does.
+
+    Args:
+        blobs: Where it is.
+        digest: Its digest.
+
+    Raises:
+        NotFound: It is not there.
+    """
+    head = b"".join(islice(portions_of(blobs, digest), 1))
+    return head.startswith(HEAD) or head == EMPTY
 
 
 def _chained(first: bytes, rest: Iterable[bytes]) -> Iterator[bytes]:

@@ -4,12 +4,14 @@ Every step may be repeated. An erasure is done only after a look through everyth
 any more; one that was stopped before goes on from the start of that look.
 """
 
+import time
 from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import select
 
 from treadle.data.erasing.finding import Found, Progress
+from treadle.data.erasing.hiding import left_without, places_without
 from treadle.data.erasing.model import ErasedContent, Erasure, ErasureDone, ErasurePlan
 from treadle.data.erasing.records import (
     Result,
@@ -19,13 +21,18 @@ from treadle.data.erasing.records import (
     save_result,
     settle,
 )
-from treadle.data.erasing.replacing import remove_contents, spare_named, store_successors
+from treadle.data.erasing.replacing import (
+    CLOCK_SECONDS,
+    remove_contents,
+    spare_named,
+    store_successors,
+)
 from treadle.data.erasing.sealing import opened
 from treadle.data.erasing.service import ERASE_JOB, Erasures
 from treadle.data.erasing.subject import Matching, Subject, checked
 from treadle.data.erasing.work import drop_cached, working_in
 from treadle.data.tables import erased_contents, erasures
-from treadle.kernel.entity import from_json, replace
+from treadle.kernel.entity import replace
 from treadle.kernel.errors import Conflict
 from treadle.kernel.stage import ERASE, JOB
 from treadle.ports.content import LearntModel, Replacements
@@ -85,17 +92,20 @@ class LocalErasures(Erasures):
             Conflict: Rows come in faster than they are erased, or another process adds contents.
         """
         begun = self.get(erasure=erasure)
-        if begun.state == "done":
+        if begun.state != "erasing":
             return begun
         subjects = checked(self._subjects(erasure))
         with working_in(self._cache) as folder:
             self._remove(erasure, progress)  # what it named no more when it was stopped
+            broken: dict[str, str] = {}
             for _ in range(MOST_ROUNDS):
-                found = self._looked(subjects, begun.project, folder, progress)
-                self._keep_left(erasure, found)
+                found = self._looked(subjects, begun.project, folder, progress).without(broken)
+                new, more = store_successors(self._blobs, found, subjects, folder, progress)
+                broken |= more
+                found = found.without(more)
+                self._keep_left(erasure, found, subjects)
                 if not found.any:
                     break
-                new = store_successors(self._blobs, found, subjects, folder, progress)
                 self._erase(erasure, begun.project, subjects, found, new)
                 self._remove(erasure, progress)
             else:
@@ -125,15 +135,11 @@ class LocalErasures(Erasures):
             sealed = connection.scalar(select(erasures.c.sealed).where(erasures.c.id == erasure))
         return opened(self._keys(), sealed or "")
 
-    def _result(self, erasure: str) -> Result:
-        with self._database.read() as connection:
-            text = connection.scalar(select(erasures.c.result).where(erasures.c.id == erasure))
-        return from_json(text or "", Result)
-
-    def _keep_left(self, erasure: str, found: Found) -> None:
+    def _keep_left(self, erasure: str, found: Found, subjects: list[Matching]) -> None:
         """Record what is about to be erased, so that a crash loses no count, and what is left."""
         known = self._result(erasure)
-        result = replace(known, places=known.with_places(found.places()), left=found.left)
+        places = known.with_places(places_without(found.places(), subjects))
+        result = replace(known, places=places, left=left_without(found.left, subjects))
         with self._database.write() as transaction:
             save_result(transaction, erasure, result)
 
@@ -179,12 +185,20 @@ class LocalErasures(Erasures):
     def _remove(self, erasure: str, progress: Progress) -> None:
         """Remove contents that nothing names any more."""
         digests = pending(self._database, erasure)
-        if digests:
-            unnamed = dict.fromkeys(digests, 0)
+        if not digests:
+            return
+        left = digests
+        for _ in range(MOST_ROUNDS):
+            with self._database.write():  # nobody is in the middle of naming something
+                now = time.time()
+            unnamed = dict.fromkeys(left, 0)
             spare_named(self._assembly, self._blobs, unnamed, progress, noted=False)
-            remove_contents(self._blobs, unnamed)
-            drop_cached(self._cache, digests)
-            settle(self._database, erasure)
+            left = remove_contents(self._blobs, unnamed, now)
+            if not left:  # others were added meanwhile: whether anything names them is asked again
+                break
+            time.sleep(1 + 2 * CLOCK_SECONDS - time.time() % 1)
+        drop_cached(self._cache, digests)
+        settle(self._database, erasure)
 
     def _end(self, erasure: str) -> None:
         """Record that it is done, and forget whose rows they were."""

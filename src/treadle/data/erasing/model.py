@@ -7,7 +7,7 @@ from treadle.kernel.entity import Entity
 from treadle.kernel.event import Event
 from treadle.ports.content import LearntModel
 
-ErasureState = Literal["erasing", "done"]
+ErasureState = Literal["erasing", "done", "abandoned"]
 
 
 class ErasedPlace(Entity):
@@ -79,7 +79,7 @@ class Erasure(Entity):
     Attributes:
         id: Its id.
         project: The project in which it erases; none for all.
-        state: Whether it is done.
+        state: Whether it is done, or was given up.
         fingerprints: A keyed hash of each column with its value, by which somebody who has the
             value can check whose rows they were.
         places: What was erased.
@@ -89,6 +89,7 @@ class Erasure(Entity):
         started_at: When it began.
         ended_at: When it was done.
         actor: Who has asked for it.
+        job: The job that does it; empty where no worker was asked.
     """
 
     id: str
@@ -102,6 +103,7 @@ class Erasure(Entity):
     started_at: datetime
     ended_at: datetime | None
     actor: str
+    job: str = ""
 
     @property
     def rows(self) -> int:
@@ -146,6 +148,10 @@ class ErasureDone(_ErasureEvent):
     contents: list[ErasedContent]
     models: list[str]
     left: int
+
+
+class ErasureAbandoned(_ErasureEvent):
+    """Somebody has given an erasure up that was not done: rows may be left anywhere."""
 
 
 class DatasetVersionErased(Event):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select
 
@@ -28,6 +28,7 @@ class Result(Entity):
     contents: list[ErasedContent] = []
     models: list[LearntModel] = []
     left: list[NotLookedInto] = []
+    job: str = ""
 
     def with_places(self, found: Iterable[ErasedPlace]) -> list[ErasedPlace]:
         """The places with others; one that is there already is not counted again.
@@ -113,6 +114,10 @@ def replace_versions(
                 "erasure": erasure,
                 "at": at,
             }
+            gone = erased_versions.c  # again where somebody has brought the version back since
+            again = (gone.project == event.project) & (gone.name == event.name)
+            again &= gone.digest == old
+            transaction.execute(erased_versions.delete().where(again))
             transaction.execute(erased_versions.insert().values(note))
             told.append(event)
     return told
@@ -213,6 +218,18 @@ def replaced_by(database: Database, project: str) -> dict[tuple[str, str], list[
     return found
 
 
+class Erased(NamedTuple):
+    """Contents that erasures have removed.
+
+    Attributes:
+        here: Digests of those that may not come back into a project.
+        elsewhere: Digests of those that only other projects have erased.
+    """
+
+    here: frozenset[str]
+    elsewhere: frozenset[str]
+
+
 class ErasedContents:
     """Refuses contents that hold rows which an erasure has removed.
 
@@ -223,31 +240,35 @@ class ErasedContents:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def of(self, project: str) -> dict[str, str]:
-        """The contents that may not come back into a project, with the erasure of each.
+    def of(self, project: str, transaction: Connection | None = None) -> Erased:
+        """The contents that may not come back into a project, and those of others.
 
         Args:
             project: The project.
+            transaction: The transaction in which they are read; None for one of its own.
         """
-        own = erased_contents.c.project.in_(["", project])
-        wanted = select(erased_contents.c.digest, erased_contents.c.erasure).where(own)
-        with self._database.read() as connection:
-            return {row.digest: row.erasure for row in connection.execute(wanted)}
+        wanted = select(erased_contents.c.digest, erased_contents.c.project)
+        if transaction is None:
+            with self._database.read() as connection:
+                rows = connection.execute(wanted).all()
+        else:
+            rows = transaction.execute(wanted).all()
+        here = {row.digest for row in rows if row.project in ("", project)}
+        return Erased(frozenset(here), frozenset({row.digest for row in rows} - here))
 
 
-def refuse_erased(name: str, path: str, erasure: str) -> None:
-    """Refuse content that was erased.
+def refuse_erased(name: str, path: str) -> None:
+    """Refuse content that was erased; which erasure it was is told to nobody who tries values.
 
     Args:
         name: The dataset that it would be of.
         path: The file, or empty for the whole version.
-        erasure: Id of the erasure.
 
     Raises:
         Conflict: Always.
     """
     what = f"File '{path}' of '{name}'" if path else f"This version of '{name}'"
     raise Conflict(
-        f"{what} holds rows of a person that were erased ({erasure}). Take the rows out of your "
-        f"copy too: {shell('treadle', 'data', 'checkout', name)} brings the version without them."
+        f"{what} holds content that was erased and may not come back. Take what was erased out "
+        f"of your copy too: {shell('treadle', 'data', 'checkout', name)} brings one without it."
     )

@@ -1,14 +1,16 @@
 """Stores what takes the place of contents with a subject's rows; removes what nothing names."""
 
+import math
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
-from treadle.data.erasing.finding import Found, Progress, is_tree
+from treadle.data.erasing.finding import Found, Progress, may_be_tree
 from treadle.data.erasing.subject import Matching
 from treadle.data.erasing.table_rows import redact
-from treadle.kernel.errors import Conflict
+from treadle.kernel.errors import Conflict, Invalid, NotFound
 from treadle.kernel.stage import NAMED_CONTENT, Assembly
 from treadle.ports.blobs import Ageing, Blobs, adding
 from treadle.ports.content import Replacement
@@ -16,7 +18,23 @@ from treadle.ports.manifest import ManifestWriter, entries
 
 PATIENCE_SECONDS = 60.0
 """How long to wait for another process that adds contents."""
+CLOCK_SECONDS = 0.05
+"""How far the times of a store and of this process may be apart."""
+T = TypeVar("T")
 _Add = Callable[[bytes | Path], str]
+
+
+class Successors(NamedTuple):
+    """What takes the place of contents with rows of some subjects.
+
+    Attributes:
+        replaced: What takes the place of each content that something names; files of trees among
+            them.
+        broken: Why a file cannot be rewritten, by digest: such files stay.
+    """
+
+    replaced: dict[str, Replacement]
+    broken: dict[str, str]
 
 
 def store_successors(
@@ -25,7 +43,7 @@ def store_successors(
     subjects: list[Matching],
     folder: Path,
     progress: Progress = lambda *_: None,
-) -> dict[str, Replacement]:
+) -> Successors:
     """Store the contents that take the place of those with rows of some subjects.
 
     Args:
@@ -34,24 +52,29 @@ def store_successors(
         subjects: The subjects.
         folder: Where files are put meanwhile.
         progress: Is told how far it is.
-
-    Returns:
-        What takes the place of each content that something names; files of trees among them.
     """
     replaced: dict[str, Replacement] = {}
+    broken: dict[str, str] = {}
     wanted = {file for held in found.held for file in found.trees.get(held, {held})}
     with adding(blobs) as add:
         for done, digest in enumerate(sorted(wanted), start=1):
-            one = _file(blobs, add, digest, found, subjects, folder)
+            try:
+                one = _file(blobs, add, digest, found, subjects, folder)
+            except (Conflict, OSError):
+                raise  # the store's, or the disk's: it may go on later
+            except Exception as error:  # whatever somebody else's file makes a reader say
+                broken[digest] = f"it cannot be rewritten ({type(error).__name__})"
+                one = None
             if one is not None:
                 replaced[digest] = one
             progress("rewritten", done, len(wanted))
+        rest = found.without(broken)
         trees = {
-            tree: _tree(blobs, add, tree, found, replaced)
-            for tree in found.held
-            if tree in found.trees
+            tree: _tree(blobs, add, tree, rest, replaced)
+            for tree in rest.held
+            if tree in rest.trees
         }
-    return replaced | trees
+    return Successors(replaced | trees, broken)
 
 
 def _file(
@@ -115,41 +138,58 @@ def spare_named(
     }
     for done, digest in enumerate(sorted(named), start=1):
         candidates.pop(digest, None)
-        if candidates and is_tree(blobs, digest):
-            for _, file in entries(blobs, digest):
-                candidates.pop(file.digest, None)
+        for file in _named_by(blobs, digest) if candidates else ():
+            candidates.pop(file, None)
         progress("looking at what is named", done, len(named))
 
 
-def remove_contents(blobs: Blobs, digests: Iterable[str]) -> None:
+def _named_by(blobs: Blobs, digest: str) -> Iterator[str]:
+    """The digests of a tree's files; none where it is no tree, or a client only told of it."""
+    try:
+        if may_be_tree(blobs, digest):
+            yield from (file.digest for _, file in entries(blobs, digest))
+    except (NotFound, Invalid):
+        return
+
+
+def remove_contents(blobs: Blobs, digests: Iterable[str], since: float) -> list[str]:
     """Remove contents, and give their room back; waits a while for others that add contents.
 
     Args:
         blobs: Where they are.
         digests: The contents.
+        since: When it was decided that nothing names them, in seconds since 1970. What somebody
+            has added since stays.
+
+    Returns:
+        Those that stay.
 
     Raises:
         Conflict: Another process has been adding contents all the time.
     """
+    first = math.floor(since) - CLOCK_SECONDS  # stores may know the second only
+    stay = []
     for digest in digests:
-        _patiently(lambda digest=digest: _remove(blobs, digest))  # type: ignore[misc]
+        if not _patiently(lambda digest=digest: _remove(blobs, digest, first)):  # type: ignore[misc]
+            stay.append(digest)
     if isinstance(blobs, Ageing):
         _patiently(blobs.tidy)
+    return stay
 
 
-def _remove(blobs: Blobs, digest: str) -> None:
+def _remove(blobs: Blobs, digest: str, first: float) -> bool:
+    """Remove a content unless it was added since a moment; gives whether it is gone."""
     if isinstance(blobs, Ageing):
-        blobs.remove_old(digest, 0.0)
-    else:
-        blobs.delete(digest)
+        return blobs.remove_old(digest, time.time() - first)
+    blobs.delete(digest)
+    return True
 
 
-def _patiently(work: Callable[[], object]) -> None:
+def _patiently(work: Callable[[], T]) -> T:
     end = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            work()
-            return
+            return work()
         except Conflict:
             if time.monotonic() > end:
                 raise

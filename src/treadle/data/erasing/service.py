@@ -6,8 +6,9 @@ from sqlalchemy import select
 
 from treadle.data.erasing.elsewhere import in_files, in_records
 from treadle.data.erasing.finding import Finder, Found, Progress
-from treadle.data.erasing.model import Erasure, ErasurePlan, ErasureStarted
-from treadle.data.erasing.records import Result, ancestors, erasure_of
+from treadle.data.erasing.hiding import left_without, places_without
+from treadle.data.erasing.model import Erasure, ErasureAbandoned, ErasurePlan, ErasureStarted
+from treadle.data.erasing.records import Result, ancestors, erasure_of, save_result
 from treadle.data.erasing.sealing import fingerprint, is_of, seal
 from treadle.data.erasing.subject import Matching, Subject, checked
 from treadle.data.erasing.work import working_in
@@ -15,7 +16,7 @@ from treadle.data.tables import erasures
 from treadle.events.local import LocalEvents
 from treadle.jobs.local import LocalJobs
 from treadle.kernel.clock import Clock
-from treadle.kernel.entity import to_text
+from treadle.kernel.entity import from_json, replace, to_text
 from treadle.kernel.errors import Conflict, NotFound
 from treadle.kernel.event import current_act
 from treadle.kernel.ids import new_id
@@ -108,13 +109,34 @@ class Erasures:
 
         Raises:
             NotFound: There is no such erasure.
-            Conflict: It is done.
+            Conflict: It is done, or was abandoned.
         """
-        found = self.get(erasure=erasure)
-        if found.state == "done":
-            raise Conflict(f"Erasure '{erasure}' is done: nothing is left of it to do.")
+        self._going(erasure)
         self._enqueue(erasure)
-        return found
+        return self.get(erasure=erasure)
+
+    @command(role="admin")
+    def abandon(self, *, erasure: ErasureId) -> Erasure:
+        """Give up an erasure that was stopped, such as one that cannot go on.
+
+        What it has erased stays erased, and its record says so; rows may be left anywhere. Whose
+        they were is forgotten.
+
+        Args:
+            erasure: Id of the erasure.
+
+        Raises:
+            NotFound: There is no such erasure.
+            Conflict: It is done, was abandoned, or is being worked on now.
+        """
+        with working_in(self._cache):
+            project = self._going(erasure).project
+            values = {"state": "abandoned", "ended_at": self._clock.now(), "sealed": ""}
+            with self._database.write() as transaction:
+                same = erasures.update().where(erasures.c.id == erasure)
+                transaction.execute(same.values(values))
+                self._events.append(transaction, ErasureAbandoned(erasure=erasure, project=project))
+        return self.get(erasure=erasure)
 
     @query()
     def get(self, *, erasure: ErasureId) -> Erasure:
@@ -170,19 +192,38 @@ class Erasures:
     def _planned(
         self, subjects: list[Subject], project: str | None, progress: Progress
     ) -> ErasurePlan:
-        found = self._found(checked(subjects), project, progress)
-        models = self._learnt(found, project)
-        return ErasurePlan(places=found.places(), models=models, left=found.left)
+        matching = checked(subjects)
+        found = self._found(matching, project, progress)
+        return ErasurePlan(
+            places=places_without(found.places(), matching),
+            models=self._learnt(found, project),
+            left=left_without(found.left, matching),
+        )
+
+    def _going(self, erasure: str) -> Erasure:
+        """An erasure that has not ended."""
+        found = self.get(erasure=erasure)
+        if found.state != "erasing":
+            raise Conflict(f"Erasure '{erasure}' is {found.state}: nothing of it can be done.")
+        return found
 
     def _enqueue(self, erasure: str) -> None:
+        project = self.get(erasure=erasure).project
         with self._database.write() as transaction:
-            self._jobs.enqueue(
+            job = self._jobs.enqueue(
                 transaction,
                 kind=ERASE_JOB,
                 payload={"erasure": erasure},
-                project=self.get(erasure=erasure).project,
+                project=project,
                 timeout_seconds=24 * 3600.0,
             )
+            save_result(transaction, erasure, replace(self._result(erasure), job=job))
+
+    def _result(self, erasure: str) -> Result:
+        """What an erasure has done so far."""
+        with self._database.read() as connection:
+            text = connection.scalar(select(erasures.c.result).where(erasures.c.id == erasure))
+        return from_json(text or "", Result)
 
     def _begin(self, subjects: list[Subject], project: str | None, progress: Progress) -> str:
         """Record an erasure, if there is anything to erase; gives its id."""
@@ -190,8 +231,8 @@ class Erasures:
         under_way = [one.id for one in self.erasures(project=project) if one.state == "erasing"]
         if under_way:
             raise Conflict(
-                f"Erasure '{under_way[0]}' is not done yet. Let it go on first: "
-                "treadle data erase --resume"
+                f"Erasure '{under_way[0]}' is not done yet. Let it go on first: treadle data erase "
+                "--resume. One that cannot go on is given up by: treadle data erase --abandon"
             )
         if not self._found(matching, project, progress).any:
             where = f"of project '{project}'" if project else "of this home"
@@ -224,7 +265,8 @@ class Erasures:
         self, matching: list[Matching], project: str | None, folder: Path, progress: Progress
     ) -> Found:
         """What is found; of a whole home also what is left of it elsewhere."""
-        found = Finder(self._assembly, self._blobs, folder).find(matching, project, progress)
+        finder = Finder(self._assembly, self._blobs, folder, self._events.mentioned)
+        found = finder.find(matching, project, progress)
         if project is not None:
             return found
         elsewhere = [
