@@ -44,13 +44,12 @@ def may_have(file: Path, subjects: list[Matching], *, is_json: bool) -> bool:
 
 def _in_csv(content: mmap.mmap, subject: Matching) -> bool:
     """Quotes may stand anywhere within a cell, and numbers may have other forms."""
+    if subject.plain is not None:
+        return _has_number(content, subject)
     text = subject.text.encode()
     if "\ufffd" in subject.text or content.find(text) >= 0:
         return True
-    if subject.plain is None:
-        has_quotes = content.find(b'"') >= 0
-        return has_quotes and bool(re.search(_spread(text), content))
-    return _has_number(content, subject)
+    return content.find(b'"') >= 0 and bool(re.search(_spread(text), content))
 
 
 def _in_json(content: mmap.mmap, subject: Matching) -> bool:

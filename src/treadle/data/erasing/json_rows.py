@@ -1,11 +1,9 @@
 """Takes rows out of JSON documents and JSON Lines: entries, and rows of tables by columns."""
 
-import json
-from collections.abc import Iterator
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from treadle.data.erasing.json_text import json_text, json_value
 from treadle.data.erasing.subject import Matching
 from treadle.data.erasing.text_rows import Taken, Written
 from treadle.kernel.errors import Invalid
@@ -15,7 +13,6 @@ MOST_JSON_BYTES = 64 << 20
 GONE = object()
 """Stands for a value of which nothing is left."""
 _MOST_NAMES, _LONGEST_LINE = 10_000, 1 << 20
-_DECODER = json.JSONDecoder(parse_float=Decimal)  # others' numbers keep their digits
 
 
 def redact_json_lines(file: Path, subjects: list[Matching], to: Written = None) -> Taken:
@@ -37,10 +34,10 @@ def redact_json_lines(file: Path, subjects: list[Matching], to: Written = None) 
         for line in lines:
             left: bytes | None = line
             if line.strip():
-                value, count = cut.line(_json(line))
+                value, count = cut.line(json_value(line))
                 removed += count
                 if count:
-                    left = None if value is GONE else _dumped(value) + b"\n"
+                    left = None if value is GONE else json_text(value) + b"\n"
             if to is not None and left is not None:
                 to.write(left)
     return Taken(removed, is_deeper=cut.is_deeper)
@@ -67,7 +64,7 @@ def redact_json(file: Path, subjects: list[Matching], to: Written = None) -> Tak
         return redact_json_lines(file, subjects, to)
     content, cut = file.read_bytes(), Cut(subjects)
     try:
-        before = _json(content)
+        before = json_value(content)
     except Invalid:
         if not _are_lines(file):
             raise
@@ -76,7 +73,7 @@ def redact_json(file: Path, subjects: list[Matching], to: Written = None) -> Tak
     if to is not None:
         left = type(before)() if value is GONE and isinstance(before, dict | list) else value
         indent = 2 if b"\n" in content[:200] else None
-        to.write(_dumped(None if left is GONE else left, indent) if count else content)
+        to.write(json_text(None if left is GONE else left, indent) if count else content)
     return Taken(count, is_whole=value is GONE, is_deeper=cut.is_deeper)
 
 
@@ -90,7 +87,7 @@ def _are_lines(file: Path) -> bool:
                 return False
             if line.strip():
                 try:
-                    _json(line)
+                    json_value(line)
                 except Invalid:
                     return False
                 found += 1
@@ -116,13 +113,33 @@ class _At(NamedTuple):
 
     def below(self, name: str) -> "_At":
         """The value of a name."""
-        return self._replace(path=(*self.path, name.casefold()), records=max(0, self.records - 1))
+        path = (*self.path, name.casefold())
+        records = max(0, self.records - 1)
+        return _At(path, self.starts, records, self.is_entry, self.closed)
 
     def record(self, *, is_entry: bool, records: int = 0) -> "_At":
         """A record that begins here."""
         is_new = self.starts[-1] != len(self.path)
         starts = (*self.starts, len(self.path)) if is_new else self.starts
-        return self._replace(starts=starts, records=records, is_entry=is_entry)
+        return _At(self.path, starts, records, is_entry, self.closed)
+
+
+class _SubjectsOf(dict[str, list[Matching]]):
+    """The subjects whose key ends with a name; what was asked is kept, up to a number of names."""
+
+    def __init__(self, named: dict[str, list[Matching]]) -> None:
+        super().__init__()
+        self._named = named
+
+    def __missing__(self, key: str) -> list[Matching]:
+        if len(self) >= _MOST_NAMES:
+            self.clear()
+        name = key.casefold()
+        found = [*self._named.get(name, ())]
+        if "." in name:
+            found += self._named.get(name.rpartition(".")[2], ())
+        self[key] = found
+        return found
 
 
 class Cut:
@@ -142,11 +159,11 @@ class Cut:
 
     def __init__(self, subjects: list[Matching]) -> None:
         self.is_deeper = False
-        self._named: dict[str, list[Matching]] = {}
+        named: dict[str, list[Matching]] = {}
         for subject in subjects:
             for name in {*subject.names, *(one.split(".")[-1] for one in subject.names)}:
-                self._named.setdefault(name, []).append(subject)
-        self._known: dict[str, list[Matching]] = {}
+                named.setdefault(name, []).append(subject)
+        self._subjects = _SubjectsOf(named)
 
     def line(self, value: Any) -> tuple[Any, int]:
         """Take entries out of a line's value, which is one record.
@@ -176,13 +193,15 @@ class Cut:
         return self._list(value, at) if isinstance(value, list) else (value, 0)
 
     def _list(self, value: list[Any], at: _At) -> tuple[Any, int]:
+        if not any(isinstance(item, dict | list) for item in value):
+            return (GONE, 1) if any(self._is_subjects(item, at) for item in value) else (value, 0)
         left, count = [], 0
         entry = at.record(is_entry=True)
         for item in value:
             kept, removed = self._within(item, entry)
             if kept is GONE and isinstance(item, list):
                 return GONE, 1
-            if not isinstance(item, dict | list) and self._is_subjects(item, at):
+            if self._is_subjects(item, at):
                 return GONE, 1
             count += removed
             if kept is not GONE:
@@ -190,27 +209,35 @@ class Cut:
         return left, count
 
     def _dict(self, value: dict[str, Any], at: _At) -> tuple[Any, int]:
-        value, count = self._without_rows(value, at)
+        keys = [key for key in value if self._subjects[key]]
+        value, count = self._without_rows(value, keys, at)
         if value is GONE:
             return GONE, 1
         if at.records and _are_records(value):
             left, removed = self._mapping(value, at)
             return left, count + removed
-        inner = self._closing(value, at)
+        for key in keys:
+            item = value[key]
+            if self._is_subjects(item, at.below(key)):
+                return GONE, 1
+        inner = self._closing(keys, at) if keys else at
         left = {}
         for key, item in value.items():
-            if not isinstance(item, dict | list):
-                if self._candidates(key) and self._is_subjects(item, at.below(key)):
+            kept = item
+            if isinstance(item, dict | list):
+                # a list of plain values under the record's own key is still that key's
+                around = (
+                    at
+                    if key in keys
+                    and isinstance(item, list)
+                    and all(type(one) is not dict for one in item)
+                    else inner
+                )
+                kept, removed = self._within(item, around.below(key))
+                if kept is GONE:
                     return GONE, 1
-                left[key] = item
-                continue
-            # a list of plain values under the record's own key is still that key's
-            plain = isinstance(item, list) and not any(isinstance(one, dict) for one in item)
-            kept, removed = self._within(item, (at if plain else inner).below(key))
-            if kept is GONE:
-                return GONE, 1
+                count += removed
             left[key] = kept
-            count += removed
         return left, count
 
     def _mapping(self, value: dict[str, Any], at: _At) -> tuple[dict[str, Any], int]:
@@ -224,33 +251,18 @@ class Cut:
                 left[key] = kept
         return left, count
 
-    def _closing(self, value: dict[str, Any], at: _At) -> _At:
+    def _closing(self, keys: list[str], at: _At) -> _At:
         """The place of what is within a record, where the record's own keys are known."""
         if at.starts[-1] != len(at.path):
             return at
-        own = {
-            subject for key in value for subject in self._candidates(key) if subject.is_column(key)
-        }
-        return at._replace(closed=at.closed | own) if own - at.closed else at
-
-    def _candidates(self, key: str) -> list[Matching]:
-        """The subjects whose key ends with a name."""
-        found = self._known.get(key)
-        if found is None:
-            if len(self._known) >= _MOST_NAMES:
-                self._known.clear()
-            name = key.casefold()
-            found = [*self._named.get(name, [])]
-            if "." in name:
-                found += self._named.get(name.split(".")[-1], [])
-            self._known[key] = found
-        return found
+        own = {one for key in keys for one in self._subjects[key] if one.is_column(key)}
+        return at._replace(closed=at.closed | own)
 
     def _is_subjects(self, value: object, at: _At) -> bool:
         """Whether a plain value is a subject's and stands where its key says."""
-        if not at.path:
+        if not at.path or isinstance(value, dict | list):
             return False
-        for subject in self._candidates(at.path[-1]):
+        for subject in self._subjects[at.path[-1]]:
             if subject.fits(value):
                 if self._is_at(subject, at):
                     return True
@@ -262,15 +274,15 @@ class Cut:
             return False
         return any(".".join(at.path[start:]) in subject.names for start in at.starts)
 
-    def _without_rows(self, value: dict[str, Any], at: _At) -> tuple[Any, int]:
+    def _without_rows(self, value: dict[str, Any], keys: list[str], at: _At) -> tuple[Any, int]:
         """Take rows out of tables by columns; all goes where the others' rows cannot be told."""
-        split = self._split_rows(value)
+        split = self._split_rows(value) if "columns" in value else set()
         if split:
             of_rows = {"data", "index"} & {key for key in value if isinstance(value[key], list)}
             return _cut(value, of_rows, split), len(split)
         count = 0
-        for name in list(value):
-            rows = self._rows(value[name], at.below(name)) if self._candidates(name) else set()
+        for name in keys:
+            rows = self._rows(value[name], at.below(name))
             if not rows:
                 continue
             columns = _columns_like(value, name)
@@ -289,7 +301,7 @@ class Cut:
         wanted = [
             (place, subject)
             for place, name in enumerate(columns)
-            for subject in self._candidates(str(name))
+            for subject in self._subjects[str(name)]
             if subject.is_column(str(name))
         ]
         return {
@@ -305,13 +317,9 @@ class Cut:
             return set()
         return {
             row
-            for row, cell in _items(cells)
-            if not isinstance(cell, dict | list) and self._is_subjects(cell, at)
+            for row, cell in (cells.items() if isinstance(cells, dict) else enumerate(cells))
+            if self._is_subjects(cell, at)
         }
-
-
-def _items(cells: dict[str, Any] | list[Any]) -> Iterator[tuple[Any, Any]]:
-    return iter(cells.items()) if isinstance(cells, dict) else enumerate(cells)
 
 
 def _columns_like(value: dict[str, Any], name: str) -> set[str]:
@@ -355,38 +363,3 @@ def _are_records(value: dict[str, Any]) -> bool:
         return False
     first = next(iter(value.values())).keys()
     return all(one.keys() == first for one in value.values())
-
-
-def _json(content: bytes) -> Any:
-    try:
-        return _DECODER.decode(content.decode(json.detect_encoding(content), "surrogatepass"))
-    except (ValueError, RecursionError, ArithmeticError) as error:
-        raise Invalid(f"it is no JSON: {error}") from error
-
-
-def _dumped(value: Any, indent: int | None = None) -> bytes:
-    try:
-        return json.dumps(value, indent=indent).encode()
-    except TypeError:  # there are numbers with a fraction
-        return "".join(_written(value, indent, "\n")).encode()
-
-
-def _written(value: Any, indent: int | None, line: str) -> Iterator[str]:
-    """Write JSON as the standard library does, with numbers that keep their digits."""
-    if isinstance(value, Decimal):
-        yield str(value)
-        return
-    if not isinstance(value, dict | list) or not value:
-        yield json.dumps(value)
-        return
-    inner = line if indent is None else line + " " * indent
-    first, following, last = ("", ", ", "") if indent is None else (inner, f",{inner}", line)
-    start, end = "{}" if isinstance(value, dict) else "[]"
-    yield start
-    is_list = isinstance(value, list)
-    for place, (key, item) in enumerate(_items(value)):
-        yield following if place else first
-        if not is_list:
-            yield f"{json.dumps(key)}: "
-        yield from _written(item, indent, inner)
-    yield last + end

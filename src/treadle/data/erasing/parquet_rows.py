@@ -56,8 +56,9 @@ def redact(file: Path, subjects: list[Matching], to: Path) -> int:
     import duckdb  # late, as in treadle.data.engine
 
     with duckdb.connect() as connection:  # its settings are for all connections of an engine
-        # what the rows that are left have is no reason to make a column REQUIRED
-        connection.execute("SET disabled_optimizers = 'statistics_propagation'")
+        if any(one.is_nullable for one in _top_level(connection, file)):
+            # else columns that happen to have no NULL are declared as having none
+            connection.execute("SET disabled_optimizers = 'statistics_propagation'")
         where = where_in(connection, file, subjects)
         path = sql_text(one_file(file))
         ((codec,),) = connection.execute(
@@ -106,14 +107,22 @@ def _count(connection: Any, file: Path, where: str) -> int:
     return int(found)
 
 
-def _top_level(connection: Any, file: Path) -> list[tuple[str, str]]:
-    """The columns of a file as it names them, each with its logical type."""
-    query = "SELECT name, num_children, logical_type FROM parquet_schema(?)"
+class _Column(NamedTuple):
+    """A column as a file declares it: its name, its logical type, and whether it may have NULL."""
+
+    name: str
+    logical: str
+    is_nullable: bool
+
+
+def _top_level(connection: Any, file: Path) -> list[_Column]:
+    """The columns of a file, without the fields within them."""
+    query = "SELECT name, num_children, logical_type, repetition_type FROM parquet_schema(?)"
     (_, *rows) = connection.execute(query, [one_file(file)]).fetchall()
     found, inner = [], 0
-    for name, children, logical in rows:
+    for name, children, logical, repetition in rows:
         if inner == 0:
-            found.append((name, logical or ""))
+            found.append(_Column(name, logical or "", repetition == "OPTIONAL"))
         else:
             inner -= 1
         inner += children or 0
@@ -125,11 +134,11 @@ def _columns(connection: Any, file: Path) -> str:
 
     def one(name: str, logical: str) -> str:
         column = sql_name(name)
-        is_millis = "isAdjustedToUTC=0, unit=TimeUnit(MILLIS=M" in logical
-        is_millis = is_millis and logical.startswith("Timestamp")
+        is_local = logical.startswith("TimestampType(isAdjustedToUTC=0")
+        is_millis = is_local and "MILLIS=MilliSeconds" in logical
         return f"CAST({column} AS TIMESTAMP_MS) AS {column}" if is_millis else column
 
-    return ", ".join(one(name, logical) for name, logical in _top_level(connection, file))
+    return ", ".join(one(name, logical) for name, logical, _ in _top_level(connection, file))
 
 
 def _pairs(connection: Any, file: Path) -> list[tuple[bytes, bytes]]:
@@ -151,7 +160,7 @@ def _metadata(connection: Any, file: Path) -> str:
 
 def _refusal(connection: Any, file: Path) -> str:
     """Why a file cannot be written again as it was; empty where it can."""
-    if [name for name, _ in _top_level(connection, file)] != _relation(connection, file).columns:
+    if [one.name for one in _top_level(connection, file)] != _relation(connection, file).columns:
         return "names of its columns repeat or differ by case only"
     try:
         keys = [key.decode() for key, _ in _pairs(connection, file)]
