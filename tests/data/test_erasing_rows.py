@@ -139,6 +139,8 @@ def test_damaged_files_and_values_deeper_within_are_reported(tmp_path: Path) -> 
     for quotes in (b'id,n\n1,"x\n7,Ada\n', b'id,n\n1,"x\n7,Ada\n8,"Bob"\n'):
         file.write_bytes(quotes)
         assert "a quote in it is not closed" in look_into(file, "a.csv", who).unread
+    file.write_bytes(b'{"id":7,"id":8}')
+    assert "a name twice" in look_into(file, "a.json", who).unread
     file.write_bytes(b'{"id":1,"product":{"id":7}}\n')
     assert look_into(file, "a.jsonl", who) == (0, ELSEWHERE, True, False)
 

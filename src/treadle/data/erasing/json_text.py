@@ -7,7 +7,15 @@ from typing import Any
 
 from treadle.kernel.errors import Invalid
 
-_DECODER = json.JSONDecoder(parse_float=Decimal)
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise Invalid("an object in it has a name twice, and one of the values would be lost")
+    return found
+
+
+_DECODER = json.JSONDecoder(parse_float=Decimal, object_pairs_hook=_object)
 
 
 def json_value(content: bytes) -> Any:
@@ -17,7 +25,7 @@ def json_value(content: bytes) -> Any:
         content: JSON, also with NaN and infinities.
 
     Raises:
-        Invalid: It is no JSON, or nested too deep.
+        Invalid: It is no JSON, nested too deep, or an object has a name twice.
     """
     try:
         return _DECODER.decode(content.decode(json.detect_encoding(content), "surrogatepass"))
