@@ -218,13 +218,15 @@ class Cut:
             return left, count + removed
         for key in keys:
             item = value[key]
-            if self._is_subjects(item, at.below(key)):
+            fits = any(one.fits(item) for one in self._subjects[key])
+            if fits and self._is_subjects(item, at.below(key)):
                 return GONE, 1
-        inner = self._closing(keys, at) if keys else at
+        inner: _At | None = None if keys else at
         left = {}
         for key, item in value.items():
             kept = item
             if isinstance(item, dict | list):
+                inner = inner or self._closing(keys, at)
                 # a list of plain values under the record's own key is still that key's
                 around = (
                     at
@@ -256,7 +258,7 @@ class Cut:
         if at.starts[-1] != len(at.path):
             return at
         own = {one for key in keys for one in self._subjects[key] if one.is_column(key)}
-        return at._replace(closed=at.closed | own)
+        return _At(at.path, at.starts, at.records, at.is_entry, at.closed | own)
 
     def _is_subjects(self, value: object, at: _At) -> bool:
         """Whether a plain value is a subject's and stands where its key says."""
@@ -282,6 +284,8 @@ class Cut:
             return _cut(value, of_rows, split), len(split)
         count = 0
         for name in keys:
+            if not isinstance(value[name], dict | list):
+                continue
             rows = self._rows(value[name], at.below(name))
             if not rows:
                 continue
