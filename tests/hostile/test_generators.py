@@ -95,7 +95,7 @@ GENERATORS = {
 }
 """Modules that write documents of text from outside, and what tests them."""
 JSON_ONLY = {
-    "data/erasing/text_rows": "a data file of JSON, written again without a row",
+    "data/erasing/json_text": "a data file of JSON, written again without a row",
     "backends/executor/forkserver": "an order to a process of our own",
     "backends/runtime/library": "a message to a process of our own",
     "backends/runtime/library_process": "the answer to it",

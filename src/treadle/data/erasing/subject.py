@@ -1,7 +1,9 @@
 """What identifies a person in tables: a column and its value, and when a cell has that value."""
 
+import math
 import re
 from decimal import Decimal
+from fractions import Fraction
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -18,16 +20,20 @@ SHORTEST_SEARCHED, SURE = 4, 8
 """Values with fewer characters are not looked for among bytes: they are found anywhere. Numbers
 need as many as the second one.
 """
-_NUMBER = re.compile(r"[+-]?(0|[1-9]\d{0,60})(\.\d{1,60})?([eE][+-]?\d{1,3})?")
-_WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
-_WHOLE_TYPES = {*_WHOLE, *(f"U{kind}" for kind in _WHOLE)}
+_NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]{0,60})(\.[0-9]{1,60})?")
+_EXPONENT = re.compile(r"[eE][+-]?[0-9]{1,3}")
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+_BITS = {"TINYINT": 8, "SMALLINT": 16, "INTEGER": 32, "BIGINT": 64, "HUGEINT": 128}
+_DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
+_LARGEST_FLOAT = Decimal(float(np.finfo(np.float32).max))
 
 
 class Subject(Entity):
     """What identifies a person.
 
     A name of a column matches in any case, and so do a model's inputs in the inference log. Numbers
-    are compared as numbers (``7`` and ``7.0``), all else as text, exactly.
+    are compared as numbers (``7`` and ``7.0``), all else as text, exactly. A code such as ``5E3``
+    is a number only where the column holds numbers.
 
     Attributes:
         key: Name of a column; in JSON and in Parquet's structures a path with dots.
@@ -49,6 +55,7 @@ class Matching:
         names: The columns' names that match, in small letters.
         text: The value.
         number: The value as a number, or None.
+        plain: The same, and None too where it is written with an exponent.
     """
 
     def __init__(self, subject: Subject) -> None:
@@ -56,7 +63,10 @@ class Matching:
         self.path = tuple(key.split("."))
         self.names = {key, INPUT + key}
         self.text = subject.value
-        self.number = number_in(subject.value)
+        self.plain = number_in(subject.value)
+        mantissa = _EXPONENT.sub("", subject.value, count=1)
+        is_number = number_in(mantissa) is not None and not subject.value.startswith(("e", "E"))
+        self.number = Decimal(subject.value) if is_number else None
 
     @property
     def is_telling(self) -> bool:
@@ -87,7 +97,7 @@ class Matching:
         """
         if cell == self.text:
             return True
-        return self.number is not None and number_in(cell.strip()) == self.number
+        return self.plain is not None and number_in(cell.strip()) == self.plain
 
     def fits(self, value: object) -> bool:
         """Whether a typed value is the subject's.
@@ -97,8 +107,9 @@ class Matching:
         """
         if isinstance(value, bool):
             return self.text.lower() == str(value).lower()
-        if isinstance(value, int | float):
-            return self.number is not None and Decimal(repr(value)) == self.number
+        if isinstance(value, int | float | Decimal):
+            number = Decimal(repr(value)) if isinstance(value, float) else value
+            return self.number is not None and number == self.number
         return isinstance(value, str) and value == self.text
 
     def fits_logged(self, values: Any) -> Any:
@@ -123,29 +134,57 @@ class Matching:
             logged: Whether it is an input of a model, kept with single precision.
         """
         if kind.endswith("[]"):
-            return f"list_contains(CAST({column} AS VARCHAR[]), {sql_text(self.text)})"
-        if kind in _WHOLE_TYPES:
-            whole = self.number is not None and self.number == self.number.to_integral_value()
-            return f"{column} = {int(self.number or 0)}" if whole else "false"
-        if kind.startswith("DECIMAL") or kind in ("FLOAT", "DOUBLE"):
-            if self.number is None:
-                return "false"
-            if kind.startswith("DECIMAL"):
-                return f"CAST({column} AS DOUBLE) = {self._double}"
-            exact = f"{column} = CAST({self._double} AS {kind})"
-            return f"({exact} OR {column} = CAST({self._double} AS FLOAT))" if logged else exact
+            one = f"one_{len(kind)}"
+            within = self.sql(one, kind[:-2], logged=logged)
+            return f"len(list_filter({column}, lambda {one}: {within})) > 0"
+        if kind.removeprefix("U") in _BITS:
+            return self._whole(column, kind)
+        if decimal := _DECIMAL.fullmatch(kind):
+            return self._decimal(column, kind, *map(int, decimal.groups()))
+        if kind in ("FLOAT", "DOUBLE"):
+            return self._float(column, kind, logged)
         if kind == "BOOLEAN":
             is_one = self.text.lower() in ("true", "false")
             return f"{column} = {self.text.lower()}" if is_one else "false"
+        if kind == "BLOB":
+            return f"{column} = encode({sql_text(self.text)})"
         return f"CAST({column} AS VARCHAR) = {sql_text(self.text)}"
 
+    def _whole(self, column: str, kind: str) -> str:
+        """The condition for a column of whole numbers: none has a number beyond its type."""
+        if self.number is None or self.number != self.number.to_integral_value():
+            return "false"
+        bits = _BITS[kind.removeprefix("U")]
+        is_signed = not kind.startswith("U")
+        low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if is_signed else (0, (1 << bits) - 1)
+        number = int(self.number)
+        return f"{column} = CAST('{number}' AS {kind})" if low <= number <= high else "false"
+
+    def _decimal(self, column: str, kind: str, digits: int, places: int) -> str:
+        """The condition for a column of decimals: all digits count."""
+        if self.number is None:
+            return "false"
+        scaled = Fraction(self.number) * 10**places
+        if scaled.denominator != 1 or abs(scaled.numerator) >= 10**digits:
+            return "false"
+        return f"{column} = CAST('{self.number:f}' AS {kind})"
+
+    def _float(self, column: str, kind: str, logged: bool) -> str:
+        if self.number is None or not math.isfinite(float(self.number)):
+            return "false"
+        double = f"CAST({sql_text(str(self.number))} AS DOUBLE)"
+        single = f"{column} = CAST({double} AS FLOAT)" if self._is_single else "false"
+        if kind == "FLOAT":
+            return single
+        return f"({column} = {double} OR {single})" if logged else f"{column} = {double}"
+
     @property
-    def _double(self) -> str:
-        return f"CAST({sql_text(str(self.number))} AS DOUBLE)"
+    def _is_single(self) -> bool:
+        return self.number is not None and abs(self.number) <= _LARGEST_FLOAT
 
 
 def number_in(text: str) -> Decimal | None:
-    """The number that a text is; None for other texts, such as ``007``.
+    """The number that a text is; None for other texts, such as ``007`` and ``5E3``.
 
     Args:
         text: The text.
@@ -175,7 +214,7 @@ def checked(subjects: list[Subject]) -> list[Matching]:
         subjects: The subjects.
 
     Raises:
-        Invalid: There is none, or a key or value is empty or very long.
+        Invalid: There is none, or a key or value is empty, very long or no text.
     """
     if not subjects:
         raise Invalid("Whose rows are meant? Name a column and its value: KEY=VALUE")
@@ -184,6 +223,11 @@ def checked(subjects: list[Subject]) -> list[Matching]:
             raise Invalid("A column and its value are not empty: KEY=VALUE")
         if len(subject.key) > LONGEST or len(subject.value) > LONGEST:
             raise Invalid(f"A column's name and its value have at most {LONGEST:,} characters.")
+        if _NO_TEXT.search(subject.key + subject.value):
+            raise Invalid(
+                "A column's name and its value hold no NUL and no half of a surrogate pair. "
+                "Write KEY=VALUE as text in UTF-8."
+            )
     return [Matching(subject) for subject in subjects]
 
 

@@ -1,21 +1,37 @@
 """Finds a subject's rows in a file of any kind, and copies the file without them."""
 
+import csv
 import gzip
-import mmap
 import shutil
+import zlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from treadle.data.engine import query_engine
-from treadle.data.erasing.subject import Matching, Place, condition_over
-from treadle.data.erasing.text_rows import redact_csv, redact_json, redact_json_lines
+from treadle.data.erasing import parquet_rows
+from treadle.data.erasing.bytes_search import has_text, may_have
+from treadle.data.erasing.json_rows import redact_json, redact_json_lines
+from treadle.data.erasing.parquet_rows import where_in
+from treadle.data.erasing.subject import Matching
+from treadle.data.erasing.text_rows import Taken, Written, redact_csv
 from treadle.kernel.errors import Invalid
-from treadle.kernel.escaping import one_file, sql_name, sql_text
+
+__all__ = ["Look", "has_text", "is_table", "kind_of", "look_into", "redact", "where_in"]
 
 LARGE_BYTES = 1 << 20
-"""CSV files of this size are asked through DuckDB whether they have such rows at all."""
+"""The bytes of text files of this size are searched for the value before their rows are read."""
 ELSEWHERE = "the value is in it, and not in that column"
 _PARQUET = b"PAR1"
+_UNREADABLE = (
+    Invalid,
+    csv.Error,
+    zlib.error,
+    OSError,
+    EOFError,
+    ValueError,
+    ArithmeticError,
+    RecursionError,
+)
+"""How reading a damaged file fails."""
 _BY_SUFFIX = {
     ".csv": "csv",
     ".tsv": "csv",
@@ -84,13 +100,10 @@ def look_into(file: Path, name: str, subjects: list[Matching]) -> Look:
         return Look(unread="it is no table", has_text=has_text(file, subjects))
     try:
         with Unpacked(file, name) as plain:
-            count = _count(plain, kind, subjects)
-            if count == 0 and kind != "parquet" and has_text(plain, subjects):
-                return Look(unread=ELSEWHERE, has_text=True)
-    except (Invalid, duckdb.Error, OSError, EOFError, ValueError) as error:
-        reason = str(error).strip().split("\n", 1)[0]
-        return Look(unread=f"it cannot be read: {reason}", has_text=has_text(file, subjects))
-    return Look(rows=1, whole=True) if count is None else Look(rows=count)
+            return _look(plain, name, kind, subjects)
+    except (*_UNREADABLE, duckdb.Error) as error:
+        reason = f"it cannot be read: {_reason(error, subjects)}"
+        return Look(unread=reason, has_text=has_text(file, subjects))
 
 
 def redact(file: Path, name: str, subjects: list[Matching], to: Path) -> int:
@@ -106,31 +119,27 @@ def redact(file: Path, name: str, subjects: list[Matching], to: Path) -> int:
         The number of rows that were left out.
     """
     kind = kind_of(name, file)
+    is_packed = name.lower().endswith(".gz")
     with Unpacked(file, name) as plain:
         if kind == "parquet":
-            return _redact_parquet(plain, subjects, to)
+            removed = parquet_rows.redact(plain, subjects, to)
+            return _packed(to, removed) if is_packed else removed
         with to.open("wb") as target:
-            if not name.lower().endswith(".gz"):
-                return _TEXTS[kind](plain, subjects, target) or 0
+            if not is_packed:
+                return _take(plain, name, kind, subjects, target).rows
             with gzip.GzipFile(filename="", mode="wb", fileobj=target, mtime=0) as packed:
-                return _TEXTS[kind](plain, subjects, packed) or 0
+                return _take(plain, name, kind, subjects, packed).rows
 
 
-def has_text(file: Path, subjects: list[Matching]) -> bool:
-    """Whether a value of some subjects is among a file's bytes, in UTF-8.
-
-    Args:
-        file: The file.
-        subjects: The subjects; values of few characters are passed over.
-    """
-    values = [one.text.encode() for one in subjects if one.is_telling]
-    if not values or not file.stat().st_size:
-        return False
-    with (
-        file.open("rb") as content,
-        mmap.mmap(content.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-    ):
-        return any(mapped.find(value) >= 0 for value in values)
+def _packed(file: Path, removed: int) -> int:
+    """Compress a file in its place."""
+    plain = file.with_name(f"{file.name}.plain")
+    file.rename(plain)
+    with plain.open("rb") as source, file.open("wb") as target:
+        with gzip.GzipFile(filename="", mode="wb", fileobj=target, mtime=0) as packed:
+            shutil.copyfileobj(source, packed, 1 << 20)
+    plain.unlink()
+    return removed
 
 
 class Unpacked:
@@ -158,13 +167,6 @@ class Unpacked:
             self._copy.unlink(missing_ok=True)
 
 
-_TEXTS: dict[str, Any] = {
-    "csv": redact_csv,
-    "json lines": redact_json_lines,
-    "json": redact_json,
-}
-
-
 def _kind_by_name(name: str) -> str:
     suffixes = [part.lower() for part in Path(name).suffixes[-2:]]
     if suffixes[-1:] == [".gz"]:
@@ -172,109 +174,40 @@ def _kind_by_name(name: str) -> str:
     return _BY_SUFFIX.get(suffixes[-1], "") if suffixes else ""
 
 
-def _count(file: Path, kind: str, subjects: list[Matching]) -> int | None:
+def _take(file: Path, name: str, kind: str, subjects: list[Matching], to: Written = None) -> Taken:
+    """Take rows out of a text file; without a target they are only counted."""
+    if kind == "csv":
+        suffixes = [suffix.lower() for suffix in Path(name).suffixes]
+        return redact_csv(file, subjects, to, "\t" if ".tsv" in suffixes else "")
+    redact_text = redact_json_lines if kind == "json lines" else redact_json
+    return redact_text(file, subjects, to)
+
+
+def _look(file: Path, name: str, kind: str, subjects: list[Matching]) -> Look:
+    """Look into a file that is unpacked."""
     if kind == "parquet":
-        with query_engine() as connection:
-            where = where_in(connection, file, subjects)
-            if not where:
-                return 0
-            query = f"SELECT count(*) FROM read_parquet(?) WHERE {where}"
-            ((count,),) = connection.execute(query, [one_file(file)]).fetchall()
-            return int(count)
-    if kind == "csv" and file.stat().st_size >= LARGE_BYTES and not _may_have(file, subjects):
-        return 0
-    found: int | None = _TEXTS[kind](file, subjects)
-    return found
+        return _look_into_parquet(file, subjects)
+    is_large = file.stat().st_size >= LARGE_BYTES
+    if is_large and not may_have(file, subjects, is_json=kind != "csv"):
+        return Look()
+    taken = _take(file, name, kind, subjects)
+    if taken.rows:
+        return Look(rows=taken.rows, whole=taken.is_whole)
+    found = has_text(file, subjects)
+    return Look(unread=ELSEWHERE, has_text=True) if taken.is_deeper or found else Look()
 
 
-def _may_have(file: Path, subjects: list[Matching]) -> bool:
-    """Whether a large CSV file may have such a row: DuckDB reads it much faster than Python does.
-
-    It may say yes of a file that has none, and never no of one that has.
-    """
-    import duckdb
-
-    reader = (
-        f"read_csv({sql_text(one_file(file))}, all_varchar = true, header = true, "
-        "null_padding = true, strict_mode = true)"
-    )
-    try:
-        with query_engine() as connection:
-            relation = connection.sql(f"SELECT * FROM {reader}")
-            tests = []
-            for subject in subjects:
-                for name in relation.columns:
-                    if subject.is_column(name.removeprefix("\ufeff")):
-                        tests.append(_maybe(sql_name(name), subject))
-            if not tests or len(relation.columns) < 2:  # the delimiter may be another one
-                return True
-            query = f"SELECT 1 FROM {reader} WHERE {' OR '.join(tests)} LIMIT 1"
-            return bool(connection.execute(query).fetchall())
-    except duckdb.Error:
-        return True
+def _look_into_parquet(file: Path, subjects: list[Matching]) -> Look:
+    found = parquet_rows.look_into(file, subjects)
+    if found.rows and found.refusal:
+        return Look(unread=f"it cannot be written again: {found.refusal}", has_text=True)
+    return Look(unread=ELSEWHERE, has_text=True) if found.is_elsewhere else Look(rows=found.rows)
 
 
-def _maybe(column: str, subject: Matching) -> str:
-    number = subject.number
-    is_text = f"{column} = {sql_text(subject.text)}"
-    if number is None:
-        return is_text
-    return f"({is_text} OR TRY_CAST(trim({column}) AS DOUBLE) = CAST('{number}' AS DOUBLE))"
-
-
-def _redact_parquet(file: Path, subjects: list[Matching], to: Path) -> int:
-    with query_engine() as connection:
-        where = where_in(connection, file, subjects)
-        path = sql_text(one_file(file))
-        known = connection.execute(
-            f"SELECT decode(key), decode(value) FROM parquet_kv_metadata({path})"
-        ).fetchall()
-        ((codec,),) = connection.execute(
-            f"SELECT coalesce(any_value(compression), 'SNAPPY') FROM parquet_metadata({path})"
-        ).fetchall()
-        pairs = ", ".join(f"{sql_name(key)}: {sql_text(value)}" for key, value in known)
-        metadata = f", KV_METADATA {{{pairs}}}" if known else ""
-        connection.execute(
-            f"COPY (SELECT * FROM read_parquet({path}) WHERE NOT ({where})) TO {sql_text(to)} "
-            f"(FORMAT parquet, COMPRESSION {_codec(codec)}{metadata})"
-        )
-        query = (
-            "SELECT (SELECT sum(num_rows) FROM parquet_file_metadata(?)) - "
-            "(SELECT sum(num_rows) FROM parquet_file_metadata(?))"
-        )
-        ((removed,),) = connection.execute(query, [one_file(file), one_file(to)]).fetchall()
-    return int(removed)
-
-
-def _codec(found: str) -> str:
-    return found if found in ("SNAPPY", "ZSTD", "GZIP", "BROTLI", "UNCOMPRESSED") else "ZSTD"
-
-
-def where_in(connection: Any, file: Path, subjects: list[Matching]) -> str:
-    """Write the condition that a row of a Parquet file is one of some subjects', in SQL.
-
-    Args:
-        connection: A connection of the query engine.
-        file: The file.
-        subjects: The subjects.
-
-    Returns:
-        The condition; empty where the file has none of the columns.
-    """
-    relation = connection.sql(f"SELECT * FROM read_parquet({sql_text(one_file(file))})")
-    return condition_over(_places(relation), subjects)
-
-
-def _places(relation: Any) -> list[Place]:
-    """The columns of a relation, and the fields within those that are structures."""
-    found: list[Place] = []
-
-    def add(path: tuple[str, ...], sql: str, kind: Any) -> None:
-        found.append(Place(path, sql, str(kind)))
-        if kind.id == "struct":
-            for name, inner in kind.children:
-                add((*path, name.casefold()), f"{sql}.{sql_name(name)}", inner)
-
-    for name, kind in zip(relation.columns, relation.types, strict=True):
-        add((name.casefold(),), sql_name(name), kind)
-    return found
+def _reason(error: Exception, subjects: list[Matching]) -> str:
+    """The first line of an error, without the values of people."""
+    reason = str(error).strip().split("\n", 1)[0]
+    for subject in subjects:
+        if subject.is_telling:
+            reason = reason.replace(subject.text, "...")
+    return reason
