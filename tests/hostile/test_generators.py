@@ -23,7 +23,7 @@ from urllib.parse import unquote
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from markdown_it import MarkdownIt
 
 import treadle
@@ -345,6 +345,7 @@ def test_a_backtest(text: str) -> None:
 
 
 @given(any_texts)
+@example("a\nb")
 @settings(max_examples=50)
 def test_a_report_of_drift(text: str) -> None:
     def report(text: str) -> DriftReport:

@@ -123,7 +123,7 @@ class DriftReport(Entity):
             for row in rows
         ]
         left_out = [
-            f"Not compared: {visible(n)}: {visible(why)}." for n, why in self.not_compared.items()
+            f"Not compared: {in_line(n)}: {in_line(why)}." for n, why in self.not_compared.items()
         ]
         return "\n".join([self.summary(), "", *lines, *([""] if left_out else []), *left_out])
 
@@ -131,6 +131,15 @@ class DriftReport(Entity):
         from treadle.monitoring.drift_page import table
 
         return table(self)
+
+
+def in_line(text: str) -> str:
+    """Text that stays in its line, with all that cannot be seen written as its code.
+
+    Args:
+        text: Any text.
+    """
+    return visible(text).replace("\n", "\\n")
 
 
 def moved_most(column: ColumnReport) -> str:
@@ -142,7 +151,7 @@ def moved_most(column: ColumnReport) -> str:
     if not column.moved:
         return ""
     most = column.moved[0]
-    return f"{visible(shortened(most.cell))}: {most.before:.1%} -> {most.now:.1%}"
+    return f"{in_line(shortened(most.cell))}: {most.before:.1%} -> {most.now:.1%}"
 
 
 def column_report(pair: Pair, judged: Judged) -> ColumnReport:
@@ -178,7 +187,7 @@ def column_report(pair: Pair, judged: Judged) -> ColumnReport:
 
 def _row(name: str, column: ColumnReport) -> tuple[str, ...]:
     return (
-        visible(shortened(name)),
+        in_line(shortened(name)),
         column.kind,
         "yes" if column.drifted else "no",
         f"{column.p:.3g}",

@@ -84,8 +84,6 @@ def _file(
     name, look = found.files[digest]
     if look.whole and digest not in found.held:
         return None
-    if look.whole:  # a file that stands by itself, and not in a folder
-        return Replacement(add(b""), 1, 0, look.rows)
     with tempfile.TemporaryDirectory(dir=folder) as aside:
         before, after = Path(aside, "before"), Path(aside, "after")
         blobs.fetch(digest, before)
