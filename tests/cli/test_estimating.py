@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from treadle.cli.main import app
+from treadle.cli.output import console
 from treadle.kernel.errors import Invalid, NotFound
 
 
@@ -26,7 +28,8 @@ def files(tmp_path: Path) -> Path:
 def run(files: Path, *more: str) -> tuple[int, str]:
     given = ["monitor", "estimate", "--reference", str(files / "reference.csv")]
     given += ["--current", str(files / "current.csv"), "--target", "y", "--positive", "left"]
-    done = CliRunner().invoke(app, [*given, *more], env={"COLUMNS": "250"})
+    with patch.object(console, "_width", 250):
+        done = CliRunner().invoke(app, [*given, *more])
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     return done.exit_code, done.output

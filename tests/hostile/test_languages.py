@@ -197,6 +197,12 @@ def label_values(line: str) -> dict[str, str]:
     return labels
 
 
+@given(unicode_texts, unicode_texts)
+def test_yaml_block(key: str, text: str) -> None:
+    value = {key: {"a": text, "b": [{"c": text, "d": 1}]}}
+    assert yaml.safe_load(escaping.yaml_block(value)) == value
+
+
 @given(any_texts)
 def test_prometheus(text: str) -> None:
     if (value := written(escaping.prometheus, text)) is not None:

@@ -57,7 +57,10 @@ class Target:
         return sorted({str(way) for one in things for ways in one.values() for way in ways})
 
 
-SELF_MADE = ("events", "event_links", "event_cursors", "event_heads", "jobs", "loop_decisions")
+SELF_MADE = (
+    *("events", "event_links", "event_cursors", "event_heads", "jobs", "loop_decisions"),
+    "slo_alerts",
+)
 """Tables that the server itself goes on writing."""
 
 

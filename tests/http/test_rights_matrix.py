@@ -439,6 +439,7 @@ OPEN = ("/health", "/version", "/api", "/api/openapi.json", "*/mlflow/server-inf
 OTHER = {
     *OPEN,
     *("/", "/report", "/api/v1/events/stream", "/v1/traces"),
+    *("/metrics", "/api/v1/alertmanager"),  # tests/http/test_alerting.py
     *("/api/blobs", "/api/blobs/{digest}", "/api/blobs/{digest}/exists"),
     *("*/mlflow-artifacts/artifacts/{path}", "*/mlflow-artifacts/artifacts"),
     *("*/mlflow-artifacts/mpu/{step}/{path}", "*/mlflow-artifacts/parts/{upload}/{part}"),

@@ -160,8 +160,6 @@ def _print(found: "Backtest") -> None:
         soft_wrap=True,
     )
     ordered = sorted(found.replays, key=lambda each: -(each.gain or 0))
-    if not found.higher_is_better:
-        ordered = ordered[::-1]
     print_table("", _COLUMNS, [_row(each) for each in ordered])
     console.print(
         f"\nNo other policy has both better answers and fewer trainings: "
@@ -174,7 +172,7 @@ def _print(found: "Backtest") -> None:
         text = f"The cheapest that meets the requirements: [bold]{markup(found.cheapest)}[/]."
     console.print(text, soft_wrap=True)
     console.print(
-        f"[dim]{found.models} models trained in {found.took:.0f} s. Taken for granted: "
+        f"[dim]{found.models:,} models trained in {found.took:.0f} s. Taken for granted: "
         f"{markup('; '.join(found.assumptions))}.[/]",
         soft_wrap=True,
     )

@@ -227,9 +227,12 @@ def deploy(
     ] = False,
 ) -> None:
     """Roll a version out to an endpoint, step by step."""
+    from treadle.kernel.errors import Conflict
+
     services = session.services()
     found = services.registry.resolve(ref=version)
-    if not found.package:
+    packaged = not found.package
+    if packaged:
         found = _packaged(services, found, example, trust=trust, json=session.json)
     if trust and _trust(services, found):
         name = to or found.model
@@ -237,7 +240,13 @@ def deploy(
             told = f"'{name}' serves {found.ref}, whose code may run on this machine now."
             print_json(found) if session.json else console.print(told, markup=False)
             return
-    rollout = services.delivery.deploy(version=found.ref, endpoint=to, steps=step or None)
+    try:
+        rollout = services.delivery.deploy(version=found.ref, endpoint=to, steps=step or None)
+    except Conflict:  # the loop rolls out what was packaged: it was faster
+        newest = services.delivery.rollouts(endpoint=to or found.model, limit=1)
+        if not packaged or not newest or newest[0].number != found.number:
+            raise
+        rollout = newest[0]
     if session.json:
         print_json(rollout)
     else:

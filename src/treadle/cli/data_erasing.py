@@ -143,7 +143,9 @@ def _ask(session: Session, plan: "ErasurePlan") -> None:
             "--yes to erase them."
         )
     _show(session, plan)
-    console.print(f"This cannot be undone. Type [bold]{WORD}[/] to erase {plan.rows:,} rows:")
+    console.print(
+        f"This cannot be undone. Type [bold]{markup(WORD)}[/] to erase {plan.rows:,} rows:"
+    )
     if input().strip() != WORD:
         raise Conflict("Nothing was erased.")
 
@@ -166,7 +168,8 @@ def _print_left(left: "list[NotLookedInto]") -> None:
     for one in ordered[:MOST_SHOWN]:
         sign = "[bold red]has the value[/]" if one.has_value else "not looked into"
         files = f" ({one.files:,})" if one.files > 1 else ""
-        console.print(f"{sign}: {markup(f'{one.what}{files}: {one.why}')}", soft_wrap=True)
+        told = f"{one.what}{files}: {one.why}"
+        console.print(f"{sign}: {markup(told)}", soft_wrap=True)
     if len(left) > MOST_SHOWN:
         console.print(f"… and {len(left) - MOST_SHOWN:,} more; --json lists them all")
 
@@ -177,7 +180,7 @@ def _print_done(session: Session, done: "Erasure") -> None:
         return
     given_up = "; abandoned: rows may be left" if done.state == "abandoned" else ""
     erased = f"{done.rows:,} rows erased{given_up}"
-    console.print(f"[bold]{markup(done.id)}[/]: {erased}", soft_wrap=True)
+    console.print(f"[bold]{markup(done.id)}[/]: {markup(erased)}", soft_wrap=True)
     for model in done.models:
         live = f" (live on {', '.join(model.endpoints)})" if model.endpoints else ""
         console.print(f"marked: {markup(model.version + live)} has learnt from them")

@@ -20,7 +20,10 @@ def t_tail(t: float, degrees: float) -> float:
     """
     if t < 0:
         return 1 - t_tail(-t, degrees)
-    return incomplete_beta(degrees / 2, 0.5, degrees / (degrees + t * t)) / 2
+    squared = t * t
+    if squared < 1:  # near the middle, where degrees / (degrees + t²) is nearly 1
+        return 0.5 - incomplete_beta(0.5, degrees / 2, squared / (degrees + squared)) / 2
+    return incomplete_beta(degrees / 2, 0.5, degrees / (degrees + squared)) / 2
 
 
 @lru_cache(maxsize=1024)
