@@ -59,7 +59,7 @@ class Target:
 
 SELF_MADE = (
     *("events", "event_links", "event_cursors", "event_heads", "jobs", "loop_decisions"),
-    "slo_alerts",
+    *("slo_alerts", "slo_cursors", "slo_counts"),
 )
 """Tables that the server itself goes on writing."""
 
