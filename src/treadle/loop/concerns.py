@@ -55,13 +55,13 @@ def concerns(
     for event in events:
         if event.type in KINDS:
             by_thing.setdefault(_thing(event), []).append(event)
-    order = list(KINDS)
+    order = list(KINDS.values())
     found = [
         _concern(known, windows, decisions, requirements)
         for known in by_thing.values()
         if _start(known[0]) in starts
     ]
-    return sorted(found, key=lambda one: order.index(one.event_type))
+    return sorted(found, key=lambda one: order.index(one.kind))
 
 
 def _concern(
@@ -76,7 +76,6 @@ def _concern(
     decision = decisions.get(newest.number)
     return Concern(
         kind=KINDS[newest.type],
-        event_type=newest.type,
         event=newest.number,
         says=(newest.type == DriftFound.__name__ and _drifted(window)) or says(newest),
         since=since,

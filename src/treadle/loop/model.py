@@ -80,7 +80,6 @@ class Concern(Entity):
     Attributes:
         kind: What it is: drift, a missed requirement, a stale model, missing labels, a finding of
             another monitor, or a failed monitor.
-        event_type: Type of the event that told it.
         event: Number of that event, for ``treadle why``.
         says: What is out of bounds, with its numbers.
         since: Start of the first of the windows without a break in which it holds.
@@ -91,7 +90,6 @@ class Concern(Entity):
     """
 
     kind: str
-    event_type: str
     event: int
     says: str
     since: datetime

@@ -19,7 +19,7 @@ from treadle.kernel.event import Event
 from treadle.kernel.names import ProjectName
 from treadle.kernel.operation import query
 from treadle.kernel.stage import Assembly
-from treadle.loop.concerns import KINDS, NAMED, concerns
+from treadle.loop.concerns import KINDS, concerns
 from treadle.loop.model import (
     Concern,
     LoopDecision,
@@ -45,6 +45,8 @@ from treadle.training.model import NewRows
 
 Act = tuple[Outcome, str]
 Rule = Callable[[EventRecord, Event], Act]
+MOST_FINDINGS = 500
+"""Events of one kind that are looked through for how long something has held."""
 log = logging.getLogger(__name__)
 
 
@@ -170,7 +172,7 @@ class Loop:
             event
             for kind in KINDS
             for event in self._events.history(
-                type=kind, project=project, newest_first=True, limit=len(windows) * NAMED
+                type=kind, project=project, newest_first=True, limit=MOST_FINDINGS
             )
             if event.body["endpoint"] == windows[0].endpoint
         ]

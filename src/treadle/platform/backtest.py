@@ -5,8 +5,9 @@ import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from treadle.loop.backtest.history import Timeline, moment_of, naive, timeline
 from treadle.loop.backtest.model import Backtest, Period, Seen, Served, Trained
 from treadle.loop.backtest.replay import Player
 from treadle.loop.backtest.summary import cheapest, compared_by, frontier, summed_up
-from treadle.loop.backtest.workbench import Recipe, Workbench
+from treadle.loop.backtest.workbench import Recipe, Workbench, rows_of
 from treadle.monitoring.discovery import registered_monitors
 from treadle.pipelines.perform import hints
 from treadle.pipelines.step import BUILT_IN, StepPlan, load_steps, plan, read_steps
@@ -30,13 +31,17 @@ from treadle.platform.runtimes import Exporters
 from treadle.platform.step import reason
 from treadle.scope.model import ProjectSpec
 from treadle.stats.metrics import LOWER_IS_BETTER, is_metric
+from treadle.training.service import HOLDOUT
 
-TABLE_FILE, ORDER_FILE = "table.parquet", "order.npy"
+TABLE_FILE, TIMES_FILE = "table.parquet", "times.npz"
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Variables that say how many threads numerical libraries take; they read them when loaded."""
 ASSUMPTIONS = (
     "each row of the past is a request that the live model answers",
     "a label is known from its time on: `label_time`, or the row's time and the `label_delay`",
     "a training takes no time; its model is signed at once and live after the rollout's steps",
     "a share of the requests in a rollout is answered by the champion",
+    "schedules are looked at by the hour",
 )
 Progress = Callable[[int, str], None]
 """Called with the number of models trained so far, and what is done."""
@@ -106,10 +111,9 @@ def backtest(
     with tempfile.TemporaryDirectory(prefix="treadle-backtest-") as folder:
         progress(0, "making the table to learn from")
         given = _given(project, spec, data or {}, parameters or {})
-        setting = _prepare(project, spec, Path(folder), given, until or SystemClock().now())
-        times = _open(setting)[1]
+        setting, times = _prepare(project, spec, Path(folder), given, until or SystemClock().now())
         first = start or _default_start(times, duration(spec.monitoring.window))
-        with _pool(setting, processes) as pool:
+        with _one_thread_each(), _pool(setting, processes) as pool:
             work = _Work(pool, progress)
             replays = asyncio.run(_play(policies, times, first, work))
     metric = compared_by(spec.requirement).metric
@@ -199,10 +203,27 @@ def _plain(value: Any) -> Any:
 
 
 def _pool(setting: Setting, processes: int | None) -> ProcessPoolExecutor:
-    """Processes that each have the table and the steps; numerical libraries take one core each."""
-    count = processes or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+    """Processes that each have the table and the steps."""
+    count = processes or os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(count, context, initializer=_enter, initargs=(setting,))
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let the numerical libraries of processes that start meanwhile take one core each.
+
+    Threads of several processes that wait for each other make trainings many times slower.
+    """
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 _bench: Workbench | None = None
@@ -244,57 +265,64 @@ def _given(
 
 def _prepare(
     project: Path, spec: ProjectSpec, folder: Path, given: dict[str, Any], until: datetime
-) -> Setting:
-    """Run the pipeline up to the table to learn from, and write that with the order of its time."""
+) -> tuple[Setting, Timeline]:
+    """Run the pipeline up to the table to learn from, and write that and the order of its rows."""
     file = project / spec.pipeline.file
     steps = plan(read_steps(file), given={*given})
     table = _table_step(steps)
     functions = load_steps(file)
-    outputs: dict[str, Any] = {}
+    frames.write(_made(steps, functions, given, table, until), folder / TABLE_FILE)
+    frame = frames.read(folder / TABLE_FILE, _kind(functions, _after(steps, table), table))
+    assert spec.labelled is not None
+    order, times = timeline(frame, spec.labelled)
+    past = times.times < naive(until)
+    if not past.any():
+        raise Invalid(f"The step '{table}' returned no row before {until:%Y-%m-%d %H:%M}.")
+    order, times = order[past], Timeline(times.times[past], times.known[past])
+    np.savez(folder / TIMES_FILE, order=order, times=times.times, known=times.known)
+    setting = Setting(
+        folder=str(folder), spec=spec, file=str(file), table=table, given=_paths_as_text(given)
+    )
+    return setting, times
+
+
+def _made(
+    steps: Sequence[StepPlan],
+    functions: Mapping[str, Callable[..., Any]],
+    given: Mapping[str, Any],
+    table: str,
+    until: datetime,
+) -> Any:
+    """What the step ``table`` returns, and so the steps before it."""
+    known = {**given, **dict(zip(BUILT_IN, (until, given.get("seed", 0)), strict=True))}
     for step in steps:
-        known = given | dict(zip(BUILT_IN, (until, given.get("seed", 0)), strict=True)) | outputs
         arguments = {each.name: known[each.name] for each in step.needs if each.name in known}
         try:
-            outputs[step.name] = functions[step.name](**arguments)
+            known[step.name] = functions[step.name](**arguments)
         except Exception as error:
             raise Invalid(f"Step '{step.name}' failed: {reason(error)}") from error
         if step.name == table:
             break
-    learnt = spec.labelled
-    assert learnt is not None
-    frame = outputs[table]
-    order, times = timeline(frame, learnt)
-    order = order[times.times < naive(until)]
-    if not len(order):
-        raise Invalid(f"The step '{table}' returned no row before {until:%Y-%m-%d %H:%M}.")
-    frames.write(frame, folder / TABLE_FILE)
-    np.save(folder / ORDER_FILE, order)
-    return Setting(
-        folder=str(folder), spec=spec, file=str(file), table=table, given=_paths_as_text(given)
-    )
+    return known[table]
 
 
 def _open(setting: Setting) -> tuple[Any, Timeline, Recipe]:
+    """The table in the order of its time, its moments, and how models are made of it."""
     file, folder = Path(setting.file), Path(setting.folder)
     given = {
         name: Path(value) if name in setting.spec.data else value
         for name, value in setting.given.items()
     }
-    steps = plan(read_steps(file), given={*given})
     functions = load_steps(file)
-    later = _after(steps, setting.table)
+    later = _after(plan(read_steps(file), given={*given}), setting.table)
     frame = frames.read(folder / TABLE_FILE, _kind(functions, later, setting.table))
-    order = np.load(folder / ORDER_FILE)
-    frame = frame.iloc[order].reset_index(drop=True) if hasattr(frame, "iloc") else frame[order]
-    assert setting.spec.labelled is not None
-    _, times = timeline(frame, setting.spec.labelled)
-    return frame, times, Recipe(setting.table, later, functions, given)
+    with np.load(folder / TIMES_FILE) as kept:
+        times = Timeline(kept["times"], kept["known"])
+        return rows_of(frame, kept["order"]), times, Recipe(setting.table, later, functions, given)
 
 
 def _table_step(steps: Sequence[StepPlan]) -> str:
     """The step whose table both the model and the holdout are made of: the last such one."""
-    from treadle.training.service import HOLDOUT
-
     by_name = {step.name: step for step in steps}
     if HOLDOUT not in by_name:
         raise Invalid(f"There is no step '{HOLDOUT}', so no model could be judged.")
@@ -303,7 +331,7 @@ def _table_step(steps: Sequence[StepPlan]) -> str:
     if not shared:
         raise Invalid(
             f"The step '{HOLDOUT}' takes no other step's table, so there is no table to cut where "
-            "the past ends. Let one step make the table, and '{HOLDOUT}' and the model take it."
+            "the past ends. Let one step make the table that '{HOLDOUT}' and the model take."
         )
     return shared[-1]
 

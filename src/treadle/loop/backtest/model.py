@@ -1,6 +1,6 @@
 """Types of a backtest: what each policy would have done, and what that would have been worth."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal, NamedTuple
 
 from treadle.kernel.entity import Entity
@@ -149,7 +149,7 @@ class Replay(Entity):
         gain: Mean difference to never retraining over the same periods.
         worst: Smallest difference to never retraining in a period.
         harmed: Starts of the periods in which it was worse than never retraining beyond noise.
-        missed: Ids of the requirements that a period missed beyond noise.
+        missed: Ids of the requirements that a window missed beyond noise.
         false_alarms: Trainings that a finding started and whose model was not clearly better.
         detection_days: Mean days from the start of the first window in which the model did clearly
             worse than its verdict had promised, until a training started; None without such.
@@ -182,7 +182,7 @@ class Replay(Entity):
 
     @property
     def meets(self) -> bool:
-        """Whether no period missed a requirement, or was worse than never retraining."""
+        """Whether no window missed a requirement, and no period was worse than never retraining."""
         return not self.missed and not self.harmed
 
 
@@ -217,12 +217,3 @@ class Backtest(Entity):
     frontier: list[str]
     cheapest: str | None
     assumptions: list[str]
-
-
-def days(span: timedelta) -> float:
-    """A span in days.
-
-    Args:
-        span: The span.
-    """
-    return round(span / timedelta(days=1), 2)

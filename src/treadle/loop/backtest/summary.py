@@ -15,7 +15,6 @@ from treadle.loop.backtest.model import (
     Served,
     Training,
     Value,
-    days,
 )
 from treadle.loop.backtest.replay import Player, Window, Work
 from treadle.scope.model import ProjectSpec, Requirement
@@ -53,7 +52,7 @@ async def summed_up(
     values = [each.value for each in scored if each.value is not None]
     apart = [each.difference.value for each in shown if each.difference.value is not None]
     stretches = _worse_than_promised(player, required)
-    waited = [_wait(since, until, trainings) for since, until in stretches]
+    waited = [_wait(since, trainings) for since in stretches]
     detected = [each for each in waited if each is not None]
     return Replay(
         policy=name,
@@ -69,7 +68,7 @@ async def summed_up(
             each.trigger not in (FIRST, "schedule", "stale") and each.effect != "better"
             for each in trainings
         ),
-        detection_days=_mean([days(each) for each in detected]),
+        detection_days=_mean([each / timedelta(days=1) for each in detected]),
         undetected=len(waited) - len(detected),
     )
 
@@ -191,18 +190,11 @@ async def _judged_later(
     return replace(training, effect=effect, gain=gain)
 
 
-def _worse_than_promised(
-    player: Player, required: Requirement
-) -> list[tuple[datetime, datetime | None]]:
-    """Stretches of windows in which a model did clearly worse than its verdict had promised.
-
-    Returns:
-        Start of each, and the moment at which another model went live; None where none did.
-    """
+def _worse_than_promised(player: Player, required: Requirement) -> list[datetime]:
+    """When each model first did clearly worse than its verdict had promised: the window's start."""
     sign = -1.0 if required.metric in LOWER_IS_BETTER else 1.0
-    starts: list[tuple[datetime, datetime | None]] = []
-    for place, live in enumerate(player.live):
-        until = player.live[place + 1].at if place + 1 < len(player.live) else None
+    starts: list[datetime] = []
+    for live in player.live:
         promised = _promise(player, live.model, required)
         if promised is None:
             continue
@@ -210,7 +202,7 @@ def _worse_than_promised(
         own = [each for each in player.windows if _answered_by(each, live.model)]
         worse = [each for each in own if _best(each, required, sign) < limit]
         if worse:
-            starts.append((worse[0].start, until))
+            starts.append(worse[0].start)
     return starts
 
 
@@ -235,12 +227,9 @@ def _best(window: Window, required: Requirement, sign: float) -> float:
     return float("inf")
 
 
-def _wait(
-    since: datetime, until: datetime | None, trainings: Sequence[Training]
-) -> timedelta | None:
+def _wait(since: datetime, trainings: Sequence[Training]) -> timedelta | None:
     """How long after a moment the next training was started; None where none was."""
-    later = [each.at - since for each in trainings if each.at >= since]
-    return min(later, default=None) if until is None or later else None
+    return min((each.at - since for each in trainings if each.at >= since), default=None)
 
 
 def _missed(player: Player) -> set[str]:

@@ -1,12 +1,12 @@
 """Trains, judges and measures the models of a backtest, in one process."""
 
-import os
 import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from hashlib import blake2b
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from treadle.evaluation.judge import judge
 from treadle.evaluation.model import Judged
 from treadle.kernel.clock import duration
 from treadle.kernel.errors import Invalid, TreadleError
+from treadle.kernel.files import write_whole
 from treadle.loop.backtest.history import Timeline, moment_of, naive
 from treadle.loop.backtest.model import NOTHING, Period, Seen, Served, Trained, Value
 from treadle.monitoring.looking import look, policy_of
@@ -109,19 +110,16 @@ class Workbench:
         named = blake2b(repr((at, kept, parameters)).encode(), digest_size=4).hexdigest()
         key = f"{at:%Y-%m-%dT%H%M}-{named}"
         rows = self._timeline.learnt(at, kept)
-        began = time.process_time()
+        began, failure = time.process_time(), ""
         try:
             if not len(rows):
                 raise Invalid(f"no row has a label by {at:%Y-%m-%d %H:%M}")
-            made = self._made(rows, at, spec)
-            (self._folder / f"{key}.partial").write_bytes(_pickled(made))
-            (self._folder / f"{key}.partial").replace(self._folder / key)
+            write_whole(self._folder / key, _pickled(self._made(rows, at, spec)))
         except TreadleError as error:
-            return Trained(key, len(rows), time.process_time() - began, error.message)
+            failure = error.message
         except Exception as error:
             failure = f"{type(error).__name__}: {error}"
-            return Trained(key, len(rows), time.process_time() - began, failure)
-        return Trained(key, len(rows), time.process_time() - began)
+        return Trained(key, len(rows), time.process_time() - began, failure)
 
     def judge(self, candidate: str, champion: str | None, spec: ProjectSpec) -> Judged:
         """Judge a model on its own holdout, beside the champion.
@@ -217,7 +215,7 @@ class Workbench:
 
     def _made(self, rows: NDArray[np.intp], at: datetime, spec: ProjectSpec) -> _Model:
         """Take the later steps of the pipeline on rows of the past."""
-        outputs: dict[str, Any] = {self._recipe.table: _part(self._frame, rows)}
+        outputs: dict[str, Any] = {self._recipe.table: rows_of(self._frame, rows)}
         known = {**self._recipe.given, **spec.pipeline.parameters}
         known |= dict(zip(BUILT_IN, (at, spec.pipeline.parameters.get("seed", 0)), strict=True))
         for step in self._recipe.later:
@@ -263,10 +261,10 @@ class Workbench:
             kept: NDArray[np.float64] = np.load(file)
             return kept
         rows = np.arange(number * BLOCK, min((number + 1) * BLOCK, len(self._labels)))
-        scores = self._answers(self._model(key), _part(self._frame, rows)).scores
-        aside = self._folder / f"{key}.{number}.{os.getpid()}.npy"
-        np.save(aside, scores)
-        aside.replace(file)
+        scores = self._answers(self._model(key), rows_of(self._frame, rows)).scores
+        content = BytesIO()
+        np.save(content, scores)
+        write_whole(file, content.getvalue())
         return scores
 
     def _answers(self, model: _Model, frame: Any) -> Answered:
@@ -313,7 +311,7 @@ class Workbench:
         }
 
     def _counted(self, usual: Served, model: _Model) -> dict[str, Any]:
-        frame = _part(self._frame, np.arange(usual.start, usual.stop))
+        frame = rows_of(self._frame, np.arange(usual.start, usual.stop))
         scores = self._scores(usual)
         classes = model.signature.classes
         named = scores.ndim == 2 and len(classes) == scores.shape[1]
@@ -331,11 +329,16 @@ class Workbench:
         }
 
 
-def _part(frame: Any, rows: NDArray[np.intp]) -> Any:
-    """Some rows of a frame of pandas or Polars, numbered anew as a step would get them."""
+def rows_of(frame: Any, rows: NDArray[np.intp]) -> Any:
+    """Some rows of a frame, numbered anew as a step would get them.
+
+    Args:
+        frame: A frame of pandas or Polars, or an Arrow table.
+        rows: Numbers of the rows.
+    """
     if hasattr(frame, "iloc"):
         return frame.iloc[rows].reset_index(drop=True)
-    return frame[rows]
+    return frame.take(rows) if hasattr(frame, "take") else frame[rows]
 
 
 def _pickled(made: _Model) -> bytes:
