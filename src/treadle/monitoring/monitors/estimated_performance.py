@@ -3,13 +3,14 @@
 import math
 
 from treadle.evaluation.calibration import side_by_side
-from treadle.ports.monitor import Bound, Context, Finding, Needs
+from treadle.monitoring.monitors.performance import held_against
+from treadle.ports.monitor import Context, Finding, Needs
 from treadle.stats.expected import Expectation, can_be_expected
 from treadle.stats.expected_intervals import interval
-from treadle.stats.intervals import Estimate
 from treadle.stats.metrics import predicted_class
 
 MIN_ROWS = 100
+HOW = "is estimated at {} without labels, if scores still mean what they meant in the test set"
 
 
 class EstimatedPerformance:
@@ -42,23 +43,4 @@ class EstimatedPerformance:
             if can_be_expected(requirement.metric, rows.chances.shape[1])
             and math.isfinite((expected := rows.of(requirement.metric)).value)
         ]
-        return [_finding(*each, context) for each in estimated]
-
-
-def _finding(requirement: Bound, estimate: Estimate, context: Context) -> Finding:
-    met = requirement.met_by(estimate.low) or requirement.met_by(estimate.high)
-    return Finding(
-        name=requirement.id,
-        subject=requirement.metric,
-        value=estimate.value,
-        low=estimate.low,
-        high=estimate.high,
-        threshold=requirement.at_most if requirement.at_least is None else requirement.at_least,
-        since=context.window.start,
-        raised=not met,
-        message=(
-            f"{requirement.metric} is estimated at {estimate.value:.4g} "
-            f"[{estimate.low:.4g}, {estimate.high:.4g}] without labels, if scores still mean what "
-            f"they meant in the test set; required is {requirement.bound}."
-        ),
-    )
+        return [held_against(*each, context, HOW) for each in estimated]

@@ -2,7 +2,7 @@
 
 import math
 
-from treadle.ports.monitor import Bound, Context, Finding, Needs
+from treadle.ports.monitor import Bound, Context, Finding, Needs, Trigger
 from treadle.stats.intervals import Estimate, estimate
 from treadle.stats.metrics import measures
 
@@ -30,15 +30,31 @@ class Performance:
             for requirement in context.requirements
             if measures(requirement.metric, context.score)
         ]
+        how = f"is {{}} on {len(context.truth)} labelled answers"
         return [
-            _finding(requirement, interval, context)
+            held_against(requirement, interval, context, how, trigger="missed requirement")
             for requirement, interval in measured
             if math.isfinite(interval.value)
         ]
 
 
-def _finding(requirement: Bound, measured: Estimate, context: Context) -> Finding:
-    met = requirement.met_by(measured.low) or requirement.met_by(measured.high)
+def held_against(
+    requirement: Bound,
+    measured: Estimate,
+    context: Context,
+    how: str,
+    trigger: Trigger | None = None,
+) -> Finding:
+    """Hold a metric with its interval against a requirement, which the whole interval may miss.
+
+    Args:
+        requirement: The requirement.
+        measured: The metric, measured or estimated.
+        context: The window.
+        how: Where the number comes from, in words around ``{}``.
+        trigger: What a miss may set off.
+    """
+    number = f"{measured.value:.4g} [{measured.low:.4g}, {measured.high:.4g}]"
     return Finding(
         name=requirement.id,
         subject=requirement.metric,
@@ -47,11 +63,7 @@ def _finding(requirement: Bound, measured: Estimate, context: Context) -> Findin
         high=measured.high,
         threshold=requirement.at_most if requirement.at_least is None else requirement.at_least,
         since=context.window.start,
-        raised=not met,
-        message=(
-            f"{requirement.metric} is {measured.value:.4g} "
-            f"[{measured.low:.4g}, {measured.high:.4g}] on {len(context.truth)} labelled answers; "
-            f"required is {requirement.bound}."
-        ),
-        trigger="missed requirement",
+        raised=not (requirement.met_by(measured.low) or requirement.met_by(measured.high)),
+        message=f"{requirement.metric} {how.format(number)}; required is {requirement.bound}.",
+        trigger=trigger,
     )
