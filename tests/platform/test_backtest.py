@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from treadle.cli.main import app
+from treadle.kernel.entity import replace
 from treadle.kernel.errors import Invalid, NotFound
 from treadle.loop.backtest.model import Backtest
 from treadle.platform.backtest import backtest
@@ -134,6 +135,19 @@ def test_the_command_prints_a_table_json_and_a_page(
     run = CliRunner().invoke(app, [*command, "--json"])
     told = json.loads(run.stdout)
     assert told["metric"] == "roc_auc" and len(told["replays"]) == 3
+
+
+def test_a_long_past_is_replayed_by_longer_windows(project: Path) -> None:
+    hourly = read_policies(project, [project / "slow.toml"])["slow"]
+    hourly = replace(hourly, monitoring=replace(hourly.monitoring, window="1h"))
+    found = backtest(
+        project,
+        {"hourly": hourly},
+        start=datetime(2026, 3, 1, tzinfo=UTC),
+        until=datetime(2026, 4, 1, tzinfo=UTC),
+        processes=1,
+    )
+    assert found.assumptions[-1] == "windows of 6h stand for those of 1h, which would be too many"
 
 
 def test_what_cannot_be_replayed_says_why(project: Path, tmp_path: Path) -> None:

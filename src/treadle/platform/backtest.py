@@ -3,6 +3,7 @@
 import asyncio
 import multiprocessing
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ import numpy as np
 from treadle.data import frames
 from treadle.evaluation.model import Judged
 from treadle.kernel.clock import SystemClock, duration
-from treadle.kernel.entity import Entity, to_json
+from treadle.kernel.entity import Entity, replace, to_json
 from treadle.kernel.errors import Invalid, NotFound, did_you_mean
 from treadle.loop.backtest.history import Timeline, moment_of, naive, timeline
 from treadle.loop.backtest.model import Backtest, Period, Seen, Served, Trained
@@ -43,6 +44,10 @@ ASSUMPTIONS = (
     "a share of the requests in a rollout is answered by the champion",
     "schedules are looked at by the hour",
 )
+MOST_WINDOWS = 400
+"""Windows that a replay looks at; of a long past, longer ones than are declared."""
+WINDOWS = ("1h", "6h", "1d", "2d", "7d", "14d", "28d", "91d", "364d", "3640d")
+"""Lengths that take the place of a shorter one."""
 Progress = Callable[[int, str], None]
 """Called with the number of models trained so far, and what is done."""
 
@@ -113,9 +118,12 @@ def backtest(
         given = _given(project, spec, data or {}, parameters or {})
         setting, times = _prepare(project, spec, Path(folder), given, until or SystemClock().now())
         first = start or _default_start(times, duration(spec.monitoring.window))
+        played = {
+            name: _with_fewer_windows(each, times.end - first) for name, each in policies.items()
+        }
         with _one_thread_each(), _pool(setting, processes) as pool:
             work = _Work(pool, progress)
-            replays = asyncio.run(_play(policies, times, first, work))
+            replays = asyncio.run(_play(played, times, first, work))
     metric = compared_by(spec.requirement).metric
     higher = metric not in LOWER_IS_BETTER
     begin, stop = times.rows(first, times.end)
@@ -131,8 +139,31 @@ def backtest(
         replays=replays,
         frontier=frontier(replays, higher_is_better=higher),
         cheapest=cheapest(replays, higher_is_better=higher),
-        assumptions=list(ASSUMPTIONS),
+        assumptions=[*ASSUMPTIONS, *_coarser(policies, played)],
     )
+
+
+def _with_fewer_windows(spec: ProjectSpec, span: timedelta) -> ProjectSpec:
+    """A policy whose windows are long enough to be looked at over a whole past.
+
+    A window of an hour suits an endpoint of today; years of them take hours to replay.
+    """
+    if span / duration(spec.monitoring.window) <= MOST_WINDOWS:
+        return spec
+    window = next((one for one in WINDOWS if span / duration(one) <= MOST_WINDOWS), WINDOWS[-1])
+    return replace(spec, monitoring=replace(spec.monitoring, window=window))
+
+
+def _coarser(
+    declared: Mapping[str, ProjectSpec], played: Mapping[str, ProjectSpec]
+) -> Iterator[str]:
+    """What is taken for granted about windows that are longer than declared."""
+    changed = {
+        (declared[name].monitoring.window, played[name].monitoring.window) for name in declared
+    }
+    for before, now in sorted(changed):
+        if before != now:
+            yield f"windows of {now} stand for those of {before}, which would be too many"
 
 
 async def _play(
@@ -202,11 +233,16 @@ def _plain(value: Any) -> Any:
     return repr(value) if isinstance(value, timedelta) else value
 
 
-def _pool(setting: Setting, processes: int | None) -> ProcessPoolExecutor:
-    """Processes that each have the table and the steps."""
+@contextmanager
+def _pool(setting: Setting, processes: int | None) -> Iterator[ProcessPoolExecutor]:
+    """Processes that each have the table and the steps; what waits is dropped when one fails."""
     count = processes or os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(count, context, initializer=_enter, initargs=(setting,))
+    pool = ProcessPoolExecutor(count, context, initializer=_enter, initargs=(setting,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @contextmanager
@@ -231,6 +267,7 @@ _bench: Workbench | None = None
 
 def _enter(setting: Setting) -> None:
     global _bench
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to answer
     frame, times, recipe = _open(setting)
     assert setting.spec.labelled is not None and setting.spec.labelled.label is not None
     _bench = Workbench(
