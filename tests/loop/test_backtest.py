@@ -189,7 +189,7 @@ def test_a_label_is_known_at_its_own_time_else_after_the_delay() -> None:
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        (DataSource(source="x", label="late"), "time ="),
+        (DataSource(source="x", label="late"), r"time =.* Columns with moments: at\."),
         (DataSource(source="x", label="late", time="att"), "no column 'att'"),
         (DataSource(source="x", label="late", time="late"), "1 of 2 rows have no moment"),
     ],

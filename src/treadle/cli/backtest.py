@@ -140,17 +140,12 @@ def backtest_page(found: "Backtest") -> str:
 
 
 _COLUMNS = (
-    "policy",
-    "trainings",
-    "mean",
-    "gain",
-    "worst period",
-    "helped",
-    "false alarms",
-    "days to react",
-    "compute",
-    "requirements",
+    *("policy", "trainings", "mean", "gain", "worst period", "helped", "false alarms"),
+    *("days to react", "compute", "requirements"),
 )
+_IN_SHORT = ("policy", "trained", "gain", "worst", "helped", "requirements")
+"""Headings of a terminal that has no room for all columns."""
+_ROOM = 120
 
 
 def _print(found: "Backtest") -> None:
@@ -160,7 +155,14 @@ def _print(found: "Backtest") -> None:
         soft_wrap=True,
     )
     ordered = sorted(found.replays, key=lambda each: -(each.gain or 0))
-    print_table("", _COLUMNS, [_row(each) for each in ordered])
+    rows = [_row(each) for each in ordered]
+    if console.width < _ROOM:
+        shown = [_COLUMNS.index(name) for name in ("policy", "trainings", "gain", "worst period")]
+        shown += [_COLUMNS.index(name) for name in ("helped", "requirements")]
+        print_table("", _IN_SHORT, [[row[place] for place in shown] for row in rows])
+        console.print("[dim]A wider terminal, --html and --json show more.[/]")
+    else:
+        print_table("", _COLUMNS, rows)
     console.print(
         f"\nNo other policy has both better answers and fewer trainings: "
         f"{markup(', '.join(found.frontier))}.",

@@ -53,7 +53,7 @@ LogLevel = Annotated[
 BARS = "▁▂▃▄▅▆▇█"
 """The bars of a sparkline, from the least value to the greatest."""
 
-COPIED = ("id", "run", "version")
+COPIED = ("id", "run", "version", "policy")
 """Columns whose cells people copy: they stay in one line, and other columns are made narrower."""
 
 

@@ -72,9 +72,11 @@ def timeline(table: Any, source: DataSource) -> tuple[NDArray[np.intp], Timeline
         Invalid: No time is declared, or the table lacks a column or has no row.
     """
     if source.time is None:
+        found = [str(name) for name in table.columns if _holds_moments(table, name)]
+        hint = f" Columns with moments: {', '.join(found)}." if found else ""
         raise Invalid(
             f"A replay needs the time of each row. Name its column in treadle.toml: "
-            f'time = "COLUMN", in the table of {source.source}.'
+            f'time = "COLUMN", in the table of {source.source}.{hint}'
         )
     times = _moments(table, source.time)
     if np.isnat(times).any() or not len(times):
@@ -126,6 +128,12 @@ def _moments(table: Any, name: str) -> Moments:
     if values.dtype.kind == "M":
         return values.astype("datetime64[us]")
     return np.array([_moment(value) for value in values.tolist()], dtype="datetime64[us]")
+
+
+def _holds_moments(table: Any, name: Any) -> bool:
+    """Whether the first value of a column is a moment and no number."""
+    first = np.asarray(table[name][:1]).tolist()
+    return bool(first) and not isinstance(first[0], int | float) and not np.isnat(_moment(first[0]))
 
 
 def _moment(value: object) -> np.datetime64:
