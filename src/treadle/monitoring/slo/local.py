@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cached_property
 from itertools import groupby
 
 from sqlalchemy import Connection, select
 
-from treadle.delivery.service import Delivery
-from treadle.events.local import LocalEvents
-from treadle.kernel.clock import EPOCH, Clock, duration, from_micros, to_micros
+from treadle.kernel.clock import EPOCH, duration, from_micros, to_micros
 from treadle.kernel.entity import Entity, from_json, to_text
 from treadle.kernel.stage import RECONCILE
 from treadle.monitoring.service import window_of
@@ -20,11 +19,7 @@ from treadle.monitoring.slo.service import Slos
 from treadle.monitoring.slo.standing import HOUR, Firing, Key, Slo, firing_alerts, standing
 from treadle.monitoring.slo.window_counts import judged, needs_labels
 from treadle.monitoring.tables import slo_alerts, slo_cursors, windows
-from treadle.ports.database import Database
 from treadle.registry.model import ModelVersion
-from treadle.registry.service import Registry
-from treadle.scope.service import Scope
-from treadle.serving.log_files import InferenceLogs
 
 Stands = Mapping[Key, SloStatus]
 
@@ -46,19 +41,13 @@ class Cursor(Entity):
 class LocalSlos(Slos):
     """Service level objectives; with what counts events and raises alerts."""
 
-    def __init__(
-        self,
-        database: Database,
-        events: LocalEvents,
-        clock: Clock,
-        scope: Scope,
-        registry: Registry,
-        delivery: Delivery,
-        logs: InferenceLogs,
-    ) -> None:
-        super().__init__(database, events, clock, scope, registry, delivery, logs)
-        self._looked_at: datetime | None = None  # the newest minute that alerts were evaluated for
-        self._thinned_at: dict[str, datetime] = {}
+    _looked_at: datetime | None = None
+    """The newest minute that alerts were evaluated for."""
+
+    @cached_property
+    def _thinned_at(self) -> dict[str, datetime]:
+        """When the counts of each endpoint were last thinned out."""
+        return {}
 
     @RECONCILE()
     def reconcile(self) -> int:
