@@ -198,6 +198,10 @@ def label_values(line: str) -> dict[str, str]:
 
 
 @given(unicode_texts, unicode_texts)
+@example("yes", "'")  # words that YAML 1.1 takes for truth values or nothing
+@example("Off", "no")
+@example("null", "~")
+@example("y", "n")
 def test_yaml_block(key: str, text: str) -> None:
     value = {key: {"a": text, "b": [{"c": text, "d": 1}]}}
     assert yaml.safe_load(escaping.yaml_block(value)) == value

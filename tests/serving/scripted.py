@@ -133,7 +133,7 @@ def gathered(calls: Callable[[], list[Awaitable[T]]]) -> list[T | BaseException]
 
     async def work() -> list[T | BaseException]:
         results = await asyncio.wait_for(
-            asyncio.gather(*calls(), return_exceptions=True), timeout=3
+            asyncio.gather(*calls(), return_exceptions=True), timeout=60
         )
         for _ in range(5):  # the shadows' turns come after the answers
             await asyncio.sleep(0)

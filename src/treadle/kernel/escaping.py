@@ -20,6 +20,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _IN_NO_ARGUMENT = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 _IN_PATTERN = re.compile(r"([*?\[])")
 _NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+# what readers of YAML 1.1 take for a truth value, nothing or a number
+_WORDS_OF_YAML = frozenset("y n yes no on off true false null nan inf".split())
 _IN_MARKDOWN = re.compile(
     r"([\\`*_{}\[\]<>#|~&$]|(?<=www)\.|:(?=//)|^[-+](?=\s|$)|^[-=](?=[-=\s]*$))"
 )
@@ -145,7 +147,8 @@ def yaml_block(value: dict[str, Any], indent: int = 0) -> str:
 
 
 def _yaml_key(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z][A-Za-z]*", key) else yaml(key)
+    bare = re.fullmatch(r"[A-Za-z]+", key) and key.lower() not in _WORDS_OF_YAML
+    return key if bare else yaml(key)
 
 
 def sql_name(name: str) -> str:
