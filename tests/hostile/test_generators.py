@@ -13,6 +13,7 @@ import tarfile
 import tomllib
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
+from collections.abc import Callable
 from email.message import Message
 from email.utils import decode_rfc2231
 from functools import cache
@@ -41,12 +42,14 @@ from treadle.data.table_profile import Histogram, TableProfile
 from treadle.delivery.manifests import Manifest, render, render_kserve
 from treadle.delivery.oci import Entry, ImageConfig, Layer, write_archive
 from treadle.events.model import EventRecord
+from treadle.http.asking import Asked
 from treadle.http.mlflow.artifacts import _served
 from treadle.http.routes import server_sent
 from treadle.interop.dvc import write_dvc
 from treadle.kernel.entity import from_json, to_json
-from treadle.kernel.errors import Invalid
+from treadle.kernel.errors import Invalid, NotFound
 from treadle.kernel.escaping import python, visible
+from treadle.kernel.operation import operations
 from treadle.loop.backtest.model import Backtest
 from treadle.loop.model import ProjectStatus
 from treadle.monitoring import drift_page
@@ -63,9 +66,11 @@ from treadle.registry.bom import cyclonedx
 from treadle.registry.facts import Facts
 from treadle.scope.data_checks import DataCheck
 from treadle.scope.model import Requirement
+from treadle.scope.service import Scope
 from treadle.serving.metrics import exposition
 from treadle.ui.charts import Line, Mark, line_chart
 from treadle.ui.rendering import render as render_page
+from treadle.ui.site import Area, Frame, drawn
 
 SOURCE = Path(treadle.__file__).parent
 GENERATORS = {
@@ -89,7 +94,7 @@ GENERATORS = {
     "registry/card": "test_a_card",
     "serving/metrics": "test_metrics",
     "ui/charts": "test_a_chart",
-    "ui/pages": "test_a_page",
+    "ui/site": "test_the_first_page",
     "ui/rendering": "test_a_page",
     "ui/sign_in": "test_pages_to_sign_in",
 }
@@ -111,9 +116,12 @@ TEMPLATES = {
     "registry/templates/card.html": "test_a_card",
     "registry/templates/card.md": "test_a_card",
     "ui/templates/backtest.html": "test_a_backtest",
-    "ui/templates/base.html": "test_a_page",
+    "ui/templates/base.html": "test_pages_to_sign_in",
     "ui/templates/profile.html": "test_a_profile",
-    "ui/templates/status.html": "test_a_page",
+    "ui/templates/error.html": "test_a_page_of_an_error",
+    "ui/templates/home.html": "test_the_first_page",
+    "ui/templates/layout.html": "test_the_first_page",
+    "ui/templates/parts.html": "test_the_first_page",
     "ui/templates/sign_in.html": "test_pages_to_sign_in",
     "ui/templates/token.html": "test_pages_to_sign_in",
     "ui/templates/report.html": "test_the_report_of_the_demo",
@@ -306,19 +314,28 @@ def test_a_bill_of_materials(text: str) -> None:
     assert unquote(name) == re.sub(r"[-_.]+", "-", text).lower()
 
 
-@given(any_texts)
-@settings(max_examples=50)
-def test_a_page(text: str) -> None:
-    def page(text: str) -> Page:
-        status = filled(ProjectStatus, text)
-        names = {event.actor: text for event in status.recent}
-        return Page(
-            render_page("status.html", wheels=[status], report=True, names=names, signed_in=text)
-        )
-
-    made, harmless = page(text), page("x")
+def alike(page: Callable[[str], str], text: str) -> None:
+    """A page has the same elements whatever its facts say, and shows what they say."""
+    made, harmless = Page(page(text)), Page(page("x"))
     assert made.elements == harmless.elements
     assert visible(text).strip() in "".join(made.texts)
+
+
+@given(any_texts)
+@settings(max_examples=50)
+def test_the_first_page(text: str) -> None:
+    def page(text: str) -> str:
+        asked = [Asked("scope", operations(Scope)["project"], {"name": text})]
+        frame = Frame((Area(text, "/", "h"),), text, text, lambda actor: actor + text, asked=asked)
+        return drawn("home.html", {"wheels": [filled(ProjectStatus, text)]}, frame)
+
+    alike(page, text)
+
+
+@given(any_texts)
+@settings(max_examples=50)
+def test_a_page_of_an_error(text: str) -> None:
+    alike(lambda text: drawn("error.html", {"error": NotFound(text)}), text)
 
 
 @given(any_texts)

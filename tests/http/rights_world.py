@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 import treadle.http.mlflow as mlflow
 from tests.http.planted import named, planted, planted_webhook
 from tests.http.rights_cases import Request
-from treadle.http import routes
+from treadle.http import asking
 from treadle.http.app import application
 from treadle.http.mlflow.wire import Call
 from treadle.kernel.errors import TreadleError
@@ -127,7 +127,7 @@ class World:
 
     def _stop_commands(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """While ``dry``, a command that rights let through raises Reached."""
-        call = routes._call
+        call = asking._call
 
         def native(method: Any, arguments: dict[str, Any], caller: Any) -> Any:
             if self.dry and method.__func__.__operation__.kind == "command":
@@ -142,7 +142,7 @@ class World:
 
             return one._replace(do=do)
 
-        monkeypatch.setattr(routes, "_call", native)
+        monkeypatch.setattr(asking, "_call", native)
         monkeypatch.setattr(mlflow, "CALLS", [stopped(one) for one in mlflow.CALLS])
 
     def ask(self, who: str, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:

@@ -16,7 +16,7 @@ import typing
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import msgspec
 import pytest
@@ -40,6 +40,8 @@ from treadle.http.mlflow.wire import LISTED, PREFIXES
 from treadle.kernel.entity import to_json
 from treadle.kernel.operation import ROLES, Operation
 from treadle.kernel.stage import PROJECT_OF
+from treadle.ui.assets import address_of
+from treadle.ui.pages import PAGES
 
 
 @pytest.fixture(scope="module")
@@ -438,7 +440,9 @@ def test_spans(world: World) -> None:
 OPEN = ("/health", "/version", "/api", "/api/openapi.json", "*/mlflow/server-info")
 OTHER = {
     *OPEN,
-    *("/", "/report", "/api/v1/events/stream", "/v1/traces"),
+    *("/report", "/api/v1/events/stream", "/v1/traces"),
+    *(page.path for page in PAGES),
+    *("/static/{edition}/{name}", "/live"),
     *("/metrics", "/api/v1/alertmanager"),  # tests/http/test_alerting.py
     *("/api/blobs", "/api/blobs/{digest}", "/api/blobs/{digest}/exists"),
     *("*/mlflow-artifacts/artifacts/{path}", "*/mlflow-artifacts/artifacts"),
@@ -457,6 +461,40 @@ def test_pages(world: World) -> None:
         assert world.ask(who, "GET", "/report").refused == (who != "root")
         assert world.ask(who, "GET", "/api/v1/events/stream").refused == (who != "root")
     assert "own-project" in world.ask("viewer", "GET", "/").text
+
+
+def test_every_page_shows_its_readers_own(world: World) -> None:
+    """Another project's things look as those that are not there; World looks for their names."""
+    assert world.ask("nobody", "GET", address_of("treadle.css")).status == 200
+    for who in world.secrets:
+        assert world.ask(who, "GET", "/live?once").refused == (who in ("nobody", "stranger"))
+        for page in PAGES:
+            for path, own in paths_of(page.path, world):
+                answer = world.ask(who, "GET", path, accept="text/html")
+                if who in ("nobody", "stranger"):
+                    assert answer.refused, (who, path, answer.status)
+                elif own:
+                    assert answer.status in (200, 303), (who, path, answer.text[:3000])
+                elif who != "root":
+                    assert answer.status in (403, 404), (who, path, answer.status)
+
+
+def paths_of(path: str, world: World) -> Iterator[tuple[str, bool]]:
+    """A page's path with each thing in its place, and whether that is one's own."""
+    kinds = re.findall(r"{(\w+)", path)
+    if not kinds:
+        yield path, True
+        return
+    for things, own in ((world.own, True), (world.foreign, False), (world.absent, False)):
+        filled = path
+        for kind in kinds:
+            filled = re.sub(rf"{{{kind}(:\w+)?}}", quote(text_of(kind, things)), filled)
+        yield filled, own
+
+
+def text_of(kind: str, things: Things) -> str:
+    """How a path names a thing of a kind."""
+    return str(things[kind][0]) if kind in things else "1"
 
 
 def test_near_misses_are_ones_own(world: World) -> None:

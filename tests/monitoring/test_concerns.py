@@ -13,7 +13,7 @@ from treadle.cli.news import line_of
 from treadle.cli.output import console
 from treadle.loop.model import Concern, ProjectStatus
 from treadle.scope.model import RetrainPolicy
-from treadle.ui.rendering import render
+from treadle.ui.site import drawn
 
 
 def status(desk: Desk) -> ProjectStatus:
@@ -83,7 +83,7 @@ def test_people_see_it_in_the_terminal_on_the_page_and_in_the_log(
     printed = captured.get()
     assert "! drift: 1 of 2 columns have moved: size (PSI" in printed
     assert "300 answers in the newest" in printed and "the loop " in printed
-    page = render("status.html", wheels=[status(desk)], names={}, report=False, signed_in="")
+    page = drawn("home.html", {"wheels": [status(desk)]})
     assert "Out of bounds in production" in page and "size (PSI" in page
     (event,) = desk.events("DriftFound")
     line = line_of(event)

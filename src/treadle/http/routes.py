@@ -5,7 +5,6 @@
 
 import asyncio
 import re
-import typing
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -13,16 +12,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from treadle.access.model import Caller
 from treadle.events.model import EventRecord
+from treadle.http.asking import Asking
 from treadle.http.auth import caller_of
 from treadle.http.bodies import body_of
-from treadle.http.rights import Rights, demand, sight
+from treadle.http.rights import demand
 from treadle.http.searching import is_search, run_over_rows, run_search
 from treadle.kernel.entity import from_json, from_packed, to_json, to_packed
 from treadle.kernel.errors import Forbidden, Invalid, Unauthenticated
 from treadle.kernel.escaping import visible
-from treadle.kernel.event import acting
 from treadle.kernel.operation import Operation, operations
 from treadle.kernel.stage import kinds_of
 from treadle.platform.wiring import Embedded
@@ -37,62 +35,34 @@ def operation_routes(platform: Embedded) -> list[Route]:
     Args:
         platform: The services that answer.
     """
-    rights = Rights(platform)
+    asking = Asking(platform)
     return [
-        _route(platform, rights, stage, operation)
+        _route(platform, asking, stage, operation)
         for stage, kind in kinds_of(platform.stages).items()
         for operation in operations(kind).values()
     ]
 
 
-def _route(platform: Embedded, rights: Rights, stage: str, operation: Operation) -> Route:
-    method = getattr(getattr(platform, stage), operation.name)
-    listed = _listed_by(operation.result)
+def _route(platform: Embedded, asking: Asking, stage: str, operation: Operation) -> Route:
     run = run_search if is_search(operation.name) else run_in_threadpool
     run = run_over_rows if operation.reads_rows else run
 
     async def endpoint(request: Request) -> Response:
         caller = await run_in_threadpool(caller_of, platform, request)
-        if operation.everywhere or not caller.may_somewhere(operation.role):
-            demand(caller, operation.role)
-        if operation.brings_code:
-            await run_in_threadpool(_demand_for_code, platform, caller)
+        if operation.brings_code:  # how code is confined here is found out by trying
+            await run_in_threadpool(asking.admit, caller, operation)
+        else:
+            asking.admit(caller, operation)
         arguments = await _arguments(request, operation)
-        named = operation.named(arguments)
-        whole = await run_in_threadpool(rights.demand, caller, operation.role, named, arguments)
-        if not whole and listed is None:
-            demand(caller, operation.role)
-        with sight(caller):
-            result = await run(_call, method, arguments, caller)
+        whole = await run_in_threadpool(asking.permit, caller, operation, arguments)
+        result = await run(asking.answer, caller, stage, operation, arguments)
         if not whole:
-            result = [one for one in result if caller.may("viewer", getattr(one, listed or ""))]
+            result = asking.cut(caller, operation, result)
         if request.headers.get("accept") == PACKED:
             return Response(to_packed(result), media_type=PACKED)
         return Response(to_json(result), media_type="application/json")
 
     return Route(f"/api/v1/{stage}/{operation.name}", endpoint, methods=[operation.method])
-
-
-def _demand_for_code(platform: Embedded, caller: Caller) -> None:
-    """Refuse who may not run code of their own: where it is not confined, it could do anything."""
-    if platform.sandbox.strength != "namespaces" and not caller.may("admin"):
-        raise Forbidden(
-            "This server does not confine code by namespaces, so only an admin in every project "
-            "may bring some. 'treadle status' on its machine says how code is confined there."
-        )
-
-
-def _listed_by(result: Any) -> str | None:
-    """The field by which a list's items tell their project; None where they do not."""
-    (item,) = typing.get_args(result) if typing.get_origin(result) is list else (None,)
-    if item is EventRecord:  # whoever reads the log on by number takes a cut page for its end
-        return None
-    return "project" if hasattr(item, "project") else None
-
-
-def _call(method: Any, arguments: dict[str, Any], caller: Caller) -> Any:
-    with acting(caller.name):
-        return method(**arguments)
 
 
 async def _arguments(request: Request, operation: Operation) -> dict[str, Any]:

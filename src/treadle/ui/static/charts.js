@@ -1,0 +1,66 @@
+// Interactive series by uPlot: <figure class="chart" data-chart='{"x": [...], "series": [...]}'>.
+// x: seconds since 1970, or steps where "steps" is true. series: {name, values, marks?}.
+const COLOURS = ["--c1", "--c2", "--c3", "--c4", "--c5", "--c6", "--c7", "--c8"];
+const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const drawn = new Map();
+let loading;
+
+function load() {
+  return loading ??= new Promise((resolve, reject) => {
+    const base = new URL(".", import.meta.url).pathname;
+    const style = document.createElement("link");
+    style.rel = "stylesheet"; style.href = base + "vendor/uplot/uPlot.min.css";
+    const script = document.createElement("script");
+    script.src = base + "vendor/uplot/uPlot.min.js";
+    script.onload = resolve; script.onerror = reject;
+    document.head.append(style, script);
+  });
+}
+
+export function options(figure, told) {
+  const axis = { stroke: colour("--ink-soft"), grid: { stroke: colour("--line") }, ticks: { stroke: colour("--line") }, font: "12px system-ui" };
+  return {
+    width: Math.max(figure.clientWidth, 240), height: told.height ?? 240,
+    scales: { x: { time: !told.steps, distr: told.logX ? 3 : 1 }, y: { distr: told.logY ? 3 : 1 } },
+    cursor: { sync: { key: told.sync ?? "page" }, drag: { x: true, y: false } },
+    axes: [axis, { ...axis, size: 64 }],
+    series: [
+      { label: told.steps ? "step" : "time" },
+      ...told.series.map((one, place) => ({
+        label: one.name, stroke: colour(one.colour ?? COLOURS[place % COLOURS.length]), width: 1.6,
+        dash: one.dash, spanGaps: true, points: { show: told.x.length < 80, size: 4 },
+      })),
+    ],
+  };
+}
+
+export async function draw(figure, told) {
+  await load();
+  drawn.get(figure)?.destroy();
+  figure.querySelector("table")?.setAttribute("hidden", "");
+  const chart = new uPlot(options(figure, told), [told.x, ...told.series.map(one => one.values)], figure);
+  drawn.set(figure, chart);
+  figure.told = told;
+  return chart;
+}
+
+const sizes = new ResizeObserver(entries => {
+  for (const { target } of entries) {
+    const chart = drawn.get(target);
+    if (chart && Math.abs(chart.width - target.clientWidth) > 4)
+      chart.setSize({ width: target.clientWidth, height: chart.height });
+  }
+});
+
+export function drawCharts(root) {
+  for (const figure of root.querySelectorAll("figure.chart[data-chart]")) {
+    if (!figure.isConnected) continue;
+    if (figure.told && figure.source === figure.dataset.chart) continue;
+    figure.source = figure.dataset.chart;
+    draw(figure, JSON.parse(figure.dataset.chart)).catch(() => {});
+    sizes.observe(figure);
+  }
+}
+
+document.addEventListener("treadle:theme", () => { for (const [figure] of drawn) if (figure.isConnected) draw(figure, figure.told); });
+document.addEventListener("treadle:drawn", () => drawCharts(document));

@@ -1,0 +1,25 @@
+// The keyboard: "/" searches, "g" and a letter goes to an area, "?" lists the keys.
+export function listenToKeys() {
+  const help = document.getElementById("help");
+  document.getElementById("keys").addEventListener("click", () => help.showModal());
+  let goes = 0;
+  document.addEventListener("keydown", event => {
+    if (event.ctrlKey || event.metaKey || event.altKey || help.open) return;
+    const at = event.target;
+    if (at.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(at.tagName)) {
+      if (event.key === "Escape") at.blur();
+      return;
+    }
+    const recently = event.timeStamp - goes < 1500;
+    goes = 0;
+    if (recently) {
+      const link = [...document.querySelectorAll("nav a[data-key]")].find(one => one.dataset.key === event.key);
+      if (link) { event.preventDefault(); link.click(); }
+    } else if (event.key === "g") goes = event.timeStamp;
+    else if (event.key === "?") { event.preventDefault(); help.showModal(); }
+    else if (event.key === "/") {
+      const search = document.querySelector("main input[type=search]");
+      if (search) { event.preventDefault(); search.focus(); search.select(); }
+    }
+  });
+}

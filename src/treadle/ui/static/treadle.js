@@ -1,0 +1,27 @@
+// What all pages do: themes, keys, times in the reader's zone, commands, and drawing again.
+import { showTimes } from "./times.js";
+import { listenToKeys } from "./keys.js";
+import { follow } from "./live.js";
+import { listenToActions } from "./actions.js";
+import { redirectOldLinks } from "./old_links.js";
+import { makeTablesSortable } from "./tables.js";
+import { drawCharts } from "./charts.js";
+
+document.getElementById("theme").addEventListener("click", () => {
+  const dark = getComputedStyle(document.documentElement).colorScheme === "dark";
+  document.documentElement.dataset.theme = dark ? "light" : "dark";
+  try { localStorage.setItem("theme", dark ? "light" : "dark"); } catch { /* it holds for this page */ }
+  document.dispatchEvent(new CustomEvent("treadle:theme"));
+});
+
+export function prepare(root) {
+  showTimes(root);
+  makeTablesSortable(root);
+  drawCharts(root);
+}
+
+redirectOldLinks();
+prepare(document);
+listenToKeys();
+listenToActions();
+follow(prepare);
