@@ -1,5 +1,7 @@
 """Renders this package's templates."""
 
+from urllib.parse import quote
+
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from treadle.kernel import escaping
@@ -7,6 +9,14 @@ from treadle.kernel import escaping
 _templates = Environment(
     loader=PackageLoader("treadle.ui"), autoescape=select_autoescape(), finalize=escaping.html
 )
+
+
+def _step(name: object) -> str:
+    """A name as one step of a path."""
+    return quote(escaping.visible(str(name)), safe="")
+
+
+_templates.filters["step"] = _step
 
 
 def render(template: str, **facts: object) -> str:
