@@ -42,6 +42,12 @@ def drift(
     effect: Annotated[
         float, typer.Option(help="The smallest population stability index that counts.")
     ] = 0.1,
+    joint: Annotated[
+        bool,
+        typer.Option(
+            "--joint", help="Compare all columns together, too; it takes half of --false-alarms."
+        ),
+    ] = False,
     html: Annotated[Path | None, typer.Option(help="Write the report as a page, too.")] = None,
     fail_on_drift: Annotated[
         bool, typer.Option("--fail-on-drift", help="Exit with 3 where a column has drifted.")
@@ -56,7 +62,12 @@ def drift(
     from treadle.monitoring.drift import drift as compared
 
     report = compared(
-        reference, current, columns=columns or None, false_alarms=false_alarms, effect=effect
+        reference,
+        current,
+        columns=columns or None,
+        false_alarms=false_alarms,
+        effect=effect,
+        joint=joint,
     )
     if html is not None:
         report.html(html)

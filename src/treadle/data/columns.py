@@ -87,12 +87,15 @@ class Source(NamedTuple):
         column: Gives the column at a place; with a half, every second row of it, from the first
             (0) or from the second (1).
         is_parallel: Whether several columns may be counted at the same time.
+        values: Gives, of the column at a place, the values of the rows at some places, ascending
+            and distinct: numbers with NaN, or texts with None.
     """
 
     rows: int
     names: list[str]
     column: Callable[[int, int | None], SourceColumn]
     is_parallel: bool
+    values: Callable[[int, NDArray[np.int64]], NDArray[Any]]
 
 
 class ArrayColumn:
@@ -172,6 +175,17 @@ class ArrayColumn:
         """
         return count_labels(self._texts, labels)
 
+    def at(self, places: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the values of some rows: numbers with NaN, or texts with None.
+
+        Args:
+            places: The rows' places in the table (rows,), ascending and distinct.
+        """
+        if self.holds in ("text", "nothing"):
+            found = [label_of(value) for value in self._values[places].tolist()]
+            return np.array([*found, None], dtype=object)[:-1]
+        return self._values[places].astype(np.float64)
+
 
 def array_source(
     names: Sequence[Any],
@@ -193,7 +207,10 @@ def array_source(
         values = columns[place]()
         return ArrayColumn(values if half is None else values[half::2])
 
-    return Source(rows, [str(name) for name in names], column, is_parallel)
+    def at(place: int, rows: NDArray[np.int64]) -> NDArray[Any]:
+        return column(place, None).at(rows)
+
+    return Source(rows, [str(name) for name in names], column, is_parallel, at)
 
 
 def _normalised(values: Any) -> tuple[NDArray[Any], Holds]:

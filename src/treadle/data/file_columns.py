@@ -98,6 +98,22 @@ class FileColumn:
         found = dict(pairs)
         return [int(found.get(label, 0)) for label in labels]
 
+    def at(self, places: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the values of some rows: numbers with NaN, or texts with None.
+
+        Args:
+            places: The rows' places in the table (rows,), ascending and distinct.
+        """
+        numbered = f"SELECT v, row_number() OVER () - 1 AS place FROM ({self._rows()})"
+        found = self._table.all(
+            f"SELECT v FROM ({numbered}) WHERE place IN (SELECT unnest($1::BIGINT[])) "
+            "ORDER BY place",
+            [places.tolist()],
+        )
+        if self.holds in ("text", "nothing"):
+            return np.array([*(v for (v,) in found), None], dtype=object)[:-1]
+        return np.array([math.nan if v is None else v for (v,) in found], dtype=np.float64)
+
 
 def exact(value: str, kind: str) -> str:
     """A number in SQL so that its conversion to a double is the nearest one, as in Python.
@@ -136,4 +152,5 @@ def file_source(table: OpenTable) -> Source:
         [column.name for column in table.columns],
         lambda place, half: FileColumn(table, table.columns[place], half),
         False,
+        lambda place, rows: FileColumn(table, table.columns[place], None).at(rows),
     )

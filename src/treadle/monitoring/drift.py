@@ -12,6 +12,7 @@ from treadle.data.sources import open_source
 from treadle.data.table_counts import count_each, profiles_in
 from treadle.kernel.errors import Invalid, did_you_mean
 from treadle.monitoring.drift_report import ColumnReport, DriftReport, column_report
+from treadle.monitoring.joint_drift import JointDrift, joint_drift
 from treadle.monitoring.judging import EFFECT, FALSE_ALARMS, judge
 
 Skipped = dict[str, str]
@@ -25,8 +26,9 @@ def drift(
     columns: Sequence[str] | None = None,
     false_alarms: float = FALSE_ALARMS,
     effect: float = EFFECT,
+    joint: bool = False,
 ) -> DriftReport:
-    """Compare two tables column by column.
+    """Compare two tables column by column, and all columns together if asked.
 
     A column has drifted when there is evidence of it, over all columns together, and when the
     change is large enough. Where nothing has moved, the probability that any column is called
@@ -44,6 +46,9 @@ def drift(
         false_alarms: The probability of any false alarm, above 0 and below 1.
         effect: The smallest population stability index, without what chance gives, that counts as
             drift. With 0 the evidence alone decides.
+        joint: Whether the rows are compared as a whole, too: columns that have changed how they
+            depend on each other, or embeddings. It takes half of ``false_alarms``, scikit-learn,
+            and tables, not counts.
 
     Returns:
         What was found in every column. Missing values are a cell of their own.
@@ -55,19 +60,35 @@ def drift(
     if not 0 < false_alarms < 1:
         raise Invalid(f"false_alarms is {false_alarms}. Give a probability above 0 and below 1.")
     pairs, skipped, rows = _counted(reference, current, columns)
-    judged = judge(pairs, false_alarms=false_alarms, effect=effect)
+    share = false_alarms / 2 if joint else false_alarms
+    judged = judge(pairs, false_alarms=share, effect=effect)
     reports: dict[str, ColumnReport] = {
         name: column_report(pair, judged[name]) for name, pair in pairs.items()
     }
+    together = _jointly(reference, current, list(pairs), share) if joint else None
+    drifted = any(one.drifted for one in reports.values())
     return DriftReport(
-        drifted=any(one.drifted for one in reports.values()),
+        drifted=drifted or (together is not None and together.drifted),
         columns=reports,
         not_compared=skipped,
         reference_rows=rows[0],
         current_rows=rows[1],
         false_alarms=false_alarms,
         effect=effect,
+        joint=together,
     )
+
+
+def _jointly(reference: Any, current: Any, names: Sequence[str], false_alarms: float) -> JointDrift:
+    if profiles_in(reference) is not None or profiles_in(current) is not None:
+        raise Invalid(
+            "Counts tell nothing of columns together. Give both tables, or leave 'joint'."
+        )
+    with (
+        open_source(reference, "reference") as first,
+        open_source(current, "current table") as second,
+    ):
+        return joint_drift(first, second, names, false_alarms=false_alarms)
 
 
 def _counted(

@@ -6,6 +6,7 @@ from typing import Any
 from treadle.data.pairs import Kind, Pair
 from treadle.kernel.entity import Entity, to_plain, to_text
 from treadle.kernel.escaping import visible
+from treadle.monitoring.joint_drift import JointDrift
 from treadle.monitoring.judging import Judged
 from treadle.stats.distances import hellinger, jensen_shannon, l_infinity
 
@@ -59,13 +60,14 @@ class DriftReport(Entity):
     """Two tables, compared column by column.
 
     Attributes:
-        drifted: Whether any column has drifted.
+        drifted: Whether any column has drifted, or all of them together.
         columns: What was found, by column.
         not_compared: Why columns were not compared, by name.
         reference_rows: Rows of the reference.
         current_rows: Rows of the current table.
         false_alarms: The declared probability of any false alarm.
         effect: The smallest effect that counted as drift.
+        joint: What was found in all columns together; None where it was not asked for.
     """
 
     drifted: bool
@@ -75,6 +77,7 @@ class DriftReport(Entity):
     current_rows: int
     false_alarms: float
     effect: float
+    joint: JointDrift | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data, as JSON holds it."""
@@ -109,10 +112,9 @@ class DriftReport(Entity):
     def summary(self) -> str:
         """Return the finding in a sentence."""
         drifted = sum(one.drifted for one in self.columns.values())
-        return (
-            f"{drifted} of {len(self.columns)} columns drifted "
-            f"({self.reference_rows:,} reference rows, {self.current_rows:,} current rows)."
-        )
+        rows = f"({self.reference_rows:,} reference rows, {self.current_rows:,} current rows)."
+        together = f" {self.joint.summary()}" if self.joint else ""
+        return f"{drifted} of {len(self.columns)} columns drifted {rows}{together}"
 
     def __str__(self) -> str:
         head = ("column", "kind", "drifted", "p", "adjusted p", "effect", "moved most")
