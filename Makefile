@@ -28,7 +28,7 @@ check: .venv ## format, lint, types, import contracts and the unit lane, side by
 	@started=$$(date +%s); $(ABREAST) $(STATIC) unit && echo "make check: $$(($$(date +%s) - started)) s"
 
 test: .venv .clients ## everything that CI runs: the checks, then every lane
-	@started=$$(date +%s); $(ABREAST) $(STATIC) && $(PYTEST) && echo "make test: $$(($$(date +%s) - started)) s"
+	@started=$$(date +%s); $(ABREAST) $(STATIC) && $(PYTEST) --durations 40 --durations-min 5 && echo "make test: $$(($$(date +%s) - started)) s"
 
 unit: .venv ## the tests that start no process
 	$(PYTEST) -m unit
