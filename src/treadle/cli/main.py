@@ -18,6 +18,7 @@ from treadle.cli import (
     labelling,
     models,
     monitor,
+    planning,
     processes,
     rollouts,
     runs,
@@ -38,6 +39,7 @@ history.add_to(app)
 importing.add_to(app)
 labelling.add_to(app)
 monitor.add_to(app)
+planning.add_to(app)
 governance.add_to(app)
 safekeeping.add_to(app)
 keys.add_to(app)

@@ -1,0 +1,1 @@
+"""Meters that tell what a training step of a module takes."""
