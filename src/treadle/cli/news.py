@@ -60,7 +60,7 @@ def line_of(record: "EventRecord") -> str | None:
     Args:
         record: The event.
     """
-    from treadle.loop.concerns import KINDS, says
+    from treadle.monitoring.findings import KINDS, says
 
     if record.type in KINDS:
         kind, colour, text = KINDS[record.type], "red", says(record)

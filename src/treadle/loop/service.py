@@ -19,7 +19,7 @@ from treadle.kernel.event import Event
 from treadle.kernel.names import ProjectName
 from treadle.kernel.operation import query
 from treadle.kernel.stage import Assembly
-from treadle.loop.concerns import KINDS, concerns
+from treadle.loop.concerns import concerns
 from treadle.loop.model import (
     Concern,
     LoopDecision,
@@ -28,6 +28,7 @@ from treadle.loop.model import (
     RequirementStatus,
 )
 from treadle.loop.tables import decisions
+from treadle.monitoring.findings import KINDS
 from treadle.monitoring.model import (
     Window,
 )

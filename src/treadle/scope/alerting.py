@@ -129,7 +129,7 @@ def check_route(route: NotifyRoute, field: str) -> None:
     if route.secret and not REFERENCE.fullmatch(route.secret):
         raise Invalid(
             f"Field '{field}.secret': a key does not belong into the file. Put it into a variable, "
-            f"and write: secret = \"${SECRET_PREFIX}KEY\""
+            f'and write: secret = "${SECRET_PREFIX}KEY"'
         )
     _check_variables(route.secret, f"{field}.secret")
 
