@@ -1,57 +1,44 @@
 """Incidents as the process has them that holds the database."""
 
-import logging
-from collections.abc import Sequence
-from datetime import timedelta
-from functools import cache
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import cache, cached_property
 
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection
 
-from treadle.events.local import LocalEvents
 from treadle.incidents.grouping import Grouping
+from treadle.incidents.model import Incident
+from treadle.incidents.outbox import Outbox
+from treadle.incidents.records import read_incidents
+from treadle.incidents.routing import Planned, key_of, plan
 from treadle.incidents.service import Incidents
-from treadle.kernel.clock import EPOCH, Clock
+from treadle.incidents.tables import incidents
+from treadle.kernel.clock import EPOCH
 from treadle.kernel.errors import NotFound
-from treadle.kernel.stage import RECONCILE, Assembly
+from treadle.kernel.stage import RECONCILE
 from treadle.monitoring.model import Window
-from treadle.monitoring.service import Monitoring
-from treadle.ports.database import Database
+from treadle.scope.alerting import NotifyRoute
 from treadle.scope.model import ProjectSpec
-from treadle.scope.service import Scope
 
 READER = "incidents"
 PAGE = 500
 """Events that are taken in one transaction."""
 MOST_WINDOWS = 500
 """Windows of an endpoint in which the end of an alert is looked for."""
+LONGEST_AFTERWARDS = timedelta(days=14)
+"""Time after its end within which people are told that an incident is resolved."""
 SETTLE_EVERY = timedelta(minutes=1)
-log = logging.getLogger(__name__)
 
 
 class LocalIncidents(Incidents):
-    """Incidents; with what opens, grows and ends them.
+    """Incidents; with what opens, grows and ends them, and tells people."""
 
-    Args:
-        database: Where incidents are kept.
-        events: The event log that alerts come from.
-        clock: Source of time.
-        assembly: Knows who decides about events.
-        scope: Knows what each project declares.
-        monitoring: Knows the windows that end alerts.
-    """
+    _settled_at = EPOCH
+    """When the ends of alerts were last looked for."""
 
-    def __init__(
-        self,
-        database: Database,
-        events: LocalEvents,
-        clock: Clock,
-        assembly: Assembly,
-        scope: Scope,
-        monitoring: Monitoring,
-    ) -> None:
-        super().__init__(database, events, clock, assembly)
-        self._scope, self._monitoring = scope, monitoring
-        self._settled_at = EPOCH
+    @cached_property
+    def _outbox(self) -> Outbox:
+        return Outbox(self._database, self._events, self._clock, self._open_notifier)
 
     @RECONCILE()
     def react(self) -> int:
@@ -76,6 +63,64 @@ class LocalIncidents(Incidents):
             ended = grouping.settle(now) if len(unread) < PAGE else 0
         self._settled_at = now
         return len(unread) + ended
+
+    @RECONCILE()
+    def tell(self) -> int:
+        """Tell people of what has changed, by the routes that their projects declare.
+
+        Returns:
+            How many messages were made or are tried.
+        """
+        return self._plan() + self._outbox.send_due(self._routes)
+
+    def send_all(self) -> None:
+        """Tell people of what has changed, and return when each message was tried."""
+        self._plan()
+        self._outbox.send_due(self._routes, wait=True)
+
+    def _routes(self) -> dict[str, NotifyRoute]:
+        """All declared routes by their keys."""
+        declared = (route for each in self._scope.projects() for route in each.spec.notify)
+        return {key_of(route): route for route in declared}
+
+    def _plan(self) -> int:
+        """Make the messages that are due; gives how many."""
+        specs = {each.name: each.spec for each in self._scope.projects() if each.spec.notify}
+        now = self._clock.now()
+        if not specs:
+            return 0
+        recent = incidents.c.resolved_at >= now - LONGEST_AFTERWARDS
+        which = incidents.c.project.in_(sorted(specs)) & (
+            (incidents.c.state != "resolved") | recent
+        )
+        with self._database.read() as connection:
+            due = [one for one in self._planned(connection, which, specs, now) if one[1]]
+        if not due:
+            return 0
+        with self._database.write() as transaction:
+            numbers = incidents.c.id.in_([one.id for one, _ in due])
+            made = 0
+            for incident in read_incidents(transaction, numbers, with_alerts=False):
+                self._outbox.cancel(transaction, incident)
+            for incident, planned in self._planned(transaction, numbers, specs, now):
+                made += self._outbox.put(transaction, incident, planned)
+        return made
+
+    def _planned(
+        self,
+        connection: Connection,
+        which: ColumnElement[bool],
+        specs: Mapping[str, ProjectSpec],
+        now: datetime,
+    ) -> list[tuple[Incident, list[Planned]]]:
+        """Incidents, each with what is to be told of it."""
+        found = self._with_silences(connection, read_incidents(connection, which))
+        told = self._outbox.told(connection, found)
+        return [
+            (one, plan(one, specs[one.project], told[one.id], now))
+            for one in found
+            if one.project is not None
+        ]
 
     def _grouping(self, transaction: Connection) -> Grouping:
         """Groups alerts by what is declared and measured now."""

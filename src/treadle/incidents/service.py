@@ -39,8 +39,11 @@ from treadle.kernel.ids import new_id
 from treadle.kernel.names import EndpointName, IncidentId, ProjectName, SilenceId
 from treadle.kernel.operation import command, query
 from treadle.kernel.stage import Assembly
+from treadle.monitoring.service import Monitoring
 from treadle.ports.database import Database, in_sight
+from treadle.ports.notifier import OpenNotifier
 from treadle.scope.alerting import AlertKind, Severity
+from treadle.scope.service import Scope
 
 LONGEST_NOTE = 10_000
 LONGEST_NAME = 200
@@ -54,13 +57,24 @@ class Incidents:
         events: The event log that alerts come from.
         clock: Source of time.
         assembly: Knows who decides about events.
+        scope: Knows what each project declares.
+        monitoring: Knows the windows that end alerts.
+        open_notifier: Gives the notifier of an address.
     """
 
     def __init__(
-        self, database: Database, events: LocalEvents, clock: Clock, assembly: Assembly
+        self,
+        database: Database,
+        events: LocalEvents,
+        clock: Clock,
+        assembly: Assembly,
+        scope: Scope,
+        monitoring: Monitoring,
+        open_notifier: OpenNotifier,
     ) -> None:
         self._database, self._events, self._clock = database, events, clock
-        self._assembly = assembly
+        self._assembly, self._scope, self._monitoring = assembly, scope, monitoring
+        self._open_notifier = open_notifier
 
     @query()
     def find(

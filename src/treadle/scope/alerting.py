@@ -134,6 +134,22 @@ def check_route(route: NotifyRoute, field: str) -> None:
     _check_variables(route.secret, f"{field}.secret")
 
 
+def shown(to: str) -> str:
+    """An address without what may be secret in it: its scheme, and its host or variables.
+
+    Args:
+        to: The address, as ``[[notify]]`` has it.
+    """
+    if match := REFERENCE.match(to):
+        return match[0]
+    scheme, _, rest = to.partition("://")
+    if scheme.rpartition("+")[2] in ("http", "https"):
+        host = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
+        return f"{scheme}://{host}"
+    names = [match[0] for match in REFERENCE.finditer(rest)]
+    return f"{scheme}://{'/'.join(names) or '…'}"
+
+
 def _check_address(to: str, field: str) -> None:
     _check_variables(to, field)
     if REFERENCE.match(to):
