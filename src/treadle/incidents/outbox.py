@@ -229,6 +229,7 @@ class Outbox:
                 "incident": due.incident,
                 "project": project,
                 "route": due.shown,
+                "change": due.change,
             }
             if not error:
                 values: dict[str, Any] = {"state": "sent", "sent_at": now, "error": ""}

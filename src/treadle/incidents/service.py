@@ -15,11 +15,13 @@ from treadle.incidents.model import (
     IncidentRoleAssigned,
     IncidentState,
     Message,
+    Outcome,
     Silence,
     SilenceEnded,
     SilenceMade,
     TimelineEntry,
 )
+from treadle.incidents.notices import sample_notice
 from treadle.incidents.records import (
     read_incident,
     read_incidents,
@@ -33,7 +35,7 @@ from treadle.incidents.tables import incidents, silences
 from treadle.incidents.timeline import timeline_of
 from treadle.kernel.clock import Clock
 from treadle.kernel.entity import fields, replace
-from treadle.kernel.errors import Conflict, Invalid, NotFound
+from treadle.kernel.errors import Conflict, Invalid, NotFound, TreadleError
 from treadle.kernel.event import current_act
 from treadle.kernel.ids import new_id
 from treadle.kernel.names import EndpointName, IncidentId, ProjectName, SilenceId
@@ -42,7 +44,7 @@ from treadle.kernel.stage import Assembly
 from treadle.monitoring.service import Monitoring
 from treadle.ports.database import Database, in_sight
 from treadle.ports.notifier import OpenNotifier
-from treadle.scope.alerting import AlertKind, Severity
+from treadle.scope.alerting import AlertKind, NotifyRoute, Severity, shown
 from treadle.scope.service import Scope
 
 LONGEST_NOTE = 10_000
@@ -328,6 +330,28 @@ class Incidents:
             transaction.execute(changed)
             ended = SilenceEnded(silence=silence, project=found[0].project)
             self._events.append(transaction, ended)
+
+    @command()
+    def test_routes(self, *, project: ProjectName) -> list[Outcome]:
+        """Send a test message by each route of a project now, whatever its hours are.
+
+        Args:
+            project: The project's name.
+
+        Raises:
+            NotFound: There is no such project.
+        """
+        routes = self._scope.project(name=project).spec.notify
+        return [self._tested(project, route) for route in routes]
+
+    def _tested(self, project: str, route: NotifyRoute) -> Outcome:
+        notice = sample_notice(project, id=new_id("message"), at=self._clock.now())
+        error = ""
+        try:
+            self._open_notifier(route.to, route.secret).send(notice)
+        except TreadleError as trouble:
+            error = trouble.message
+        return Outcome(route=shown(route.to), sent=not error, error=error)
 
     def _changed(self, id: int, change: Callable[[Connection, Incident], Incident]) -> Incident:
         """Change an incident in one transaction."""

@@ -1,8 +1,11 @@
 """Opens the notifier of an address, with the secrets of this process's environment."""
 
+import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from urllib.parse import quote
 
 from treadle.kernel.errors import Invalid, TreadleError, Unavailable
@@ -70,11 +73,42 @@ class Discreet:
             Invalid: The receiver will never take it.
         """
         try:
-            self._notifier.send(notice)
+            with _unlogged():
+                self._notifier.send(notice)
         except Exception as error:
             kind = Unavailable if getattr(error, "retry", True) else Invalid
             text = error.message if isinstance(error, TreadleError) else type(error).__name__
             raise kind(without(self._secrets, text)) from None
+
+
+class _Unlogged(logging.Filter):
+    """Drops what libraries log of requests in threads that send notices: URLs hold secrets."""
+
+    sending = threading.local()
+
+    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002
+        """Whether a record is logged.
+
+        Args:
+            record: The record, which plays no part.
+        """
+        return not getattr(self.sending, "now", False)
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """Let this thread's requests leave no line in a log within the block."""
+    for name in _LOG_URLS:
+        logging.getLogger(name).addFilter(_FILTER)  # a second time does nothing
+    _FILTER.sending.now = True
+    try:
+        yield
+    finally:
+        _FILTER.sending.now = False
+
+
+_FILTER = _Unlogged()
+_LOG_URLS = ("httpx", "httpcore.connection", "httpcore.http11", "urllib3.connectionpool")
 
 
 def without(secrets: Mapping[str, str], text: str) -> str:

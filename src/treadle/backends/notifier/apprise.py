@@ -72,8 +72,8 @@ class Apprise:
         """Refuse a host that may not be reached, where the URL names one."""
         templates = getattr(self._service, "templates", ())
         named = any("{host}" in template for template in templates)
-        hosts = [self._service.host if named else "", getattr(self._service, "smtp_host", "")]
-        for host in filter(None, hosts):
+        host = getattr(self._service, "smtp_host", "") or (self._service.host if named else "")
+        if host:
             try:
                 reachable(str(host))
             except OSError as error:
@@ -89,11 +89,11 @@ def without_mentions(text: str) -> str:
     return _MENTION.sub(lambda match: match[0] + "\u200b", text)
 
 
-class _Trouble(logging.Handler):
-    """Gathers what Apprise logs in this thread, instead of the log: it may hold secrets."""
+class _Trouble(logging.Filter):
+    """Gathers what Apprise logs in this thread, in the place of the log: it may hold secrets."""
 
     def __init__(self) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__()
         self._thread, self._lines = threading.get_ident(), list[str]()
 
     @property
@@ -101,20 +101,21 @@ class _Trouble(logging.Handler):
         """What was logged, on one line."""
         return " ".join(" ".join(self._lines).split())[:300]
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep a line of this thread.
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep a line of this thread, and let those of others pass.
 
         Args:
             record: The line.
         """
-        if threading.get_ident() == self._thread:
+        if threading.get_ident() != self._thread:
+            return True
+        if record.levelno >= logging.WARNING:
             self._lines.append(record.getMessage())
+        return False
 
     def __enter__(self) -> "_Trouble":
-        logger = logging.getLogger("apprise")
-        logger.propagate = False
-        logger.addHandler(self)
+        logging.getLogger("apprise").addFilter(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        logging.getLogger("apprise").removeHandler(self)
+        logging.getLogger("apprise").removeFilter(self)
