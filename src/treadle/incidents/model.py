@@ -5,6 +5,7 @@ from typing import Literal
 
 from treadle.kernel.entity import Entity
 from treadle.kernel.event import Event
+from treadle.monitoring.slo.model import BudgetSpent
 from treadle.scope.alerting import AlertKind, Severity
 
 IncidentState = Literal["open", "acknowledged", "resolved"]
@@ -183,6 +184,45 @@ class TimelineEntry(Entity):
     actor: str
     what: str
     says: str
+
+
+class Review(Entity):
+    """An incident's review: what the event log and the counts say, and what people add.
+
+    Attributes:
+        incident: The incident with its alerts.
+        detected_after_seconds: Seconds from the beginning of the trouble to the incident.
+        acknowledged_after_seconds: Seconds from then until somebody attended to it; None where
+            nobody did.
+        resolved_after_seconds: Seconds from then until it was resolved; None while it is not.
+        answered: Predictions that callers got while it was open; None where it is about no
+            endpoint.
+        budgets: What that time has cost the endpoint's objectives.
+        causes: What led to it, the first cause first.
+        timeline: What happened in its course.
+        follow_ups: What is to be done.
+        aligned: Whether retraining was aligned with the requirements; None while nobody has said.
+        summary: What people say about it.
+        closed: Whether the review is closed.
+    """
+
+    incident: Incident
+    detected_after_seconds: float
+    acknowledged_after_seconds: float | None
+    resolved_after_seconds: float | None
+    answered: int | None
+    budgets: list[BudgetSpent]
+    causes: list[TimelineEntry]
+    timeline: list[TimelineEntry]
+    follow_ups: list[FollowUp]
+    aligned: bool | None
+    summary: str
+    closed: bool
+
+    @property
+    def decisions(self) -> list[TimelineEntry]:
+        """What the loop did about it, or why it did nothing."""
+        return [entry for entry in self.timeline if entry.what == "decision"]
 
 
 class Outcome(Entity):

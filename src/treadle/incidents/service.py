@@ -188,9 +188,9 @@ class Incidents:
             NotFound: There is no such incident.
             Invalid: The role has no name, or a name is too long.
         """
-        _refuse_text(role, "role", LONGEST_NAME)
+        refuse_text(role, "role", LONGEST_NAME)
         if person:
-            _refuse_text(person, "person", LONGEST_NAME)
+            refuse_text(person, "person", LONGEST_NAME)
 
         def assigned(transaction: Connection, before: Incident) -> Incident:
             roles = {**before.roles, role: person}
@@ -214,7 +214,7 @@ class Incidents:
             NotFound: There is no such incident.
             Invalid: The note is empty or too long.
         """
-        _refuse_text(text, "text", LONGEST_NOTE)
+        refuse_text(text, "text", LONGEST_NOTE)
 
         def noted(transaction: Connection, before: Incident) -> Incident:
             told = IncidentNoted(incident=incident, project=before.project, text=text)
@@ -238,7 +238,7 @@ class Incidents:
             Conflict: It is resolved already.
             Invalid: The reason is too long.
         """
-        _refuse_text(reason or "-", "reason", LONGEST_NOTE)
+        refuse_text(reason or "-", "reason", LONGEST_NOTE)
 
         def resolved(transaction: Connection, before: Incident) -> Incident:
             _refuse_resolved(before)
@@ -281,7 +281,7 @@ class Incidents:
         now = self._clock.now()
         if until <= now:
             raise Invalid(f"Field 'until': {until.isoformat()} has passed. Name a later moment.")
-        _refuse_text(reason or "-", "reason", LONGEST_NOTE)
+        refuse_text(reason or "-", "reason", LONGEST_NOTE)
         made = Silence(
             id=new_id("silence"),
             project=project,
@@ -372,6 +372,16 @@ def _refuse_resolved(incident: Incident) -> None:
         raise Conflict(f"Incident {incident.id} is resolved since {incident.resolved_at}.")
 
 
-def _refuse_text(text: str, field: str, longest: int) -> None:
+def refuse_text(text: str, field: str, longest: int) -> None:
+    """Refuse text that is empty or too long.
+
+    Args:
+        text: The text.
+        field: What it is, in the error's message.
+        longest: Characters that it may have.
+
+    Raises:
+        Invalid: It is empty or longer.
+    """
     if not text.strip() or len(text) > longest:
         raise Invalid(f"Field '{field}': write 1 to {longest:,} characters.")

@@ -12,6 +12,11 @@ STAGE = Stage(
             kind="treadle.incidents.service:Incidents",
             here="treadle.incidents.local:LocalIncidents",
         ),
+        Service(
+            name="reviews",
+            about="Reviews of incidents, drafted from facts.",
+            kind="treadle.incidents.reviews:Reviews",
+        ),
     ),
     tables="treadle.incidents.tables",
 )

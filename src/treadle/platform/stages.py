@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from treadle.events.service import Events
     from treadle.features.service import Features
     from treadle.incidents.local import LocalIncidents
+    from treadle.incidents.reviews import Reviews
     from treadle.incidents.service import Incidents
     from treadle.jobs.local import LocalJobs
     from treadle.jobs.service import Jobs
@@ -134,6 +135,7 @@ class Services:
     slo: "Slos"
     monitoring: "Monitoring"
     incidents: "Incidents"
+    reviews: "Reviews"
     loop: "Loop"
 
     @property
