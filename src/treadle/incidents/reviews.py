@@ -21,8 +21,8 @@ from treadle.kernel.errors import Conflict, Invalid, NotFound
 from treadle.kernel.event import Event
 from treadle.kernel.names import IncidentId
 from treadle.kernel.operation import command, query
-from treadle.monitoring.service import Monitoring
-from treadle.monitoring.slo.service import Slos
+from treadle.monitoring.local import LocalMonitoring
+from treadle.monitoring.slo.local import LocalSlos
 from treadle.ports.database import Database
 
 MOST_FOLLOW_UPS = 200
@@ -46,8 +46,8 @@ class Reviews:
         events: LocalEvents,
         clock: Clock,
         incidents: Incidents,
-        monitoring: Monitoring,
-        slo: Slos,
+        monitoring: LocalMonitoring,
+        slo: LocalSlos,
     ) -> None:
         self._database, self._events, self._clock = database, events, clock
         self._incidents, self._monitoring, self._slo = incidents, monitoring, slo

@@ -130,16 +130,6 @@ class Monitoring:
             labelled=len(labelled.truth),
         )
 
-    def answered(self, endpoint: str, since: datetime, until: datetime) -> int:
-        """Count the rows that callers of an endpoint got answers to.
-
-        Args:
-            endpoint: The endpoint's name.
-            since: The first moment.
-            until: The moment after the last.
-        """
-        return len(AnsweredRequests(self._logs.batches(endpoint, since, until)))
-
     @query()
     def log_files(self, *, endpoint: EndpointName, limit: int = 100) -> list[LogFile]:
         """List the days of an endpoint's inference log that are Parquet files, newest first.

@@ -64,13 +64,12 @@ class NotifyRoute(Entity):
 
     Attributes:
         to: Address: ``https://`` (or ``webhook+https://``) for JSON, ``alertmanager+http://`` for
-            Alertmanager, anything else for Apprise; secrets as ``$TREADLE_NOTIFY_NAME``.
+            Alertmanager, anything else for Apprise; secrets as variables.
         severity: Severities of incidents that are told; ``page`` and ``ticket`` if empty.
         during: Hours of the week in which it tells; later ones wait for the next. Empty: always.
         after: Time after which it tells of an incident that nobody has acknowledged.
         every: Time after which it tells again until somebody acknowledges. Empty: once.
-        secret: Variable with the key that requests are signed with, such as
-            ``$TREADLE_NOTIFY_KEY``. Empty: not signed.
+        secret: Variable with the key that requests are signed with. Empty: not signed.
     """
 
     to: str
@@ -158,7 +157,7 @@ def _check_address(to: str, field: str) -> None:
     if not colon or not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme):
         raise Invalid(
             f"Field '{field}': '{to[:80]}' is no address. Write one such as "
-            "'https://example.com/hook', 'mailto://$TREADLE_NOTIFY_MAIL' or 'ntfy://topic'."
+            f"'https://example.com/hook', 'mailto://${SECRET_PREFIX}MAIL' or 'ntfy://topic'."
         )
     try:
         password = urlsplit(REFERENCE.sub("", to)).password

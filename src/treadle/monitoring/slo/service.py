@@ -2,9 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from datetime import datetime
-
-from sqlalchemy import Connection
 
 from treadle.delivery.service import Delivery
 from treadle.events.local import LocalEvents
@@ -14,7 +11,7 @@ from treadle.kernel.errors import Invalid
 from treadle.kernel.names import EndpointName, ProjectName
 from treadle.kernel.operation import command, query
 from treadle.monitoring.slo import ledger
-from treadle.monitoring.slo.model import AlertReceived, BudgetSpent, ReceivedAlert, SloStatus
+from treadle.monitoring.slo.model import AlertReceived, ReceivedAlert, SloStatus
 from treadle.monitoring.slo.standing import Slo, firing_alerts, standing
 from treadle.ports.database import Database
 from treadle.registry.service import Registry
@@ -65,19 +62,6 @@ class Slos:
             firing = firing_alerts(connection)
             return [standing(connection, slo, minute, firing) for slo in declared]
 
-    def spent(self, endpoint: str, since: datetime, until: datetime) -> list[BudgetSpent]:
-        """Say what a time has cost an endpoint's objectives.
-
-        Args:
-            endpoint: Name of the endpoint.
-            since: First moment of the time.
-            until: Moment after its last; the error budget is that of the period that ends then.
-        """
-        declared = [slo for slo in self._declared() if slo.endpoint == endpoint]
-        first, last = ledger.minute_of(since), ledger.minute_of(until + ledger.MINUTE)
-        with self._database.read() as connection:
-            return [_spent(connection, slo, first, last) for slo in declared]
-
     @command()
     def receive(self, *, alerts: list[ReceivedAlert], project: ProjectName | None = None) -> int:
         """Record alerts that Alertmanager tells of, each state of each alert once.
@@ -118,22 +102,6 @@ class Slos:
                 for requirement in spec.requirement:
                     if requirement.objective:
                         yield Slo(endpoint.name, spec, requirement)
-
-
-def _spent(connection: Connection, slo: Slo, first: datetime, last: datetime) -> BudgetSpent:
-    """What the minutes between two moments have cost an objective."""
-    condition = slo.requirement.condition
-    moments = [first, last, last - slo.period]
-    before, after, begin = ledger.states(connection, slo.endpoint, condition, moments)
-    within, period = after - before, after - begin
-    allowed = (1 - slo.requirement.objective_share) * period.total
-    return BudgetSpent(
-        slo=slo.requirement.id,
-        condition=condition,
-        bad=within.total - within.good,
-        total=within.total,
-        share=(within.total - within.good) / allowed if allowed else None,
-    )
 
 
 def _told(alert: ReceivedAlert, project: str | None) -> AlertReceived:
