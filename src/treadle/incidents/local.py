@@ -60,7 +60,9 @@ class LocalIncidents(Incidents):
                 grouping.take(record)
             if unread:
                 self._events.confirm(transaction, READER, unread[-1].number)
-            ended = grouping.settle(now) if len(unread) < PAGE else 0
+            if len(unread) == PAGE:  # what has come again may be among the next ones
+                return PAGE
+            ended = grouping.settle(now)
         self._settled_at = now
         return len(unread) + ended
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 
 from treadle.incidents.model import Change, Incident
@@ -158,4 +159,10 @@ def opens(route: NotifyRoute, moment: datetime) -> datetime:
         route: The route.
         moment: The moment.
     """
-    return calendar(route.during).next(moment) if route.during else moment
+    return _opens(route.during, moment) if route.during else moment
+
+
+@lru_cache(maxsize=4096)
+def _opens(during: str, moment: datetime) -> datetime:
+    """The same of a calendar's text: it is asked for each open incident all the time."""
+    return calendar(during).next(moment)

@@ -22,7 +22,8 @@ class Period(NamedTuple):
     Attributes:
         days: Days on which it begins, 0 for Monday.
         start: First minute of it in minutes since midnight.
-        end: Minute after the last one; not after ``start`` where it ends on the next day.
+        end: Minute after the last one; not after ``start`` where it ends on the next day, and the
+            same for a whole day.
     """
 
     days: frozenset[int]
@@ -101,7 +102,8 @@ def calendar(text: str) -> Calendar:
 
     Args:
         text: Periods with semicolons between them, then the time zone: ``Mon-Fri 08:00-18:00
-            Europe/Berlin``, or ``Mon-Fri 18:00-08:00; Sat,Sun 08:00-18:00 UTC``.
+            Europe/Berlin``, or for all other hours ``Mon-Fri 18:00-08:00; Sat,Sun 08:00-08:00
+            Europe/Berlin``. A period belongs to the day on which it begins.
 
     Raises:
         Invalid: The text is malformed, or there is no such time zone.
@@ -122,7 +124,7 @@ def _period(part: str, text: str) -> Period:
         days = frozenset(day for one in match[1].split(",") for day in _days(one))
         start, end = (int(match[at]) * 60 + int(match[at + 1]) for at in (2, 4))
         minutes_are_sound = int(match[3]) < 60 and int(match[5]) < 60
-        if days and minutes_are_sound and start < 24 * 60 and 0 <= end <= 24 * 60 and start != end:
+        if days and minutes_are_sound and start < 24 * 60 and 0 <= end <= 24 * 60:
             return Period(days, start, end)
     raise Invalid(
         f"'{text}' is no calendar at '{part}'. Write days, hours and a time zone, such as "
