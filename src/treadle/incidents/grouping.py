@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, select, true
 
 from treadle.events.local import LocalEvents
 from treadle.events.model import EventRecord
@@ -26,6 +26,7 @@ from treadle.incidents.tables import alerts, incidents
 from treadle.kernel.clock import duration
 from treadle.kernel.entity import replace
 from treadle.kernel.event import acting
+from treadle.monitoring.findings import KINDS
 from treadle.monitoring.model import Window
 from treadle.ports.database import load
 from treadle.scope.alerting import SEVERITIES, IncidentPolicy, Severity
@@ -34,6 +35,8 @@ from treadle.scope.model import ProjectSpec
 BY_ITSELF = "treadle"
 """Who resolves an incident whose alerts have all ended."""
 LONGEST_TEXT = 500
+MOST_LATER = 1000
+"""Findings that are looked through for one that is read later."""
 QUIET = "its alerts have not come again"
 _OWN_SUBJECT = ("run:", "job:")
 """Subjects whose first event leads to what caused them, also where a later one has no cause."""
@@ -71,17 +74,19 @@ class Grouping:
             signal = signal_of(record)
             if signal is None:
                 return
+            self.settle(record.at, incidents.c.project == record.project)
             severity = self._severity(record.project, signal)
             if severity != "off" and signal.raised:
                 self._raise(record, signal, severity)
             elif not signal.raised:
                 self._end(record, signal)
 
-    def settle(self, moment: datetime) -> int:
-        """End alerts that have been quiet for long enough, once all events have been taken.
+    def settle(self, moment: datetime, which: ColumnElement[bool] | None = None) -> int:
+        """End alerts that have been quiet for long enough by a moment.
 
         Args:
-            moment: The present time.
+            moment: The present time, or that of an event that is taken.
+            which: The incidents that are looked at; all if omitted.
 
         Returns:
             How many have ended.
@@ -90,6 +95,7 @@ class Grouping:
             select(alerts, incidents.c.project)
             .join(incidents, incidents.c.id == alerts.c.incident)
             .where(alerts.c.cleared_at.is_(None), alerts.c.kind.not_in(TOLD))
+            .where(true() if which is None else which)
             .order_by(alerts.c.incident, alerts.c.key)
         )
         ended = 0
@@ -99,23 +105,31 @@ class Grouping:
         return ended
 
     def _end_if_quiet(
-        self,
-        incident: int,
-        project: str | None,
-        alert: Alert,
-        moment: datetime,
-        before: datetime | None = None,
+        self, incident: int, project: str | None, alert: Alert, moment: datetime
     ) -> bool:
-        """End an alert that was quiet for long enough by a moment, in windows before another."""
+        """End an alert that was quiet for long enough by a moment."""
+        spec = self._spec_of(project)
         windows = self._windows_of(alert.endpoint) if alert.window is not None else ()
-        known = [window for window in windows if before is None or window.start < before]
-        end = ended_at(alert, self._spec_of(project), known, moment)
+        end = ended_at(alert, spec, windows, moment)
+        if end is not None and windows:  # findings that are read later are not silence
+            shown = self._shown_later(project, alert)
+            quiet = [window for window in windows if window.start not in shown]
+            end = ended_at(alert, spec, quiet, moment)
         if end is None:
             return False
         write_alert(self._transaction, incident, replace(alert, cleared_at=end))
         with acting(BY_ITSELF, cause=alert.last_event):
             self._resolve_if_over(incident, QUIET)
         return True
+
+    def _shown_later(self, project: str | None, alert: Alert) -> set[datetime]:
+        """Starts of windows that show an alert in events which were not taken yet."""
+        types = [name for name, kind in KINDS.items() if kind == alert.kind]
+        later = self._events.history(
+            type=types[0], project=project, after=alert.last_event, limit=MOST_LATER
+        )
+        signals = [signal for record in later if (signal := signal_of(record))]
+        return {one.window for one in signals if one.key == alert.key and one.window}
 
     def _severity(self, project: str | None, signal: Signal) -> Severity | str:
         spec = self._spec_of(project)
@@ -127,10 +141,6 @@ class Grouping:
         known = self._newest(record.project, signal.key)
         if known and known[1].last_event >= record.number:
             return  # the event was taken already
-        if known and known[1].cleared_at is None:
-            about = (known[0].id, record.project, known[1], record.at, signal.window)
-            if self._end_if_quiet(*about):  # between both events; it was read late
-                known = self._newest(record.project, signal.key)
         incident = self._home(record, signal, known[0] if known else None)
         before = known[1] if known and incident and known[0].id == incident.id else None
         alert = self._alert(record, signal, level, before)
@@ -190,7 +200,7 @@ class Grouping:
             select(alerts)
             .join(incidents, incidents.c.id == alerts.c.incident)
             .where(alerts.c.key == key, incidents.c.project == project)
-            .order_by(alerts.c.incident.desc())
+            .order_by(alerts.c.last_event.desc(), alerts.c.incident.desc())
             .limit(1)
         )
         row = self._transaction.execute(wanted).mappings().one_or_none()
@@ -273,8 +283,7 @@ class Grouping:
         if known is None or known[1].last_event >= record.number:
             return
         incident, alert = known
-        end = alert.cleared_at or ended_at(alert, self._spec_of(record.project), (), record.at)
-        ended = replace(alert, last_event=record.number, cleared_at=end or record.at)
+        ended = replace(alert, last_event=record.number, cleared_at=alert.cleared_at or record.at)
         write_alert(self._transaction, incident.id, ended)
         reason = "what had failed has succeeded" if alert.kind in ONE_OFF else "its alerts ended"
         self._resolve_if_over(incident.id, reason)
