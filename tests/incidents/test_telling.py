@@ -104,7 +104,7 @@ def test_alertmanager_hears_of_incidents_in_its_own_words(ward: Ward, sink: Http
     ward.incidents.resolve(incident=ward.only().id)
     pass_time(ward, minutes=1)
     assert {path for path, _, _ in sink.got} == {"/api/v2/alerts"}
-    firing = []
+    firing: list[set[str]] = []
     for _, headers, body in sink.got:
         sent = {alert["labels"]["severity"]: alert for alert in json.loads(body)}
         now = (START + (len(firing) + 1) * MINUTE).isoformat().replace("+00:00", "Z")

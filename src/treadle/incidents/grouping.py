@@ -49,7 +49,7 @@ class Grouping:
         transaction: The transaction.
         events: The event log.
         spec_of: Gives the declaration of a project, or None.
-        windows_of: Gives the windows of an endpoint.
+        windows_of: Gives the windows of an endpoint after a moment, and maybe others.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Grouping:
         transaction: Connection,
         events: LocalEvents,
         spec_of: Callable[[str | None], ProjectSpec | None],
-        windows_of: Callable[[str], Sequence[Window]],
+        windows_of: Callable[[str, datetime], Sequence[Window]],
     ) -> None:
         self._transaction, self._events = transaction, events
         self._spec_of, self._windows_of = spec_of, windows_of
@@ -109,7 +109,7 @@ class Grouping:
     ) -> bool:
         """End an alert that was quiet for long enough by a moment."""
         spec = self._spec_of(project)
-        windows = self._windows_of(alert.endpoint) if alert.window is not None else ()
+        windows = self._windows_of(alert.endpoint, alert.window) if alert.window else ()
         end = ended_at(alert, spec, windows, moment)
         if end is not None and windows:  # findings that are read later are not silence
             shown = self._shown_later(project, alert)

@@ -4,15 +4,16 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache, cached_property
 
-from sqlalchemy import ColumnElement, Connection
+from sqlalchemy import ColumnElement, Connection, select
 
 from treadle.incidents.grouping import Grouping
 from treadle.incidents.model import Incident
 from treadle.incidents.outbox import Outbox
+from treadle.incidents.quiet import TOLD
 from treadle.incidents.records import read_incidents
 from treadle.incidents.routing import Planned, key_of, plan
 from treadle.incidents.service import Incidents
-from treadle.incidents.tables import incidents
+from treadle.incidents.tables import alerts, incidents
 from treadle.kernel.clock import EPOCH
 from treadle.kernel.errors import NotFound
 from treadle.kernel.stage import RECONCILE
@@ -23,8 +24,8 @@ from treadle.scope.model import ProjectSpec
 READER = "incidents"
 PAGE = 500
 """Events that are taken in one transaction."""
-MOST_WINDOWS = 500
-"""Windows of an endpoint in which the end of an alert is looked for."""
+FEW_WINDOWS, MOST_WINDOWS = 8, 512
+"""Windows of an endpoint in which the end of an alert is looked for, at first and at most."""
 LONGEST_AFTERWARDS = timedelta(days=14)
 """Time after its end within which people are told that an incident is resolved."""
 SETTLE_EVERY = timedelta(minutes=1)
@@ -51,7 +52,7 @@ class LocalIncidents(Incidents):
         """
         now = self._clock.now()
         waiting = bool(self._events.unread(READER, limit=1))
-        if not waiting and now - self._settled_at < SETTLE_EVERY:
+        if not waiting and (now - self._settled_at < SETTLE_EVERY or not self._may_end()):
             return 0
         with self._database.write() as transaction:
             unread = self._events.unread(READER, limit=PAGE)
@@ -65,6 +66,12 @@ class LocalIncidents(Incidents):
             ended = grouping.settle(now)
         self._settled_at = now
         return len(unread) + ended
+
+    def _may_end(self) -> bool:
+        """Whether an alert holds that may end by itself."""
+        holds = alerts.c.cleared_at.is_(None) & alerts.c.kind.not_in(TOLD)
+        with self._database.read() as connection:
+            return connection.scalar(select(alerts.c.key).where(holds).limit(1)) is not None
 
     @RECONCILE()
     def tell(self) -> int:
@@ -135,7 +142,12 @@ class LocalIncidents(Incidents):
                 return None
 
         @cache
-        def windows_of(endpoint: str) -> Sequence[Window]:
-            return self._monitoring.windows(endpoint=endpoint, limit=MOST_WINDOWS)
+        def windows_of(endpoint: str, after: datetime) -> Sequence[Window]:
+            limit = FEW_WINDOWS
+            while True:
+                found = self._monitoring.windows(endpoint=endpoint, limit=limit)
+                if len(found) < limit or found[-1].start <= after or limit >= MOST_WINDOWS:
+                    return found
+                limit *= 4
 
         return Grouping(transaction, self._events, spec_of, windows_of)
