@@ -42,6 +42,7 @@ TABLES = {
     "data": "[data.NAME]",
     "data.checks": "[[data.NAME.checks]]",
     "requirement": "[[requirement]]",
+    "notify": "[[notify]]",
 }
 """Tables of treadle.toml whose header is not simply their name."""
 SECTIONS = re.compile(r"^\s*(Args|Returns|Raises|Yields|Attributes):\s*$", re.MULTILINE)

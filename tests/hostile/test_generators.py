@@ -32,6 +32,8 @@ from tests.hostile.test_languages import Page, invisible, label_values
 from tests.hostile.texts import AT, any_texts, filled, unicode_texts
 from treadle.access.model import NewToken
 from treadle.backends.blobs.disk import Disk
+from treadle.backends.notifier.alertmanager import alerts_of
+from treadle.backends.notifier.apprise import without_mentions
 from treadle.cli.backtest import backtest_page
 from treadle.cli.data_drawings import profile_page
 from treadle.cli.demo.play import Moment, Result
@@ -45,6 +47,8 @@ from treadle.events.model import EventRecord
 from treadle.http.asking import Asked
 from treadle.http.mlflow.artifacts import _served
 from treadle.http.routes import server_sent
+from treadle.incidents.model import Incident, Review
+from treadle.incidents.notices import notice_of
 from treadle.interop.dvc import write_dvc
 from treadle.kernel.entity import from_json, to_json
 from treadle.kernel.errors import Invalid, NotFound
@@ -69,6 +73,7 @@ from treadle.scope.model import Requirement
 from treadle.scope.service import Scope
 from treadle.serving.metrics import exposition
 from treadle.ui.charts import Line, Mark, line_chart
+from treadle.ui.incident_review import review_page, review_text
 from treadle.ui.rendering import render as render_page
 from treadle.ui.site import Area, Frame, drawn
 
@@ -84,6 +89,7 @@ GENERATORS = {
     "data/check_suggestions": "test_suggested_checks",
     "delivery/oci": "test_an_image",
     "http/routes": "test_events_as_a_stream",
+    "incidents/notices": "test_a_notice_of_an_incident",
     "interop/dvc": "test_a_repository_of_dvc",
     "monitoring/drift_page": "test_a_report_of_drift",
     "monitoring/drift_report": "test_a_report_of_drift",
@@ -96,6 +102,7 @@ GENERATORS = {
     "ui/charts": "test_a_chart",
     "ui/site": "test_the_first_page",
     "ui/rendering": "test_the_first_page",
+    "ui/incident_review": "test_a_review_of_an_incident",
     "ui/sign_in": "test_pages_to_sign_in",
 }
 """Modules that write documents of text from outside, and what tests them."""
@@ -117,6 +124,7 @@ TEMPLATES = {
     "registry/templates/card.md": "test_a_card",
     "ui/templates/backtest.html": "test_a_backtest",
     "ui/templates/base.html": "test_pages_to_sign_in",
+    "ui/templates/incident_review.html": "test_a_review_of_an_incident",
     "ui/templates/profile.html": "test_a_profile",
     "ui/templates/error.html": "test_a_page_of_an_error",
     "ui/templates/home.html": "test_the_first_page",
@@ -363,6 +371,36 @@ def test_a_profile(text: str) -> None:
     made, harmless = page(text), page("x")
     assert made.elements == harmless.elements
     assert visible(text).strip() in "".join(made.texts)
+
+
+@given(any_texts)
+@settings(max_examples=50)
+def test_a_review_of_an_incident(text: str) -> None:
+    def written(text: str) -> tuple[Page, str]:
+        review = filled(Review, text)
+        return Page(review_page(review)), review_text(review)
+
+    (made, lines), (harmless, plain) = written(text), written("x")
+    assert made.elements == harmless.elements
+    assert visible(text).strip() in "".join(made.texts)
+    assert not invisible(lines) and len(lines.split("\n")) == len(plain.split("\n"))
+    reader = MarkdownIt("commonmark").enable("table")
+    kinds = [[token.type for token in reader.parse(one)] for one in (lines, plain)]
+    assert kinds[0] == kinds[1]
+
+
+@given(any_texts)
+@settings(max_examples=50)
+def test_a_notice_of_an_incident(text: str) -> None:
+    incident = filled(Incident, text)
+    notice = notice_of(incident, "opened", id="1", at=AT)
+    harmless = notice_of(filled(Incident, "x"), "opened", id="1", at=AT)
+    assert not invisible(notice.title + notice.text)
+    assert "\n" not in notice.title
+    assert len(notice.text.split("\n")) == len(harmless.text.split("\n"))
+    assert "@everyone" not in without_mentions(f"{notice.text}@everyone <!channel>")
+    for alert in alerts_of(notice):
+        assert set(alert["labels"]) >= {"alertname", "severity", "treadle_incident"}
 
 
 @given(any_texts)

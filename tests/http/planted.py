@@ -1,12 +1,14 @@
 """Projects in which every text begins with a word that is found again wherever it shows."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from treadle.access.tables import uploads
 from treadle.data.tables import erased_contents, erased_versions, erasures, labels
 from treadle.delivery.tables import endpoints, rollouts
 from treadle.evaluation.tables import evaluations
+from treadle.incidents.tables import alerts, incidents, messages, silences
 from treadle.jobs.tables import jobs
 from treadle.kernel.clock import EPOCH
 from treadle.kernel.entity import to_packed, to_text
@@ -54,6 +56,8 @@ def named(word: str, numbers: Mapping[str, int], digest: str) -> Things:
         "endpoint": [f"{word}-endpoint"],
         "erasure": [f"erasure_{word}"],
         "rollout": [f"rollout_{word}"],
+        "incident": [incident_number(word)],
+        "silence": [f"silence_{word}"],
         "content": [digest],
         "location": [
             *(f"models:/{model}/1", f"models:/{model}@old", f"models:/{logged}"),
@@ -62,6 +66,11 @@ def named(word: str, numbers: Mapping[str, int], digest: str) -> Things:
             f"{files}/models/{logged}/artifacts",
         ],
     }
+
+
+def incident_number(word: str) -> int:
+    """The number of a project's incident: of an event that is not there."""
+    return 10_000_000 + sum(word.encode())
 
 
 def planted(home: Embedded, word: str) -> Things:
@@ -309,7 +318,35 @@ def _more_rows(word: str, tree: str) -> list[tuple[Any, Row]]:
         (labels, label | {"word": f'"{text}"', "event": number}),
         (answered_rows, answered | {"unmatched": f'["{word}-request"]'}),
         (grown_datasets, grown | {"label_event": number}),
+        *_incident_rows(word),
         (uploads, {"digest": tree, "project": project, "actor": f"{word}-actor", "at": EPOCH}),
+    ]
+
+
+def _incident_rows(word: str) -> list[tuple[Any, Row]]:
+    """An incident with an alert, a silence and a message."""
+    project, endpoint, text = f"{word}-project", f"{word}-endpoint", f"{word}-text of a project"
+    number = incident_number(word)
+    times: Row = {"opened_at": EPOCH, "began_at": EPOCH, "last_at": EPOCH, "resolved_at": EPOCH}
+    incident: Row = {"id": number, "project": project, "endpoint": endpoint, "title": text}
+    incident |= {"severity": "page", "state": "resolved", "times_opened": 1, "review": "{}"}
+    incident |= {"acknowledged_by": f"{word}-actor", "resolved_by": f"{word}-actor"}
+    incident |= {"acknowledged_at": EPOCH, "roles": to_text({f"{word}-role": text})}
+    alert: Row = {"incident": number, "key": word, "kind": "drift", "endpoint": endpoint}
+    alert |= {"severity": "page", "says": text, "count": 1, "metric": "", "labelled": False}
+    alert |= {"first_event": 1, "last_event": 1, "first_at": EPOCH, "last_at": EPOCH}
+    alert |= {"since": EPOCH, "runbook": text, "cleared_at": EPOCH}
+    silence: Row = {"id": f"silence_{word}", "project": project, "endpoint": endpoint}
+    silence |= {"kind": "drift", "severity": "page", "reason": text, "by": f"{word}-actor"}
+    far = EPOCH + timedelta(days=100 * 365)
+    message: Row = {"id": f"message_{word}", "incident": number, "times_opened": 1}
+    message |= {"change": "opened", "severity": "page", "route_key": word, "route": text}
+    message |= {"state": "dead", "due_at": EPOCH, "attempts": 8, "next_at": EPOCH, "error": text}
+    return [
+        (incidents, incident | times),
+        (alerts, alert),
+        (silences, silence | {"until": far, "created_at": EPOCH}),
+        (messages, message),
     ]
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -21,11 +22,13 @@ from treadle.ports.tree import put_files
 from treadle.scope.feature_views import FeatureSource
 from treadle.testing.platform import SPEC as ANY_SPEC
 from treadle.tracking.model import Dataset
+from treadle.training.model import TrainingFailed
 
 SPEC = replace(
     ANY_SPEC, features={"weather": FeatureSource(source="rows.csv", keys=["airport"], at="hour")}
 )
 KINDS = kinds_of(BUILT_IN)
+FAR = datetime(2100, 1, 1, tzinfo=UTC)
 LAST = ("delete", "remove", "take", "revoke")
 """Beginnings of operations that take away what others need."""
 
@@ -115,7 +118,17 @@ def filled(home: Embedded) -> dict[str, Any]:
     erasure = home.erasure.begin([Subject(key="z", value="7")], "q").id
     home.data.add(project="r", name="seen", digest=put_files(home.blobs, {"b.csv": b"z\n7\n"}))
     stopped = home.erasure.begin([Subject(key="z", value="7")], "r").id
+    with home.database.write() as transaction:
+        failed = TrainingFailed(run=run, project="p", error="out of memory")
+        incident = home.events.append(transaction, failed)
+    home.incidents.react()
+    silence = home.incidents.silence(project="p", until=FAR, kind="drift").id
+    home.reviews.add_follow_up(incident=incident, text="ask")
     return {
+        "incident": incident,
+        "silence": silence,
+        "incidents.silence.until": FAR,
+        "aligned": True,
         "erasure": erasure,
         "erasure.abandon.erasure": stopped,
         "erasure.check.subject": Subject(key="z", value="7"),

@@ -14,6 +14,7 @@ from treadle.cli import (
     governance,
     history,
     importing,
+    incident,
     keys,
     labelling,
     models,
@@ -40,6 +41,7 @@ importing.add_to(app)
 labelling.add_to(app)
 monitor.add_to(app)
 planning.add_to(app)
+incident.add_to(app)
 governance.add_to(app)
 safekeeping.add_to(app)
 keys.add_to(app)

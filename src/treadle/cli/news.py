@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from treadle.cli.output import console, markup
+from treadle.kernel.escaping import shell
 
 if TYPE_CHECKING:
     from treadle.events.model import EventRecord
@@ -60,7 +61,7 @@ def line_of(record: "EventRecord") -> str | None:
     Args:
         record: The event.
     """
-    from treadle.loop.concerns import KINDS, says
+    from treadle.monitoring.findings import KINDS, says
 
     if record.type in KINDS:
         kind, colour, text = KINDS[record.type], "red", says(record)
@@ -94,10 +95,27 @@ def _judged(record: "EventRecord") -> str:
     return f"{record.project}: run {record.body['run']} {record.body['outcome']}"
 
 
+def _opened(record: "EventRecord") -> str:
+    """An incident without what its first alert says, which has a line of its own."""
+    body = record.body
+    return f"{body['endpoint'] or record.project}: {body['severity']}: {_look(record)}"
+
+
+def _resolved(record: "EventRecord") -> str:
+    return f"incident {record.body['incident']}: {record.body['reason']}"
+
+
+def _look(record: "EventRecord") -> str:
+    return shell("treadle", "incident", "show", record.body["incident"])
+
+
 _NEWS: dict[str, tuple[str, str, Callable[["EventRecord"], str]]] = {
     "TrainingStarted": ("training", "cyan", _started),
     "VerdictGiven": ("verdict", "cyan", _judged),
     "RolloutPromoted": ("promoted", "green", _promoted),
+    "IncidentOpened": ("incident", "red", _opened),
+    "IncidentReopened": ("incident again", "red", _opened),
+    "IncidentResolved": ("incident over", "green", _resolved),
     "RolloutRolledBack": ("rolled back", "yellow", _rolled_back),
 }
 """The kind, the colour and the words of events that are no findings, by their type."""

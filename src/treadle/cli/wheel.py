@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from treadle.cli import completing
+from treadle.cli.incident import print_incident
 from treadle.cli.output import console, markup, print_json, print_table, show
 from treadle.cli.slo import print_objectives
 from treadle.cli.verbs import Project, Session
@@ -106,6 +107,8 @@ def _print_status(wheel: "ProjectStatus") -> None:
         print_objectives("\nObjectives", wheel.objectives)
     if (new := wheel.new_rows) is not None:
         console.print(_came(new), soft_wrap=True)
+    for incident in wheel.incidents:
+        print_incident(incident)
     for concern in wheel.concerns:
         _print_concern(concern)
     for wait in wheel.waiting:

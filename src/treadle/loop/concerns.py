@@ -5,29 +5,13 @@ from datetime import datetime
 
 from treadle.events.model import EventRecord
 from treadle.loop.model import Concern, LoopDecision
-from treadle.monitoring.model import (
-    DriftFound,
-    FindingRaised,
-    LabelsMissing,
-    ModelStale,
-    MonitorFailed,
-    RequirementMissed,
-    Window,
-)
+from treadle.monitoring.findings import KINDS, says, thing
+from treadle.monitoring.model import DriftFound, Window
 from treadle.scope.model import Requirement
 from treadle.serving.counting import PREDICTION
 
 NAMED = 3
 """Columns that a sentence names; the others are counted."""
-KINDS = {
-    DriftFound.__name__: "drift",
-    RequirementMissed.__name__: "missed requirement",
-    ModelStale.__name__: "stale model",
-    LabelsMissing.__name__: "missing labels",
-    FindingRaised.__name__: "finding",
-    MonitorFailed.__name__: "failed monitor",
-}
-"""What is a concern, by the type of its event."""
 
 
 def concerns(
@@ -54,7 +38,7 @@ def concerns(
     by_thing: dict[tuple[str, str], list[EventRecord]] = {}
     for event in events:
         if event.type in KINDS:
-            by_thing.setdefault(_thing(event), []).append(event)
+            by_thing.setdefault(thing(event), []).append(event)
     order = list(KINDS.values())
     found = [
         _concern(known, windows, decisions, requirements)
@@ -96,38 +80,8 @@ def _since(starts: set[datetime], windows: Sequence[Window]) -> tuple[datetime, 
     return held[last], last - first + 1
 
 
-def _thing(event: EventRecord) -> tuple[str, str]:
-    """What an event is about: two of the same thing tell of one concern."""
-    body = event.body
-    about = [str(body.get(key) or "") for key in ("requirement", "monitor", "name", "measured")]
-    return event.type, "/".join(about)
-
-
 def _start(event: EventRecord) -> datetime:
     return datetime.fromisoformat(str(event.body["start"]))
-
-
-def says(event: EventRecord) -> str:
-    """A finding's event in a sentence with its numbers.
-
-    Args:
-        event: An event of one of ``KINDS``.
-    """
-    body = event.body
-    if event.type == DriftFound.__name__:
-        moved = body["columns"]
-        count = "1 column has" if len(moved) == 1 else f"{len(moved)} columns have"
-        return f"{count} moved, {body['strongest']} most (PSI {body['psi']:.3g})"
-    if event.type == RequirementMissed.__name__:
-        measured = f"{body['metric']} is {body['value']:.4g}"
-        return f"{body['requirement']}: {measured}, wanted {body['bound']}"
-    if event.type == ModelStale.__name__:
-        return f"{body['version']} is {body['age_days']:g} days old"
-    if event.type == LabelsMissing.__name__:
-        return f"{body['labelled']} of {body['rows']} answers are labelled"
-    if event.type == MonitorFailed.__name__:
-        return f"monitor '{body['monitor']}' failed: {body['reason']}"
-    return f"{body['monitor']}: {body['message']}"
 
 
 def _drifted(window: Window) -> str:

@@ -1,5 +1,6 @@
 """The loop as the process has it that holds the database."""
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 
@@ -9,6 +10,8 @@ from treadle.delivery.model import RolloutAborted, RolloutPromoted, RolloutRolle
 from treadle.delivery.records import ACTIVE, UNDER_WAY
 from treadle.evaluation.model import VerdictGiven
 from treadle.events.model import EventRecord
+from treadle.incidents.hooks import DECIDED
+from treadle.incidents.timeline import Decided
 from treadle.kernel.entity import fields
 from treadle.kernel.errors import TreadleError
 from treadle.kernel.escaping import shell
@@ -96,6 +99,18 @@ class LocalLoop(Loop):
             at=self._clock.now(),
             project=record.project,
         )
+
+    @DECIDED()
+    def decided(self, numbers: Sequence[int]) -> Iterator[Decided]:
+        """Yield what the rules decided about events.
+
+        Args:
+            numbers: Numbers of the events.
+        """
+        about = select(decisions).where(decisions.c.event.in_(list(numbers)))
+        with self._database.read() as connection:
+            for row in connection.execute(about.order_by(decisions.c.event)).all():
+                yield Decided(row.event, row.at, row.rule, f"{row.outcome}: {row.reason}")
 
     @RULE((DriftFound, "retrain on drift"))
     @RULE((RequirementMissed, "retrain on a missed requirement"))

@@ -6,6 +6,7 @@ from typing import Literal
 from treadle.delivery.model import Endpoint, Rollout
 from treadle.evaluation.model import Verdict
 from treadle.events.model import EventRecord
+from treadle.incidents.model import Incident
 from treadle.kernel.entity import Entity
 from treadle.kernel.event import Event
 from treadle.monitoring.model import Window
@@ -108,6 +109,7 @@ class ProjectStatus(Entity):
             declared cannot be had.
         new_rows: What has come since the champion was trained.
         objectives: Requirements with an objective, with their error budgets and alerts.
+        incidents: Incidents that are not resolved, the most urgent first.
     """
 
     project: str
@@ -127,3 +129,4 @@ class ProjectStatus(Entity):
     sandbox: Strength | None
     new_rows: NewRows | None
     objectives: list[SloStatus] = []
+    incidents: list[Incident] = []

@@ -12,6 +12,8 @@ from treadle.delivery.service import Delivery
 from treadle.evaluation.service import Evaluation
 from treadle.events.local import LocalEvents
 from treadle.events.model import EventRecord
+from treadle.incidents.model import Incident
+from treadle.incidents.service import Incidents
 from treadle.kernel.clock import Clock
 from treadle.kernel.errors import NotFound, TreadleError
 from treadle.kernel.escaping import shell
@@ -19,7 +21,7 @@ from treadle.kernel.event import Event
 from treadle.kernel.names import ProjectName
 from treadle.kernel.operation import query
 from treadle.kernel.stage import Assembly
-from treadle.loop.concerns import KINDS, concerns
+from treadle.loop.concerns import concerns
 from treadle.loop.model import (
     Concern,
     LoopDecision,
@@ -28,6 +30,7 @@ from treadle.loop.model import (
     RequirementStatus,
 )
 from treadle.loop.tables import decisions
+from treadle.monitoring.findings import KINDS
 from treadle.monitoring.model import (
     Window,
 )
@@ -45,6 +48,7 @@ from treadle.training.model import NewRows
 
 Act = tuple[Outcome, str]
 Rule = Callable[[EventRecord, Event], Act]
+MOST_INCIDENTS = 20
 MOST_FINDINGS = 500
 """Events of one kind that are looked through for how long something has held."""
 log = logging.getLogger(__name__)
@@ -65,6 +69,7 @@ class Loop:
         delivery: Rolls registered versions out.
         monitoring: The windows that the status reports.
         slo: The objectives that the status reports.
+        incidents: The incidents that the status reports.
         assembly: Knows the rules of other stages.
     """
 
@@ -81,6 +86,7 @@ class Loop:
         delivery: Delivery,
         monitoring: Monitoring,
         slo: Slos,
+        incidents: Incidents,
         assembly: Assembly,
         sandbox: Sandbox,
     ) -> None:
@@ -94,6 +100,7 @@ class Loop:
         self._delivery = delivery
         self._monitoring = monitoring
         self._slo = slo
+        self._incidents = incidents
         self._quality = quality
         self._assembly = assembly
         self._sandbox = sandbox
@@ -148,6 +155,7 @@ class Loop:
                 for requirement in spec.requirement
             ],
             objectives=objectives,
+            incidents=self._open_incidents(project),
             endpoints=endpoints,
             champion=self._champion(main.model if main else project),
             training=trainings[0] if trainings else None,
@@ -161,6 +169,11 @@ class Loop:
             recent=self._events.history(project=project, newest_first=True, limit=10),
             sandbox=strength,
         )
+
+    def _open_incidents(self, project: str) -> list[Incident]:
+        """Incidents that are not resolved; the list of all has them first."""
+        found = self._incidents.find(project=project, limit=MOST_INCIDENTS)
+        return [incident for incident in found if incident.state != "resolved"]
 
     def _concerns(
         self, project: str, windows: list[Window], requirements: list[Requirement]

@@ -64,6 +64,16 @@ class LocalMonitoring(Monitoring):
             self._archive.rotate(endpoint)
         return done
 
+    def answered(self, endpoint: str, since: datetime, until: datetime) -> int:
+        """Count the rows that callers of an endpoint got answers to.
+
+        Args:
+            endpoint: The endpoint's name.
+            since: The first moment.
+            until: The moment after the last.
+        """
+        return len(AnsweredRequests(self._logs.batches(endpoint, since, until)))
+
     @cached_property
     def _monitors(self) -> Sequence[Monitor]:
         return self._find_monitors()

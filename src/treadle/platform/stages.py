@@ -9,6 +9,7 @@ from treadle.delivery.stage import STAGE as DELIVERY
 from treadle.evaluation.stage import STAGE as EVALUATION
 from treadle.events.stage import STAGE as EVENTS
 from treadle.features.stage import STAGE as FEATURES
+from treadle.incidents.stage import STAGE as INCIDENTS
 from treadle.jobs.stage import STAGE as JOBS
 from treadle.kernel.plugins import registered
 from treadle.kernel.stage import Stage
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from treadle.events.local import LocalEvents
     from treadle.events.service import Events
     from treadle.features.service import Features
+    from treadle.incidents.local import LocalIncidents
+    from treadle.incidents.reviews import Reviews
+    from treadle.incidents.service import Incidents
     from treadle.jobs.local import LocalJobs
     from treadle.jobs.service import Jobs
     from treadle.loop.local import LocalLoop
@@ -79,6 +83,7 @@ BUILT_IN: tuple[Stage, ...] = (
     REGISTRY,
     DELIVERY,
     MONITORING,
+    INCIDENTS,
     LOOP,
 )
 """In the order in which they are made: each may ask for what those before it provide."""
@@ -129,6 +134,8 @@ class Services:
     delivery: "Delivery"
     slo: "Slos"
     monitoring: "Monitoring"
+    incidents: "Incidents"
+    reviews: "Reviews"
     loop: "Loop"
 
     @property
@@ -151,6 +158,7 @@ class LocalServices(Services):
     loop: "LocalLoop"
     slo: "LocalSlos"
     monitoring: "LocalMonitoring"
+    incidents: "LocalIncidents"
     pipelines: "LocalPipelines"
     registry: "LocalRegistry"
     scope: "LocalScope"

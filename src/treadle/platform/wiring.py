@@ -19,6 +19,7 @@ from treadle.kernel.event import acting
 from treadle.kernel.stage import JOB, RECONCILE, Assembly
 from treadle.monitoring.discovery import registered_monitors
 from treadle.pipelines.service import STEP_JOB
+from treadle.platform.notifiers import open_notifier
 from treadle.platform.rotation import tell_of_rotation
 from treadle.platform.runtimes import runtime_of
 from treadle.platform.seal import follows, note_head
@@ -29,6 +30,7 @@ from treadle.platform.step import reason
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, create_tables, loaded_tables
 from treadle.ports.executor import Executor, Launch
+from treadle.ports.notifier import OpenNotifier
 from treadle.ports.online_store import OnlineStore, OpenOnlineStore, open_store
 from treadle.ports.runtime import RuntimeByName
 from treadle.ports.sandbox import KNOWN_STRENGTH, Sandbox
@@ -85,6 +87,7 @@ class Embedded(LocalServices):
             Target: self.target,
             Sandbox: self.sandbox,
             OpenOnlineStore: self.online_store,
+            OpenNotifier: open_notifier,
             RuntimeByName: runtime_of,
             InferenceLogs: InferenceLogs(home / "endpoints"),
         }

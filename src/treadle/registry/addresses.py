@@ -69,6 +69,27 @@ def destination(url: str) -> Destination:
     parts = parsed(url)
     host = str(parts.hostname)
     port = parts.port or (443 if parts.scheme == "https" else 80)
+    addresses = reachable(host, port)
+    shown = f"[{addresses[0]}]" if addresses[0].version == 6 else str(addresses[0])
+    return Destination(
+        parts._replace(netloc=f"{shown}:{port}").geturl(), parts.netloc.rpartition("@")[2], host
+    )
+
+
+def reachable(host: str, port: int | None = None) -> list[Address]:
+    """Look a host up, and refuse it where it has an address that may not be reached.
+
+    Args:
+        host: The host's name or address.
+        port: The port; None for any.
+
+    Returns:
+        Its addresses.
+
+    Raises:
+        Invalid: One of them is not public and not allowed.
+        OSError: The host's name is not known.
+    """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses = [ipaddress.ip_address(str(info[4][0]).partition("%")[0]) for info in found]
     for address in addresses:
@@ -77,10 +98,7 @@ def destination(url: str) -> Destination:
                 f"Webhooks do not reach {host} ({address}): the address is not public. If this "
                 f"server may ask it, start the server with {ALLOWED}={host}"
             )
-    shown = f"[{addresses[0]}]" if addresses[0].version == 6 else str(addresses[0])
-    return Destination(
-        parts._replace(netloc=f"{shown}:{port}").geturl(), parts.netloc.rpartition("@")[2], host
-    )
+    return addresses
 
 
 def _may_reach(host: str, address: Address) -> bool:

@@ -1,7 +1,5 @@
 """Webhooks as the process has it that holds the database."""
 
-import base64
-import hmac
 import json
 import logging
 import threading
@@ -20,15 +18,14 @@ from treadle.kernel.errors import Invalid
 from treadle.kernel.ids import new_id
 from treadle.kernel.stage import RECONCILE
 from treadle.ports.database import Database
-from treadle.registry.addresses import destination
 from treadle.registry.model import Webhook
+from treadle.registry.posting import OVERLOADED, delivery_headers, post
 from treadle.registry.tables import webhooks
 from treadle.registry.webhooks import EXAMPLES, Webhooks, check_subscription
 
 log = logging.getLogger(__name__)
 READER = "webhooks"
-TRIES, TIMEOUT_SECONDS = 3, 5.0
-_OVERLOADED = (429, 500, 502, 503, 504)  # statuses after which a delivery is tried again
+TRIES = 3
 
 
 class LocalWebhooks(Webhooks):
@@ -123,7 +120,7 @@ class LocalWebhooks(Webhooks):
                 trouble = error.message
                 break
             else:
-                if answer.status_code not in _OVERLOADED:
+                if answer.status_code not in OVERLOADED:
                     return
                 trouble = f"it answered {answer.status_code}"
             time.sleep(0.2 * 2**attempt)
@@ -135,21 +132,8 @@ class LocalWebhooks(Webhooks):
         body = json.dumps(
             {"entity": entity, "action": action, "timestamp": now.isoformat(), "data": data}
         )
-        delivery = new_id("delivery")
-        moment = str(int(now.timestamp()))
-        headers = {
-            "Content-Type": "application/json",
-            "X-MLflow-Delivery-Id": delivery,
-            "X-MLflow-Timestamp": moment,
-        }
-        if row["secret"]:
-            headers["X-MLflow-Signature"] = signature(row["secret"], delivery, moment, body)
-        to = destination(row["url"])
-        headers["Host"] = to.host
-        with httpx.Client(timeout=TIMEOUT_SECONDS, verify=to.url.startswith("https:")) as client:
-            request = client.build_request("POST", to.url, content=body, headers=headers)
-            request.extensions["sni_hostname"] = to.server_name
-            return client.send(request)
+        headers = delivery_headers("X-MLflow", new_id("delivery"), now, body, row["secret"])
+        return post(row["url"], body, headers)
 
 
 def _wanted(row: Mapping[Any, Any], record: EventRecord) -> tuple[str, dict[str, Any]] | None:
@@ -157,22 +141,6 @@ def _wanted(row: Mapping[Any, Any], record: EventRecord) -> tuple[str, dict[str,
     message = _message(record) if row["created_at"] <= record.at else None
     subscribed = message is not None and message[0] in from_json(row["events"], list[str])
     return message if subscribed else None
-
-
-def signature(secret: str, delivery: str, moment: str, body: str) -> str:
-    """Sign a delivery in the way that MLflow's listeners check it.
-
-    Args:
-        secret: The subscription's key.
-        delivery: The delivery's id.
-        moment: Seconds since 1970, as text.
-        body: The request's body.
-
-    Returns:
-        `v1,` and the base64 of HMAC-SHA256 over `delivery.moment.body`.
-    """
-    signed = hmac.new(secret.encode(), f"{delivery}.{moment}.{body}".encode(), "sha256")
-    return f"v1,{base64.b64encode(signed.digest()).decode()}"
 
 
 def _message(record: EventRecord) -> tuple[str, dict[str, Any]] | None:

@@ -11,6 +11,7 @@ from treadle.kernel.clock import duration
 from treadle.kernel.entity import from_plain
 from treadle.kernel.errors import Invalid, NotFound, did_you_mean
 from treadle.scope import cron
+from treadle.scope.alerting import check_incidents, check_route
 from treadle.scope.data_checks import refuse_unsound
 from treadle.scope.feature_views import FeatureSource, check_features
 from treadle.scope.freeze import Freeze
@@ -153,6 +154,9 @@ def check(spec: ProjectSpec) -> None:
         Freeze.read(text, f"rollout.freeze[{index}]")
     for index, trigger in enumerate(spec.retrain.when):
         _check_trigger(trigger, f"retrain.when[{index}]")
+    check_incidents(spec.incidents)
+    for index, route in enumerate(spec.notify):
+        check_route(route, f"notify[{index}]")
 
 
 def check_metrics(spec: ProjectSpec, task: Task) -> None:

@@ -8,6 +8,7 @@ from treadle.kernel.clock import duration
 from treadle.kernel.entity import Entity
 from treadle.kernel.errors import Invalid
 from treadle.kernel.event import Event
+from treadle.scope.alerting import IncidentPolicy, NotifyRoute
 from treadle.scope.data_checks import DataCheck
 from treadle.scope.feature_views import FeatureSource
 from treadle.scope.policies import RolloutPolicy, ServingPolicy
@@ -182,6 +183,7 @@ class Requirement(Entity):
         objective: Share of the requests or windows that has to meet the bound, such as ``99.9%``;
             empty for no objective.
         over: Period of the objective, in whole days.
+        runbook: URL or path of what to do when it is missed.
     """
 
     id: str
@@ -192,6 +194,7 @@ class Requirement(Entity):
     baseline: str = ""
     objective: str = ""
     over: str = "30d"
+    runbook: str = ""
 
     @property
     def bound(self) -> str:
@@ -312,6 +315,8 @@ class ProjectSpec(Entity):
         serving: Table ``[serving]``.
         retrain: Table ``[retrain]``.
         monitoring: Table ``[monitoring]``.
+        incidents: Table ``[incidents]``.
+        notify: Tables ``[[notify]]`` in order.
     """
 
     project: About
@@ -323,6 +328,8 @@ class ProjectSpec(Entity):
     serving: ServingPolicy = ServingPolicy()
     retrain: RetrainPolicy = RetrainPolicy()
     monitoring: MonitoringPolicy = MonitoringPolicy()
+    incidents: IncidentPolicy = IncidentPolicy()
+    notify: list[NotifyRoute] = []
 
     @property
     def learnt(self) -> DataSource | None:

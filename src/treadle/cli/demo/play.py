@@ -21,7 +21,7 @@ from treadle.kernel.clock import ManualClock
 from treadle.kernel.entity import Entity, replace
 from treadle.kernel.errors import Conflict, TreadleError
 from treadle.kernel.event import acting
-from treadle.loop.concerns import KINDS, says
+from treadle.monitoring.findings import KINDS, says
 from treadle.platform.settings import settings_for
 from treadle.platform.wiring import Embedded
 from treadle.ports.target import EndpointStatus

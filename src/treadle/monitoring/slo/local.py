@@ -13,7 +13,13 @@ from treadle.kernel.stage import RECONCILE
 from treadle.monitoring.service import window_of
 from treadle.monitoring.slo import ledger
 from treadle.monitoring.slo.burn_rates import SEVERITIES, Counts
-from treadle.monitoring.slo.model import BudgetBurning, BudgetRecovered, BurnRate, SloStatus
+from treadle.monitoring.slo.model import (
+    BudgetBurning,
+    BudgetRecovered,
+    BudgetSpent,
+    BurnRate,
+    SloStatus,
+)
 from treadle.monitoring.slo.requests import Counter, Places, past, unread
 from treadle.monitoring.slo.service import Slos
 from treadle.monitoring.slo.standing import HOUR, Firing, Key, Slo, firing_alerts, standing
@@ -71,6 +77,19 @@ class LocalSlos(Slos):
         changed = self._evaluate(declared, minute)
         self._looked_at = minute
         return counted + changed
+
+    def spent(self, endpoint: str, since: datetime, until: datetime) -> list[BudgetSpent]:
+        """Say what a time has cost an endpoint's objectives.
+
+        Args:
+            endpoint: Name of the endpoint.
+            since: First moment of the time.
+            until: Moment after its last; the error budget is that of the period that ends then.
+        """
+        declared = [slo for slo in self._declared() if slo.endpoint == endpoint]
+        first, last = ledger.minute_of(since), ledger.minute_of(until + ledger.MINUTE)
+        with self._database.read() as connection:
+            return [_spent(connection, slo, first, last) for slo in declared]
 
     def _remove(self, cursors: Iterable[str]) -> None:
         """Forget how far endpoints were counted that have no objective any more."""
@@ -184,6 +203,22 @@ class LocalSlos(Slos):
                 transaction.execute(slo_alerts.delete().where(*row))
                 self._events.append(transaction, end)
         return len(begun) + len(ended)
+
+
+def _spent(connection: Connection, slo: Slo, first: datetime, last: datetime) -> BudgetSpent:
+    """What the minutes between two moments have cost an objective."""
+    condition = slo.requirement.condition
+    moments = [first, last, last - slo.period]
+    before, after, begin = ledger.states(connection, slo.endpoint, condition, moments)
+    within, period = after - before, after - begin
+    allowed = (1 - slo.requirement.objective_share) * period.total
+    return BudgetSpent(
+        slo=slo.requirement.id,
+        condition=condition,
+        bad=within.total - within.good,
+        total=within.total,
+        share=(within.total - within.good) / allowed if allowed else None,
+    )
 
 
 def _cursors(connection: Connection, endpoint: str | None = None) -> dict[str, Cursor]:

@@ -78,6 +78,25 @@ class SloStatus(Entity):
     total_ever: int
 
 
+class BudgetSpent(Entity):
+    """What a time has cost an objective.
+
+    Attributes:
+        slo: Id of the requirement that declares it.
+        condition: What makes an event good.
+        bad: Bad events of the time.
+        total: All events of the time.
+        share: Share of the period's error budget that they have spent; None where the period has
+            no events.
+    """
+
+    slo: str
+    condition: str
+    bad: int
+    total: int
+    share: float | None
+
+
 class ReceivedAlert(Entity):
     """An alert of Alertmanager's.
 

@@ -1,0 +1,153 @@
+"""Incidents as the process has them that holds the database."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import cache, cached_property
+
+from sqlalchemy import ColumnElement, Connection, select
+
+from treadle.incidents.grouping import Grouping
+from treadle.incidents.model import Incident
+from treadle.incidents.outbox import Outbox
+from treadle.incidents.quiet import TOLD
+from treadle.incidents.records import read_incidents
+from treadle.incidents.routing import Planned, key_of, plan
+from treadle.incidents.service import Incidents
+from treadle.incidents.tables import alerts, incidents
+from treadle.kernel.clock import EPOCH
+from treadle.kernel.errors import NotFound
+from treadle.kernel.stage import RECONCILE
+from treadle.monitoring.model import Window
+from treadle.scope.alerting import NotifyRoute
+from treadle.scope.model import ProjectSpec
+
+READER = "incidents"
+PAGE = 500
+"""Events that are taken in one transaction."""
+FEW_WINDOWS, MOST_WINDOWS = 8, 512
+"""Windows of an endpoint in which the end of an alert is looked for, at first and at most."""
+LONGEST_AFTERWARDS = timedelta(days=14)
+"""Time after its end within which people are told that an incident is resolved."""
+SETTLE_EVERY = timedelta(minutes=1)
+
+
+class LocalIncidents(Incidents):
+    """Incidents; with what opens, grows and ends them, and tells people."""
+
+    _settled_at = EPOCH
+    """When the ends of alerts were last looked for."""
+
+    @cached_property
+    def _outbox(self) -> Outbox:
+        return Outbox(self._database, self._events, self._clock, self._open_notifier)
+
+    @RECONCILE()
+    def react(self) -> int:
+        """Let each event since the last call open, grow or end incidents, each once.
+
+        What events do and how far they were read is written in one transaction.
+
+        Returns:
+            How many events were read, and how many alerts have ended by themselves.
+        """
+        now = self._clock.now()
+        waiting = bool(self._events.unread(READER, limit=1))
+        if not waiting and (now - self._settled_at < SETTLE_EVERY or not self._may_end()):
+            return 0
+        with self._database.write() as transaction:
+            unread = self._events.unread(READER, limit=PAGE)
+            grouping = self._grouping(transaction)
+            for record in unread:
+                grouping.take(record)
+            if unread:
+                self._events.confirm(transaction, READER, unread[-1].number)
+            if len(unread) == PAGE:  # what has come again may be among the next ones
+                return PAGE
+            ended = grouping.settle(now)
+        self._settled_at = now
+        return len(unread) + ended
+
+    def _may_end(self) -> bool:
+        """Whether an alert holds that may end by itself."""
+        holds = alerts.c.cleared_at.is_(None) & alerts.c.kind.not_in(TOLD)
+        with self._database.read() as connection:
+            return connection.scalar(select(alerts.c.key).where(holds).limit(1)) is not None
+
+    @RECONCILE()
+    def tell(self) -> int:
+        """Tell people of what has changed, by the routes that their projects declare.
+
+        Returns:
+            How many messages were made or are tried.
+        """
+        return self._plan() + self._outbox.send_due(self._routes)
+
+    def send_all(self) -> None:
+        """Tell people of what has changed, and return when each message was tried."""
+        self._plan()
+        self._outbox.send_due(self._routes, wait=True)
+
+    def _routes(self) -> dict[str, NotifyRoute]:
+        """All declared routes by their keys."""
+        declared = (route for each in self._scope.projects() for route in each.spec.notify)
+        return {key_of(route): route for route in declared}
+
+    def _plan(self) -> int:
+        """Make the messages that are due; gives how many."""
+        specs = {each.name: each.spec for each in self._scope.projects() if each.spec.notify}
+        now = self._clock.now()
+        if not specs:
+            return 0
+        recent = incidents.c.resolved_at >= now - LONGEST_AFTERWARDS
+        which = incidents.c.project.in_(sorted(specs)) & (
+            (incidents.c.state != "resolved") | recent
+        )
+        with self._database.read() as connection:
+            due = [one for one in self._planned(connection, which, specs, now) if one[1]]
+        if not due:
+            return 0
+        with self._database.write() as transaction:
+            numbers = incidents.c.id.in_([one.id for one, _ in due])
+            made = 0
+            for incident in read_incidents(transaction, numbers, with_alerts=False):
+                self._outbox.cancel(transaction, incident)
+            for incident, planned in self._planned(transaction, numbers, specs, now):
+                made += self._outbox.put(transaction, incident, planned)
+        return made
+
+    def _planned(
+        self,
+        connection: Connection,
+        which: ColumnElement[bool],
+        specs: Mapping[str, ProjectSpec],
+        now: datetime,
+    ) -> list[tuple[Incident, list[Planned]]]:
+        """Incidents, each with what is to be told of it."""
+        found = self._with_silences(connection, read_incidents(connection, which))
+        told = self._outbox.told(connection, found)
+        return [
+            (one, plan(one, specs[one.project], told[one.id], now))
+            for one in found
+            if one.project is not None
+        ]
+
+    def _grouping(self, transaction: Connection) -> Grouping:
+        """Groups alerts by what is declared and measured now."""
+
+        @cache
+        def spec_of(project: str | None) -> ProjectSpec | None:
+            try:
+                return self._scope.project(name=project).spec if project else None
+            except NotFound:
+                return None
+
+        @cache
+        def windows_of(endpoint: str, after: datetime) -> Sequence[Window]:
+            limit = FEW_WINDOWS
+            while True:
+                found = self._monitoring.windows(endpoint=endpoint, limit=limit)
+                if len(found) < limit or found[-1].start <= after or limit >= MOST_WINDOWS:
+                    return found
+                limit *= 4
+
+        return Grouping(transaction, self._events, spec_of, windows_of)

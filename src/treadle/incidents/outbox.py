@@ -1,0 +1,256 @@
+"""Keeps messages to people until they are sent, at least once, or given up."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, select
+
+from treadle.events.local import LocalEvents
+from treadle.incidents.model import Change, Incident, IncidentMessageDied, IncidentMessageSent
+from treadle.incidents.notices import notice_of
+from treadle.incidents.records import read_incident
+from treadle.incidents.routing import FIRST, Planned, Told
+from treadle.incidents.tables import messages
+from treadle.kernel.clock import Clock
+from treadle.kernel.errors import TreadleError
+from treadle.kernel.event import acting
+from treadle.ports.database import Database
+from treadle.ports.notifier import Notice, OpenNotifier
+from treadle.scope.alerting import NotifyRoute
+
+TRIES = 8
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=30), timedelta(hours=1)
+LEASE = timedelta(minutes=2)
+"""Time after which a message is sent again whose sender has said nothing of it."""
+AT_ONCE = 100
+log = logging.getLogger(__name__)
+
+
+class Due(NamedTuple):
+    """A message to be sent now.
+
+    Attributes:
+        id: Id of the message.
+        incident: Number of the incident.
+        change: What it tells.
+        route_key: Key of the route.
+        shown: The route's address, without secrets.
+        attempts: How often it was tried.
+    """
+
+    id: str
+    incident: int
+    change: Change
+    route_key: str
+    shown: str
+    attempts: int
+
+
+class Outbox:
+    """Messages to people, in the database until they are sent.
+
+    A message is written in a transaction and sent after it; that it was sent is written in another
+    one. So what stops between the two sends it again, with the same id.
+
+    Args:
+        database: Where messages are kept.
+        events: The log that tells what was sent.
+        clock: Source of time.
+        open_notifier: Gives the notifier of an address.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        events: LocalEvents,
+        clock: Clock,
+        open_notifier: OpenNotifier,
+    ) -> None:
+        self._database, self._events, self._clock = database, events, clock
+        self._open_notifier = open_notifier
+        self._sending: dict[str, threading.Thread] = {}
+
+    def put(self, transaction: Connection, incident: Incident, planned: Iterable[Planned]) -> int:
+        """Add messages that are not there yet.
+
+        Args:
+            transaction: An open write transaction.
+            incident: The incident.
+            planned: What is to be told of it.
+
+        Returns:
+            How many were added.
+        """
+        added = 0
+        for one in planned:
+            known = select(messages.c.id).where(messages.c.id == one.id)
+            if transaction.scalar(known) is not None:
+                continue
+            row = {
+                "id": one.id,
+                "incident": incident.id,
+                "times_opened": incident.times_opened,
+                "change": one.change,
+                "severity": one.severity,
+                "route_key": one.route,
+                "route": one.shown,
+                "state": "waiting",
+                "due_at": one.due_at,
+                "attempts": 0,
+                "next_at": one.due_at,
+                "error": "",
+            }
+            transaction.execute(messages.insert().values(row))
+            added += 1
+        return added
+
+    def told(self, connection: Connection, found: Sequence[Incident]) -> dict[int, list[Told]]:
+        """What was told of incidents, or waits to be, since each was opened the last time.
+
+        Args:
+            connection: An open connection.
+            found: The incidents.
+        """
+        own: ColumnElement[bool] = messages.c.incident.in_([incident.id for incident in found])
+        own &= messages.c.state != "cancelled"
+        times = {incident.id: incident.times_opened for incident in found}
+        told: dict[int, list[Told]] = {number: [] for number in times}
+        wanted = select(messages).where(own).order_by(messages.c.due_at, messages.c.id)
+        for row in connection.execute(wanted).all():
+            if row.times_opened == times[row.incident]:
+                one = Told(row.route_key, row.change, row.severity, row.due_at)
+                told[row.incident].append(one)
+        return told
+
+    def cancel(self, transaction: Connection, incident: Incident) -> None:
+        """Cancel what waits to be told and is not true any more.
+
+        Args:
+            transaction: An open write transaction.
+            incident: The incident.
+        """
+        stale: list[str] = []
+        if incident.state != "open":
+            stale += ["reminder"]
+        if incident.state == "resolved":
+            stale += [*FIRST, "raised", "acknowledged"]
+        own = (messages.c.incident == incident.id) & (messages.c.state == "waiting")
+        own &= messages.c.change.in_(stale) & (messages.c.attempts == 0)
+        transaction.execute(messages.update().where(own).values(state="cancelled"))
+
+    def send_due(
+        self, declared: Callable[[], Mapping[str, NotifyRoute]], *, wait: bool = False
+    ) -> int:
+        """Send what is due, by a thread for each route: a slow receiver holds up no other.
+
+        Args:
+            declared: Gives the routes by their keys.
+            wait: Whether to return only when all has been tried.
+
+        Returns:
+            How many messages are tried.
+        """
+        self._sending = {key: one for key, one in self._sending.items() if one.is_alive()}
+        by_route: dict[str, list[Due]] = {}
+        for due in self._due():
+            by_route.setdefault(due.route_key, []).append(due)
+        routes = declared() if by_route else {}
+        begun = 0
+        for key, own in by_route.items():
+            if key in self._sending:
+                continue
+            arguments = (own, routes.get(key))
+            thread = threading.Thread(
+                target=self._send_all, args=arguments, name="notify", daemon=True
+            )
+            self._sending[key] = thread
+            thread.start()
+            begun += len(own)
+        if wait:
+            for thread in list(self._sending.values()):
+                thread.join()
+        return begun
+
+    def _due(self) -> list[Due]:
+        now = self._clock.now()
+        due = (messages.c.state == "waiting") & (messages.c.next_at <= now)
+        wanted = select(messages).where(due).order_by(messages.c.due_at, messages.c.id)
+        with self._database.read() as connection:
+            rows = connection.execute(wanted.limit(AT_ONCE)).all()
+        return [
+            Due(row.id, row.incident, row.change, row.route_key, row.route, row.attempts)
+            for row in rows
+        ]
+
+    def _send_all(self, due: list[Due], route: NotifyRoute | None) -> None:
+        for one in due:
+            try:
+                self._send(one, route)
+            except Exception:  # the database is busy, or closed: its time comes again
+                log.exception("message %s of incident %d", one.id, one.incident)
+
+    def _send(self, due: Due, route: NotifyRoute | None) -> None:
+        """Claim a message, send it, and write what came of it."""
+        notice = self._claim(due)
+        if notice is None:
+            return
+        error, final = "", False
+        if route is None:
+            error, final = "The route is no longer declared.", True
+        else:
+            try:
+                self._open_notifier(route.to, route.secret).send(notice)
+            except TreadleError as trouble:
+                error, final = trouble.message, not trouble.retry
+        self._settle(due, error, final=final or due.attempts + 1 >= TRIES)
+
+    def _claim(self, due: Due) -> Notice | None:
+        """Take a message for a time, so that nobody else sends it; None where another has."""
+        now = self._clock.now()
+        free = (messages.c.id == due.id) & (messages.c.state == "waiting")
+        free &= (messages.c.attempts == due.attempts) & (messages.c.next_at <= now)
+        values = {"attempts": due.attempts + 1, "next_at": now + LEASE}
+        with self._database.write() as transaction:
+            if not transaction.execute(messages.update().where(free).values(values)).rowcount:
+                return None
+            incident = read_incident(transaction, due.incident)
+        return notice_of(incident, due.change, id=due.id, at=now)
+
+    def _settle(self, due: Due, error: str, *, final: bool) -> None:
+        """Write that a message was sent, is tried again, or is given up."""
+        now = self._clock.now()
+        own = messages.c.id == due.id
+        with self._database.write() as transaction, acting("treadle"):
+            project = read_incident(transaction, due.incident).project
+            about: dict[str, Any] = {
+                "incident": due.incident,
+                "project": project,
+                "route": due.shown,
+                "change": due.change,
+            }
+            if not error:
+                values: dict[str, Any] = {"state": "sent", "sent_at": now, "error": ""}
+                told = IncidentMessageSent(**about)
+                self._events.append(transaction, told)
+            elif final:
+                values = {"state": "dead", "error": error}
+                died = IncidentMessageDied(**about, error=error)
+                self._events.append(transaction, died)
+            else:
+                values = {"next_at": now + pause_after(due.attempts + 1), "error": error}
+            transaction.execute(messages.update().where(own).values(values))
+        if error:
+            log.warning("incident %d was not told to %s: %s", due.incident, due.shown, error)
+
+
+def pause_after(attempts: int) -> timedelta:
+    """How long to wait after some failed attempts: twice as long each time.
+
+    Args:
+        attempts: Attempts so far, 1 or more.
+    """
+    pause: timedelta = FIRST_PAUSE * 2 ** (attempts - 1)
+    return min(pause, LONGEST_PAUSE)

@@ -1,0 +1,70 @@
+"""Posts JSON to addresses that may be reached, signed so that the receiver can check it."""
+
+import base64
+import hmac
+from collections.abc import Mapping
+from datetime import datetime
+
+import httpx
+
+from treadle.registry.addresses import destination
+
+TIMEOUT_SECONDS = 5.0
+OVERLOADED = (408, 429, 500, 502, 503, 504)
+"""Statuses after which a request may succeed later."""
+
+
+def post(url: str, body: str, headers: Mapping[str, str]) -> httpx.Response:
+    """Post JSON to the address that was checked; redirects are not followed.
+
+    Args:
+        url: The URL.
+        body: The JSON.
+        headers: Headers beside those of JSON.
+
+    Raises:
+        Invalid: The URL is malformed, or its host has an address that is not allowed.
+        OSError: The host's name is not known.
+        httpx.HTTPError: The host does not answer.
+    """
+    to = destination(url)
+    every = {"Content-Type": "application/json", **headers, "Host": to.host}
+    with httpx.Client(timeout=TIMEOUT_SECONDS, verify=to.url.startswith("https:")) as client:
+        request = client.build_request("POST", to.url, content=body, headers=every)
+        request.extensions["sni_hostname"] = to.server_name
+        return client.send(request)
+
+
+def delivery_headers(
+    prefix: str, delivery: str, at: datetime, body: str, secret: str | None
+) -> dict[str, str]:
+    """The headers that name a delivery, and sign it where there is a key.
+
+    Args:
+        prefix: How their names begin, such as ``X-Treadle``.
+        delivery: The delivery's id.
+        at: When it is sent.
+        body: The request's body.
+        secret: The key; None or empty for none.
+    """
+    moment = str(int(at.timestamp()))
+    headers = {f"{prefix}-Delivery-Id": delivery, f"{prefix}-Timestamp": moment}
+    if secret:
+        headers[f"{prefix}-Signature"] = signature(secret, delivery, moment, body)
+    return headers
+
+
+def signature(secret: str, delivery: str, moment: str, body: str) -> str:
+    """Sign a delivery in the way that MLflow's listeners check it.
+
+    Args:
+        secret: The subscription's key.
+        delivery: The delivery's id.
+        moment: Seconds since 1970, as text.
+        body: The request's body.
+
+    Returns:
+        `v1,` and the base64 of HMAC-SHA256 over `delivery.moment.body`.
+    """
+    signed = hmac.new(secret.encode(), f"{delivery}.{moment}.{body}".encode(), "sha256")
+    return f"v1,{base64.b64encode(signed.digest()).decode()}"
