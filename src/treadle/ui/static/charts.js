@@ -17,12 +17,34 @@ function load() {
   });
 }
 
+// What happened, as vertical lines; its name is written beside the line where there is room.
+const drawMarks = marks => chart => {
+  const { ctx, bbox } = chart, scale = devicePixelRatio;
+  ctx.save();
+  ctx.font = `${11 * scale}px system-ui`;
+  let free = -Infinity;
+  for (const mark of marks) {
+    const x = Math.round(chart.valToPos(mark.at, "x", true));
+    if (x < bbox.left || x > bbox.left + bbox.width) continue;
+    ctx.strokeStyle = ctx.fillStyle = colour(mark.colour);
+    ctx.lineWidth = scale;
+    ctx.beginPath(); ctx.moveTo(x, bbox.top); ctx.lineTo(x, bbox.top + bbox.height); ctx.stroke();
+    const width = ctx.measureText(mark.name).width + 8 * scale;
+    if (x < free || x + width > bbox.left + bbox.width) continue;
+    ctx.fillText(mark.name, x + 4 * scale, bbox.top + 11 * scale);
+    free = x + width;
+  }
+  ctx.restore();
+};
+
 export function options(figure, told) {
-  const axis = { stroke: colour("--ink-soft"), grid: { stroke: colour("--line") }, ticks: { stroke: colour("--line") }, font: "12px system-ui" };
+  const axis = { stroke: colour("--ink-soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") }, font: "12px system-ui" };
   return {
     width: Math.max(figure.clientWidth, 240), height: told.height ?? 240,
     scales: { x: { time: !told.steps, distr: told.logX ? 3 : 1 }, y: { distr: told.logY ? 3 : 1 } },
     cursor: { sync: { key: told.sync ?? "page" }, drag: { x: true, y: false } },
+    hooks: { draw: told.marks?.length ? [drawMarks(told.marks)] : [] },
+    bands: told.band ? [{ series: [told.band[1] + 1, told.band[0] + 1], fill: colour("--accent-soft") }] : [],
     axes: [axis, { ...axis, size: 64 }],
     series: [
       { label: told.steps ? "step" : "time" },
@@ -55,7 +77,7 @@ const sizes = new ResizeObserver(entries => {
 export function drawCharts(root) {
   for (const figure of root.querySelectorAll("figure.chart[data-chart]")) {
     if (!figure.isConnected) continue;
-    if (figure.told && figure.source === figure.dataset.chart) continue;
+    if (figure.querySelector(".uplot") && figure.source === figure.dataset.chart) continue;
     figure.source = figure.dataset.chart;
     draw(figure, JSON.parse(figure.dataset.chart)).catch(() => {});
     sizes.observe(figure);

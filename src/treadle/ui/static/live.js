@@ -13,7 +13,11 @@ export async function drawAgain(prepare) {
     ignoreActiveValue: true,
     callbacks: {
       // What a script has drawn stays as it is; so does what its reader has opened or typed.
-      beforeNodeMorphed: old => !(old.nodeType === 1 && old.hasAttribute("data-kept")),
+      beforeNodeMorphed: (old, next) => {
+        if (old.nodeType !== 1 || next.nodeType !== 1) return true;
+        if (old.matches("figure.chart")) { old.dataset.chart = next.dataset.chart ?? ""; return false; }
+        return !old.hasAttribute("data-kept");
+      },
       beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS"),
     },
   });
