@@ -12,7 +12,7 @@ from treadle.http.auth import caller_of
 from treadle.http.rights import demand
 from treadle.kernel.errors import NotFound, Unauthenticated
 from treadle.platform.wiring import Embedded
-from treadle.ui import home, models
+from treadle.ui import endpoints, home, models
 from treadle.ui.assets import asset_route
 from treadle.ui.live import live_route
 from treadle.ui.sign_in import SignInPages
@@ -21,12 +21,14 @@ from treadle.ui.site import Area, Page, Site, sent_to_sign_in
 AREAS: tuple[Area, ...] = (
     Area("Home", "/", "h"),
     Area("Models", "/models", "m"),
+    Area("Deployments", "/endpoints", "d"),
 )
 """What the navigation leads to, in its order."""
 
 PAGES: tuple[Page, ...] = (
     *home.PAGES,
     *models.PAGES,
+    *endpoints.PAGES,
 )
 
 

@@ -94,7 +94,7 @@ def _described(
 def sparkline(
     values: Sequence[float | None], bound: float | None = None
 ) -> tuple[list[tuple[float, float]], float | None, tuple[float, float] | None]:
-    """Place a small line of values in a box of 100 × 24.
+    """Place a small line of values in a box of 100 by 24.
 
     Args:
         values: The values in order; None where there is none.

@@ -37,11 +37,15 @@ const drawMarks = marks => chart => {
   ctx.restore();
 };
 
+// Values that are all equal have room around them; nothing but zeros goes up to 1.
+const span = (_, low, high) =>
+  low === high ? [Math.min(low, 0), high > 0 ? high * 2 : low < 0 ? 0 : 1] : uPlot.rangeNum(low, high, 0.1, true);
+
 export function options(figure, told) {
   const axis = { stroke: colour("--ink-soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") }, font: "12px system-ui" };
   return {
     width: Math.max(figure.clientWidth, 240), height: told.height ?? 240,
-    scales: { x: { time: !told.steps, distr: told.logX ? 3 : 1 }, y: { distr: told.logY ? 3 : 1 } },
+    scales: { x: { time: !told.steps, distr: told.logX ? 3 : 1 }, y: told.logY ? { distr: 3 } : { range: span } },
     cursor: { sync: { key: told.sync ?? "page" }, drag: { x: true, y: false } },
     hooks: { draw: told.marks?.length ? [drawMarks(told.marks)] : [] },
     bands: told.band ? [{ series: [told.band[1] + 1, told.band[0] + 1], fill: colour("--accent-soft") }] : [],

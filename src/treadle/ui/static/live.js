@@ -15,7 +15,10 @@ export async function drawAgain(prepare) {
       // What a script has drawn stays as it is; so does what its reader has opened or typed.
       beforeNodeMorphed: (old, next) => {
         if (old.nodeType !== 1 || next.nodeType !== 1) return true;
-        if (old.matches("figure.chart")) { old.dataset.chart = next.dataset.chart ?? ""; return false; }
+        if (old.matches("figure.chart")) {
+          for (const key of ["chart", "source"]) if (next.dataset[key]) old.dataset[key] = next.dataset[key];
+          return false;
+        }
         return !old.hasAttribute("data-kept");
       },
       beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS"),

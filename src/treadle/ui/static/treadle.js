@@ -6,6 +6,8 @@ import { listenToActions } from "./actions.js";
 import { redirectOldLinks } from "./old_links.js";
 import { makeTablesSortable } from "./tables.js";
 import { drawCharts } from "./charts.js";
+import { drawSources } from "./sources.js";
+import { listenToTrials } from "./trial.js";
 
 document.getElementById("theme").addEventListener("click", () => {
   const dark = getComputedStyle(document.documentElement).colorScheme === "dark";
@@ -18,10 +20,12 @@ export function prepare(root) {
   showTimes(root);
   makeTablesSortable(root);
   drawCharts(root);
+  drawSources(root);
 }
 
 redirectOldLinks();
 prepare(document);
 listenToKeys();
 listenToActions();
+listenToTrials();
 follow(prepare);
