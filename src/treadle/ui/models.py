@@ -115,11 +115,11 @@ def _metrics(versions: Sequence[ModelVersion], verdicts: Mapping[str, Verdict]) 
             continue
         found = [one for _, one in own]
         series = [
-            Series(found[0].metric, [one.value for one in found]),
-            Series("95 % from", [one.low for one in found], "--c7", dashed=True),
-            Series("to", [one.high for one in found], "--c7", dashed=True),
+            Series("95 % from", [one.low for one in found], "--line"),
+            Series("to", [one.high for one in found], "--line"),
+            Series(found[0].metric, [one.value for one in found], "--c1"),
         ]
-        data = over_steps([number for number, _ in own], series, band=(1, 2))
+        data = over_steps([number for number, _ in own], series, band=(0, 1))
         charts.append((f"{check}: {found[0].metric}, by version", data))
     return charts
 

@@ -12,7 +12,7 @@ from treadle.http.auth import caller_of
 from treadle.http.rights import demand
 from treadle.kernel.errors import NotFound, Unauthenticated
 from treadle.platform.wiring import Embedded
-from treadle.ui import endpoints, home, models
+from treadle.ui import endpoints, home, models, monitors
 from treadle.ui.assets import asset_route
 from treadle.ui.live import live_route
 from treadle.ui.sign_in import SignInPages
@@ -22,6 +22,7 @@ AREAS: tuple[Area, ...] = (
     Area("Home", "/", "h"),
     Area("Models", "/models", "m"),
     Area("Deployments", "/endpoints", "d"),
+    Area("Monitoring", "/monitoring", "o"),
 )
 """What the navigation leads to, in its order."""
 
@@ -29,6 +30,7 @@ PAGES: tuple[Page, ...] = (
     *home.PAGES,
     *models.PAGES,
     *endpoints.PAGES,
+    *monitors.PAGES,
 )
 
 

@@ -22,6 +22,7 @@ const drawMarks = marks => chart => {
   const { ctx, bbox } = chart, scale = devicePixelRatio;
   ctx.save();
   ctx.font = `${11 * scale}px system-ui`;
+  ctx.textAlign = "left"; ctx.textBaseline = "alphabetic";
   let free = -Infinity;
   for (const mark of marks) {
     const x = Math.round(chart.valToPos(mark.at, "x", true));
