@@ -12,7 +12,7 @@ from treadle.http.auth import caller_of
 from treadle.http.rights import demand
 from treadle.kernel.errors import NotFound, Unauthenticated
 from treadle.platform.wiring import Embedded
-from treadle.ui import endpoints, home, models, monitors
+from treadle.ui import endpoints, events, home, models, monitors
 from treadle.ui.assets import asset_route
 from treadle.ui.live import live_route
 from treadle.ui.sign_in import SignInPages
@@ -23,6 +23,7 @@ AREAS: tuple[Area, ...] = (
     Area("Models", "/models", "m"),
     Area("Deployments", "/endpoints", "d"),
     Area("Monitoring", "/monitoring", "o"),
+    Area("Events", "/events", "v"),
 )
 """What the navigation leads to, in its order."""
 
@@ -31,6 +32,7 @@ PAGES: tuple[Page, ...] = (
     *models.PAGES,
     *endpoints.PAGES,
     *monitors.PAGES,
+    *events.PAGES,
 )
 
 
