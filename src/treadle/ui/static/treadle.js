@@ -8,6 +8,7 @@ import { makeTablesSortable } from "./tables.js";
 import { drawCharts } from "./charts.js";
 import { drawSources } from "./sources.js";
 import { listenToTrials } from "./trial.js";
+import { followLogs } from "./logs.js";
 
 document.getElementById("theme").addEventListener("click", () => {
   const dark = getComputedStyle(document.documentElement).colorScheme === "dark";
@@ -21,6 +22,7 @@ export function prepare(root) {
   makeTablesSortable(root);
   drawCharts(root);
   drawSources(root);
+  followLogs(root);
 }
 
 redirectOldLinks();
