@@ -12,7 +12,7 @@ from treadle.http.auth import caller_of
 from treadle.http.rights import demand
 from treadle.kernel.errors import NotFound, Unauthenticated
 from treadle.platform.wiring import Embedded
-from treadle.ui import endpoints, events, home, models, monitors, pipeline_pages
+from treadle.ui import data_pages, endpoints, events, home, models, monitors, pipeline_pages
 from treadle.ui.assets import asset_route
 from treadle.ui.live import live_route
 from treadle.ui.sign_in import SignInPages
@@ -20,6 +20,7 @@ from treadle.ui.site import Area, Page, Site, sent_to_sign_in
 
 AREAS: tuple[Area, ...] = (
     Area("Home", "/", "h"),
+    Area("Data", "/data", "a"),
     Area("Pipelines", "/pipelines", "p"),
     Area("Models", "/models", "m"),
     Area("Deployments", "/endpoints", "d"),
@@ -30,6 +31,7 @@ AREAS: tuple[Area, ...] = (
 
 PAGES: tuple[Page, ...] = (
     *home.PAGES,
+    *data_pages.PAGES,
     *pipeline_pages.PAGES,
     *models.PAGES,
     *endpoints.PAGES,
