@@ -1,4 +1,4 @@
-"""Pages of the event log, which is the audit log: what happened, by whom, why, and what it led to."""
+"""Pages of the event log, which is the audit log: what happened, who did it, and why."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,7 +29,9 @@ def _events(visit: Visit) -> Mapping[str, Any]:
         limit=AT_ONCE,
         newest_first=True,
         project=chosen["project"] or None,
-        **{name: chosen[name] or None for name in ("type", "actor", "subject")},
+        type=chosen["type"] or None,
+        actor=chosen["actor"] or None,
+        subject=chosen["subject"] or None,
     )
     return {
         "events": found,

@@ -66,7 +66,7 @@ def gantt(pipeline: PipelineRun) -> Gantt:
         x = _LEFT + min(round(begins[step.name] * scale), _PLOT - width)
         says = f"{step.name}: {said}"
         rows.append(Bar(step.name, place * _ROW + 4, x, width, state_of(step), said, says))
-    apart = next((one for one in _ROUND if whole / one <= 8), 86400)
+    apart: float = next((one for one in _ROUND if whole / one <= 8), 86400)
     if whole < 4:
         apart = max(round(whole / 4, 1), 0.1)
     ticks, at = [], 0.0

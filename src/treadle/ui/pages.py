@@ -12,7 +12,16 @@ from treadle.http.auth import caller_of
 from treadle.http.rights import demand
 from treadle.kernel.errors import NotFound, Unauthenticated
 from treadle.platform.wiring import Embedded
-from treadle.ui import data_pages, endpoints, events, home, models, monitors, pipeline_pages
+from treadle.ui import (
+    data_pages,
+    endpoints,
+    events,
+    home,
+    infrastructure,
+    models,
+    monitors,
+    pipeline_pages,
+)
 from treadle.ui.assets import asset_route
 from treadle.ui.live import live_route
 from treadle.ui.sign_in import SignInPages
@@ -26,6 +35,7 @@ AREAS: tuple[Area, ...] = (
     Area("Deployments", "/endpoints", "d"),
     Area("Monitoring", "/monitoring", "o"),
     Area("Events", "/events", "v"),
+    Area("Infrastructure", "/infrastructure", "i"),
 )
 """What the navigation leads to, in its order."""
 
@@ -37,6 +47,7 @@ PAGES: tuple[Page, ...] = (
     *endpoints.PAGES,
     *monitors.PAGES,
     *events.PAGES,
+    *infrastructure.PAGES,
 )
 
 
