@@ -12,16 +12,22 @@ from treadle.http.auth import caller_of
 from treadle.http.rights import demand
 from treadle.kernel.errors import NotFound, Unauthenticated
 from treadle.platform.wiring import Embedded
-from treadle.ui import home
+from treadle.ui import experiments, home
 from treadle.ui.assets import asset_route
 from treadle.ui.live import live_route
 from treadle.ui.sign_in import SignInPages
 from treadle.ui.site import Area, Page, Site, sent_to_sign_in
 
-AREAS: tuple[Area, ...] = (Area("Home", "/", "h"),)
+AREAS: tuple[Area, ...] = (
+    Area("Home", "/", "h"),
+    experiments.AREA,
+)
 """What the navigation leads to, in its order."""
 
-PAGES: tuple[Page, ...] = (*home.PAGES,)
+PAGES: tuple[Page, ...] = (
+    *home.PAGES,
+    *experiments.PAGES,
+)
 
 
 def pages(platform: Embedded) -> list[BaseRoute]:
