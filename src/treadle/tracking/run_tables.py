@@ -1,8 +1,8 @@
 """Many runs at once, by columns: for tables and charts of thousands of runs."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from sqlalchemy import Connection, Table, case, func, select
@@ -103,7 +103,7 @@ class RunTables(Runs):
         with self._database.read() as connection:
             search = Search(connection, experiments, view)
             rows, token = search.found(filter, order or [], limit, page)
-            found = {text: _column(search, rows, field) for text, field in fields.items()}
+            found = _columns(search, rows, fields)
         return RunTable(
             ids=[row.id for row in rows],
             experiments=[row.experiment for row in rows],
@@ -135,17 +135,15 @@ class RunTables(Runs):
         with self._database.read() as connection:
             search = Search(connection, experiments)
             rows, _ = search.found(filter, [], MOST_RUNS, "")
-            values = _column(search, rows, Field(kind="metric", key=metric, quoted=True))
+            field = Field(kind="metric", key=metric, quoted=True)
+            values = _columns(search, rows, {metric: field})[metric]
             kept = [place for place, value in enumerate(values) if value is not None]
             outcome = np.array([values[place] for place in kept], dtype=float)
             rows = [rows[place] for place in kept]
-            names = sorted(
-                {key for one in experiments for key in _keys(connection, run_params, one)}
-            )
-            params = {
-                name: importance(_texts(search, run_params, rows, name), outcome)
-                for name in names[:MOST_PARAMS]
-            }
+            names = {key for one in experiments for key in _keys(connection, run_params, one)}
+            fields = {key: Field(kind="param", key=key) for key in sorted(names)[:MOST_PARAMS]}
+            columns = _columns(search, rows, fields)
+        params = {key: importance(column, outcome) for key, column in columns.items()}
         found = [
             ParameterImportance(
                 param=name, share=one.share, correlation=one.correlation, runs=len(rows)
@@ -156,35 +154,69 @@ class RunTables(Runs):
         return sorted(found, key=lambda one: (-one.share, one.param))
 
 
-def _column(search: Search, rows: Sequence[Any], field: Field) -> list[Any]:
-    """A metric, parameter or tag of each of some rows of ``runs``; None where a run has none."""
-    if field.kind in _TEXTS:
-        return _texts(search, _TEXTS[field.kind], rows, field.key)
-    if field.kind != "metric":
+class _Place(NamedTuple):
+    """Where a column's values are."""
+
+    table: Table
+    key: str
+    column: Any
+
+
+def _columns(
+    search: Search, rows: Sequence[Any], fields: Mapping[str, Field]
+) -> dict[str, list[Any]]:
+    """Metrics, parameters and tags of some rows of ``runs``; None where a run has none."""
+    places = {text: _place(search, field) for text, field in fields.items()}
+    numbers = [row.number for row in rows]
+    known = _of_few(search, numbers, places.values()) if len(numbers) <= FEW else None
+    found: dict[str, list[Any]] = {}
+    for text, place in places.items():
+        values = _of_experiments(search, place) if known is None else known[place.column, place.key]
+        show = _finite if place.table is run_metrics else _cut
+        found[text] = [show(values.get(number)) for number in numbers]
+    return found
+
+
+def _place(search: Search, field: Field) -> _Place:
+    if field.kind == "metric":
+        return _Place(run_metrics, *search.metric(field))
+    if field.kind not in _TEXTS:
         raise Invalid(
             f"'{field.key}' is no column of its own: give metrics, parameters and tags, such as "
             "metrics.loss. A run's id, name, user, status and times are always there."
         )
-    key, column = search.metric(field)
-    found = _values(search, run_metrics, column, rows, key)
-    return [one if one is not None and math.isfinite(one) else None for one in found]
+    table = _TEXTS[field.kind]
+    return _Place(table, field.key, table.c.head)
 
 
-def _texts(search: Search, table: Table, rows: Sequence[Any], key: str) -> list[Any]:
-    values = _values(search, table, table.c.head, rows, key)
-    return [f"{one}…" if one and len(one) == HEAD else one for one in values]
+def _of_experiments(search: Search, place: _Place) -> dict[int, Any]:
+    """Values of one key by run, in the order of an index that holds both."""
+    table, key, column = place
+    here = table.c.experiment.in_(search.experiments)
+    found = search.connection.execute(select(table.c.run, column).where(table.c.key == key, here))
+    return {run: value for run, value in found}  # noqa: C416, a result is no sequence of pairs
 
 
-def _values(search: Search, table: Table, column: Any, rows: Sequence[Any], key: str) -> list[Any]:
-    numbers = [row.number for row in rows]
-    here = (
-        table.c.run.in_(numbers)
-        if len(numbers) <= FEW
-        else table.c.experiment.in_(search.experiments)
-    )
-    wanted = select(table.c.run, column).where(table.c.key == key, here)
-    known: dict[int, Any] = dict(search.connection.execute(wanted).all())
-    return [known.get(number) for number in numbers]
+def _of_few(
+    search: Search, numbers: Sequence[int], places: Iterable[_Place]
+) -> dict[tuple[Any, str], dict[int, Any]]:
+    """Values by column, key and run: one query for each column of a table."""
+    found: dict[tuple[Any, str], dict[int, Any]] = {(one.column, one.key): {} for one in places}
+    for column in {column for column, _ in found}:
+        table, keys = column.table, [key for other, key in found if other is column]
+        wanted = select(table.c.run, table.c.key, column)
+        wanted = wanted.where(table.c.run.in_(numbers), table.c.key.in_(keys))
+        for run, key, value in search.connection.execute(wanted):
+            found[column, key][run] = value
+    return found
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _cut(value: str | None) -> str | None:
+    return f"{value}…" if value and len(value) == HEAD else value
 
 
 def _keys(connection: Connection, table: Table, experiment: int) -> list[str]:

@@ -46,9 +46,7 @@ def number_of(text: str) -> int:
 def _experiments(visit: Visit) -> Mapping[str, Any]:
     deleted = visit.query.get("view") == "deleted"
     project = visit.query.get("project") or None
-    found = visit.ask.tracking.experiments(
-        view="deleted" if deleted else "active", project=project
-    )
+    found = visit.ask.tracking.experiments(view="deleted" if deleted else "active", project=project)
     activity = {
         one.experiment: one
         for one in ([] if deleted else visit.ask.tracking.activity(project=project))

@@ -4,7 +4,7 @@ import { call } from "./actions.js";
 import { Address } from "./address.js";
 import { completes } from "./completing.js";
 import { csvOf, save } from "./tables.js";
-import { ATTRIBUTES, keyOf, MOST, RunRows } from "./run_rows.js";
+import { ATTRIBUTES, keyOf, RunRows } from "./run_rows.js";
 import { columnsOf, runsTable } from "./runs_table.js";
 
 const host = document.getElementById("runs"), get = id => document.getElementById(id);
@@ -90,7 +90,7 @@ async function search() {
   const filter = get("filter").value;
   address.set("filter", filter);
   try {
-    await rows.search(filter, order(), [...columns(), ...(rows.fields.includes(group()) ? [group()] : [])]);
+    await rows.search(filter, order(), [...columns(), ...(rows.fields.includes(group()) ? [group()] : [])], show);
     get("filter-says").textContent = ""; get("filter").removeAttribute("aria-invalid");
     count();
     await show();

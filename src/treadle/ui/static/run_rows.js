@@ -2,7 +2,7 @@
 import { ask } from "./api.js";
 import { fieldOf } from "./completing.js";
 
-export const MOST = 10_000;
+const FEW = 500, MOST = 10_000;
 const AT_ONCE = 100;
 export const ATTRIBUTES = ["status", "run_name", "run_id", "user_id", "start_time", "end_time"];
 
@@ -23,10 +23,19 @@ export class RunRows {
   }
 
   // Reads what a filter finds, newest first or as "order" says; what was asked before is dropped.
-  async search(filter, order, columns) {
+  // Of many runs the first are shown while the others are read.
+  async search(filter, order, columns, shown) {
     this.#asking?.abort();
     this.#asking = new AbortController();
-    this.given = { experiments: this.experiments, filter, order: order.length ? order : null, limit: MOST };
+    this.given = { experiments: this.experiments, filter, order: order.length ? order : null, limit: FEW };
+    await this.#read(columns);
+    if (!this.more) return;
+    await shown();
+    this.given.limit = MOST;
+    await this.#read(columns);
+  }
+
+  async #read(columns) {
     const found = await this.#page(columns.slice(0, AT_ONCE));
     this.more = found.next !== "";
     this.rows = found.ids.map((id, place) => ({
@@ -38,7 +47,6 @@ export class RunRows {
     this.#known = new Map();
     this.#keep(found);
     await this.need(columns);
-    return this.rows;
   }
 
   // Reads columns that are not there yet.

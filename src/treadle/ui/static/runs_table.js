@@ -29,8 +29,8 @@ function attributes() {
     { formatter: "rowSelection", titleFormatter: "rowSelection", field: "chosen", frozen: true, width: 42, minWidth: 42, headerSort: false, hozAlign: "center", resizable: false },
     { title: "name", field: "name", frozen: true, width: 190, titleFormatter: titled, formatter: shows((value, row) => make("a", { href: `/runs/${encodeURIComponent(row.id)}` }, value)) },
     { title: "state", field: "status", width: 96, titleFormatter: titled, formatter: shows(value => make("span", { class: `chip ${GOOD[value] ?? ""}` }, value)) },
-    { title: "started", field: "started", width: 150, titleFormatter: titled, formatter: shows(value => make("time", { datetime: new Date(value).toISOString(), title: new Date(value).toISOString() }, moment.format(value))) },
-    { title: "took", field: "took", width: 100, hozAlign: "right", titleFormatter: titled, mutator: (_, row) => row.ended === null ? null : row.ended - row.started, formatter: shows(value => text(duration(value))) },
+    { title: "started", field: "started", width: 170, titleFormatter: titled, formatter: shows(value => make("time", { datetime: new Date(value).toISOString(), title: new Date(value).toISOString() }, moment.format(value))) },
+    { title: "took", field: "took", width: 120, hozAlign: "right", titleFormatter: titled, mutator: (_, row) => row.ended === null ? null : row.ended - row.started, formatter: shows(value => text(duration(value))) },
     { title: "user", field: "user", width: 90, titleFormatter: titled, formatter: shows(text) },
   ];
 }
