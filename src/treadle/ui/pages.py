@@ -12,7 +12,7 @@ from treadle.http.auth import caller_of
 from treadle.http.rights import demand
 from treadle.kernel.errors import NotFound, Unauthenticated
 from treadle.platform.wiring import Embedded
-from treadle.ui import experiments, home
+from treadle.ui import experiments, home, runs
 from treadle.ui.assets import asset_route
 from treadle.ui.live import live_route
 from treadle.ui.sign_in import SignInPages
@@ -27,6 +27,7 @@ AREAS: tuple[Area, ...] = (
 PAGES: tuple[Page, ...] = (
     *home.PAGES,
     *experiments.PAGES,
+    *runs.PAGES,
 )
 
 
