@@ -2,6 +2,17 @@
 
 from urllib.parse import quote, urlencode
 
+from treadle.kernel.escaping import visible
+
+
+def step(name: str) -> str:
+    """A name as one step of a path.
+
+    Args:
+        name: The name.
+    """
+    return quote(visible(name), safe="")
+
 
 def dataset_page(project: str, dataset: str, version: str = "") -> str:
     """The page of a dataset, or of one of its versions.
@@ -12,7 +23,8 @@ def dataset_page(project: str, dataset: str, version: str = "") -> str:
         version: Digest of the version; empty for the newest.
     """
     asked = {"dataset": dataset} | ({"version": version} if version else {})
-    return f"/data/{quote(project, safe='')}?{urlencode(asked)}"
+    asked = {key: visible(value) for key, value in asked.items()}
+    return f"/data/{step(project)}?{urlencode(asked)}"
 
 
 def page_of(thing: str) -> str:
@@ -22,14 +34,14 @@ def page_of(thing: str) -> str:
         thing: The thing with its kind before the colon.
     """
     kind, _, name = thing.partition(":")
-    path = quote(name, safe="")
+    path = step(name)
     if kind == "version" and ":" in name:
         model, _, number = name.rpartition(":")
-        return f"/models/{quote(model, safe='')}/{quote(number, safe='')}"
+        return f"/models/{step(model)}/{step(number)}"
     if kind == "alias":
-        return f"/models/{quote(name.partition('@')[0], safe='')}"
+        return f"/models/{step(name.partition('@')[0])}"
     if kind in ("window", "slo"):
-        return f"/monitoring/{quote(name.partition('/')[0], safe='')}"
+        return f"/monitoring/{step(name.partition('/')[0])}"
     if kind == "dataset" and "/" in name:
         project, _, dataset = name.partition("/")
         return dataset_page(project, dataset)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 from starlette.responses import HTMLResponse, Response
 
@@ -13,7 +12,7 @@ from treadle.kernel.errors import NotFound
 from treadle.registry.facts import Facts
 from treadle.registry.model import CHAMPION, ModelVersion
 from treadle.scope.model import Requirement
-from treadle.ui.addresses import dataset_page
+from treadle.ui.addresses import dataset_page, step
 from treadle.ui.layered_graph import Graph, Node, layered
 from treadle.ui.series import Series, over_steps
 from treadle.ui.site import Page, Visit
@@ -202,7 +201,7 @@ def lineage(facts: Facts, rollouts: Sequence[Rollout]) -> Graph:
         said = "live" if live else newest[name].state
         state = "good" if live else "bad" if said == "rolled back" else ""
         nodes.append(
-            Node(f"at {name}", f"endpoint · {said}", name, f"/endpoints/{quote(name)}", state)
+            Node(f"at {name}", f"endpoint · {said}", name, f"/endpoints/{step(name)}", state)
         )
         edges.append((here, f"at {name}"))
     return layered(nodes, edges)

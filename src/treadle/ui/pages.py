@@ -16,11 +16,13 @@ from treadle.ui import (
     data_pages,
     endpoints,
     events,
+    experiments,
     home,
     infrastructure,
     models,
     monitors,
     pipeline_pages,
+    runs,
 )
 from treadle.ui.assets import asset_route
 from treadle.ui.live import live_route
@@ -29,6 +31,7 @@ from treadle.ui.site import Area, Page, Site, sent_to_sign_in
 
 AREAS: tuple[Area, ...] = (
     Area("Home", "/", "h"),
+    experiments.AREA,
     Area("Data", "/data", "a"),
     Area("Pipelines", "/pipelines", "p"),
     Area("Models", "/models", "m"),
@@ -41,6 +44,8 @@ AREAS: tuple[Area, ...] = (
 
 PAGES: tuple[Page, ...] = (
     *home.PAGES,
+    *experiments.PAGES,
+    *runs.PAGES,
     *data_pages.PAGES,
     *pipeline_pages.PAGES,
     *models.PAGES,

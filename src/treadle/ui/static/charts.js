@@ -52,13 +52,20 @@ export function options(figure, told) {
     bands: told.band ? [{ series: [told.band[1] + 1, told.band[0] + 1], fill: colour("--accent-soft") }] : [],
     axes: [axis, { ...axis, size: 64 }],
     series: [
-      { label: told.steps ? "step" : "time" },
+      { label: told.label ?? (told.steps ? "step" : "time") },
       ...told.series.map((one, place) => ({
         label: one.name, stroke: colour(one.colour ?? COLOURS[place % COLOURS.length]), width: 1.6,
         dash: one.dash, spanGaps: true, points: { show: told.x.length < 80, size: 4 },
       })),
     ],
   };
+}
+
+// One table of x and of each series' values, from series that each have their own x.
+export async function joined(series) {
+  await load();
+  const [x, ...values] = uPlot.join(series.map(one => [one.x, one.values]));
+  return { x, values };
 }
 
 export async function draw(figure, told) {
@@ -68,6 +75,7 @@ export async function draw(figure, told) {
   const chart = new uPlot(options(figure, told), [told.x, ...told.series.map(one => one.values)], figure);
   drawn.set(figure, chart);
   figure.told = told;
+  sizes.observe(figure);
   return chart;
 }
 
@@ -85,7 +93,6 @@ export function drawCharts(root) {
     if (figure.querySelector(".uplot") && figure.source === figure.dataset.chart) continue;
     figure.source = figure.dataset.chart;
     draw(figure, JSON.parse(figure.dataset.chart)).catch(() => {});
-    sizes.observe(figure);
   }
 }
 
