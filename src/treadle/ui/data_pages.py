@@ -9,7 +9,7 @@ from treadle.kernel.errors import Invalid, NotFound
 from treadle.registry.lineage import Descendant
 from treadle.scope.model import DataSource
 from treadle.training.model import NewRows
-from treadle.ui.addresses import dataset_page
+from treadle.ui.addresses import dataset_page, page_of
 from treadle.ui.site import Page, Visit
 
 MOST_COLUMNS = 300
@@ -98,6 +98,7 @@ def _around(visit: Visit, chosen: Chosen, tab: str) -> dict[str, Any]:
         "project": visit.path["project"],
         "tab": tab,
         "dataset_page": dataset_page,
+        "page_of": page_of,
     }
 
 

@@ -9,6 +9,7 @@ from treadle.kernel.errors import Conflict
 from treadle.kernel.escaping import shell
 from treadle.ports.runtime import Signature
 from treadle.ports.target import EndpointSpec, Variant
+from treadle.ui.addresses import page_of
 from treadle.ui.site import Page, Visit
 
 SPANS = {"24": "a day", "168": "a week", "672": "four weeks"}
@@ -43,6 +44,7 @@ def _endpoint(visit: Visit) -> Mapping[str, Any]:
         "span": span if span in SPANS else "168",
         "spans": SPANS,
         "trial": _trial(visit, endpoint),
+        "page_of": page_of,
     }
 
 
