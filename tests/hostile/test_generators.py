@@ -26,11 +26,12 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, example, given, settings
 from markdown_it import MarkdownIt
+from starlette.responses import Response
 
 import treadle
 from tests.hostile.test_languages import Page, invisible, label_values
 from tests.hostile.texts import AT, any_texts, filled, unicode_texts
-from treadle.access.model import NewToken
+from treadle.access.model import Caller, NewToken
 from treadle.backends.blobs.disk import Disk
 from treadle.cli.backtest import backtest_page
 from treadle.cli.data_drawings import profile_page
@@ -41,8 +42,8 @@ from treadle.data.check_suggestions import checks_toml
 from treadle.data.table_profile import Histogram, TableProfile
 from treadle.delivery.manifests import Manifest, render, render_kserve
 from treadle.delivery.oci import Entry, ImageConfig, Layer, write_archive
-from treadle.events.model import EventRecord
-from treadle.http.asking import Asked
+from treadle.events.model import Chain, EventRecord
+from treadle.http.asking import AsCaller, Asked
 from treadle.http.mlflow.artifacts import _served
 from treadle.http.routes import server_sent
 from treadle.interop.dvc import write_dvc
@@ -50,6 +51,7 @@ from treadle.kernel.entity import from_json, to_json
 from treadle.kernel.errors import Invalid, NotFound
 from treadle.kernel.escaping import python, visible
 from treadle.kernel.operation import operations
+from treadle.kernel.stage import kinds_of
 from treadle.loop.backtest.model import Backtest
 from treadle.loop.model import ProjectStatus
 from treadle.monitoring import drift_page
@@ -59,6 +61,7 @@ from treadle.monitoring.slo.model import BurnRate, SloStatus
 from treadle.monitoring.slo.openslo import openslo, requirements_toml
 from treadle.monitoring.slo.prometheus_rules import grafana_dashboard, prometheus_rules
 from treadle.platform.logs import JsonLines, TextLines
+from treadle.platform.stages import stages
 from treadle.ports.target import EndpointSpec, Variant
 from treadle.ports.tree import put_files
 from treadle.registry import card
@@ -68,11 +71,22 @@ from treadle.scope.data_checks import DataCheck
 from treadle.scope.model import Requirement
 from treadle.scope.service import Scope
 from treadle.serving.metrics import exposition
+from treadle.ui import (
+    data_pages,
+    endpoints,
+    events,
+    infrastructure,
+    models,
+    monitors,
+    pipeline_pages,
+)
 from treadle.ui.charts import Line, Mark, line_chart
 from treadle.ui.rendering import render as render_page
-from treadle.ui.site import Area, Frame, drawn
+from treadle.ui.site import Area, Frame, Visit, drawn
+from treadle.ui.site import Page as SitePage
 
 SOURCE = Path(treadle.__file__).parent
+KINDS = kinds_of(stages())
 GENERATORS = {
     "cli/output": "test_terminals.py",
     "cli/main": "test_terminals.py",
@@ -93,6 +107,7 @@ GENERATORS = {
     "platform/logs": "test_lines_of_a_log",
     "registry/card": "test_a_card",
     "serving/metrics": "test_metrics",
+    "ui/addresses": "test_a_page_of_production",
     "ui/charts": "test_a_chart",
     "ui/site": "test_the_first_page",
     "ui/rendering": "test_the_first_page",
@@ -111,6 +126,28 @@ JSON_ONLY = {
 }
 """Modules whose only language from outside is JSON, which the standard library writes."""
 TEMPLATES = {
+    "ui/templates/access.html": "test_a_page_of_production",
+    "ui/templates/dataset.html": "test_a_page_of_production",
+    "ui/templates/dataset_checks.html": "test_a_page_of_production",
+    "ui/templates/dataset_frame.html": "test_a_page_of_production",
+    "ui/templates/dataset_profile.html": "test_a_page_of_production",
+    "ui/templates/datasets.html": "test_a_page_of_production",
+    "ui/templates/endpoint.html": "test_a_page_of_production",
+    "ui/templates/endpoints.html": "test_a_page_of_production",
+    "ui/templates/event.html": "test_a_page_of_production",
+    "ui/templates/event_chain.html": "test_a_chain_of_events",
+    "ui/templates/events.html": "test_a_page_of_production",
+    "ui/templates/features.html": "test_a_page_of_production",
+    "ui/templates/infrastructure.html": "test_a_page_of_production",
+    "ui/templates/model.html": "test_a_page_of_production",
+    "ui/templates/model_version.html": "test_a_page_of_production",
+    "ui/templates/models.html": "test_a_page_of_production",
+    "ui/templates/monitoring.html": "test_a_page_of_production",
+    "ui/templates/monitoring_endpoint.html": "test_a_page_of_production",
+    "ui/templates/objectives.html": "test_a_page_of_production",
+    "ui/templates/pictures.html": "test_a_page_of_production",
+    "ui/templates/pipeline.html": "test_a_page_of_production",
+    "ui/templates/pipelines.html": "test_a_page_of_production",
     "monitoring/templates/drift.html": "test_a_report_of_drift",
     "monitoring/templates/drift_table.html": "test_a_report_of_drift",
     "registry/templates/card.html": "test_a_card",
@@ -314,12 +351,19 @@ def test_a_bill_of_materials(text: str) -> None:
     assert unquote(name) == re.sub(r"[-_.]+", "-", text).lower()
 
 
+TEXTS_OF = {
+    *("value", "title", "aria-label", "name", "placeholder"),
+    *("data-chart", "data-source", "data-log", "data-trial"),
+}
+"""Attributes that hold texts of people, which scripts take as text."""
+
+
 def bones(page: Page) -> list[Any]:
     """A page's elements with their attributes; of addresses within the site, that they are such."""
 
     def value(name: str, text: str | None) -> str:
-        local = name == "href" and re.match(r"/[^/\\]", text or "")
-        return "an address here" if local else "" if name in ("value", "title") else text or ""
+        local = name == "href" and re.match(r"/[^/\\]|\?", text or "")
+        return "an address here" if local else "" if name in TEXTS_OF else text or ""
 
     def bone(element: Any) -> Any:
         if isinstance(element, str):
@@ -343,6 +387,57 @@ def test_the_first_page(text: str) -> None:
         asked = [Asked("scope", operations(Scope)["project"], {"name": text})]
         frame = Frame((Area(text, "/", "h"),), text, text, lambda actor: actor + text, asked=asked)
         return drawn("home.html", {"wheels": [filled(ProjectStatus, text)]}, frame)
+
+    alike(page, text)
+
+
+PRODUCTION = [
+    page
+    for area in (data_pages, pipeline_pages, models, endpoints, monitors, events, infrastructure)
+    for page in area.PAGES
+    if not page.path.endswith(("/card", "/bom", "/chain"))
+]
+"""Pages whose facts come from the answers of operations alone, but for documents of others."""
+
+
+class FilledService:
+    """A service each of whose operations answers with a text in every field.
+
+    Args:
+        kind: The service's type.
+        text: The text.
+    """
+
+    def __init__(self, kind: type, text: str) -> None:
+        self._operations, self._text = operations(kind), text
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        result = self._operations[name].result
+        return lambda **_: filled(result, self._text, {"steps": [], "histogram": None})
+
+
+@pytest.mark.parametrize("page", PRODUCTION, ids=lambda page: page.path)
+@given(unicode_texts)
+@settings(max_examples=3)
+def test_a_page_of_production(page: SitePage, text: str) -> None:
+    def made(text: str) -> str:
+        services = {stage: FilledService(kind, text) for stage, kind in KINDS.items()}
+        ask = cast(AsCaller, SimpleNamespace(**services))
+        path = dict.fromkeys(re.findall(r"{(\w+)", page.path), text)
+        path |= {"number": "3", "event": "3"} if path.keys() & {"number", "event"} else {}
+        facts = page.facts(Visit(ask, Caller(name=text, roles={"*": "admin"}), path, {}))
+        assert not isinstance(facts, Response)
+        return drawn(page.template, facts, Frame(signed_in=text))
+
+    alike(made, text)
+
+
+@given(any_texts)
+@settings(max_examples=10)
+def test_a_chain_of_events(text: str) -> None:
+    def page(text: str) -> str:
+        chain = Chain(entries=3, intact=False, forged_head=True, fault=text)
+        return drawn("event_chain.html", {"chain": chain})
 
     alike(page, text)
 

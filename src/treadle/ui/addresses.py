@@ -35,9 +35,9 @@ def page_of(thing: str) -> str:
     """
     kind, _, name = thing.partition(":")
     path = step(name)
-    if kind == "version" and ":" in name:
-        model, _, number = name.rpartition(":")
-        return f"/models/{step(model)}/{step(number)}"
+    if kind == "version":
+        model, colon, number = name.rpartition(":")
+        return f"/models/{step(model)}/{step(number)}" if colon else f"/models/{path}"
     if kind == "alias":
         return f"/models/{step(name.partition('@')[0])}"
     if kind in ("window", "slo"):

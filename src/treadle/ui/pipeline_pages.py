@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from typing import Any, get_args
-from urllib.parse import urlencode
 
 from treadle.kernel.entity import to_text
-from treadle.kernel.escaping import visible
 from treadle.pipelines.model import PipelineRun, PipelineState
 from treadle.ui.addresses import dataset_page
+from treadle.ui.addresses import step as path_step
 from treadle.ui.gantt import duration_of, gantt, state_of, summary, told
 from treadle.ui.layered_graph import Graph, Node, layered
 from treadle.ui.site import Page, Visit
@@ -77,7 +76,7 @@ def step_graph(pipeline: PipelineRun) -> Graph:
     ]
     for step in pipeline.steps:
         state = {"cached": "good"}.get(state_of(step), state_of(step))
-        link = f"?{urlencode({'step': visible(step.name)})}#log"
+        link = f"?step={path_step(step.name)}#log"
         note = step.error or f"{step.name}: {told(step)}"
         nodes.append(Node(step.name, f"step · {told(step)}", step.name, link, state, note))
     edges = [(need.name, planned.name) for planned in pipeline.plan for need in planned.needs]
