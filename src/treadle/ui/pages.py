@@ -12,7 +12,7 @@ from treadle.http.auth import caller_of
 from treadle.http.rights import demand
 from treadle.kernel.errors import NotFound, Unauthenticated
 from treadle.platform.wiring import Embedded
-from treadle.ui import experiments, home, runs
+from treadle.ui import experiments, home, runs, traces
 from treadle.ui.assets import asset_route
 from treadle.ui.live import live_route
 from treadle.ui.sign_in import SignInPages
@@ -21,6 +21,7 @@ from treadle.ui.site import Area, Page, Site, sent_to_sign_in
 AREAS: tuple[Area, ...] = (
     Area("Home", "/", "h"),
     experiments.AREA,
+    traces.AREA,
 )
 """What the navigation leads to, in its order."""
 
@@ -28,6 +29,7 @@ PAGES: tuple[Page, ...] = (
     *home.PAGES,
     *experiments.PAGES,
     *runs.PAGES,
+    *traces.PAGES,
 )
 
 
