@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
 from treadle.kernel.entity import from_json, to_json
 from treadle.kernel.errors import Invalid
 
@@ -11,8 +13,10 @@ WIDTH = 1_000
 """The waterfall's width, in units of its pictures."""
 LONGEST = 20_000
 DEEPEST = 12
-_SCALARS = ("string_value", "stringValue", "bool_value", "boolValue", "int_value", "intValue")
-_SCALARS += ("double_value", "doubleValue")
+_SCALARS = (
+    *("string_value", "stringValue", "bool_value", "boolValue"),
+    *("int_value", "intValue", "double_value", "doubleValue"),
+)
 
 
 class Span(NamedTuple):
@@ -167,6 +171,4 @@ def readable(text: str) -> str:
 
 
 def _indented(value: object) -> str:
-    import msgspec
-
     return msgspec.json.format(to_json(value), indent=2).decode()
