@@ -75,7 +75,7 @@ class RunTables(Runs):
         self,
         *,
         experiments: list[ExperimentId],
-        columns: list[str],
+        columns: list[str] | None = None,
         filter: str = "",
         order: list[str] | None = None,
         view: View = "active",
@@ -88,7 +88,7 @@ class RunTables(Runs):
 
         Args:
             experiments: Numbers of the experiments to search.
-            columns: Fields to give, such as ``metrics.loss``, ``params.lr`` and ``tags.team``.
+            columns: Fields to give, such as `metrics.loss`, `params.lr` and `tags.team`.
             filter: Condition such as `metrics.loss < 0.3`; empty for all runs.
             order: Fields to sort by, such as `metrics.loss DESC`; the newest first if none is
                 given.
@@ -99,7 +99,7 @@ class RunTables(Runs):
         Raises:
             Invalid: The filter, an order, a column or the page's token cannot be read.
         """
-        fields = {text: parse_order(text).field for text in columns}
+        fields = {text: parse_order(text).field for text in columns or []}
         with self._database.read() as connection:
             search = Search(connection, experiments, view)
             rows, token = search.found(filter, order or [], limit, page)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 from treadle.kernel.errors import NotFound
 from treadle.tracking.model import Experiment, SavedView
@@ -66,7 +67,7 @@ def _experiment(visit: Visit) -> Mapping[str, Any]:
     views = visit.ask.views.find(project=experiment.project)
     return {
         "experiment": experiment,
-        "views": [_address(view) for view in views if number in view.experiments],
+        "views": [link_of(view) for view in views if number in view.experiments],
         "tab": visit.query.get("tab", "runs"),
     }
 
@@ -80,13 +81,18 @@ class ViewLink(NamedTuple):
     """
 
     view: SavedView
-    query: list[tuple[str, str]]
+    query: str
 
 
-def _address(view: SavedView) -> ViewLink:
+def link_of(view: SavedView) -> ViewLink:
+    """Say what leads to a view.
+
+    Args:
+        view: The view.
+    """
     query = [("filter", view.filter)] if view.filter else []
     query += [("order", one) for one in view.order] + [("column", one) for one in view.columns]
-    return ViewLink(view, query)
+    return ViewLink(view, urlencode(query, errors="replace"))
 
 
 PAGES = (

@@ -23,6 +23,7 @@ from treadle.ui import (
     monitors,
     pipeline_pages,
     runs,
+    traces,
 )
 from treadle.ui.assets import asset_route
 from treadle.ui.live import live_route
@@ -32,6 +33,7 @@ from treadle.ui.site import Area, Page, Site, sent_to_sign_in
 AREAS: tuple[Area, ...] = (
     Area("Home", "/", "h"),
     experiments.AREA,
+    traces.AREA,
     Area("Data", "/data", "a"),
     Area("Pipelines", "/pipelines", "p"),
     Area("Models", "/models", "m"),
@@ -46,6 +48,7 @@ PAGES: tuple[Page, ...] = (
     *home.PAGES,
     *experiments.PAGES,
     *runs.PAGES,
+    *traces.PAGES,
     *data_pages.PAGES,
     *pipeline_pages.PAGES,
     *models.PAGES,

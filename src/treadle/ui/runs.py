@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from markdown_it import MarkdownIt
 from markupsafe import Markup
@@ -17,6 +18,7 @@ from treadle.ui.site import Page, Visit
 
 NOTE = "mlflow.note.content"
 PARENT = "mlflow.parentRunId"
+STORE = "/api/2.0/mlflow-artifacts/artifacts"
 MOST_COMPARED = 20
 MOST_CHILDREN = 100
 MOST_EVENTS = 30
@@ -67,24 +69,28 @@ class File(NamedTuple):
         kind: How it is shown.
         folder: Its folder; empty for the top.
         name: Its name there.
+        address: Where its content is.
     """
 
     artifact: Artifact
     kind: str
     folder: str
     name: str
+    address: str
 
 
-def files_of(artifacts: Iterable[Artifact]) -> list[File]:
+def files_of(root: str, artifacts: Iterable[Artifact]) -> list[File]:
     """Say of files how they are shown.
 
     Args:
+        root: Where they are in the artifact store.
         artifacts: The files as they are attached.
     """
     found = []
     for one in artifacts:
         folder, _, name = one.path.rpartition("/")
-        found.append(File(one, kind_of(one.path), folder, name))
+        address = f"{STORE}/{quote(f'{root}/{one.path}', errors='replace')}"
+        found.append(File(one, kind_of(one.path), folder, name, address))
     return found
 
 
@@ -93,7 +99,7 @@ def _run(visit: Visit) -> Mapping[str, Any]:
     run = ask.tracking.get(run=id)
     series = ask.tracking.series(run=id)
     tags = {key: value for key, value in run.tags.items() if not key.startswith("mlflow.")}
-    files = files_of(ask.tracking.artifacts(run=id))
+    files = files_of(run.artifact_root, ask.tracking.artifacts(run=id))
     chosen = visit.query.get("file", "")
     return {
         "run": run,

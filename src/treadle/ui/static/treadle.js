@@ -4,7 +4,7 @@ import { listenToKeys } from "./keys.js";
 import { follow } from "./live.js";
 import { listenToActions } from "./actions.js";
 import { redirectOldLinks } from "./old_links.js";
-import { makeTablesSortable } from "./tables.js";
+import { makeTablesSortable, narrowTables } from "./tables.js";
 import { drawCharts } from "./charts.js";
 import { drawSources } from "./sources.js";
 import { listenToTrials } from "./trial.js";
@@ -27,6 +27,7 @@ export function prepare(root) {
 
 redirectOldLinks();
 prepare(document);
+narrowTables(document);
 listenToKeys();
 listenToActions();
 listenToTrials();
