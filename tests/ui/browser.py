@@ -27,7 +27,7 @@ def page_of(browser: Browser, *, width: int = 1440, dark: bool = False) -> Itera
     page, wrong = context.new_page(), list[str]()
     page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(8_000)
     yield page
     context.close()
     assert not wrong, wrong
