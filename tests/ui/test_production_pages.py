@@ -64,10 +64,11 @@ def test_a_version_is_approved_on_its_evidence(page: Page, url: str, home: Embed
     assert home.registry.verify_approval(model=PROJECT, number=number)
 
 
-def test_lineage_leads_from_a_version_to_its_endpoint(page: Page, url: str) -> None:
-    page.goto(f"{url}/models/{PROJECT}/1")
+def test_lineage_leads_from_a_version_to_its_endpoint(page: Page, url: str, home: Embedded) -> None:
+    champion = home.registry.resolve(ref=f"{PROJECT}@champion")
+    page.goto(f"{url}/models/{PROJECT}/{champion.number}")
     picture = page.get_by_role("group", name="Lineage of this version")
-    picture.get_by_role("link", name=re.compile("^endpoint")).first.click()
+    picture.locator(f"a[href='/endpoints/{PROJECT}']").click()
     expect(page.get_by_role("heading", name="What answers now")).to_be_visible()
 
 
