@@ -40,7 +40,7 @@ const drawMarks = marks => chart => {
 
 // Values that are all equal have room around them; nothing but zeros goes up to 1.
 const span = (_, low, high) =>
-  low === high ? [Math.min(low, 0), high > 0 ? high * 2 : low < 0 ? 0 : 1] : uPlot.rangeNum(low, high, 0.1, true);
+  low == null ? [null, null] : low === high ? [Math.min(low, 0), high > 0 ? high * 2 : low < 0 ? 0 : 1] : uPlot.rangeNum(low, high, 0.1, true);
 
 export function options(figure, told) {
   const axis = { stroke: colour("--ink-soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") }, font: "12px system-ui" };
