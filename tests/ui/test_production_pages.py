@@ -88,35 +88,3 @@ def test_an_event_is_followed_to_its_cause(page: Page, url: str, home: Embedded)
     expect(page).not_to_have_url(re.compile(f"/events/{caused.number}$"))
     page.goto(f"{url}/events/chain")
     expect(page.get_by_text("Intact.")).to_be_visible()
-
-
-@pytest.mark.parametrize("width, dark", [(360, True), (1440, False)])
-def test_every_page_fits_its_window_without_errors(
-    chromium: Browser,
-    url: str,
-    home: Embedded,
-    headers: dict[str, str],
-    width: int,
-    dark: bool,
-) -> None:
-    pipeline = home.pipelines.find(limit=1)[0].id
-    paths = [
-        *("/", "/data", f"/data/{PROJECT}", f"/data/{PROJECT}/checks", f"/data/{PROJECT}/features"),
-        *("/pipelines", f"/pipelines/{pipeline}", "/models", f"/models/{PROJECT}"),
-        *(f"/models/{PROJECT}/1", "/endpoints", f"/endpoints/{PROJECT}", "/monitoring"),
-        *(f"/monitoring/{PROJECT}", "/events", "/infrastructure", "/access"),
-    ]
-    with page_of(chromium, width=width, dark=dark) as page:
-        page.set_extra_http_headers(headers)
-        for path in paths:
-            answer = page.goto(f"{url}{path}")
-            assert answer is not None and answer.status == 200, path
-            assert page.evaluate("document.documentElement.scrollWidth") <= width, path
-            unnamed = page.evaluate(UNNAMED)
-            assert unnamed == [], (path, unnamed)
-
-
-UNNAMED = """[...document.querySelectorAll("main input, main select, main textarea, main button")]
-    .filter(one => one.type !== "hidden" && !one.labels?.length && !one.ariaLabel
-        && !one.textContent.trim()).map(one => one.outerHTML)"""
-"""Controls that have no name for who does not see them."""
