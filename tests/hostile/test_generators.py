@@ -25,12 +25,14 @@ from urllib.parse import unquote
 import pytest
 import yaml
 from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from starlette.responses import Response
 
 import treadle
 from tests.hostile.test_languages import Page, invisible, label_values
 from tests.hostile.texts import AT, any_texts, filled, unicode_texts
-from treadle.access.model import NewToken
+from treadle.access.model import Caller, NewToken
 from treadle.backends.blobs.disk import Disk
 from treadle.backends.notifier.alertmanager import alerts_of
 from treadle.backends.notifier.apprise import without_mentions
@@ -43,8 +45,9 @@ from treadle.data.check_suggestions import checks_toml
 from treadle.data.table_profile import Histogram, TableProfile
 from treadle.delivery.manifests import Manifest, render, render_kserve
 from treadle.delivery.oci import Entry, ImageConfig, Layer, write_archive
-from treadle.events.model import EventRecord
-from treadle.http.asking import Asked
+from treadle.evaluation.model import Verdict
+from treadle.events.model import Chain, EventRecord
+from treadle.http.asking import AsCaller, Asked
 from treadle.http.mlflow.artifacts import _served
 from treadle.http.routes import server_sent
 from treadle.incidents.model import Incident, Review
@@ -54,6 +57,7 @@ from treadle.kernel.entity import from_json, to_json
 from treadle.kernel.errors import Invalid, NotFound
 from treadle.kernel.escaping import python, visible
 from treadle.kernel.operation import operations
+from treadle.kernel.stage import kinds_of
 from treadle.loop.backtest.model import Backtest
 from treadle.loop.model import ProjectStatus
 from treadle.monitoring import drift_page
@@ -63,21 +67,53 @@ from treadle.monitoring.slo.model import BurnRate, SloStatus
 from treadle.monitoring.slo.openslo import openslo, requirements_toml
 from treadle.monitoring.slo.prometheus_rules import grafana_dashboard, prometheus_rules
 from treadle.platform.logs import JsonLines, TextLines
+from treadle.platform.stages import stages
 from treadle.ports.target import EndpointSpec, Variant
 from treadle.ports.tree import put_files
 from treadle.registry import card
 from treadle.registry.bom import cyclonedx
 from treadle.registry.facts import Facts
+from treadle.registry.model import ModelVersion
 from treadle.scope.data_checks import DataCheck
 from treadle.scope.model import Requirement
 from treadle.scope.service import Scope
 from treadle.serving.metrics import exposition
+from treadle.tracking.environment import Environment
+from treadle.tracking.model import (
+    Artifact,
+    Comparison,
+    Dataset,
+    Difference,
+    Experiment,
+    LoggedModel,
+    Run,
+    SavedView,
+    Series,
+)
+from treadle.tracking.overviews import Activity
+from treadle.ui import (
+    data_pages,
+    endpoints,
+    events,
+    infrastructure,
+    models,
+    monitors,
+    pipeline_pages,
+)
 from treadle.ui.charts import Line, Mark, line_chart
 from treadle.ui.incident_review import review_page, review_text
+from treadle.ui.experiments import Line as ExperimentLine
+from treadle.ui.experiments import link_of
 from treadle.ui.rendering import render as render_page
-from treadle.ui.site import Area, Frame, drawn
+from treadle.ui.runs import Changes, files_of, note, rows_of
+from treadle.ui.site import Area, Frame, Visit, drawn
+from treadle.ui.site import Page as SitePage
+from treadle.ui.spans import waterfall
+from treadle.ui.traces import Line as TraceLine
+from treadle.ui.traces import assessment_of
 
 SOURCE = Path(treadle.__file__).parent
+KINDS = kinds_of(stages())
 GENERATORS = {
     "cli/output": "test_terminals.py",
     "cli/main": "test_terminals.py",
@@ -99,7 +135,9 @@ GENERATORS = {
     "platform/logs": "test_lines_of_a_log",
     "registry/card": "test_a_card",
     "serving/metrics": "test_metrics",
+    "ui/addresses": "test_a_page_of_production",
     "ui/charts": "test_a_chart",
+    "ui/runs": "test_a_note_in_markdown_brings_no_element_of_its_own",
     "ui/site": "test_the_first_page",
     "ui/rendering": "test_the_first_page",
     "ui/incident_review": "test_a_review_of_an_incident",
@@ -118,6 +156,28 @@ JSON_ONLY = {
 }
 """Modules whose only language from outside is JSON, which the standard library writes."""
 TEMPLATES = {
+    "ui/templates/access.html": "test_a_page_of_production",
+    "ui/templates/dataset.html": "test_a_page_of_production",
+    "ui/templates/dataset_checks.html": "test_a_page_of_production",
+    "ui/templates/dataset_frame.html": "test_a_page_of_production",
+    "ui/templates/dataset_profile.html": "test_a_page_of_production",
+    "ui/templates/datasets.html": "test_a_page_of_production",
+    "ui/templates/endpoint.html": "test_a_page_of_production",
+    "ui/templates/endpoints.html": "test_a_page_of_production",
+    "ui/templates/event.html": "test_a_page_of_production",
+    "ui/templates/event_chain.html": "test_a_chain_of_events",
+    "ui/templates/events.html": "test_a_page_of_production",
+    "ui/templates/features.html": "test_a_page_of_production",
+    "ui/templates/infrastructure.html": "test_a_page_of_production",
+    "ui/templates/model.html": "test_a_page_of_production",
+    "ui/templates/model_version.html": "test_a_page_of_production",
+    "ui/templates/models.html": "test_a_page_of_production",
+    "ui/templates/monitoring.html": "test_a_page_of_production",
+    "ui/templates/monitoring_endpoint.html": "test_a_page_of_production",
+    "ui/templates/objectives.html": "test_a_page_of_production",
+    "ui/templates/pictures.html": "test_a_page_of_production",
+    "ui/templates/pipeline.html": "test_a_page_of_production",
+    "ui/templates/pipelines.html": "test_a_page_of_production",
     "monitoring/templates/drift.html": "test_a_report_of_drift",
     "monitoring/templates/drift_table.html": "test_a_report_of_drift",
     "registry/templates/card.html": "test_a_card",
@@ -126,12 +186,18 @@ TEMPLATES = {
     "ui/templates/base.html": "test_pages_to_sign_in",
     "ui/templates/incident_review.html": "test_a_review_of_an_incident",
     "ui/templates/profile.html": "test_a_profile",
+    "ui/templates/compare.html": "test_a_comparison_of_runs",
     "ui/templates/error.html": "test_a_page_of_an_error",
+    "ui/templates/experiment.html": "test_pages_of_experiments",
+    "ui/templates/experiments.html": "test_pages_of_experiments",
     "ui/templates/home.html": "test_the_first_page",
     "ui/templates/layout.html": "test_the_first_page",
     "ui/templates/parts.html": "test_the_first_page",
+    "ui/templates/run.html": "test_a_page_of_a_run",
     "ui/templates/sign_in.html": "test_pages_to_sign_in",
     "ui/templates/token.html": "test_pages_to_sign_in",
+    "ui/templates/trace.html": "test_pages_of_traces",
+    "ui/templates/traces.html": "test_pages_of_traces",
     "ui/templates/report.html": "test_the_report_of_the_demo",
     "ui/templates/api.html": "it is served as it is; its script sets text, never HTML",
 }
@@ -322,12 +388,20 @@ def test_a_bill_of_materials(text: str) -> None:
     assert unquote(name) == re.sub(r"[-_.]+", "-", text).lower()
 
 
+HOLD_TEXT = {
+    *("value", "title", "alt", "aria-label", "aria-current", "selected"),
+    *("name", "placeholder", "data-chart", "data-source", "data-log", "data-trial"),
+    *("data-project", "data-path", "data-name", "data-run", "data-runs", "data-metrics"),
+}
+"""Attributes that hold any text, which no browser follows or runs."""
+
+
 def bones(page: Page) -> list[Any]:
     """A page's elements with their attributes; of addresses within the site, that they are such."""
 
     def value(name: str, text: str | None) -> str:
-        local = name == "href" and re.match(r"/[^/\\]", text or "")
-        return "an address here" if local else "" if name in ("value", "title") else text or ""
+        local = name == "href" and re.match(r"/[^/\\]|\?", text or "")
+        return "an address here" if local else "" if name in HOLD_TEXT else text or ""
 
     def bone(element: Any) -> Any:
         if isinstance(element, str):
@@ -353,6 +427,167 @@ def test_the_first_page(text: str) -> None:
         return drawn("home.html", {"wheels": [filled(ProjectStatus, text)]}, frame)
 
     alike(page, text)
+
+
+PRODUCTION = [
+    page
+    for area in (data_pages, pipeline_pages, models, endpoints, monitors, events, infrastructure)
+    for page in area.PAGES
+    if not page.path.endswith(("/card", "/bom", "/chain"))
+]
+"""Pages whose facts come from the answers of operations alone, but for documents of others."""
+
+
+class FilledService:
+    """A service each of whose operations answers with a text in every field.
+
+    Args:
+        kind: The service's type.
+        text: The text.
+    """
+
+    def __init__(self, kind: type, text: str) -> None:
+        self._operations, self._text = operations(kind), text
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        result = self._operations[name].result
+        return lambda **_: filled(result, self._text, {"steps": [], "histogram": None})
+
+
+@pytest.mark.parametrize("page", PRODUCTION, ids=lambda page: page.path)
+@given(unicode_texts)
+@settings(max_examples=3)
+def test_a_page_of_production(page: SitePage, text: str) -> None:
+    def made(text: str) -> str:
+        services = {stage: FilledService(kind, text) for stage, kind in KINDS.items()}
+        ask = cast(AsCaller, SimpleNamespace(**services))
+        path = dict.fromkeys(re.findall(r"{(\w+)", page.path), text)
+        path |= {"number": "3", "event": "3"} if path.keys() & {"number", "event"} else {}
+        facts = page.facts(Visit(ask, Caller(name=text, roles={"*": "admin"}), path, {}))
+        assert not isinstance(facts, Response)
+        return drawn(page.template, facts, Frame(signed_in=text))
+
+    alike(made, text)
+
+
+@given(any_texts)
+@settings(max_examples=10)
+def test_a_chain_of_events(text: str) -> None:
+    def page(text: str) -> str:
+        chain = Chain(entries=3, intact=False, forged_head=True, fault=text)
+        return drawn("event_chain.html", {"chain": chain})
+
+
+def given_to(template: str, facts: dict[str, Any], text: str) -> str:
+    """A page drawn for somebody whose name and area have a text in them."""
+    frame = Frame((Area(text, "/", "h"),), text, text, lambda actor: actor + text)
+    return drawn(template, facts, frame)
+
+
+@given(any_texts)
+@settings(max_examples=15)
+def test_pages_of_experiments(text: str) -> None:
+    def every(text: str) -> str:
+        lines = [ExperimentLine(filled(Experiment, text), filled(Activity, text))]
+        facts = {"lines": lines, "deleted": False, "project": text, "runs": 1}
+        return given_to("experiments.html", facts, text)
+
+    def one(text: str) -> str:
+        views = [link_of(filled(SavedView, text))]
+        facts = {"experiment": filled(Experiment, text), "views": views, "tab": "runs"}
+        return given_to("experiment.html", facts, text)
+
+    alike(every, text)
+    alike(one, text)
+
+
+def run_facts(text: str, tab: str) -> dict[str, Any]:
+    run = filled(Run, text, {"tags": {text: text}})
+    files = files_of(text, [filled(Artifact, text, {"path": f"{text.replace('/', '_')}.png"})])
+    environment = filled(Environment, text)
+    return {
+        "run": run,
+        "tab": tab,
+        "experiment": filled(Experiment, text),
+        "series": [filled(Series, text)],
+        "curves": [text],
+        "tags": run.tags,
+        "about": {text: text},
+        "note": "",
+        "files": files,
+        "chosen": files[0],
+        "parent": text,
+        "datasets": [filled(Dataset, text)],
+        "environment": environment,
+        "verdicts": [filled(Verdict, text)],
+        "versions": [filled(ModelVersion, text)],
+        "models": [filled(LoggedModel, text)],
+        "children": [run],
+        "events": [filled(EventRecord, text, {"body": {}})],
+    }
+
+
+@given(any_texts, st.sampled_from(["overview", "charts", "files", "code", "why"]))
+@settings(max_examples=25)
+def test_a_page_of_a_run(text: str, tab: str) -> None:
+    alike(lambda text: given_to("run.html", run_facts(text, tab), text), text)
+
+
+@given(any_texts)
+@settings(max_examples=25)
+def test_a_note_in_markdown_brings_no_element_of_its_own(text: str) -> None:
+    made = Page(str(note(text)))
+    allowed = {"p", "em", "strong", "code", "pre", "ul", "ol", "li", "blockquote", "hr", "br", "a"}
+    allowed |= {"h1", "h2", "h3", "h4", "h5", "h6", "img", "s", "table", "thead", "tbody", "tr"}
+    assert {name for name, *_ in made.elements} <= allowed | {"th", "td"}
+    assert "<script" not in str(note(f"{text}<script>alert(1)</script>"))
+    assert "javascript:" not in str(note("[x](javascript:alert(1))")).partition("href")[2]
+
+
+@given(any_texts)
+@settings(max_examples=15)
+def test_a_comparison_of_runs(text: str) -> None:
+    def page(text: str) -> str:
+        runs = [filled(Run, text), filled(Run, text)]
+        differences = [filled(Difference, text, {"of": kind}) for kind in ("code", "environment")]
+        comparison = Comparison(a=text, b=text, differences=differences, same=0)
+        facts = {
+            "runs": runs,
+            "tables": {"Parameters": rows_of([{text: text}, {text: None}])},
+            "only": False,
+            "changes": [Changes(runs[1], comparison)],
+            "metrics": [text],
+        }
+        return given_to("compare.html", facts, text)
+
+    alike(page, text)
+
+
+@given(any_texts)
+@settings(max_examples=25)
+def test_pages_of_traces(text: str) -> None:
+    def line(text: str) -> TraceLine:
+        return TraceLine(text, text, text, AT, 1.0, text, text, text, text, 1)
+
+    def every(text: str) -> str:
+        facts = {"lines": [line(text)], "experiments": [filled(Experiment, text)], "most": 1}
+        facts |= {"chosen": text, "filter": text, "colours": {}}
+        return given_to("traces.html", facts, text)
+
+    def one(text: str) -> str:
+        body = {
+            "span_id": text,
+            "name": text,
+            "attributes": {text: text, "mlflow.spanInputs": text},
+        }
+        spans = waterfall([body | {"status": {"message": text}}])
+        assessment = assessment_of({"name": text, "feedback": {"value": text}, "rationale": text})
+        facts = {"line": line(text), "tags": {text: text}, "metadata": {text: text}}
+        facts |= {"spans": spans, "chosen": spans[0], "assessments": [assessment], "colours": {}}
+        return given_to("trace.html", facts, text)
+
+    alike(every, text)
+    alike(one, text)
 
 
 @given(any_texts)

@@ -202,7 +202,7 @@ def _fill_tables(home: Embedded, word: str, tree: str) -> None:
                 "holdout": tree,
                 "job": f"job_{word}",
                 "state": "given",
-                "outcome": "fail",
+                "outcome": "refused",
                 "reason": text,
                 "rows": 1,
                 "findings": "[]",
@@ -253,7 +253,7 @@ def _fill_tables(home: Embedded, word: str, tree: str) -> None:
                 "labels": 0,
                 "latency_ms_p99": 1.0,
                 "drift": "[]",
-                "measures": "{}",
+                "measures": "[]",
             },
         ),
         (

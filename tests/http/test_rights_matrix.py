@@ -488,8 +488,16 @@ def paths_of(path: str, world: World) -> Iterator[tuple[str, bool]]:
     for things, own in ((world.own, True), (world.foreign, False), (world.absent, False)):
         filled = path
         for kind in kinds:
-            filled = re.sub(rf"{{{kind}(:\w+)?}}", quote(text_of(kind, things)), filled)
+            text = event_of(things, world) if kind == "event" else text_of(kind, things)
+            filled = re.sub(rf"{{{kind}(:\w+)?}}", quote(text), filled)
         yield filled, own
+
+
+def event_of(things: Things, world: World) -> str:
+    """The number of the newest event about an owner's project, or one that is not there."""
+    project = things["project"][0]
+    newest = world.home.events.history(project=project, newest_first=True, limit=1)
+    return str(newest[0].number if newest else 10**9)
 
 
 def text_of(kind: str, things: Things) -> str:

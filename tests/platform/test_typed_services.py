@@ -75,7 +75,7 @@ WITHOUT_A_MODEL = {
     *("pipelines.start", "pipelines.get", "pipelines.cancel"),
     *(f"delivery.{name}" for name in ("endpoint", "rollout", "deploy", "abort", "pause")),
     *(f"delivery.{name}" for name in ("resume", "promote", "roll_back", "remove", "spec")),
-    *("delivery.forecast", "monitoring.performance"),
+    *("delivery.forecast", "monitoring.performance", "monitoring.traffic"),
 }
 """Operations that are refused, the same way through both, where nothing was trained."""
 

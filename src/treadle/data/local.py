@@ -3,7 +3,7 @@
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from treadle.data.admission import Admission
 from treadle.data.erasing.records import ErasedContents
@@ -98,6 +98,17 @@ class LocalData(Data):
             rows = connection.execute(statement.where(own)).all()
         newest = max((row.event for row in rows), default=event)
         return newest, {row.request: label_in(row) for row in rows}
+
+    def count_labels_after(self, project: str, event: int) -> int:
+        """How many requests have labels that were recorded after an event.
+
+        Args:
+            project: Name of the project.
+            event: Number of the event.
+        """
+        own = (label_table.c.project == project) & (label_table.c.event > event)
+        with self._database.read() as connection:
+            return connection.scalar(select(func.count()).where(own)) or 0
 
     def labels_of(self, project: str, requests: list[str]) -> dict[str, Truth]:
         """The known labels of some requests.

@@ -51,6 +51,8 @@ class Events:
         type: str | None = None,
         newest_first: bool = False,
         project: ProjectName | None = None,
+        before: int | None = None,
+        actor: str | None = None,
     ) -> list[EventRecord]:
         """List events in the order in which they happened, or newest first.
 
@@ -61,9 +63,14 @@ class Events:
             type: Give events of this type only, such as ``RolloutPromoted``.
             newest_first: Begin with the newest event.
             project: Give events of this project only.
+            before: Give events with a smaller number only, such as the smallest you have seen.
+            actor: Give events of this actor only.
         """
         wanted = select(events).where(events.c.number > after)
-        for column, value in (("subject", subject), ("type", type), ("project", project)):
+        if before is not None:
+            wanted = wanted.where(events.c.number < before)
+        equal = {"subject": subject, "type": type, "project": project, "actor": actor}
+        for column, value in equal.items():
             if value:
                 wanted = wanted.where(events.c[column] == value)
         order = events.c.number.desc() if newest_first else events.c.number
@@ -113,11 +120,12 @@ class Events:
         return self._read(select(events).where(signed).order_by(events.c.number))
 
     @query()
-    def causes(self, *, number: int) -> list[EventRecord]:
+    def causes(self, *, number: int, project: ProjectName | None = None) -> list[EventRecord]:
         """List an event and the causes above it, newest first.
 
         Args:
             number: The event's number.
+            project: Look at the events of this project only.
 
         Raises:
             NotFound: There is no event of that number.
@@ -130,16 +138,22 @@ class Events:
                 raise NotFound(f"There is no event {next_number}.")
             chain += cause
             next_number = cause[0].cause
-        return chain
+        if project is not None and chain[0].project != project:
+            raise NotFound(f"There is no event {number} in project '{project}'.")
+        return [record for record in chain if project in (None, record.project)]
 
     @query()
-    def effects(self, *, number: int) -> list[EventRecord]:
+    def effects(self, *, number: int, project: ProjectName | None = None) -> list[EventRecord]:
         """List the events that an event caused directly, in order.
 
         Args:
             number: The number of the event that caused them.
+            project: List events of this project only.
         """
-        return self._read(select(events).where(events.c.cause == number).order_by(events.c.number))
+        wanted = select(events).where(events.c.cause == number)
+        if project is not None:
+            wanted = wanted.where(events.c.project == project)
+        return self._read(wanted.order_by(events.c.number))
 
     @query()
     def made(self, *, thing: str) -> EventRecord | None:

@@ -63,6 +63,21 @@ class Job(Entity):
         return f"{self.id}.{self.attempt}"
 
 
+class Queue(Entity):
+    """How much work waits, and who does it.
+
+    Attributes:
+        jobs: Number of jobs by their state.
+        waiting_seconds: How long the oldest of the queued jobs that are due has waited; None where
+            none waits.
+        workers: Number of jobs that each worker runs, by the worker's name.
+    """
+
+    jobs: dict[str, int]
+    waiting_seconds: float | None
+    workers: dict[str, int]
+
+
 class LogChunk(Entity):
     """A piece of a job's log.
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection, and_, func, select
 
 from treadle.events.local import LocalEvents
-from treadle.jobs.model import Job, JobCancelRequested, JobEnded, JobQueued, LogChunk, State
+from treadle.jobs.model import Job, JobCancelRequested, JobEnded, JobQueued, LogChunk, Queue, State
 from treadle.jobs.tables import jobs
 from treadle.kernel.clock import Clock
 from treadle.kernel.entity import from_json, to_text
@@ -62,6 +62,22 @@ class Jobs:
             statement = statement.where(jobs.c.state == state)
         with self._database.read() as connection:
             return [job_of(row) for row in connection.execute(statement).mappings()]
+
+    @query()
+    def queue(self) -> Queue:
+        """Show how many jobs are in each state, how long work waits, and which workers are busy."""
+        now = self._clock.now()
+        by_state = select(jobs.c.state, func.count()).group_by(jobs.c.state)
+        due = (jobs.c.state == "queued") & (jobs.c.due_at <= now)
+        running = jobs.c.state == "running"
+        by_worker = select(jobs.c.worker, func.count()).where(running).group_by(jobs.c.worker)
+        with self._database.read() as connection:
+            oldest = connection.scalar(select(func.min(jobs.c.due_at)).where(due))
+            return Queue(
+                jobs={state: count for state, count in connection.execute(by_state)},  # noqa: C416
+                waiting_seconds=None if oldest is None else (now - oldest).total_seconds(),
+                workers={name or "": count for name, count in connection.execute(by_worker)},
+            )
 
     @command()
     def cancel(self, *, job: str) -> Job:

@@ -4,7 +4,7 @@ A window is looked at when it ends and, by monitors that need labels, once its l
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from treadle.monitoring.answers import AnsweredRequests, Labelled
 from treadle.monitoring.log_archive import LogArchive
 from treadle.monitoring.model import ColumnDrift, LogFile, Measure, Performance, Window
 from treadle.monitoring.tables import windows
+from treadle.monitoring.traffic import MOST_HOURS, MOST_POINTS, Traffic, traffic
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, load
 from treadle.ports.monitor import Monitor
@@ -129,6 +130,29 @@ class Monitoring:
             rows=len(answered),
             labelled=len(labelled.truth),
         )
+
+    @query()
+    def traffic(
+        self, *, endpoint: EndpointName, hours: int = 24, points: int = 48
+    ) -> list[Traffic]:
+        """Count the last answers of an endpoint by version over time: rows, errors and latency.
+
+        Args:
+            endpoint: The endpoint's name.
+            hours: How many hours back, 744 at most.
+            points: Into how many pieces they are divided, 1000 at most.
+
+        Raises:
+            NotFound: There is no such endpoint.
+            Invalid: The number of hours or of pieces is out of bounds.
+        """
+        self._delivery.endpoint(name=endpoint)
+        for field, given, most in (("hours", hours, MOST_HOURS), ("points", points, MOST_POINTS)):
+            if not 0 < given <= most:
+                raise Invalid(f"Field '{field}': {given} is not between 1 and {most}.")
+        until = self._clock.now()
+        since = until - timedelta(hours=hours)
+        return traffic(self._logs.batches(endpoint, since, until), since, until, points)
 
     @query()
     def log_files(self, *, endpoint: EndpointName, limit: int = 100) -> list[LogFile]:

@@ -47,6 +47,7 @@ class Facts(Entity):
         approved: Whether the approval's signature fits the version as it is.
         signature: The model's inputs and output.
         endpoints: Where the version is live, or on its way.
+        package_bytes: Size of the package's files in bytes; None without a package.
     """
 
     version: ModelVersion
@@ -61,6 +62,7 @@ class Facts(Entity):
     approved: bool
     signature: Signature | None
     endpoints: list[str]
+    package_bytes: int | None = None
 
     @property
     def task(self) -> str:

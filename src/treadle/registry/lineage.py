@@ -20,7 +20,7 @@ from treadle.registry.facts import Facts, Input
 from treadle.registry.hooks import DEPLOYED_AT
 from treadle.registry.model import ModelVersion
 from treadle.registry.service import Registry
-from treadle.registry.signatures import signature_of
+from treadle.registry.signatures import package_bytes, signature_of
 from treadle.registry.tables import versions
 from treadle.scope.model import ProjectSpec
 from treadle.scope.service import Scope
@@ -151,6 +151,7 @@ class Lineage:
             approved=self._registry.verify_approval(model=resolved.model, number=resolved.number),
             signature=signature_of(self._blobs, resolved.package),
             endpoints=self._deployed().get((resolved.model, resolved.number), []),
+            package_bytes=package_bytes(self._blobs, resolved.package),
         )
 
     @query()

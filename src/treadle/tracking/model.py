@@ -369,6 +369,7 @@ class Downsampled(Entity):
         points: Number of points of the whole series.
         steps: Steps of the points that are kept.
         values: Their values; null in JSON where they are not finite.
+        seconds: When they were measured, in seconds since 1970.
     """
 
     run: str
@@ -376,3 +377,4 @@ class Downsampled(Entity):
     points: int
     steps: list[float]
     values: list[float | None]
+    seconds: list[float] = []

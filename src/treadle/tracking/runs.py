@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, select
 
 from treadle.kernel.clock import to_micros
-from treadle.kernel.errors import Invalid, NotFound
+from treadle.kernel.errors import NotFound
 from treadle.kernel.event import current_act
 from treadle.kernel.ids import new_id
 from treadle.kernel.names import ExperimentId, ExperimentName, NewRunId, ProjectName, RunId
@@ -17,7 +17,6 @@ from treadle.tracking import ingest
 from treadle.tracking.events import RunDeleted, RunFinished, RunRestored, RunStarted
 from treadle.tracking.experiments import DEFAULT, Experiments
 from treadle.tracking.ingest import Incoming, incoming
-from treadle.tracking.language import parse, parse_order
 from treadle.tracking.model import Batch, Metric, Run, RunPage, Status
 from treadle.tracking.records import Record, records
 from treadle.tracking.search import Search, View
@@ -350,11 +349,8 @@ class Runs(Experiments):
         token: str,
     ) -> tuple[list["Record"], str]:
         """What a search finds, as it is stored, and the token of the next page."""
-        if not 1 <= limit <= 50_000:
-            raise Invalid(f"Field 'limit': a page has 1 to 50,000 runs, not {limit}.")
-        node, orders = parse(filter), [parse_order(text) for text in order]
-        if not experiments:
-            return [], ""
         with self._database.read() as connection:
-            rows, following = Search(connection, experiments, view).page(node, orders, limit, token)
+            rows, following = Search(connection, experiments, view).found(
+                filter, order, limit, token
+            )
             return records(connection, rows), following

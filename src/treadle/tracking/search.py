@@ -9,7 +9,17 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, Connection, Table, and_, func, not_, or_, select, true
 
 from treadle.kernel.errors import Invalid
-from treadle.tracking.language import Compare, Every, Field, Node, Not, Order, Some
+from treadle.tracking.language import (
+    Compare,
+    Every,
+    Field,
+    Node,
+    Not,
+    Order,
+    Some,
+    parse,
+    parse_order,
+)
 from treadle.tracking.search_conditions import (
     attribute_matches,
     dataset_matches,
@@ -21,6 +31,7 @@ from treadle.tracking.tables import run_metrics, run_params, run_tags, runs
 
 View = Literal["active", "deleted", "all"]
 
+MOST_ON_A_PAGE = 50_000
 FEW = 5_000
 """Rows that a condition may match to be worth a list; beyond that a page is sooner filled by
 looking run by run.
@@ -40,7 +51,26 @@ class Search:
     def __init__(
         self, connection: Connection, experiments: Sequence[int], view: View = "active"
     ) -> None:
-        self._connection, self._experiments, self._view = connection, list(experiments), view
+        self.connection, self.experiments, self._view = connection, list(experiments), view
+
+    def found(
+        self, filter: str, order: Sequence[str], limit: int, token: str
+    ) -> tuple[list[Any], str]:
+        """Return the rows of ``runs`` that a filter finds, and the token of the next page.
+
+        Args:
+            filter: The filter as text; empty for all runs.
+            order: The fields to sort by as texts, such as ``metrics.loss DESC``.
+            limit: The most rows of a page, 1 to 50,000.
+            token: The token of the page; empty for the first.
+
+        Raises:
+            Invalid: The filter, an order, the limit or the token cannot be read.
+        """
+        if not 1 <= limit <= MOST_ON_A_PAGE:
+            raise Invalid(f"Field 'limit': a page has 1 to 50,000 runs, not {limit}.")
+        node, orders = parse(filter), [parse_order(text) for text in order]
+        return self.page(node, orders, limit, token) if self.experiments else ([], "")
 
     def page(
         self, node: Node | None, orders: Sequence[Order], limit: int, token: str
@@ -59,7 +89,7 @@ class Search:
         Raises:
             Invalid: The filter or the order cannot be read, or the token is of another search.
         """
-        terms = Terms(orders, self._experiments, self.metric)
+        terms = Terms(orders, self.experiments, self.metric)
         start = read_token(token, terms) if token else None
         kept = [self._scope(), *([] if node is None else [self.where(node)])]
         rows: list[Any] = []
@@ -68,7 +98,7 @@ class Search:
                 continue
             after = start[1] if start is not None and start[0] == phase else None
             wanted = terms.query(phase, after).where(*kept).limit(limit + 1 - len(rows))
-            rows += [(phase, row) for row in self._connection.execute(wanted)]
+            rows += [(phase, row) for row in self.connection.execute(wanted)]
             if len(rows) > limit:
                 phase_of_last, last = rows[limit - 1]
                 return [row for _, row in rows[:limit]], token_after(phase_of_last, last, terms)
@@ -76,9 +106,9 @@ class Search:
 
     def _scope(self) -> ColumnElement[bool]:
         mine = (
-            runs.c.experiment.in_(self._experiments)
-            if len(self._experiments) != 1
-            else runs.c.experiment == self._experiments[0]
+            runs.c.experiment.in_(self.experiments)
+            if len(self.experiments) != 1
+            else runs.c.experiment == self.experiments[0]
         )
         shown = {
             "active": runs.c.deleted_at.is_(None),
@@ -133,10 +163,10 @@ class Search:
         """
         if node.operator == "IS NULL":
             return not_(_each(table, key, true()))
-        mine = (table.c.experiment.in_(self._experiments), table.c.key == key, condition)
+        mine = (table.c.experiment.in_(self.experiments), table.c.key == key, condition)
         there = select(table.c.run).where(*mine)
         counted = select(func.count()).select_from(there.limit(FEW + 1).subquery())
-        few = (self._connection.scalar(counted) or 0) <= FEW
+        few = (self.connection.scalar(counted) or 0) <= FEW
         return runs.c.number.in_(there) if few else _each(table, key, condition)
 
     def metric(self, field: Field) -> tuple[str, ColumnElement[Any]]:
@@ -153,9 +183,9 @@ class Search:
         return key, _STATS[stat]
 
     def _is_key(self, key: str) -> bool:
-        mine = run_metrics.c.experiment.in_(self._experiments) & (run_metrics.c.key == key)
+        mine = run_metrics.c.experiment.in_(self.experiments) & (run_metrics.c.key == key)
         return (
-            self._connection.execute(select(run_metrics.c.run).where(mine).limit(1)).first()
+            self.connection.execute(select(run_metrics.c.run).where(mine).limit(1)).first()
             is not None
         )
 

@@ -82,7 +82,12 @@ class MetricSeries(TrackingRecords):
         thin = found.at_places(history.thinned(found, wanted))
         steps = thin.steps.astype(float).tolist()
         return Downsampled(
-            run=run, key=key, points=len(found), steps=steps, values=thin.value.tolist()
+            run=run,
+            key=key,
+            points=len(found),
+            steps=steps,
+            values=thin.value.tolist(),
+            seconds=(thin.at / 1e6).tolist(),
         )
 
     def _points(self, *, run: str, key: str) -> Points:

@@ -67,12 +67,20 @@ class Traces:
         Raises:
             Invalid: The filter cannot be read.
         """
-        return self._search(experiments=experiments, filter=filter)[: max(0, limit)]
+        most = None if filter else max(0, limit)
+        found = self._search(experiments=experiments, filter=filter, most=most)
+        return found[: max(0, limit)]
 
     def _search(
-        self, *, experiments: Sequence[int], filter: str = "", orders: Sequence[str] = ()
+        self,
+        *,
+        experiments: Sequence[int],
+        filter: str = "",
+        orders: Sequence[str] = (),
+        most: int | None = None,
     ) -> list[Info]:
         wanted = select(traces.c.info).where(traces.c.experiment.in_(list(experiments)))
+        wanted = wanted.limit(most)
         with self._database.read() as connection:
             rows = connection.scalars(
                 wanted.order_by(traces.c.started_at.desc(), traces.c.id)

@@ -119,7 +119,7 @@ class AnsweredRows:
             project: Name of the project.
             event: Number of the event.
         """
-        return len(self._data.labels_after(project, event)[1])
+        return self._data.count_labels_after(project, event)
 
     def collect(self, project: str) -> list[Portion]:
         """Join the labels that came since the last call to their requests, as a new portion.

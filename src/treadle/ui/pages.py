@@ -12,16 +12,51 @@ from treadle.http.auth import caller_of
 from treadle.http.rights import demand
 from treadle.kernel.errors import NotFound, Unauthenticated
 from treadle.platform.wiring import Embedded
-from treadle.ui import home
+from treadle.ui import (
+    data_pages,
+    endpoints,
+    events,
+    experiments,
+    home,
+    infrastructure,
+    models,
+    monitors,
+    pipeline_pages,
+    runs,
+    traces,
+)
 from treadle.ui.assets import asset_route
 from treadle.ui.live import live_route
 from treadle.ui.sign_in import SignInPages
 from treadle.ui.site import Area, Page, Site, sent_to_sign_in
 
-AREAS: tuple[Area, ...] = (Area("Home", "/", "h"),)
+AREAS: tuple[Area, ...] = (
+    Area("Home", "/", "h"),
+    experiments.AREA,
+    traces.AREA,
+    Area("Data", "/data", "a"),
+    Area("Pipelines", "/pipelines", "p"),
+    Area("Models", "/models", "m"),
+    Area("Deployments", "/endpoints", "d"),
+    Area("Monitoring", "/monitoring", "o"),
+    Area("Events", "/events", "v"),
+    Area("Infrastructure", "/infrastructure", "i"),
+)
 """What the navigation leads to, in its order."""
 
-PAGES: tuple[Page, ...] = (*home.PAGES,)
+PAGES: tuple[Page, ...] = (
+    *home.PAGES,
+    *experiments.PAGES,
+    *runs.PAGES,
+    *traces.PAGES,
+    *data_pages.PAGES,
+    *pipeline_pages.PAGES,
+    *models.PAGES,
+    *endpoints.PAGES,
+    *monitors.PAGES,
+    *events.PAGES,
+    *infrastructure.PAGES,
+)
 
 
 def pages(platform: Embedded) -> list[BaseRoute]:

@@ -1,6 +1,7 @@
 """Renders this package's templates."""
 
-from urllib.parse import quote
+from collections.abc import Mapping
+from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
@@ -16,7 +17,13 @@ def _step(name: object) -> str:
     return quote(escaping.visible(str(name)), safe="")
 
 
+def _query(asked: Mapping[str, object]) -> str:
+    """Names and values as what follows the question mark of an address."""
+    return urlencode({name: escaping.visible(str(value)) for name, value in asked.items()})
+
+
 _templates.filters["step"] = _step
+_templates.filters["query"] = _query
 
 
 def render(template: str, **facts: object) -> str:

@@ -32,8 +32,9 @@ export function listenToActions() {
     buttons.forEach(button => { button.disabled = true; });
     says.className = ""; says.textContent = "…";
     try {
-      await call(form.dataset.operation, given);
-      says.textContent = "Done.";
+      const result = await call(form.dataset.operation, given);
+      const shows = form.dataset.shows;
+      says.textContent = shows ? `Shown only once: ${result[shows]}` : "Done.";
       form.reset();
       await drawNow();
     } catch (error) {

@@ -17,21 +17,55 @@ function load() {
   });
 }
 
+// What happened, as vertical lines; its name is written beside the line where there is room.
+const drawMarks = marks => chart => {
+  const { ctx, bbox } = chart, scale = devicePixelRatio;
+  ctx.save();
+  ctx.font = `${11 * scale}px system-ui`;
+  ctx.textAlign = "left"; ctx.textBaseline = "alphabetic";
+  let free = -Infinity;
+  for (const mark of marks) {
+    const x = Math.round(chart.valToPos(mark.at, "x", true));
+    if (x < bbox.left || x > bbox.left + bbox.width) continue;
+    ctx.strokeStyle = ctx.fillStyle = colour(mark.colour);
+    ctx.lineWidth = scale;
+    ctx.beginPath(); ctx.moveTo(x, bbox.top); ctx.lineTo(x, bbox.top + bbox.height); ctx.stroke();
+    const width = ctx.measureText(mark.name).width + 8 * scale;
+    if (x < free || x + width > bbox.left + bbox.width) continue;
+    ctx.fillText(mark.name, x + 4 * scale, bbox.top + 11 * scale);
+    free = x + width;
+  }
+  ctx.restore();
+};
+
+// Values that are all equal have room around them; nothing but zeros goes up to 1.
+const span = (_, low, high) =>
+  low == null ? [null, null] : low === high ? [Math.min(low, 0), high > 0 ? high * 2 : low < 0 ? 0 : 1] : uPlot.rangeNum(low, high, 0.1, true);
+
 export function options(figure, told) {
-  const axis = { stroke: colour("--ink-soft"), grid: { stroke: colour("--line") }, ticks: { stroke: colour("--line") }, font: "12px system-ui" };
+  const axis = { stroke: colour("--ink-soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") }, font: "12px system-ui" };
   return {
     width: Math.max(figure.clientWidth, 240), height: told.height ?? 240,
-    scales: { x: { time: !told.steps, distr: told.logX ? 3 : 1 }, y: { distr: told.logY ? 3 : 1 } },
+    scales: { x: { time: !told.steps, distr: told.logX ? 3 : 1 }, y: told.logY ? { distr: 3 } : { range: span } },
     cursor: { sync: { key: told.sync ?? "page" }, drag: { x: true, y: false } },
+    hooks: { draw: told.marks?.length ? [drawMarks(told.marks)] : [] },
+    bands: told.band ? [{ series: [told.band[1] + 1, told.band[0] + 1], fill: colour("--accent-soft") }] : [],
     axes: [axis, { ...axis, size: 64 }],
     series: [
-      { label: told.steps ? "step" : "time" },
+      { label: told.label ?? (told.steps ? "step" : "time") },
       ...told.series.map((one, place) => ({
         label: one.name, stroke: colour(one.colour ?? COLOURS[place % COLOURS.length]), width: 1.6,
         dash: one.dash, spanGaps: true, points: { show: told.x.length < 80, size: 4 },
       })),
     ],
   };
+}
+
+// One table of x and of each series' values, from series that each have their own x.
+export async function joined(series) {
+  await load();
+  const [x, ...values] = uPlot.join(series.map(one => [one.x, one.values]));
+  return { x, values };
 }
 
 export async function draw(figure, told) {
@@ -41,6 +75,7 @@ export async function draw(figure, told) {
   const chart = new uPlot(options(figure, told), [told.x, ...told.series.map(one => one.values)], figure);
   drawn.set(figure, chart);
   figure.told = told;
+  sizes.observe(figure);
   return chart;
 }
 
@@ -55,10 +90,9 @@ const sizes = new ResizeObserver(entries => {
 export function drawCharts(root) {
   for (const figure of root.querySelectorAll("figure.chart[data-chart]")) {
     if (!figure.isConnected) continue;
-    if (figure.told && figure.source === figure.dataset.chart) continue;
+    if (figure.querySelector(".uplot") && figure.source === figure.dataset.chart) continue;
     figure.source = figure.dataset.chart;
     draw(figure, JSON.parse(figure.dataset.chart)).catch(() => {});
-    sizes.observe(figure);
   }
 }
 

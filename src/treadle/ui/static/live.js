@@ -8,12 +8,19 @@ export async function drawAgain(prepare) {
   const now = document.getElementById("main"), next = page.getElementById("main");
   if (!next) return;
   prepare(next);
-  Idiomorph.morph(now, next, {
+  Idiomorph.morph(now, [...next.childNodes], {
     morphStyle: "innerHTML",
     ignoreActiveValue: true,
     callbacks: {
       // What a script has drawn stays as it is; so does what its reader has opened or typed.
-      beforeNodeMorphed: old => !(old.nodeType === 1 && old.hasAttribute("data-kept")),
+      beforeNodeMorphed: (old, next) => {
+        if (old.nodeType !== 1 || next.nodeType !== 1) return true;
+        if (old.matches("figure.chart")) {
+          for (const key of ["chart", "source"]) if (next.dataset[key]) old.dataset[key] = next.dataset[key];
+          return false;
+        }
+        return !old.hasAttribute("data-kept");
+      },
       beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS"),
     },
   });

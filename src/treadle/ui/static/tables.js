@@ -50,3 +50,25 @@ export function makeTablesSortable(root) {
     (table.closest(".wide") ?? table).after(button);
   }
 }
+
+// <input data-narrows="name"> shows the rows of a table that have what is typed, and keeps it in the address.
+export function narrowTables(root) {
+  for (const input of root.querySelectorAll("input[data-narrows]")) {
+    const narrow = () => {
+      const asked = input.value.toLowerCase(), table = document.querySelector(`table[data-table="${input.dataset.narrows}"]`);
+      for (const row of table?.tBodies[0].rows ?? []) row.hidden = !row.textContent.toLowerCase().includes(asked);
+    };
+    if (!input.dataset.prepared) {
+      input.dataset.prepared = "yes";
+      input.value ||= new URLSearchParams(location.search).get("find") ?? "";
+      input.addEventListener("input", () => {
+        const address = new URL(location);
+        if (input.value) address.searchParams.set("find", input.value); else address.searchParams.delete("find");
+        history.replaceState(null, "", address);
+        narrow();
+      });
+    }
+    if (input.value) narrow();
+  }
+}
+document.addEventListener("treadle:drawn", () => narrowTables(document));

@@ -4,8 +4,11 @@ import { listenToKeys } from "./keys.js";
 import { follow } from "./live.js";
 import { listenToActions } from "./actions.js";
 import { redirectOldLinks } from "./old_links.js";
-import { makeTablesSortable } from "./tables.js";
+import { makeTablesSortable, narrowTables } from "./tables.js";
 import { drawCharts } from "./charts.js";
+import { drawSources } from "./sources.js";
+import { listenToTrials } from "./trial.js";
+import { followLogs } from "./logs.js";
 
 document.getElementById("theme").addEventListener("click", () => {
   const dark = getComputedStyle(document.documentElement).colorScheme === "dark";
@@ -18,10 +21,14 @@ export function prepare(root) {
   showTimes(root);
   makeTablesSortable(root);
   drawCharts(root);
+  drawSources(root);
+  followLogs(root);
 }
 
 redirectOldLinks();
 prepare(document);
+narrowTables(document);
 listenToKeys();
 listenToActions();
+listenToTrials();
 follow(prepare);

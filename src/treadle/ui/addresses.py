@@ -1,0 +1,59 @@
+"""The addresses of pages that pictures and other pages lead to."""
+
+from urllib.parse import quote, urlencode
+
+from treadle.kernel.escaping import visible
+
+
+def step(name: str) -> str:
+    """A name as one step of a path.
+
+    Args:
+        name: The name.
+    """
+    return quote(visible(name), safe="")
+
+
+def dataset_page(project: str, dataset: str, version: str = "") -> str:
+    """The page of a dataset, or of one of its versions.
+
+    Args:
+        project: Name of the project.
+        dataset: Name of the dataset.
+        version: Digest of the version; empty for the newest.
+    """
+    asked = {"dataset": dataset} | ({"version": version} if version else {})
+    asked = {key: visible(value) for key, value in asked.items()}
+    return f"/data/{step(project)}?{urlencode(asked)}"
+
+
+def page_of(thing: str) -> str:
+    """The page of a thing as events name it, such as ``version:flights:3``; empty where none is.
+
+    Args:
+        thing: The thing with its kind before the colon.
+    """
+    kind, _, name = thing.partition(":")
+    path = step(name)
+    if kind == "version":
+        model, colon, number = name.rpartition(":")
+        return f"/models/{step(model)}/{step(number)}" if colon else f"/models/{path}"
+    if kind == "alias":
+        return f"/models/{step(name.partition('@')[0])}"
+    if kind in ("window", "slo"):
+        return f"/monitoring/{step(name.partition('/')[0])}"
+    if kind == "dataset" and "/" in name:
+        project, _, dataset = name.partition("/")
+        return dataset_page(project, dataset)
+    pages = {
+        "model": "/models/",
+        "endpoint": "/endpoints/",
+        "live": "/endpoints/",
+        "run": "/runs/",
+        "pipeline": "/pipelines/",
+        "project": "/projects/",
+        "experiment": "/experiments/",
+    }
+    if kind == "job":
+        return f"/infrastructure?job={path}"
+    return f"{pages[kind]}{path}" if kind in pages else ""

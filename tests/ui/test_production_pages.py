@@ -1,0 +1,90 @@
+"""The pages of data, pipelines, models, endpoints, monitoring and events, in a real browser."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+pytest.importorskip("playwright", reason="declared gap: no Playwright here")
+
+from playwright.sync_api import Browser, Page, expect
+
+from tests.fixtures.write_home import PROJECT
+from tests.platform.everything import make_home
+from tests.platform.test_platforms import served
+from tests.ui.browser import CHROMIUM, browser, page_of
+from treadle.platform.settings import settings_for
+from treadle.platform.wiring import Embedded
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="declared gap: no browser here")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browser() as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(chromium: Browser, headers: dict[str, str]) -> Iterator[Page]:
+    with page_of(chromium) as opened:
+        opened.set_extra_http_headers(headers)
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+    folder = tmp_path_factory.mktemp("pages") / "home"
+    make_home(folder)
+    with Embedded(settings_for(folder, target="local:")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def headers(home: Embedded) -> dict[str, str]:
+    secret = home.access.create_token(name="pages", role="admin").secret
+    return {"Authorization": f"Bearer {secret}"}
+
+
+@pytest.fixture(scope="module")
+def url(home: Embedded) -> Iterator[str]:
+    with served(home) as address:
+        yield address
+
+
+def test_a_version_is_approved_on_its_evidence(page: Page, url: str, home: Embedded) -> None:
+    home.registry.register_source(model=PROJECT, source="s3://elsewhere/model")
+    number = home.registry.find(model=PROJECT, limit=1)[0].number
+    page.goto(f"{url}/models/{PROJECT}")
+    page.get_by_role("link", name=str(number), exact=True).click()
+    expect(page.get_by_text("not approved", exact=True)).to_be_visible()
+    page.get_by_label("What the approval is given on").fill("compared by hand")
+    page.get_by_role("button", name="Approve").click()
+    expect(page.get_by_text("compared by hand")).to_be_visible()
+    assert home.registry.verify_approval(model=PROJECT, number=number)
+
+
+def test_lineage_leads_from_a_version_to_its_endpoint(page: Page, url: str, home: Embedded) -> None:
+    champion = home.registry.resolve(ref=f"{PROJECT}@champion")
+    page.goto(f"{url}/models/{PROJECT}/{champion.number}")
+    picture = page.get_by_role("group", name="Lineage of this version")
+    picture.locator(f"a[href='/endpoints/{PROJECT}']").click()
+    expect(page.get_by_role("heading", name="What answers now")).to_be_visible()
+
+
+def test_traffic_by_version_is_drawn_from_the_log(page: Page, url: str) -> None:
+    page.goto(f"{url}/endpoints/{PROJECT}")
+    chart = page.get_by_label("Throughput: rows a second, by version")
+    expect(chart.locator(".u-legend")).to_contain_text(f"{PROJECT}:1 champion")
+    page.get_by_label("distance").fill("12.5")
+    expect(page.locator("[data-trial-line]")).to_contain_text('"distance":12.5')
+
+
+def test_an_event_is_followed_to_its_cause(page: Page, url: str, home: Embedded) -> None:
+    caused = next(one for one in home.events.history(limit=1000) if one.cause is not None)
+    page.goto(f"{url}/events/{caused.number}")
+    expect(page.locator(".walk [aria-current]")).to_contain_text(caused.type)
+    page.locator(".walk > li").first.get_by_role("link").first.click()
+    expect(page).not_to_have_url(re.compile(f"/events/{caused.number}$"))
+    page.goto(f"{url}/events/chain")
+    expect(page.get_by_text("Intact.")).to_be_visible()
