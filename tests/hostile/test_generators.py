@@ -400,6 +400,7 @@ def test_pages_of_experiments(text: str) -> None:
     def one(text: str) -> str:
         views = [link_of(filled(SavedView, text))]
         facts = {"experiment": filled(Experiment, text), "views": views, "tab": "runs"}
+        facts["filter"] = text
         return given_to("experiment.html", facts, text)
 
     alike(every, text)

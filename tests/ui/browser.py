@@ -1,0 +1,33 @@
+"""A real browser for tests of pages: Debian's chromium, driven by Playwright."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    """A browser, for the tests of a module."""
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@contextmanager
+def page_of(browser: Browser, *, width: int = 1440, dark: bool = False) -> Iterator[Page]:
+    """A page that fails the test where the browser's console tells of an error."""
+    scheme = "dark" if dark else "light"
+    context = browser.new_context(viewport={"width": width, "height": 1000}, color_scheme=scheme)
+    page, wrong = context.new_page(), list[str]()
+    page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.set_default_timeout(30_000)
+    yield page
+    context.close()
+    assert not wrong, wrong
