@@ -445,7 +445,7 @@ def test_a_note_in_markdown_brings_no_element_of_its_own(text: str) -> None:
     made = Page(str(note(text)))
     allowed = {"p", "em", "strong", "code", "pre", "ul", "ol", "li", "blockquote", "hr", "br", "a"}
     allowed |= {"h1", "h2", "h3", "h4", "h5", "h6", "img", "s", "table", "thead", "tbody", "tr"}
-    assert {name for name, *_ in made.elements} <= allowed | {"th", "td"}
+    assert {one[0] for one in made.elements if isinstance(one, tuple)} <= allowed | {"th", "td"}
     assert "<script" not in str(note(f"{text}<script>alert(1)</script>"))
     assert "javascript:" not in str(note("[x](javascript:alert(1))")).partition("href")[2]
 

@@ -8,7 +8,7 @@ export async function drawAgain(prepare) {
   const now = document.getElementById("main"), next = page.getElementById("main");
   if (!next) return;
   prepare(next);
-  Idiomorph.morph(now, next, {
+  Idiomorph.morph(now, next.childNodes, {
     morphStyle: "innerHTML",
     ignoreActiveValue: true,
     callbacks: {
