@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
@@ -22,7 +23,7 @@ def browser() -> Iterator[Browser]:
 @contextmanager
 def page_of(browser: Browser, *, width: int = 1440, dark: bool = False) -> Iterator[Page]:
     """A page that fails the test where the browser's console tells of an error."""
-    scheme = "dark" if dark else "light"
+    scheme: Literal["dark", "light"] = "dark" if dark else "light"
     context = browser.new_context(viewport={"width": width, "height": 1000}, color_scheme=scheme)
     page, wrong = context.new_page(), list[str]()
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,10 +65,14 @@ def fill(home: Embedded) -> None:
 
 
 def trace(home: Embedded, experiment: int) -> None:
-    info = {"trace_id": "tr-1", "request_time": "2026-01-01T00:00:00Z", "state": "OK"}
+    info: dict[str, Any] = {
+        "trace_id": "tr-1",
+        "request_time": "2026-01-01T00:00:00Z",
+        "state": "OK",
+    }
     info |= {"tags": {"mlflow.traceName": "answer"}, "request_preview": "Is it late?"}
     home.traces.put(experiment=experiment, info=info)
-    spans = [
+    spans: list[dict[str, Any]] = [
         {"span_id": "a", "name": "answer", "start_time_unix_nano": "1000000000"},
         {"span_id": "b", "parent_span_id": "a", "name": "look up", "attributes": {"k": "5"}},
     ]
