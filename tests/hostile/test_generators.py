@@ -390,7 +390,7 @@ def given_to(template: str, facts: dict[str, Any], text: str) -> str:
 
 
 @given(any_texts)
-@settings(max_examples=15)
+@settings(max_examples=10)
 def test_pages_of_experiments(text: str) -> None:
     def every(text: str) -> str:
         lines = [ExperimentLine(filled(Experiment, text), filled(Activity, text))]
@@ -434,13 +434,13 @@ def run_facts(text: str, tab: str) -> dict[str, Any]:
 
 
 @given(any_texts, st.sampled_from(["overview", "charts", "files", "code", "why"]))
-@settings(max_examples=25)
+@settings(max_examples=12)
 def test_a_page_of_a_run(text: str, tab: str) -> None:
     alike(lambda text: given_to("run.html", run_facts(text, tab), text), text)
 
 
 @given(any_texts)
-@settings(max_examples=25)
+@settings(max_examples=12)
 def test_a_note_in_markdown_brings_no_element_of_its_own(text: str) -> None:
     made = Page(str(note(text)))
     allowed = {"p", "em", "strong", "code", "pre", "ul", "ol", "li", "blockquote", "hr", "br", "a"}
@@ -451,7 +451,7 @@ def test_a_note_in_markdown_brings_no_element_of_its_own(text: str) -> None:
 
 
 @given(any_texts)
-@settings(max_examples=15)
+@settings(max_examples=10)
 def test_a_comparison_of_runs(text: str) -> None:
     def page(text: str) -> str:
         runs = [filled(Run, text), filled(Run, text)]
@@ -470,7 +470,7 @@ def test_a_comparison_of_runs(text: str) -> None:
 
 
 @given(any_texts)
-@settings(max_examples=25)
+@settings(max_examples=12)
 def test_pages_of_traces(text: str) -> None:
     def line(text: str) -> TraceLine:
         return TraceLine(text, text, text, AT, 1.0, text, text, text, text, 1)
