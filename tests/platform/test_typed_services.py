@@ -141,6 +141,7 @@ def filled(home: Embedded) -> dict[str, Any]:
         "a": run,
         "b": run,
         "key": "loss",
+        "metric": "loss",
         "experiments": [experiment],
         "tracking.experiment.id": experiment,
         "tracking.change_experiment.id": experiment,

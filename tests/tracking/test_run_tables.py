@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,11 @@ def test_a_table_says_what_a_search_says(
 ) -> None:
     monkeypatch.setattr("treadle.tracking.run_tables.FEW", few)
     experiments = fill(tracking)
-    given = {"experiments": experiments, "filter": "params.depth != '3'", "limit": 4}
+    given: dict[str, Any] = {
+        "experiments": experiments,
+        "filter": "params.depth != '3'",
+        "limit": 4,
+    }
     page = ""
     for _ in range(3):
         found = tracking.search(**given, order=["metrics.loss DESC"], page=page)

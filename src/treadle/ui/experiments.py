@@ -69,6 +69,7 @@ def _experiment(visit: Visit) -> Mapping[str, Any]:
         "experiment": experiment,
         "views": [link_of(view) for view in views if number in view.experiments],
         "tab": visit.query.get("tab", "runs"),
+        "filter": visit.query.get("filter", ""),
     }
 
 

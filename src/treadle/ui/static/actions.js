@@ -27,7 +27,7 @@ export function listenToActions() {
     for (const field of form.elements)
       if (field.name && (field.value !== "" || field.type === "hidden")) {
         const value = plain(field), numeric = field.dataset.number !== undefined;
-        given[field.name] = numeric ? Number(value) : value;
+        given[field.name.replace(/^arg\./, "")] = numeric ? Number(value) : value;
       }
     buttons.forEach(button => { button.disabled = true; });
     says.className = ""; says.textContent = "…";

@@ -2,6 +2,7 @@
 import { later, make } from "./api.js";
 import { call } from "./actions.js";
 import { Address } from "./address.js";
+import { drawNow } from "./live.js";
 import { completes } from "./completing.js";
 import { csvOf, save } from "./tables.js";
 import { ATTRIBUTES, keyOf, RunRows } from "./run_rows.js";
@@ -131,7 +132,6 @@ function csv() {
 }
 
 async function start() {
-  get("filter").value = address.one("filter");
   await rows.readKeys();
   completes(get("filter"), () => [...rows.fields, ...ATTRIBUTES]);
   get("group").append(...["status", "user", ...rows.params, ...rows.tags].map(one => make("option", { value: one, selected: one === group() }, one)));
@@ -154,7 +154,8 @@ async function start() {
     const form = event.target, says = form.querySelector("output");
     try {
       await call("views/save", { name: form.elements.name.value, project, experiments: [experiment], filter: get("filter").value, order: order(), columns: columns() });
-      location.reload();
+      says.textContent = "Saved."; form.reset();
+      await drawNow();
     } catch (error) { says.textContent = error.message; }
   });
   document.querySelectorAll("[data-tab]").forEach(link => link.addEventListener("click", event => {
@@ -163,6 +164,7 @@ async function start() {
     show();
   }));
   await search();
+  document.addEventListener("treadle:drawn", later(() => { if (!document.querySelector("dialog[open]")) search(); }, 500));
 }
 
 start().catch(error => { get("count").textContent = ""; get("filter-says").textContent = error.message; });
