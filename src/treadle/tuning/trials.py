@@ -343,9 +343,16 @@ def _study(row: Row[Any]) -> StudyRecord:
 def _trial(row: Row[Any]) -> TrialRecord:
     fields: dict[str, Any] = dict(row._mapping)
     for name in _TEXTS:
-        fields[name] = None if fields[name] is None else json.loads(fields[name])
+        fields[name] = _decoded(fields[name])
     fields["reports"] = {int(step): value for step, value in fields["reports"].items()}
     return TrialRecord(**fields)
+
+
+def _decoded(text: str | None) -> Any:
+    """Read JSON; most texts of a trial are empty, which is seen without reading them."""
+    if text == "{}":
+        return {}
+    return None if text is None else json.loads(text)
 
 
 def _row(trial: TrialRecord) -> dict[str, Any]:
