@@ -191,6 +191,14 @@ class Tuner(Protocol):
             plan: The plan.
         """
 
+    def point(self, plan: SearchPlan, number: int) -> dict[str, Any]:
+        """Values that the number of a trial decides, as those of a grid.
+
+        Args:
+            plan: The plan.
+            number: Number of the trial.
+        """
+
     def suggest(self, study: int, plan: SearchPlan) -> TrialRecord:
         """Choose the values of a further trial, which is not stored yet.
 
@@ -227,3 +235,7 @@ class Tuner(Protocol):
         Raises:
             Invalid: Too few trials have finished.
         """
+
+
+TunerOver = Callable[[TrialStore], Tuner]
+"""Makes a tuner that searches over a store."""

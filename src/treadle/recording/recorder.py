@@ -28,9 +28,8 @@ from treadle.recording.sender import Sender
 from treadle.recording.spool import Writer
 from treadle.recording.system import Machine, watch
 from treadle.recording.uploader import Store
-from treadle.tracking.model import Status
+from treadle.tracking.model import PARENT, Status
 
-PARENT = "mlflow.parentRunId"
 
 
 class Recording(RunMetrics, RunOrigin):
