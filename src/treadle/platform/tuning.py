@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
@@ -14,9 +15,10 @@ from treadle.tuning.model import Bound, Study, StudyPlan, Trial
 
 if TYPE_CHECKING:
     from treadle.platform.stages import Services
+    from treadle.tuning.service import Tuning
 
 Objective = Callable[[dict[str, Any], "TrialRun"], "float | Mapping[str, float]"]
-BEAT_SECONDS = 5.0
+BEAT_SECONDS = 3.0
 
 
 class Pruned(Exception):
@@ -163,9 +165,7 @@ def tune(
     return searching.run(workers)
 
 
-def begin(
-    services: "Services", project: str, name: str, plan: StudyPlan, *, resume: bool
-) -> Study:
+def begin(services: "Services", project: str, name: str, plan: StudyPlan, *, resume: bool) -> Study:
     """Begin a study, or take the one of this name that is there.
 
     Args:
@@ -229,7 +229,7 @@ class _Search:
     ) -> None:
         self._services, self._study, self._objective = services, study, objective
         self._until = time.monotonic() + seconds if seconds else float("inf")
-        self._catch, self._on_trial = catch, on_trial or (lambda trial: None)
+        self._catch, self._on_trial = catch, on_trial
         self._stopping = threading.Event()
 
     def run(self, workers: int) -> Study:
@@ -258,7 +258,9 @@ class _Search:
             if trial is None:
                 return
             try:
-                self._on_trial(self._try(trial))
+                ended = self._try(trial)
+                if self._on_trial is not None:
+                    self._on_trial(ended)
             except BaseException:
                 self._stopping.set()
                 raise
@@ -266,7 +268,7 @@ class _Search:
     def _try(self, trial: Trial) -> Trial:
         run = TrialRun(self._services, trial, self._study.plan)
         try:
-            with Beating(self._services, trial):
+            with Beating(self._services.tuning, trial.study, trial.number, trial.attempt):
                 answer = self._objective(dict(trial.params), run)
             metrics = self._metrics(answer)
             run.send()
@@ -285,7 +287,9 @@ class _Search:
                 raise
             return ended
         except BaseException:  # an interrupt: the trial is there for whoever resumes
-            self._services.tuning.release(study=trial.study)
+            self._services.tuning.drop(
+                study=trial.study, number=trial.number, attempt=trial.attempt, interrupted=True
+            )
             raise
 
     def _metrics(self, answer: Any) -> dict[str, float]:
@@ -320,12 +324,14 @@ class Beating:
     """Keeps a trial that runs for as long as a block lasts; short trials need no beat.
 
     Args:
-        services: Where the trial is.
-        trial: The trial.
+        tuning: The service that keeps it.
+        study: Name of the study.
+        number: Number of the trial.
+        attempt: The attempt, as ``ask`` gave it.
     """
 
-    def __init__(self, services: "Services", trial: Trial) -> None:
-        self._services, self._trial = services, trial
+    def __init__(self, tuning: "Tuning", study: str, number: int, attempt: int) -> None:
+        self._tuning, self._study, self._number, self._attempt = tuning, study, number, attempt
         self._timer: threading.Timer | None = None
         self._ended = False
 
@@ -346,13 +352,8 @@ class Beating:
     def _beat(self) -> None:
         if self._ended:
             return
-        trial = self._trial
-        try:
-            self._services.tuning.beat(
-                study=trial.study, number=trial.number, attempt=trial.attempt
-            )
-        except TreadleError:
-            pass  # what tells how the trial has ended meets the trouble, too
+        with suppress(TreadleError):  # who tells how the trial has ended meets the trouble, too
+            self._tuning.beat(study=self._study, number=self._number, attempt=self._attempt)
         self._again()
 
 

@@ -33,7 +33,7 @@ from treadle.ports.online_store import OnlineStore, OpenOnlineStore, open_store
 from treadle.ports.runtime import RuntimeByName
 from treadle.ports.sandbox import KNOWN_STRENGTH, Sandbox
 from treadle.ports.target import Target
-from treadle.ports.tuner import Tuner, TrialStore, TunerOver
+from treadle.ports.tuner import TrialStore, Tuner, TunerOver
 from treadle.serving.log_files import InferenceLogs
 from treadle.training.answered_rows import EndpointsOf
 

@@ -31,7 +31,6 @@ from treadle.recording.uploader import Store
 from treadle.tracking.model import PARENT, Status
 
 
-
 class Recording(RunMetrics, RunOrigin):
     """A run that is being recorded, as ``treadle.run`` returns it.
 

@@ -11,6 +11,7 @@ from treadle.kernel.event import Event
 from treadle.scope.data_checks import DataCheck
 from treadle.scope.feature_views import FeatureSource
 from treadle.scope.policies import RolloutPolicy, ServingPolicy
+from treadle.scope.tune import TunePolicy
 from treadle.stats.ranking import AT_CAPACITY
 
 Task = Literal["binary", "multi-class", "regression", "anomaly"]
@@ -312,6 +313,7 @@ class ProjectSpec(Entity):
         serving: Table ``[serving]``.
         retrain: Table ``[retrain]``.
         monitoring: Table ``[monitoring]``.
+        tune: Table ``[tune]``, or None.
     """
 
     project: About
@@ -323,6 +325,7 @@ class ProjectSpec(Entity):
     serving: ServingPolicy = ServingPolicy()
     retrain: RetrainPolicy = RetrainPolicy()
     monitoring: MonitoringPolicy = MonitoringPolicy()
+    tune: TunePolicy | None = None
 
     @property
     def learnt(self) -> DataSource | None:

@@ -43,7 +43,7 @@ class LocalTraining(TrainingService):
         except NotFound:
             return None  # the champion was not trained here
         spec = self._scope.project(name=project).spec
-        code, grown, values = self._inputs(project, None)
+        code, grown, values = self.inputs(project, None)
         asked = {need.name for step in before.plan for need in step.needs}
         if "asof" in asked or code != before.code or values != before.parameters:
             return None

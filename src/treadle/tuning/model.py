@@ -1,6 +1,5 @@
 """Types and events of tuning."""
 
-import operator
 import re
 from datetime import datetime
 from typing import Any
@@ -50,7 +49,7 @@ class Bound(Entity):
         """
         if self.at_most is not None:
             return value - self.at_most
-        return operator.sub(self.at_least or 0.0, value)
+        return (self.at_least or 0.0) - value
 
 
 class TrialSource(Entity):

@@ -3,44 +3,27 @@
 import time
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, or_, select
+from sqlalchemy import Connection, Row, or_
 
-from treadle.events.local import LocalEvents
-from treadle.kernel.clock import Clock
-from treadle.kernel.entity import from_json, replace, to_text
-from treadle.kernel.errors import Conflict, Invalid, NotFound, did_you_mean
+from treadle.kernel.entity import replace, to_text
+from treadle.kernel.errors import Conflict, Invalid, did_you_mean
 from treadle.kernel.names import ProjectName, StudyName
-from treadle.kernel.operation import command, query
-from treadle.ports.database import Database, in_sight
-from treadle.ports.tuner import TrialRecord, TrialState, Tuner, TunerOver
-from treadle.tracking.local import LocalTracking
+from treadle.kernel.operation import command
+from treadle.ports.tuner import TrialRecord, TrialState
 from treadle.tracking.model import PARENT, Status
-from treadle.tuning.best import best_of, feasible
 from treadle.tuning.model import Study, StudyPlan, StudyStarted, Trial, TrialEnded
+from treadle.tuning.reading import Studies, plan_in, trial_of
 from treadle.tuning.tables import studies, trials
-from treadle.tuning.trials import Trials, count, read_trials
+from treadle.tuning.trials import count, read_trials
 
-LEASE_SECONDS = 20.0
+LEASE_SECONDS = 15.0
 """How long a worker may be silent before its trial is begun again."""
 MOST_ATTEMPTS = 2
 _STATUS: dict[TrialState, Status] = {"finished": "finished", "pruned": "killed", "failed": "failed"}
 
 
-class Tuning:
+class Tuning(Studies):
     """Studies that search for hyper-parameters."""
-
-    def __init__(
-        self,
-        database: Database,
-        events: LocalEvents,
-        clock: Clock,
-        tracking: LocalTracking,
-        trials: Trials,
-        tuner_over: TunerOver,
-    ) -> None:
-        self._database, self._events, self._clock = database, events, clock
-        self._tracking, self._trials, self._tuner_over = tracking, trials, tuner_over
-        self._made_tuner: Tuner | None = None
 
     @command()
     def start(self, *, project: ProjectName, name: str, plan: StudyPlan) -> Study:
@@ -82,102 +65,12 @@ class Tuning:
             self._events.append(transaction, StudyStarted(study=name, project=project, run=run))
         return self.get(study=name)
 
-    @query()
-    def get(self, *, study: StudyName) -> Study:
-        """Show a study with the numbers of its best trials.
-
-        Args:
-            study: Name of the study.
-
-        Raises:
-            NotFound: There is no such study.
-        """
-        with self._database.read() as connection:
-            return self._study(connection, self._row(connection, study))
-
-    @query()
-    def studies(self, *, project: ProjectName | None = None, limit: int = 50) -> list[Study]:
-        """List studies, newest first.
-
-        Args:
-            project: List only studies of this project; all projects if omitted.
-            limit: Largest number of studies to list.
-        """
-        wanted = select(studies).where(in_sight(studies.c.project), studies.c.run != "")
-        if project:
-            wanted = wanted.where(studies.c.project == project)
-        wanted = wanted.order_by(studies.c.id.desc()).limit(max(0, limit))
-        with self._database.read() as connection:
-            return [self._study(connection, row) for row in connection.execute(wanted).all()]
-
-    @query()
-    def trials(self, *, study: StudyName, limit: int = 1000) -> list[Trial]:
-        """List the newest trials of a study, by number.
-
-        Args:
-            study: Name of the study.
-            limit: Largest number of trials to list.
-
-        Raises:
-            NotFound: There is no such study.
-        """
-        with self._database.read() as connection:
-            row = self._row(connection, study)
-            after = count(connection, row.id) - max(0, limit)
-            found = read_trials(connection, row.id, trials.c.number >= after)
-        plan = _plan(row)
-        return [_trial(study, plan, one) for one in found]
-
-    @query()
-    def best(self, *, study: StudyName) -> list[Trial]:
-        """Show the best trials: one, or the Pareto front of several objectives.
-
-        Args:
-            study: Name of the study.
-
-        Returns:
-            The best trials by number; none while no trial has finished within the constraints.
-
-        Raises:
-            NotFound: There is no such study.
-        """
-        with self._database.read() as connection:
-            row = self._row(connection, study)
-            plan = _plan(row)
-            finished = read_trials(connection, row.id, trials.c.state == "finished")
-        return [_trial(study, plan, one) for one in best_of(finished, plan)]
-
-    @query()
-    def importances(self, *, study: StudyName, metric: str = "") -> dict[str, float]:
-        """Show how much of a metric's variation each parameter explains (PED-ANOVA).
-
-        Args:
-            study: Name of the study.
-            metric: The objective; the first one if omitted.
-
-        Returns:
-            Shares that add up to 1 by parameter, the largest first.
-
-        Raises:
-            NotFound: There is no such study.
-            Invalid: Too few trials have finished, or the study has no such objective.
-        """
-        with self._database.read() as connection:
-            row = self._row(connection, study)
-        plan = _plan(row)
-        if metric and metric not in plan.metrics:
-            raise Invalid(
-                f"Study '{study}' has no objective '{metric}'.{did_you_mean(metric, plan.metrics)}"
-            )
-        objective = plan.metrics.index(metric) if metric else 0
-        return self._tuner.importances(row.id, plan.search, objective)
-
     @command()
     def ask(self, *, study: StudyName) -> Trial | None:
         """Begin a trial: one whose worker has died or was interrupted, else a new one.
 
         A trial belongs to who asked for it until it is told how the trial ended, or until it was
-        silent for 20 seconds.
+        silent for 15 seconds.
 
         Args:
             study: Name of the study.
@@ -192,7 +85,7 @@ class Tuning:
             row = self._row(connection, study)
             begun = count(connection, row.id)
             lost = read_trials(connection, row.id, _lost()) if begun else []
-        plan = _plan(row)
+        plan = plan_in(row)
         for trial in lost:
             if (again := self._begin_again(row, plan, trial.id)) is not None:
                 return again
@@ -203,7 +96,7 @@ class Tuning:
 
     @command()
     def beat(self, *, study: StudyName, number: int, attempt: int) -> bool:
-        """Keep a trial that runs, for another 20 seconds.
+        """Keep a trial that runs, for another 15 seconds.
 
         Args:
             study: Name of the study.
@@ -218,7 +111,7 @@ class Tuning:
         """
         own = _own(attempt)
         with self._database.write() as transaction:
-            row, present = self._present(transaction, study, number)
+            present = self._present(transaction, study, number)[1]
             here = trials.update().where(trials.c.id == present.id, *own)
             values = {"leased_until": time.time() + LEASE_SECONDS}
             return bool(transaction.execute(here.values(values)).rowcount)
@@ -246,9 +139,9 @@ class Tuning:
         with self._database.read() as connection:
             row, present = self._present(connection, study, number)
         reported = replace(present, reports={**present.reports, step: value})
-        hopeless, notes = self._tuner.report(reported, _plan(row).search)
+        hopeless, notes = self._tuner.report(reported, plan_in(row).search)
         with self._database.write() as transaction:
-            row, present = self._present(transaction, study, number)
+            present = self._present(transaction, study, number)[1]
             _check_own(present, attempt, study)
             changed = replace(
                 present,
@@ -292,7 +185,7 @@ class Tuning:
         measured = metrics or {}
         with self._database.write() as transaction:
             row, present = self._present(transaction, study, number)
-            plan = _plan(row)
+            plan = plan_in(row)
             _check_own(present, attempt, study)
             changed = replace(present, state=state, error=error, ended_at=self._clock.now())
             if state == "finished":
@@ -301,29 +194,54 @@ class Tuning:
             if measured and present.run:
                 self._tracking.measured(transaction, present.run, measured)
             self._end_run(transaction, row, changed)
-        return _trial(study, plan, changed)
+        return trial_of(study, plan, changed)
 
     @command()
-    def release(self, *, study: StudyName) -> int:
-        """Let trials that run wait, to be begun again by the next who asks.
-
-        This is for who has ended the study's workers.
+    def extend(self, *, study: StudyName, trials: int) -> Study:
+        """Set how many trials a study has at most, to go on with one that is done.
 
         Args:
             study: Name of the study.
-
-        Returns:
-            How many trials wait now that ran before.
+            trials: Largest number of trials; 0 for no limit.
 
         Raises:
             NotFound: There is no such study.
+            Invalid: The number is less than 0.
         """
+        if trials < 0:
+            raise Invalid(f"Field 'trials': {trials} is less than 0.")
         with self._database.write() as transaction:
             row = self._row(transaction, study)
-            running = read_trials(transaction, row.id, trials.c.state == "running")
-            for trial in running:
-                self._trials.update(transaction, trial, replace(trial, state="waiting"))
-        return len(running)
+            text = to_text(replace(plan_in(row), trials=trials))
+            transaction.execute(studies.update().where(studies.c.id == row.id).values(plan=text))
+        return self.get(study=study)
+
+    @command()
+    def drop(
+        self, *, study: StudyName, number: int, attempt: int, interrupted: bool = False
+    ) -> bool:
+        """Give a trial up that runs; the next who asks begins it again.
+
+        This is for who knows that the trial's worker has died, or has ended it.
+
+        Args:
+            study: Name of the study.
+            number: Number of the trial.
+            attempt: The attempt, as ``ask`` gave it.
+            interrupted: Whether the worker was ended on purpose; a trial fails when its worker has
+                died twice.
+
+        Returns:
+            Whether the trial ran and belonged to this attempt.
+
+        Raises:
+            NotFound: There is no such study or trial.
+        """
+        values = {"state": "waiting"} if interrupted else {"leased_until": 0.0}
+        with self._database.write() as transaction:
+            present = self._present(transaction, study, number)[1]
+            here = trials.update().where(trials.c.id == present.id, *_own(attempt))
+            return bool(transaction.execute(here.values(values)).rowcount)
 
     @command()
     def finish(self, *, study: StudyName, status: Status = "finished") -> Study:
@@ -340,17 +258,11 @@ class Tuning:
         with self._database.write() as transaction:
             row = self._row(transaction, study)
             if len(best) == 1:
-                plan = _plan(row)
+                plan = plan_in(row)
                 values = {name: best[0].metrics[name] for name in plan.metrics}
                 self._tracking.measured(transaction, row.run, values)
             self._tracking.end(transaction, row.run, row.project, status)
         return self.get(study=study)
-
-    @property
-    def _tuner(self) -> Tuner:
-        if self._made_tuner is None:
-            self._made_tuner = self._tuner_over(self._trials)
-        return self._made_tuner
 
     def _is_full(self, plan: StudyPlan, begun: int) -> bool:
         most = self._tuner.most_trials(plan.search)
@@ -370,7 +282,7 @@ class Tuning:
             stored = self._trials.insert(
                 transaction, replace(drawn, run=run, leased_until=leased_until)
             )
-        return _trial(row.name, plan, stored)
+        return trial_of(row.name, plan, stored)
 
     def _begin_again(self, row: Row[Any], plan: StudyPlan, trial: int) -> Trial | None:
         """Take a trial that lost its worker; one that has lost two ends as failed."""
@@ -382,9 +294,7 @@ class Tuning:
             interrupted = present.state == "waiting"
             if not interrupted and present.attempt >= MOST_ATTEMPTS:
                 error = f"Its worker died {present.attempt} times."
-                failed = replace(
-                    present, state="failed", error=error, ended_at=self._clock.now()
-                )
+                failed = replace(present, state="failed", error=error, ended_at=self._clock.now())
                 self._trials.update(transaction, present, failed)
                 self._end_run(transaction, row, failed)
                 return None
@@ -401,7 +311,7 @@ class Tuning:
                 leased_until=time.time() + LEASE_SECONDS,
             )
             self._trials.update(transaction, present, again)
-        return _trial(row.name, plan, again)
+        return trial_of(row.name, plan, again)
 
     def _begin_run(
         self, transaction: Connection, row: Row[Any], number: int, params: dict[str, Any]
@@ -423,59 +333,6 @@ class Tuning:
             state=trial.state,
         )
         self._events.append(transaction, event)
-
-    def _row(self, connection: Connection, study: str) -> Row[Any]:
-        row = connection.execute(select(studies).where(studies.c.name == study)).one_or_none()
-        if row is None or not row.run:
-            raise NotFound(
-                f"There is no study '{study}'. List studies with: treadle tuning studies"
-            )
-        return row
-
-    def _present(
-        self, connection: Connection, study: str, number: int
-    ) -> tuple[Row[Any], TrialRecord]:
-        row = self._row(connection, study)
-        found = read_trials(connection, row.id, trials.c.number == number)
-        if not found:
-            raise NotFound(f"Study '{study}' has no trial {number}.")
-        return row, found[0]
-
-    def _study(self, connection: Connection, row: Row[Any]) -> Study:
-        plan = _plan(row)
-        grouped = select(trials.c.state, func.count()).where(trials.c.study == row.id)
-        counts = {state: n for state, n in connection.execute(grouped.group_by(trials.c.state))}
-        finished = read_trials(connection, row.id, trials.c.state == "finished")
-        return Study(
-            name=row.name,
-            project=row.project,
-            run=row.run,
-            plan=plan,
-            started_at=row.started_at,
-            counts=counts,
-            best=[one.number for one in best_of(finished, plan)],
-        )
-
-
-def _plan(row: Row[Any]) -> StudyPlan:
-    return from_json(row.plan, StudyPlan)
-
-
-def _trial(study: str, plan: StudyPlan, record: TrialRecord) -> Trial:
-    values = dict(zip(plan.metrics, record.values or [], strict=False))
-    return Trial(
-        study=study,
-        number=record.number,
-        state=record.state,
-        params=record.params,
-        metrics={**record.user_attributes.get("measured", {}), **values},
-        feasible=feasible(record),
-        run=record.run or "",
-        attempt=record.attempt,
-        error=record.error,
-        started_at=record.started_at,
-        ended_at=record.ended_at,
-    )
 
 
 def _measured(trial: TrialRecord, plan: StudyPlan, metrics: dict[str, float]) -> TrialRecord:

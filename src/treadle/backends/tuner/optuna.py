@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,8 @@ from treadle.kernel.errors import Invalid
 from treadle.ports.tuner import Range, Scalar, SearchPlan, StudyRecord, TrialRecord, TrialStore
 
 LOOKED_AT = 400
-"""Newest trials that a sampler looks at, beside a fifth of that of the best ones. More trials change
-a suggestion little and cost the more time the longer a search goes on."""
+"""Newest trials that a sampler looks at, beside a fifth as many of the best ones. More trials
+change a suggestion little and cost the more time the longer a search goes on."""
 FEWEST_FOR_IMPORTANCES = 10
 
 
@@ -180,7 +181,9 @@ class _Tpe(optuna.samplers.TPESampler):
         self._space = {name: one for name, one in space.items() if not one.single()}
 
     def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
+        self,
+        study: optuna.Study,  # noqa: ARG002
+        trial: FrozenTrial,  # noqa: ARG002
     ) -> dict[str, BaseDistribution]:
         return self._space
 
@@ -191,7 +194,7 @@ def _study(study: int, plan: SearchPlan) -> StudyRecord:
 
 def _of_objective(trial: FrozenTrial, objective: int) -> FrozenTrial:
     """A trial with one of its objectives only."""
-    record = FrozenTrial(
+    return FrozenTrial(
         number=trial.number,
         state=trial.state,
         value=trial.values[objective],
@@ -204,7 +207,6 @@ def _of_objective(trial: FrozenTrial, objective: int) -> FrozenTrial:
         intermediate_values={},
         trial_id=trial._trial_id,
     )
-    return record
 
 
 def _distribution(name: str, drawn: Range | list[Scalar]) -> BaseDistribution:
@@ -233,12 +235,10 @@ def _distribution(name: str, drawn: Range | list[Scalar]) -> BaseDistribution:
 
 
 def _check_cmaes(plan: SearchPlan) -> None:
-    try:
-        import cmaes  # noqa: F401
-    except ImportError as error:
+    if find_spec("cmaes") is None:
         raise Invalid(
             "Field 'tune.sampler': CMA-ES is not installed. Install it: pip install cmaes"
-        ) from error
+        )
     if len(plan.directions) > 1:
         raise Invalid("Field 'tune.sampler': CMA-ES has one objective. Take tpe for several.")
 
