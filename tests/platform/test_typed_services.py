@@ -18,9 +18,11 @@ from treadle.platform.stages import BUILT_IN, Services
 from treadle.platform.wiring import Embedded
 from treadle.ports.runtime import SIGNATURE
 from treadle.ports.tree import put_files
+from treadle.ports.tuner import SearchPlan
 from treadle.scope.feature_views import FeatureSource
 from treadle.testing.platform import SPEC as ANY_SPEC
 from treadle.tracking.model import Dataset
+from treadle.tuning.model import StudyPlan
 
 SPEC = replace(
     ANY_SPEC, features={"weather": FeatureSource(source="rows.csv", keys=["airport"], at="hour")}
@@ -115,7 +117,23 @@ def filled(home: Embedded) -> dict[str, Any]:
     erasure = home.erasure.begin([Subject(key="z", value="7")], "q").id
     home.data.add(project="r", name="seen", digest=put_files(home.blobs, {"b.csv": b"z\n7\n"}))
     stopped = home.erasure.begin([Subject(key="z", value="7")], "r").id
+    search = SearchPlan(space={"x": [1, 2]}, directions=["minimize"], sampler="random")
+    tuned = StudyPlan(search=search, metrics=["loss"])
+    home.tuning.start(project="p", name="tuned", plan=tuned)
+    for _ in range(12):
+        home.tuning.ask(study="tuned")
+    for number in range(10):
+        told = {"study": "tuned", "number": number, "attempt": 1}
+        home.tuning.tell(**told, state="finished", metrics={"loss": float(number)})
     return {
+        "study": "tuned",
+        "attempt": 1,
+        "tuning.start.plan": tuned,
+        "tuning.beat.number": 10,
+        "tuning.report.number": 10,
+        "tuning.drop.number": 10,
+        "tuning.tell.number": 11,
+        "tuning.tell.state": "failed",
         "erasure": erasure,
         "erasure.abandon.erasure": stopped,
         "erasure.check.subject": Subject(key="z", value="7"),

@@ -43,7 +43,7 @@ class LocalTraining(TrainingService):
         except NotFound:
             return None  # the champion was not trained here
         spec = self._scope.project(name=project).spec
-        code, grown, values = self.inputs(project, None)
+        code, grown, values = self._inputs(project, None)
         asked = {need.name for step in before.plan for need in step.needs}
         if "asof" in asked or code != before.code or values != before.parameters:
             return None
@@ -62,6 +62,8 @@ class LocalTraining(TrainingService):
         return (
             f"{unchanged}, and {came} of {spec.retrain.min_new_labels} labelled answers have come"
         )
+
+    inputs = TrainingService._inputs
 
     def _settle(self, training: Training) -> int:
         pipeline = self._pipelines.get(pipeline=training.pipeline)

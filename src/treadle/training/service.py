@@ -87,7 +87,7 @@ class TrainingService:
         """
         declared = self._scope.project(name=project).spec.pipeline
         folder = self._scope.folder(name=project)
-        code, grown, values = self.inputs(project, parameters)
+        code, grown, values = self._inputs(project, parameters)
         datasets = {name: version.digest for name, version in grown.items()}
         seconds = duration(declared.step_timeout).total_seconds()
         pipeline = self._starter.prepare(
@@ -120,7 +120,7 @@ class TrainingService:
             log.warning("What repeating run %s needs could not be noted: %s", run, error)
         return self.get(run=run)
 
-    def inputs(
+    def _inputs(
         self, project: str, parameters: dict[str, Any] | None
     ) -> tuple[str, dict[str, Grown], dict[str, Any]]:
         """What a training that starts now learns from.

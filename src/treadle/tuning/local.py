@@ -20,8 +20,8 @@ from treadle.scope.local import LocalScope
 from treadle.scope.model import METRICS_OF, ProjectSpec
 from treadle.scope.tune import OF_PACKAGES, TunePolicy
 from treadle.tracking.local import LocalTracking
-from treadle.training.local import outcome_of
-from treadle.training.service import HOLDOUT, TrainingService, allowance_of
+from treadle.training.local import LocalTraining, outcome_of
+from treadle.training.service import HOLDOUT, allowance_of
 from treadle.tuning.model import Bound, StudyPlan, TrialSource
 from treadle.tuning.reading import plan_in
 from treadle.tuning.service import Tuning
@@ -44,7 +44,7 @@ class LocalTuning(Tuning):
         data: Data,
         pipelines: LocalPipelines,
         starter: PipelineStarter,
-        training: TrainingService,
+        training: LocalTraining,
         evaluation: LocalEvaluation,
     ) -> None:
         super().__init__(database, events, clock, tracking, trials, tuner_over)
