@@ -28,7 +28,7 @@ def home(tmp_path: Path) -> Iterator[Embedded]:
 
 def plan(**changes: Any) -> StudyPlan:
     """A plan over two parameters, with changes to the search or to the plan."""
-    search = {"space": SPACE, "directions": ["minimize"], "sampler": "random"}
+    search: dict[str, Any] = {"space": SPACE, "directions": ["minimize"], "sampler": "random"}
     search |= {
         name: changes.pop(name) for name in list(changes) if name in SearchPlan.__annotations__
     }

@@ -10,7 +10,7 @@ from treadle.kernel.errors import Conflict, Invalid
 from treadle.platform.tuning import TrialRun
 from treadle.tuning.model import Trial
 
-SPACE = {"x": {"low": -9.0, "high": 9.0}, "n": (1, 2, 3)}
+SPACE: dict[str, Any] = {"x": {"low": -9.0, "high": 9.0}, "n": (1, 2, 3)}
 
 
 def square(params: dict[str, Any], run: TrialRun) -> float:
