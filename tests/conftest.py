@@ -99,6 +99,8 @@ LANES: tuple[tuple[str, Lane], ...] = (
     ("serving/test_lambdas.py", "integration"),
     ("serving/test_explaining.py", "integration"),
     ("pipelines/", "integration"),
+    ("tuning/test_projects.py", "integration"),
+    ("backends/test_tuner.py", "integration"),
     ("http/", "integration"),
     ("backends/test_targets.py", "integration"),
     ("backends/test_identity.py", "integration"),

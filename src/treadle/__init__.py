@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from treadle.platform.recording import run
     from treadle.platform.remote import connect
     from treadle.platform.start import embedded
+    from treadle.platform.tuning import tune
     from treadle.ports.online_store import open_store
     from treadle.stats.detectors import detector, restored_detector
     from treadle.training.package import Model
@@ -36,6 +37,7 @@ __all__ = [
     "restored_detector",
     "run",
     "step",
+    "tune",
 ]
 
 _HOMES = {
@@ -55,6 +57,7 @@ _HOMES = {
     "restored_detector": "treadle.stats.detectors",
     "run": "treadle.platform.recording",
     "step": "treadle.pipelines.step",
+    "tune": "treadle.platform.tuning",
 }
 
 

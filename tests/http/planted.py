@@ -19,11 +19,13 @@ from treadle.pipelines.tables import pipeline_steps, pipelines
 from treadle.platform.wiring import Embedded
 from treadle.ports.online_store import OnlineRow
 from treadle.ports.tree import put_files
+from treadle.ports.tuner import SearchPlan
 from treadle.registry.tables import approvals
 from treadle.scope.feature_views import FeatureSource
 from treadle.scope.model import About, ProjectSpec
 from treadle.tracking.model import Dataset, Metric, ModelUse
 from treadle.training.tables import answered_rows, grown_datasets, trainings
+from treadle.tuning.model import StudyPlan
 
 Row = dict[str, Any]
 Things = dict[str, list[Any]]
@@ -49,6 +51,7 @@ def named(word: str, numbers: Mapping[str, int], digest: str) -> Things:
         "trace": [f"tr-{word}"],
         "trace that may have begun": [f"tr-{word}"],
         "pipeline": [f"pipe_{word}"],
+        "study": [f"{word}-study"],
         "verdict": [f"verdict_{word}"],
         "model": [model],
         "model's name": [model],
@@ -123,6 +126,10 @@ def planted(home: Embedded, word: str) -> Things:
     home.traces.put(experiment=made.id, info=info | {"assessments": [assessment]})
     span = {"span_id": "s1", "name": text, "start_time_unix_nano": "1"}
     home.traces.add_spans(experiment=made.id, spans=[(trace, span)], begun=lambda *_: info, tags={})
+    search = SearchPlan(space={f"{word}-p": [text]}, directions=["minimize"], sampler="random")
+    plan = StudyPlan(search=search, metrics=[f"{word}-metric"])
+    home.tuning.start(project=project, name=f"{word}-study", plan=plan)
+    home.tuning.ask(study=f"{word}-study")
     registry = home.registry
     registry.create_model(name=model, project=project, description=text, tags={f"{word}-tag": text})
     with acting(f"{word}-author"):

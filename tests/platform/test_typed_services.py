@@ -19,10 +19,12 @@ from treadle.platform.stages import BUILT_IN, Services
 from treadle.platform.wiring import Embedded
 from treadle.ports.runtime import SIGNATURE
 from treadle.ports.tree import put_files
+from treadle.ports.tuner import SearchPlan
 from treadle.scope.feature_views import FeatureSource
 from treadle.testing.platform import SPEC as ANY_SPEC
 from treadle.tracking.model import Dataset
 from treadle.training.model import TrainingFailed
+from treadle.tuning.model import StudyPlan
 
 SPEC = replace(
     ANY_SPEC, features={"weather": FeatureSource(source="rows.csv", keys=["airport"], at="hour")}
@@ -53,6 +55,7 @@ def test_every_operation_does_the_same_embedded_and_remotely(
     open_home: Callable[..., Embedded], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TREADLE_WEBHOOK_HOSTS", "127.0.0.1")
+    monkeypatch.setattr("treadle.tuning.service.LEASE_SECONDS", 3600.0)  # no trial is lost
     one, other = open_home("one"), open_home("other")
     known, known_there = filled(one), filled(other)
     succeeded = set()
@@ -124,11 +127,28 @@ def filled(home: Embedded) -> dict[str, Any]:
     home.incidents.react()
     silence = home.incidents.silence(project="p", until=FAR, kind="drift").id
     home.reviews.add_follow_up(incident=incident, text="ask")
+    search = SearchPlan(space={"x": [1, 2]}, directions=["minimize"], sampler="random")
+    tuned = StudyPlan(search=search, metrics=["loss"])
+    home.tuning.start(project="p", name="tuned", plan=tuned)
+    for _ in range(12):
+        home.tuning.ask(study="tuned")
+    for number in range(10):
+        told: dict[str, Any] = {"study": "tuned", "number": number, "attempt": 1}
+        home.tuning.tell(**told, state="finished", metrics={"loss": float(number)})
     return {
         "incident": incident,
         "silence": silence,
         "incidents.silence.until": FAR,
         "aligned": True,
+        "study": "tuned",
+        "attempt": 1,
+        "tuning.start.plan": tuned,
+        "tuning.beat.number": 10,
+        "tuning.report.number": 10,
+        "tuning.report.value": 0.5,
+        "tuning.drop.number": 10,
+        "tuning.tell.number": 11,
+        "tuning.tell.state": "failed",
         "erasure": erasure,
         "erasure.abandon.erasure": stopped,
         "erasure.check.subject": Subject(key="z", value="7"),

@@ -25,6 +25,7 @@ from treadle.cli import (
     runs,
     safekeeping,
     serving,
+    tune,
 )
 from treadle.cli.output import errors
 from treadle.cli.verbs import LiteralHelp
@@ -47,6 +48,7 @@ safekeeping.add_to(app)
 keys.add_to(app)
 serving.add_to(app)
 rollouts.add_to(app)
+tune.add_to(app)
 about.add_to(app)
 derived.add_to(app)
 

@@ -298,6 +298,7 @@ def _fill(file: Path, name: str, source: str, table: Table) -> None:
         'LABEL = "LABEL_COLUMN"\n': f"LABEL = {literal(table.label)}\n" if table.label else "",
         "LABELS_ARE_LEARNT\n": _toml_learn_from(table),
         "QUALITY_REQUIREMENT\n": _quality(table),
+        "TUNE_SPACE\n": _tune_space(table),
         "TASK": table.task,
         "ESTIMATOR": f"HistGradientBoosting{kind}",
         "    TRUTH\n": truth,
@@ -319,6 +320,17 @@ def _toml_learn_from(table: Table) -> str:
     if table.label is None:
         return ""
     return 'learn_from = "source and answers"   # answered requests become rows once labelled\n'
+
+
+def _tune_space(table: Table) -> str:
+    """What ``treadle tune`` searches over; a search needs labels to judge by."""
+    if table.task == "anomaly":
+        return ""
+    return (
+        "[tune.space]                    # parameters of steps that 'treadle tune' searches over\n"
+        "leaves = { low = 4, high = 32, log = true }\n"
+        "rate = { low = 0.02, high = 0.5, log = true }\n\n"
+    )
 
 
 def _quality(table: Table) -> str:

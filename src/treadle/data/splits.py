@@ -1,7 +1,11 @@
 """Which rows of a table are held out: the same ones in every version of the table."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +14,41 @@ from treadle.data.frames import plain
 from treadle.kernel.errors import Invalid, did_you_mean
 
 _DRAWS = 1 << 32
+Split = Literal["holdout", "training", "validation"]
+"""Which rows ``held_out`` chooses: ``holdout`` as ever; in a trial of tuning ``training`` chooses
+the holdout and the validation rows, neither of which a trial learns from, and ``validation`` the
+validation rows alone, which it is judged on."""
+
+
+@dataclass
+class Splitting:
+    """How rows are chosen for as long as a block lasts.
+
+    Attributes:
+        split: Which rows are chosen.
+        used: Whether any were.
+    """
+
+    split: Split
+    used: bool = False
+
+
+_NOW: ContextVar[Splitting | None] = ContextVar("splitting", default=None)
+
+
+@contextmanager
+def splitting(split: Split) -> Iterator[Splitting]:
+    """Let ``held_out`` choose other rows for as long as the block lasts.
+
+    Args:
+        split: Which rows it chooses.
+    """
+    now = Splitting(split)
+    token = _NOW.set(now)
+    try:
+        yield now
+    finally:
+        _NOW.reset(token)
 
 
 def held_out(table: Any, by: str | None = None, share: float = 0.25) -> NDArray[np.bool_]:
@@ -17,7 +56,8 @@ def held_out(table: Any, by: str | None = None, share: float = 0.25) -> NDArray[
 
     A row is chosen by what names it, and not by its place: it stays held out when rows are added or
     taken away, so that no later model is judged on what an earlier one has learnt. Rows of one name
-    are on the same side, such as all visits of a patient.
+    are on the same side, such as all visits of a patient. In trials of tuning, rows to judge on are
+    chosen among those that are not held out: the holdout stays unseen.
 
     Args:
         table: Frame of pandas or Polars, of shape (rows, columns).
@@ -38,9 +78,14 @@ def held_out(table: Any, by: str | None = None, share: float = 0.25) -> NDArray[
         raise Invalid(f"The table has no column '{by}'.{did_you_mean(by, names)}")
     texts = [_texts(plain(table[name])) for name in ([by] if by is not None else names)]
     limit = int(share * _DRAWS)
-    return np.fromiter(
-        (_draw("\x1f".join(row)) < limit for row in zip(*texts, strict=True)), np.bool_, len(table)
-    )
+    now = _NOW.get() or Splitting("holdout")
+    now.used = True
+    first, last = 0, limit
+    if now.split != "holdout":
+        last = limit + int(share * (_DRAWS - limit))
+        first = limit if now.split == "validation" else 0
+    drawn = (_draw("\x1f".join(row)) for row in zip(*texts, strict=True))
+    return np.fromiter((first <= draw < last for draw in drawn), np.bool_, len(table))
 
 
 def _texts(values: NDArray[Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from sqlalchemy import select
@@ -21,6 +22,7 @@ from treadle.evaluation.judge import MIN_ROWS, judge, judge_unlabelled, measured
 from treadle.evaluation.model import Judged, VerdictGiven
 from treadle.evaluation.service import JUDGE_JOB, Evaluation
 from treadle.evaluation.tables import evaluations
+from treadle.kernel.clock import monotonic
 from treadle.kernel.entity import from_json, from_plain, replace, to_text
 from treadle.kernel.errors import Invalid
 from treadle.kernel.event import acting
@@ -103,6 +105,29 @@ class LocalEvaluation(Evaluation):
         table = fetch_tree(self._blobs, holdout, self._cache / holdout) / TABLE
         rows = comparable(_truth(table, label), label, self._answers(project, package, table))
         return measured(metrics, rows.truth, rows.candidate)
+
+    def latency_ms(self, *, project: str, package: str, holdout: str) -> float:
+        """Measure how long a packaged model takes for one row here.
+
+        Args:
+            project: Name of the model's project.
+            package: Digest of the model's package.
+            holdout: Digest of a table; its first row is asked for.
+
+        Returns:
+            The median of 50 answers in milliseconds, after 5 that warm the model.
+        """
+        table = fetch_tree(self._blobs, holdout, self._cache / holdout) / TABLE
+        folder = fetch_tree(self._blobs, package, self._cache / package)
+        opened = Package(folder, self._runtime_of(project))
+        names = [field.name for field in opened.signature.inputs]
+        row = {name: column[:1] for name, column in frames.columns(table, names).items()}
+        seconds = []
+        for _ in range(55):
+            began = monotonic()
+            opened.predict_table(row)
+            seconds.append(monotonic() - began)
+        return 1000 * median(seconds[5:])
 
     @RECONCILE()
     def reconcile(self) -> int:

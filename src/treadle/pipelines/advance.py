@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, select
 
+from treadle.data.splits import Split
 from treadle.kernel.entity import from_plain, to_json, to_plain
 from treadle.kernel.event import acting
 from treadle.kernel.stage import RECONCILE
@@ -89,16 +90,20 @@ class Advancing(Pipelines):
             "kind": hit["kind"],
         }
 
-    def _key(self, pipeline: PipelineRun, step_plan: StepPlan) -> str:
+    def _remember(self, transaction: Connection, key: str, result: StepResult) -> None:
+        transaction.execute(step_cache.delete().where(step_cache.c.key == key))
+        row = {"key": key, "output": result.output, "kind": result.kind}
+        transaction.execute(step_cache.insert().values(row))
+
+    def _key(self, pipeline: PipelineRun, step_plan: StepPlan, split: Split = "holdout") -> str:
         """Digest of all that decides a step's output: code, installed packages, and inputs."""
         values = {**pipeline.parameters, **pipeline.datasets, "asof": pipeline.asof}
         inputs: dict[str, Any] = {}
         for need in step_plan.needs:
             source = pipeline.step(need.name)
             inputs[need.name] = source.output if source else values.get(need.name)
-        return digest_of(
-            to_json([pipeline.code, pipeline.file, step_plan.name, inputs, environment()])
-        )
+        decides = [pipeline.code, pipeline.file, step_plan.name, inputs, environment()]
+        return digest_of(to_json(decides if split == "holdout" else [*decides, split]))
 
     def _settle(self, pipeline: PipelineRun, step: StepRun) -> int:
         job = self._jobs.get(job=step.job or "")
@@ -110,10 +115,7 @@ class Advancing(Pipelines):
             if job.state == "succeeded":
                 result = from_plain(job.result, StepResult)
                 transaction.execute(change.values(state="succeeded", **to_plain(result)))
-                transaction.execute(step_cache.delete().where(step_cache.c.key == step.key))
-                transaction.execute(
-                    step_cache.insert().values(key=step.key, output=result.output, kind=result.kind)
-                )
+                self._remember(transaction, step.key or "", result)
             else:
                 error = f"{job.error} (job {job.id} {job.state}; see: treadle logs {job.id})"
                 transaction.execute(change.values(state="failed", error=error))

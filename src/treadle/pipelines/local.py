@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from treadle.data.splits import Split
 from treadle.kernel.clock import monotonic
-from treadle.kernel.entity import from_plain, to_plain
+from treadle.kernel.entity import from_plain, replace, to_plain
 from treadle.kernel.errors import Conflict
 from treadle.kernel.stage import JOB
 from treadle.pipelines.advance import Advancing
@@ -30,13 +31,48 @@ class LocalPipelines(Advancing):
         Raises:
             TreadleError: The step failed, or its output cannot be stored.
         """
-        pipeline = self.get(pipeline=payload["pipeline"])
+        return self._do(self.get(pipeline=payload["pipeline"]), payload["step"], "holdout")
+
+    def make(self, pipeline: PipelineRun, validated: str) -> PipelineRun:
+        """Do all steps of a run that is not stored, one after the other in this process's care.
+
+        Steps whose outputs are cached are not done again. This is for trials of tuning: the rows
+        that they are judged on are held out of their training, and the holdout is in neither.
+
+        Args:
+            pipeline: The run, as ``PipelineStarter.prepare`` made it.
+            validated: The step whose rows the model is judged on.
+
+        Returns:
+            The run with its steps' outputs.
+
+        Raises:
+            TreadleError: A step failed.
+        """
+        for step_plan in pipeline.plan:
+            split: Split = "validation" if step_plan.name == validated else "training"
+            key = self._key(pipeline, step_plan, split)
+            with self._database.read() as connection:
+                made = self._cached(connection, key)
+            if made is None:
+                result = self._do(pipeline, step_plan.name, split)
+                with self._database.write() as transaction:
+                    self._remember(transaction, key, result)
+                made = {"output": result.output, "kind": result.kind, "seconds": result.seconds}
+            fresh = {"state": "succeeded", "cached": False, "job": None, "seconds": 0.0,
+                     "key": key, "error": None}  # fmt: skip
+            step = StepRun(name=step_plan.name, **{**fresh, **made})
+            pipeline = replace(pipeline, steps=[*pipeline.steps, step])
+        return replace(pipeline, state="succeeded")
+
+    def _do(self, pipeline: PipelineRun, step: str, split: Split) -> StepResult:
+        """Run one step in a sandbox."""
         started = monotonic()
         code = fetch_tree(self._blobs, pipeline.code, self._cache / pipeline.code)
         with scratch_folder(self._cache / "steps") as scratch:
             into = scratch / "output"
             into.mkdir()
-            task = self._task(pipeline, code, payload["step"], into)
+            task = replace(self._task(pipeline, code, step, into), split=split)
             made = [output.folder for output in task.outputs.values()]
             answer = self._sandbox.call(
                 Task(

@@ -5,7 +5,9 @@ import typing
 from pathlib import Path
 from typing import Any
 
+from treadle.data.splits import Split, splitting
 from treadle.kernel.entity import Entity
+from treadle.kernel.errors import Invalid
 from treadle.pipelines import output
 from treadle.pipelines.model import OutputKind
 from treadle.pipelines.step import load_steps
@@ -35,6 +37,7 @@ class StepTask(Entity):
         values: Other values by name of the parameter.
         asof: The time at which the pipeline started, where the step asks for it.
         into: Folder for what the step returns.
+        split: Which rows ``treadle.held_out`` chooses.
     """
 
     file: str
@@ -44,6 +47,7 @@ class StepTask(Entity):
     values: dict[str, Any]
     asof: datetime.datetime | None
     into: str
+    split: Split = "holdout"
 
 
 def perform(task: StepTask, exporter: Exporter, runtime: Runtime) -> OutputKind:
@@ -58,7 +62,8 @@ def perform(task: StepTask, exporter: Exporter, runtime: Runtime) -> OutputKind:
         What it has returned.
 
     Raises:
-        Invalid: What the function returned cannot be stored.
+        Invalid: What the function returned cannot be stored, or rows to judge a trial on were not
+            chosen with ``treadle.held_out``.
     """
     function = load_steps(Path(task.file))[task.step]
     kinds = hints(function)
@@ -71,7 +76,14 @@ def perform(task: StepTask, exporter: Exporter, runtime: Runtime) -> OutputKind:
             for name, made in task.outputs.items()
         },
     }
-    return output.save(Path(task.into), function(**arguments), exporter, runtime)
+    with splitting(task.split) as now:
+        made = function(**arguments)
+    if task.split == "validation" and not now.used:
+        raise Invalid(
+            f"Step '{task.step}' does not choose its rows with treadle.held_out, so a trial would "
+            "be judged on rows that it should not see. Choose them with treadle.held_out."
+        )
+    return output.save(Path(task.into), made, exporter, runtime)
 
 
 def hints(function: Any) -> dict[str, Any]:

@@ -67,8 +67,7 @@ def run(
     if os.environ.get("TREADLE_RERUN"):  # whatever the script says: beside the run that is repeated
         home = url = token = None
     folder = home_of(Path(home) if home else None)
-    where = url or os.environ.get("TREADLE_URL", "")
-    key = (str(folder), where, token or os.environ.get("TREADLE_TOKEN", ""))
+    key = _address(home, url, token)
     if seed is not None:
         _plant(seed)
     return Recording(
@@ -85,6 +84,20 @@ def run(
         machine=_machine() if system_metrics else None,
         code=code,
     )
+
+
+def services_at(home: str | Path | None, url: str | None, token: str | None) -> "Services":
+    """Return the services of a home or a server, opened once in this process.
+
+    Args:
+        home: The home; None takes ``TREADLE_HOME``, else ``.treadle`` here.
+        url: The server instead; None takes ``TREADLE_URL``.
+        token: The token for the server; None takes ``TREADLE_TOKEN``.
+
+    Raises:
+        TreadleError: The home cannot be opened.
+    """
+    return _services(*_address(home, url, token))
 
 
 def sync(
@@ -130,6 +143,16 @@ def _sync(uploader: Uploader, store: Store, told: Callable[[Synced, int], None])
         return found
     finally:
         uploader.close()
+
+
+def _address(home: str | Path | None, url: str | None, token: str | None) -> tuple[str, str, str]:
+    """The home, the URL and the token that are meant; the latter two may be empty."""
+    folder = home_of(Path(home) if home else None)
+    return (
+        str(folder),
+        url or os.environ.get("TREADLE_URL", ""),
+        token or os.environ.get("TREADLE_TOKEN", ""),
+    )
 
 
 def _services(home: str, url: str, token: str) -> "Services":

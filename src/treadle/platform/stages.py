@@ -20,6 +20,7 @@ from treadle.registry.stage import STAGE as REGISTRY
 from treadle.scope.stage import STAGE as SCOPE
 from treadle.tracking.stage import STAGE as TRACKING
 from treadle.training.stage import STAGE as TRAINING
+from treadle.tuning.stage import STAGE as TUNING
 
 if TYPE_CHECKING:
     from sqlalchemy import Table
@@ -68,6 +69,8 @@ if TYPE_CHECKING:
     from treadle.tracking.views import Views
     from treadle.training.local import LocalTraining
     from treadle.training.service import TrainingService
+    from treadle.tuning.local import LocalTuning
+    from treadle.tuning.service import Tuning
 
 BUILT_IN: tuple[Stage, ...] = (
     EVENTS,
@@ -80,6 +83,7 @@ BUILT_IN: tuple[Stage, ...] = (
     PIPELINES,
     TRAINING,
     EVALUATION,
+    TUNING,
     REGISTRY,
     DELIVERY,
     MONITORING,
@@ -128,6 +132,7 @@ class Services:
     pipelines: "Pipelines"
     training: "TrainingService"
     evaluation: "Evaluation"
+    tuning: "Tuning"
     registry: "Registry"
     lineage: "Lineage"
     webhooks: "Webhooks"
@@ -165,4 +170,5 @@ class LocalServices(Services):
     traces: "LocalTraces"
     tracking: "LocalTracking"
     training: "LocalTraining"
+    tuning: "LocalTuning"
     webhooks: "LocalWebhooks"

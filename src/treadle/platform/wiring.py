@@ -14,7 +14,7 @@ from treadle.events.head import Head
 from treadle.jobs.model import Job
 from treadle.jobs.worker import Worker
 from treadle.kernel.clock import Clock
-from treadle.kernel.errors import Invalid, TreadleError
+from treadle.kernel.errors import Invalid, TreadleError, missing_extra
 from treadle.kernel.event import acting
 from treadle.kernel.stage import JOB, RECONCILE, Assembly
 from treadle.monitoring.discovery import registered_monitors
@@ -35,6 +35,7 @@ from treadle.ports.online_store import OnlineStore, OpenOnlineStore, open_store
 from treadle.ports.runtime import RuntimeByName
 from treadle.ports.sandbox import KNOWN_STRENGTH, Sandbox
 from treadle.ports.target import Target
+from treadle.ports.tuner import TrialStore, Tuner, TunerOver
 from treadle.serving.log_files import InferenceLogs
 from treadle.training.answered_rows import EndpointsOf
 
@@ -89,6 +90,7 @@ class Embedded(LocalServices):
             OpenOnlineStore: self.online_store,
             OpenNotifier: open_notifier,
             RuntimeByName: runtime_of,
+            TunerOver: _tuner_over,
             InferenceLogs: InferenceLogs(home / "endpoints"),
         }
         for kind, value in provided.items():
@@ -238,6 +240,15 @@ def _shielded(step: Callable[[], int]) -> int:
     except Exception:
         log.exception("%s failed", step.__qualname__)
     return 0
+
+
+def _tuner_over(store: TrialStore) -> Tuner:
+    """The tuner that is installed; Optuna takes half a second to load, and only tuning needs it."""
+    try:
+        from treadle.backends.tuner.optuna import OptunaTuner
+    except ModuleNotFoundError as error:
+        raise missing_extra("tune", "Optuna") from error
+    return OptunaTuner(store)
 
 
 def _endpoints(assembly: Assembly, project: str) -> list[tuple[str, date]]:

@@ -28,9 +28,7 @@ from treadle.recording.sender import Sender
 from treadle.recording.spool import Writer
 from treadle.recording.system import Machine, watch
 from treadle.recording.uploader import Store
-from treadle.tracking.model import Status
-
-PARENT = "mlflow.parentRunId"
+from treadle.tracking.model import PARENT, Status
 
 
 class Recording(RunMetrics, RunOrigin):

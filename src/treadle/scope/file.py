@@ -17,6 +17,7 @@ from treadle.scope.feature_views import FeatureSource, check_features
 from treadle.scope.freeze import Freeze
 from treadle.scope.lines import line_of, path_in
 from treadle.scope.model import (
+    FROM_LABELS,
     FROM_PRODUCTION,
     METRICS_OF,
     TRIGGERS,
@@ -26,6 +27,7 @@ from treadle.scope.model import (
 )
 from treadle.scope.requirements import check_requirement
 from treadle.scope.shares import percentage
+from treadle.scope.tune import check_tune
 from treadle.stats.ranking import family
 
 FILE = "treadle.toml"
@@ -152,6 +154,8 @@ def check(spec: ProjectSpec) -> None:
         )
     for index, text in enumerate(spec.rollout.freeze):
         Freeze.read(text, f"rollout.freeze[{index}]")
+    if spec.tune:
+        check_tune(spec.tune, FROM_LABELS)
     for index, trigger in enumerate(spec.retrain.when):
         _check_trigger(trigger, f"retrain.when[{index}]")
     check_incidents(spec.incidents)

@@ -12,6 +12,7 @@ from treadle.scope.alerting import IncidentPolicy, NotifyRoute
 from treadle.scope.data_checks import DataCheck
 from treadle.scope.feature_views import FeatureSource
 from treadle.scope.policies import RolloutPolicy, ServingPolicy
+from treadle.scope.tune import TunePolicy
 from treadle.stats.ranking import AT_CAPACITY
 
 Task = Literal["binary", "multi-class", "regression", "anomaly"]
@@ -317,6 +318,7 @@ class ProjectSpec(Entity):
         monitoring: Table ``[monitoring]``.
         incidents: Table ``[incidents]``.
         notify: Tables ``[[notify]]`` in order.
+        tune: Table ``[tune]``, or None.
     """
 
     project: About
@@ -330,6 +332,7 @@ class ProjectSpec(Entity):
     monitoring: MonitoringPolicy = MonitoringPolicy()
     incidents: IncidentPolicy = IncidentPolicy()
     notify: list[NotifyRoute] = []
+    tune: TunePolicy | None = None
 
     @property
     def learnt(self) -> DataSource | None:

@@ -15,6 +15,7 @@ from treadle.ports.database import load
 from treadle.ports.tree import read_tree
 from treadle.tracking import history, ingest
 from treadle.tracking.environment import CODE, ENVIRONMENT, Environment
+from treadle.tracking.events import RunFinished
 from treadle.tracking.experiments import DEFAULT
 from treadle.tracking.files import dataset_of
 from treadle.tracking.ingest import Incoming
@@ -22,6 +23,7 @@ from treadle.tracking.model import (
     Dataset,
     ModelUse,
     Run,
+    Status,
 )
 from treadle.tracking.records import fitting
 from treadle.tracking.segments import Step
@@ -60,7 +62,12 @@ class LocalTracking(Tracking):
             self._experiment_named(transaction, DEFAULT, "")
 
     def begin(
-        self, transaction: Connection, project: str, name: str, params: Mapping[str, str]
+        self,
+        transaction: Connection,
+        project: str,
+        name: str,
+        params: Mapping[str, str],
+        tags: Mapping[str, str] | None = None,
     ) -> str:
         """Begin a run in the transaction of whoever needs it.
 
@@ -69,17 +76,33 @@ class LocalTracking(Tracking):
             project: Name of the project; its experiment of the same name is made if need be.
             name: Name of the run; its id if empty.
             params: Parameters by key.
+            tags: Tags by key.
 
         Returns:
             The run's id.
 
         Raises:
-            Invalid: A parameter's key or value is too long or has a NUL.
+            Invalid: A key or a value is too long or has a NUL.
         """
-        where = self._experiment_named(transaction, project, project)
+        where = self._experiment_named(transaction, project or DEFAULT, project)
         run = self._insert_run(transaction, where, "", name, "", None)
         self._texts(transaction, run_params, run, params)
+        self._texts(transaction, run_tags, run, tags or {})
         return run
+
+    def end(self, transaction: Connection, run: str, project: str, status: Status) -> None:
+        """End a run in the transaction of whoever ends it; a run that has ended stays as it is.
+
+        Args:
+            transaction: An open write transaction.
+            run: Id of the run.
+            project: Project of the run.
+            status: How it ended.
+        """
+        running = (runs.c.id == run) & (runs.c.status == "running")
+        ending = {"status": status, "ended_at": self._clock.now()}
+        if transaction.execute(runs.update().where(running).values(ending)).rowcount:
+            self._events.append(transaction, RunFinished(run=run, project=project, status=status))
 
     def begin_in(
         self,

@@ -8,6 +8,9 @@ from treadle.kernel.names import ExperimentId, RunId
 
 Status = Literal["running", "scheduled", "finished", "failed", "killed"]
 
+PARENT = "mlflow.parentRunId"
+"""The tag of a run that names the run it belongs to, such as a trial's study."""
+
 OWN_STORE = "mlflow-artifacts:/"
 """How URIs of artifacts begin that are in the server's own store.
 

@@ -63,6 +63,8 @@ class LocalTraining(TrainingService):
             f"{unchanged}, and {came} of {spec.retrain.min_new_labels} labelled answers have come"
         )
 
+    inputs = TrainingService._inputs
+
     def _settle(self, training: Training) -> int:
         pipeline = self._pipelines.get(pipeline=training.pipeline)
         if pipeline.state == "running":

@@ -91,7 +91,7 @@ class TrainingService:
         datasets = {name: version.digest for name, version in grown.items()}
         seconds = duration(declared.step_timeout).total_seconds()
         pipeline = self._starter.prepare(
-            project, code, declared.file, datasets, values, seconds, _allowance(declared)
+            project, code, declared.file, datasets, values, seconds, allowance_of(declared)
         )
         params = {key: str(value) for key, value in values.items()}
         with self._database.write() as transaction:
@@ -123,7 +123,19 @@ class TrainingService:
     def _inputs(
         self, project: str, parameters: dict[str, Any] | None
     ) -> tuple[str, dict[str, Grown], dict[str, Any]]:
-        """What a training that starts now learns from: code, datasets by name, and parameters."""
+        """What a training that starts now learns from.
+
+        Args:
+            project: Name of the project.
+            parameters: Values that override those of ``treadle.toml``.
+
+        Returns:
+            (digest of the code, datasets by name, parameters by name).
+
+        Raises:
+            NotFound: The project, its pipeline file or a file of its datasets does not exist.
+            Invalid: The pipeline has no valid steps.
+        """
         spec = self._scope.project(name=project).spec
         folder = self._scope.folder(name=project)
         versions = self._data.snapshot(project=project)
@@ -200,7 +212,12 @@ class TrainingService:
             return [_training(row) for row in connection.execute(statement).mappings()]
 
 
-def _allowance(declared: PipelineFile) -> Allowance:
+def allowance_of(declared: PipelineFile) -> Allowance:
+    """What the steps of a project may use.
+
+    Args:
+        declared: Table ``[pipeline]``.
+    """
     return Allowance(
         network=declared.network,
         memory_bytes=int(declared.memory_gb * 1e9),

@@ -35,11 +35,13 @@ def holdout(table: pd.DataFrame) -> pd.DataFrame:
 
 
 @treadle.step
-def model(table: pd.DataFrame, seed: int = 0) -> treadle.Model:
+def model(
+    table: pd.DataFrame, seed: int = 0, leaves: int = 8, rate: float = 0.1
+) -> treadle.Model:
     """A model of the rest. A returned treadle.Model is packaged as ONNX, and both are compared."""
     train = table[~treadle.held_out(table, ID)]
     encode = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
-    trees = ESTIMATOR(max_iter=60, max_leaf_nodes=8, random_state=seed)
+    trees = ESTIMATOR(max_iter=60, max_leaf_nodes=leaves, learning_rate=rate, random_state=seed)
     columns = make_column_transformer((encode, TEXT), ("passthrough", NUMBERS))
     estimator = make_pipeline(columns, trees)
     return treadle.Model(estimator.fit(train[TEXT + NUMBERS], train[LABEL]), train[TEXT + NUMBERS])

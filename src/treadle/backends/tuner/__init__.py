@@ -1,0 +1,1 @@
+"""Tuners: what chooses the values of trials."""

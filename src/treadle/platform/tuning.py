@@ -1,0 +1,365 @@
+"""``treadle.tune``: searches with a function of one's own; each trial is a recorded run."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, SupportsFloat
+
+from treadle.kernel.entity import from_plain
+from treadle.kernel.errors import Conflict, Invalid, NotFound, TreadleError
+from treadle.ports.tuner import Direction, Pruner, Range, Sampler, Scalar, SearchPlan, Space
+from treadle.tuning.model import Bound, Study, StudyPlan, Trial
+
+if TYPE_CHECKING:
+    from treadle.platform.stages import Services
+    from treadle.tuning.service import Tuning
+
+Objective = Callable[[dict[str, Any], "TrialRun"], "float | Mapping[str, float]"]
+BEAT_SECONDS = 3.0
+
+
+class Pruned(Exception):
+    """Ends a trial that its reports have shown to be hopeless."""
+
+
+class TrialRun:
+    """The recorded run of a trial, as its objective holds it.
+
+    Attributes:
+        id: Id of the run; ``treadle.run(id=run.id)`` joins it, to keep files and pictures.
+        number: Number of the trial.
+        params: Values by parameter.
+    """
+
+    def __init__(self, services: "Services", trial: Trial, plan: StudyPlan) -> None:
+        self.id, self.number, self.params = trial.run, trial.number, trial.params
+        self._services, self._trial, self._plan = services, trial, plan
+        self._points: list[Any] = []
+        self._next_step = 0
+
+    def log(
+        self,
+        values: Mapping[str, SupportsFloat] | None = None,
+        /,
+        *,
+        step: int | None = None,
+        **metrics: SupportsFloat,
+    ) -> None:
+        """Add one value to each of some metrics.
+
+        A value of the metric that is searched for is a report: where the study has a pruner, a
+        hopeless trial ends here.
+
+        Args:
+            values: Values by metric.
+            step: Step of the values; by default the number of earlier calls without one.
+            **metrics: Further values by metric.
+
+        Raises:
+            Pruned: The trial is hopeless. Let it pass, so that the trial ends as pruned.
+        """
+        from treadle.tracking.model import Metric
+
+        if step is None:
+            step, self._next_step = self._next_step, self._next_step + 1
+        given = {**(values or {}), **metrics}
+        self._points += [
+            Metric(key=key, value=float(value), step=step) for key, value in given.items()
+        ]
+        objective = self._plan.metrics[0]
+        if self._plan.search.pruner == "none" or objective not in given:
+            return
+        trial, value = self._trial, float(given[objective])
+        if self._services.tuning.report(
+            study=trial.study, number=trial.number, attempt=trial.attempt, step=step, value=value
+        ):
+            raise Pruned(f"Trial {trial.number} is hopeless at step {step}: {objective} {value:g}.")
+
+    def send(self) -> None:
+        """Store what was logged."""
+        if self._points:
+            points, self._points = self._points, []
+            self._services.tracking.log(run=self.id, metrics=points)
+
+
+def tune(
+    objective: Objective,
+    space: Mapping[str, Range | Mapping[str, Any] | Sequence[Scalar]],
+    *,
+    metric: str | Sequence[str] = "objective",
+    direction: Direction | Sequence[Direction] = "minimize",
+    trials: int = 100,
+    seconds: float = 0.0,
+    workers: int = 1,
+    sampler: Sampler = "tpe",
+    pruner: Pruner = "none",
+    constraints: Mapping[str, str] | None = None,
+    name: str = "",
+    project: str = "",
+    resume: bool = False,
+    seed: int = 0,
+    catch: bool = True,
+    home: str | Path | None = None,
+    url: str | None = None,
+    token: str | None = None,
+    on_trial: Callable[[Trial], None] | None = None,
+) -> Study:
+    """Search for the values of hyper-parameters; each trial is a run under that of the study.
+
+    ``treadle.tune(lambda p, run: (p["x"] - 2) ** 2, {"x": {"low": -9.0, "high": 9.0}}, trials=50)``
+
+    Several processes may search in one study: start them with the same name and ``resume=True``.
+
+    Args:
+        objective: Called with a trial's values by parameter and with its run. It returns the value
+            of the metric, or values by metric.
+        space: By parameter a range such as ``{"low": 1e-4, "high": 1.0, "log": True}``, whole
+            numbers where no bound has a point; or a list of choices.
+        metric: Name of what the objective returns; several for several objectives.
+        direction: What is better: one for all metrics, or one for each.
+        trials: Largest number of trials; 0 for no limit.
+        seconds: Time after which no trial begins; 0 for no limit.
+        workers: Number of threads that call the objective.
+        sampler: How values are chosen: ``tpe``, ``random``, ``grid``, or ``cmaes``.
+        pruner: How hopeless trials are ended by what they log: ``none``, ``median``, ``asha`` or
+            ``hyperband``.
+        constraints: Limits on what the objective returns besides, as in ``{"size_mb": "<= 5"}``; a
+            trial beyond one is never the best.
+        name: Name of the study; empty takes one with the time of day.
+        project: The project; empty takes the one of this folder, else ``default``.
+        resume: Whether a study of this name is gone on with, if there is one.
+        seed: Seed of the sampler.
+        catch: Whether an error of the objective fails its trial only; else it ends the search.
+        home: The home to record in; None takes ``TREADLE_HOME``, else ``.treadle`` here.
+        url: The server to record at instead; None takes ``TREADLE_URL``.
+        token: The token for the server; None takes ``TREADLE_TOKEN``.
+        on_trial: Called with each trial that has ended.
+
+    Returns:
+        The study, with the numbers of its best trials.
+
+    Raises:
+        Invalid: The space cannot be sampled, or the objective has not returned the metric.
+        Conflict: There is a study of this name, and ``resume`` is not given.
+    """
+    from treadle.platform.recording import services_at
+
+    metrics = [metric] if isinstance(metric, str) else list(metric)
+    ways = [direction] * len(metrics) if isinstance(direction, str) else list(direction)
+    limits = {key: Bound.read(text, f"constraints.{key}") for key, text in
+              (constraints or {}).items()}  # fmt: skip
+    plan = StudyPlan(
+        search=SearchPlan(
+            space=space_of(space), directions=ways, sampler=sampler, pruner=pruner, seed=seed
+        ),
+        metrics=metrics,
+        constraints=limits,
+        trials=trials,
+    )
+    services = services_at(home, url, token)
+    study = begin(services, project or _project_here(), name, plan, resume=resume)
+    searching = _Search(services, study, objective, seconds, catch, on_trial)
+    return searching.run(workers)
+
+
+def begin(services: "Services", project: str, name: str, plan: StudyPlan, *, resume: bool) -> Study:
+    """Begin a study, or take the one of this name that is there.
+
+    Args:
+        services: Where it is recorded.
+        project: Name of the project.
+        name: Name of the study; empty takes one with the time of day.
+        plan: What it searches for.
+        resume: Whether a study of this name is gone on with.
+
+    Raises:
+        Conflict: There is a study of this name, and ``resume`` is not given.
+        Invalid: The space cannot be sampled.
+    """
+    name = name or time.strftime(f"{project} %Y-%m-%d %H:%M:%S")
+    if resume:
+        try:
+            return services.tuning.get(study=name)
+        except NotFound:
+            pass
+    return services.tuning.start(project=project, name=name, plan=plan)
+
+
+def space_of(space: Mapping[str, Any]) -> Space:
+    """Read a space as people write it.
+
+    Args:
+        space: By parameter a range, a mapping with its bounds, or a list of choices.
+
+    Raises:
+        Invalid: A parameter has neither.
+    """
+    read: Space = {}
+    for name, drawn in space.items():
+        plain = list(drawn) if isinstance(drawn, tuple | range) else drawn
+        try:
+            read[name] = plain if isinstance(plain, Range) else _read_range(plain)
+        except Invalid as error:
+            raise Invalid(
+                f"Field 'space.{name}': {error.message} Write a range such as "
+                '{"low": 0.0, "high": 1.0}, or a list of choices.'
+            ) from error
+    return read
+
+
+def _read_range(plain: Any) -> Range | list[Scalar]:
+    made: Range | list[Scalar] = from_plain(plain, Range | list[Scalar])  # type: ignore[arg-type]
+    return made
+
+
+class _Search:
+    """Calls an objective for trial after trial, in some threads."""
+
+    def __init__(
+        self,
+        services: "Services",
+        study: Study,
+        objective: Objective,
+        seconds: float,
+        catch: bool,
+        on_trial: Callable[[Trial], None] | None,
+    ) -> None:
+        self._services, self._study, self._objective = services, study, objective
+        self._until = time.monotonic() + seconds if seconds else float("inf")
+        self._catch, self._on_trial = catch, on_trial
+        self._stopping = threading.Event()
+
+    def run(self, workers: int) -> Study:
+        """Search until the budget is spent.
+
+        Args:
+            workers: Number of threads.
+        """
+        name = self._study.name
+        try:
+            if workers <= 1:
+                self._work()
+            else:
+                with ThreadPoolExecutor(workers) as pool:
+                    running = [pool.submit(self._work) for _ in range(workers)]
+                    for one in running:
+                        one.result()
+        except BaseException:
+            self._stopping.set()
+            raise
+        return self._services.tuning.finish(study=name)
+
+    def _work(self) -> None:
+        while not self._stopping.is_set() and time.monotonic() < self._until:
+            trial = self._services.tuning.ask(study=self._study.name)
+            if trial is None:
+                return
+            try:
+                ended = self._try(trial)
+                if self._on_trial is not None:
+                    self._on_trial(ended)
+            except BaseException:
+                self._stopping.set()
+                raise
+
+    def _try(self, trial: Trial) -> Trial:
+        run = TrialRun(self._services, trial, self._study.plan)
+        try:
+            with Beating(self._services.tuning, trial.study, trial.number, trial.attempt):
+                answer = self._objective(dict(trial.params), run)
+            metrics = self._metrics(answer)
+            run.send()
+            return self._tell(trial, "finished", metrics)
+        except Pruned:
+            run.send()
+            return self._tell(trial, "pruned")
+        except TreadleError as error:
+            if not isinstance(error, Conflict):
+                self._fail(trial, error)
+            raise
+        except Exception as error:
+            run.send()
+            ended = self._fail(trial, error)
+            if not self._catch:
+                raise
+            return ended
+        except BaseException:  # an interrupt: the trial is there for whoever resumes
+            self._services.tuning.drop(
+                study=trial.study, number=trial.number, attempt=trial.attempt, interrupted=True
+            )
+            raise
+
+    def _metrics(self, answer: Any) -> dict[str, float]:
+        metrics = self._study.plan.metrics
+        if isinstance(answer, Mapping):
+            return {str(name): float(value) for name, value in answer.items()}
+        values = list(answer) if isinstance(answer, tuple | list) else [answer]
+        if len(values) != len(metrics) or None in values:
+            raise Invalid(
+                f"The objective has returned {answer!r}. Return a number for {', '.join(metrics)}, "
+                "or a dict of numbers by metric."
+            )
+        return dict(zip(metrics, map(float, values), strict=True))
+
+    def _fail(self, trial: Trial, error: Exception) -> Trial:
+        return self._tell(trial, "failed", error=f"{type(error).__name__}: {error}"[:1000])
+
+    def _tell(
+        self, trial: Trial, state: Any, metrics: dict[str, float] | None = None, error: Any = None
+    ) -> Trial:
+        return self._services.tuning.tell(
+            study=trial.study,
+            number=trial.number,
+            attempt=trial.attempt,
+            state=state,
+            metrics=metrics,
+            error=error,
+        )
+
+
+class Beating:
+    """Keeps a trial that runs for as long as a block lasts; short trials need no beat.
+
+    Args:
+        tuning: The service that keeps it.
+        study: Name of the study.
+        number: Number of the trial.
+        attempt: The attempt, as ``ask`` gave it.
+    """
+
+    def __init__(self, tuning: "Tuning", study: str, number: int, attempt: int) -> None:
+        self._tuning, self._study, self._number, self._attempt = tuning, study, number, attempt
+        self._timer: threading.Timer | None = None
+        self._ended = False
+
+    def __enter__(self) -> "Beating":
+        self._again()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _again(self) -> None:
+        self._timer = threading.Timer(BEAT_SECONDS, self._beat)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _beat(self) -> None:
+        if self._ended:
+            return
+        with suppress(TreadleError):  # who tells how the trial has ended meets the trouble, too
+            self._tuning.beat(study=self._study, number=self._number, attempt=self._attempt)
+        self._again()
+
+
+def _project_here() -> str:
+    """The project of this folder, or ``default``."""
+    from treadle.scope.file import nearest, read
+
+    folder = nearest(Path.cwd())
+    return read(folder).project.name if folder else "default"

@@ -1,0 +1,1 @@
+"""Tuning: studies that search for hyper-parameters, and their trials."""

@@ -1,0 +1,52 @@
+"""Which trials are the best ones."""
+
+from collections.abc import Sequence
+
+from treadle.ports.tuner import TrialRecord
+from treadle.tuning.model import StudyPlan
+
+EXCESS = "constraints:"
+"""How the tuner's notes are named that say by how much a trial misses a constraint."""
+
+
+def feasible(trial: TrialRecord) -> bool:
+    """Whether a trial meets all constraints that were measured.
+
+    Args:
+        trial: The trial.
+    """
+    notes = trial.system_attributes.items()
+    return all(excess <= 0 for name, excess in notes if name.startswith(EXCESS))
+
+
+def best_of(trials: Sequence[TrialRecord], plan: StudyPlan) -> list[TrialRecord]:
+    """The best of some finished trials within the constraints, by number.
+
+    Args:
+        trials: The trials.
+        plan: What the study searches for.
+
+    Returns:
+        One trial, the first of equals; with several objectives those that no other trial equals or
+        surpasses in all of them.
+    """
+    signs = [1.0 if way == "minimize" else -1.0 for way in plan.search.directions]
+    costs = {
+        trial.number: tuple(sign * value for sign, value in zip(signs, trial.values, strict=True))
+        for trial in trials
+        if trial.values and feasible(trial)
+    }
+    ranked = sorted(costs, key=lambda number: (costs[number], number))
+    if len(signs) == 1:
+        ranked = ranked[:1]
+    front: list[int] = []
+    for number in ranked:
+        if not any(_covers(costs[other], costs[number]) for other in front):
+            front.append(number)
+    chosen = set(front)
+    return [trial for trial in trials if trial.number in chosen]
+
+
+def _covers(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """Whether one trial is at least as good as another in every objective."""
+    return all(mine <= its for mine, its in zip(one, other, strict=True))

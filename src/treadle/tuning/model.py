@@ -1,0 +1,176 @@
+"""Types and events of tuning."""
+
+import re
+from datetime import datetime
+from typing import Any
+
+from treadle.kernel.entity import Entity
+from treadle.kernel.errors import Invalid
+from treadle.kernel.event import Event
+from treadle.ports.tuner import SearchPlan, TrialState
+
+
+class Bound(Entity):
+    """A limit on something that is measured of each trial, such as ``latency_ms <= 5``.
+
+    Attributes:
+        at_most: Largest value that meets it, or None.
+        at_least: Smallest value that meets it, or None.
+    """
+
+    at_most: float | None = None
+    at_least: float | None = None
+
+    @staticmethod
+    def read(text: str, field: str) -> "Bound":
+        """Read a bound as people write it.
+
+        Args:
+            text: Such as ``<= 5`` or ``>= 0.8``.
+            field: Name of the field in error messages.
+
+        Raises:
+            Invalid: The text is no bound.
+        """
+        match = re.fullmatch(r"\s*(<=|>=|≤|≥)\s*([-+0-9.eE]+)\s*", text)
+        try:
+            number = float(match[2]) if match else 0.0
+        except ValueError:
+            match = None
+        if match is None:
+            raise Invalid(f"Field '{field}': '{text}' is no bound. Write one such as '<= 5'.")
+        return Bound(at_most=number) if match[1] in ("<=", "≤") else Bound(at_least=number)
+
+    def excess(self, value: float) -> float:
+        """By how much a value misses the bound; 0 or less where it meets it.
+
+        Args:
+            value: What was measured.
+        """
+        if self.at_most is not None:
+            return value - self.at_most
+        return (self.at_least or 0.0) - value
+
+
+class TrialSource(Entity):
+    """What a project's trials train: the same code and data for all trials of a study.
+
+    Attributes:
+        code: Digest of the stored tree of code.
+        file: Path of the pipeline file within it.
+        datasets: Digests of dataset versions by name.
+        parameters: Values of the parameters that are not searched over.
+    """
+
+    code: str
+    file: str
+    datasets: dict[str, str]
+    parameters: dict[str, Any] = {}
+
+
+class StudyPlan(Entity):
+    """What a study searches for, and how long.
+
+    Attributes:
+        search: The space, and how it is searched.
+        metrics: Name of the metric of each objective.
+        constraints: Limits by what is measured; a trial beyond one is never the best.
+        trials: Largest number of trials; 0 for no limit.
+        source: What trials train; None where a program brings its own objective.
+    """
+
+    search: SearchPlan
+    metrics: list[str]
+    constraints: dict[str, Bound] = {}
+    trials: int = 0
+    source: TrialSource | None = None
+
+
+class Study(Entity):
+    """A search for hyper-parameters.
+
+    Attributes:
+        name: Name of the study, unique in the home.
+        project: Its project.
+        run: Id of its tracked run, under which those of its trials are.
+        plan: What it searches for.
+        started_at: When it began.
+        counts: Number of trials by state; states without trials are absent.
+        best: Numbers of the best trials: one, or with several objectives those that no other trial
+            surpasses in all of them.
+    """
+
+    name: str
+    project: str
+    run: str
+    plan: StudyPlan
+    started_at: datetime
+    counts: dict[str, int]
+    best: list[int]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether trials run, wait or may still begin."""
+        begun = sum(self.counts.values())
+        running = self.counts.get("running", 0) + self.counts.get("waiting", 0)
+        return running > 0 or self.plan.trials == 0 or begun < self.plan.trials
+
+
+class Trial(Entity):
+    """One trial of a study.
+
+    Attributes:
+        study: Name of the study.
+        number: Place in the study, from 0 on.
+        state: State of the trial.
+        params: Values by parameter.
+        metrics: What was measured: the objectives, and what constraints limit.
+        feasible: Whether it meets all constraints, as far as they were measured.
+        run: Id of its tracked run.
+        attempt: How often it was begun; a worker that died is replaced once.
+        error: Why it failed, or None.
+        started_at: When it was first begun.
+        ended_at: When it ended, or None.
+    """
+
+    study: str
+    number: int
+    state: TrialState
+    params: dict[str, Any]
+    metrics: dict[str, float]
+    feasible: bool
+    run: str
+    attempt: int
+    error: str | None
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+class StudyStarted(Event):
+    """A search for hyper-parameters began."""
+
+    study: str
+    project: str
+    run: str
+
+    @property
+    def subject(self) -> str:
+        return f"study:{self.study}"
+
+
+class TrialEnded(Event):
+    """A trial of a study finished, was pruned, or failed."""
+
+    study: str
+    project: str
+    run: str
+    number: int
+    state: TrialState
+
+    @property
+    def subject(self) -> str:
+        return f"run:{self.run}"
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        return (f"study:{self.study}",)

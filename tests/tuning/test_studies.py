@@ -1,0 +1,210 @@
+"""Studies: trials are asked for and told once, are runs of their own, and stay within budgets."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from treadle.kernel.errors import Conflict, Invalid, NotFound
+from treadle.platform.start import embedded
+from treadle.platform.wiring import Embedded
+from treadle.ports.tuner import Range, SearchPlan, TrialRecord
+from treadle.tracking.model import PARENT
+from treadle.tuning.best import best_of
+from treadle.tuning.model import Bound, StudyPlan, Trial
+
+SPACE: dict[str, Any] = {"x": Range(low=-5.0, high=5.0), "kind": ["a", "b"]}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Embedded]:
+    with embedded(tmp_path / "home") as platform:
+        yield platform
+
+
+def plan(**changes: Any) -> StudyPlan:
+    """A plan over two parameters, with changes to the search or to the plan."""
+    search: dict[str, Any] = {"space": SPACE, "directions": ["minimize"], "sampler": "random"}
+    search |= {
+        name: changes.pop(name) for name in list(changes) if name in SearchPlan.__annotations__
+    }
+    return StudyPlan(search=SearchPlan(**search), **{"metrics": ["loss"], "trials": 10, **changes})
+
+
+def begin(home: Embedded, **changes: Any) -> None:
+    home.tuning.start(project="p", name="s", plan=plan(**changes))
+
+
+def ask(home: Embedded) -> Trial:
+    trial = home.tuning.ask(study="s")
+    assert trial is not None
+    return trial
+
+
+def tell(home: Embedded, trial: Trial, state: Any = "finished", **metrics: float) -> Trial:
+    return home.tuning.tell(
+        study="s", number=trial.number, attempt=trial.attempt, state=state, metrics=metrics
+    )
+
+
+def test_a_trial_is_a_run_under_the_run_of_its_study(home: Embedded) -> None:
+    begin(home)
+    trial = ask(home)
+    tell(home, trial, loss=0.25, seconds=3.0)
+    run = home.tracking.get(run=trial.run)
+    assert run.tags[PARENT] == home.tuning.get(study="s").run
+    assert run.params == {name: str(value) for name, value in trial.params.items()}
+    assert (run.status, run.metrics) == ("finished", {"loss": 0.25, "seconds": 3.0})
+    [ended] = home.events.history(type="TrialEnded", project="p")
+    assert ended.body["state"] == "finished"
+
+
+def test_a_study_has_no_more_trials_than_its_budget_however_many_ask(home: Embedded) -> None:
+    begin(home, trials=12)
+    with ThreadPoolExecutor(4) as pool:
+        asked = list(pool.map(lambda _: home.tuning.ask(study="s"), range(20)))
+    assert sorted(one.number for one in asked if one) == list(range(12))
+    home.tuning.extend(study="s", trials=13)
+    assert ask(home).number == 12
+
+
+def test_a_trial_whose_worker_was_interrupted_goes_to_one_other(home: Embedded) -> None:
+    begin(home, trials=1)
+    first = ask(home)
+    assert home.tuning.ask(study="s") is None
+    assert home.tuning.drop(study="s", number=0, attempt=1, interrupted=True)
+    with ThreadPoolExecutor(4) as pool:
+        asked = [one for one in pool.map(lambda _: home.tuning.ask(study="s"), range(4)) if one]
+    [again] = asked
+    assert (again.number, again.params, again.attempt) == (0, first.params, 2)
+    assert again.run != first.run
+    assert home.tracking.get(run=first.run).status == "killed"
+    with pytest.raises(Conflict, match="Attempt 1 of trial 0 of study 's' is over"):
+        tell(home, first, loss=1.0)
+    assert tell(home, again, loss=1.0).state == "finished"
+    with pytest.raises(Conflict, match="the trial is finished"):
+        tell(home, again, loss=1.0)
+
+
+def test_a_trial_whose_worker_dies_is_begun_once_more_and_then_fails(home: Embedded) -> None:
+    begin(home, trials=1)
+    for attempt in (1, 2):
+        assert ask(home).attempt == attempt
+        assert home.tuning.beat(study="s", number=0, attempt=attempt)
+        assert home.tuning.drop(study="s", number=0, attempt=attempt)
+    assert home.tuning.ask(study="s") is None
+    [trial] = home.tuning.trials(study="s")
+    assert (trial.state, trial.error) == ("failed", "Its worker died 2 times.")
+    assert not home.tuning.beat(study="s", number=0, attempt=2)
+
+
+def test_a_trial_beyond_a_constraint_is_never_the_best(home: Embedded) -> None:
+    begin(home, constraints={"size_mb": Bound.read("<= 5", "constraint.size_mb")})
+    for loss, size in ((0.1, 9.0), (0.3, 5.0), (0.2, 5.1)):
+        tell(home, ask(home), loss=loss, size_mb=size)
+    [best] = home.tuning.best(study="s")
+    assert (best.number, best.metrics) == (1, {"loss": 0.3, "size_mb": 5.0})
+    assert [one.feasible for one in home.tuning.trials(study="s")] == [False, True, False]
+
+
+def test_a_metric_that_nobody_measured_is_named(home: Embedded) -> None:
+    begin(home)
+    with pytest.raises(Invalid, match=r"no value of 'loss'.*has measured los.*Did you mean 'los'"):
+        tell(home, ask(home), los=1.0)
+    assert home.tuning.trials(study="s")[0].state == "running"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"space": {}}, "'tune.space': there is no parameter"),
+        ({"space": {"x": Range(low=2, high=1)}}, "'tune.space.x': low 2 is above high 1"),
+        ({"space": {"x": Range(low=0.0, high=1.0, log=True)}}, "needs bounds above 0"),
+        ({"space": {"x": Range(low=0.0, high=1.0, step=-1.0)}}, "step -1.0 is not above 0"),
+        ({"space": {"x": []}}, "the list of values is empty"),
+        ({"space": {"x": Range(low=0.0, high=1.0)}, "sampler": "grid"}, "a grid needs a step"),
+        ({"directions": ["minimize"] * 2, "metrics": ["a", "b"], "pruner": "asha"}, "be pruned"),
+        ({"metrics": ["a", "b"]}, "2 metrics have 1 directions"),
+    ],
+)
+def test_what_cannot_be_searched_begins_nothing(
+    home: Embedded, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(Invalid, match=message):
+        begin(home, **changes)
+    assert home.tuning.studies() == []
+    assert home.tracking.find() == []
+    with pytest.raises(NotFound, match="There is no study 's'"):
+        home.tuning.get(study="s")
+
+
+def test_a_grid_has_each_point_once_and_then_ends(home: Embedded) -> None:
+    space = {"n": Range(low=1, high=3), "step": Range(low=0.0, high=0.5, step=0.25), "k": ["a"]}
+    begin(home, space=space, sampler="grid", trials=0)
+    with ThreadPoolExecutor(3) as pool:
+        asked = [one for one in pool.map(lambda _: home.tuning.ask(study="s"), range(12)) if one]
+    points = {(one.params["n"], one.params["step"]) for one in asked}
+    assert len(asked) == 9
+    assert points == {(n, step) for n in (1, 2, 3) for step in (0.0, 0.25, 0.5)}
+
+
+def test_a_hopeless_trial_is_pruned_by_what_it_reports(home: Embedded) -> None:
+    begin(home, pruner="median", trials=0)
+    for _ in range(6):
+        good = ask(home)
+        told = [_report(home, good, step, 0.1) for step in range(3)]
+        assert told == [False] * 3
+        tell(home, good, loss=0.1)
+    bad = ask(home)
+    assert _report(home, bad, 0, 9.0)
+    assert tell(home, bad, "pruned").state == "pruned"
+
+
+def _report(home: Embedded, trial: Trial, step: int, value: float) -> bool:
+    return home.tuning.report(
+        study="s", number=trial.number, attempt=trial.attempt, step=step, value=value
+    )
+
+
+def test_a_search_finds_the_minimum_and_which_parameter_matters(home: Embedded) -> None:
+    begin(home, sampler="tpe", trials=40)
+    while (trial := home.tuning.ask(study="s")) is not None:
+        tell(home, trial, loss=(trial.params["x"] - 2) ** 2 + 0.01 * (trial.params["kind"] == "a"))
+    [best] = home.tuning.best(study="s")
+    assert abs(best.params["x"] - 2) < 0.5
+    shares = home.tuning.importances(study="s")
+    assert next(iter(shares)) == "x"
+    assert sum(shares.values()) == pytest.approx(1)
+
+
+VALUES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=12)
+
+
+@given(VALUES, st.sampled_from(["minimize", "maximize"]), st.sampled_from(["minimize", "maximize"]))
+def test_the_front_holds_whatever_no_other_trial_surpasses(
+    values: list[tuple[int, int]], one: Any, two: Any
+) -> None:
+    two_objectives = StudyPlan(
+        search=SearchPlan(space=SPACE, directions=[one, two]), metrics=["a", "b"]
+    )
+    trials = [
+        TrialRecord(number=number, state="finished", values=[float(v) for v in pair])
+        for number, pair in enumerate(values)
+    ]
+    signs = [1 if way == "minimize" else -1 for way in (one, two)]
+    costs = {tuple(s * v for s, v in zip(signs, pair, strict=True)) for pair in values}
+    wanted = {
+        cost
+        for cost in costs
+        if not any(o != cost and o[0] <= cost[0] and o[1] <= cost[1] for o in costs)
+    }
+    front = best_of(trials, two_objectives)
+    found = [
+        tuple(s * v for s, v in zip(signs, trial.values or [], strict=True)) for trial in front
+    ]
+    assert len(found) == len(set(found))
+    assert set(found) == wanted

@@ -1,0 +1,101 @@
+"""``treadle.tune`` searches with any function; each trial is a recorded run."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import treadle
+from treadle.kernel.errors import Conflict, Invalid
+from treadle.platform.tuning import TrialRun
+from treadle.tuning.model import Trial
+
+SPACE: dict[str, Any] = {"x": {"low": -9.0, "high": 9.0}, "n": (1, 2, 3)}
+
+
+def square(params: dict[str, Any], run: TrialRun) -> float:
+    run.log(step=1, seen=params["x"])
+    return float((params["x"] - 2) ** 2)
+
+
+def test_it_finds_the_minimum_with_threads_and_records_each_trial(tmp_path: Path) -> None:
+    ended: list[Trial] = []
+    study = treadle.tune(
+        square, SPACE, trials=25, workers=2, name="s", project="p", home=tmp_path,
+        on_trial=ended.append,
+    )  # fmt: skip
+    assert study.counts == {"finished": 25}
+    with treadle.embedded(tmp_path) as home:
+        [best] = home.tuning.best(study="s")
+        assert best.metrics["objective"] == min(one.metrics["objective"] for one in ended)
+        assert home.tracking.get(run=best.run).metrics["seen"] == best.params["x"]
+        parent = home.tracking.get(run=study.run)
+        assert (parent.status, parent.metrics) == ("finished", best.metrics)
+
+
+def test_an_interrupted_search_goes_on_where_it_was(tmp_path: Path) -> None:
+    tried: list[float] = []
+
+    def interrupted(params: dict[str, Any], run: TrialRun) -> float:
+        tried.append(params["x"])
+        if len(tried) == 4:
+            raise KeyboardInterrupt
+        return float(params["x"])
+
+    about: dict[str, Any] = {"trials": 8, "name": "s", "project": "p", "home": tmp_path}
+    with pytest.raises(KeyboardInterrupt):
+        treadle.tune(interrupted, SPACE, **about)
+    with pytest.raises(Conflict, match="The study 's' exists already"):
+        treadle.tune(interrupted, SPACE, **about)
+    study = treadle.tune(interrupted, SPACE, resume=True, **about)
+    assert study.counts == {"finished": 8}
+    assert tried[3] == tried[4]  # the interrupted trial was begun again, with its values
+    assert len(set(tried)) == 8
+
+
+def test_a_trial_that_raises_fails_alone_unless_errors_end_the_search(tmp_path: Path) -> None:
+    def sometimes(params: dict[str, Any], run: TrialRun) -> float:
+        if run.number % 2:
+            raise ValueError("too large")
+        return 0.0
+
+    study = treadle.tune(sometimes, SPACE, trials=4, name="a", project="p", home=tmp_path)
+    assert study.counts == {"finished": 2, "failed": 2}
+    with treadle.embedded(tmp_path) as home:
+        assert home.tuning.trials(study="a")[1].error == "ValueError: too large"
+    with pytest.raises(ValueError, match="too large"):
+        treadle.tune(sometimes, SPACE, trials=4, name="b", project="p", home=tmp_path, catch=False)
+
+
+@pytest.mark.parametrize("pruner", ["median", "asha", "hyperband"])
+def test_hopeless_trials_end_early(tmp_path: Path, pruner: Any) -> None:
+    def slow(params: dict[str, Any], run: TrialRun) -> float:
+        for step in range(9):
+            run.log(step=step, loss=params["x"] ** 2)
+        return float(params["x"] ** 2)
+
+    study = treadle.tune(
+        slow, {"x": {"low": 0.0, "high": 9.0}}, metric="loss", trials=25, pruner=pruner,
+        sampler="random", name="s", project="p", home=tmp_path,
+    )  # fmt: skip
+    assert study.counts["pruned"] >= 3
+    assert study.counts["finished"] >= 1
+
+
+def test_what_an_objective_or_a_space_lacks_is_said(tmp_path: Path) -> None:
+    about: dict[str, Any] = {"trials": 3, "project": "p", "home": tmp_path}
+    with pytest.raises(Invalid, match="The objective has returned None"):
+        treadle.tune(_answering(None), SPACE, name="a", **about)
+    with pytest.raises(Invalid, match="Trial 0 has no value of 'auc'"):
+        treadle.tune(_answering({"f1": 1.0}), SPACE, metric="auc", name="b", **about)
+    with pytest.raises(Invalid, match=r"Field 'space.x'.*Write a range"):
+        treadle.tune(square, {"x": {"lo": 1}}, name="c", **about)
+
+
+def _answering(answer: Any) -> Any:
+    """An objective that answers the same, whatever the trial."""
+
+    def objective(params: dict[str, Any], run: TrialRun) -> Any:
+        return answer
+
+    return objective
