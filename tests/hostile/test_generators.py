@@ -115,6 +115,7 @@ from treadle.ui.traces import assessment_of
 SOURCE = Path(treadle.__file__).parent
 KINDS = kinds_of(stages())
 GENERATORS = {
+    "scope/parameters": "it reads what it has written, and refuses if that is not the same",
     "cli/output": "test_terminals.py",
     "cli/main": "test_terminals.py",
     "cli/scaffold": "test_a_project",
@@ -145,6 +146,7 @@ GENERATORS = {
 }
 """Modules that write documents of text from outside, and what tests them."""
 JSON_ONLY = {
+    "tuning/trials": "columns of the database",
     "data/erasing/json_text": "a data file of JSON, written again without a row",
     "backends/executor/forkserver": "an order to a process of our own",
     "backends/runtime/library": "a message to a process of our own",
@@ -424,7 +426,8 @@ def test_the_first_page(text: str) -> None:
     def page(text: str) -> str:
         asked = [Asked("scope", operations(Scope)["project"], {"name": text})]
         frame = Frame((Area(text, "/", "h"),), text, text, lambda actor: actor + text, asked=asked)
-        return drawn("home.html", {"wheels": [filled(ProjectStatus, text)]}, frame)
+        facts = {"wheels": [filled(ProjectStatus, text)], "sparks": {text: {}}, "others": [text]}
+        return drawn("home.html", facts, frame)
 
     alike(page, text)
 

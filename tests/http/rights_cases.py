@@ -56,11 +56,11 @@ def put(value: Any, place: tuple[Any, ...], new: Any) -> Any:
     """A copy of plain JSON with another value at a place."""
     if not place:
         return new
-    if isinstance(value, dict):
+    if isinstance(value, dict) and isinstance(place[0], str):
         return {**value, place[0]: put(value.get(place[0]), place[1:], new)}
     if isinstance(place[0], str):
         return {place[0]: put(None, place[1:], new)}
-    rest = list(value or [None])
+    rest = list(value) if isinstance(value, list) and value else [None]
     rest[place[0]] = put(rest[place[0]], place[1:], new)
     return rest
 

@@ -83,7 +83,7 @@ def test_people_see_it_in_the_terminal_on_the_page_and_in_the_log(
     printed = captured.get()
     assert "! drift: 1 of 2 columns have moved: size (PSI" in printed
     assert "300 answers in the newest" in printed and "the loop " in printed
-    page = drawn("home.html", {"wheels": [status(desk)]})
+    page = drawn("home.html", {"wheels": [status(desk)], "sparks": {}, "others": []})
     assert "Out of bounds in production" in page and "size (PSI" in page
     (event,) = desk.events("DriftFound")
     line = line_of(event)

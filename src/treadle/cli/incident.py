@@ -63,7 +63,7 @@ def show(session: Session, incident: Number) -> None:
     for alert in found.alerts:
         ended = f", ended {_moment(alert.cleared_at)}" if alert.cleared_at else ""
         text = f"{alert.says} ({alert.count} times since {_moment(alert.since)}{ended})"
-        console.print(f"  [bold]{alert.kind}[/]: {markup(text)}", soft_wrap=True)
+        console.print(f"  [bold]{markup(alert.kind)}[/]: {markup(text)}", soft_wrap=True)
     console.print("\n[bold]Timeline[/]")
     for entry in timeline:
         _print_entry(entry)
@@ -186,7 +186,7 @@ def followup(
     if session.json:
         print_json(every)
     else:
-        console.print(f"Follow-up {len(every)} of incident {incident} is kept.")
+        console.print(f"Follow-up {len(every)} of incident {incident:d} is kept.")
 
 
 def tick(
@@ -200,7 +200,7 @@ def tick(
         print_json(every)
     else:
         left = sum(not one.done for one in every)
-        console.print(f"Follow-up {number} of incident {incident} is done; {left} are left.")
+        console.print(f"Follow-up {number:d} of incident {incident:d} is done; {left:d} are left.")
 
 
 def test(session: Session, project: Project = None) -> None:
@@ -237,8 +237,9 @@ def print_incident(incident: "Incident") -> None:
     more = f", acknowledged by {incident.acknowledged_by}" if incident.acknowledged_by else ""
     more += f", silenced until {_moment(until)}" if (until := incident.silenced_until) else ""
     console.print(
-        f"[bold]Incident {incident.id}[/] [{colour}]{incident.severity}[/] {incident.state} "
-        f"{markup(place)}: {markup(kinds)}, since {_moment(incident.began_at)}{markup(more)}",
+        f"[bold]Incident {incident.id:d}[/] [{colour}]{markup(incident.severity)}[/] "
+        f"{markup(incident.state)} "
+        f"{markup(place)}: {markup(kinds)}, since {markup(_moment(incident.began_at))}{markup(more)}",
         soft_wrap=True,
     )
 
@@ -258,8 +259,8 @@ def _told(session: Session, incident: "Incident") -> None:
 
 def _print_entry(entry: "TimelineEntry") -> None:
     console.print(
-        f"  [dim]{_moment(entry.at)}[/]  [bold]{markup(entry.what)}[/] {markup(entry.says)} "
-        f"[dim]{markup(entry.actor)}, event {entry.event}[/]",
+        f"  [dim]{markup(_moment(entry.at))}[/]  [bold]{markup(entry.what)}[/] {markup(entry.says)} "
+        f"[dim]{markup(entry.actor)}, event {entry.event:d}[/]",
         soft_wrap=True,
     )
 
@@ -301,12 +302,12 @@ def _print_review(review: "Review", html: Path | None) -> None:
         rows = [(one.slo, one.bad, one.total, share(one.share)) for one in review.budgets]
         print_table("\nError budgets", ("objective", "bad", "of", "budget spent"), rows)
     for title, entries in (("led to it", review.causes), ("the loop did", review.decisions)):
-        console.print(f"\n[bold]What {title}[/]")
+        console.print(f"\n[bold]What {markup(title)}[/]")
         for entry in entries:
             _print_entry(entry)
     for number, one in enumerate(review.follow_ups, 1):
         done = "done" if one.done else "to do"
-        console.print(f"{number}. {markup(one.text)} ({done})", soft_wrap=True)
+        console.print(f"{number:d}. {markup(one.text)} ({markup(done)})", soft_wrap=True)
     if html is not None:
         console.print(f"Written to '{html}'.", markup=False, soft_wrap=True)
     elif not review.closed:

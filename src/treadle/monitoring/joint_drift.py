@@ -37,6 +37,7 @@ class JointDrift(Entity):
         drifted: Whether there is evidence of a change, and the domain classifier can tell the
             tables apart by more than a little.
         p: P-value that the rows are alike: of three tests, by Bonferroni.
+        auc: The domain classifier's AUC: how well it tells the tables apart; 0.5 is chance.
         statistics: ``domain_classifier`` (AUC of a classifier that tells the two tables apart on
             rows it has not seen; 0.5 is chance), ``pca_reconstruction`` (mean error of the current
             rows over that of the reference, by components that hold 65 % of its variance) and
@@ -50,6 +51,7 @@ class JointDrift(Entity):
 
     drifted: bool
     p: float
+    auc: float
     statistics: dict[str, float]
     p_values: dict[str, float]
     columns: dict[str, float]
@@ -58,7 +60,6 @@ class JointDrift(Entity):
 
     def summary(self) -> str:
         """Return the finding in a sentence."""
-        auc = self.statistics["domain_classifier"]
         found = "drifted" if self.drifted else "did not drift"
         by = (
             f", most by {visible(next(iter(self.columns)))}"
@@ -67,7 +68,7 @@ class JointDrift(Entity):
         )
         return (
             f"All columns together {found}: a classifier tells the tables apart with an AUC of "
-            f"{auc:.3f} (p {self.p:.2g}){by}."
+            f"{self.auc:.3f} (p {self.p:.2g}){by}."
         )
 
 
@@ -105,6 +106,7 @@ def joint_drift(
     return JointDrift(
         drifted=p <= false_alarms and told.auc >= EFFECT,
         p=p,
+        auc=told.auc,
         statistics={
             "domain_classifier": told.auc,
             "pca_reconstruction": float(errors[1].mean()) / expected,

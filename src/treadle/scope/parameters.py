@@ -1,6 +1,5 @@
 """Writes values into ``[pipeline.parameters]`` of a project file, and leaves the rest as it is."""
 
-import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from treadle.kernel.errors import Conflict
+from treadle.kernel.escaping import toml
 from treadle.kernel.files import write_whole
 
 _TABLE = "[pipeline.parameters]"
@@ -63,9 +63,11 @@ def _changed(text: str, lines: Mapping[str, str]) -> str:
 
 
 def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else toml(name)
 
 
 def _toml(value: Any) -> str:
     """A value as TOML has it; text as JSON has it, whose escapes TOML knows."""
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool) else repr(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return toml(value) if isinstance(value, str) else repr(value)
