@@ -22,9 +22,19 @@ API = "/api/2.0/mlflow"
             {"key": "k", "value": "v"},
             "Trace with ID 'tr-x' not found.",
         ),
-        ("POST", "traces/tr-x/assessments", {}, "Trace with ID 'tr-x' not found."),
+        (
+            "POST",
+            "traces/tr-x/assessments",
+            {"assessment": {"name": "n"}},
+            "Trace with ID 'tr-x' not found.",
+        ),
         ("GET", "logged-models/m-x", {}, "Logged model with ID 'm-x' not found."),
-        ("PATCH", "logged-models/m-x", {}, "Logged model with ID 'm-x' not found."),
+        (
+            "PATCH",
+            "logged-models/m-x",
+            {"status": "LOGGED_MODEL_READY"},
+            "Logged model with ID 'm-x' not found.",
+        ),
         ("DELETE", "logged-models/m-x/tags/k", {}, "Logged model with ID 'm-x' not found."),
         ("POST", "logged-models/m-x/params", {}, "Logged model with ID 'm-x' not found."),
         ("GET", "webhooks/w", {}, "Webhook with ID w not found."),
@@ -63,7 +73,9 @@ def test_a_tag_that_is_not_there_is_told_from_what_has_no_tags(
     expected = "No trace tag with key 'k' for trace with ID 'tr-1'"
     assert told("DELETE", "traces/tr-1/tags", key="k") == expected
     expected = "Assessment with ID 'a-1' not found for trace 'tr-1'"
-    assert told("PATCH", "traces/tr-1/assessments/a-1") == expected
+    body = {"assessment": {"name": "n"}, "update_mask": "assessmentName"}
+    answer = client.patch(f"{API}/traces/tr-1/assessments/a-1", json=body)
+    assert answer.json()["message"] == expected
 
 
 @pytest.mark.parametrize(

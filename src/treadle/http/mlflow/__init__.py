@@ -15,9 +15,10 @@ from treadle.http.mlflow import (
     traces,
     webhooks,
 )
-from treadle.http.mlflow.server import server_routes
+from treadle.http.mlflow.server import ROUTES, server_routes
 from treadle.http.mlflow.spans import span_route
-from treadle.http.mlflow.wire import routes
+from treadle.http.mlflow.wire import other_routes, paths, routes
+from treadle.http.mlflow.writes import PATHS as WRITES
 from treadle.platform.wiring import Embedded
 
 _RESOURCES = (
@@ -37,6 +38,12 @@ CALLS = [call for resource in _RESOURCES for call in resource.CALLS]
 """Every call of the protocol that has fields and an answer in JSON."""
 
 
+def answered() -> set[str]:
+    """Return every route of MLflow's that is answered, by method and path."""
+    calls = {f"{method} {path}" for call in CALLS for method in call.methods for path in paths(call)}
+    return calls | {f"POST {path}" for path in WRITES} | artifacts.ROUTES | ROUTES
+
+
 def mlflow_routes(platform: Embedded) -> list[BaseRoute]:
     """Return every route of the protocol but the hot writes.
 
@@ -48,4 +55,5 @@ def mlflow_routes(platform: Embedded) -> list[BaseRoute]:
         span_route(platform),
         *artifacts.artifact_routes(platform),
         *routes(platform, CALLS),
+        *other_routes(platform),
     ]

@@ -29,6 +29,24 @@ from treadle.ports.naming import NOWHERE
 from treadle.tracking.model import OWN_STORE, Artifact
 
 MAX_FILE_BYTES = 50 << 30
+_PREFIXES = tuple(
+    f"{root}/{version}/mlflow-artifacts" for root in ("/api", "/ajax-api") for version in VERSIONS
+)
+ROUTES = {
+    f"{method} {prefix}/{path}"
+    for prefix in _PREFIXES
+    for method, path in (
+        ("GET", "artifacts"),
+        ("GET", "artifacts/{path}"),
+        ("PUT", "artifacts/{path}"),
+        ("DELETE", "artifacts/{path}"),
+        ("POST", "mpu/create/{path}"),
+        ("POST", "mpu/complete/{path}"),
+        ("POST", "mpu/abort/{path}"),
+        ("GET", "presigned/{path}"),
+    )
+}
+"""The routes for files, by method and path."""
 Doors = Callable[[Request, Role, str], Caller]
 """Raises Forbidden unless the caller of a request has a role for the files at a path."""
 
@@ -250,11 +268,7 @@ def artifact_routes(platform: Embedded) -> list[Route]:
 
     uploads = Uploads(platform, rights, doors)
     routes: list[Route] = []
-    for prefix in (
-        f"{root}/{version}/mlflow-artifacts"
-        for root in ("/api", "/ajax-api")
-        for version in VERSIONS
-    ):
+    for prefix in _PREFIXES:
         routes += [
             Route(
                 f"{prefix}/artifacts/{{path:path}}", answer_file, methods=["GET", "PUT", "DELETE"]
