@@ -48,7 +48,7 @@ def checked(info: Info) -> Info:
     if not 0 < len(facts.trace_id) <= _LONGEST_ID:
         raise Invalid(f"Field 'trace_id': an id has 1 to {_LONGEST_ID} characters.")
     _moment(facts.request_time)
-    _milliseconds(facts.execution_duration)
+    milliseconds(facts.execution_duration)
     return info
 
 
@@ -81,7 +81,7 @@ def value_of(info: Info, field: Field) -> Any:
         return metadata.get(field.key)
     began = started_at(info)
     started = None if began is None else to_micros(began) // 1000
-    milliseconds = _milliseconds(info.get("execution_duration"))
+    milliseconds = milliseconds(info.get("execution_duration"))
     facts: dict[str, Any] = {
         "status": info.get("state"),
         "state": info.get("state"),
@@ -115,8 +115,15 @@ def _moment(text: str | None) -> datetime | None:
     return moment
 
 
-def _milliseconds(duration: str | float | None) -> float | None:
-    """A duration in seconds, such as ``1.5s``, in milliseconds."""
+def milliseconds(duration: str | float | None) -> float | None:
+    """Return a duration in milliseconds, or None where there is none.
+
+    Args:
+        duration: Seconds, such as ``1.5s``.
+
+    Raises:
+        Invalid: It is no number.
+    """
     if duration in (None, ""):
         return None
     try:

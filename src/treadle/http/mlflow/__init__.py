@@ -13,6 +13,7 @@ from treadle.http.mlflow import (
     registered_models,
     runs,
     traces,
+    traces_v2,
     webhooks,
 )
 from treadle.http.mlflow.server import ROUTES, server_routes
@@ -32,6 +33,7 @@ _RESOURCES = (
     model_versions,
     webhooks,
     traces,
+    traces_v2,
     assessments,
 )
 CALLS = [call for resource in _RESOURCES for call in resource.CALLS]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from treadle.http.mlflow.wire import Ask, Call, number, present, saying
+from treadle.http.mlflow.wire import Ask, Call, number, place_of, present, saying
 from treadle.kernel.errors import Invalid, NotFound
 from treadle.platform.wiring import Embedded
 
@@ -44,7 +44,7 @@ def history(platform: Embedded, ask: History) -> dict[str, Any]:
     }
     ordered = sorted(rows, key=lambda row: (row[0], row[1], row[2] is None, row[2] or 0.0))
     limit = len(ordered) if ask.max_results is None else max(1, min(ask.max_results, 25_000))
-    start = int(ask.page_token) if ask.page_token.isdecimal() else 0
+    start = place_of(ask.page_token)
     page = ordered[start : start + limit]
     following = str(start + limit) if start + limit < len(ordered) else None
     metrics = [

@@ -15,7 +15,7 @@ from treadle.http.mlflow.registry import (
     version_of,
 )
 from treadle.http.mlflow.version_files import uri_of
-from treadle.http.mlflow.wire import Call, KeyValue, paged, present
+from treadle.http.mlflow.wire import Call, KeyValue, page_length, paged, present
 from treadle.kernel.errors import Invalid
 from treadle.platform.wiring import Embedded
 
@@ -150,7 +150,7 @@ def search_versions(platform: Embedded, ask: Search) -> dict[str, Any]:
         Invalid: The filter, the order or the token cannot be read.
     """
     every = platform.registry.search(filter=ask.filter, order=ask.order_by)
-    page, token = paged(every, max(1, min(ask.max_results, 200_000)), ask.page_token)
+    page, token = paged(every, page_length(ask.max_results, 200_000), ask.page_token)
     versions = [shown_version(version) for version in page]
     return present(model_versions=versions, next_page_token=token)
 

@@ -13,6 +13,7 @@ from treadle.http.mlflow.wire import (
     dashed_id,
     millis,
     number,
+    page_length,
     paged,
     pairs,
     present,
@@ -289,7 +290,7 @@ def search(platform: Embedded, ask: Search) -> dict[str, Any]:
         orders=orders,
         datasets=[On(dataset.dataset_name, dataset.dataset_digest) for dataset in ask.datasets],
     )
-    page, token = paged(every, max(1, ask.max_results), ask.page_token)
+    page, token = paged(every, page_length(ask.max_results, 50_000), ask.page_token)
     return present(models=[shown(platform, model) for model in page], next_page_token=token)
 
 

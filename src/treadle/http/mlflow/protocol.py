@@ -47,6 +47,7 @@ REFUSED = {
     "/api/3.0/mlflow/jobs": "jobs are Treadle's own, not MLflow's",
     "/api/3.0/jobs": "jobs are Treadle's own, not MLflow's",
     "/api/3.0/mlflow/ui-telemetry": "nothing is reported to MLflow's makers",
+    "/api/2.0/mlflow/traces": "MLflow's own server has no handler for it either",
     "/api/2.0mlflow": "MLflow's own server has no handler for it either",
     "/graphql": "Treadle has pages of its own",
     "/build": "Treadle has pages of its own",

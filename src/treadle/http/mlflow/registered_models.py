@@ -16,8 +16,8 @@ from treadle.http.mlflow.registry import (
     shown_version,
     version_of,
 )
-from treadle.http.mlflow.wire import Ask, Call, KeyValue, paged, present, saying
-from treadle.kernel.errors import Conflict, Invalid
+from treadle.http.mlflow.wire import Ask, Call, KeyValue, page_length, paged, present, saying
+from treadle.kernel.errors import Conflict, Invalid, NotFound
 from treadle.platform.wiring import Embedded
 
 
@@ -135,14 +135,16 @@ def search(platform: Embedded, ask: Search) -> dict[str, Any]:
         Invalid: The filter, the order or the token cannot be read, or the page has an impossible
             length.
     """
-    if not 1 <= ask.max_results <= 1000:
-        raise Invalid(
-            f"Invalid value for max_results. It must be 1 to 1000, but got value {ask.max_results}"
-        )
-    every = platform.registry.models(filter=ask.filter, order=ask.order_by)
-    page, token = paged(every, ask.max_results, ask.page_token)
+    limit = page_length(ask.max_results, 1000)
+    order = ask.order_by if any(_by_name(one) for one in ask.order_by) else [*ask.order_by, "name"]
+    every = platform.registry.models(filter=ask.filter, order=order)
+    page, token = paged(every, limit, ask.page_token)
     models = [shown_model(platform, model) for model in page]
     return present(registered_models=models, next_page_token=token)
+
+
+def _by_name(order: str) -> bool:
+    return order.split() != [] and order.split()[0].strip("`") == "name"
 
 
 def latest(platform: Embedded, ask: Latest) -> dict[str, Any]:
@@ -238,6 +240,11 @@ def by_alias(platform: Embedded, ask: Alias) -> dict[str, Any]:
         Invalid: The model has no such alias.
     """
     model = model_of(platform, ask.name)
+    if ask.alias == "latest":
+        newest = platform.registry.find(model=ask.name, limit=1)
+        if not newest:
+            raise NotFound(f"Latest version not found for model {ask.name}.")
+        return {"model_version": shown_version(newest[0])}
     if ask.alias not in model.aliases:
         raise Invalid(f"Registered model alias {ask.alias} not found.")
     version = platform.registry.get(model=ask.name, number=model.aliases[ask.alias])

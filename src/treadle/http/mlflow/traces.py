@@ -3,8 +3,18 @@
 from collections.abc import Callable
 from typing import Any
 
-from treadle.http.mlflow.experiments import found, numbered
-from treadle.http.mlflow.wire import Ask, Call, KeyValue, dashed_id, moment, paged, present, saying
+from treadle.http.mlflow.experiments import active, numbered
+from treadle.http.mlflow.wire import (
+    Ask,
+    Call,
+    KeyValue,
+    dashed_id,
+    moment,
+    page_length,
+    paged,
+    present,
+    saying,
+)
 from treadle.kernel.errors import Invalid, NotFound
 from treadle.platform.wiring import Embedded
 from treadle.tracking.trace_facts import Info
@@ -107,7 +117,7 @@ def start(platform: Embedded, ask: Start) -> dict[str, Any]:
     """
     info: Info = dict(ask.trace.get("trace_info") or {})
     location = info.get("trace_location", {}).get("mlflow_experiment", {})
-    experiment = found(platform, str(location.get("experiment_id", "0")))
+    experiment = active(platform, str(location.get("experiment_id", "0")))
     given = info.get("trace_id") or info.get("request_id")
     info["trace_id"] = str(given or dashed_id("tr"))
     kept = platform.traces.put(experiment=experiment.id, info=info)
@@ -199,7 +209,7 @@ def search(platform: Embedded, ask: Search) -> dict[str, Any]:
     ]
     experiments = [numbered(str(id)) for id in [*located, *ask.experiment_ids] if id]
     every = platform.traces.search(experiments=experiments, filter=ask.filter, orders=ask.order_by)
-    page, token = paged(every, max(1, min(ask.max_results, 500)), ask.page_token)
+    page, token = paged(every, page_length(ask.max_results, 500), ask.page_token)
     return present(traces=page, next_page_token=token)
 
 
@@ -277,14 +287,14 @@ def link(platform: Embedded, ask: Link) -> None:
 
 
 CALLS = [
-    Call(("POST",), "traces", Start, "editor", start),
+    Call(("POST",), "traces", Start, "editor", start, ("3.0",)),
     Call(("GET",), "traces/get", Get, "viewer", get),
     Call(("GET",), "traces/batchGet", Batch, "viewer", batch),
     Call(("POST",), "traces/batchGetInfos", Batch, "viewer", batch_infos),
     Call(("POST",), "traces/search", Search, "viewer", search),
     Call(("POST",), "traces/delete-traces", Delete, "editor", delete),
     Call(("POST",), "traces/link-to-run", Link, "editor", link),
-    Call(("GET",), "traces/{trace_id}", Get, "viewer", get_info),
+    Call(("GET",), "traces/{trace_id}", Get, "viewer", get_info, ("3.0",)),
     Call(("PATCH",), "traces/{trace_id}/tags", Tag, "editor", set_tag),
     Call(("DELETE",), "traces/{trace_id}/tags", Tag, "editor", delete_tag),
 ]

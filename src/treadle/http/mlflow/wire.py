@@ -353,9 +353,38 @@ def paged(found: list[Any], limit: int, token: str) -> tuple[list[Any], str | No
     Raises:
         Invalid: The token is malformed.
     """
-    try:
-        start = int(token) if token else 0
-    except ValueError as error:
-        raise Invalid("Invalid page token, could not base64-decode") from error
+    start = place_of(token)
     end = start + limit
     return found[start:end], str(end) if end < len(found) else None
+
+
+def place_of(token: str) -> int:
+    """Return the place in a list at which a page begins.
+
+    Args:
+        token: The token of the page; empty for the first.
+
+    Raises:
+        Invalid: The token is none that a page before has given.
+    """
+    if token and not (token.isascii() and token.isdecimal() and len(token) < 16):
+        raise Invalid("Invalid page token, could not base64-decode")
+    return int(token or 0)
+
+
+def page_length(wanted: int, most: int) -> int:
+    """Return the length of a page, if it is one that MLflow's stores accept.
+
+    Args:
+        wanted: The length that the request asks for.
+        most: The most there may be.
+
+    Raises:
+        Invalid: It is less than 1 or more than the most.
+    """
+    if not 1 <= wanted <= most:
+        kind = "a positive integer" if wanted < 1 else f"at most {most}"
+        raise Invalid(
+            f"Invalid value {wanted} for parameter 'max_results' supplied. It must be {kind}"
+        )
+    return wanted
