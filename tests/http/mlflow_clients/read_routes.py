@@ -56,7 +56,7 @@ def required():
             if isinstance(call, ast.Call) and ast.unparse(call.func) == "_get_request_message":
                 schema = next((one.value for one in call.keywords if one.arg == "schema"), None)
                 if isinstance(schema, ast.Dict):
-                    found[ast.unparse(call.args[0]).removesuffix("()")] = [
+                    found[function.name] = [
                         *(
                             key.value
                             for key, checks in zip(schema.keys, schema.values, strict=True)
@@ -90,14 +90,19 @@ def fields(message, messages):
 
 def service_routes(messages):
     wanted = required()
+    handled = {
+        f"{method} {neat(path)}": handler.__name__
+        for path, handler, methods in handlers.get_endpoints()
+        for method in methods
+    }
     for service in SERVICES:
         for method in service.DESCRIPTOR.methods:
             request = method.input_type
             for point in method.GetOptions().Extensions[databricks_pb2.rpc].endpoints:
                 path = neat(f"/api/{point.since.major}.0{point.path}")
                 facts = {"fields": fields(request, messages)}
-                if wanted.get(request.name):
-                    facts["required"] = wanted[request.name]
+                if wanted.get(handled[f"{point.method} {path}"]):
+                    facts["required"] = wanted[handled[f"{point.method} {path}"]]
                 yield f"{point.method} {path}", facts
 
 

@@ -75,9 +75,12 @@ def numbered(text: str) -> int:
         text: The id, as the protocol writes it.
 
     Raises:
-        NotFound: The text is no number, so there is no such experiment.
+        Invalid: The text is no number.
+        NotFound: There can be no experiment of that number.
     """
-    if not text.isdecimal() or len(text) > 10:
+    if not text.isascii() or not text.isdecimal():
+        raise Invalid(f"Invalid experiment ID '{text}'. Experiment ID must be a valid integer.")
+    if len(text) > 10:
         raise NotFound(f"No Experiment with id={text} exists")
     return int(text)
 

@@ -157,6 +157,8 @@ def _complete(metric: Metric) -> tuple[int, float]:
     value, timestamp = metric.value, metric.timestamp
     if value is None or timestamp is None:
         raise missing_field("value" if value is None else "timestamp")
+    if bool(metric.dataset_name) != bool(metric.dataset_digest):
+        raise Invalid("Both dataset_name and dataset_digest must be provided if one is provided")
     if timestamp < 0:
         raise Invalid(
             f"Invalid value {timestamp} for parameter 'timestamp' supplied: "

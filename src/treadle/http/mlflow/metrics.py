@@ -2,9 +2,13 @@
 
 from typing import Any
 
-from treadle.http.mlflow.wire import Ask, Call, number, place_of, present, saying
+from treadle.http.mlflow.wire import Ask, Call, number, page_length, place_of, present, saying
 from treadle.kernel.errors import Invalid, NotFound
 from treadle.platform.wiring import Embedded
+
+
+MOST_OF_A_RUN = 2500
+"""Points of one run that a thinned history has at most."""
 
 
 class History(Ask):
@@ -23,7 +27,7 @@ class Interval(Ask):
     metric_key: str = ""
     start_step: int | None = None
     end_step: int | None = None
-    max_results: int = 2500
+    max_results: int = MOST_OF_A_RUN
 
 
 def history(platform: Embedded, ask: History) -> dict[str, Any]:
@@ -43,7 +47,8 @@ def history(platform: Embedded, ask: History) -> dict[str, Any]:
         for step, at, value in points.rows()
     }
     ordered = sorted(rows, key=lambda row: (row[0], row[1], row[2] is None, row[2] or 0.0))
-    limit = len(ordered) if ask.max_results is None else max(1, min(ask.max_results, 25_000))
+    whole = ask.max_results is None
+    limit = len(ordered) if whole else min(page_length(ask.max_results or 0, 2**63), 25_000)
     start = place_of(ask.page_token)
     page = ordered[start : start + limit]
     following = str(start + limit) if start + limit < len(ordered) else None
@@ -74,7 +79,9 @@ def interval(platform: Embedded, ask: Interval) -> dict[str, Any]:
             "end_step must be greater than start_step. "
             f"Found start_step={ask.start_step} and end_step={ask.end_step}."
         )
-    limit = max(1, min(ask.max_results, 2500))
+    if not 1 <= ask.max_results <= MOST_OF_A_RUN:
+        raise Invalid(f"max_results must be between 1 and {MOST_OF_A_RUN}.")
+    limit = ask.max_results
     metrics: list[dict[str, Any]] = []
     for run in ask.run_ids:
         for step, at, value in platform.tracking.sampled(

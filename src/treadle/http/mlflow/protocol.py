@@ -180,7 +180,7 @@ def _missing(name: str, given: Mapping[str, Any]) -> Iterator[str]:
     """The places where a required field is missing; ``metrics[].key`` is one of each metric."""
     first, inner, rest = name.partition("[].")
     if not inner:
-        if given.get(first) in (None, "", [], {}):
+        if given.get(first) in (None, ""):
             yield first
         return
     parts = given.get(first)
@@ -202,7 +202,7 @@ def _fits(kind: str, value: Any) -> bool:
     if kind in _SIMPLE:
         return _SIMPLE[kind](value)
     if "|" in kind:
-        return isinstance(value, int) or value in kind.split("|") or _whole(value)
+        return value == "" or value in kind.split("|") or _whole(value)
     if kind in table().messages:
         inner = table().messages[kind]
         return isinstance(value, dict) and not any(_wrong(inner, value))

@@ -204,14 +204,15 @@ def set_alias(platform: Embedded, ask: Alias) -> None:
         NotFound: There is no such model or version.
         Invalid: The alias is reserved or cannot be a name, or the version is no number.
     """
-    model_of(platform, ask.name)
-    reserved = ask.alias.lower() == "latest" or re.fullmatch(r"v\d+", ask.alias, re.I)
-    if reserved or not re.fullmatch(r"[\w-]{1,100}", ask.alias):
-        raise Invalid(
-            f"Invalid alias name: '{ask.alias}'. 'latest' and names like 'v1' are reserved."
-        )
+    _check_alias(ask.alias)
     number = version_of(platform, ask).number
     platform.registry.set_alias(model=ask.name, alias=ask.alias, number=number)
+
+
+def _check_alias(alias: str) -> None:
+    reserved = alias.lower() == "latest" or re.fullmatch(r"v\d+", alias, re.I)
+    if reserved or not re.fullmatch(r"[\w-]{1,100}", alias):
+        raise Invalid(f"Invalid alias name: '{alias}'. 'latest' and names like 'v1' are reserved.")
 
 
 def delete_alias(platform: Embedded, ask: Alias) -> None:
@@ -223,7 +224,9 @@ def delete_alias(platform: Embedded, ask: Alias) -> None:
 
     Raises:
         NotFound: There is no such model.
+        Invalid: The alias is reserved or cannot be a name.
     """
+    _check_alias(ask.alias)
     model_of(platform, ask.name)
     platform.registry.remove_alias(model=ask.name, alias=ask.alias)
 

@@ -15,6 +15,7 @@ from treadle.http.mlflow.wire import (
     number,
     page_length,
     pairs,
+    place_of,
     present,
     saying,
 )
@@ -181,6 +182,7 @@ def update(platform: Embedded, ask: Update) -> dict[str, Any]:
     """
     numbered = isinstance(ask.status, int) and 1 <= ask.status <= len(STATUSES)
     status = list(STATUSES)[int(ask.status or 0) - 1] if numbered else ask.status
+    status = status or None
     if status is not None and status not in STATUSES:
         raise Invalid(
             f"Invalid value '{status}' for parameter 'status' supplied. "
@@ -209,8 +211,10 @@ def delete(platform: Embedded, ask: Get) -> None:
     Raises:
         NotFound: There is no such run.
     """
-    active_run(platform, ask.run_id)
-    platform.tracking.delete_run(run=ask.run_id)
+    with saying(NotFound, f"Run with id={ask.run_id} not found"):
+        known = platform.tracking.record(ask.run_id)
+    if known.row.deleted_at is None:
+        platform.tracking.delete_run(run=ask.run_id)
 
 
 def restore(platform: Embedded, ask: Get) -> None:
@@ -223,8 +227,8 @@ def restore(platform: Embedded, ask: Get) -> None:
     Raises:
         NotFound: There is no such run.
     """
-    active_run(platform, ask.run_id, state="deleted")
-    platform.tracking.restore_run(run=ask.run_id)
+    with saying(NotFound, f"Run with id={ask.run_id} not found"):
+        platform.tracking.restore_run(run=ask.run_id)
 
 
 def delete_tag(platform: Embedded, ask: LogText) -> None:
@@ -284,6 +288,8 @@ def search(platform: Embedded, ask: Search) -> dict[str, Any]:
     """
     limit = page_length(ask.max_results, 50_000)
     experiments = [numbered(id) for id in ask.experiment_ids if id.isdecimal()]
+    if not experiments:
+        place_of(ask.page_token)
     view = VIEWS.get(ask.run_view_type, "active")
     records, token = platform.tracking.page(
         experiments, ask.filter, ask.order_by, view, limit, ask.page_token

@@ -1,6 +1,7 @@
 """Serves MLflow's calls for traces."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from treadle.http.mlflow.experiments import active, numbered
@@ -262,13 +263,27 @@ def delete(platform: Embedded, ask: Delete) -> dict[str, Any]:
     ids = [*ask.request_ids, *ask.trace_ids]
     if not ids and ask.max_timestamp_millis is None:
         raise Invalid("Either `max_timestamp_millis` or `trace_ids` must be specified.")
+    if ids and ask.max_timestamp_millis is not None:
+        raise Invalid("Only one of `max_timestamp_millis` and `trace_ids` can be specified.")
+    if ids and ask.max_traces is not None:
+        raise Invalid("`max_traces` can't be specified if `trace_ids` is specified.")
+    if ask.max_traces is not None and ask.max_traces < 1:
+        raise Invalid(f"`max_traces` must be a positive integer, received {ask.max_traces}.")
     deleted = platform.traces.delete(
         experiment=numbered(ask.experiment_id),
         ids=ids,
-        before=moment(ask.max_timestamp_millis),
+        before=_before(ask.max_timestamp_millis),
         most=ask.max_traces,
     )
     return {"traces_deleted": deleted}
+
+
+def _before(millis: int | None) -> datetime | None:
+    """The moment up to which traces go; one beyond all times means every trace."""
+    latest = datetime.max.replace(tzinfo=UTC)
+    if millis is None or millis < latest.timestamp() * 1000:
+        return moment(millis)
+    return latest
 
 
 def link(platform: Embedded, ask: Link) -> None:

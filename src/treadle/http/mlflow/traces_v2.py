@@ -73,7 +73,7 @@ def shown(info: Info) -> dict[str, Any]:
         request_id=info["trace_id"],
         experiment_id=str(inside.get("experiment_id", "0")),
         timestamp_ms=millis(started_at(info)) or 0,
-        execution_time_ms=None if took is None else round(took),
+        execution_time_ms=round(took or 0),
         status=info.get("state") or STATUSES[0],
         request_metadata=pairs(info.get("trace_metadata", {})),
         tags=pairs(info.get("tags", {})),
@@ -125,9 +125,11 @@ def end(platform: Embedded, ask: End) -> dict[str, Any]:
     status = STATUSES[ask.status] if isinstance(ask.status, int) else ask.status
 
     def change(info: Info) -> None:
-        began = millis(started_at(info)) or 0
-        info["state"] = status
-        info["execution_duration"] = f"{(ask.timestamp_ms - began) / 1000:.3f}s"
+        if status != STATUSES[0]:
+            info["state"] = status
+        if ask.timestamp_ms:
+            took = ask.timestamp_ms - (millis(started_at(info)) or 0)
+            info["execution_duration"] = f"{took / 1000:.3f}s"
         metadata = {one.key: one.value for one in ask.request_metadata}
         info["trace_metadata"] = {**info.get("trace_metadata", {}), **metadata}
         info["tags"] = {**info.get("tags", {}), **{one.key: one.value for one in ask.tags}}
