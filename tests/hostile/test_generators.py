@@ -41,7 +41,7 @@ from treadle.data.table_profile import Histogram, TableProfile
 from treadle.delivery.manifests import Manifest, render, render_kserve
 from treadle.delivery.oci import Entry, ImageConfig, Layer, write_archive
 from treadle.events.model import EventRecord
-from treadle.http.mlflow.artifacts import _served
+from treadle.http.mlflow.files import served
 from treadle.http.routes import server_sent
 from treadle.interop.dvc import write_dvc
 from treadle.kernel.entity import from_json, to_json
@@ -514,7 +514,7 @@ def test_events_as_a_stream(text: str) -> None:
 
 @given(unicode_texts.map(lambda text: text.replace("/", "_")))
 def test_the_name_of_a_file_in_a_header(text: str) -> None:
-    header = _served(Path("copy"), f"a/{text}").headers["content-disposition"]
+    header = served(Path("copy"), f"a/{text}").headers["content-disposition"]
     assert header.isascii() and header.isprintable()
     message = Message()
     message["Content-Disposition"] = header

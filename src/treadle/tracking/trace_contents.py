@@ -59,7 +59,7 @@ def assessed(info: dict[str, Any], kind: str, name: str) -> list[Any] | None:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, bool) or isinstance(value, dict | list):
+    if isinstance(value, bool | dict | list):
         return json.dumps(value)
     return value
 

@@ -19,12 +19,28 @@ from treadle.http import mlflow
 from treadle.http.mlflow import protocol
 
 IDS = ("run_id", "run_uuid", "experiment_id", "model_id", "trace_id", "request_id", "webhook_id")
-UNORDERED = ("tags", "params", "metrics", "aliases", "events", "trace_metadata", "request_metadata")
-UNORDERED += ("model_inputs", "model_outputs")
+UNORDERED = (
+    "tags",
+    "params",
+    "metrics",
+    "aliases",
+    "events",
+    "trace_metadata",
+    "request_metadata",
+    "model_inputs",
+    "model_outputs",
+)
 NEW_IN_3 = ("model_id", "dataset_name", "dataset_digest", "models")
 UNSEEN = ("workspace", "run_link", "mlflow.trace.infoFinalized", "mlflow.sourceRun")
 """Fields of answers that say nothing here: there is one workspace."""
-NOBODY = (("user_id", ""), ("user_id", "anonymous"), ("description", ""))
+NOBODY = (
+    ("user_id", ""),
+    ("user_id", "anonymous"),
+    ("description", ""),
+    ("schema", ""),
+    ("profile", ""),
+)
+"""Fields that say as much as none: without accounts, users have no name that both know."""
 KEYS = ["loss", "acc", "a/b", "lr"]
 NAMES = ["alpha", "beta", "gamma", "delta"]
 TIMES = [1_700_000_000_000, 1_700_000_100_000, 1_700_000_200_000]
@@ -86,7 +102,10 @@ class Difference(NamedTuple):
         """What differs, short enough to be counted and listed."""
         theirs, ours = self.theirs[:2], self.ours[:2]
         if theirs != ours:
-            return f"{self.route}: {theirs} is {ours}"
+            asked, told = self.ask["sent"], self.ask["messages"][1]
+            about = " (wrong type)" if "Hint: Value was of type" in told else ""
+            about += " (filter)" if asked.get("filter") or asked.get("order_by") else ""
+            return f"{self.route}: {theirs} is {ours}{about}"
         return f"{self.route}: {path_of(self.theirs[2], self.ours[2])}"
 
 
@@ -189,6 +208,8 @@ class Walk:
             ask["status"] = self.random.choice(["OK", "ERROR"])
         if "experiments/search" in route:
             ask.setdefault("max_results", 100)
+        if self.release == 2 and "source" in ask:
+            ask["source"] = "s3://b/m"
         for name in ("datasets", "deployment_job_id"):
             if "search" in route or name == "deployment_job_id":
                 ask.pop(name, None)
@@ -329,14 +350,15 @@ class Walk:
         """Remember what the servers have made under ids of their own."""
         if isinstance(theirs, dict) and isinstance(ours, dict):
             for name in theirs.keys() & ours.keys():
-                kind = {"request_id": "trace_id", "run_uuid": "run_id"}.get(name, name)
+                kind = {"request_id": "trace_id", "run_uuid": "run_id"}.get(name, str(name))
                 if name in (*IDS, "run_name", "name") and isinstance(theirs[name], str):
                     if name in ("run_name", "name") and theirs[name] == ours[name]:
                         continue
                     ref = Ref(kind, (theirs[name], str(ours[name])))
                     known = self.refs.setdefault(kind, [])
-                    if not any(one.ids[0] == ref.ids[0] or one.ids[1] == ref.ids[1]
-                               for one in known):
+                    if not any(
+                        one.ids[0] == ref.ids[0] or one.ids[1] == ref.ids[1] for one in known
+                    ):
                         known.append(ref)
                 else:
                     self.learn(theirs[name], ours[name])
@@ -351,7 +373,9 @@ class Walk:
                 key: one
                 for key, one in fields.items()
                 if not (key == "model_id" and "current_stage" in fields)
-                and one not in ([], {}) and key not in UNSEEN and (key, one) not in NOBODY
+                and one not in ([], {})
+                and key not in UNSEEN
+                and (key, one) not in NOBODY
             }
         if isinstance(value, list):
             parts = [self.meaning(side, one, name) for one in value]

@@ -1,4 +1,7 @@
-"""Serves a stock MLflow over SQLite: ``CLIENT'S-PYTHON stock_server.py FOLDER``. Prints its port."""
+"""Serves a stock MLflow over SQLite: ``CLIENT'S-PYTHON stock_server.py FOLDER``.
+
+Prints its port.
+"""
 
 import os
 import sys
@@ -15,8 +18,8 @@ os.environ |= {
     "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE": "true",
 }
 
-from mlflow.server import app, handlers
-from werkzeug.serving import WSGIRequestHandler, make_server
+from mlflow.server import app, handlers  # noqa: E402 - it reads the environment
+from werkzeug.serving import WSGIRequestHandler, make_server  # noqa: E402
 
 handlers._get_tracking_store()
 handlers._get_model_registry_store()

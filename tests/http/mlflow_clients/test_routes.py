@@ -28,13 +28,13 @@ def read(client: str) -> dict[str, Any]:
 
 
 def merged() -> str:
-    """The table as it is vendored: ``python -m tests.http.mlflow_clients.test_routes`` writes it."""
+    """The table; ``python -m tests.http.mlflow_clients.test_routes`` writes it."""
     old, new = read("mlflow2"), read("mlflow3")
     routes = {
         route: {"client": (old if route in old["routes"] else new)["version"]} | facts
         for route, facts in sorted((old["routes"] | new["routes"]).items())
     }
-    table = {
+    table: dict[str, Any] = {
         "versions": [old["version"], new["version"]],
         "messages": dict(sorted((old["messages"] | new["messages"]).items())),
         "routes": routes,

@@ -5,6 +5,7 @@ from starlette.routing import BaseRoute
 from treadle.http.mlflow import (
     artifacts,
     assessments,
+    downloads,
     experiments,
     inputs,
     metrics,
@@ -42,8 +43,11 @@ CALLS = [call for resource in _RESOURCES for call in resource.CALLS]
 
 def answered() -> set[str]:
     """Return every route of MLflow's that is answered, by method and path."""
-    calls = {f"{method} {path}" for call in CALLS for method in call.methods for path in paths(call)}
-    return calls | {f"POST {path}" for path in WRITES} | artifacts.ROUTES | ROUTES
+    calls = {
+        f"{method} {path}" for call in CALLS for method in call.methods for path in paths(call)
+    }
+    files = artifacts.ROUTES | downloads.ROUTES
+    return calls | {f"POST {path}" for path in WRITES} | files | ROUTES
 
 
 def mlflow_routes(platform: Embedded) -> list[BaseRoute]:
@@ -56,6 +60,7 @@ def mlflow_routes(platform: Embedded) -> list[BaseRoute]:
         *server_routes(),
         span_route(platform),
         *artifacts.artifact_routes(platform),
+        *downloads.download_routes(platform),
         *routes(platform, CALLS),
         *other_routes(platform),
     ]

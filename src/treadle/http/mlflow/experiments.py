@@ -53,6 +53,12 @@ class Search(Ask):
     page_token: str = ""
 
 
+class SearchDatasets(Ask):
+    """Fields of `experiments/search-datasets`."""
+
+    experiment_ids: list[str] = []
+
+
 class Update(Ask):
     """Fields of `experiments/update`."""
 
@@ -187,7 +193,9 @@ def search(platform: Embedded, ask: Search) -> dict[str, Any]:
     limit = page_length(ask.max_results, 50_000)
     platform.tracking.ensure_default()
     view = VIEWS.get(ask.view_type, "active")
-    every = platform.tracking.experiments(filter=ask.filter, order=ask.order_by or NEWEST, view=view)
+    every = platform.tracking.experiments(
+        filter=ask.filter, order=ask.order_by or NEWEST, view=view
+    )
     page, token = paged(every, limit, ask.page_token)
     experiments = [shown(experiment) for experiment in page]
     return present(experiments=experiments, next_page_token=token)
@@ -257,6 +265,25 @@ def delete_tag(platform: Embedded, ask: Tag) -> None:
     platform.tracking.change_experiment(id=experiment.id, tags={ask.key: None})
 
 
+def datasets(platform: Embedded, ask: SearchDatasets) -> dict[str, Any]:
+    """List the datasets that the runs of experiments have used, each once.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+
+    Raises:
+        Invalid: An id of an experiment is no number.
+    """
+    found = platform.tracking.datasets_in([numbered(id) for id in ask.experiment_ids])
+    summaries = [
+        {"experiment_id": str(experiment), "name": name, "digest": digest}
+        | present(context=context or None)
+        for experiment, name, digest, context in found
+    ]
+    return {"dataset_summaries": summaries}
+
+
 CALLS = [
     Call(("POST",), "experiments/create", Create, "editor", create),
     Call(("GET",), "experiments/get", Get, "viewer", get),
@@ -265,6 +292,7 @@ CALLS = [
     Call(("POST",), "experiments/delete", Get, "editor", delete),
     Call(("POST",), "experiments/restore", Get, "editor", restore),
     Call(("POST",), "experiments/update", Update, "editor", update),
+    Call(("POST",), "experiments/search-datasets", SearchDatasets, "viewer", datasets),
     Call(("POST",), "experiments/set-experiment-tag", Tag, "editor", set_tag),
     Call(("POST",), "experiments/delete-experiment-tag", Tag, "editor", delete_tag),
 ]

@@ -6,9 +6,11 @@ from treadle.http.mlflow.wire import Ask, Call, number, page_length, place_of, p
 from treadle.kernel.errors import Invalid, NotFound
 from treadle.platform.wiring import Embedded
 
-
 MOST_OF_A_RUN = 2500
 """Points of one run that a thinned history has at most."""
+
+
+MOST_RUNS, MOST_POINTS = 100, 25_000
 
 
 class History(Ask):
@@ -18,6 +20,14 @@ class History(Ask):
     metric_key: str = ""
     max_results: int | None = None
     page_token: str = ""
+
+
+class Bulk(Ask):
+    """Fields of `metrics/get-history-bulk`."""
+
+    run_id: list[str] = []
+    metric_key: str = ""
+    max_results: int = MOST_POINTS
 
 
 class Interval(Ask):
@@ -97,7 +107,30 @@ def interval(platform: Embedded, ask: Interval) -> dict[str, Any]:
     return {"metrics": metrics}
 
 
+def bulk(platform: Embedded, ask: Bulk) -> dict[str, Any]:
+    """Return all points of a metric of many runs, as MLflow's older pages and scripts ask.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+
+    Raises:
+        Invalid: The request names no run or more than 100, or no metric.
+        NotFound: There is no such run.
+    """
+    if not 1 <= len(ask.run_id) <= MOST_RUNS:
+        raise Invalid(f"GetMetricHistoryBulk request must specify 1 to {MOST_RUNS} run_ids.")
+    if not ask.metric_key:
+        raise Invalid("GetMetricHistoryBulk request must specify a metric_key.")
+    metrics: list[dict[str, Any]] = []
+    for run in ask.run_id:
+        of_run = history(platform, History(run_id=run, metric_key=ask.metric_key))["metrics"]
+        metrics += [point | {"run_id": run} for point in of_run]
+    return {"metrics": metrics[: min(ask.max_results, MOST_POINTS)]}
+
+
 CALLS = [
     Call(("GET",), "metrics/get-history", History, "viewer", history),
+    Call(("GET",), "metrics/get-history-bulk", Bulk, "viewer", bulk),
     Call(("GET",), "metrics/get-history-bulk-interval", Interval, "viewer", interval),
 ]

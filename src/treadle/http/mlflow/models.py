@@ -3,8 +3,8 @@
 from contextlib import AbstractContextManager
 from typing import Any
 
-from treadle.http.mlflow.artifacts import children, split
 from treadle.http.mlflow.experiments import active, numbered
+from treadle.http.mlflow.files import children, split
 from treadle.http.mlflow.incoming import Metric
 from treadle.http.mlflow.wire import (
     Ask,
@@ -314,9 +314,9 @@ def measured(platform: Embedded, run: str, metrics: list[tuple[str, Metric]]) ->
         of_model = [
             ModelMetric(
                 key=metric.key,
-                value=float(metric.value),
+                value=float(metric.value or 0.0),
                 step=metric.step,
-                at=metric.timestamp,
+                at=metric.timestamp or 0,
                 run=run,
                 dataset_name=metric.dataset_name,
                 dataset_digest=metric.dataset_digest,

@@ -35,6 +35,8 @@ REFUSED = {
     "/api/3.0/mlflow/datasets": "evaluation datasets are versions of data in Treadle",
     "/api/3.0/mlflow/scorers": "requirements in treadle.toml are what models are held against",
     "/api/3.0/mlflow/scorer": "the server calls no language model",
+    "/api/3.0/mlflow/traces/calculate-filter-correlation": "charts of traces are not computed",
+    "/api/3.0/mlflow/traces/metrics": "charts of traces are not computed",
     "/api/3.0/mlflow/gateway": "there is no gateway to language models",
     "/api/2.0/mlflow/gateway-proxy": "there is no gateway to language models",
     "/gateway": "there is no gateway to language models",
@@ -50,6 +52,7 @@ REFUSED = {
     "/api/2.0/mlflow/traces": "MLflow's own server has no handler for it either",
     "/api/2.0mlflow": "MLflow's own server has no handler for it either",
     "/graphql": "Treadle has pages of its own",
+    "/": "Treadle has pages of its own",
     "/build": "Treadle has pages of its own",
     "/static-files": "Treadle has pages of its own",
 }
@@ -132,7 +135,7 @@ def reason(path: str) -> str | None:
     """
     plain = path.replace("/ajax-api/", "/api/")
     for beginning, why in REFUSED.items():
-        if plain == beginning or plain.startswith(beginning + "/"):
+        if plain == beginning or (beginning != "/" and plain.startswith(beginning + "/")):
             return why
     return None
 

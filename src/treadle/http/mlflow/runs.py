@@ -266,9 +266,7 @@ def log_model(platform: Embedded, ask: LogModel) -> None:
     except Invalid as error:
         raise Invalid(f"Malformed model info. \n {ask.model_json} \n is not valid JSON.") from error
     if missing := {"run_id", "artifact_path", "flavors", "utc_time_created"} - set(model):
-        raise Invalid(
-            "Model json is missing mandatory fields: " + ", ".join(sorted(missing))
-        )
+        raise Invalid("Model json is missing mandatory fields: " + ", ".join(sorted(missing)))
     before = active_run(platform, ask.run_id).tags.get(tag, "[]")
     platform.tracking.log(
         run=ask.run_id, tags={tag: to_text([*from_json(before, list[Any]), model])}

@@ -16,6 +16,7 @@ from treadle.http.mlflow.wire import (
     present,
     saying,
 )
+from treadle.kernel.entity import from_json, to_text
 from treadle.kernel.errors import Invalid, NotFound
 from treadle.platform.wiring import Embedded
 from treadle.tracking.trace_facts import Info
@@ -71,6 +72,23 @@ class Link(Ask):
 
     trace_ids: list[str] = []
     run_id: str = ""
+
+
+class PromptVersion(Ask):
+    """A version of a prompt."""
+
+    name: str = ""
+    version: str = ""
+
+
+class LinkPrompts(Ask):
+    """Fields of `traces/link-prompts`."""
+
+    trace_id: str = ""
+    prompt_versions: list[PromptVersion] = []
+
+
+LINKED_PROMPTS = "mlflow.linkedPrompts"
 
 
 def trace_of(platform: Embedded, id: str) -> Info:
@@ -301,7 +319,28 @@ def link(platform: Embedded, ask: Link) -> None:
         changed(platform, id, lambda info: info.setdefault("trace_metadata", {}).update(source))
 
 
+def link_prompts(platform: Embedded, ask: LinkPrompts) -> None:
+    """Note in a trace's tag which versions of prompts it has used, as filters by prompt read it.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+
+    Raises:
+        NotFound: There is no such trace.
+    """
+
+    def change(info: Info) -> None:
+        tags = info.setdefault("tags", {})
+        known = from_json(tags.get(LINKED_PROMPTS, "[]"), list[Any])
+        new = [{"name": one.name, "version": one.version} for one in ask.prompt_versions]
+        tags[LINKED_PROMPTS] = to_text([*known, *(one for one in new if one not in known)])
+
+    changed(platform, ask.trace_id, change)
+
+
 CALLS = [
+    Call(("POST",), "traces/link-prompts", LinkPrompts, "editor", link_prompts),
     Call(("POST",), "traces", Start, "editor", start, ("3.0",)),
     Call(("GET",), "traces/get", Get, "viewer", get),
     Call(("GET",), "traces/batchGet", Batch, "viewer", batch),

@@ -129,7 +129,7 @@ def end(platform: Embedded, ask: End) -> dict[str, Any]:
             info["state"] = status
         if ask.timestamp_ms:
             took = ask.timestamp_ms - (millis(started_at(info)) or 0)
-            info["execution_duration"] = f"{took / 1000:.3f}s"
+            info["execution_duration"] = f"{took / 1000:.3f}".removesuffix(".000") + "s"
         metadata = {one.key: one.value for one in ask.request_metadata}
         info["trace_metadata"] = {**info.get("trace_metadata", {}), **metadata}
         info["tags"] = {**info.get("tags", {}), **{one.key: one.value for one in ask.tags}}
