@@ -186,13 +186,13 @@ def _routes_of_mlflow() -> str:
     old, new = protocol.table().versions
     return "\n".join(
         [
-            f"Releases that were read: {old} and {new}. *Since* is the older one that has a route.\n",
+            f"Releases that were read: {old} and {new}. *Since* is the older that has a route.\n",
             f"## Supported: {len(served)}\n\n| route | since |\n|---|---|",
             *served,
             f"\n## Refused: {len(refused)}\n\n| route | since | why |\n|---|---|---|",
             *refused,
-            "\n## Answered otherwise\n\nA test asks a stock server of both releases and ours the "
-            "same, in a random walk of calls. What differs, on purpose:\n\n| what | why |\n|---|---|",
+            "\n## Answered otherwise\n\nA test asks stock servers of both releases and ours the "
+            "same, in a random walk. What differs, on purpose:\n\n| what | why |\n|---|---|",
             *differences,
             "",
         ]
