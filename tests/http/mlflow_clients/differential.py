@@ -76,7 +76,7 @@ ORDERS = {
     "traces": ["timestamp_ms DESC", "timestamp_ms ASC"],
 }
 LEFT_OUT = re.compile(
-    r"mlflow-artifacts|webhooks|graphql|server-info|/health|/version$|/v1/|ajax-api"
+    r"mlflow-artifacts|get-artifact|webhooks|graphql|server-info|/health|/version$|/v1/|ajax-api"
     r"|calculate-filter|traces/metrics|link-prompts|assessments|batchGet|traces/get"
 )
 """Routes that the walk does not take: they carry files, or have tests of their own."""
