@@ -21,7 +21,9 @@ _IN_NO_ARGUMENT = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 _IN_PATTERN = re.compile(r"([*?\[])")
 _NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 # what readers of YAML 1.1 take for a truth value, nothing or a number
-_WORDS_OF_YAML = frozenset(["y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"])
+_WORDS_OF_YAML = frozenset(
+    ["y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"]
+)
 _IN_MARKDOWN = re.compile(
     r"([\\`*_{}\[\]<>#|~&$]|(?<=www)\.|:(?=//)|^[-+](?=\s|$)|^[-=](?=[-=\s]*$))"
 )
