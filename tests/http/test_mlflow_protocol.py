@@ -55,6 +55,17 @@ def test_a_wrong_type_is_named_as_mlflow_does(client: httpx.Client) -> None:
     )
 
 
+def test_truth_values_come_in_queries_as_python_writes_them(
+    home: Embedded, client: httpx.Client
+) -> None:
+    home.tracking.ensure_default()
+    trace(home, "tr-1")
+    asked = {"trace_id": "tr-1", "allow_partial": "False"}
+    assert client.get(f"{V3}/traces/get", params=asked).status_code == 200
+    refused = client.get(f"{V3}/traces/get", params={**asked, "allow_partial": "perhaps"})
+    assert told(refused)[:2] == (400, "INVALID_PARAMETER_VALUE")
+
+
 def test_null_is_no_value(client: httpx.Client, run: str) -> None:
     point = {"run_id": run, "key": "a", "value": 1.0, "timestamp": 1, "step": None}
     assert client.post(f"{API}/runs/log-metric", json=point).status_code == 200

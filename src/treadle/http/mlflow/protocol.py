@@ -233,7 +233,7 @@ def _real(value: Any) -> bool:
 
 _SIMPLE = {
     "string": lambda value: isinstance(value, str),
-    "bool": lambda value: isinstance(value, bool) or value in ("true", "false"),
+    "bool": lambda value: isinstance(value, bool) or str(value).lower() in ("true", "false"),
     "int32": _whole,
     "int64": _whole,
     "double": _real,
