@@ -22,6 +22,8 @@ import msgspec
 import typer
 
 from treadle.cli.output import Home, Json, Token, Url
+from treadle.http import mlflow
+from treadle.http.mlflow import protocol
 from treadle.http.openapi import document
 from treadle.kernel.entity import Entity
 from treadle.kernel.event import Event
@@ -60,6 +62,7 @@ def pages() -> dict[str, str]:
         "decisions/README.md": f"{decisions}\n{_list_of_decisions(committed)}",
         **_with(committed, "reference/cli/index.md", _daily_verbs()),
         **_with(committed, "reference/http/index.md", _list_of_routes()),
+        **_with(committed, "reference/mlflow.md", _routes_of_mlflow()),
         **_with(committed, "reference/python/index.md", _public_names()),
         **_with(committed, "reference/treadle-toml.md", _tables_of_treadle_toml()),
         **{f"reference/cli/{stage}.md": _stage_verbs(stage) for stage in SERVICES},
@@ -159,6 +162,41 @@ def _list_of_routes() -> str:
     return "\n".join(
         f"- [{stage}]({stage}.md): {_text(_summary(kind.__doc__))}"
         for stage, kind in SERVICES.items()
+    )
+
+
+def _routes_of_mlflow() -> str:
+    """Every route of MLflow's servers with what becomes of it here, and where answers differ."""
+    answered = {protocol.shape(*route.split(" ", 1)) for route in mlflow.answered()}
+    routes = protocol.table().routes
+    rows = [
+        (route, facts.client, protocol.shape(*route.split(" ", 1)) in answered)
+        for route, facts in sorted(routes.items(), key=lambda item: item[0].split(" ")[1])
+    ]
+    served = [f"| `{route}` | {client} |" for route, client, known in rows if known]
+    refused = [
+        f"| `{route}` | {client} | {_text(protocol.reason(route.split(' ')[1]) or '')} |"
+        for route, client, known in rows
+        if not known
+    ]
+    text = (DOCS / "reference" / "mlflow-differences.toml").read_text(encoding="utf-8")
+    differences = [
+        f"| {_text(one['what'])} | {_text(one['reason'])} |"
+        for one in tomllib.loads(text)["difference"]
+    ]
+    old, new = protocol.table().versions
+    return "\n".join(
+        [
+            f"Releases that were read: {old} and {new}. *Since* is the older that has a route.\n",
+            f"## Supported: {len(served)}\n\n| route | since |\n|---|---|",
+            *served,
+            f"\n## Refused: {len(refused)}\n\n| route | since | why |\n|---|---|---|",
+            *refused,
+            "\n## Answered otherwise\n\nA test asks stock servers of both releases and ours the "
+            "same, in a random walk. What differs, on purpose:\n\n| what | why |\n|---|---|",
+            *differences,
+            "",
+        ]
     )
 
 

@@ -41,6 +41,7 @@ LANES: tuple[tuple[str, Lane], ...] = (
     ("docs/test_documents.py::test_every_block", "system"),
     ("interop/test_mlflow.py", "system"),
     ("interop/test_mlflow_models.py", "system"),
+    ("http/mlflow_clients/test_differential.py", "simulation"),
     ("http/mlflow_clients/", "system"),
     ("platform/test_torture.py", "simulation"),
     ("platform/test_under_load.py", "simulation"),

@@ -48,7 +48,7 @@ from treadle.delivery.oci import Entry, ImageConfig, Layer, write_archive
 from treadle.evaluation.model import Verdict
 from treadle.events.model import Chain, EventRecord
 from treadle.http.asking import AsCaller, Asked
-from treadle.http.mlflow.artifacts import _served
+from treadle.http.mlflow.files import served
 from treadle.http.routes import server_sent
 from treadle.incidents.model import Incident, Review
 from treadle.incidents.notices import notice_of
@@ -823,7 +823,7 @@ def test_events_as_a_stream(text: str) -> None:
 
 @given(unicode_texts.map(lambda text: text.replace("/", "_")))
 def test_the_name_of_a_file_in_a_header(text: str) -> None:
-    header = _served(Path("copy"), f"a/{text}").headers["content-disposition"]
+    header = served(Path("copy"), f"a/{text}").headers["content-disposition"]
     assert header.isascii() and header.isprintable()
     message = Message()
     message["Content-Disposition"] = header

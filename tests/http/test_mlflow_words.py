@@ -14,7 +14,7 @@ API = "/api/2.0/mlflow"
 @pytest.mark.parametrize(
     ("method", "path", "body", "message"),
     [
-        ("GET", "traces/tr-x", {}, "Trace with ID 'tr-x' not found."),
+        ("GET", "/api/3.0/mlflow/traces/tr-x", {}, "Trace with ID 'tr-x' not found."),
         ("GET", "traces/get?trace_id=tr-x", {}, "Trace with ID 'tr-x' not found."),
         (
             "PATCH",
@@ -22,9 +22,19 @@ API = "/api/2.0/mlflow"
             {"key": "k", "value": "v"},
             "Trace with ID 'tr-x' not found.",
         ),
-        ("POST", "traces/tr-x/assessments", {}, "Trace with ID 'tr-x' not found."),
+        (
+            "POST",
+            "traces/tr-x/assessments",
+            {"assessment": {"name": "n"}},
+            "Trace with ID 'tr-x' not found.",
+        ),
         ("GET", "logged-models/m-x", {}, "Logged model with ID 'm-x' not found."),
-        ("PATCH", "logged-models/m-x", {}, "Logged model with ID 'm-x' not found."),
+        (
+            "PATCH",
+            "logged-models/m-x",
+            {"status": "LOGGED_MODEL_READY"},
+            "Logged model with ID 'm-x' not found.",
+        ),
         ("DELETE", "logged-models/m-x/tags/k", {}, "Logged model with ID 'm-x' not found."),
         ("POST", "logged-models/m-x/params", {}, "Logged model with ID 'm-x' not found."),
         ("GET", "webhooks/w", {}, "Webhook with ID w not found."),
@@ -43,7 +53,8 @@ def test_the_protocol_says_what_clients_compare(
 ) -> None:
     for name in ("a", "b"):
         home.registry.create_model(name=name)
-    answer = client.request(method, f"{API}/{path}", json=None if method == "GET" else body)
+    url = path if path.startswith("/") else f"{API}/{path}"
+    answer = client.request(method, url, json=None if method == "GET" else body)
     assert answer.json()["message"] == message
 
 
@@ -59,11 +70,13 @@ def test_a_tag_that_is_not_there_is_told_from_what_has_no_tags(
 
     expected = f"No tag with name: k in run with id {run}"
     assert told("POST", "runs/delete-tag", run_id=run, key="k") == expected
-    assert told("POST", "runs/delete-tag", run_id="x", key="k").startswith("There is no run 'x'.")
+    assert told("POST", "runs/delete-tag", run_id="x", key="k") == "Run with id=x not found"
     expected = "No trace tag with key 'k' for trace with ID 'tr-1'"
     assert told("DELETE", "traces/tr-1/tags", key="k") == expected
     expected = "Assessment with ID 'a-1' not found for trace 'tr-1'"
-    assert told("PATCH", "traces/tr-1/assessments/a-1") == expected
+    body = {"assessment": {"name": "n"}, "update_mask": "assessmentName"}
+    answer = client.patch(f"{API}/traces/tr-1/assessments/a-1", json=body)
+    assert answer.json()["message"] == expected
 
 
 @pytest.mark.parametrize(
@@ -87,5 +100,7 @@ def test_operations_say_it_plainly(
 def test_ids_are_as_clients_know_them(client: httpx.Client) -> None:
     model = client.post(f"{API}/logged-models", json={"experiment_id": "0"}).json()["model"]
     assert model["info"]["model_id"].startswith("m-")
-    trace = client.post(f"{API}/traces", json={"trace": {"trace_info": {}}}).json()["trace"]
+    trace = client.post("/api/3.0/mlflow/traces", json={"trace": {"trace_info": {}}}).json()[
+        "trace"
+    ]
     assert trace["trace_info"]["trace_id"].startswith("tr-")

@@ -239,7 +239,8 @@ def print_incident(incident: "Incident") -> None:
     console.print(
         f"[bold]Incident {incident.id:d}[/] [{colour}]{markup(incident.severity)}[/] "
         f"{markup(incident.state)} "
-        f"{markup(place)}: {markup(kinds)}, since {markup(_moment(incident.began_at))}{markup(more)}",
+        f"{markup(place)}: {markup(kinds)}, "
+        f"since {markup(_moment(incident.began_at))}{markup(more)}",
         soft_wrap=True,
     )
 
@@ -259,7 +260,8 @@ def _told(session: Session, incident: "Incident") -> None:
 
 def _print_entry(entry: "TimelineEntry") -> None:
     console.print(
-        f"  [dim]{markup(_moment(entry.at))}[/]  [bold]{markup(entry.what)}[/] {markup(entry.says)} "
+        f"  [dim]{markup(_moment(entry.at))}[/]  [bold]{markup(entry.what)}[/] "
+        f"{markup(entry.says)} "
         f"[dim]{markup(entry.actor)}, event {entry.event:d}[/]",
         soft_wrap=True,
     )

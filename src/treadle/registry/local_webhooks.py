@@ -20,7 +20,7 @@ from treadle.kernel.stage import RECONCILE
 from treadle.ports.database import Database
 from treadle.registry.model import Webhook
 from treadle.registry.posting import OVERLOADED, delivery_headers, post
-from treadle.registry.tables import webhooks
+from treadle.registry.tables import models, versions, webhooks
 from treadle.registry.webhooks import EXAMPLES, Webhooks, check_subscription
 
 log = logging.getLogger(__name__)
@@ -105,9 +105,28 @@ class LocalWebhooks(Webhooks):
         for record in records:
             message = _wanted(row, record)
             if message is not None:
-                self._try(row, *message)
+                self._try(row, message[0], self._described(*message))
         with self._database.write() as transaction:
             self._events.confirm(transaction, row["id"], records[-1].number)
+
+    def _described(self, event: str, data: dict[str, Any]) -> dict[str, Any]:
+        """A message about something new, with the tags and the description that it has now."""
+        if event == "REGISTERED_MODEL CREATED":
+            wanted = select(models.c.tags, models.c.description).where(
+                models.c.name == data["name"]
+            )
+        elif event == "MODEL_VERSION CREATED":
+            wanted = select(versions.c.tags, versions.c.description).where(
+                versions.c.model == data["name"], versions.c.number == int(data["version"])
+            )
+        else:
+            return data
+        with self._database.read() as connection:
+            row = connection.execute(wanted).one_or_none()
+        if row is None:
+            return data
+        tags = from_json(row.tags, dict[str, str])
+        return data | {"tags": tags, "description": row.description or None}
 
     def _try(self, row: Mapping[Any, Any], event: str, data: dict[str, Any]) -> None:
         trouble = ""

@@ -12,9 +12,9 @@ from treadle.kernel.names import ExperimentId, ExperimentName, Location, Project
 from treadle.kernel.operation import command, query
 from treadle.ports.database import in_sight, load
 from treadle.tracking.events import ExperimentCreated, ExperimentDeleted, ExperimentRestored
-from treadle.tracking.language import Field
+from treadle.tracking.language import Field, parse_order
 from treadle.tracking.limits import check_text
-from treadle.tracking.matching import found_in
+from treadle.tracking.matching import found_in, in_order
 from treadle.tracking.model import OWN_STORE, Experiment
 from treadle.tracking.records import TrackingRecords, fitting
 from treadle.tracking.search import View
@@ -137,7 +137,8 @@ class Experiments(TrackingRecords):
             wanted = wanted.where(experiments.c.project == project)
         with self._database.read() as connection:
             found = [_experiment(row) for row in connection.execute(wanted).mappings()]
-        return found_in(found, filter, order or [], _looked)
+        orders = [parse_order(text) for text in order or []]
+        return in_order(found_in(found, filter, [], _looked), orders, _ranked)
 
     @command()
     def change_experiment(
@@ -311,6 +312,13 @@ class Experiments(TrackingRecords):
 
 def _experiment(row: Mapping[Any, Any]) -> Experiment:
     return load(Experiment, row, tags=from_json(row["tags"], dict[str, str]))
+
+
+def _ranked(experiment: Experiment, field: Field) -> Any:
+    """A field of an experiment, for orders: ids are numbers."""
+    if field.kind == "attribute" and field.key == "experiment_id":
+        return experiment.id
+    return _looked(experiment, field)
 
 
 def _looked(experiment: Experiment, field: Field) -> Any:

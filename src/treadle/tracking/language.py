@@ -3,10 +3,11 @@
 metrics.loss < 0.3 AND (params.optimizer IN ('adam', 'sgd') OR NOT tags.team LIKE 'vision%') AND
 status = 'FINISHED'
 
-Kinds are metrics, params, tags, attributes, datasets and their singular; a name without a kind is
-an attribute. Keys with other characters than letters, digits, ``_ . / - :`` stand in backticks or
-double quotes. ``metrics.loss.min``, ``.max`` and ``.last`` are the extremes and the last value of
-``loss``. Filters are read here; what a field means is decided elsewhere.
+Kinds are metrics, params, tags, attributes, datasets and their singular, and of traces metadata,
+span, feedback and expectation; a name without a kind is an attribute. Keys with other characters
+than letters, digits, ``_ . / - :`` stand in backticks or double quotes. ``metrics.loss.min``,
+``.max`` and ``.last`` are the extremes and the last value of ``loss``. Filters are read here; what
+a field means is decided elsewhere.
 """
 
 import re
@@ -16,7 +17,9 @@ from typing import Any, Literal, NoReturn
 from treadle.kernel.entity import Entity
 from treadle.kernel.errors import Invalid, did_you_mean
 
-Kind = Literal["metric", "param", "tag", "attribute", "dataset", "metadata"]
+Kind = Literal[
+    "metric", "param", "tag", "attribute", "dataset", "metadata", "span", "feedback", "expectation"
+]
 
 KINDS: dict[str, Kind] = {
     **dict.fromkeys(("metric", "metrics"), "metric"),
@@ -26,6 +29,9 @@ KINDS: dict[str, Kind] = {
     **dict.fromkeys(("dataset", "datasets"), "dataset"),
     **dict.fromkeys(("metadata", "request_metadata"), "metadata"),
     "trace": "attribute",
+    "span": "span",
+    "feedback": "feedback",
+    "expectation": "expectation",
 }
 DEEPEST, LONGEST = 50, 50_000
 

@@ -231,6 +231,27 @@ class LocalTracking(Tracking):
                     found.setdefault(row["run"], ([], []))[1].append(load(ModelUse, row))
         return found
 
+    def datasets_in(self, numbers: Sequence[int]) -> list[tuple[int, str, str, str]]:
+        """The datasets that live runs of experiments have used, each once, at most 1,000.
+
+        Args:
+            numbers: Numbers of the experiments.
+
+        Returns:
+            Experiment, name, digest and context of each.
+        """
+        used = (runs.c.experiment, run_datasets.c.name, run_datasets.c.digest)
+        wanted = (
+            select(*used, run_datasets.c.context)
+            .join(runs, runs.c.number == run_datasets.c.run)
+            .where(runs.c.experiment.in_(list(numbers)), runs.c.deleted_at.is_(None))
+            .distinct()
+            .order_by(*used)
+            .limit(1000)
+        )
+        with self._database.read() as connection:
+            return [tuple(row) for row in connection.execute(wanted)]
+
     def delete_artifacts(self, *, root: str, path: str) -> int:
         """Remove a file, or all below a folder; the blobs stay.
 

@@ -2,18 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import delete, select, update
 
 from treadle.kernel.entity import from_json, to_text
 from treadle.tracking.tables import trace_spans, traces
+from treadle.tracking.trace_contents import Span
 from treadle.tracking.trace_facts import Info, checked, started_at
 from treadle.tracking.traces import Traces, info_of
-
-Span = dict[str, Any]
-"""A span as OpenTelemetry writes it in JSON, with protobuf's field names."""
-
 
 _LATEST = 2**63 - 1  # nanoseconds since 1970, in the year 2262
 

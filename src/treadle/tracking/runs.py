@@ -147,6 +147,8 @@ class Runs(Experiments):
         """
         found = self.get(run=run)
         values: dict[str, Any] = {} if name is None else {"name": name}
+        if ended_at is not None:
+            values["ended_at"] = ended_at
         if status is not None:
             ended = ended_at or found.ended_at or self._clock.now()
             values |= {"status": status, "ended_at": ended if status in ENDED else ended_at}

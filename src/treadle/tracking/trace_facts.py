@@ -1,5 +1,6 @@
 """A trace's facts: which shapes they may have, and what filters read from them."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ from treadle.kernel.clock import to_micros
 from treadle.kernel.entity import from_plain
 from treadle.kernel.errors import Invalid, did_you_mean
 from treadle.tracking.language import Field
+from treadle.tracking.trace_contents import Span, assessed, spoken
 
 Info = dict[str, Any]
 """A trace's facts as its client wrote them: trace_id, request_time, state, tags, trace_metadata,
@@ -48,7 +50,7 @@ def checked(info: Info) -> Info:
     if not 0 < len(facts.trace_id) <= _LONGEST_ID:
         raise Invalid(f"Field 'trace_id': an id has 1 to {_LONGEST_ID} characters.")
     _moment(facts.request_time)
-    _milliseconds(facts.execution_duration)
+    milliseconds(facts.execution_duration)
     return info
 
 
@@ -64,12 +66,16 @@ def started_at(info: Info) -> datetime | None:
     return _moment(info.get("request_time"))
 
 
-def value_of(info: Info, field: Field) -> Any:
+def value_of(info: Info, field: Field, spans: Callable[[], list[Span]]) -> Any:
     """Return a field of a trace, for filters and orders.
 
     Args:
         info: The facts.
         field: The field.
+        spans: Reads the trace's spans, which few filters ask for.
+
+    Returns:
+        A value, or a list where one of several suffices.
 
     Raises:
         Invalid: A trace has no such field.
@@ -79,9 +85,13 @@ def value_of(info: Info, field: Field) -> Any:
         return tags.get(field.key)
     if field.kind == "metadata":
         return metadata.get(field.key)
+    if field.kind in ("feedback", "expectation"):
+        return assessed(info, field.kind, field.key)
+    if field.kind == "span" or (field.kind, field.key) == ("attribute", "text"):
+        return spoken(spans(), "content" if field.kind == "attribute" else field.key)
     began = started_at(info)
     started = None if began is None else to_micros(began) // 1000
-    milliseconds = _milliseconds(info.get("execution_duration"))
+    took = milliseconds(info.get("execution_duration"))
     facts: dict[str, Any] = {
         "status": info.get("state"),
         "state": info.get("state"),
@@ -93,9 +103,12 @@ def value_of(info: Info, field: Field) -> Any:
         "timestamp": started,
         "timestamp_ms": started,
         "request_time": started,
-        "execution_time": milliseconds,
-        "execution_time_ms": milliseconds,
-        "execution_duration": milliseconds,
+        "execution_time": took,
+        "execution_time_ms": took,
+        "execution_duration": took,
+        "prompt": tags.get("mlflow.linkedPrompts"),
+        "end_time": None if started is None else started + (took or 0),
+        "end_time_ms": None if started is None else started + (took or 0),
     }
     if field.kind != "attribute" or field.key not in facts:
         raise Invalid(f"A trace has no '{field.key}' to search.{did_you_mean(field.key, facts)}")
@@ -115,8 +128,15 @@ def _moment(text: str | None) -> datetime | None:
     return moment
 
 
-def _milliseconds(duration: str | float | None) -> float | None:
-    """A duration in seconds, such as ``1.5s``, in milliseconds."""
+def milliseconds(duration: str | float | None) -> float | None:
+    """Return a duration in milliseconds, or None where there is none.
+
+    Args:
+        duration: Seconds, such as ``1.5s``.
+
+    Raises:
+        Invalid: It is no number.
+    """
     if duration in (None, ""):
         return None
     try:

@@ -14,6 +14,7 @@ from treadle.kernel.errors import NotFound
 from treadle.kernel.names import ExperimentId, TraceId
 from treadle.kernel.operation import query
 from treadle.ports.database import Database
+from treadle.tracking.language import Field
 from treadle.tracking.matching import found_in
 from treadle.tracking.tables import trace_spans, traces
 from treadle.tracking.trace_facts import Info, value_of
@@ -86,7 +87,11 @@ class Traces:
                 wanted.order_by(traces.c.started_at.desc(), traces.c.id)
             ).all()
         found = [from_json(row, Info) for row in rows]
-        return found_in(found, filter, orders, value_of)
+
+        def look(info: Info, field: Field) -> Any:
+            return value_of(info, field, lambda: self.spans(info["trace_id"]))
+
+        return found_in(found, filter, orders, look)
 
 
 def info_of(connection: Connection, id: str) -> Info:

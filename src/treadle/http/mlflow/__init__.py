@@ -5,6 +5,7 @@ from starlette.routing import BaseRoute
 from treadle.http.mlflow import (
     artifacts,
     assessments,
+    downloads,
     experiments,
     inputs,
     metrics,
@@ -13,11 +14,13 @@ from treadle.http.mlflow import (
     registered_models,
     runs,
     traces,
+    traces_v2,
     webhooks,
 )
-from treadle.http.mlflow.server import server_routes
+from treadle.http.mlflow.server import ROUTES, server_routes
 from treadle.http.mlflow.spans import span_route
-from treadle.http.mlflow.wire import routes
+from treadle.http.mlflow.wire import other_routes, paths, routes
+from treadle.http.mlflow.writes import PATHS as WRITES
 from treadle.platform.wiring import Embedded
 
 _RESOURCES = (
@@ -31,10 +34,20 @@ _RESOURCES = (
     model_versions,
     webhooks,
     traces,
+    traces_v2,
     assessments,
 )
 CALLS = [call for resource in _RESOURCES for call in resource.CALLS]
 """Every call of the protocol that has fields and an answer in JSON."""
+
+
+def answered() -> set[str]:
+    """Return every route of MLflow's that is answered, by method and path."""
+    calls = {
+        f"{method} {path}" for call in CALLS for method in call.methods for path in paths(call)
+    }
+    files = artifacts.ROUTES | downloads.ROUTES
+    return calls | {f"POST {path}" for path in WRITES} | files | ROUTES
 
 
 def mlflow_routes(platform: Embedded) -> list[BaseRoute]:
@@ -47,5 +60,7 @@ def mlflow_routes(platform: Embedded) -> list[BaseRoute]:
         *server_routes(),
         span_route(platform),
         *artifacts.artifact_routes(platform),
+        *downloads.download_routes(platform),
         *routes(platform, CALLS),
+        *other_routes(platform),
     ]

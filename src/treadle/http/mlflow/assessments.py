@@ -25,7 +25,7 @@ def assess(platform: Embedded, ask: Assess) -> dict[str, Any]:
         ask: The request's fields.
 
     Raises:
-        NotFound: There is no such trace.
+        NotFound: There is no such trace, or no assessment that this one overrides.
     """
     now = platform.clock.now().isoformat().replace("+00:00", "Z")
     assessment = {
@@ -35,9 +35,14 @@ def assess(platform: Embedded, ask: Assess) -> dict[str, Any]:
         "trace_id": ask.trace_id,
     }
     assessment.setdefault("assessment_id", dashed_id("a"))
-    changed(
-        platform, ask.trace_id, lambda info: info.setdefault("assessments", []).append(assessment)
-    )
+    assessment["valid"] = True
+
+    def add(info: Info) -> None:
+        if overridden := assessment.get("overrides"):
+            _assessment(info, overridden)["valid"] = False
+        info.setdefault("assessments", []).append(assessment)
+
+    changed(platform, ask.trace_id, add)
     return {"assessment": assessment}
 
 
@@ -90,11 +95,15 @@ def delete_assessment(platform: Embedded, ask: Assess) -> None:
     Raises:
         NotFound: There is no such trace, or it has no such assessment.
     """
-    changed(
-        platform,
-        ask.trace_id,
-        lambda info: info["assessments"].remove(_assessment(info, ask.assessment_id)),
-    )
+
+    def remove(info: Info) -> None:
+        gone = _assessment(info, ask.assessment_id)
+        info["assessments"].remove(gone)
+        for one in info["assessments"]:
+            if one.get("assessment_id") == gone.get("overrides"):
+                one["valid"] = True
+
+    changed(platform, ask.trace_id, remove)
 
 
 CALLS = [

@@ -2,13 +2,24 @@
 
 from typing import Any
 
-from treadle.http.mlflow.wire import Ask, Call, KeyValue, paged, pairs, present, saying
+from treadle.http.mlflow.wire import (
+    Ask,
+    Call,
+    KeyValue,
+    page_length,
+    paged,
+    pairs,
+    present,
+    saying,
+)
 from treadle.kernel.clock import to_micros
 from treadle.kernel.errors import Conflict, Invalid, NotFound
 from treadle.platform.wiring import Embedded
 from treadle.tracking.model import Experiment
 from treadle.tracking.search import View
 
+NEWEST = ["creation_time DESC"]
+"""The order of experiments where none is asked for; those of one moment are the newest first."""
 VIEWS: dict[str, View] = {"ACTIVE_ONLY": "active", "DELETED_ONLY": "deleted", "ALL": "all"}
 
 
@@ -42,6 +53,12 @@ class Search(Ask):
     page_token: str = ""
 
 
+class SearchDatasets(Ask):
+    """Fields of `experiments/search-datasets`."""
+
+    experiment_ids: list[str] = []
+
+
 class Update(Ask):
     """Fields of `experiments/update`."""
 
@@ -64,9 +81,12 @@ def numbered(text: str) -> int:
         text: The id, as the protocol writes it.
 
     Raises:
-        NotFound: The text is no number, so there is no such experiment.
+        Invalid: The text is no number.
+        NotFound: There can be no experiment of that number.
     """
-    if not text.isdecimal() or len(text) > 10:
+    if not text.isascii() or not text.isdecimal():
+        raise Invalid(f"Invalid experiment ID '{text}'. Experiment ID must be a valid integer.")
+    if len(text) > 10:
         raise NotFound(f"No Experiment with id={text} exists")
     return int(text)
 
@@ -86,6 +106,25 @@ def found(platform: Embedded, id: str) -> Experiment:
         if number == 0:
             platform.tracking.ensure_default()
         return platform.tracking.experiment(id=number)
+
+
+def active(platform: Embedded, id: str) -> Experiment:
+    """Return an experiment that may be changed.
+
+    Args:
+        platform: The services that answer.
+        id: The experiment's id, as the protocol writes it.
+
+    Raises:
+        NotFound: There is no such experiment.
+        Invalid: It is deleted.
+    """
+    experiment = found(platform, id)
+    if experiment.deleted_at is not None:
+        raise Invalid(
+            f"The experiment {id} must be in the 'active' state.\nCurrent state is deleted."
+        )
+    return experiment
 
 
 def shown(experiment: Experiment) -> dict[str, Any]:
@@ -151,15 +190,13 @@ def search(platform: Embedded, ask: Search) -> dict[str, Any]:
         platform: The services that answer.
         ask: The request's fields.
     """
-    if not 1 <= ask.max_results <= 50_000:
-        raise Invalid(
-            f"Invalid value {ask.max_results} for parameter 'max_results' supplied: "
-            "it must be 1 to 50000."
-        )
+    limit = page_length(ask.max_results, 50_000)
     platform.tracking.ensure_default()
     view = VIEWS.get(ask.view_type, "active")
-    every = platform.tracking.experiments(filter=ask.filter, order=ask.order_by, view=view)
-    page, token = paged(every, ask.max_results, ask.page_token)
+    every = platform.tracking.experiments(
+        filter=ask.filter, order=ask.order_by or NEWEST, view=view
+    )
+    page, token = paged(every, limit, ask.page_token)
     experiments = [shown(experiment) for experiment in page]
     return present(experiments=experiments, next_page_token=token)
 
@@ -171,7 +208,10 @@ def delete(platform: Embedded, ask: Get) -> None:
         platform: The services that answer.
         ask: The request's fields.
     """
-    platform.tracking.delete_experiment(id=found(platform, ask.experiment_id).id)
+    experiment = found(platform, ask.experiment_id)
+    if experiment.deleted_at is not None:
+        raise NotFound(f"No Experiment with id={ask.experiment_id} exists")
+    platform.tracking.delete_experiment(id=experiment.id)
 
 
 def restore(platform: Embedded, ask: Get) -> None:
@@ -181,7 +221,10 @@ def restore(platform: Embedded, ask: Get) -> None:
         platform: The services that answer.
         ask: The request's fields.
     """
-    platform.tracking.restore_experiment(id=found(platform, ask.experiment_id).id)
+    experiment = found(platform, ask.experiment_id)
+    if experiment.deleted_at is None:
+        raise NotFound(f"No Experiment with id={ask.experiment_id} exists")
+    platform.tracking.restore_experiment(id=experiment.id)
 
 
 def update(platform: Embedded, ask: Update) -> None:
@@ -205,7 +248,7 @@ def set_tag(platform: Embedded, ask: Tag) -> None:
         ask: The request's fields.
     """
     platform.tracking.change_experiment(
-        id=found(platform, ask.experiment_id).id, tags={ask.key: ask.value}
+        id=active(platform, ask.experiment_id).id, tags={ask.key: ask.value}
     )
 
 
@@ -216,10 +259,29 @@ def delete_tag(platform: Embedded, ask: Tag) -> None:
         platform: The services that answer.
         ask: The request's fields.
     """
-    experiment = found(platform, ask.experiment_id)
+    experiment = active(platform, ask.experiment_id)
     if ask.key not in experiment.tags:
         raise NotFound(f"No tag with name: {ask.key} in experiment with id {ask.experiment_id}")
     platform.tracking.change_experiment(id=experiment.id, tags={ask.key: None})
+
+
+def datasets(platform: Embedded, ask: SearchDatasets) -> dict[str, Any]:
+    """List the datasets that the runs of experiments have used, each once.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+
+    Raises:
+        Invalid: An id of an experiment is no number.
+    """
+    found = platform.tracking.datasets_in([numbered(id) for id in ask.experiment_ids])
+    summaries = [
+        {"experiment_id": str(experiment), "name": name, "digest": digest}
+        | present(context=context or None)
+        for experiment, name, digest, context in found
+    ]
+    return {"dataset_summaries": summaries}
 
 
 CALLS = [
@@ -230,6 +292,7 @@ CALLS = [
     Call(("POST",), "experiments/delete", Get, "editor", delete),
     Call(("POST",), "experiments/restore", Get, "editor", restore),
     Call(("POST",), "experiments/update", Update, "editor", update),
+    Call(("POST",), "experiments/search-datasets", SearchDatasets, "viewer", datasets),
     Call(("POST",), "experiments/set-experiment-tag", Tag, "editor", set_tag),
     Call(("POST",), "experiments/delete-experiment-tag", Tag, "editor", delete_tag),
 ]

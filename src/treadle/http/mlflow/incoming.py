@@ -1,5 +1,6 @@
 """Reads what clients log to runs, points of metrics, parameters and tags, as writes."""
 
+from treadle.http.mlflow.protocol import missing_field
 from treadle.http.mlflow.wire import Ask, KeyValue
 from treadle.kernel.errors import Conflict, Invalid, NotFound, TreadleError
 from treadle.tracking.ingest import Incoming
@@ -10,8 +11,8 @@ class Metric(Ask):
     """A point of a metric, as clients log it."""
 
     key: str = ""
-    value: float | str = 0.0
-    timestamp: int = 0
+    value: float | str | None = None
+    timestamp: int | None = None
     step: int = 0
     model_id: str = ""
     dataset_name: str = ""
@@ -29,6 +30,7 @@ class LogBatch(Ask):
     """Fields of `runs/log-batch`."""
 
     run_id: str = ""
+    run_uuid: str = ""
     metrics: list[Metric] = []
     params: list[KeyValue] = []
     tags: list[KeyValue] = []
@@ -52,8 +54,8 @@ def metric_in(ask: LogMetric) -> Incoming:
     Raises:
         Invalid: The point has no key, or its value is no number.
     """
-    column = Column([ask.step], [ask.timestamp * 1000], [_value(ask.key, ask.value)])
-    return Incoming(run=ask.run_id or ask.run_uuid, columns={_named(ask.key): column})
+    at, value = _complete(ask)
+    return Incoming(run=_run(ask), columns={ask.key: Column([ask.step], [at], [value])})
 
 
 def batch_in(ask: LogBatch) -> Incoming:
@@ -72,15 +74,14 @@ def batch_in(ask: LogBatch) -> Incoming:
         )
     columns: dict[str, Column] = {}
     for metric in ask.metrics:
-        column = columns.get(metric.key) or columns.setdefault(
-            _named(metric.key), Column([], [], [])
-        )
+        at, value = _complete(metric)
+        column = columns.get(metric.key) or columns.setdefault(metric.key, Column([], [], []))
         column.steps.append(metric.step)
-        column.at.append(metric.timestamp * 1000)
-        column.values.append(
-            metric.value if type(metric.value) is float else _value(metric.key, metric.value)
-        )
+        column.at.append(at)
+        column.values.append(value)
     params: dict[str, str] = {}
+    if not all(one.key for one in [*ask.params, *ask.tags]):
+        raise missing_field("key")
     for param in ask.params:
         if params.setdefault(param.key, param.value) != param.value:
             raise Invalid(
@@ -88,7 +89,7 @@ def batch_in(ask: LogBatch) -> Incoming:
                 "Please ensure the request contains only one param value per param key."
             )
     return Incoming(
-        run=ask.run_id,
+        run=_run(ask),
         columns=columns,
         params=params,
         tags={tag.key: tag.value for tag in ask.tags},
@@ -101,7 +102,7 @@ def param_in(ask: LogText) -> Incoming:
     Args:
         ask: The request's fields.
     """
-    return Incoming(run=ask.run_id or ask.run_uuid, params={ask.key: ask.value})
+    return Incoming(run=_run(ask), params={_named(ask.key): ask.value})
 
 
 def tag_in(ask: LogText) -> Incoming:
@@ -110,7 +111,7 @@ def tag_in(ask: LogText) -> Incoming:
     Args:
         ask: The request's fields.
     """
-    return Incoming(run=ask.run_id or ask.run_uuid, tags={ask.key: ask.value})
+    return Incoming(run=_run(ask), tags={_named(ask.key): ask.value})
 
 
 def refused(incoming: Incoming, error: TreadleError) -> TreadleError:
@@ -137,10 +138,33 @@ def for_models(ask: LogMetric | LogBatch) -> list[tuple[str, Metric]]:
     return [(metric.model_id, metric) for metric in metrics if metric.model_id]
 
 
+def _run(ask: LogMetric | LogBatch | LogText) -> str:
+    run = ask.run_id or ask.run_uuid
+    if not run:
+        raise missing_field("run_id")
+    return run
+
+
 def _named(key: str) -> str:
     if not key:
-        raise Invalid("Missing value for required parameter 'key'.")
+        raise missing_field("key")
     return key
+
+
+def _complete(metric: Metric) -> tuple[int, float]:
+    """The time in microseconds and the value of a point that has all that it must have."""
+    _named(metric.key)
+    value, timestamp = metric.value, metric.timestamp
+    if value is None or timestamp is None:
+        raise missing_field("value" if value is None else "timestamp")
+    if bool(metric.dataset_name) != bool(metric.dataset_digest):
+        raise Invalid("Both dataset_name and dataset_digest must be provided if one is provided")
+    if timestamp < 0:
+        raise Invalid(
+            f"Invalid value {timestamp} for parameter 'timestamp' supplied: "
+            f"metric '{metric.key}'. Timestamps are non-negative milliseconds since 1970."
+        )
+    return timestamp * 1000, value if type(value) is float else _value(metric.key, value)
 
 
 def _value(key: str, value: float | str) -> float:

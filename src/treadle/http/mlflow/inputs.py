@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from treadle.http.mlflow.states import active_run
 from treadle.http.mlflow.wire import Ask, Call, KeyValue, pairs, present, saying
 from treadle.kernel.errors import NotFound
 from treadle.platform.wiring import Embedded
@@ -57,6 +58,7 @@ def log_inputs(platform: Embedded, ask: LogInputs) -> None:
         context = tags.pop("mlflow.data.context", "")
         facts = {name: getattr(used.dataset, name) for name in used.dataset.__struct_fields__}
         datasets.append(Dataset(**facts, context=context, tags=tags))
+    active_run(platform, ask.run_id)
     with saying(NotFound, f"Run with id={ask.run_id} not found"):
         platform.tracking.use_data(run=ask.run_id, datasets=datasets)
         uses = [
@@ -76,6 +78,7 @@ def log_outputs(platform: Embedded, ask: LogInputs) -> None:
     Raises:
         NotFound: There is no such run.
     """
+    active_run(platform, ask.run_id)
     with saying(NotFound, f"Run with id={ask.run_id} not found"):
         uses = [
             ModelUse(model=model.model_id, direction="output", step=model.step)

@@ -2,9 +2,15 @@
 
 from typing import Any
 
-from treadle.http.mlflow.wire import Ask, Call, number, present, saying
+from treadle.http.mlflow.wire import Ask, Call, number, page_length, place_of, present, saying
 from treadle.kernel.errors import Invalid, NotFound
 from treadle.platform.wiring import Embedded
+
+MOST_OF_A_RUN = 2500
+"""Points of one run that a thinned history has at most."""
+
+
+MOST_RUNS, MOST_POINTS = 100, 25_000
 
 
 class History(Ask):
@@ -16,6 +22,14 @@ class History(Ask):
     page_token: str = ""
 
 
+class Bulk(Ask):
+    """Fields of `metrics/get-history-bulk`."""
+
+    run_id: list[str] = []
+    metric_key: str = ""
+    max_results: int = MOST_POINTS
+
+
 class Interval(Ask):
     """Fields of `metrics/get-history-bulk-interval`."""
 
@@ -23,7 +37,7 @@ class Interval(Ask):
     metric_key: str = ""
     start_step: int | None = None
     end_step: int | None = None
-    max_results: int = 2500
+    max_results: int = MOST_OF_A_RUN
 
 
 def history(platform: Embedded, ask: History) -> dict[str, Any]:
@@ -43,8 +57,9 @@ def history(platform: Embedded, ask: History) -> dict[str, Any]:
         for step, at, value in points.rows()
     }
     ordered = sorted(rows, key=lambda row: (row[0], row[1], row[2] is None, row[2] or 0.0))
-    limit = len(ordered) if ask.max_results is None else max(1, min(ask.max_results, 25_000))
-    start = int(ask.page_token) if ask.page_token.isdecimal() else 0
+    whole = ask.max_results is None
+    limit = len(ordered) if whole else min(page_length(ask.max_results or 0, 2**63), 25_000)
+    start = place_of(ask.page_token)
     page = ordered[start : start + limit]
     following = str(start + limit) if start + limit < len(ordered) else None
     metrics = [
@@ -74,7 +89,9 @@ def interval(platform: Embedded, ask: Interval) -> dict[str, Any]:
             "end_step must be greater than start_step. "
             f"Found start_step={ask.start_step} and end_step={ask.end_step}."
         )
-    limit = max(1, min(ask.max_results, 2500))
+    if not 1 <= ask.max_results <= MOST_OF_A_RUN:
+        raise Invalid(f"max_results must be between 1 and {MOST_OF_A_RUN}.")
+    limit = ask.max_results
     metrics: list[dict[str, Any]] = []
     for run in ask.run_ids:
         for step, at, value in platform.tracking.sampled(
@@ -90,7 +107,30 @@ def interval(platform: Embedded, ask: Interval) -> dict[str, Any]:
     return {"metrics": metrics}
 
 
+def bulk(platform: Embedded, ask: Bulk) -> dict[str, Any]:
+    """Return all points of a metric of many runs, as MLflow's older pages and scripts ask.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+
+    Raises:
+        Invalid: The request names no run or more than 100, or no metric.
+        NotFound: There is no such run.
+    """
+    if not 1 <= len(ask.run_id) <= MOST_RUNS:
+        raise Invalid(f"GetMetricHistoryBulk request must specify 1 to {MOST_RUNS} run_ids.")
+    if not ask.metric_key:
+        raise Invalid("GetMetricHistoryBulk request must specify a metric_key.")
+    metrics: list[dict[str, Any]] = []
+    for run in ask.run_id:
+        of_run = history(platform, History(run_id=run, metric_key=ask.metric_key))["metrics"]
+        metrics += [point | {"run_id": run} for point in of_run]
+    return {"metrics": metrics[: min(ask.max_results, MOST_POINTS)]}
+
+
 CALLS = [
     Call(("GET",), "metrics/get-history", History, "viewer", history),
+    Call(("GET",), "metrics/get-history-bulk", Bulk, "viewer", bulk),
     Call(("GET",), "metrics/get-history-bulk-interval", Interval, "viewer", interval),
 ]

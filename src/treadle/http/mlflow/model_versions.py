@@ -4,6 +4,7 @@ from typing import Any
 
 from treadle.http.mlflow.models import model_of as logged_model_of
 from treadle.http.mlflow.registry import (
+    FILES_AT,
     STAGES,
     Describe,
     Name,
@@ -14,10 +15,13 @@ from treadle.http.mlflow.registry import (
     shown_version,
     version_of,
 )
+from treadle.http.mlflow.sources import check_source, version_in
+from treadle.http.mlflow.states import artifact_root
 from treadle.http.mlflow.version_files import uri_of
-from treadle.http.mlflow.wire import Call, KeyValue, paged, present
+from treadle.http.mlflow.wire import Call, KeyValue, page_length, paged, present
 from treadle.kernel.errors import Invalid
 from treadle.platform.wiring import Embedded
+from treadle.registry.model import ModelVersion
 
 
 class CreateVersion(Name):
@@ -52,13 +56,17 @@ def create_version(platform: Embedded, ask: CreateVersion) -> dict[str, Any]:
     model_of(platform, ask.name)
     if not ask.source:
         raise Invalid("Missing value for required parameter 'source'.")
+    check_source(platform, ask.source, ask.run_id, ask.model_id)
+    if (copied := version_in(ask.source)) is not None:
+        return {"model_version": shown_version(_copy(platform, ask, *copied))}
     model = ask.model_id
     named = ask.source.removeprefix("models:/")
     if ask.source.startswith("models:/m-") and "/" not in named:
         if model and model != named:
             raise Invalid(f"The source '{ask.source}' names another model than model_id '{model}'.")
         model = named
-    run = ask.run_id or (logged_model_of(platform, model).run if model else "")
+    logged = logged_model_of(platform, model) if model else None
+    run = ask.run_id or (logged.run if logged else "")
     made = platform.registry.register_source(
         model=ask.name,
         source=ask.source,
@@ -68,6 +76,21 @@ def create_version(platform: Embedded, ask: CreateVersion) -> dict[str, Any]:
         tags={tag.key: tag.value for tag in ask.tags},
     )
     return {"model_version": shown_version(made)}
+
+
+def _copy(platform: Embedded, ask: CreateVersion, name: str, number: int) -> ModelVersion:
+    """Register a version of a version; its files stay where they are when the first one goes."""
+    of = Version(name=name, version=str(number))
+    source = version_of(platform, of)
+    tags = {tag.key: tag.value for tag in ask.tags}
+    return platform.registry.register_source(
+        model=ask.name,
+        source=ask.source,
+        run=ask.run_id or source.run,
+        logged_model=ask.model_id or source.logged_model,
+        description=ask.description,
+        tags=tags | {FILES_AT: download_uri(platform, of)["artifact_uri"]},
+    )
 
 
 def get_version(platform: Embedded, ask: Version) -> dict[str, Any]:
@@ -150,7 +173,7 @@ def search_versions(platform: Embedded, ask: Search) -> dict[str, Any]:
         Invalid: The filter, the order or the token cannot be read.
     """
     every = platform.registry.search(filter=ask.filter, order=ask.order_by)
-    page, token = paged(every, max(1, min(ask.max_results, 200_000)), ask.page_token)
+    page, token = paged(every, page_length(ask.max_results, 200_000), ask.page_token)
     versions = [shown_version(version) for version in page]
     return present(model_versions=versions, next_page_token=token)
 
@@ -167,10 +190,10 @@ def download_uri(platform: Embedded, ask: Version) -> dict[str, Any]:
         Invalid: The version is no number.
     """
     version = version_of(platform, ask)
-    if version.logged_model:
-        model = logged_model_of(platform, version.logged_model)
-        root = platform.tracking.experiment(id=model.experiment).artifacts_at
-        return {"artifact_uri": f"{root}/models/{model.id}/artifacts"}
+    if FILES_AT in version.tags:
+        return {"artifact_uri": version.tags[FILES_AT]}
+    if version.logged_model and version.source.startswith("models:/"):
+        return {"artifact_uri": artifact_root(platform, model=version.logged_model)}
     if version.package:
         return {"artifact_uri": uri_of(version.model, version.number)}
     return {"artifact_uri": shown_version(version)["source"]}

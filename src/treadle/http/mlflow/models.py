@@ -3,8 +3,8 @@
 from contextlib import AbstractContextManager
 from typing import Any
 
-from treadle.http.mlflow.artifacts import children, split
-from treadle.http.mlflow.experiments import found, numbered
+from treadle.http.mlflow.experiments import active, numbered
+from treadle.http.mlflow.files import children, split
 from treadle.http.mlflow.incoming import Metric
 from treadle.http.mlflow.wire import (
     Ask,
@@ -13,6 +13,7 @@ from treadle.http.mlflow.wire import (
     dashed_id,
     millis,
     number,
+    page_length,
     paged,
     pairs,
     present,
@@ -136,7 +137,7 @@ def shown(platform: Embedded, model: LoggedModel) -> dict[str, Any]:
         artifact_uri=f"{root}/models/{model.id}/artifacts",
         status=model.status,
         model_type=model.type,
-        source_run_id=model.run or None,
+        source_run_id=model.run,
         tags=pairs(model.tags),
     )
     return {
@@ -172,7 +173,7 @@ def create(platform: Embedded, ask: Create) -> dict[str, Any]:
         raise Invalid(f"Invalid model name: '{ask.name}'. It must not contain any of / : . % \" '.")
     made = platform.logged_models.create(
         id=dashed_id("m"),
-        experiment=found(platform, ask.experiment_id).id,
+        experiment=active(platform, ask.experiment_id).id,
         name=ask.name,
         run=ask.source_run_id,
         type=ask.model_type,
@@ -199,6 +200,7 @@ def finalize(platform: Embedded, ask: Finalize) -> dict[str, Any]:
         platform: The services that answer.
         ask: The request's fields.
     """
+    model_of(platform, ask.model_id)
     status = ask.status
     if isinstance(status, int) and 1 <= status <= 3:
         status = STATUSES[status - 1]
@@ -220,7 +222,7 @@ def delete(platform: Embedded, ask: Get) -> None:
         platform.logged_models.delete(ask.model_id)
 
 
-def set_tags(platform: Embedded, ask: Tags) -> dict[str, Any]:
+def set_tags(platform: Embedded, ask: Tags) -> None:
     """Set tags of a logged model.
 
     Args:
@@ -229,8 +231,7 @@ def set_tags(platform: Embedded, ask: Tags) -> dict[str, Any]:
     """
     tags: dict[str, str | None] = {tag.key: tag.value for tag in ask.tags}
     with _known(ask.model_id):
-        changed = platform.logged_models.set_tags(ask.model_id, tags)
-    return {"model": shown(platform, changed)}
+        platform.logged_models.set_tags(ask.model_id, tags)
 
 
 def delete_tag(platform: Embedded, ask: Untag) -> None:
@@ -240,8 +241,9 @@ def delete_tag(platform: Embedded, ask: Untag) -> None:
         platform: The services that answer.
         ask: The request's fields.
     """
-    with _known(ask.model_id):
-        platform.logged_models.set_tags(ask.model_id, {ask.tag_key: None})
+    if ask.tag_key not in model_of(platform, ask.model_id).tags:
+        raise NotFound(f"No tag with key '{ask.tag_key}' found for model with ID '{ask.model_id}'.")
+    platform.logged_models.set_tags(ask.model_id, {ask.tag_key: None})
 
 
 def add_params(platform: Embedded, ask: Params) -> None:
@@ -276,6 +278,8 @@ def search(platform: Embedded, ask: Search) -> dict[str, Any]:
         platform: The services that answer.
         ask: The request's fields.
     """
+    if not all(dataset.dataset_name for dataset in ask.datasets):
+        raise Invalid("`dataset_name` in the `datasets` clause must be specified.")
     orders = [
         (
             f"{_field(order.field_name)} {'ASC' if order.ascending else 'DESC'}",
@@ -289,7 +293,7 @@ def search(platform: Embedded, ask: Search) -> dict[str, Any]:
         orders=orders,
         datasets=[On(dataset.dataset_name, dataset.dataset_digest) for dataset in ask.datasets],
     )
-    page, token = paged(every, max(1, ask.max_results), ask.page_token)
+    page, token = paged(every, page_length(ask.max_results, 50_000), ask.page_token)
     return present(models=[shown(platform, model) for model in page], next_page_token=token)
 
 
@@ -310,9 +314,9 @@ def measured(platform: Embedded, run: str, metrics: list[tuple[str, Metric]]) ->
         of_model = [
             ModelMetric(
                 key=metric.key,
-                value=float(metric.value),
+                value=float(metric.value or 0.0),
                 step=metric.step,
-                at=metric.timestamp,
+                at=metric.timestamp or 0,
                 run=run,
                 dataset_name=metric.dataset_name,
                 dataset_digest=metric.dataset_digest,

@@ -14,7 +14,7 @@ _KINDS = {
     **dict.fromkeys(("registered-models.name", "model-versions.name"), "model's name"),
     "model_id": "logged model",
     **dict.fromkeys(("experiments.artifact_location", "model-versions.source"), "location"),
-    **dict.fromkeys(("trace_id", "trace_ids", "request_ids"), "trace"),
+    **dict.fromkeys(("trace_id", "trace_ids", "request_id", "request_ids"), "trace"),
 }
 """The kind of thing by field; where a field means something else in one resource, by
 RESOURCE.FIELD.

@@ -16,8 +16,8 @@ from treadle.http.mlflow.registry import (
     shown_version,
     version_of,
 )
-from treadle.http.mlflow.wire import Ask, Call, KeyValue, paged, present, saying
-from treadle.kernel.errors import Conflict, Invalid
+from treadle.http.mlflow.wire import Ask, Call, KeyValue, page_length, paged, present, saying
+from treadle.kernel.errors import Conflict, Invalid, NotFound
 from treadle.platform.wiring import Embedded
 
 
@@ -135,14 +135,16 @@ def search(platform: Embedded, ask: Search) -> dict[str, Any]:
         Invalid: The filter, the order or the token cannot be read, or the page has an impossible
             length.
     """
-    if not 1 <= ask.max_results <= 1000:
-        raise Invalid(
-            f"Invalid value for max_results. It must be 1 to 1000, but got value {ask.max_results}"
-        )
-    every = platform.registry.models(filter=ask.filter, order=ask.order_by)
-    page, token = paged(every, ask.max_results, ask.page_token)
+    limit = page_length(ask.max_results, 1000)
+    order = ask.order_by if any(_by_name(one) for one in ask.order_by) else [*ask.order_by, "name"]
+    every = platform.registry.models(filter=ask.filter, order=order)
+    page, token = paged(every, limit, ask.page_token)
     models = [shown_model(platform, model) for model in page]
     return present(registered_models=models, next_page_token=token)
+
+
+def _by_name(order: str) -> bool:
+    return order.split() != [] and order.split()[0].strip("`") == "name"
 
 
 def latest(platform: Embedded, ask: Latest) -> dict[str, Any]:
@@ -202,14 +204,15 @@ def set_alias(platform: Embedded, ask: Alias) -> None:
         NotFound: There is no such model or version.
         Invalid: The alias is reserved or cannot be a name, or the version is no number.
     """
-    model_of(platform, ask.name)
-    reserved = ask.alias.lower() == "latest" or re.fullmatch(r"v\d+", ask.alias, re.I)
-    if reserved or not re.fullmatch(r"[\w-]{1,100}", ask.alias):
-        raise Invalid(
-            f"Invalid alias name: '{ask.alias}'. 'latest' and names like 'v1' are reserved."
-        )
+    _check_alias(ask.alias)
     number = version_of(platform, ask).number
     platform.registry.set_alias(model=ask.name, alias=ask.alias, number=number)
+
+
+def _check_alias(alias: str) -> None:
+    reserved = alias.lower() == "latest" or re.fullmatch(r"v\d+", alias, re.I)
+    if reserved or not re.fullmatch(r"[\w-]{1,100}", alias):
+        raise Invalid(f"Invalid alias name: '{alias}'. 'latest' and names like 'v1' are reserved.")
 
 
 def delete_alias(platform: Embedded, ask: Alias) -> None:
@@ -221,7 +224,9 @@ def delete_alias(platform: Embedded, ask: Alias) -> None:
 
     Raises:
         NotFound: There is no such model.
+        Invalid: The alias is reserved or cannot be a name.
     """
+    _check_alias(ask.alias)
     model_of(platform, ask.name)
     platform.registry.remove_alias(model=ask.name, alias=ask.alias)
 
@@ -238,6 +243,11 @@ def by_alias(platform: Embedded, ask: Alias) -> dict[str, Any]:
         Invalid: The model has no such alias.
     """
     model = model_of(platform, ask.name)
+    if ask.alias == "latest":
+        newest = platform.registry.find(model=ask.name, limit=1)
+        if not newest:
+            raise NotFound(f"Latest version not found for model {ask.name}.")
+        return {"model_version": shown_version(newest[0])}
     if ask.alias not in model.aliases:
         raise Invalid(f"Registered model alias {ask.alias} not found.")
     version = platform.registry.get(model=ask.name, number=model.aliases[ask.alias])

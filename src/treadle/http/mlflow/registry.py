@@ -10,6 +10,8 @@ from treadle.kernel.errors import Invalid, NotFound
 from treadle.platform.wiring import Embedded
 from treadle.registry.model import ModelVersion, RegisteredModel, Stage
 
+FILES_AT = "treadle.files_at"
+"""A tag, not shown, of a version made from a version: where the files are."""
 STAGES: tuple[Stage, ...] = ("None", "Staging", "Production", "Archived")
 
 
@@ -62,12 +64,13 @@ def shown_version(version: ModelVersion) -> dict[str, Any]:
         last_updated_timestamp=millis(version.updated_at or version.created_at),
         user_id=version.created_by or None,
         current_stage=version.stage,
-        description=version.description or None,
+        description=version.description,
         source=version.source or f"treadle-package:/{version.package}",
-        run_id=version.run or None,
+        run_id=version.run,
         model_id=version.logged_model or None,
         status="READY",
-        tags=pairs(version.tags) or None,
+        run_link="",
+        tags=pairs({k: v for k, v in version.tags.items() if k != FILES_AT}) or None,
         aliases=version.aliases or None,
     )
 
@@ -80,6 +83,8 @@ def shown_model(platform: Embedded, model: RegisteredModel) -> dict[str, Any]:
         model: The model.
     """
     latest = [shown_version(version) for version in latest_versions(platform, model.name)]
+    for version in latest:
+        version.pop("aliases", None)
     aliases = [{"alias": alias, "version": str(number)} for alias, number in model.aliases.items()]
     return present(
         name=model.name,
@@ -102,6 +107,8 @@ def model_of(platform: Embedded, name: str) -> RegisteredModel:
     Raises:
         NotFound: There is no such model.
     """
+    if not name:
+        raise Invalid("Missing value for required parameter 'name'.")
     with saying(NotFound, f"Registered Model with name={name} not found"):
         return platform.registry.model(name=name)
 
@@ -117,8 +124,10 @@ def version_of(platform: Embedded, ask: Version | Describe | Tag) -> ModelVersio
         Invalid: The version is no number.
         NotFound: There is no such version.
     """
+    if not ask.name:
+        raise Invalid("Missing value for required parameter 'name'.")
     if not ask.version.isdecimal() or len(ask.version) > 10:
-        raise Invalid(f"Model version must be an integer, got '{ask.version}'")
+        raise Invalid(f"Parameter 'version' must be an integer, got '{ask.version}'.")
     with saying(NotFound, f"Model Version (name={ask.name}, version={ask.version}) not found"):
         return platform.registry.get(model=ask.name, number=int(ask.version))
 

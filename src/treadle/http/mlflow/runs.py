@@ -5,6 +5,7 @@ from typing import Any
 from treadle.http.mlflow.experiments import VIEWS, found, numbered
 from treadle.http.mlflow.incoming import LogText
 from treadle.http.mlflow.inputs import shown_dataset
+from treadle.http.mlflow.states import active_run
 from treadle.http.mlflow.wire import (
     Ask,
     Call,
@@ -12,7 +13,9 @@ from treadle.http.mlflow.wire import (
     millis,
     moment,
     number,
+    page_length,
     pairs,
+    place_of,
     present,
     saying,
 )
@@ -179,11 +182,13 @@ def update(platform: Embedded, ask: Update) -> dict[str, Any]:
     """
     numbered = isinstance(ask.status, int) and 1 <= ask.status <= len(STATUSES)
     status = list(STATUSES)[int(ask.status or 0) - 1] if numbered else ask.status
+    status = status or None
     if status is not None and status not in STATUSES:
         raise Invalid(
             f"Invalid value '{status}' for parameter 'status' supplied. "
             f"Known: {', '.join(STATUSES)}."
         )
+    active_run(platform, ask.run_id)
     with saying(NotFound, f"Run with id={ask.run_id} not found"):
         platform.tracking.change_run(
             run=ask.run_id,
@@ -207,6 +212,8 @@ def delete(platform: Embedded, ask: Get) -> None:
         NotFound: There is no such run.
     """
     with saying(NotFound, f"Run with id={ask.run_id} not found"):
+        known = platform.tracking.record(ask.run_id)
+    if known.row.deleted_at is None:
         platform.tracking.delete_run(run=ask.run_id)
 
 
@@ -235,7 +242,7 @@ def delete_tag(platform: Embedded, ask: LogText) -> None:
         NotFound: There is no such run, or it has no such tag.
     """
     run = ask.run_id or ask.run_uuid
-    platform.tracking.record(run)
+    active_run(platform, run)
     with saying(NotFound, f"No tag with name: {ask.key} in run with id {run}"):
         platform.tracking.delete_tag(run=run, key=ask.key)
 
@@ -254,9 +261,13 @@ def log_model(platform: Embedded, ask: LogModel) -> None:
     from treadle.kernel.entity import from_json
 
     tag = "mlflow.log-model.history"
-    model = from_json(ask.model_json, dict[str, Any])
-    with saying(NotFound, f"Run with id={ask.run_id} not found"):
-        before = platform.tracking.get(run=ask.run_id).tags.get(tag, "[]")
+    try:
+        model = from_json(ask.model_json, dict[str, Any])
+    except Invalid as error:
+        raise Invalid(f"Malformed model info. \n {ask.model_json} \n is not valid JSON.") from error
+    if missing := {"run_id", "artifact_path", "flavors", "utc_time_created"} - set(model):
+        raise Invalid("Model json is missing mandatory fields: " + ", ".join(sorted(missing)))
+    before = active_run(platform, ask.run_id).tags.get(tag, "[]")
     platform.tracking.log(
         run=ask.run_id, tags={tag: to_text([*from_json(before, list[Any]), model])}
     )
@@ -273,15 +284,13 @@ def search(platform: Embedded, ask: Search) -> dict[str, Any]:
         Invalid: The filter or the order cannot be read, the token is not of this search, or the
             page has an impossible length.
     """
-    if not 1 <= ask.max_results <= 50_000:
-        raise Invalid(
-            f"Invalid value {ask.max_results} for parameter 'max_results' supplied: "
-            "it must be 1 to 50000."
-        )
+    limit = page_length(ask.max_results, 50_000)
     experiments = [numbered(id) for id in ask.experiment_ids if id.isdecimal()]
+    if not experiments:
+        place_of(ask.page_token)
     view = VIEWS.get(ask.run_view_type, "active")
     records, token = platform.tracking.page(
-        experiments, ask.filter, ask.order_by, view, ask.max_results, ask.page_token
+        experiments, ask.filter, ask.order_by, view, limit, ask.page_token
     )
     return present(runs=shown(platform, records), next_page_token=token or None)
 

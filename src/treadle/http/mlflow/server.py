@@ -9,6 +9,14 @@ from treadle.http.mlflow.wire import PREFIXES
 SPEAKS = "3.17.0"
 """The MLflow release whose protocol this is; clients use fewer features with servers below 3.4."""
 
+ROUTES = {
+    "GET /health",
+    "GET /version",
+    "POST /v1/traces",
+    *(f"GET {prefix}/server-info" for prefix in PREFIXES),
+}
+"""Routes beside those of calls and of files, by method and path."""
+
 
 def server_routes() -> list[Route]:
     """Return the routes that describe the server."""

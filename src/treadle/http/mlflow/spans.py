@@ -19,7 +19,7 @@ from treadle.kernel.clock import from_micros
 from treadle.kernel.errors import Invalid, TooLarge, TreadleError, missing_extra
 from treadle.kernel.operation import Named
 from treadle.platform.wiring import Embedded
-from treadle.tracking.local_traces import Span
+from treadle.tracking.trace_contents import Span
 from treadle.tracking.trace_facts import Info
 
 SPANS_ARE_HERE = {"mlflow.trace.spansLocation": "TRACKING_STORE"}

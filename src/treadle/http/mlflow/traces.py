@@ -1,10 +1,22 @@
 """Serves MLflow's calls for traces."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
-from treadle.http.mlflow.experiments import found, numbered
-from treadle.http.mlflow.wire import Ask, Call, KeyValue, dashed_id, moment, paged, present, saying
+from treadle.http.mlflow.experiments import active, numbered
+from treadle.http.mlflow.wire import (
+    Ask,
+    Call,
+    KeyValue,
+    dashed_id,
+    moment,
+    page_length,
+    paged,
+    present,
+    saying,
+)
+from treadle.kernel.entity import from_json, to_text
 from treadle.kernel.errors import Invalid, NotFound
 from treadle.platform.wiring import Embedded
 from treadle.tracking.trace_facts import Info
@@ -62,6 +74,23 @@ class Link(Ask):
     run_id: str = ""
 
 
+class PromptVersion(Ask):
+    """A version of a prompt."""
+
+    name: str = ""
+    version: str = ""
+
+
+class LinkPrompts(Ask):
+    """Fields of `traces/link-prompts`."""
+
+    trace_id: str = ""
+    prompt_versions: list[PromptVersion] = []
+
+
+LINKED_PROMPTS = "mlflow.linkedPrompts"
+
+
 def trace_of(platform: Embedded, id: str) -> Info:
     """Return the facts of a trace.
 
@@ -107,7 +136,7 @@ def start(platform: Embedded, ask: Start) -> dict[str, Any]:
     """
     info: Info = dict(ask.trace.get("trace_info") or {})
     location = info.get("trace_location", {}).get("mlflow_experiment", {})
-    experiment = found(platform, str(location.get("experiment_id", "0")))
+    experiment = active(platform, str(location.get("experiment_id", "0")))
     given = info.get("trace_id") or info.get("request_id")
     info["trace_id"] = str(given or dashed_id("tr"))
     kept = platform.traces.put(experiment=experiment.id, info=info)
@@ -199,7 +228,7 @@ def search(platform: Embedded, ask: Search) -> dict[str, Any]:
     ]
     experiments = [numbered(str(id)) for id in [*located, *ask.experiment_ids] if id]
     every = platform.traces.search(experiments=experiments, filter=ask.filter, orders=ask.order_by)
-    page, token = paged(every, max(1, min(ask.max_results, 500)), ask.page_token)
+    page, token = paged(every, page_length(ask.max_results, 500), ask.page_token)
     return present(traces=page, next_page_token=token)
 
 
@@ -252,13 +281,27 @@ def delete(platform: Embedded, ask: Delete) -> dict[str, Any]:
     ids = [*ask.request_ids, *ask.trace_ids]
     if not ids and ask.max_timestamp_millis is None:
         raise Invalid("Either `max_timestamp_millis` or `trace_ids` must be specified.")
+    if ids and ask.max_timestamp_millis is not None:
+        raise Invalid("Only one of `max_timestamp_millis` and `trace_ids` can be specified.")
+    if ids and ask.max_traces is not None:
+        raise Invalid("`max_traces` can't be specified if `trace_ids` is specified.")
+    if ask.max_traces is not None and ask.max_traces < 1:
+        raise Invalid(f"`max_traces` must be a positive integer, received {ask.max_traces}.")
     deleted = platform.traces.delete(
         experiment=numbered(ask.experiment_id),
         ids=ids,
-        before=moment(ask.max_timestamp_millis),
+        before=_before(ask.max_timestamp_millis),
         most=ask.max_traces,
     )
     return {"traces_deleted": deleted}
+
+
+def _before(millis: int | None) -> datetime | None:
+    """The moment up to which traces go; one beyond all times means every trace."""
+    latest = datetime.max.replace(tzinfo=UTC)
+    if millis is None or millis < latest.timestamp() * 1000:
+        return moment(millis)
+    return latest
 
 
 def link(platform: Embedded, ask: Link) -> None:
@@ -276,15 +319,36 @@ def link(platform: Embedded, ask: Link) -> None:
         changed(platform, id, lambda info: info.setdefault("trace_metadata", {}).update(source))
 
 
+def link_prompts(platform: Embedded, ask: LinkPrompts) -> None:
+    """Note in a trace's tag which versions of prompts it has used, as filters by prompt read it.
+
+    Args:
+        platform: The services that answer.
+        ask: The request's fields.
+
+    Raises:
+        NotFound: There is no such trace.
+    """
+
+    def change(info: Info) -> None:
+        tags = info.setdefault("tags", {})
+        known = from_json(tags.get(LINKED_PROMPTS, "[]"), list[Any])
+        new = [{"name": one.name, "version": one.version} for one in ask.prompt_versions]
+        tags[LINKED_PROMPTS] = to_text([*known, *(one for one in new if one not in known)])
+
+    changed(platform, ask.trace_id, change)
+
+
 CALLS = [
-    Call(("POST",), "traces", Start, "editor", start),
+    Call(("POST",), "traces/link-prompts", LinkPrompts, "editor", link_prompts),
+    Call(("POST",), "traces", Start, "editor", start, ("3.0",)),
     Call(("GET",), "traces/get", Get, "viewer", get),
     Call(("GET",), "traces/batchGet", Batch, "viewer", batch),
     Call(("POST",), "traces/batchGetInfos", Batch, "viewer", batch_infos),
     Call(("POST",), "traces/search", Search, "viewer", search),
     Call(("POST",), "traces/delete-traces", Delete, "editor", delete),
     Call(("POST",), "traces/link-to-run", Link, "editor", link),
-    Call(("GET",), "traces/{trace_id}", Get, "viewer", get_info),
+    Call(("GET",), "traces/{trace_id}", Get, "viewer", get_info, ("3.0",)),
     Call(("PATCH",), "traces/{trace_id}/tags", Tag, "editor", set_tag),
     Call(("DELETE",), "traces/{trace_id}/tags", Tag, "editor", delete_tag),
 ]

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from treadle.http.auth import caller_of
 from treadle.http.bodies import body_of
 from treadle.http.mlflow.naming import named
+from treadle.http.mlflow.protocol import Facts, demand_fields, facts_of, reason
 from treadle.http.rights import Rights, demand, sight
 from treadle.http.searching import is_search, run_search
 from treadle.kernel.clock import from_micros, to_micros
@@ -57,6 +58,19 @@ CODES: dict[type[TreadleError], tuple[int, str]] = {
 }
 
 
+class NoEndpoint(NotFound):
+    """MLflow has no such route; clients of newer releases fall back on an older one."""
+
+
+class NotSupported(TreadleError):
+    """MLflow has the route, and Treadle refuses it on purpose."""
+
+    status = 501
+
+
+CODES |= {NoEndpoint: (404, "ENDPOINT_NOT_FOUND"), NotSupported: (501, "NOT_IMPLEMENTED")}
+
+
 class Ask(msgspec.Struct, kw_only=True):
     """A request's fields. Others are ignored, as the protocol demands."""
 
@@ -77,6 +91,7 @@ class Call(NamedTuple):
         ask: The request's fields.
         role: The role that the caller needs.
         do: Answers the call; returns the answer's fields, or None for an empty answer.
+        versions: The versions of the protocol that have the call.
     """
 
     methods: tuple[str, ...]
@@ -84,6 +99,7 @@ class Call(NamedTuple):
     ask: type[Ask]
     role: Role
     do: Callable[[Embedded, Any], Any]
+    versions: tuple[str, ...] = VERSIONS
 
 
 def routes(platform: Embedded, calls: list[Call]) -> list[Route]:
@@ -95,24 +111,79 @@ def routes(platform: Embedded, calls: list[Call]) -> list[Route]:
     """
     rights = Rights(platform)
     return [
-        Route(
-            f"{prefix}/{call.path}", _endpoint(platform, rights, call), methods=list(call.methods)
-        )
+        Route(path, _endpoint(platform, rights, call, path), methods=list(call.methods))
         for call in calls
-        for prefix in PREFIXES
+        for path in paths(call)
     ]
 
 
-def _endpoint(platform: Embedded, rights: Rights, call: Call) -> Callable[[Request], Any]:
+def paths(call: Call) -> list[str]:
+    """Return the paths at which a call is answered.
+
+    Args:
+        call: The call.
+    """
+    return [
+        f"{root}/{version}/mlflow/{call.path}"
+        for root in ("/api", "/ajax-api")
+        for version in call.versions
+    ]
+
+
+def other_routes(platform: Embedded) -> list[Route]:
+    """Return the routes that refuse all that no other route has answered.
+
+    Args:
+        platform: The services that know the caller.
+    """
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            await run_in_threadpool(caller_of, platform, request)
+            raise refusal(request.method, request.url.path)
+        except TreadleError as error:
+            return failed(error)
+
+    methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+    kinds = ("mlflow", "mlflow-artifacts", "jobs")
+    prefixes = [
+        f"{root}/{version}/{kind}"
+        for root in ("/api", "/ajax-api")
+        for version in VERSIONS
+        for kind in kinds
+    ]
+    return [
+        Route(f"{prefix}{{rest:path}}", endpoint, methods=methods)
+        for prefix in [*prefixes, "/gateway", "/graphql"]
+    ]
+
+
+def refusal(method: str, path: str) -> TreadleError:
+    """Return the error that refuses a route, which says why or that MLflow has none such.
+
+    Args:
+        method: The HTTP method.
+        path: The path.
+    """
+    why = reason(path)
+    if why is None:
+        return NoEndpoint(f"There is no {method} {path} in MLflow's protocol as it is served here.")
+    return NotSupported(f"{method} {path} is not supported: {why}.")
+
+
+def _endpoint(
+    platform: Embedded, rights: Rights, call: Call, path: str
+) -> Callable[[Request], Any]:
     resource = call.path.partition("/")[0]
     run = run_search if is_search(call.path) else run_in_threadpool
+    facts = {method: facts_of(method, path) for method in call.methods}
 
     async def endpoint(request: Request) -> Response:
         try:
             caller = await run_in_threadpool(caller_of, platform, request)
             if not caller.may_somewhere(call.role):
                 demand(caller, call.role)
-            ask = await asked(request, call.ask)
+            ask = await asked(request, call.ask, facts.get(request.method, Facts()))
             given = msgspec.structs.asdict(ask)
             whole = await run_in_threadpool(
                 rights.demand, caller, call.role, named(given, resource), given
@@ -129,15 +200,16 @@ def _endpoint(platform: Embedded, rights: Rights, call: Call) -> Callable[[Reque
     return endpoint
 
 
-async def asked(request: Request, kind: type[Any]) -> Any:
+async def asked(request: Request, kind: type[Any], facts: Facts) -> Any:
     """Read a request's fields from its path, its query and its JSON body.
 
     Args:
         request: The request.
         kind: The class of the fields, a subclass of `Ask`.
+        facts: What MLflow's releases demand of the fields.
 
     Raises:
-        Invalid: The body is no JSON object, or a field has a wrong type.
+        Invalid: The body is no JSON object, or a field has a wrong type or is missing.
         TooLarge: The body is larger than `MAX_BODY_BYTES`.
     """
     given: dict[str, Any] = {}
@@ -146,14 +218,38 @@ async def asked(request: Request, kind: type[Any]) -> Any:
     for name in query:
         given[name] = query.getlist(name) if name in lists else query[name]
     if request.method != "GET":
-        body = await body_of(request, MAX_BODY_BYTES)
-        sent = from_json(body, object) if body.strip() else {}
-        if not isinstance(sent, dict):
-            raise Invalid("The body must be a JSON object.")
-        given |= {name: value for name, value in sent.items() if value is not None}
+        given |= fields_in(await body_of(request, MAX_BODY_BYTES))
     if "run_uuid" in given:
         given.setdefault("run_id", given["run_uuid"])
-    return from_plain(given | request.path_params, kind, strict=False)
+    given |= request.path_params
+    demand_fields(facts, given)
+    return from_plain(given, kind, strict=False)
+
+
+def fields_in(body: bytes) -> dict[str, Any]:
+    """Return the fields of a request's body; null stands for no value, at any depth.
+
+    Args:
+        body: The body; old clients encode its JSON as a text, and encode that again.
+
+    Raises:
+        Invalid: The body is no JSON object.
+    """
+    sent = from_json(body, object) if body.strip() else {}
+    if isinstance(sent, str):
+        sent = from_json(sent, object)
+    if not isinstance(sent, dict):
+        raise Invalid("The body must be a JSON object.")
+    fields: dict[str, Any] = _without_nulls(sent)
+    return fields
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(one) for key, one in value.items() if one is not None}
+    if isinstance(value, list):
+        return [_without_nulls(one) for one in value]
+    return value
 
 
 def failed(error: TreadleError) -> Response:
@@ -257,9 +353,38 @@ def paged(found: list[Any], limit: int, token: str) -> tuple[list[Any], str | No
     Raises:
         Invalid: The token is malformed.
     """
-    try:
-        start = int(token) if token else 0
-    except ValueError as error:
-        raise Invalid("Invalid page token, could not base64-decode") from error
+    start = place_of(token)
     end = start + limit
     return found[start:end], str(end) if end < len(found) else None
+
+
+def place_of(token: str) -> int:
+    """Return the place in a list at which a page begins.
+
+    Args:
+        token: The token of the page; empty for the first.
+
+    Raises:
+        Invalid: The token is none that a page before has given.
+    """
+    if token and not (token.isascii() and token.isdecimal() and len(token) < 16):
+        raise Invalid("Invalid page token, could not base64-decode")
+    return int(token or 0)
+
+
+def page_length(wanted: int, most: int) -> int:
+    """Return the length of a page, if it is one that MLflow's stores accept.
+
+    Args:
+        wanted: The length that the request asks for.
+        most: The most there may be.
+
+    Raises:
+        Invalid: It is less than 1 or more than the most.
+    """
+    if not 1 <= wanted <= most:
+        kind = "a positive integer" if wanted < 1 else f"at most {most}"
+        raise Invalid(
+            f"Invalid value {wanted} for parameter 'max_results' supplied. It must be {kind}"
+        )
+    return wanted

@@ -23,9 +23,10 @@ from treadle.http.mlflow.incoming import (
     refused,
     tag_in,
 )
-from treadle.http.mlflow.wire import MAX_BODY_BYTES, PREFIXES, failed
+from treadle.http.mlflow.protocol import Facts, demand_fields, facts_of
+from treadle.http.mlflow.wire import MAX_BODY_BYTES, PREFIXES, failed, fields_in
 from treadle.http.rights import Rights, demand_somewhere
-from treadle.kernel.entity import reading
+from treadle.kernel.entity import from_plain
 from treadle.kernel.errors import Invalid, TooLarge, TreadleError
 from treadle.kernel.operation import Named
 from treadle.platform.wiring import Embedded
@@ -36,18 +37,42 @@ class _Write(NamedTuple):
     decode: Callable[[bytes], Any]
     kind: type[Any]
     read: Callable[[Any], Incoming]
+    facts: Facts
+
+    def asked(self, body: bytes) -> Any:
+        """Decode a body at once; one that does not fit is read again, to say what is wrong."""
+        try:
+            return self.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            fields = fields_in(body)
+            demand_fields(self.facts, fields)
+            return from_plain(fields, self.kind, strict=False)
+
+    def incoming(self, ask: Any, body: bytes) -> Incoming:
+        """What a request asks to be written, or MLflow's words for the field that is missing."""
+        try:
+            return self.read(ask)
+        except Invalid:
+            demand_fields(self.facts, fields_in(body))
+            raise
 
 
-def _write(kind: type[Any], read: Callable[[Any], Incoming]) -> _Write:
-    return _Write(msgspec.json.Decoder(kind, strict=False).decode, kind, read)
+def _write(path: str, kind: type[Any], read: Callable[[Any], Incoming]) -> _Write:
+    facts = facts_of("POST", f"/api/2.0/mlflow/{path}")
+    return _Write(msgspec.json.Decoder(kind, strict=False).decode, kind, read, facts)
 
 
 _WRITES = {
-    "runs/log-metric": _write(LogMetric, metric_in),
-    "runs/log-batch": _write(LogBatch, batch_in),
-    "runs/log-parameter": _write(LogText, param_in),
-    "runs/set-tag": _write(LogText, tag_in),
+    path: _write(path, kind, read)
+    for path, kind, read in (
+        ("runs/log-metric", LogMetric, metric_in),
+        ("runs/log-batch", LogBatch, batch_in),
+        ("runs/log-parameter", LogText, param_in),
+        ("runs/set-tag", LogText, tag_in),
+    )
 }
+PATHS = {f"{prefix}/{path}": path for prefix in PREFIXES for path in _WRITES}
+"""The hot writes by the path that they are sent to."""
 _DONE = (
     {
         "type": "http.response.start",
@@ -70,9 +95,7 @@ class FastWrites:
         self._platform, self._beyond = platform, app
         self._callers, self._rights = CallerCache(platform), Rights(platform)
         self._commits = GroupCommit(platform.tracking)
-        self._writes = {
-            f"{prefix}/{path}": write for prefix in PREFIXES for path, write in _WRITES.items()
-        }
+        self._writes = {path: _WRITES[name] for path, name in PATHS.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a hot write, or pass the request on.
@@ -100,9 +123,8 @@ class FastWrites:
         if limited:
             demand_somewhere(caller, "editor")
         body = await _body(scope, receive)
-        with reading(write.kind):
-            ask = write.decode(body)
-        incoming = write.read(ask)
+        ask = write.asked(body)
+        incoming = write.incoming(ask, body)
         of_models = for_models(ask) if isinstance(ask, LogMetric | LogBatch) else []
         if limited:
             named = [Named("run", incoming.run)]
