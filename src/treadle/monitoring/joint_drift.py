@@ -61,11 +61,8 @@ class JointDrift(Entity):
     def summary(self) -> str:
         """Return the finding in a sentence."""
         found = "drifted" if self.drifted else "did not drift"
-        by = (
-            f", most by {visible(next(iter(self.columns)))}"
-            if self.drifted and self.columns
-            else ""
-        )
+        first = visible(next(iter(self.columns), "")).replace("\n", "\\n")
+        by = f", most by {first}" if self.drifted and first else ""
         return (
             f"All columns together {found}: a classifier tells the tables apart with an AUC of "
             f"{self.auc:.3f} (p {self.p:.2g}){by}."

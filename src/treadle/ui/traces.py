@@ -69,7 +69,7 @@ def line_of(info: Info) -> Line:
     """
 
     def fact(name: str) -> Any:
-        return value_of(info, Field(kind="attribute", key=name))
+        return value_of(info, Field(kind="attribute", key=name), list)
 
     place = info.get("trace_location", {})
     within = place.get("mlflow_experiment", {}) if isinstance(place, dict) else {}
