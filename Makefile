@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 # uv installs several times faster than pip; where it is on the PATH it is used. `make UV=` does without.
 UV ?= $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
-SOURCES := src tests benchmarks docs/generate.py
+SOURCES := src tests benchmarks docs/generate.py docs/screenshots.py
 # A file is one worker's, the longest files first: tests/conftest.py says which.
 PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 # Without kept bytecode each of the many processes would compile again all that it imports.
@@ -13,7 +13,7 @@ STATIC := check-format check-lint check-types check-imports
 # Jobs side by side; each one's output in one piece where make can do that.
 ABREAST := $(MAKE) --no-print-directory --keep-going --jobs $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help demo check docs test unit integration system simulate format dist test-dist bench bench-alarms bench-backtest bench-data \
+.PHONY: help demo check docs test unit integration system simulate format screenshots dist test-dist bench bench-alarms bench-backtest bench-data \
 	bench-features bench-monitoring bench-rollouts bench-serving bench-rude-callers bench-tracking bench-tuning newcomers-loop torture clean \
 	.venv .venv-demo .docs .clients .peers .peers-data .peers-features .peers-monitoring .peers-serving $(STATIC)
 
@@ -69,6 +69,10 @@ format: .venv ## format the code, and mend what ruff can mend
 docs: .docs ## the documentation as a site, in build/docs/site; strict: a broken link fails
 	.docs/bin/python docs/generate.py build/docs
 	.docs/bin/zensical build --strict --config-file build/docs/zensical.toml
+
+screenshots: .venv ## pictures of the demo's pages, in docs/screenshots; 'make demo' comes first
+	@$(BIN)/treadle up --home treadle-demo --port 5098 & up=$$!; trap "kill $$up" EXIT; \
+	until curl -sf http://127.0.0.1:5098/health > /dev/null; do sleep 1; done; $(BIN)/python docs/screenshots.py http://127.0.0.1:5098
 
 dist: .venv ## build the wheel and the source distribution into dist/
 	rm -rf dist

@@ -80,6 +80,7 @@ def write(to: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
     shutil.copytree(DOCS / "images", to / "pages" / "images")
+    shutil.copytree(DOCS / "screenshots", to / "pages" / "screenshots")
     shutil.copytree(DOCS / "styles", to / "pages" / "styles")
     config = (DOCS / "zensical.toml").read_text(encoding="utf-8")
     for part in ("cli", "http", "python"):
