@@ -208,7 +208,9 @@ class Walk:
             ask["status"] = self.random.choice(["OK", "ERROR"])
         if "experiments/search" in route:
             ask.setdefault("max_results", 100)
-        if self.release == 2 and "source" in ask:
+        if "source" in ask and (
+            self.release == 2 or not (ask.get("run_id") or ask.get("model_id"))
+        ):
             ask["source"] = "s3://b/m"
         for name in ("datasets", "deployment_job_id"):
             if "search" in route or name == "deployment_job_id":
