@@ -142,6 +142,28 @@ def reason(path: str) -> str | None:
     return None
 
 
+def is_route(method: str, path: str) -> bool:
+    """Whether MLflow's servers have a route, whatever stands for its parameters.
+
+    Args:
+        method: The HTTP method.
+        path: The path, under ``/api`` or ``/ajax-api``.
+    """
+    return any(route.fullmatch(path) for route in _patterns().get(method, []))
+
+
+@cache
+def _patterns() -> dict[str, list[re.Pattern[str]]]:
+    found: dict[str, list[re.Pattern[str]]] = {}
+    for route in table().routes:
+        method, path = route.split(" ", 1)
+        pattern = re.sub(r"\\{path\\}", ".+", re.escape(path))
+        pattern = re.sub(r"\\{\w+\\}", "[^/]+", pattern)
+        pattern = re.sub("^/api/", "/(?:ajax-)?api/", pattern)
+        found.setdefault(method, []).append(re.compile(pattern))
+    return found
+
+
 def demand_fields(facts: Facts, given: Mapping[str, Any]) -> None:
     """Refuse a request whose fields have wrong types or are missing, in MLflow's words.
 
