@@ -14,7 +14,15 @@ import httpx
 import treadle.http.mlflow as mlflow
 from tests.http.canaries import wrong
 from tests.http.planted import Things
-from tests.http.rights_cases import OPERATIONS, Request, mlflow_request, own_request, sample, texts
+from tests.http.rights_cases import (
+    OPERATIONS,
+    Request,
+    mlflow_request,
+    own_request,
+    prefixes,
+    sample,
+    texts,
+)
 from treadle.http.mlflow.wire import PREFIXES
 from treadle.http.mlflow.writes import _WRITES
 
@@ -197,7 +205,7 @@ class Attacker:
 
     def _of_mlflow(self) -> tuple[str, str, bytes]:
         call = self._seldom_deleting(mlflow.CALLS, lambda one: f"{one.path} {one.methods}")
-        request, _ = mlflow_request(call, self.own, self.chance.choice(PREFIXES))
+        request, _ = mlflow_request(call, self.own, self.chance.choice(prefixes(call)))
         fields = [*call.ask.__struct_fields__, "run_uuid"]
         places = [(self.chance.choice(fields),) for _ in range(self.chance.randrange(3))]
         return self._mutated(request, places)

@@ -34,7 +34,8 @@ def wrong(
     role: str, status: int, headers: Mapping[str, str], body: str, guesses: Iterable[str]
 ) -> str:
     """What is wrong with an answer; '' where nothing is."""
-    if status >= 500 and not (status == 503 and "retry-after" in headers):
+    refused = status == 501 and '"error_code":"NOT_IMPLEMENTED"' in body
+    if status >= 500 and not refused and not (status == 503 and "retry-after" in headers):
         return f"answered {status} {body[:300]}"
     shown = told(role, body + "\n" + "\n".join(headers.values()), guesses)
     return f"told {sorted(shown)[:3]}" if shown else ""

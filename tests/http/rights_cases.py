@@ -12,7 +12,8 @@ import msgspec
 
 from tests.http.planted import Things
 from treadle.http.mlflow.naming import _KINDS, _NUMBERS
-from treadle.http.mlflow.wire import PREFIXES, Call
+from treadle.http.mlflow.protocol import facts_of
+from treadle.http.mlflow.wire import PREFIXES, Call, paths
 from treadle.kernel.clock import EPOCH
 from treadle.kernel.entity import to_json
 from treadle.kernel.operation import Names, Operation, operations
@@ -178,8 +179,14 @@ def kind_of(call: Call, field: str) -> str | None:
     return _KINDS.get(f"{resource}.{field}", _KINDS.get(field))
 
 
-def mlflow_request(call: Call, own: Things, prefix: str = MLFLOW) -> tuple[Request, list[Slot]]:
+def prefixes(call: Call) -> list[str]:
+    """What stands before a call's path at each place where it is answered."""
+    return [path.removesuffix(f"/{call.path}") for path in paths(call)]
+
+
+def mlflow_request(call: Call, own: Things, prefix: str = "") -> tuple[Request, list[Slot]]:
     """A call about one's own things, and where it names them."""
+    prefix = prefix or prefixes(call)[0]
     given: dict[str, Any] = {}
     found: list[Slot] = []
     hints = typing.get_type_hints(call.ask)
@@ -194,7 +201,7 @@ def mlflow_request(call: Call, own: Things, prefix: str = MLFLOW) -> tuple[Reque
         elif hints[field.name] is str:
             given[field.name] = "" if field.name == "run_uuid" else "x"
     given = {name: value for name, value in given.items() if name not in LEFT_OUT}
-    if call.path == "traces":
+    if "trace" in hints and call.path == "traces":
         experiment = {"experiment_id": str(own["experiment"][0])}
         place = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": experiment}
         info = {"trace_id": "tr-own", "trace_location": place, "state": "OK"}
@@ -211,6 +218,12 @@ def mlflow_request(call: Call, own: Things, prefix: str = MLFLOW) -> tuple[Reque
         given["models"] = [{"model_id": str(own["logged model"][0]), "step": 1}]
         found.append(Slot(("models", 0, "model_id"), "logged model"))
     method = call.methods[-1]
+    facts = facts_of(method, f"{prefix}/{call.path}")
+    for name, kind in facts.fields.items():
+        if "|" in kind and name in given:
+            given[name] = kind.split("|")[-1]
+        elif name in facts.required and name not in given:
+            given[name] = [] if kind.endswith("[]") else {"string": "x"}.get(kind, {})
     return Request(method, f"{prefix}/{call.path}", given), found
 
 

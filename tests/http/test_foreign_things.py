@@ -130,7 +130,9 @@ def test_a_trace_that_could_not_be_searched_is_refused(world: World, facts: dict
     sent = info(world, "a", "tr-odd", **facts)
     answer = world.client.post(f"{V3}/traces", json=sent)
     assert answer.status_code in (400, 403), answer.text
-    look = {"experiment_ids": [str(world.experiments["a"])], "filter": "trace.execution_time > 1"}
+    inside = {"experiment_id": str(world.experiments["a"])}
+    place = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": inside}
+    look = {"locations": [place], "filter": "trace.execution_time > 1"}
     assert world.client.post(f"{V3}/traces/search", json=look).json() == {"traces": []}
 
 

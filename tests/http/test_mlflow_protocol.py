@@ -140,6 +140,9 @@ def test_routes_are_unknown_or_refused_by_name(client: httpx.Client) -> None:
     status, code, message = told(client.post(f"{V3}/gateway/endpoints/create", json={}))
     assert (status, code) == (501, "NOT_IMPLEMENTED")
     assert "there is no gateway to language models" in message
+    for method, path in (("PUT", "gateway/endpoints/create"), ("GET", "gateway/nonsense")):
+        answer = client.request(method, f"{V3}/{path}")
+        assert told(answer)[:2] == (404, "ENDPOINT_NOT_FOUND")
 
 
 @pytest.mark.parametrize(

@@ -30,13 +30,14 @@ from tests.http.rights_cases import (
     Request,
     mlflow_request,
     own_request,
+    prefixes,
     sample,
     slots,
     texts,
 )
 from tests.http.rights_world import ABSENT, CANARY, FILES, Answer, World
 from treadle.http.mlflow import writes
-from treadle.http.mlflow.wire import LISTED, PREFIXES
+from treadle.http.mlflow.wire import LISTED, PREFIXES, paths
 from treadle.kernel.entity import to_json
 from treadle.kernel.operation import ROLES, Operation
 from treadle.kernel.stage import PROJECT_OF
@@ -94,10 +95,12 @@ def makes_new(kind: str, arguments: Mapping[str, Any]) -> bool:
 
 def test_every_route_has_its_cases(world: World) -> None:
     known = {*OPERATIONS, *OTHER}
-    known |= {f"{prefix}/{call.path}" for prefix in PREFIXES for call in mlflow.CALLS}
+    known |= {path for call in mlflow.CALLS for path in paths(call)}
     for route in world.app.routes:
         assert isinstance(route, Route)
         path = re.sub(r":\w+}", "}", route.path)
+        if path.endswith("{rest}"):  # all else is refused, tests/http/test_mlflow_protocol.py
+            continue
         assert path in known or re.sub(r"^/(api|ajax-api)/[23].0", "*", path) in OTHER, path
     kinds = {answer.key for answer in world.home.assembly.answers(PROJECT_OF)}
     assert kinds | {"content"} == set(world.own)
@@ -185,7 +188,7 @@ def test_a_parameter_that_names_nothing_leads_nowhere(world: World) -> None:
 
 
 def test_calls_of_mlflow_ask_for_their_role(world: World) -> None:
-    calls = [(call, prefix) for call in mlflow.CALLS for prefix in PREFIXES]
+    calls = [(call, prefix) for call in mlflow.CALLS for prefix in prefixes(call)]
     for call, prefix in calls:
         request, found = mlflow_request(call, world.own, prefix)
         people = world.secrets if prefix == MLFLOW else ("nobody", "stranger", "viewer", "editor")
@@ -449,6 +452,8 @@ OTHER = {
     *("*/mlflow-artifacts/artifacts/{path}", "*/mlflow-artifacts/artifacts"),
     *("*/mlflow-artifacts/mpu/{step}/{path}", "*/mlflow-artifacts/parts/{upload}/{part}"),
     "*/mlflow-artifacts/presigned/{path}",
+    *("/get-artifact", "/model-versions/get-artifact", "*/mlflow/upload-artifact"),
+    *("*/mlflow/get-trace-artifact", "*/mlflow/logged-models/{model_id}/artifacts/files"),
 }
 """Routes that no operation and no call of MLflow's stands behind: each has a test here."""
 
@@ -504,6 +509,24 @@ def event_of(things: Things, world: World) -> str:
 def text_of(kind: str, things: Things) -> str:
     """How a path names a thing of a kind."""
     return str(things[kind][0]) if kind in things else "1"
+
+
+def test_single_files_are_for_those_who_may_see_what_they_belong_to(world: World) -> None:
+    ajax = "/ajax-api/2.0/mlflow"
+    ways = (
+        ("GET", "/get-artifact?path=none&run_id={}", "run"),
+        ("POST", f"{ajax}/upload-artifact?path=none&run_uuid={{}}", "run"),
+        ("GET", f"{ajax}/get-trace-artifact?request_id={{}}", "trace"),
+        ("GET", f"{ajax}/logged-models/{{}}/artifacts/files?artifact_file_path=n", "logged model"),
+        ("GET", "/model-versions/get-artifact?path=none&version=1&name={}", "model"),
+    )
+    for method, path, kind in ways:
+        for who in ("nobody", "stranger", "viewer"):
+            foreign = world.ask(who, method, path.format(world.foreign[kind][0]))
+            absent = world.ask(who, method, path.format(world.absent[kind][0]))
+            assert foreign.refused, (path, who, foreign)
+            assert foreign.status == absent.status, (path, who, foreign, absent)
+        assert not world.ask("editor", method, path.format(world.own[kind][0])).refused, path
 
 
 def test_near_misses_are_ones_own(world: World) -> None:

@@ -49,14 +49,14 @@ REFUSED = {
     "/api/3.0/mlflow/jobs": "jobs are Treadle's own, not MLflow's",
     "/api/3.0/jobs": "jobs are Treadle's own, not MLflow's",
     "/api/3.0/mlflow/ui-telemetry": "nothing is reported to MLflow's makers",
-    "/api/2.0/mlflow/traces": "MLflow's own server has no handler for it either",
+    "/api/2.0/mlflow/traces/{trace_id}": "MLflow's own server has no handler for it either",
     "/api/2.0mlflow": "MLflow's own server has no handler for it either",
     "/graphql": "Treadle has pages of its own",
     "/": "Treadle has pages of its own",
     "/build": "Treadle has pages of its own",
     "/static-files": "Treadle has pages of its own",
 }
-"""Why routes are refused, by the beginning of their paths."""
+"""Why routes are refused, by the beginning of their paths, or the whole one if it has braces."""
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -135,9 +135,33 @@ def reason(path: str) -> str | None:
     """
     plain = path.replace("/ajax-api/", "/api/")
     for beginning, why in REFUSED.items():
-        if plain == beginning or (beginning != "/" and plain.startswith(beginning + "/")):
+        whole = beginning == "/" or "{" in beginning
+        pattern = re.sub(r"{\w+}", "[^/]+", beginning) + ("" if whole else "(/.*)?")
+        if re.fullmatch(pattern, plain):
             return why
     return None
+
+
+def is_route(method: str, path: str) -> bool:
+    """Whether MLflow's servers have a route, whatever stands for its parameters.
+
+    Args:
+        method: The HTTP method.
+        path: The path, under ``/api`` or ``/ajax-api``.
+    """
+    return any(route.fullmatch(path) for route in _patterns().get(method, []))
+
+
+@cache
+def _patterns() -> dict[str, list[re.Pattern[str]]]:
+    found: dict[str, list[re.Pattern[str]]] = {}
+    for route in table().routes:
+        method, path = route.split(" ", 1)
+        pattern = re.sub(r"\\{path\\}", ".+", re.escape(path))
+        pattern = re.sub(r"\\{\w+\\}", "[^/]+", pattern)
+        pattern = re.sub("^/api/", "/(?:ajax-)?api/", pattern)
+        found.setdefault(method, []).append(re.compile(pattern))
+    return found
 
 
 def demand_fields(facts: Facts, given: Mapping[str, Any]) -> None:

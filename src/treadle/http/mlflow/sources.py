@@ -35,7 +35,7 @@ def check_source(platform: Embedded, source: str, run: str, model: str) -> None:
             "local file path, ftp, objectstore, or mlflow-artifacts uri, an absolute path must be "
             "provided without relative path references present. Please provide an absolute path."
         )
-    if place.scheme == "mlflow-artifacts":
+    if place.scheme == "mlflow-artifacts" and (run or model):
         try:
             root = artifact_root(platform, run=run, model=model)
         except NotFound:

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from treadle.http.auth import caller_of
 from treadle.http.bodies import body_of
 from treadle.http.mlflow.naming import named
-from treadle.http.mlflow.protocol import Facts, demand_fields, facts_of, reason
+from treadle.http.mlflow.protocol import Facts, demand_fields, facts_of, is_route, reason
 from treadle.http.rights import Rights, demand, sight
 from treadle.http.searching import is_search, run_search
 from treadle.kernel.clock import from_micros, to_micros
@@ -165,7 +165,7 @@ def refusal(method: str, path: str) -> TreadleError:
         method: The HTTP method.
         path: The path.
     """
-    why = reason(path)
+    why = reason(path) if is_route(method, path) else None
     if why is None:
         return NoEndpoint(f"There is no {method} {path} in MLflow's protocol as it is served here.")
     return NotSupported(f"{method} {path} is not supported: {why}.")
