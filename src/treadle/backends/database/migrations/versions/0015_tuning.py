@@ -1,4 +1,4 @@
-"""Add studies and their trials, and which rows a pipeline run holds out."""
+"""Add studies and their trials."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0014"
 
 
 def upgrade() -> None:
-    """Make the tables; pipelines of before have held out their holdout."""
+    """Make the tables."""
     number = sa.Integer().with_variant(sa.BigInteger(), "postgresql")
     op.create_table(
         "studies",
@@ -50,7 +50,3 @@ def upgrade() -> None:
     )
     op.create_index("trials_by_number", "trials", ["study", "number"], unique=True)
     op.create_index("trials_by_state", "trials", ["study", "state"])
-    op.add_column(
-        "pipelines",
-        sa.Column("split", sa.String(length=10), nullable=False, server_default="holdout"),
-    )
