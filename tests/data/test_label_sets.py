@@ -52,6 +52,8 @@ SMALL = [
 @given(label_rows)
 @example([LabelRow("a", "b", "c", seconds=0.0)])
 @example([LabelRow("a;b", "c,d", 'e"f'), LabelRow("'g'", "\n", " h ")])
+@example([LabelRow("'", "0", "'")])
+@example([LabelRow("'", "0", "0"), LabelRow("'", "0", "0")])
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_written_is_read_again(tmp_path: Path, rows: list[LabelRow]) -> None:
     write_rows(tmp_path / "set.csv", rows)

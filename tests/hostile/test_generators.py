@@ -115,6 +115,7 @@ from treadle.ui.traces import assessment_of
 SOURCE = Path(treadle.__file__).parent
 KINDS = kinds_of(stages())
 GENERATORS = {
+    "monitoring/joint_drift": "test_a_report_of_drift",
     "scope/parameters": "it reads what it has written, and refuses if that is not the same",
     "cli/output": "test_terminals.py",
     "cli/main": "test_terminals.py",

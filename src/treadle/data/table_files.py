@@ -58,6 +58,10 @@ def rows_in(file: Path) -> int | None:
     return read_table(file, lambda relation: int(relation.aggregate("count(*)").fetchall()[0][0]))
 
 
+_QUOTES = """quote = '"', escape = '"'"""
+"""Not guessed: a column whose values are apostrophes would be taken for quoted by them."""
+
+
 def as_written(file: Path) -> str:
     """Name the rows of a file, in SQL; every value of a CSV file is the text that was written.
 
@@ -68,7 +72,7 @@ def as_written(file: Path) -> str:
         What follows ``FROM``.
     """
     if file.suffix.lower() == ".csv":
-        return f"read_csv({sql_text(one_file(file))}, all_varchar = true, header = true)"
+        return f"read_csv({sql_text(one_file(file))}, all_varchar = true, header = true, {_QUOTES})"
     return f"read_parquet({sql_text(one_file(file))})"
 
 
@@ -84,7 +88,8 @@ def read_csv_sql(files: Sequence[Path], *options: str) -> str:
     """
     paths = ", ".join(sql_text(one_file(file)) for file in files)
     kinds = ", ".join(map(sql_text, KINDS))
-    more = ", ".join((f"auto_type_candidates = [{kinds}]", *(options or ("header = true",))))
+    told = options or ("header = true",)
+    more = ", ".join((f"auto_type_candidates = [{kinds}]", _QUOTES, *told))
     return f"read_csv([{paths}], {more})"
 
 
