@@ -84,7 +84,7 @@ def test_who_signs_in_has_the_roles_of_their_groups_and_no_more(
     acme: Provider, browser: Browser
 ) -> None:
     sign_in(acme, browser)
-    assert "Ada · " in browser.visit("/").text
+    assert '<a href="/token">Ada</a>' in browser.visit("/").text
     assert browser.command(START_RUN, Origin=URL).status_code == 200
     assert browser.visit(RUNS).status_code == 200
     assert browser.visit("/api/v1/access/users").status_code == 403
