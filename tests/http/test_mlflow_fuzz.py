@@ -92,6 +92,9 @@ def test_no_request_makes_the_server_fail(
         answer = client.request(method, f"/api/2.0/mlflow/{place}", params=asked)
     else:
         answer = client.request(method, f"/api/2.0/mlflow/{place}", json=body)
+    if answer.status_code == 501:  # refused on purpose: docs/reference/mlflow.md says why
+        assert answer.json()["error_code"] == "NOT_IMPLEMENTED", (method, path, answer.text)
+        return
     assert answer.status_code < 500, (method, path, body, answer.text)
     if answer.status_code >= 400:
         assert set(answer.json()) == {"error_code", "message"}

@@ -94,7 +94,7 @@ def test_people_sign_in_and_out_with_the_roles_of_their_groups(acme: Acme, serve
     with acme.running(), Browser(server) as browser:
         page = sign_in(browser, start="/sign-in/start?next=/%3Fa")
         assert page.status_code == 200 and page.url == f"{URL}/?a"
-        assert "Ada Lovelace · " in page.text
+        assert '<a href="/token">Ada Lovelace</a>' in page.text
         made = browser.command("/api/v1/tracking/start_run", Origin=URL)
         assert made.status_code == 200
         assert browser.visit("/api/v1/access/users").status_code == 403
