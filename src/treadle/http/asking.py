@@ -134,8 +134,15 @@ class AsCaller(Services):
 
     def __init__(self, asking: Asking, caller: Caller, kinds: dict[str, type]) -> None:
         self.asked: list[Asked] = []
-        for stage, kind in kinds.items():
-            setattr(self, stage, _service(kind, stage, asking, caller, self.asked))
+        self._asking, self._caller, self._kinds = asking, caller, kinds
+
+    def __getattr__(self, stage: str) -> Any:
+        """A service, when it is first asked for: a page needs few of them."""
+        if stage not in self._kinds:
+            raise AttributeError(stage)
+        service: Any = _service(self._kinds[stage], stage, self._asking, self._caller, self.asked)
+        setattr(self, stage, service)
+        return service
 
 
 def _service(kind: type[S], stage: str, asking: Asking, caller: Caller, asked: list[Asked]) -> S:
