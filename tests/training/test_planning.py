@@ -15,6 +15,7 @@ from treadle.backends.module_meter.torch import TorchMeter  # noqa: E402
 from treadle.cli.main import app  # noqa: E402
 from treadle.kernel.entity import from_json  # noqa: E402
 from treadle.kernel.errors import Invalid  # noqa: E402
+from treadle.ports.module_meter import StepSetup  # noqa: E402
 from treadle.training.planning.hardware import CATALOGUE, device_named  # noqa: E402
 from treadle.training.planning.model import Plan  # noqa: E402
 from treadle.training.planning.strategies import Task, plan  # noqa: E402
@@ -74,24 +75,24 @@ MODULES: dict[str, Callable[[int], Any]] = {
 def test_what_is_predicted_is_what_a_step_takes(name: str, how: dict[str, Any]) -> None:
     if name == "convolutions" and "bf16" in how.get("precision", ""):
         pytest.skip("declared gap: the CPU's library needs memory of its own for half convolutions")
-    told = METER.step(MODULES[name], batch=8, **how)
-    measured = METER.measured(MODULES[name], batch=8, **how)
+    told = METER.step(MODULES[name], StepSetup(8, **how))
+    measured = METER.measured(MODULES[name], StepSetup(8, **how))
     own = 32 << 10  # what the CPU's library allocates for itself in a convolution
     assert told.peak_bytes == pytest.approx(measured, rel=0.01, abs=own)
     assert told.forward_flops > 0 and told.backward_flops > 0
 
 
 def test_a_step_is_counted_by_hand() -> None:
-    told = METER.step(perceptron, batch=8)
+    told = METER.step(perceptron, StepSetup(8))
     parameters = 64 * 128 + 128 + 128 * 128 + 128 + 128 * 4 + 4
     assert told.parameters == parameters
     assert told.parameter_bytes == told.gradient_bytes == 4 * parameters
     assert 8 * parameters <= told.optimizer_bytes <= 8 * parameters + 100  # two moments
     assert told.forward_flops == 2 * 8 * (64 * 128 + 128 * 128 + 128 * 4)
-    kept = METER.step(MODULES["transformer"], batch=8)
-    again = METER.step(MODULES["transformer"], batch=8, checkpointing=True)
+    kept = METER.step(MODULES["transformer"], StepSetup(8))
+    again = METER.step(MODULES["transformer"], StepSetup(8, checkpointing=True))
     assert again.backward_flops > kept.backward_flops and again.peak_bytes < kept.peak_bytes
-    assert METER.step(frozen, batch=8).gradient_bytes == 4 * (parameters - 64 * 128 - 128)
+    assert METER.step(frozen, StepSetup(8)).gradient_bytes == 4 * (parameters - 64 * 128 - 128)
 
 
 def planned(devices: int, device: str = "h100", **more: Any) -> Plan:
@@ -133,7 +134,7 @@ def test_one_device_has_one_strategy_and_its_peak_is_the_measured_one() -> None:
     single = next(o for o in found.options if o.name == "single")
     assert single.peak_bytes == pytest.approx(found.size.peak_bytes, rel=0.01)
     assert single.peak_bytes == pytest.approx(
-        METER.measured(METER.transformer(SHAPE), batch=8, precision="bf16"), rel=0.01
+        METER.measured(METER.transformer(SHAPE), StepSetup(8, "bf16")), rel=0.01
     )
 
 

@@ -1,7 +1,7 @@
 """The port by which a training step of a module is measured without running it."""
 
 from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from treadle.kernel.entity import Entity
 
@@ -10,6 +10,23 @@ Precision = Literal["fp32", "bf16", "fp16", "bf16-pure"]
 OptimizerName = Literal["adamw", "adam", "sgd", "sgd-momentum", "none"]
 Make = Callable[[int], Any]
 """Makes, for a batch of so many rows, a module and its inputs, and perhaps a loss of its output."""
+
+
+class StepSetup(NamedTuple):
+    """How a step is trained.
+
+    Attributes:
+        batch: Rows of the batch.
+        precision: What is computed in.
+        optimizer: The optimiser.
+        checkpointing: Whether the activations of each repeated block are computed again in the
+            backward pass.
+    """
+
+    batch: int
+    precision: Precision = "fp32"
+    optimizer: OptimizerName = "adamw"
+    checkpointing: bool = False
 
 
 class StepSize(Entity):
@@ -52,47 +69,24 @@ class StepSize(Entity):
 class ModuleMeter(Protocol):
     """Measures modules of one library."""
 
-    def step(
-        self,
-        make: Make,
-        *,
-        batch: int,
-        precision: Precision = "fp32",
-        optimizer: OptimizerName = "adamw",
-        checkpointing: bool = False,
-    ) -> StepSize:
+    def step(self, make: Make, setup: StepSetup) -> StepSize:
         """Walk through a training step with tensors that have a shape and no content.
 
         Args:
             make: Makes the module and its inputs.
-            batch: Rows of the batch.
-            precision: What is computed in.
-            optimizer: The optimiser.
-            checkpointing: Whether the activations of each repeated block are computed again in the
-                backward pass.
+            setup: How it is trained.
 
         Raises:
             Invalid: The module cannot be made, or cannot take its inputs.
         """
         ...
 
-    def measured(
-        self,
-        make: Make,
-        *,
-        batch: int,
-        precision: Precision = "fp32",
-        optimizer: OptimizerName = "adamw",
-        checkpointing: bool = False,
-    ) -> int:
+    def measured(self, make: Make, setup: StepSetup) -> int:
         """Run a training step and return the most bytes of tensors that were in use.
 
         Args:
             make: Makes the module and its inputs.
-            batch: Rows of the batch.
-            precision: What is computed in.
-            optimizer: The optimiser.
-            checkpointing: Whether activations are computed again.
+            setup: How it is trained.
         """
         ...
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from treadle.kernel.errors import Invalid, TreadleError, missing_extra
-from treadle.ports.module_meter import Make, OptimizerName, Precision, StepSize
+from treadle.ports.module_meter import Make, OptimizerName, Precision, StepSetup, StepSize
 
 try:
     import torch
@@ -46,30 +46,22 @@ class TorchMeter:
     def __init__(self, url: str = "torch:") -> None:
         self.url = url
 
-    def step(
-        self,
-        make: Make,
-        *,
-        batch: int,
-        precision: Precision = "fp32",
-        optimizer: OptimizerName = "adamw",
-        checkpointing: bool = False,
-    ) -> StepSize:
+    def step(self, make: Make, setup: StepSetup) -> StepSize:
         """Walk through a training step with fake tensors; see the port."""
         with FakeTensorMode(allow_non_fake_inputs=True):
-            task = _task(make, batch, precision, checkpointing=checkpointing)
-            states = _optimizer(task.module, optimizer)
+            task = _task(make, setup)
+            states = _optimizer(task.module, setup.optimizer)
             block = _largest_block(task.module)
-            _run(task, states, precision)  # makes the optimiser's states
+            _run(task, states, setup.precision)  # makes the optimiser's states
             held = _held(task, states)
             with _Live(task, states) as live:
-                _run(task, states, precision)
-            flops = _run(task, states, precision, counted=True)
-            outputs = _output_bytes(task, block, precision) if block is not None else []
+                _run(task, states, setup.precision)
+            flops = _run(task, states, setup.precision, counted=True)
+            outputs = _output_bytes(task, block, setup.precision) if block is not None else []
         parameters = list(task.module.parameters())
         trained = sum(one.numel() * one.element_size() for one in parameters if one.requires_grad)
         return StepSize(
-            batch=batch,
+            batch=setup.batch,
             parameters=sum(one.numel() for one in parameters),
             parameter_bytes=held["parameters"],
             gradient_bytes=trained,
@@ -85,23 +77,15 @@ class TorchMeter:
             block_output_bytes=max(outputs, default=0),
         )
 
-    def measured(
-        self,
-        make: Make,
-        *,
-        batch: int,
-        precision: Precision = "fp32",
-        optimizer: OptimizerName = "adamw",
-        checkpointing: bool = False,
-    ) -> int:
+    def measured(self, make: Make, setup: StepSetup) -> int:
         """Run a step on the CPU and read the allocator's record of it; see the port."""
-        task = _task(make, batch, precision, checkpointing=checkpointing)
-        states = _optimizer(task.module, optimizer)
-        _run(task, states, precision)
+        task = _task(make, setup)
+        states = _optimizer(task.module, setup.optimizer)
+        _run(task, states, setup.precision)
         gc.collect()
         held = _held(task, states)
         with torch.profiler.profile(profile_memory=True) as profile:
-            _run(task, states, precision)
+            _run(task, states, setup.precision)
         return sum(held.values()) + _highest(profile)
 
     def transformer(self, shape: dict[str, int]) -> Make:
@@ -202,11 +186,11 @@ def _highest(profile: Any) -> int:
     return most
 
 
-def _task(make: Make, batch: int, precision: Precision, *, checkpointing: bool) -> _Task:
+def _task(make: Make, setup: StepSetup) -> _Task:
     before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.bfloat16 if precision == "bf16-pure" else before)
+    torch.set_default_dtype(torch.bfloat16 if setup.precision == "bf16-pure" else before)
     try:
-        made = make(batch)
+        made = make(setup.batch)
     except TreadleError:
         raise
     except Exception as error:
@@ -220,7 +204,7 @@ def _task(make: Make, batch: int, precision: Precision, *, checkpointing: bool) 
             "and may return a function of the output that gives the loss: (module, inputs, loss)."
         )
     module, inputs, *loss = parts
-    if checkpointing:
+    if setup.checkpointing:
         blocks = {id(one) for one in _blocks(module)}
         if not blocks:
             raise Invalid("The module has no repeated blocks, so none can be checkpointed.")

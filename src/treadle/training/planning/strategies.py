@@ -8,7 +8,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from treadle.kernel.errors import Invalid
-from treadle.ports.module_meter import Make, ModuleMeter, OptimizerName, Precision, StepSize
+from treadle.ports.module_meter import (
+    Make,
+    ModuleMeter,
+    OptimizerName,
+    Precision,
+    StepSetup,
+    StepSize,
+)
 from treadle.training.planning.hardware import Device
 from treadle.training.planning.model import Option, Plan
 from treadle.training.planning.settings import settings_of
@@ -106,19 +113,11 @@ def _with(one: Plan, seconds: float, cost: float | None) -> Plan:
 def _sizes(meter: ModuleMeter, task: Task) -> Iterator[tuple[tuple[int, bool], StepSize]]:
     """Steps with each device's share of the batch and with all of it, kept or computed again."""
     for batch in sorted({task.batch // task.devices, task.batch}):
-        size = meter.step(
-            task.make, batch=batch, precision=task.precision, optimizer=task.optimizer
-        )
+        setup = StepSetup(batch, task.precision, task.optimizer)
+        size = meter.step(task.make, setup)
         yield (batch, False), size
         if size.blocks:
-            again = meter.step(
-                task.make,
-                batch=batch,
-                precision=task.precision,
-                optimizer=task.optimizer,
-                checkpointing=True,
-            )
-            yield (batch, True), again
+            yield (batch, True), meter.step(task.make, setup._replace(checkpointing=True))
 
 
 def _ways(task: Task, size: StepSize, batch: int, again: bool) -> Iterator[Option]:
