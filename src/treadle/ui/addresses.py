@@ -1,17 +1,27 @@
 """The addresses of pages that pictures and other pages lead to."""
 
+from collections.abc import Mapping
 from urllib.parse import quote, urlencode
 
 from treadle.kernel.escaping import visible
 
 
-def step(name: str) -> str:
+def step(name: object) -> str:
     """A name as one step of a path.
 
     Args:
         name: The name.
     """
-    return quote(visible(name), safe="")
+    return quote(visible(str(name)), safe="")
+
+
+def query(asked: Mapping[str, object]) -> str:
+    """Names and values as what follows the question mark of an address.
+
+    Args:
+        asked: Values by name.
+    """
+    return urlencode({name: visible(str(value)) for name, value in asked.items()})
 
 
 def dataset_page(project: str, dataset: str, version: str = "") -> str:
@@ -23,8 +33,7 @@ def dataset_page(project: str, dataset: str, version: str = "") -> str:
         version: Digest of the version; empty for the newest.
     """
     asked = {"dataset": dataset} | ({"version": version} if version else {})
-    asked = {key: visible(value) for key, value in asked.items()}
-    return f"/data/{step(project)}?{urlencode(asked)}"
+    return f"/data/{step(project)}?{query(asked)}"
 
 
 def page_of(thing: str) -> str:
