@@ -32,6 +32,14 @@ def test_fishers_test_is_twice_the_tail_away_from_the_mean(a: int, b: int, c: in
     assert p == pytest.approx(min(1.0, 2 * tail), rel=1e-9)
 
 
+def test_more_evidence_is_never_less(recwarn: pytest.WarningsRecorder) -> None:
+    """Down to the smallest numbers there are, beyond which a p-value is 0."""
+    found = [p_of([rows, 60, 60], [60, rows, 60]) for rows in range(300, 1500, 2)]
+    assert found == sorted(found, reverse=True) and found[0] < 1e-20
+    assert 0 < min(p for p in found if p) < 1e-250 and found[-1] == 0
+    assert not recwarn.list
+
+
 def test_the_variance_of_chi2_is_that_of_all_deals() -> None:
     both, drawn = np.array([3, 4, 6]), 5
     total, share = both.sum(), drawn / both.sum()

@@ -121,7 +121,7 @@ def _allowed(p: float) -> float:
     With few rows in a cell, and samples of different sizes, 1.8 times as many p-values as should be
     are below 0.0005.
     """
-    return float(p * (0.1 / p) ** _ALLOWANCE) if 0 < p < 0.1 else p
+    return float(p ** (1 - _ALLOWANCE) * 0.1**_ALLOWANCE) if 0 < p < 0.1 else p
 
 
 def _chi2_variance(n: Tables, m: Tables, total: Tables, cells: Tables, inverse: Tables) -> Tables:
