@@ -158,3 +158,27 @@ def test_an_upload_of_odd_parts_is_refused(home: Embedded, url: str, step: str) 
     for body in bodies:
         answer = httpx.post(at, json={"upload_id": "upload_" + "0" * 20, **body})
         assert answer.status_code == 400, answer.text
+
+
+def test_a_traces_tag_leads_to_no_file_of_another_project(world: World) -> None:
+    """The tag says where a trace's spans are kept; its client can write anything there."""
+    for name in ("a", "b"):
+        root = f"{world.experiments[name]}/traces/tr-{name}/artifacts"
+        content = f'{{"spans": ["secret of {name}"]}}'.encode()
+        digest = world.home.blobs.put(content)
+        world.home.tracking.put_artifact(
+            root=root, path="traces.json", digest=digest, bytes=len(content)
+        )
+        made = world.client.post(f"{V3}/traces", json=info(world, "a", f"tr-to-{name}"))
+        assert made.status_code == 200
+        tag = {"key": "mlflow.artifactLocation", "value": f"mlflow-artifacts:/{root}"}
+        set = world.client.patch(f"{V3}/traces/tr-to-{name}/tags", json=tag)
+        assert set.status_code == 200
+
+    def spans_of(trace: str) -> httpx.Response:
+        path = "/ajax-api/2.0/mlflow/get-trace-artifact"
+        return world.client.get(path, params={"request_id": trace})
+
+    assert spans_of("tr-to-a").json() == {"spans": ["secret of a"]}
+    theirs = spans_of("tr-to-b")
+    assert theirs.status_code == 404 and "secret" not in theirs.text

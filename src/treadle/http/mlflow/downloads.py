@@ -19,11 +19,17 @@ from treadle.http.mlflow.states import artifact_root
 from treadle.http.mlflow.traces import trace_of
 from treadle.http.mlflow.wire import VERSIONS, failed
 from treadle.http.rights import Rights
-from treadle.kernel.errors import Invalid, NotFound, TreadleError
+from treadle.kernel.errors import Forbidden, Invalid, NotFound, TreadleError
 from treadle.platform.wiring import Embedded
 from treadle.tracking.model import OWN_STORE
 
 MAX_UPLOAD_BYTES = 10 << 20
+_SPANS = "traces.json"
+_ATTACHED = {
+    "Content-Type": "application/json",
+    "Content-Disposition": f"attachment; filename={_SPANS}",
+    "X-Content-Type-Options": "nosniff",
+}
 _AJAX = "/ajax-api/2.0/mlflow"
 _TRACE_FILES = tuple(f"/ajax-api/{version}/mlflow/get-trace-artifact" for version in VERSIONS)
 ROUTES = {
@@ -132,11 +138,10 @@ class Downloads:
             request: The request; its query has the run and the file's path.
         """
         try:
-            given = dict(request.query_params)
+            if not {"run_uuid", "run_id"} & request.query_params.keys():
+                raise Invalid("Request must specify run_uuid.")
             path = await run_in_threadpool(self._place, request, of_run, "path", "runs")
             caller = await run_in_threadpool(self._doors, request, "editor", path)
-            if not given.get("run_uuid") and not given.get("run_id"):
-                raise Invalid("Request must specify run_uuid.")
             file = await receive(request, MAX_UPLOAD_BYTES)
             try:
                 await run_in_threadpool(store, self._platform, self._rights, caller, path, file)
@@ -153,17 +158,9 @@ class Downloads:
             request: The request; its query has the trace's id.
         """
         try:
-            content = await run_in_threadpool(self._spans, request)
+            return await run_in_threadpool(self._spans, request)
         except TreadleError as error:
             return failed(error)
-        return Response(
-            content,
-            media_type="application/json",
-            headers={
-                "Content-Disposition": "attachment; filename=traces.json",
-                "X-Content-Type-Options": "nosniff",
-            },
-        )
 
     def _copy(self, request: Request, root: Root, field: str, resource: str) -> tuple[Path, str]:
         path = self._place(request, root, field, resource)
@@ -188,22 +185,20 @@ class Downloads:
         self._rights.demand(caller, "viewer", named(given, resource), dict(given))
         return caller
 
-    def _spans(self, request: Request) -> bytes:
+    def _spans(self, request: Request) -> Response:
         given = dict(request.query_params)
         id = given.get("request_id") or given.get("trace_id", "")
         if not id:
             raise Invalid("Missing value for required parameter 'request_id'.")
-        caller = self._admitted(request, {"trace_id": id}, "traces")
+        self._admitted(request, {"trace_id": id}, "traces")
         info = trace_of(self._platform, id)
         root = str(info.get("tags", {}).get("mlflow.artifactLocation", ""))
         spans = self._platform.traces.spans(id)
-        if not spans and root.startswith(OWN_STORE):
-            try:
-                path = f"{root.removeprefix(OWN_STORE)}/traces.json"
-                copy = read(self._platform, caller, path)
-            except NotFound as error:
-                raise NotFound(f"Trace data not found for trace with ID '{id}'.") from error
-            content = copy.read_bytes()
-            copy.unlink()
-            return content
-        return json.dumps({"spans": spans}).encode()
+        if spans or not root.startswith(OWN_STORE):
+            return Response(json.dumps({"spans": spans}), headers=_ATTACHED)
+        path = f"{root.removeprefix(OWN_STORE)}/{_SPANS}"
+        try:  # the tag is its client's word: what it names is checked like any other file
+            caller = self._doors(request, "viewer", path)
+            return served(read(self._platform, caller, path), path)
+        except (Forbidden, NotFound) as error:
+            raise NotFound(f"Trace data not found for trace with ID '{id}'.") from error
