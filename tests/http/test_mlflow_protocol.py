@@ -317,3 +317,40 @@ def test_what_pages_ask_of_many_runs(client: httpx.Client, run: str) -> None:
     summaries = client.post(f"{AJAX}/experiments/search-datasets", json={"experiment_ids": ["0"]})
     expected = {"experiment_id": "0", "name": "d", "digest": "1"}
     assert summaries.json() == {"dataset_summaries": [expected]}
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["%" + "25" * 20_000, "%2525252525252525252525252525", "http://[x", "models:/m/" + "9" * 5_000],
+    ids=["long", "quoted again and again", "no address", "a number beyond all"],
+)
+def test_an_odd_source_is_refused_at_once(client: httpx.Client, source: str) -> None:
+    client.post(f"{API}/registered-models/create", json={"name": "m"})
+    answer = client.post(f"{API}/model-versions/create", json={"name": "m", "source": source})
+    assert answer.status_code in (400, 404), answer.text[:300]
+
+
+def test_odd_fields_of_traces_are_named(home: Embedded, client: httpx.Client) -> None:
+    for status in (7, -1, "DONE"):
+        trace(home, "tr-odd")
+        answer = client.patch(f"{API}/traces/tr-odd", json={"status": status})
+        assert told(answer)[:2] == (400, "INVALID_PARAMETER_VALUE"), answer.text
+    for number, value in enumerate((0.5, "bad")):
+        feedback = {"assessment_name": "q", "feedback": {"value": value}}
+        trace(home, f"tr-q{number}", assessments=[feedback])
+    place = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": "0"}}
+    asked = {"locations": [place], "order_by": ["feedback.q"]}
+    answer = client.post(f"{V3}/traces/search", json=asked)
+    assert answer.status_code == 400, answer.text
+    assert "Nothing is ordered by 'feedback.q'" in told(answer)[2]
+
+
+def test_a_bulk_of_histories_ends_where_it_is_asked_to(client: httpx.Client, run: str) -> None:
+    points = [{"key": "a", "value": n, "timestamp": n, "step": n} for n in range(10)]
+    client.post(f"{API}/runs/log-batch", json={"run_id": run, "metrics": points})
+    path = f"{AJAX}/metrics/get-history-bulk"
+    asked = {"run_id": [run, run], "metric_key": "a"}
+    for most in (4, 10, 13, 25):
+        found = client.get(path, params=asked | {"max_results": most}).json()["metrics"]
+        assert [point["step"] for point in found] == [*range(10), *range(10)][:most]
+    assert client.get(path, params=asked | {"max_results": -5}).status_code == 400

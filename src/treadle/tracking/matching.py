@@ -5,6 +5,7 @@ from functools import partial
 from operator import itemgetter
 from typing import Any
 
+from treadle.kernel.errors import Invalid
 from treadle.tracking.language import Every, Field, Node, Not, Order, Some, parse, parse_order
 
 
@@ -145,10 +146,16 @@ def in_order(
         things: What is sorted; what is equal in all orders stays in its order.
         orders: The orders, the first the most important.
         look: Gives a thing's value of a field.
+
+    Raises:
+        Invalid: A thing has several values of a field.
     """
     found = list(things)
     for order in reversed(orders):
         values = [(look(thing, order.field), thing) for thing in found]
+        if any(isinstance(value, list) for value, _ in values):
+            name = f"{order.field.kind}.{order.field.key}"
+            raise Invalid(f"Nothing is ordered by '{name}', of which one thing can have several.")
         there = [(value, thing) for value, thing in values if value is not None and value == value]
         there.sort(key=itemgetter(0), reverse=order.descending)
         nan = [thing for value, thing in values if value is not None and value != value]

@@ -205,7 +205,7 @@ async def receive(request: Request, limit: int) -> Path:
             async for part in request.stream():
                 size += len(part)
                 if size > limit:
-                    raise TooLarge(f"A file has at most {limit >> 30} GiB.")
+                    raise TooLarge(f"A file has at most {limit >> 20:,} MiB.")
                 file.write(part)
         except BaseException:
             Path(file.name).unlink()

@@ -122,11 +122,16 @@ def bulk(platform: Embedded, ask: Bulk) -> dict[str, Any]:
         raise Invalid(f"GetMetricHistoryBulk request must specify 1 to {MOST_RUNS} run_ids.")
     if not ask.metric_key:
         raise Invalid("GetMetricHistoryBulk request must specify a metric_key.")
+    left = min(page_length(ask.max_results, 2**63), MOST_POINTS)
     metrics: list[dict[str, Any]] = []
     for run in ask.run_id:
-        of_run = history(platform, History(run_id=run, metric_key=ask.metric_key))["metrics"]
+        wanted = History(run_id=run, metric_key=ask.metric_key, max_results=left)
+        of_run = history(platform, wanted).get("metrics", [])
         metrics += [point | {"run_id": run} for point in of_run]
-    return {"metrics": metrics[: min(ask.max_results, MOST_POINTS)]}
+        left -= len(of_run)
+        if not left:
+            break
+    return {"metrics": metrics}
 
 
 CALLS = [

@@ -1,10 +1,14 @@
 """Refuses sources of versions that lead out of their place, and follows those that are versions."""
 
+import re
 from urllib.parse import unquote_plus, urlsplit
 
 from treadle.http.mlflow.states import artifact_root
 from treadle.kernel.errors import Invalid, NotFound
 from treadle.platform.wiring import Embedded
+
+LONGEST, MOST_QUOTED = 2_000, 10
+"""Characters of a source, and how often it may be quoted."""
 
 
 def check_source(platform: Embedded, source: str, run: str, model: str) -> None:
@@ -20,10 +24,11 @@ def check_source(platform: Embedded, source: str, run: str, model: str) -> None:
         Invalid: The source is a local path, has relative parts, or lies in the server's own store
             outside what the request names.
     """
-    plain = source
-    while (unquoted := unquote_plus(plain)) != plain:
-        plain = unquoted
-    place = urlsplit(plain)
+    plain = _unquoted(source)
+    try:
+        place = urlsplit(plain)
+    except ValueError as error:
+        raise Invalid(f"Invalid model version source: '{source}'. It is no URI.") from error
     if place.scheme in ("", "file") or len(place.scheme) == 1:
         raise Invalid(
             f"Invalid model version source: '{source}'. A local path is on the client's machine, "
@@ -48,6 +53,17 @@ def check_source(platform: Embedded, source: str, run: str, model: str) -> None:
             )
 
 
+def _unquoted(source: str) -> str:
+    if len(source) > LONGEST:
+        raise Invalid(f"A model version source has {LONGEST:,} characters at most.")
+    for _ in range(MOST_QUOTED):
+        unquoted = unquote_plus(source)
+        if unquoted == source:
+            return source
+        source = unquoted
+    raise Invalid(f"A model version source is quoted {MOST_QUOTED} times at most.")
+
+
 def version_in(source: str) -> tuple[str, int] | None:
     """Return the version that a source such as ``models:/churn/3`` names, or None.
 
@@ -55,6 +71,6 @@ def version_in(source: str) -> tuple[str, int] | None:
         source: The source.
     """
     parts = source.removeprefix("models:/").split("/")
-    if source.startswith("models:/") and len(parts) == 2 and parts[1].isdecimal():
+    if source.startswith("models:/") and len(parts) == 2 and re.fullmatch("[0-9]{1,9}", parts[1]):
         return parts[0], int(parts[1])
     return None

@@ -5,6 +5,7 @@ from typing import Any
 
 from treadle.http.mlflow import traces
 from treadle.http.mlflow.experiments import active, numbered
+from treadle.http.mlflow.protocol import wrong_field
 from treadle.http.mlflow.wire import (
     Ask,
     Call,
@@ -121,8 +122,12 @@ def end(platform: Embedded, ask: End) -> dict[str, Any]:
 
     Raises:
         NotFound: There is no such trace.
+        Invalid: There is no such status.
     """
-    status = STATUSES[ask.status] if isinstance(ask.status, int) else ask.status
+    known: dict[str | int, str] = dict(enumerate(STATUSES)) | {name: name for name in STATUSES}
+    status = known.get(ask.status)
+    if status is None:
+        raise wrong_field("status", ask.status)
 
     def change(info: Info) -> None:
         if status != STATUSES[0]:
