@@ -50,6 +50,19 @@ def test_false_alarms_are_as_rare_as_declared() -> None:
     assert sum(p <= 0.1 for p in ps) <= 5  # 1.6 are expected at most; more than 5 has p 0.003
 
 
+def test_names_and_rare_categories_are_no_drift() -> None:
+    """Values that are as frequent as each other say nothing of the table that they came from."""
+    random = np.random.default_rng(7)
+
+    def rows(prefix: str) -> dict[str, Any]:
+        ids = np.array([f"{prefix}{random.integers(1 << 40)}" for _ in range(400)], dtype=object)
+        rare = random.zipf(1.6, 400).astype(str).astype(object)
+        return {"amount": random.normal(size=400), "id": ids, "kind": rare}
+
+    found = joint_of(rows(""), rows(""))
+    assert not found.drifted and found.p > 0.001, found
+
+
 def test_files_give_what_frames_give(tmp_path: Path) -> None:
     pandas = pytest.importorskip("pandas")
     frames = [pandas.DataFrame(table(n, 300, together=n == 1)) for n in (1, 2)]

@@ -129,6 +129,15 @@ def test_strategies_share_out_what_they_say() -> None:
     assert sharded.settings["fsdp2"]["mp_policy"]["param_dtype"] == "bfloat16"
 
 
+def test_a_stage_of_a_pipeline_holds_its_share() -> None:
+    ways = {(one.strategy, one.checkpointing): one for one in planned(2).options}
+    whole = METER.step(METER.transformer(SHAPE), StepSetup(8, "bf16"))
+    stage, split = ways["pipeline", False], ways["tensor", False]
+    assert stage.activation_bytes == whole.activation_bytes // 8
+    assert split.activation_bytes == whole.activation_bytes // 2
+    assert stage.parameter_bytes == split.parameter_bytes == whole.parameter_bytes // 2
+
+
 def test_one_device_has_one_strategy_and_its_peak_is_the_measured_one() -> None:
     found = planned(1)
     single = next(o for o in found.options if o.name == "single")

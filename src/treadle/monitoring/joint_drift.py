@@ -164,8 +164,9 @@ def _numbers(first: NDArray[Any], second: NDArray[Any]) -> Matrix:
     """A column as numbers of mean 0: a category is how frequent it is, a missing value the mean."""
     if object in (first.dtype, second.dtype):
         values = [*first.tolist(), *second.tolist()]
-        frequent = [value for value, _ in Counter(values).most_common()]
-        # the rank by frequency: categories that are as frequent as each other stay apart
+        counts = Counter(values)
+        # by both tables' counts and the text, so that it says nothing of where a value came from
+        frequent = sorted(counts, key=lambda value: (-counts[value], str(value)))
         ranks = {value: float(rank) for rank, value in enumerate(frequent)}
         column = np.array([ranks[value] for value in values])
     else:

@@ -7,6 +7,7 @@ and one backward in turn); traffic of rings, 2 (n - 1) / n of the bytes for a su
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from treadle.kernel.entity import replace
 from treadle.kernel.errors import Invalid
 from treadle.ports.module_meter import (
     Make,
@@ -102,12 +103,7 @@ def plan(
         return result
     seconds = best.step_seconds * -(-rows // task.batch)
     cost = None if hourly is None else seconds / 3600 * hourly * task.devices
-    return _with(result, seconds, cost)
-
-
-def _with(one: Plan, seconds: float, cost: float | None) -> Plan:
-    fields = {name: getattr(one, name) for name in one.__struct_fields__}
-    return Plan(**fields | {"seconds": seconds, "cost": cost})
+    return replace(result, seconds=seconds, cost=cost)
 
 
 def _sizes(meter: ModuleMeter, task: Task) -> Iterator[tuple[tuple[int, bool], StepSize]]:
@@ -167,7 +163,8 @@ def _loads(task: Task, size: StepSize, batch: int) -> Iterator[tuple[str, _Load]
             yield (
                 "pipeline",
                 split._replace(
-                    activations=size.activation_bytes / 4,
+                    # a stage holds up to n of the 4 n micro-batches, of its share of the blocks
+                    activations=size.activation_bytes / (4 * n),
                     compute=compute / n * bubble,
                     traffic=2 * size.block_output_bytes,
                 ),
