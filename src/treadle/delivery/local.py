@@ -32,6 +32,16 @@ class LocalDelivery(Delivery):
             moved += 1
         return moved
 
+    def is_of(self, endpoint: str, project: str) -> bool:
+        """Whether there is an endpoint of a name, and it belongs to a project.
+
+        Args:
+            endpoint: The name, which may be any text.
+            project: Name of the project.
+        """
+        row = self._row(endpoint)
+        return row is not None and row["project"] == project
+
     @STILL_NEEDED_BY()
     def needs(self, model: str, number: int) -> str | None:
         """What keeps a version from being deleted: its live endpoint, or its rollout.

@@ -50,6 +50,7 @@ class Grouping:
         events: The event log.
         spec_of: Gives the declaration of a project, or None.
         windows_of: Gives the windows of an endpoint after a moment, and maybe others.
+        is_of: Whether an endpoint belongs to a project.
     """
 
     def __init__(
@@ -58,9 +59,10 @@ class Grouping:
         events: LocalEvents,
         spec_of: Callable[[str | None], ProjectSpec | None],
         windows_of: Callable[[str, datetime], Sequence[Window]],
+        is_of: Callable[[str, str], bool],
     ) -> None:
         self._transaction, self._events = transaction, events
-        self._spec_of, self._windows_of = spec_of, windows_of
+        self._spec_of, self._windows_of, self._is_of = spec_of, windows_of, is_of
 
     def take(self, record: EventRecord) -> None:
         """Let an event open, grow or end incidents.
@@ -190,9 +192,17 @@ class Grouping:
     def _nearby(self, record: EventRecord, signal: Signal, since: datetime) -> Incident | None:
         """The incident about the same endpoint that has grown since a moment."""
         near = incidents.c.project == record.project
-        near &= (incidents.c.endpoint == signal.endpoint) & (incidents.c.last_at >= since)
+        endpoint = self._endpoint(record.project, signal)
+        near &= (incidents.c.endpoint == endpoint) & (incidents.c.last_at >= since)
         found = read_incidents(self._transaction, near, limit=1, with_alerts=False)
         return found[0] if found else None
+
+    def _endpoint(self, project: str | None, signal: Signal) -> str:
+        """The endpoint that an alert is about; what comes from outside may name any text."""
+        if signal.kind != "alert":
+            return signal.endpoint
+        own = project is not None and self._is_of(signal.endpoint, project)
+        return signal.endpoint if own else ""
 
     def _newest(self, project: str | None, key: str) -> tuple[Incident, Alert] | None:
         """The newest incident that an alert was part of, and the alert."""
@@ -223,7 +233,7 @@ class Grouping:
         return Alert(
             key=signal.key,
             kind=signal.kind,
-            endpoint=signal.endpoint,
+            endpoint=self._endpoint(record.project, signal),
             severity=severity,
             says=" ".join(signal.says.split())[:LONGEST_TEXT],
             count=1 + (before.count if before else 0),

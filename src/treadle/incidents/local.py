@@ -150,4 +150,4 @@ class LocalIncidents(Incidents):
                     return found
                 limit *= 4
 
-        return Grouping(transaction, self._events, spec_of, windows_of)
+        return Grouping(transaction, self._events, spec_of, windows_of, self._delivery.is_of)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 
+from treadle.delivery.local import LocalDelivery
 from treadle.events.local import LocalEvents
 from treadle.incidents.model import (
     FollowUp,
@@ -38,6 +39,7 @@ class Reviews:
         incidents: Knows the incidents and their course.
         monitoring: Knows how many predictions were answered.
         slo: Knows what was spent of error budgets.
+        delivery: Knows which endpoints belong to which project.
     """
 
     def __init__(
@@ -48,9 +50,11 @@ class Reviews:
         incidents: Incidents,
         monitoring: LocalMonitoring,
         slo: LocalSlos,
+        delivery: LocalDelivery,
     ) -> None:
         self._database, self._events, self._clock = database, events, clock
         self._incidents, self._monitoring, self._slo = incidents, monitoring, slo
+        self._delivery = delivery
 
     @query()
     def draft(self, *, incident: IncidentId) -> Review:
@@ -66,7 +70,7 @@ class Reviews:
         with self._database.read() as connection:
             notes = read_notes(connection, incident)
         began, end = _trouble_since(found), found.resolved_at or self._clock.now()
-        about = found.endpoint
+        about = self._endpoint(found)
         return Review(
             incident=found,
             detected_after_seconds=_seconds(began, found.opened_at) or 0.0,
@@ -81,6 +85,12 @@ class Reviews:
             summary=notes.summary,
             closed=notes.closed,
         )
+
+    def _endpoint(self, incident: Incident) -> str:
+        """The endpoint that an incident is about, where it is one of its project."""
+        project = incident.project
+        own = project is not None and self._delivery.is_of(incident.endpoint, project)
+        return incident.endpoint if own else ""
 
     @command()
     def add_follow_up(self, *, incident: IncidentId, text: str) -> list[FollowUp]:

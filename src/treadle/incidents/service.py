@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, true
 
+from treadle.delivery.local import LocalDelivery
 from treadle.events.local import LocalEvents
 from treadle.incidents.hooks import DECIDED
 from treadle.incidents.model import (
@@ -60,6 +61,7 @@ class Incidents:
         clock: Source of time.
         assembly: Knows who decides about events.
         scope: Knows what each project declares.
+        delivery: Knows which endpoints belong to which project.
         monitoring: Knows the windows that end alerts.
         open_notifier: Gives the notifier of an address.
     """
@@ -71,12 +73,13 @@ class Incidents:
         clock: Clock,
         assembly: Assembly,
         scope: Scope,
+        delivery: LocalDelivery,
         monitoring: Monitoring,
         open_notifier: OpenNotifier,
     ) -> None:
         self._database, self._events, self._clock = database, events, clock
         self._assembly, self._scope, self._monitoring = assembly, scope, monitoring
-        self._open_notifier = open_notifier
+        self._delivery, self._open_notifier = delivery, open_notifier
 
     @query()
     def find(

@@ -55,7 +55,8 @@ class Signal(NamedTuple):
         raised: Whether it raises an alert; else it ends the one of its key.
         kind: Kind of the alert.
         thing: What tells it apart from other alerts of its kind and endpoint.
-        endpoint: The endpoint that it is about; empty for none.
+        endpoint: The endpoint that it is about; empty for none. What comes from outside may name
+            any text.
         says: What has happened, in a sentence.
         severity: Its severity; None for that of its kind.
         since: Moment from which the trouble holds.
