@@ -16,6 +16,7 @@ from tests.incidents.test_grouping import received
 from treadle.incidents.local import READER
 from treadle.incidents.outbox import LEASE, TRIES, pause_after
 from treadle.incidents.tables import messages
+from treadle.kernel.errors import Invalid, Unavailable
 from treadle.platform.notifiers import open_notifier
 from treadle.registry.addresses import ALLOWED
 from treadle.registry.posting import signature
@@ -157,6 +158,53 @@ def test_what_is_not_public_is_not_reached(ward: Ward, monkeypatch: pytest.Monke
     assert "would act on the server itself" in outcomes[4].error
 
 
+READ_BY_THE_SERVER = (
+    "fcm://project/device?mode=oauth2&keyfile=http://169.254.169.254/latest",
+    "fcm://project/device?mode=oauth2&%6BeyFile=/etc/passwd",
+    "vapid://a@example.com/b@example.com?subfile=/etc/passwd",
+    "mailto://example.com?to=a@example.com;pgppub=/etc/passwd",
+    "mailto://example.com?to=a@example.com&pgpprv=key&pgp=sign",
+    "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#c?template=/etc/passwd",
+)
+
+
+@pytest.mark.parametrize("to", READ_BY_THE_SERVER)
+def test_an_address_lets_the_server_read_nothing(
+    ward: Ward, to: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Invalid, match=r"notify\[0\].to': Option '.*' names a file or URL"):
+        ward.declare(NotifyRoute(to=to))
+    monkeypatch.setenv("TREADLE_NOTIFY_ALL", to)  # of which the declaration knows nothing
+    ward.declare(NotifyRoute(to="$TREADLE_NOTIFY_ALL"))
+    (outcome,) = ward.incidents.test_routes(project="p")
+    assert "names a file or URL that the server would read" in outcome.error
+
+
+@pytest.mark.parametrize(
+    ("to", "error"),
+    [
+        (f"{READ_BY_THE_SERVER[-1].rpartition('=')[0]}=secret", "lets the server read a file"),
+        ("vapid://a@example.com/b@example.com", "lets the server read a file"),
+        (f"nostr://{1:064}?relay=ws://127.0.0.1:1", "the address is not public"),
+        ("acs://a@example.com/YWJjZA==/nobody.invalid/b@example.com", "The host is not known"),
+    ],
+)
+def test_services_read_no_file_and_ask_no_private_relay(
+    ward: Ward, to: str, error: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(ALLOWED, raising=False)
+    ward.declare(NotifyRoute(to=to))
+    (outcome,) = ward.incidents.test_routes(project="p")
+    assert error in outcome.error
+
+
+def test_queries_of_receivers_are_their_own(ward: Ward) -> None:
+    ward.declare(
+        NotifyRoute(to="https://example.com/hook?keyfile=a&template=b.c"),
+        NotifyRoute(to="json://example.com/hook?template=plain"),
+    )
+
+
 def test_what_was_not_taken_is_sent_again_with_longer_pauses(ward: Ward, sink: HttpSink) -> None:
     ward.declare(NotifyRoute(to=sink.url))
     sink.status = 503
@@ -258,8 +306,6 @@ def test_secrets_are_told_to_nobody(
 
 
 def test_an_unset_variable_and_an_unknown_scheme_are_told(ward: Ward) -> None:
-    from treadle.kernel.errors import Invalid, Unavailable
-
     with pytest.raises(Unavailable, match="'TREADLE_NOTIFY_NOT' is not set"):
         open_notifier("https://example.com/$TREADLE_NOTIFY_NOT")
     with pytest.raises(Invalid, match="Apprise takes no such 'nonsense:' URL"):

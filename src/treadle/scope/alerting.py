@@ -3,7 +3,7 @@
 import re
 from datetime import timedelta
 from typing import Literal, get_args
-from urllib.parse import urlsplit
+from urllib.parse import unquote_plus, urlsplit
 
 from treadle.kernel.clock import duration
 from treadle.kernel.entity import Entity
@@ -36,6 +36,8 @@ SECRET_PREFIX = "TREADLE_NOTIFY_"
 
 Who may declare a project could otherwise send any secret of the server anywhere.
 """
+FILE_OPTIONS = ("keyfile", "pgp", "pgpprv", "pgppub", "subfile")
+"""Options of Apprise's addresses that name files, or URLs, which the server would read."""
 SHORTEST_REPEAT = timedelta(minutes=1)
 
 
@@ -149,8 +151,34 @@ def shown(to: str) -> str:
     return f"{scheme}://{'/'.join(names) or '…'}"
 
 
+def refuse_files(to: str) -> None:
+    """Refuse options of one of Apprise's addresses that name files or URLs for the server to read.
+
+    Args:
+        to: The address, of any scheme; only those of Apprise have such options.
+
+    Raises:
+        Invalid: It has one.
+    """
+    scheme, _, rest = to.partition("://")
+    if scheme.rpartition("+")[2] in ("http", "https"):
+        return
+    for pair in re.split(r"[?&;]", rest)[1:]:
+        name, value = (unquote_plus(part).strip() for part in pair.partition("=")[::2])
+        is_file = name.lower() == "template" and re.search(r"[/\\:.]", value)
+        if is_file or name.lower() in FILE_OPTIONS:
+            raise Invalid(
+                f"Option '{name.lower()}' names a file or URL that the server would read. "
+                "Leave it out, or name a service that needs no file."
+            )
+
+
 def _check_address(to: str, field: str) -> None:
     _check_variables(to, field)
+    try:
+        refuse_files(to)
+    except Invalid as error:
+        raise Invalid(f"Field '{field}': {error.message}") from error
     if REFERENCE.match(to):
         return
     scheme, colon, _ = to.partition("://")

@@ -4,13 +4,17 @@ import logging
 import re
 import threading
 from typing import Any
+from urllib.parse import urlsplit
 
 from treadle.kernel.errors import Invalid, Unavailable, missing_extra
 from treadle.ports.notifier import Notice
 from treadle.registry.addresses import reachable
+from treadle.scope.alerting import refuse_files
 
 _OF_THIS_MACHINE = ("blink1", "dbus", "glib", "gnome", "macosx", "syslog", "windows")
 """Services that would act on the server itself."""
+_WITH_KEY_FILES = ("deltachat", "vapid")
+"""Services whose keys are files of the server."""
 _KINDS = {"page": "failure", "ticket": "warning", "info": "info"}
 _MENTION = re.compile(r"@(?=(?:everyone|channel|here|all|room)\b)|<(?=[!@#])")
 """What calls everybody in a chat."""
@@ -34,6 +38,7 @@ class Apprise:
             import apprise
         except ModuleNotFoundError as error:
             raise missing_extra("notify", "Telling people by mail, chat or push") from error
+        refuse_files(url)
         asset = apprise.AppriseAsset(app_id="Treadle", secure_logging=True)
         asset.http_redirects = False
         with _Trouble() as trouble:
@@ -41,9 +46,17 @@ class Apprise:
         scheme = url.partition(":")[0]
         if service is None:
             raise Invalid(f"Apprise takes no such '{scheme}:' URL. {trouble.words}".strip())
-        if type(service).__module__.rpartition(".")[2] in _OF_THIS_MACHINE:
+        modules = type(service).__module__.split(".")
+        if any(module in _OF_THIS_MACHINE for module in modules):
             raise Invalid(f"A '{scheme}:' URL would act on the server itself. Name another one.")
+        files = [v for v in vars(service).values() if isinstance(v, apprise.AppriseAttachment)]
+        if any(map(len, files)) or any(module in _WITH_KEY_FILES for module in modules):
+            raise Invalid(
+                f"This '{scheme}:' URL lets the server read a file or another URL. Leave the "
+                "option out, or name a service that needs no file."
+            )
         service.redirects = False
+        service.discovery = False  # of Matrix: a host that was checked would name one that was not
         self._service: Any = service
         self._format = apprise.NotifyFormat.TEXT
 
@@ -69,15 +82,21 @@ class Apprise:
             raise Unavailable(f"The service did not take it. {trouble.words}".strip())
 
     def _refuse_private(self) -> None:
-        """Refuse a host that may not be reached, where the URL names one."""
-        templates = getattr(self._service, "templates", ())
-        named = any("{host}" in template for template in templates)
-        host = getattr(self._service, "smtp_host", "") or (self._service.host if named else "")
-        if host:
-            try:
-                reachable(str(host))
-            except OSError as error:
-                raise Unavailable(f"The host is not known: {error}") from error
+        """Refuse hosts that may not be reached, where the URL names some."""
+        try:
+            for host in _hosts(self._service):
+                reachable(host)
+        except OSError as error:
+            raise Unavailable(f"The host is not known: {error}") from error
+
+
+def _hosts(service: Any) -> list[str]:
+    """The hosts that a service of Apprise's is going to ask, as far as the URL names them."""
+    named = any("{host}" in template for template in service.templates)
+    host = getattr(service, "smtp_host", "") or (service.host if named else "")
+    relays = [urlsplit(url).hostname for url in getattr(service, "relays", ())]
+    endpoint = getattr(service, "endpoint", "")  # of Azure Communication Services
+    return [str(name) for name in (host, endpoint, *relays) if name]
 
 
 def without_mentions(text: str) -> str:
