@@ -3,11 +3,13 @@
 All times are those of the events, so that events that are read late give the same incidents.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select, true
+from sqlalchemy.exc import OperationalError
 
 from treadle.events.local import LocalEvents
 from treadle.events.model import EventRecord
@@ -23,8 +25,9 @@ from treadle.incidents.quiet import ONE_OFF, TOLD, ended_at, needs_labels
 from treadle.incidents.records import read_incidents, write_alert, write_incident
 from treadle.incidents.signals import SEVERITY, Signal, removed_endpoint, signal_of
 from treadle.incidents.tables import alerts, incidents
-from treadle.kernel.clock import duration
+from treadle.kernel.clock import EPOCH, duration
 from treadle.kernel.entity import replace
+from treadle.kernel.escaping import visible
 from treadle.kernel.event import acting
 from treadle.monitoring.findings import KINDS
 from treadle.monitoring.model import Window
@@ -40,6 +43,7 @@ MOST_LATER = 1000
 QUIET = "its alerts have not come again"
 _OWN_SUBJECT = ("run:", "job:")
 """Subjects whose first event leads to what caused them, also where a later one has no cause."""
+log = logging.getLogger(__name__)
 
 
 class Grouping:
@@ -67,9 +71,23 @@ class Grouping:
     def take(self, record: EventRecord) -> None:
         """Let an event open, grow or end incidents.
 
+        One that raises something unexpected changes nothing: it is logged, and holds up no other.
+
         Args:
             record: The event.
+
+        Raises:
+            Exception: The database does not answer; the event has to be taken again.
         """
+        try:
+            with self._transaction.begin_nested():
+                self._take(record)
+        except Exception as error:
+            if may_succeed_later(error):
+                raise
+            log.exception("event %d could not be taken, and changes no incident", record.number)
+
+    def _take(self, record: EventRecord) -> None:
         with acting(BY_ITSELF, cause=record.number):
             if endpoint := removed_endpoint(record):
                 self._end_all(record, endpoint)
@@ -110,6 +128,22 @@ class Grouping:
         self, incident: int, project: str | None, alert: Alert, moment: datetime
     ) -> bool:
         """End an alert that was quiet for long enough by a moment."""
+        try:
+            end = self._quiet_end(project, alert, moment)
+        except Exception as error:
+            if may_succeed_later(error):
+                raise
+            log.exception("the end of an alert of incident %d could not be looked for", incident)
+            return False
+        if end is None:
+            return False
+        write_alert(self._transaction, incident, replace(alert, cleared_at=end))
+        with acting(BY_ITSELF, cause=alert.last_event):
+            self._resolve_if_over(incident, QUIET)
+        return True
+
+    def _quiet_end(self, project: str | None, alert: Alert, moment: datetime) -> datetime | None:
+        """When an alert was quiet for long enough; None where it was not by a moment."""
         spec = self._spec_of(project)
         windows = self._windows_of(alert.endpoint, alert.window) if alert.window else ()
         end = ended_at(alert, spec, windows, moment)
@@ -117,12 +151,7 @@ class Grouping:
             shown = self._shown_later(project, alert)
             quiet = [window for window in windows if window.start not in shown]
             end = ended_at(alert, spec, quiet, moment)
-        if end is None:
-            return False
-        write_alert(self._transaction, incident, replace(alert, cleared_at=end))
-        with acting(BY_ITSELF, cause=alert.last_event):
-            self._resolve_if_over(incident, QUIET)
-        return True
+        return end
 
     def _shown_later(self, project: str | None, alert: Alert) -> set[datetime]:
         """Starts of windows that show an alert in events which were not taken yet."""
@@ -235,13 +264,13 @@ class Grouping:
             kind=signal.kind,
             endpoint=self._endpoint(record.project, signal),
             severity=severity,
-            says=" ".join(signal.says.split())[:LONGEST_TEXT],
+            says=visible(" ".join(signal.says.split()))[:LONGEST_TEXT],
             count=1 + (before.count if before else 0),
             first_event=before.first_event if before else record.number,
             last_event=record.number,
             first_at=before.first_at if before else record.at,
             last_at=record.at,
-            since=before.since if before and holds else signal.since,
+            since=before.since if before and holds else _within(signal.since, record.at),
             window=window,
             metric=signal.metric,
             labelled=labelled,
@@ -345,4 +374,19 @@ def _runbook(spec: ProjectSpec | None, signal: Signal) -> str:
     if spec is None:
         return ""
     own = [one.runbook for one in spec.requirement if one.id == signal.requirement]
-    return next(filter(None, own), "") or spec.incidents.runbook
+    return visible(next(filter(None, own), "") or spec.incidents.runbook)
+
+
+def _within(moment: datetime, now: datetime) -> datetime:
+    """A moment that came from outside, as one between 1970 and now."""
+    return min(max(moment, EPOCH), now)
+
+
+def may_succeed_later(error: Exception) -> bool:
+    """Whether what was interrupted by an error may succeed when it is tried again.
+
+    Args:
+        error: The error.
+    """
+    names = ("retry", "connection_invalidated")  # of Treadle's errors, and of SQLAlchemy's
+    return isinstance(error, OperationalError) or any(getattr(error, name, 0) for name in names)

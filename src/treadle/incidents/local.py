@@ -1,12 +1,13 @@
 """Incidents as the process has them that holds the database."""
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cache, cached_property
 
 from sqlalchemy import ColumnElement, Connection, select
 
-from treadle.incidents.grouping import Grouping
+from treadle.incidents.grouping import Grouping, may_succeed_later
 from treadle.incidents.model import Incident
 from treadle.incidents.outbox import Outbox
 from treadle.incidents.quiet import TOLD
@@ -29,6 +30,7 @@ FEW_WINDOWS, MOST_WINDOWS = 8, 512
 LONGEST_AFTERWARDS = timedelta(days=14)
 """Time after its end within which people are told that an incident is resolved."""
 SETTLE_EVERY = timedelta(minutes=1)
+log = logging.getLogger(__name__)
 
 
 class LocalIncidents(Incidents):
@@ -36,6 +38,11 @@ class LocalIncidents(Incidents):
 
     _settled_at = EPOCH
     """When the ends of alerts were last looked for."""
+
+    @cached_property
+    def _untold(self) -> dict[str, str]:
+        """Projects whose messages could not be planned, with the error; it is logged once."""
+        return {}
 
     @cached_property
     def _outbox(self) -> Outbox:
@@ -95,15 +102,28 @@ class LocalIncidents(Incidents):
     def _plan(self) -> int:
         """Make the messages that are due; gives how many."""
         specs = {each.name: each.spec for each in self._scope.projects() if each.spec.notify}
-        now = self._clock.now()
-        if not specs:
+        return sum(self._plan_shielded(name, spec) for name, spec in specs.items())
+
+    def _plan_shielded(self, project: str, spec: ProjectSpec) -> int:
+        """Make the messages of a project; its trouble is logged and holds up no other project."""
+        try:
+            made = self._plan_project(project, spec)
+        except Exception as error:
+            if may_succeed_later(error):
+                raise
+            if self._untold.get(project) != (said := repr(error)):
+                self._untold[project] = said
+                log.exception("messages about project '%s' could not be planned", project)
             return 0
+        self._untold.pop(project, None)
+        return made
+
+    def _plan_project(self, project: str, spec: ProjectSpec) -> int:
+        now = self._clock.now()
         recent = incidents.c.resolved_at >= now - LONGEST_AFTERWARDS
-        which = incidents.c.project.in_(sorted(specs)) & (
-            (incidents.c.state != "resolved") | recent
-        )
+        which = (incidents.c.project == project) & ((incidents.c.state != "resolved") | recent)
         with self._database.read() as connection:
-            due = [one for one in self._planned(connection, which, specs, now) if one[1]]
+            due = [one for one in self._planned(connection, which, spec, now) if one[1]]
         if not due:
             return 0
         with self._database.write() as transaction:
@@ -111,7 +131,7 @@ class LocalIncidents(Incidents):
             made = 0
             for incident in read_incidents(transaction, numbers, with_alerts=False):
                 self._outbox.cancel(transaction, incident)
-            for incident, planned in self._planned(transaction, numbers, specs, now):
+            for incident, planned in self._planned(transaction, numbers, spec, now):
                 made += self._outbox.put(transaction, incident, planned)
         return made
 
@@ -119,17 +139,13 @@ class LocalIncidents(Incidents):
         self,
         connection: Connection,
         which: ColumnElement[bool],
-        specs: Mapping[str, ProjectSpec],
+        spec: ProjectSpec,
         now: datetime,
     ) -> list[tuple[Incident, list[Planned]]]:
         """Incidents, each with what is to be told of it."""
         found = self._with_silences(connection, read_incidents(connection, which))
         told = self._outbox.told(connection, found)
-        return [
-            (one, plan(one, specs[one.project], told[one.id], now))
-            for one in found
-            if one.project is not None
-        ]
+        return [(one, plan(one, spec, told[one.id], now)) for one in found]
 
     def _grouping(self, transaction: Connection) -> Grouping:
         """Groups alerts by what is declared and measured now."""

@@ -8,6 +8,7 @@ from treadle.delivery.model import EndpointRemoved, RolloutPromoted, RolloutRoll
 from treadle.evaluation.model import VerdictGiven
 from treadle.events.model import EventRecord
 from treadle.jobs.model import JobEnded
+from treadle.kernel.escaping import visible
 from treadle.monitoring.findings import KINDS, says, thing
 from treadle.monitoring.model import LabelsMissing, RequirementMissed
 from treadle.monitoring.slo.model import AlertReceived, BudgetBurning, BudgetRecovered
@@ -180,7 +181,7 @@ def _received(record: EventRecord) -> Signal | None:
         raised=body["status"] == "firing",
         kind="alert",
         thing=str(body["fingerprint"]),
-        endpoint=str(body["labels"].get("endpoint", ""))[:200],
+        endpoint=visible(str(body["labels"].get("endpoint", "")))[:200],
         says=f"{name}: {summary}" if summary else str(name),
         since=datetime.fromisoformat(str(body["since"])),
         severity=_RECEIVED.get(label, "ticket") if label else None,

@@ -39,6 +39,8 @@ Who may declare a project could otherwise send any secret of the server anywhere
 FILE_OPTIONS = ("keyfile", "pgp", "pgpprv", "pgppub", "subfile")
 """Options of Apprise's addresses that name files, or URLs, which the server would read."""
 SHORTEST_REPEAT = timedelta(minutes=1)
+LONGEST = timedelta(days=3650)
+"""Longest duration: moments that are further away are those of no calendar."""
 
 
 class IncidentPolicy(Entity):
@@ -210,6 +212,9 @@ def _check_variables(text: str, field: str) -> None:
 
 def _duration(text: str, field: str) -> timedelta:
     try:
-        return duration(text)
+        length = duration(text)
     except Invalid as error:
         raise Invalid(f"Field '{field}': {error.message}") from error
+    if length > LONGEST:
+        raise Invalid(f"Field '{field}': '{text}' is longer than {LONGEST.days}d.")
+    return length

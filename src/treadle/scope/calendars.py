@@ -12,8 +12,8 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _PERIOD = re.compile(r"(\S+) (\d\d):(\d\d)-(\d\d):(\d\d)")
 _DAY = timedelta(days=1)
 _QUARTER = timedelta(minutes=15)
-_DAYS_AHEAD = 9
-"""Days within which a period begins again: a week, and what a change of the clocks may skip."""
+_DAYS_AHEAD = 16
+"""Days within which a period begins again: two weeks, as a change of the clocks may skip one."""
 
 
 class Period(NamedTuple):

@@ -42,7 +42,7 @@ class Apprise:
         asset = apprise.AppriseAsset(app_id="Treadle", secure_logging=True)
         asset.http_redirects = False
         with _Trouble() as trouble:
-            service = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
+            service: Any = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
         scheme = url.partition(":")[0]
         if service is None:
             raise Invalid(f"Apprise takes no such '{scheme}:' URL. {trouble.words}".strip())
@@ -57,7 +57,7 @@ class Apprise:
             )
         service.redirects = False
         service.discovery = False  # of Matrix: a host that was checked would name one that was not
-        self._service: Any = service
+        self._service = service
         self._format = apprise.NotifyFormat.TEXT
 
     def send(self, notice: Notice) -> None:
