@@ -17,6 +17,7 @@ from treadle.monitoring.slo.model import BudgetBurning, BudgetRecovered
 from treadle.monitoring.tables import windows
 from treadle.platform.wiring import Embedded
 from treadle.scope.alerting import IncidentPolicy, NotifyRoute
+from treadle.scope.model import DataSource
 
 START = datetime.fromisoformat("2026-03-02T00:00:00+00:00")  # a Monday
 DAY = timedelta(days=1)
@@ -33,9 +34,15 @@ class Ward:
         self.clock.set(START)
         self.declare()
 
-    def declare(self, *routes: NotifyRoute, name: str = "p", **policy: Any) -> None:
-        incidents = IncidentPolicy(**policy)
-        declare(self.platform, self._folder, name=name, incidents=incidents, notify=[*routes])
+    def declare(
+        self,
+        *routes: NotifyRoute,
+        name: str = "p",
+        data: dict[str, DataSource] | None = None,
+        **policy: Any,
+    ) -> None:
+        parts: dict[str, Any] = {"incidents": IncidentPolicy(**policy), "notify": [*routes]}
+        declare(self.platform, self._folder, name=name, data=data or {}, **parts)
 
     def happens(self, event: Event, *, cause: int | None = None) -> int:
         with self.platform.database.write() as transaction, acting(cause=cause):

@@ -10,7 +10,9 @@ from treadle.events.tables import event_cursors
 from treadle.incidents.tables import alerts, incidents
 from treadle.jobs.model import JobEnded
 from treadle.kernel.errors import Conflict
+from treadle.monitoring.model import MonitorFailed
 from treadle.monitoring.slo.model import AlertReceived
+from treadle.scope.model import DataSource
 from treadle.training.model import TrainingFailed, TrainingFinished, TrainingStarted
 
 
@@ -68,6 +70,20 @@ def test_windows_that_show_nothing_end_nothing(ward: Ward) -> None:
         transaction.execute(windows.update().where(later).values(measures="[]"))
     ward.react()
     assert ward.only().state == "open"
+
+
+def test_a_monitor_that_fails_on_labels_ends_by_windows_with_labels(ward: Ward) -> None:
+    ward.declare(data={"rows": DataSource(source="rows.csv", label="y", label_delay="7d")})
+    for day in range(9):
+        ward.window(day)
+    about: dict[str, Any] = {"endpoint": "p", "project": "p", "version": "p:1", "start": START}
+    ward.clock.set(START + 8 * DAY)  # the labels of the first window have come
+    ward.happens(MonitorFailed(**about, monitor="performance", reason="no memory"))
+    ward.react()
+    assert ward.only().state == "open"
+    ward.clock.set(START + 10 * DAY)
+    ward.react()
+    assert ward.only().resolved_at == START + 10 * DAY
 
 
 def test_what_comes_back_soon_is_opened_again(ward: Ward) -> None:

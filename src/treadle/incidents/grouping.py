@@ -257,7 +257,7 @@ class Grouping:
         spec = self._spec_of(record.project)
         holds = before is not None and before.cleared_at is None
         window, labelled = signal.window, signal.labelled
-        if signal.kind == "finding" and window is not None:
+        if signal.kind in ("finding", "failed monitor") and window is not None:
             labelled = needs_labels(record.at, window, spec)
         return Alert(
             key=signal.key,

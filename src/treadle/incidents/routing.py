@@ -124,10 +124,7 @@ def _first_due(incident: Incident, route: NotifyRoute, wait: timedelta) -> datet
         return None
     after = duration(route.after)
     due = opens(route, incident.began_at + max(wait, after))
-    if incident.resolved_at is not None:
-        return None
-    acknowledged = incident.acknowledged_at
-    if after and acknowledged is not None and acknowledged <= due:
+    if incident.resolved_at is not None or (after and incident.acknowledged_at is not None):
         return None
     return due
 
