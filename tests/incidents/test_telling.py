@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from email import message_from_string
@@ -37,12 +38,19 @@ def told(sink: HttpSink) -> list[str]:
     return [json.loads(body)["change"] for _, _, body in sink.got]
 
 
+def wait_for_senders() -> None:
+    for thread in threading.enumerate():
+        if thread.name == "notify":
+            thread.join()
+
+
 def pass_time(ward: Ward, **span: float) -> None:
     """Time passes; all that happened is read, and people are told."""
     ward.clock.advance(timedelta(**span))
     while ward.incidents.react():
         pass
-    ward.incidents.send_all()
+    ward.incidents.tell()
+    wait_for_senders()
 
 
 def test_each_change_is_told_once(ward: Ward, sink: HttpSink) -> None:

@@ -89,11 +89,6 @@ class LocalIncidents(Incidents):
         """
         return self._plan() + self._outbox.send_due(self._routes)
 
-    def send_all(self) -> None:
-        """Tell people of what has changed, and return when each message was tried."""
-        self._plan()
-        self._outbox.send_due(self._routes, wait=True)
-
     def _routes(self) -> dict[str, NotifyRoute]:
         """All declared routes by their keys."""
         declared = (route for each in self._scope.projects() for route in each.spec.notify)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from treadle.events.local import LocalEvents
 from treadle.incidents.model import Change, Incident, IncidentMessageDied, IncidentMessageSent
 from treadle.incidents.notices import notice_of
 from treadle.incidents.records import read_incident
-from treadle.incidents.routing import FIRST, Planned, Told
+from treadle.incidents.routing import FIRST, Planned, Told, is_escalation
 from treadle.incidents.tables import messages
 from treadle.kernel.clock import Clock
 from treadle.kernel.errors import TreadleError
@@ -26,6 +26,7 @@ FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=30), timedelta(hours=1)
 LEASE = timedelta(minutes=2)
 """Time after which a message is sent again whose sender has said nothing of it."""
 AT_ONCE = 100
+"""Messages of a route that are sent one after another, before others are looked for."""
 log = logging.getLogger(__name__)
 
 
@@ -35,6 +36,7 @@ class Due(NamedTuple):
     Attributes:
         id: Id of the message.
         incident: Number of the incident.
+        times_opened: How often the incident had been opened then.
         change: What it tells.
         route_key: Key of the route.
         shown: The route's address, without secrets.
@@ -43,6 +45,7 @@ class Due(NamedTuple):
 
     id: str
     incident: int
+    times_opened: int
     change: Change
     route_key: str
     shown: str
@@ -110,12 +113,14 @@ class Outbox:
     def told(self, connection: Connection, found: Sequence[Incident]) -> dict[int, list[Told]]:
         """What was told of incidents, or waits to be, since each was opened the last time.
 
+        What was cancelled after it was tried counts: it may have arrived.
+
         Args:
             connection: An open connection.
             found: The incidents.
         """
         own: ColumnElement[bool] = messages.c.incident.in_([incident.id for incident in found])
-        own &= messages.c.state != "cancelled"
+        own &= (messages.c.state != "cancelled") | (messages.c.attempts > 0)
         times = {incident.id: incident.times_opened for incident in found}
         told: dict[int, list[Told]] = {number: [] for number in times}
         wanted = select(messages).where(own).order_by(messages.c.due_at, messages.c.id)
@@ -132,23 +137,15 @@ class Outbox:
             transaction: An open write transaction.
             incident: The incident.
         """
-        stale: list[str] = []
-        if incident.state != "open":
-            stale += ["reminder"]
-        if incident.state == "resolved":
-            stale += [*FIRST, "raised", "acknowledged"]
         own = (messages.c.incident == incident.id) & (messages.c.state == "waiting")
-        own &= messages.c.change.in_(stale) & (messages.c.attempts == 0)
+        own &= messages.c.change.in_(untrue(incident))
         transaction.execute(messages.update().where(own).values(state="cancelled"))
 
-    def send_due(
-        self, declared: Callable[[], Mapping[str, NotifyRoute]], *, wait: bool = False
-    ) -> int:
+    def send_due(self, declared: Callable[[], Mapping[str, NotifyRoute]]) -> int:
         """Send what is due, by a thread for each route: a slow receiver holds up no other.
 
         Args:
             declared: Gives the routes by their keys.
-            wait: Whether to return only when all has been tried.
 
         Returns:
             How many messages are tried.
@@ -160,8 +157,6 @@ class Outbox:
         routes = declared() if by_route else {}
         begun = 0
         for key, own in by_route.items():
-            if key in self._sending:
-                continue
             arguments = (own, routes.get(key))
             thread = threading.Thread(
                 target=self._send_all, args=arguments, name="notify", daemon=True
@@ -169,19 +164,28 @@ class Outbox:
             self._sending[key] = thread
             thread.start()
             begun += len(own)
-        if wait:
-            for thread in list(self._sending.values()):
-                thread.join()
         return begun
 
     def _due(self) -> list[Due]:
-        now = self._clock.now()
-        due = (messages.c.state == "waiting") & (messages.c.next_at <= now)
-        wanted = select(messages).where(due).order_by(messages.c.due_at, messages.c.id)
+        """What is due by routes that send nothing now: of each, some that were due first."""
+        due = (messages.c.state == "waiting") & (messages.c.next_at <= self._clock.now())
+        due &= messages.c.route_key.not_in(list(self._sending))
+        order = (messages.c.due_at, messages.c.id)
+        place = func.row_number().over(partition_by=messages.c.route_key, order_by=order)
+        ranked = select(messages, place.label("place")).where(due).subquery()
+        wanted = select(ranked).where(ranked.c.place <= AT_ONCE)
         with self._database.read() as connection:
-            rows = connection.execute(wanted.limit(AT_ONCE)).all()
+            rows = connection.execute(wanted.order_by(ranked.c.due_at, ranked.c.id)).all()
         return [
-            Due(row.id, row.incident, row.change, row.route_key, row.route, row.attempts)
+            Due(
+                id=row.id,
+                incident=row.incident,
+                times_opened=row.times_opened,
+                change=row.change,
+                route_key=row.route_key,
+                shown=row.route,
+                attempts=row.attempts,
+            )
             for row in rows
         ]
 
@@ -194,7 +198,7 @@ class Outbox:
 
     def _send(self, due: Due, route: NotifyRoute | None) -> None:
         """Claim a message, send it, and write what came of it."""
-        notice = self._claim(due)
+        notice = self._claim(due, escalates=route is not None and is_escalation(route))
         if notice is None:
             return
         error, final = "", False
@@ -207,17 +211,36 @@ class Outbox:
                 error, final = trouble.message, not trouble.retry
         self._settle(due, error, final=final or due.attempts + 1 >= TRIES)
 
-    def _claim(self, due: Due) -> Notice | None:
-        """Take a message for a time, so that nobody else sends it; None where another has."""
+    def _claim(self, due: Due, *, escalates: bool) -> Notice | None:
+        """Take a message for a time, so that nobody else sends it; None where another has.
+
+        It is cancelled, and None, where it is not true any more.
+        """
         now = self._clock.now()
         free = (messages.c.id == due.id) & (messages.c.state == "waiting")
         free &= (messages.c.attempts == due.attempts) & (messages.c.next_at <= now)
         values = {"attempts": due.attempts + 1, "next_at": now + LEASE}
         with self._database.write() as transaction:
+            incident = read_incident(transaction, due.incident)
+            if self._is_untrue(transaction, due, incident, escalates=escalates):
+                transaction.execute(messages.update().where(free).values(state="cancelled"))
+                return None
             if not transaction.execute(messages.update().where(free).values(values)).rowcount:
                 return None
-            incident = read_incident(transaction, due.incident)
         return notice_of(incident, due.change, id=due.id, at=now)
+
+    def _is_untrue(
+        self, transaction: Connection, due: Due, incident: Incident, *, escalates: bool
+    ) -> bool:
+        """Whether a message would tell what is not so any more, such as after another one."""
+        if due.times_opened == incident.times_opened:
+            attended = escalates and incident.acknowledged_at is not None
+            return due.change in untrue(incident) or (attended and due.change in FIRST)
+        if due.change != "resolved":
+            return True
+        later = (messages.c.incident == due.incident) & (messages.c.route_key == due.route_key)
+        later &= messages.c.times_opened > due.times_opened
+        return transaction.scalar(select(messages.c.id).where(later).limit(1)) is not None
 
     def _settle(self, due: Due, error: str, *, final: bool) -> None:
         """Write that a message was sent, is tried again, or is given up."""
@@ -244,6 +267,17 @@ class Outbox:
             transaction.execute(messages.update().where(own).values(values))
         if error:
             log.warning("incident %d was not told to %s: %s", due.incident, due.shown, error)
+
+
+def untrue(incident: Incident) -> list[Change]:
+    """What need not be told of an incident any more since it was opened the last time.
+
+    Args:
+        incident: The incident.
+    """
+    if incident.state == "resolved":
+        return [*FIRST, "raised", "acknowledged", "reminder"]
+    return [] if incident.state == "open" else ["reminder"]
 
 
 def pause_after(attempts: int) -> timedelta:

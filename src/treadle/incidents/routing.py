@@ -122,11 +122,11 @@ def _first_due(incident: Incident, route: NotifyRoute, wait: timedelta) -> datet
     """When a route first tells of an incident; None where it does not."""
     if incident.severity not in route.severities:
         return None
-    after = duration(route.after)
-    due = opens(route, incident.began_at + max(wait, after))
-    if incident.resolved_at is not None or (after and incident.acknowledged_at is not None):
+    if incident.resolved_at is not None:
         return None
-    return due
+    if incident.acknowledged_at is not None and is_escalation(route):
+        return None
+    return opens(route, incident.began_at + max(wait, duration(route.after)))
 
 
 def _later(
@@ -147,6 +147,15 @@ def _was_told(told: Iterable[Told], change: Change, severity: Severity) -> bool:
     if change == "raised":
         return any(one.change == change and one.severity == severity for one in told)
     return any(one.change == change for one in told)
+
+
+def is_escalation(route: NotifyRoute) -> bool:
+    """Whether a route tells only of what nobody has acknowledged.
+
+    Args:
+        route: The route.
+    """
+    return duration(route.after) > timedelta()
 
 
 def opens(route: NotifyRoute, moment: datetime) -> datetime:
