@@ -9,12 +9,13 @@ from sqlalchemy import ColumnElement, Connection, select
 
 from treadle.incidents.grouping import Grouping, may_succeed_later
 from treadle.incidents.model import Incident
-from treadle.incidents.outbox import Outbox
+from treadle.incidents.outbox import Outbox, awaits_end
 from treadle.incidents.quiet import TOLD
-from treadle.incidents.records import read_incidents
+from treadle.incidents.records import read_incidents, read_silences
 from treadle.incidents.routing import Planned, key_of, plan
 from treadle.incidents.service import Incidents
-from treadle.incidents.tables import alerts, incidents
+from treadle.incidents.silencing import with_silences
+from treadle.incidents.tables import alerts, incidents, silences
 from treadle.kernel.clock import EPOCH
 from treadle.kernel.errors import NotFound
 from treadle.kernel.stage import RECONCILE
@@ -24,7 +25,7 @@ from treadle.scope.model import ProjectSpec
 
 READER = "incidents"
 PAGE = 500
-"""Events that are taken in one transaction."""
+"""Events, or incidents, that are taken in one transaction."""
 FEW_WINDOWS, MOST_WINDOWS = 8, 512
 """Windows of an endpoint in which the end of an alert is looked for, at first and at most."""
 LONGEST_AFTERWARDS = timedelta(days=14)
@@ -96,13 +97,16 @@ class LocalIncidents(Incidents):
 
     def _plan(self) -> int:
         """Make the messages that are due; gives how many."""
-        specs = {each.name: each.spec for each in self._scope.projects() if each.spec.notify}
-        return sum(self._plan_shielded(name, spec) for name, spec in specs.items())
+        now = self._clock.now()
+        concerned = select(incidents.c.project).where(_may_be_told(now)).distinct()
+        with self._database.read() as connection:
+            names = connection.scalars(concerned.where(incidents.c.project.is_not(None))).all()
+        return sum(self._plan_shielded(name, now) for name in sorted(names))
 
-    def _plan_shielded(self, project: str, spec: ProjectSpec) -> int:
+    def _plan_shielded(self, project: str, now: datetime) -> int:
         """Make the messages of a project; its trouble is logged and holds up no other project."""
         try:
-            made = self._plan_project(project, spec)
+            made = self._plan_project(project, now)
         except Exception as error:
             if may_succeed_later(error):
                 raise
@@ -113,20 +117,31 @@ class LocalIncidents(Incidents):
         self._untold.pop(project, None)
         return made
 
-    def _plan_project(self, project: str, spec: ProjectSpec) -> int:
-        now = self._clock.now()
-        recent = incidents.c.resolved_at >= now - LONGEST_AFTERWARDS
-        which = (incidents.c.project == project) & ((incidents.c.state != "resolved") | recent)
-        with self._database.read() as connection:
-            due = [one for one in self._planned(connection, which, spec, now) if one[1]]
-        if not due:
+    def _plan_project(self, project: str, now: datetime) -> int:
+        try:
+            spec = self._scope.project(name=project).spec
+        except NotFound:
             return 0
+        made, last, whole = 0, 0, bool(spec.notify)
+        while whole:
+            which = (incidents.c.project == project) & (incidents.c.id > last) & _may_be_told(now)
+            with self._database.read() as connection:
+                page = self._planned(connection, which, spec, now)
+            made += self._put([one.id for one, planned in page if planned], spec, now)
+            whole = len(page) == PAGE
+            last = page[-1][0].id if page else last
+        return made
+
+    def _put(self, numbers: list[int], spec: ProjectSpec, now: datetime) -> int:
+        """Make the messages about incidents, as they are in the transaction that does it."""
+        if not numbers:
+            return 0
+        which = incidents.c.id.in_(numbers)
+        made = 0
         with self._database.write() as transaction:
-            numbers = incidents.c.id.in_([one.id for one, _ in due])
-            made = 0
-            for incident in read_incidents(transaction, numbers, with_alerts=False):
+            for incident in read_incidents(transaction, which, with_alerts=False):
                 self._outbox.cancel(transaction, incident)
-            for incident, planned in self._planned(transaction, numbers, spec, now):
+            for incident, planned in self._planned(transaction, which, spec, now):
                 made += self._outbox.put(transaction, incident, planned)
         return made
 
@@ -137,10 +152,16 @@ class LocalIncidents(Incidents):
         spec: ProjectSpec,
         now: datetime,
     ) -> list[tuple[Incident, list[Planned]]]:
-        """Incidents, each with what is to be told of it."""
-        found = self._with_silences(connection, read_incidents(connection, which))
+        """Incidents by their numbers, a page at most, each with what is to be told of it."""
+        holds = (silences.c.project == spec.project.name) & (silences.c.until > now)
+        silent = read_silences(connection, holds)
+        found = read_incidents(
+            connection, which, incidents.c.id, limit=PAGE, with_alerts=bool(silent)
+        )
         told = self._outbox.told(connection, found)
-        return [(one, plan(one, spec, told[one.id], now)) for one in found]
+        return [
+            (one, plan(one, spec, told[one.id], now)) for one in with_silences(found, silent, now)
+        ]
 
     def _grouping(self, transaction: Connection) -> Grouping:
         """Groups alerts by what is declared and measured now."""
@@ -162,3 +183,9 @@ class LocalIncidents(Incidents):
                 limit *= 4
 
         return Grouping(transaction, self._events, spec_of, windows_of, self._delivery.is_of)
+
+
+def _may_be_told(now: datetime) -> ColumnElement[bool]:
+    """Condition on ``incidents``: something may have to be told of it by a moment."""
+    recent = incidents.c.resolved_at >= now - LONGEST_AFTERWARDS
+    return (incidents.c.state != "resolved") | (recent & awaits_end())

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, exists, func, select
 
 from treadle.events.local import LocalEvents
 from treadle.incidents.model import Change, Incident, IncidentMessageDied, IncidentMessageSent
 from treadle.incidents.notices import notice_of
 from treadle.incidents.records import read_incident
 from treadle.incidents.routing import FIRST, Planned, Told, is_escalation
-from treadle.incidents.tables import messages
+from treadle.incidents.tables import incidents, messages
 from treadle.kernel.clock import Clock
 from treadle.kernel.errors import TreadleError
 from treadle.kernel.event import acting
@@ -113,21 +113,26 @@ class Outbox:
     def told(self, connection: Connection, found: Sequence[Incident]) -> dict[int, list[Told]]:
         """What was told of incidents, or waits to be, since each was opened the last time.
 
-        What was cancelled after it was tried counts: it may have arrived.
+        What was cancelled after it was tried counts: it may have arrived. Of reminders by a route,
+        the newest is given.
 
         Args:
             connection: An open connection.
             found: The incidents.
         """
-        own: ColumnElement[bool] = messages.c.incident.in_([incident.id for incident in found])
-        own &= (messages.c.state != "cancelled") | (messages.c.attempts > 0)
-        times = {incident.id: incident.times_opened for incident in found}
-        told: dict[int, list[Told]] = {number: [] for number in times}
-        wanted = select(messages).where(own).order_by(messages.c.due_at, messages.c.id)
+        told: dict[int, list[Told]] = {incident.id: [] for incident in found}
+        what = (messages.c.route_key, messages.c.change, messages.c.severity)
+        newest = func.max(messages.c.due_at).label("due_at")
+        wanted = (
+            select(messages.c.incident, *what, newest)
+            .join(incidents, _of_this_opening())
+            .where(messages.c.incident.in_(list(told)), _may_have_arrived())
+            .group_by(messages.c.incident, *what)
+            .order_by(newest)
+        )
         for row in connection.execute(wanted).all():
-            if row.times_opened == times[row.incident]:
-                one = Told(row.route_key, row.change, row.severity, row.due_at)
-                told[row.incident].append(one)
+            one = Told(row.route_key, row.change, row.severity, row.due_at)
+            told[row.incident].append(one)
         return told
 
     def cancel(self, transaction: Connection, incident: Incident) -> None:
@@ -267,6 +272,34 @@ class Outbox:
             transaction.execute(messages.update().where(own).values(values))
         if error:
             log.warning("incident %d was not told to %s: %s", due.incident, due.shown, error)
+
+
+def awaits_end() -> ColumnElement[bool]:
+    """Condition on ``incidents``: a route has told of the incident, and not yet that it ended."""
+    end = messages.alias("ends")
+    told_end = exists().where(
+        end.c.incident == messages.c.incident,
+        end.c.times_opened == messages.c.times_opened,
+        end.c.route_key == messages.c.route_key,
+        end.c.change == "resolved",
+    )
+    return exists().where(
+        _of_this_opening(),
+        messages.c.change.in_(FIRST),
+        _may_have_arrived(),
+        ~told_end,
+    )
+
+
+def _of_this_opening() -> ColumnElement[bool]:
+    """Condition on incidents and messages: they are of the last time that it was opened."""
+    same = messages.c.times_opened == incidents.c.times_opened
+    return (messages.c.incident == incidents.c.id) & same
+
+
+def _may_have_arrived() -> ColumnElement[bool]:
+    """Condition on messages: it was sent or tried, or waits to be sent."""
+    return (messages.c.state != "cancelled") | (messages.c.attempts > 0)
 
 
 def untrue(incident: Incident) -> list[Change]:

@@ -1,0 +1,60 @@
+"""However many incidents there are, each is told, and a quiet turn reads little."""
+
+from typing import Any
+
+import pytest
+
+from tests.incidents.conftest import Ward
+from tests.incidents.sinks import HttpSink
+from tests.incidents.test_telling import pass_time, sink, told
+from treadle.incidents import local
+from treadle.incidents.records import read_incidents
+from treadle.incidents.tables import incidents
+from treadle.scope.alerting import NotifyRoute
+
+__all__ = ["sink"]
+
+
+def test_more_incidents_than_a_page_holds_are_all_told(
+    ward: Ward, sink: HttpSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "PAGE", 2)
+    ward.declare(NotifyRoute(to=sink.url))
+    endpoints = ["a", "b", "c", "d", "e"]
+    for endpoint in endpoints:
+        ward.burns(endpoint=endpoint)
+    pass_time(ward, minutes=1)
+    for endpoint in endpoints:
+        ward.recovers(endpoint=endpoint)
+    pass_time(ward, minutes=1)
+    assert sorted(told(sink)) == ["opened"] * 5 + ["resolved"] * 5
+
+
+def test_of_reminders_the_newest_is_read(ward: Ward, sink: HttpSink) -> None:
+    ward.declare(NotifyRoute(to=sink.url, every="1m"))
+    ward.burns()
+    for _ in range(5):
+        pass_time(ward, minutes=1)
+    assert told(sink) == ["opened", *["reminder"] * 4]
+    with ward.platform.database.read() as connection:
+        found = read_incidents(connection, incidents.c.project == "p")
+        (read,) = ward.incidents._outbox.told(connection, found).values()
+    assert [one.change for one in read] == ["opened", "reminder"]
+
+
+def test_what_is_over_and_told_is_not_looked_at(
+    ward: Ward, sink: HttpSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ward.declare(NotifyRoute(to=sink.url))
+    ward.burns()
+    pass_time(ward, minutes=1)
+    ward.recovers()
+    pass_time(ward, minutes=1)
+    assert told(sink) == ["opened", "resolved"]
+
+    def decoded(*_: Any, **__: Any) -> None:
+        raise AssertionError("a declaration was read")
+
+    for name in ("project", "projects"):
+        monkeypatch.setattr(ward.platform.scope, name, decoded)
+    assert ward.incidents.tell() == 0
