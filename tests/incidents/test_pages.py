@@ -1,13 +1,15 @@
 """However many incidents there are, each is told, and a quiet turn reads little."""
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from tests.incidents.conftest import Ward
+from tests.incidents.conftest import DAY, START, Ward
 from tests.incidents.sinks import HttpSink
 from tests.incidents.test_telling import pass_time, sink, told
 from treadle.incidents import local
+from treadle.incidents.grouping import Grouping
 from treadle.incidents.records import read_incidents
 from treadle.incidents.tables import incidents
 from treadle.scope.alerting import NotifyRoute
@@ -58,3 +60,42 @@ def test_what_is_over_and_told_is_not_looked_at(
     for name in ("project", "projects"):
         monkeypatch.setattr(ward.platform.scope, name, decoded)
     assert ward.incidents.tell() == 0
+
+
+def test_a_quiet_end_is_looked_for_once_a_minute(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle, everywhere = Grouping.settle, []
+
+    def counted(grouping: Grouping, moment: datetime, *which: Any) -> int:
+        everywhere.extend([] if which else [moment])
+        return settle(grouping, moment, *which)
+
+    monkeypatch.setattr(Grouping, "settle", counted)
+    ward.window(0, drifts=True)
+    for _ in range(4):
+        ward.burns()
+        while ward.incidents.react():
+            pass
+        ward.clock.advance(timedelta(seconds=20))
+    assert everywhere == [START + DAY, START + DAY + timedelta(minutes=1)]
+
+
+def test_windows_are_read_from_the_finding_on(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "WINDOWS", 1)
+    ward.window(0, drifts=True)
+    ward.react()
+    for day in range(1, 9):
+        ward.window(day)
+    monitoring, read = ward.platform.monitoring, []
+    after = type(monitoring).windows_after
+
+    def counted(*given: Any) -> Any:
+        found = after(*given)
+        read.extend(found)
+        return found
+
+    monkeypatch.setattr(type(monitoring), "windows_after", counted)
+    ward.react()
+    assert ward.only().resolved_at == START + 3 * DAY
+    assert [window.start for window in read] == [START + DAY, START + 2 * DAY]

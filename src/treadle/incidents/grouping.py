@@ -4,7 +4,7 @@ All times are those of the events, so that events that are read late give the sa
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -53,7 +53,7 @@ class Grouping:
         transaction: The transaction.
         events: The event log.
         spec_of: Gives the declaration of a project, or None.
-        windows_of: Gives the windows of an endpoint after a moment, and maybe others.
+        windows_of: Gives the windows of an endpoint after a moment, the oldest first.
         is_of: Whether an endpoint belongs to a project.
     """
 
@@ -62,7 +62,7 @@ class Grouping:
         transaction: Connection,
         events: LocalEvents,
         spec_of: Callable[[str | None], ProjectSpec | None],
-        windows_of: Callable[[str, datetime], Sequence[Window]],
+        windows_of: Callable[[str, datetime], Iterable[Window]],
         is_of: Callable[[str, str], bool],
     ) -> None:
         self._transaction, self._events = transaction, events
@@ -145,11 +145,13 @@ class Grouping:
     def _quiet_end(self, project: str | None, alert: Alert, moment: datetime) -> datetime | None:
         """When an alert was quiet for long enough; None where it was not by a moment."""
         spec = self._spec_of(project)
-        windows = self._windows_of(alert.endpoint, alert.window) if alert.window else ()
-        end = ended_at(alert, spec, windows, moment)
-        if end is not None and windows:  # findings that are read later are not silence
+        if alert.window is None:
+            return ended_at(alert, spec, (), moment)
+        end = ended_at(alert, spec, self._windows_of(alert.endpoint, alert.window), moment)
+        if end is not None:  # findings that are read later are not silence
             shown = self._shown_later(project, alert)
-            quiet = [window for window in windows if window.start not in shown]
+            windows = self._windows_of(alert.endpoint, alert.window)
+            quiet = (window for window in windows if window.start not in shown)
             end = ended_at(alert, spec, quiet, moment)
         return end
 

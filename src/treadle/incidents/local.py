@@ -1,7 +1,7 @@
 """Incidents as the process has them that holds the database."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import cache, cached_property
 
@@ -26,8 +26,8 @@ from treadle.scope.model import ProjectSpec
 READER = "incidents"
 PAGE = 500
 """Events, or incidents, that are taken in one transaction."""
-FEW_WINDOWS, MOST_WINDOWS = 8, 512
-"""Windows of an endpoint in which the end of an alert is looked for, at first and at most."""
+WINDOWS = 32
+"""Windows of an endpoint that are read at once, where the end of an alert is looked for."""
 LONGEST_AFTERWARDS = timedelta(days=14)
 """Time after its end within which people are told that an incident is resolved."""
 SETTLE_EVERY = timedelta(minutes=1)
@@ -38,7 +38,7 @@ class LocalIncidents(Incidents):
     """Incidents; with what opens, grows and ends them, and tells people."""
 
     _settled_at = EPOCH
-    """When the ends of alerts were last looked for."""
+    """When the ends of alerts were last looked for; events look for those of their project."""
 
     @cached_property
     def _untold(self) -> dict[str, str]:
@@ -59,9 +59,13 @@ class LocalIncidents(Incidents):
             How many events were read, and how many alerts have ended by themselves.
         """
         now = self._clock.now()
-        waiting = bool(self._events.unread(READER, limit=1))
-        if not waiting and (now - self._settled_at < SETTLE_EVERY or not self._may_end()):
-            return 0
+        is_time = now - self._settled_at >= SETTLE_EVERY
+        if not self._events.unread(READER, limit=1):
+            if not is_time:
+                return 0
+            if not self._may_end():
+                self._settled_at = now
+                return 0
         with self._database.write() as transaction:
             unread = self._events.unread(READER, limit=PAGE)
             grouping = self._grouping(transaction)
@@ -69,8 +73,8 @@ class LocalIncidents(Incidents):
                 grouping.take(record)
             if unread:
                 self._events.confirm(transaction, READER, unread[-1].number)
-            if len(unread) == PAGE:  # what has come again may be among the next ones
-                return PAGE
+            if len(unread) == PAGE or not is_time:  # what comes again may be on the next page
+                return len(unread)
             ended = grouping.settle(now)
         self._settled_at = now
         return len(unread) + ended
@@ -174,13 +178,13 @@ class LocalIncidents(Incidents):
                 return None
 
         @cache
-        def windows_of(endpoint: str, after: datetime) -> Sequence[Window]:
-            limit = FEW_WINDOWS
-            while True:
-                found = self._monitoring.windows(endpoint=endpoint, limit=limit)
-                if len(found) < limit or found[-1].start <= after or limit >= MOST_WINDOWS:
-                    return found
-                limit *= 4
+        def page(endpoint: str, after: datetime) -> list[Window]:
+            return self._monitoring.windows_after(endpoint, after, WINDOWS)
+
+        def windows_of(endpoint: str, after: datetime) -> Iterator[Window]:
+            while found := page(endpoint, after):
+                yield from found
+                after = found[-1].start
 
         return Grouping(transaction, self._events, spec_of, windows_of, self._delivery.is_of)
 

@@ -1,7 +1,8 @@
 """Says when an alert has ended by itself: after windows or time without a finding."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import datetime, timedelta
+from itertools import islice, takewhile
 
 from treadle.incidents.model import Alert
 from treadle.kernel.clock import duration
@@ -23,26 +24,24 @@ _DAY = timedelta(days=1)
 
 
 def ended_at(
-    alert: Alert, spec: ProjectSpec | None, windows: Sequence[Window], moment: datetime
+    alert: Alert, spec: ProjectSpec | None, windows: Iterable[Window], moment: datetime
 ) -> datetime | None:
     """When an alert has ended by itself, as far as is known at a moment; None while it holds.
 
     Args:
         alert: An alert that holds.
         spec: Declaration of its project; None where there is none.
-        windows: Windows of its endpoint.
+        windows: Windows of its endpoint, the oldest first; no more are read than are needed.
         moment: Windows that had not ended by then, or whose labels were not due, do not count.
     """
     policy = spec.incidents if spec else IncidentPolicy()
     if alert.window is not None:
         delay = _label_delay(spec) if alert.labelled else timedelta()
-        dues = sorted(
-            window.end + delay
-            for window in windows
-            if window.start > alert.window and _could_show(alert, window, spec)
-        )
-        dues = [due for due in dues if due <= moment]
-        return dues[policy.quiet_windows - 1] if len(dues) >= policy.quiet_windows else None
+        ended = takewhile(lambda window: window.end + delay <= moment, windows)
+        later = (window for window in ended if window.start > alert.window)
+        could = (window for window in later if _could_show(alert, window, spec))
+        quiet = list(islice(could, policy.quiet_windows))
+        return quiet[-1].end + delay if len(quiet) == policy.quiet_windows else None
     if alert.kind in ONE_OFF:
         length = duration(spec.monitoring.window) if spec else _DAY
         end = alert.last_at + policy.quiet_windows * length

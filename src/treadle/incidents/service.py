@@ -42,7 +42,7 @@ from treadle.kernel.ids import new_id
 from treadle.kernel.names import EndpointName, IncidentId, ProjectName, SilenceId
 from treadle.kernel.operation import command, query
 from treadle.kernel.stage import Assembly
-from treadle.monitoring.service import Monitoring
+from treadle.monitoring.local import LocalMonitoring
 from treadle.ports.database import Database, in_sight
 from treadle.ports.notifier import OpenNotifier
 from treadle.scope.alerting import AlertKind, NotifyRoute, Severity, shown
@@ -74,7 +74,7 @@ class Incidents:
         assembly: Assembly,
         scope: Scope,
         delivery: LocalDelivery,
-        monitoring: Monitoring,
+        monitoring: LocalMonitoring,
         open_notifier: OpenNotifier,
     ) -> None:
         self._database, self._events, self._clock = database, events, clock

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from treadle.data.profile import REFERENCE, Reference
 from treadle.delivery.model import Endpoint
@@ -67,12 +67,42 @@ class LocalMonitoring(Monitoring):
     def answered(self, endpoint: str, since: datetime, until: datetime) -> int:
         """Count the rows that callers of an endpoint got answers to.
 
+        Of windows that were measured the count is known; the log is read for what is beside them.
+
         Args:
             endpoint: The endpoint's name.
             since: The first moment.
             until: The moment after the last.
         """
-        return len(AnsweredRequests(self._logs.batches(endpoint, since, until)))
+        within = (windows.c.endpoint == endpoint) & (windows.c.start >= since)
+        counts = func.min(windows.c.start), func.max(windows.c.end)
+        total = func.sum(windows.c.rows - windows.c.errors)
+        with self._database.read() as connection:
+            measured = select(*counts, total).where(within, windows.c.end <= until)
+            start, end, answered = connection.execute(measured).one()
+        if start is None:
+            return self._logged(endpoint, since, until)
+        beside = self._logged(endpoint, since, start) + self._logged(endpoint, end, until)
+        return int(answered) + beside
+
+    def _logged(self, endpoint: str, since: datetime, until: datetime) -> int:
+        """The same from the inference log."""
+        batches = self._logs.batches(endpoint, since, until)
+        answers = (Answers(batch) for batch in batches if batch.facts.role != "shadow")
+        return sum(len(one) - one.failed for one in answers)
+
+    def windows_after(self, endpoint: str, moment: datetime, limit: int) -> list[Window]:
+        """Windows of an endpoint in which rows were answered, the oldest first.
+
+        Args:
+            endpoint: The endpoint's name.
+            moment: They start after it.
+            limit: The most windows to give.
+        """
+        own = (windows.c.endpoint == endpoint) & (windows.c.start > moment) & (windows.c.rows > 0)
+        wanted = select(windows).where(own).order_by(windows.c.start).limit(limit)
+        with self._database.read() as connection:
+            return [window_of(row) for row in connection.execute(wanted).mappings()]
 
     @cached_property
     def _monitors(self) -> Sequence[Monitor]:
