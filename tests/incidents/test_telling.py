@@ -3,6 +3,7 @@
 import json
 import logging
 import threading
+from base64 import b64decode
 from collections.abc import Iterator
 from datetime import timedelta
 from email import message_from_string
@@ -102,6 +103,19 @@ def test_a_request_is_signed(ward: Ward, sink: HttpSink, monkeypatch: pytest.Mon
     assert path == "/hook" and delivery == json.loads(body)["id"]
     expected = signature("a-secret-key", delivery, moment, body.decode())
     assert headers["X-Treadle-Signature"] == expected
+
+
+@pytest.mark.parametrize("scheme", ["http", "webhook+http", "alertmanager+http"])
+def test_who_an_address_names_is_sent_along(
+    ward: Ward, sink: HttpSink, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    monkeypatch.setenv("TREADLE_NOTIFY_KEY", "p%C3%A4ss%40word")
+    ward.declare(NotifyRoute(to=f"{scheme}://ada:$TREADLE_NOTIFY_KEY@127.0.0.1:{sink.port}/hook"))
+    (outcome,) = ward.incidents.test_routes(project="p")
+    ((path, headers, _),) = sink.got
+    user = b64decode(headers["Authorization"].removeprefix("Basic ")).decode()
+    assert (outcome.sent, user, "@" in path) == (True, "ada:päss@word", False)
+    assert headers["Host"] == f"127.0.0.1:{sink.port}"
 
 
 def test_alertmanager_hears_of_incidents_in_its_own_words(ward: Ward, sink: HttpSink) -> None:

@@ -4,10 +4,11 @@ import base64
 import hmac
 from collections.abc import Mapping
 from datetime import datetime
+from urllib.parse import unquote
 
 import httpx
 
-from treadle.registry.addresses import destination
+from treadle.registry.addresses import destination, parsed
 
 TIMEOUT_SECONDS = 5.0
 OVERLOADED = (408, 429, 500, 502, 503, 504)
@@ -18,7 +19,7 @@ def post(url: str, body: str, headers: Mapping[str, str]) -> httpx.Response:
     """Post JSON to the address that was checked; redirects are not followed.
 
     Args:
-        url: The URL.
+        url: The URL; a user and a password in it are sent as Basic authorization.
         body: The JSON.
         headers: Headers beside those of JSON.
 
@@ -28,11 +29,20 @@ def post(url: str, body: str, headers: Mapping[str, str]) -> httpx.Response:
         httpx.HTTPError: The host does not answer.
     """
     to = destination(url)
-    every = {"Content-Type": "application/json", **headers, "Host": to.host}
+    every = {"Content-Type": "application/json", **headers, **_authorization(url), "Host": to.host}
     with httpx.Client(timeout=TIMEOUT_SECONDS, verify=to.url.startswith("https:")) as client:
         request = client.build_request("POST", to.url, content=body, headers=every)
         request.extensions["sni_hostname"] = to.server_name
         return client.send(request)
+
+
+def _authorization(url: str) -> dict[str, str]:
+    """The header of Basic authorization (RFC 7617); none where a URL names nobody."""
+    parts = parsed(url)
+    if parts.username is None:
+        return {}
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
 
 
 def delivery_headers(
