@@ -164,6 +164,18 @@ def test_reminders_come_until_somebody_attends(
     assert reminders == expected
 
 
+@pytest.mark.parametrize(
+    ("every", "reminded"), [("", [24, 48]), ("12h", [24, 48]), ("2d", [24, 48])]
+)
+def test_alertmanager_is_reminded_daily_of_what_is_not_resolved(
+    every: str, reminded: list[int]
+) -> None:
+    spec = spec_of(NotifyRoute(to="alertmanager+http://x:9093", every=every))
+    told = played(acknowledged_at(10), spec, 50 * 60, 10)
+    hours = [minute // 60 for minute, change in told if change == "reminder"]
+    assert hours == reminded
+
+
 def test_a_route_tells_in_its_hours_and_another_has_the_night() -> None:
     day = NotifyRoute(to="https://day", during="Mon-Fri 08:00-18:00 Europe/Berlin")
     night = NotifyRoute(to="https://night", during=f"{OTHERWISE} Europe/Berlin")

@@ -5,7 +5,7 @@ import logging
 import threading
 from base64 import b64decode
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from email import message_from_string
 from typing import Any
 
@@ -135,6 +135,26 @@ def test_alertmanager_hears_of_incidents_in_its_own_words(ward: Ward, sink: Http
         assert all(alert["startsAt"] <= alert["endsAt"] for alert in sent.values())
         assert headers["Content-Type"] == "application/json"
     assert firing == [{"ticket"}, {"page"}, set()]
+
+
+def test_alertmanager_takes_it_for_open_until_it_is_resolved(ward: Ward, sink: HttpSink) -> None:
+    ward.declare(NotifyRoute(to=f"alertmanager+{sink.url}"))
+    ward.burns()
+    pass_time(ward, minutes=1)
+    ward.incidents.acknowledge(incident=ward.only().id)
+    for _ in range(16):
+        pass_time(ward, days=1)
+        now = ward.clock.now().isoformat()
+        assert max(alert["endsAt"] for alert in json.loads(sink.got[-1][2])) > now
+
+
+def test_a_test_is_over_in_alertmanager_after_a_minute(ward: Ward, sink: HttpSink) -> None:
+    ward.declare(NotifyRoute(to=f"alertmanager+{sink.url}"))
+    assert [one.sent for one in ward.incidents.test_routes(project="p")] == [True]
+    ((_, _, body),) = sink.got
+    (alert,) = json.loads(body)
+    ends = datetime.fromisoformat(alert["endsAt"])
+    assert ends - datetime.fromisoformat(alert["startsAt"]) == MINUTE
 
 
 def test_apprise_sends_json_and_mail(ward: Ward, sink: HttpSink) -> None:

@@ -12,7 +12,7 @@ from treadle.events.local import LocalEvents
 from treadle.incidents.model import Change, Incident, IncidentMessageDied, IncidentMessageSent
 from treadle.incidents.notices import notice_of
 from treadle.incidents.records import read_incident
-from treadle.incidents.routing import FIRST, Planned, Told, is_escalation
+from treadle.incidents.routing import FIRST, Planned, Told, is_escalation, is_refreshed
 from treadle.incidents.tables import incidents, messages
 from treadle.kernel.clock import Clock
 from treadle.kernel.errors import TreadleError
@@ -203,7 +203,7 @@ class Outbox:
 
     def _send(self, due: Due, route: NotifyRoute | None) -> None:
         """Claim a message, send it, and write what came of it."""
-        notice = self._claim(due, escalates=route is not None and is_escalation(route))
+        notice = self._claim(due, route)
         if notice is None:
             return
         error, final = "", False
@@ -216,7 +216,7 @@ class Outbox:
                 error, final = trouble.message, not trouble.retry
         self._settle(due, error, final=final or due.attempts + 1 >= TRIES)
 
-    def _claim(self, due: Due, *, escalates: bool) -> Notice | None:
+    def _claim(self, due: Due, route: NotifyRoute | None) -> Notice | None:
         """Take a message for a time, so that nobody else sends it; None where another has.
 
         It is cancelled, and None, where it is not true any more.
@@ -227,7 +227,7 @@ class Outbox:
         values = {"attempts": due.attempts + 1, "next_at": now + LEASE}
         with self._database.write() as transaction:
             incident = read_incident(transaction, due.incident)
-            if self._is_untrue(transaction, due, incident, escalates=escalates):
+            if self._is_untrue(transaction, due, incident, route):
                 transaction.execute(messages.update().where(free).values(state="cancelled"))
                 return None
             if not transaction.execute(messages.update().where(free).values(values)).rowcount:
@@ -235,12 +235,11 @@ class Outbox:
         return notice_of(incident, due.change, id=due.id, at=now)
 
     def _is_untrue(
-        self, transaction: Connection, due: Due, incident: Incident, *, escalates: bool
+        self, transaction: Connection, due: Due, incident: Incident, route: NotifyRoute | None
     ) -> bool:
         """Whether a message would tell what is not so any more, such as after another one."""
         if due.times_opened == incident.times_opened:
-            attended = escalates and incident.acknowledged_at is not None
-            return due.change in untrue(incident) or (attended and due.change in FIRST)
+            return due.change in untrue(incident, route)
         if due.change != "resolved":
             return True
         later = (messages.c.incident == due.incident) & (messages.c.route_key == due.route_key)
@@ -302,15 +301,19 @@ def _may_have_arrived() -> ColumnElement[bool]:
     return (messages.c.state != "cancelled") | (messages.c.attempts > 0)
 
 
-def untrue(incident: Incident) -> list[Change]:
+def untrue(incident: Incident, route: NotifyRoute | None = None) -> list[Change]:
     """What need not be told of an incident any more since it was opened the last time.
 
     Args:
         incident: The incident.
+        route: The route, where more is known than that it is any.
     """
     if incident.state == "resolved":
         return [*FIRST, "raised", "acknowledged", "reminder"]
-    return [] if incident.state == "open" else ["reminder"]
+    if incident.state == "open":
+        return []
+    called: list[Change] = [*FIRST] if route and is_escalation(route) else []
+    return called if route and is_refreshed(route) else [*called, "reminder"]
 
 
 def pause_after(attempts: int) -> timedelta:

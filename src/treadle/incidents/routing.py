@@ -15,6 +15,8 @@ from treadle.scope.model import ProjectSpec
 
 FIRST: tuple[Change, ...] = ("opened", "reopened")
 """What a route tells first of an incident that was opened, or opened again."""
+REFRESH_EVERY = timedelta(days=1)
+"""Time after which Alertmanager is told again of an incident that is not resolved."""
 
 
 class Told(NamedTuple):
@@ -109,13 +111,21 @@ def _changes(
         due = opens(route, moment)
         if due <= now and not _was_told(told, change, incident.severity):
             yield change, due
-    if route.every and incident.state == "open":
+    every = _pause(route, incident)
+    if every is not None:
         reminded = max(one.due_at for one in told if one.change in (*FIRST, "reminder"))
-        every = duration(route.every)
         if now - reminded >= every:  # of those that were missed, the newest only
             due = opens(route, reminded + (now - reminded) // every * every)
             if due <= now:
                 yield "reminder", due
+
+
+def _pause(route: NotifyRoute, incident: Incident) -> timedelta | None:
+    """Time between two reminders; None where there are none."""
+    declared = duration(route.every) if route.every and incident.state == "open" else None
+    if not is_refreshed(route) or incident.state == "resolved":
+        return declared
+    return min(declared or REFRESH_EVERY, REFRESH_EVERY)
 
 
 def _first_due(incident: Incident, route: NotifyRoute, wait: timedelta) -> datetime | None:
@@ -156,6 +166,15 @@ def is_escalation(route: NotifyRoute) -> bool:
         route: The route.
     """
     return duration(route.after) > timedelta()
+
+
+def is_refreshed(route: NotifyRoute) -> bool:
+    """Whether a receiver forgets an incident that it hears nothing of, also an acknowledged one.
+
+    Args:
+        route: The route.
+    """
+    return route.to.startswith("alertmanager+")
 
 
 def opens(route: NotifyRoute, moment: datetime) -> datetime:

@@ -6,11 +6,12 @@ from typing import Any
 from treadle.backends.notifier.webhook import deliver
 from treadle.kernel.entity import to_text
 from treadle.ports.notifier import Notice
+from treadle.scope.alerting import SEVERITIES
 
 PATH = "/api/v2/alerts"
 LASTS = timedelta(days=7)
 """How long Alertmanager takes an incident for open where it hears nothing more of it."""
-SEVERITIES = ("info", "ticket", "page")
+TEST_LASTS = timedelta(minutes=1)
 
 
 class Alertmanager:
@@ -47,11 +48,12 @@ def alerts_of(notice: Notice) -> list[dict[str, Any]]:
         notice: The notice.
     """
     known = SEVERITIES[: SEVERITIES.index(notice.severity) + 1]
+    lasts = TEST_LASTS if notice.change == "test" else LASTS
     annotations = {"summary": notice.title, "description": notice.text}
     alerts = []
     for severity in known:
         over = severity != notice.severity or notice.change == "resolved"
-        ends = notice.at if over else notice.at + LASTS
+        ends = notice.at if over else notice.at + lasts
         alerts.append(
             {
                 "labels": {**notice.labels, "severity": severity},
