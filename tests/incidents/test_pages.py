@@ -10,6 +10,7 @@ from tests.incidents.sinks import HttpSink
 from tests.incidents.test_telling import pass_time, sink, told
 from treadle.incidents import local
 from treadle.incidents.grouping import Grouping
+from treadle.incidents.model import IncidentMessageSent
 from treadle.incidents.records import read_incidents
 from treadle.incidents.tables import incidents
 from treadle.scope.alerting import NotifyRoute
@@ -99,3 +100,18 @@ def test_windows_are_read_from_the_finding_on(ward: Ward, monkeypatch: pytest.Mo
     ward.react()
     assert ward.only().resolved_at == START + 3 * DAY
     assert [window.start for window in read] == [START + DAY, START + 2 * DAY]
+
+
+def test_a_thousand_reminders_hide_no_end(ward: Ward) -> None:
+    number = ward.burns()
+    ward.react()
+    about: dict[str, Any] = {"incident": number, "project": "p", "route": "https://x"}
+    with ward.platform.database.write() as transaction:
+        for _ in range(1001):
+            reminded = IncidentMessageSent(**about, change="reminder")
+            ward.platform.events.append(transaction, reminded)
+    ward.incidents.note(incident=number, text="looked at it")
+    ward.incidents.resolve(incident=number, reason="it is over")
+    timeline = ward.incidents.timeline(incident=number)
+    assert [one.what for one in timeline[:2]] == ["burning budget", "opened"]
+    assert [one.says for one in timeline[-2:]] == ["looked at it", "it is over"]

@@ -92,19 +92,29 @@ def entry_of(record: EventRecord) -> TimelineEntry | None:
 
 def _records(incident: Incident, events: Events) -> Iterator[EventRecord]:
     """The events of an incident: its own, its alerts', their effects, and those around it."""
-    yield from events.history(subject=f"incident:{incident.id}", limit=1000)
+    yield from _own(incident, events)
     numbers = {
         number
         for alert in incident.alerts[:MOST_ALERTS]
         for number in (alert.first_event, alert.last_event)
     }
     for number in sorted(numbers):
-        found = events.causes(number=number)[:1]
+        found = events.history(after=number - 1, limit=1)
         yield from found
         if found and found[0].type not in _OWN:
             yield from _effects(number, events)
     if incident.project is not None:
         yield from _around(incident, events)
+
+
+def _own(incident: Incident, events: Events) -> Iterator[EventRecord]:
+    """The events of an incident itself; of a type with many, such as reminders, first and last."""
+    for kind in _OWN:
+        about = {"subject": f"incident:{incident.id}", "type": kind, "limit": MOST_OF_A_TYPE}
+        first = events.history(**about)
+        yield from first
+        if len(first) == MOST_OF_A_TYPE:
+            yield from events.history(**about, after=first[-1].number, newest_first=True)
 
 
 def _effects(number: int, events: Events) -> Iterator[EventRecord]:
