@@ -89,6 +89,7 @@ def test_silences_are_made_for_a_time(ward: Ward) -> None:
     assert "nobody is told until" in text
     silence = ("incident", "silence", "--project", "p", "--until")
     assert "'drif'. Did you mean 'drift'?" in refused(*silence, "2h", "--kind", "drif")
+    assert "'99999999d' from now is in no calendar" in refused(*silence, "99999999d")
     assert "names no time zone" in refused(*silence, "2027-01-01T00:00:00")
 
 

@@ -326,7 +326,10 @@ def _until(text: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError:
         length: timedelta = duration(text)
-        return SystemClock().now() + length
+        try:
+            return SystemClock().now() + length
+        except OverflowError as error:
+            raise Invalid(f"'{text}' from now is in no calendar. Name a time before.") from error
     if moment.tzinfo is None:
         raise Invalid(f"'{text}' names no time zone. Write it as in 2026-03-01T08:00:00Z.")
     return moment
