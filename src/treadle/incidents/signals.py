@@ -39,14 +39,6 @@ _RECEIVED: dict[str, DeclaredSeverity] = {
     **dict.fromkeys(("info", "none", "informational", "low"), "info"),
 }
 """Severities of alerts by their label; any other is a ticket."""
-_KIND: dict[str, AlertKind] = {
-    "drift": "drift",
-    "missed requirement": "missed requirement",
-    "stale model": "stale model",
-    "missing labels": "missing labels",
-    "finding": "finding",
-    "failed monitor": "failed monitor",
-}
 
 
 class Signal(NamedTuple):
@@ -114,7 +106,7 @@ def _finding(record: EventRecord) -> Signal:
     labelled = record.type == LabelsMissing.__name__ or (missed and is_metric(metric))
     return Signal(
         raised=True,
-        kind=_KIND[KINDS[record.type]],
+        kind=KINDS[record.type],
         thing=thing(record)[1],
         endpoint=str(body["endpoint"]),
         says=says(record),

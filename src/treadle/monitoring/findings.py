@@ -9,8 +9,9 @@ from treadle.monitoring.model import (
     MonitorFailed,
     RequirementMissed,
 )
+from treadle.scope.alerting import AlertKind
 
-KINDS = {
+KINDS: dict[str, AlertKind] = {
     DriftFound.__name__: "drift",
     RequirementMissed.__name__: "missed requirement",
     ModelStale.__name__: "stale model",
