@@ -110,8 +110,10 @@ def test_a_dead_route_holds_up_no_other(
     for endpoint in ("a", "b", "c", "d"):
         ward.burns(endpoint=endpoint)
     with blocked() as dead:
-        ward.incidents._open_notifier = lambda to, secret: (
-            dead if to == "https://dead" else healthy(to, secret)
+        monkeypatch.setattr(
+            ward.incidents,
+            "_open_notifier",
+            lambda to, key: dead if to == "https://dead" else healthy(to, key),
         )
         for _ in range(4):
             ward.clock.advance(timedelta(minutes=1))

@@ -63,6 +63,7 @@ def line_of(record: "EventRecord") -> str | None:
     """
     from treadle.monitoring.findings import KINDS, says
 
+    kind: str
     if record.type in KINDS:
         kind, colour, text = KINDS[record.type], "red", says(record)
         text = f"{record.body['endpoint']}: {text}"

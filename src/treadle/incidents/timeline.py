@@ -110,7 +110,8 @@ def _records(incident: Incident, events: Events) -> Iterator[EventRecord]:
 def _own(incident: Incident, events: Events) -> Iterator[EventRecord]:
     """The events of an incident itself; of a type with many, such as reminders, first and last."""
     for kind in _OWN:
-        about = {"subject": f"incident:{incident.id}", "type": kind, "limit": MOST_OF_A_TYPE}
+        about: dict[str, Any] = {"subject": f"incident:{incident.id}", "type": kind}
+        about |= {"limit": MOST_OF_A_TYPE}
         first = events.history(**about)
         yield from first
         if len(first) == MOST_OF_A_TYPE:

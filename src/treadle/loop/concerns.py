@@ -39,7 +39,7 @@ def concerns(
     for event in events:
         if event.type in KINDS:
             by_thing.setdefault(thing(event), []).append(event)
-    order = list(KINDS.values())
+    order: list[str] = list(KINDS.values())
     found = [
         _concern(known, windows, decisions, requirements)
         for known in by_thing.values()
