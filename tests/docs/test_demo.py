@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.platform.test_platforms import served
 from treadle.cli import demo
 from treadle.platform.start import embedded
 
@@ -162,6 +163,29 @@ def test_the_report_is_a_page_with_pictures(result: dict[str, Any], home: Path) 
     assert page.count("<svg") == 2
     assert "rolled back" in page
     assert f"{result['mean_auc_loop']:.4f}" in page
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_its_pages_do_what_they_are_for_and_nothing_is_wrong_with_them(
+    result: dict[str, Any], home: Path, number: int
+) -> None:
+    pytest.importorskip("playwright", reason="declared gap: no Playwright here")
+    from tests.ui import walk
+    from tests.ui.browser import CHROMIUM, browser, page_of
+
+    if CHROMIUM is None:
+        pytest.skip("declared gap: no browser here")
+    look = walk.LOOKS[number]
+    with embedded(home) as platform, served(platform) as url, browser() as chromium:
+        for task in walk.TASKS:
+            with page_of(chromium, width=look.width, dark=look.dark) as page:
+                task(page, url)
+        with walk.without_policy(chromium, look) as page:
+            paths = walk.paths_of(page, url)
+            wrong = {path: list(walk.problems_of(page, url, path)) for path in paths}
+    assert len(paths) >= 30
+    assert {path: those for path, those in wrong.items() if those} == {}
+    assert result["chain_intact"]
 
 
 def test_a_home_that_has_lived_is_not_played_over(result: dict[str, Any], home: Path) -> None:

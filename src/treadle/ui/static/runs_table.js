@@ -50,6 +50,18 @@ export function columnsOf(fields, pinned) {
   return [choice, name, ...first.map(field => column(field, true)), ...others, ...rest.map(field => column(field, false))];
 }
 
+// Tabulator makes its frame the grid and lets the keyboard reach a nameless child of it, which is
+// nothing that a grid may hold: the scrolled child is the grid instead, and owns the headings.
+function nameGrid(host) {
+  const [heading, scrolled] = [".tabulator-header", ".tabulator-tableholder"].map(one => host.querySelector(one));
+  heading.id = "runs-heading";
+  scrolled.setAttribute("role", "grid");
+  scrolled.setAttribute("aria-label", "Runs");
+  scrolled.setAttribute("aria-owns", `${heading.id} ${host.getAttribute("aria-owns")}`);
+  host.removeAttribute("role");
+  host.removeAttribute("aria-owns");
+}
+
 export function runsTable(host, { fields, pinned, group, sort, chosen, sorted, selected, empty }) {
   const table = new Tabulator(host, {
     data: [], index: "id", height: Math.max(320, innerHeight - 330), layout: "fitData", nestedFieldSeparator: false,
@@ -59,6 +71,7 @@ export function runsTable(host, { fields, pinned, group, sort, chosen, sorted, s
     groupHeader: (value, count) => make("span", {}, make("b", {}, value ?? "none"), make("span", { class: "dim" }, ` ${count} run${count === 1 ? "" : "s"}`)),
   });
   return new Promise(resolve => table.on("tableBuilt", () => {
+    nameGrid(host);
     table.on("rowSelectionChanged", rows => selected(rows.map(row => row.id)));
     table.on("dataSorted", sorters => sorted(sorters.map(one => ({ column: one.field, dir: one.dir }))));
     table.choose = () => table.selectRow(chosen.filter(id => table.getRow(id)));

@@ -1,6 +1,6 @@
 // What all pages do: themes, keys, times in the reader's zone, commands, and drawing again.
 import { showTimes } from "./times.js";
-import { listenToKeys } from "./keys.js";
+import { letKeysScroll, listenToKeys } from "./keys.js";
 import { follow } from "./live.js";
 import { listenToActions } from "./actions.js";
 import { redirectOldLinks } from "./old_links.js";
@@ -23,12 +23,14 @@ export function prepare(root) {
   drawCharts(root);
   drawSources(root);
   followLogs(root);
+  letKeysScroll(root);
 }
 
 redirectOldLinks();
 prepare(document);
 narrowTables(document);
 listenToKeys();
+addEventListener("resize", () => letKeysScroll(document));
 listenToActions();
 listenToTrials();
 follow(prepare);
