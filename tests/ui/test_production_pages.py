@@ -88,3 +88,22 @@ def test_an_event_is_followed_to_its_cause(page: Page, url: str, home: Embedded)
     expect(page).not_to_have_url(re.compile(f"/events/{caused.number}$"))
     page.goto(f"{url}/events/chain")
     expect(page.get_by_text("Intact.")).to_be_visible()
+
+
+def test_a_redraw_keeps_what_its_reader_has_filled_in(page: Page, url: str, home: Embedded) -> None:
+    page.goto(f"{url}/access")
+    form = page.locator("form[data-operation='access/grant']")
+    form.get_by_label("User").fill("carol")
+    form.get_by_label("Role").select_option("editor")
+    form.get_by_label("Project").select_option(PROJECT)
+    tokens = page.locator("table[data-table=tokens]")
+    tokens.locator("th").first.get_by_role("button").dblclick()
+    home.access.create_token(name="zulu", role="viewer")
+    expect(tokens.locator("tbody tr").first).to_contain_text("zulu")
+    expect(tokens.locator("th").first).to_have_attribute("aria-sort", "descending")
+    page.locator("form[data-operation='access/create_token']").get_by_label("Name").focus()
+    form.get_by_role("button").click()
+    given = page.locator("table[data-table=users] tr", has_text="carol")
+    expect(given).to_contain_text(f"editor in {PROJECT}")
+    assert {one.name: one.roles for one in home.access.users()}["carol"] == {PROJECT: "editor"}
+    expect(form.get_by_label("User")).to_have_value("")
