@@ -106,7 +106,7 @@ class LoggedModels:
         """
         self._changed(id, lambda model: {"deleted_at": self._clock.now()})  # noqa: ARG005
 
-    @query()
+    @query(searches=True)
     def find(self, *, experiments: list[ExperimentId], filter: str = "") -> list[LoggedModel]:
         """Logged models of experiments, newest first.
 

@@ -54,7 +54,7 @@ class Traces:
         with self._database.read() as connection:
             return [from_json(body, Info) for body in connection.scalars(wanted)]
 
-    @query()
+    @query(searches=True)
     def find(
         self, *, experiments: list[ExperimentId], filter: str = "", limit: int = 100
     ) -> list[dict[str, Any]]:

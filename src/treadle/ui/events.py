@@ -86,6 +86,6 @@ def _is_number(text: str) -> bool:
 
 PAGES = (
     Page("/events", "Events", "events.html", _events),
-    Page("/events/chain", "Events", "event_chain.html", _chain, searches=True),
+    Page("/events/chain", "Events", "event_chain.html", _chain, turn="rows"),
     Page("/events/{event}", "Events", "event.html", _event),
 )

@@ -223,6 +223,6 @@ def _meant(visit: Visit) -> Response:
 
 PAGES = (
     Page("/runs", AREA.name, "run.html", _meant),
-    Page("/runs/{run}", AREA.name, "run.html", _run),
+    Page("/runs/{run}", AREA.name, "run.html", _run, turn="search"),
     Page("/compare", AREA.name, "compare.html", _compare),
 )

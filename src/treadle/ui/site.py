@@ -19,7 +19,7 @@ from treadle.access.model import Caller
 from treadle.http.asking import AsCaller, Asked, Asking
 from treadle.http.auth import caller_of, session_of
 from treadle.http.rights import demand_somewhere
-from treadle.http.searching import run_search
+from treadle.http.searching import Turn, running
 from treadle.kernel.entity import to_plain
 from treadle.kernel.errors import TreadleError, Unauthenticated
 from treadle.kernel.escaping import python, shell
@@ -81,14 +81,14 @@ class Page(NamedTuple):
         area: The area whose entry in the navigation is marked.
         template: The template's file name.
         facts: Gives the template's variables. It may return a Response instead.
-        searches: Whether it may look at everything there is; few such run at a time.
+        turn: Among which requests it waits for its turn: the slowest kind of what it asks.
     """
 
     path: str
     area: str
     template: str
     facts: Callable[[Visit], Mapping[str, Any] | Response]
-    searches: bool = False
+    turn: Turn = "quick"
 
 
 class Frame(NamedTuple):
@@ -148,14 +148,15 @@ class Site:
         return [Route(page.path, self._endpoint(page), name=page.path) for page in pages]
 
     def _endpoint(self, page: Page) -> Callable[[Request], Any]:
-        run = run_search if page.searches else run_in_threadpool
+        run = running(page.turn)
 
         async def endpoint(request: Request) -> Response:
             try:
                 caller = await run_in_threadpool(caller_of, self._platform, request)
             except Unauthenticated as error:
                 return sent_to_sign_in(self._platform, request, error)
-            return await run(self._drawn, page, request, caller)
+            response: Response = await run(self._drawn, page, request, caller)
+            return response
 
         return endpoint
 

@@ -139,6 +139,6 @@ def _trace(visit: Visit) -> Mapping[str, Any]:
 
 
 PAGES = (
-    Page("/traces", AREA.name, "traces.html", _traces, searches=True),
+    Page("/traces", AREA.name, "traces.html", _traces, turn="search"),
     Page("/traces/{trace}", AREA.name, "trace.html", _trace),
 )
