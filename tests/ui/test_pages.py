@@ -41,6 +41,20 @@ def test_the_wheel_page_shows_every_project(open_home: Callable[..., Embedded]) 
     assert "not measured yet" in page
 
 
+def test_the_page_of_a_run_asks_for_the_tab_that_it_shows(
+    open_home: Callable[..., Embedded],
+) -> None:
+    home = open_home()
+    run = home.tracking.start_run(experiment="first", params={"depth": "3"}).id
+    found = {"overview": "depth", "charts": "more than one value", "files": "No file is attached"}
+    found |= {"code": "treadle rerun", "why": "RunStarted", "": "depth"}
+    with served(home) as url:
+        for tab, text in found.items():
+            page = httpx.get(f"{url}/runs/{run}", params={"tab": tab}).text
+            assert text in page, tab
+            assert ("registry/search" in page) == (tab in ("overview", "")), tab
+
+
 def test_an_empty_home_says_what_to_do_next(open_home: Callable[..., Embedded]) -> None:
     with served(open_home()) as url:
         assert "treadle init NAME" in httpx.get(url).text
