@@ -95,6 +95,7 @@ from treadle.ui import (
     data_pages,
     endpoints,
     events,
+    incidents,
     infrastructure,
     models,
     monitors,
@@ -174,7 +175,10 @@ TEMPLATES = {
     "ui/templates/event_chain.html": "test_a_chain_of_events",
     "ui/templates/events.html": "test_a_page_of_production",
     "ui/templates/features.html": "test_a_page_of_production",
+    "ui/templates/incident.html": "test_a_page_of_production",
+    "ui/templates/incidents.html": "test_a_page_of_production",
     "ui/templates/infrastructure.html": "test_a_page_of_production",
+    "ui/templates/review.html": "test_a_page_of_production",
     "ui/templates/model.html": "test_a_page_of_production",
     "ui/templates/model_version.html": "test_a_page_of_production",
     "ui/templates/models.html": "test_a_page_of_production",
@@ -439,7 +443,10 @@ def test_the_first_page(text: str) -> None:
 
 PRODUCTION = [
     page
-    for area in (data_pages, pipeline_pages, models, endpoints, monitors, events, infrastructure)
+    for area in (
+        *(data_pages, pipeline_pages, models, endpoints, monitors, incidents, events),
+        infrastructure,
+    )
     for page in area.PAGES
     if not page.path.endswith(("/card", "/bom", "/chain"))
 ]
@@ -470,7 +477,7 @@ def test_a_page_of_production(page: SitePage, text: str) -> None:
         services = {stage: FilledService(kind, text) for stage, kind in KINDS.items()}
         ask = cast(AsCaller, SimpleNamespace(**services))
         path = dict.fromkeys(re.findall(r"{(\w+)", page.path), text)
-        path |= {"number": "3", "event": "3"} if path.keys() & {"number", "event"} else {}
+        path |= dict.fromkeys(path.keys() & {"number", "event", "incident"}, "3")
         facts = page.facts(Visit(ask, Caller(name=text, roles={"*": "admin"}), path, {}))
         assert not isinstance(facts, Response)
         return drawn(page.template, facts, Frame(signed_in=text))

@@ -13,6 +13,7 @@ from tests.fixtures.write_home import PROJECT
 from tests.platform.everything import make_home
 from tests.platform.test_platforms import served
 from tests.ui.browser import CHROMIUM, browser, page_of
+from treadle.monitoring.slo.model import BudgetBurning
 from treadle.platform.settings import settings_for
 from treadle.platform.wiring import Embedded
 
@@ -107,3 +108,51 @@ def test_a_redraw_keeps_what_its_reader_has_filled_in(page: Page, url: str, home
     expect(given).to_contain_text(f"editor in {PROJECT}")
     assert {one.name: one.roles for one in home.access.users()}["carol"] == {PROJECT: "editor"}
     expect(form.get_by_label("User")).to_have_value("")
+
+
+def test_an_incident_is_attended_to_and_reviewed(page: Page, url: str, home: Embedded) -> None:
+    burning = BudgetBurning(
+        endpoint=PROJECT,
+        project=PROJECT,
+        slo="UP",
+        condition="availability",
+        windows=["1h/5m"],
+        severity="page",
+        burn_rate=20.0,
+        budget_left=0.5,
+        since=home.clock.now(),
+    )
+    with home.database.write() as transaction:
+        home.events.append(transaction, burning)
+    while home.incidents.react():
+        pass
+    opened = home.incidents.find(limit=1)[0]
+    page.goto(f"{url}/incidents?state=open")
+    page.get_by_role("link", name=str(opened.id), exact=True).click()
+    page.get_by_role("button", name="I attend to it").click()
+    expect(page.get_by_role("button", name="I attend to it")).to_have_count(0)
+    page.get_by_label("text", exact=True).fill("the upstream sends metres")
+    page.get_by_role("button", name="Add a note").click()
+    expect(page.locator("table[data-table=timeline]")).to_contain_text("the upstream sends metres")
+    page.get_by_label("Role").fill("lead")
+    page.get_by_label("Person").fill("ada")
+    page.get_by_role("button", name="Assign").click()
+    expect(page.locator("table.facts tr", has_text="lead")).to_contain_text("ada")
+    page.locator("table.facts tr", has_text="lead").get_by_role("button", name="Remove").click()
+    expect(page.locator("table.facts tr", has_text="lead")).to_have_count(0)
+    page.get_by_label("reason", exact=True).fill("fixed")
+    page.get_by_role("button", name="Resolve").click()
+    expect(page.get_by_text("resolved", exact=True).first).to_be_visible()
+    page.get_by_role("link", name="review", exact=True).click()
+    page.get_by_label("text", exact=True).fill("check units")
+    page.get_by_role("button", name="Add").click()
+    page.locator("li", has_text="check units").get_by_role("button", name="Done").click()
+    expect(page.locator("li", has_text="check units").get_by_text("done")).to_be_visible()
+    page.get_by_label("Was retraining aligned").select_option("no")
+    page.get_by_role("button", name="Close", exact=True).click()
+    expect(page.get_by_text("closed", exact=True)).to_be_visible()
+    draft = home.reviews.draft(incident=opened.id)
+    assert (draft.aligned, draft.incident.state, draft.incident.roles) == (False, "resolved", {})
+    page.goto(f"{url}/events?subject=incident:{opened.id}")
+    page.get_by_role("link", name=f"incident:{opened.id}").first.click()
+    expect(page).to_have_url(re.compile(f"/incidents/{opened.id}$"))

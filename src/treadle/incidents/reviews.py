@@ -52,7 +52,7 @@ class Reviews:
         self._database, self._events, self._clock = database, events, clock
         self._incidents, self._monitoring, self._slo = incidents, monitoring, slo
 
-    @query()
+    @query(reads_rows=True)
     def draft(self, *, incident: IncidentId) -> Review:
         """Draft an incident's review: impact, times, causes, what the loop did, follow-ups.
 

@@ -6,7 +6,7 @@ from typing import Any
 from treadle.events.model import EventRecord
 from treadle.kernel.errors import NotFound
 from treadle.kernel.event import Event
-from treadle.ui.addresses import page_of
+from treadle.ui.addresses import number_of, page_of
 from treadle.ui.site import Page, Visit
 
 AT_ONCE = 100
@@ -46,12 +46,10 @@ def _events(visit: Visit) -> Mapping[str, Any]:
 
 
 def _event(visit: Visit) -> Mapping[str, Any]:
-    ask, number = visit.ask, visit.path["event"]
-    if not _is_number(number):
-        raise NotFound(f"'{number[:40]}' is no number of an event.")
-    project = None if visit.caller.may("viewer") else _project_of(visit, int(number))
-    chain = ask.events.causes(number=int(number), project=project)
-    effects = ask.events.effects(number=int(number), project=project)
+    ask, number = visit.ask, number_of(visit.path["event"], "event", digits=15)
+    project = None if visit.caller.may("viewer") else _project_of(visit, number)
+    chain = ask.events.causes(number=number, project=project)
+    effects = ask.events.effects(number=number, project=project)
     return {
         "event": chain[0],
         "causes": chain[:0:-1],

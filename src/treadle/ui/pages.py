@@ -18,6 +18,7 @@ from treadle.ui import (
     events,
     experiments,
     home,
+    incidents,
     infrastructure,
     models,
     monitors,
@@ -39,8 +40,9 @@ AREAS: tuple[Area, ...] = (
     Area("Models", "/models", "m"),
     Area("Deployments", "/endpoints", "d"),
     Area("Monitoring", "/monitoring", "o"),
+    incidents.AREA,
     Area("Events", "/events", "v"),
-    Area("Infrastructure", "/infrastructure", "i"),
+    Area("Infrastructure", "/infrastructure", "f"),
 )
 """What the navigation leads to, in its order."""
 
@@ -54,6 +56,7 @@ PAGES: tuple[Page, ...] = (
     *models.PAGES,
     *endpoints.PAGES,
     *monitors.PAGES,
+    *incidents.PAGES,
     *events.PAGES,
     *infrastructure.PAGES,
 )
