@@ -55,6 +55,18 @@ def test_the_page_of_a_run_asks_for_the_tab_that_it_shows(
             assert ("registry/search" in page) == (tab in ("overview", "")), tab
 
 
+def test_who_sees_no_experiment_sees_an_empty_list_of_traces(
+    open_home: Callable[..., Embedded],
+) -> None:
+    home = open_home()
+    secret = home.access.create_token(name="reader", role="viewer", project="p").secret
+    home.tracking.create_experiment(name="of another project", project="other")
+    with served(home) as url:
+        answer = httpx.get(f"{url}/traces", headers={"Authorization": f"Bearer {secret}"})
+    assert answer.status_code == 200
+    assert "of another project" not in answer.text
+
+
 def test_an_empty_home_says_what_to_do_next(open_home: Callable[..., Embedded]) -> None:
     with served(open_home()) as url:
         assert "treadle init NAME" in httpx.get(url).text
