@@ -402,6 +402,7 @@ def test_a_bill_of_materials(text: str) -> None:
 HOLD_TEXT = {
     *("value", "title", "alt", "aria-label", "aria-current", "selected"),
     *("name", "placeholder", "data-chart", "data-source", "data-log", "data-trial"),
+    "data-column",
     *("data-project", "data-path", "data-name", "data-run", "data-runs", "data-metrics"),
 }
 """Attributes that hold any text, which no browser follows or runs."""
@@ -412,6 +413,8 @@ def bones(page: Page) -> list[Any]:
 
     def value(name: str, text: str | None) -> str:
         local = name == "href" and re.match(r"/[^/\\]|\?", text or "")
+        if name == "id" and (text or "").startswith("log-of-"):
+            return "the id of a job's log"
         return "an address here" if local else "" if name in HOLD_TEXT else text or ""
 
     def bone(element: Any) -> Any:

@@ -81,6 +81,59 @@ def test_traffic_by_version_is_drawn_from_the_log(page: Page, url: str) -> None:
     expect(page.locator("[data-trial-line]")).to_contain_text('"distance":12.5')
 
 
+def test_a_trial_takes_columns_of_any_name(page: Page, url: str) -> None:
+    page.goto(f"{url}/endpoints/{PROJECT}")
+    page.evaluate("""() => {
+        const form = document.querySelector("form[data-trial]"), kind = form.elements[0];
+        for (const name of ["elements", "dataset", "__proto__"]) {
+            const field = kind.cloneNode();
+            field.dataset.column = name; field.value = "1"; field.name = "";
+            form.append(field);
+        }
+    }""")
+    page.get_by_label("distance").fill("12.5")
+    line = page.locator("[data-trial-line]")
+    for name in ("distance", "elements", "dataset", "__proto__"):
+        expect(line).to_contain_text(f'"{name}":1')
+    expect(line).to_contain_text(re.compile("http://.*/invocations"))
+
+
+def test_charts_of_traffic_are_fetched_again_and_forgotten(page: Page, url: str) -> None:
+    asked = list[str]()
+    page.on("request", lambda request: asked.append(request.url))
+
+    def fetched() -> int:
+        return sum("monitoring/traffic" in one for one in asked)
+
+    page.goto(f"{url}/endpoints/{PROJECT}")
+    drawn = page.locator("figure[data-source*=traffic] .uplot")
+    expect(drawn).to_have_count(4)
+    tell = "document.dispatchEvent(new CustomEvent('treadle:drawn'))"
+    page.evaluate(tell)
+    assert fetched() == 1
+    figures = "document.querySelectorAll('figure[data-source*=traffic]')"
+    page.wait_for_timeout(2500)
+    with page.expect_response(re.compile("monitoring/traffic")):
+        page.evaluate(f"for (const one of {figures}) one.askedAt = 0; {tell}")
+    assert fetched() == 2
+    page.evaluate(f"{{ window.gone = {figures}[0]; gone.remove(); }}")
+    page.evaluate("document.dispatchEvent(new CustomEvent('treadle:theme'))")
+    page.wait_for_function("!gone.querySelector('.uplot')")
+
+
+def test_the_log_of_another_step_is_another_log(page: Page, url: str, home: Embedded) -> None:
+    run = next(
+        one for one in home.pipelines.find(limit=50) if sum(bool(s.job) for s in one.steps) > 1
+    )
+    first, second = [step for step in run.steps if step.job][:2]
+    page.goto(f"{url}/pipelines/{run.id}?step={first.name}")
+    expect(page.locator("pre[data-log]")).to_have_attribute("data-log", str(first.job))
+    page.evaluate(f"history.replaceState(null, '', '?step={second.name}')")
+    home.access.create_token(name="another event", role="viewer")
+    expect(page.get_by_role("heading", name=f"Log of {second.name}")).to_be_visible()
+    expect(page.locator("pre[data-log]")).to_have_attribute("data-log", str(second.job))
+
+
 def test_an_event_is_followed_to_its_cause(page: Page, url: str, home: Embedded) -> None:
     caused = next(one for one in home.events.history(limit=1000) if one.cause is not None)
     page.goto(f"{url}/events/{caused.number}")
