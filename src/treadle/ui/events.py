@@ -19,7 +19,8 @@ def _events(visit: Visit) -> Mapping[str, Any]:
     ask, query = visit.ask, visit.query
     projects = [one.name for one in ask.scope.projects()]
     chosen = {name: query.get(name, "") for name in ("type", "project", "actor", "subject")}
-    if not visit.caller.may("viewer"):  # who sees some projects only looks at one at a time
+    everywhere = visit.caller.may("viewer")
+    if not everywhere:  # who sees some projects only looks at one at a time
         own = sorted(visit.caller.projects("viewer"))
         projects = own
         chosen["project"] = chosen["project"] or own[0]
@@ -38,6 +39,7 @@ def _events(visit: Visit) -> Mapping[str, Any]:
         "chosen": chosen,
         "kept": {name: value for name, value in chosen.items() if value},
         "projects": projects,
+        "everywhere": everywhere,
         "types": sorted(Event.registry),
         "page_of": page_of,
         "more": len(found) == AT_ONCE,

@@ -33,7 +33,7 @@ def _model(visit: Visit) -> Mapping[str, Any]:
     ask, name = visit.ask, visit.path["model"]
     model = ask.registry.model(name=name)
     versions = ask.registry.find(model=name, limit=MOST)
-    verdicts = {one.id: one for one in ask.evaluation.find(project=model.project, limit=MOST)}
+    verdicts = _verdicts(visit, model.project, versions)
     live = [one for one in ask.delivery.endpoints(project=model.project) if one.model == name]
     return {
         "model": model,
@@ -42,6 +42,18 @@ def _model(visit: Visit) -> Mapping[str, Any]:
         "endpoints": live,
         "charts": _metrics(versions, verdicts),
     }
+
+
+def _verdicts(
+    visit: Visit, project: str, versions: Sequence[ModelVersion]
+) -> Mapping[str, Verdict]:
+    """The verdicts of versions by their ids: a project's newest, and older ones that are named."""
+    find = visit.ask.evaluation.find
+    found = {one.id: one for one in find(project=project, limit=MOST)}
+    named = {one.verdict for one in versions if one.verdict and one.project == project}
+    if older := sorted(named - found.keys()):
+        found |= {one.id: one for one in find(verdicts=older, limit=len(older))}
+    return found
 
 
 def _version(visit: Visit) -> Mapping[str, Any]:
@@ -127,7 +139,7 @@ def _placed(finding: Finding, requirements: Sequence[Requirement]) -> Placed | N
     declared = next((one for one in requirements if one.id == finding.check), None)
     bound = None
     if declared is not None:
-        bound = declared.at_least if declared.at_least is not None else declared.at_most
+        bound = declared.limit
     elif finding.check == CHAMPION:
         bound = 0.0
     shown = [finding.value, finding.low, finding.high, *([] if bound is None else [bound])]
