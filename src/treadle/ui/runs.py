@@ -12,12 +12,10 @@ from starlette.responses import RedirectResponse, Response
 from treadle.kernel.errors import Invalid
 from treadle.kernel.escaping import visible
 from treadle.tracking.language import literal
-from treadle.tracking.model import Artifact, Comparison, Run
+from treadle.tracking.model import NOTE, PARENT, Artifact, Comparison, Run
 from treadle.ui.experiments import AREA
 from treadle.ui.site import Page, Visit
 
-NOTE = "mlflow.note.content"
-PARENT = "mlflow.parentRunId"
 STORE = "/api/2.0/mlflow-artifacts/artifacts"
 MOST_COMPARED = 20
 MOST_CHILDREN = 100
