@@ -95,6 +95,7 @@ from treadle.ui import (
     data_pages,
     endpoints,
     events,
+    incidents,
     infrastructure,
     models,
     monitors,
@@ -174,7 +175,10 @@ TEMPLATES = {
     "ui/templates/event_chain.html": "test_a_chain_of_events",
     "ui/templates/events.html": "test_a_page_of_production",
     "ui/templates/features.html": "test_a_page_of_production",
+    "ui/templates/incident.html": "test_a_page_of_production",
+    "ui/templates/incidents.html": "test_a_page_of_production",
     "ui/templates/infrastructure.html": "test_a_page_of_production",
+    "ui/templates/review.html": "test_a_page_of_production",
     "ui/templates/model.html": "test_a_page_of_production",
     "ui/templates/model_version.html": "test_a_page_of_production",
     "ui/templates/models.html": "test_a_page_of_production",
@@ -398,6 +402,7 @@ def test_a_bill_of_materials(text: str) -> None:
 HOLD_TEXT = {
     *("value", "title", "alt", "aria-label", "aria-current", "selected"),
     *("name", "placeholder", "data-chart", "data-source", "data-log", "data-trial"),
+    "data-column",
     *("data-project", "data-path", "data-name", "data-run", "data-runs", "data-metrics"),
 }
 """Attributes that hold any text, which no browser follows or runs."""
@@ -408,6 +413,8 @@ def bones(page: Page) -> list[Any]:
 
     def value(name: str, text: str | None) -> str:
         local = name == "href" and re.match(r"/[^/\\]|\?", text or "")
+        if name == "id" and (text or "").startswith("log-of-"):
+            return "the id of a job's log"
         return "an address here" if local else "" if name in HOLD_TEXT else text or ""
 
     def bone(element: Any) -> Any:
@@ -439,7 +446,10 @@ def test_the_first_page(text: str) -> None:
 
 PRODUCTION = [
     page
-    for area in (data_pages, pipeline_pages, models, endpoints, monitors, events, infrastructure)
+    for area in (
+        *(data_pages, pipeline_pages, models, endpoints, monitors, incidents, events),
+        infrastructure,
+    )
     for page in area.PAGES
     if not page.path.endswith(("/card", "/bom", "/chain"))
 ]
@@ -470,7 +480,7 @@ def test_a_page_of_production(page: SitePage, text: str) -> None:
         services = {stage: FilledService(kind, text) for stage, kind in KINDS.items()}
         ask = cast(AsCaller, SimpleNamespace(**services))
         path = dict.fromkeys(re.findall(r"{(\w+)", page.path), text)
-        path |= {"number": "3", "event": "3"} if path.keys() & {"number", "event"} else {}
+        path |= dict.fromkeys(path.keys() & {"number", "event", "incident"}, "3")
         facts = page.facts(Visit(ask, Caller(name=text, roles={"*": "admin"}), path, {}))
         assert not isinstance(facts, Response)
         return drawn(page.template, facts, Frame(signed_in=text))

@@ -38,11 +38,13 @@ from tests.http.rights_cases import (
 from tests.http.rights_world import ABSENT, CANARY, FILES, Answer, World
 from treadle.http.mlflow import writes
 from treadle.http.mlflow.wire import LISTED, PREFIXES, paths
+from treadle.http.searching import turn_of
 from treadle.kernel.entity import to_json
 from treadle.kernel.operation import ROLES, Operation
 from treadle.kernel.stage import PROJECT_OF
 from treadle.ui.assets import address_of
 from treadle.ui.pages import PAGES
+from treadle.ui.site import BARE, Frame, drawn
 
 
 @pytest.fixture(scope="module")
@@ -469,7 +471,7 @@ def test_pages(world: World) -> None:
     assert "own-project" in world.ask("viewer", "GET", "/").text
 
 
-def test_every_page_shows_its_readers_own(world: World) -> None:
+def test_every_page_shows_its_readers_own(world: World, turns: list[Frame]) -> None:
     """Another project's things look as those that are not there; World looks for their names."""
     assert world.ask("nobody", "GET", address_of("treadle.css")).status == 200
     for who in world.secrets:
@@ -483,6 +485,23 @@ def test_every_page_shows_its_readers_own(world: World) -> None:
                     assert answer.status in (200, 303), (who, path, answer.text[:3000])
                 elif who != "root":
                     assert answer.status in (403, 404), (who, path, answer.status)
+    assert turns
+
+
+@pytest.fixture
+def turns(monkeypatch: pytest.MonkeyPatch) -> list[Frame]:
+    """What is drawn; a page that asks what takes turns has to wait for its turn, too."""
+    waits = {page.template: page.turn for page in PAGES if page.path != "/runs"}
+    shown = list[Frame]()
+
+    def checked(template: str, facts: Mapping[str, Any], frame: Frame = BARE) -> str:
+        for asked in frame.asked:
+            assert turn_of(asked.operation) in ("quick", waits[template]), asked.operation.name
+        shown.append(frame)
+        return drawn(template, facts, frame)
+
+    monkeypatch.setattr("treadle.ui.site.drawn", checked)
+    return shown
 
 
 def paths_of(path: str, world: World) -> Iterator[tuple[str, bool]]:

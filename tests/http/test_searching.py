@@ -7,7 +7,7 @@ import pytest
 from starlette.concurrency import run_in_threadpool
 
 from treadle.data.quality import Quality
-from treadle.http.searching import AT_ONCE, is_search, run_over_rows, run_search
+from treadle.http.searching import AT_ONCE, is_search, run_over_rows, run_search, turn_of
 from treadle.kernel.operation import operations
 from treadle.kernel.stage import kinds_of
 from treadle.platform.stages import stages
@@ -75,3 +75,15 @@ def test_operations_that_read_all_rows_say_so() -> None:
     reads = {f"quality.{name}" for name in operations(Quality) if name != "failures"}
     assert reads < slow
     assert {"data.changes", "data.count_rows", "data.snapshot", "features.materialise"} < slow
+
+
+def test_operations_that_look_at_everything_take_turns_as_searches() -> None:
+    turns = {
+        f"{service}.{operation.name}": turn_of(operation)
+        for service, kind in kinds_of(stages()).items()
+        for operation in operations(kind).values()
+    }
+    assert {turns[name] for name in ("traces.find", "tracking.importance")} == {"search"}
+    assert {turns[name] for name in ("registry.search", "logged_models.find")} == {"search"}
+    assert {turns[name] for name in ("monitoring.traffic", "events.verify")} == {"rows"}
+    assert turns["scope.projects"] == "quick"

@@ -1,6 +1,7 @@
 """Models and versions that clients register by source."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import httpx
 import pytest
@@ -11,7 +12,8 @@ from treadle.kernel.errors import Conflict, Forbidden, Invalid, NotFound
 from treadle.kernel.stage import Stage
 from treadle.platform.wiring import Embedded
 from treadle.registry.hooks import STILL_NEEDED_BY
-from treadle.registry.model import PastVersion
+from treadle.registry.model import ModelVersion, PastVersion
+from treadle.registry.records import versions_of
 from treadle.registry.service import Registry
 
 
@@ -132,6 +134,33 @@ def test_stages_archive_others_when_asked(registry: Registry) -> None:
         (1, "Archived"),
         (2, "Production"),
     ]
+
+
+def test_a_search_by_run_reads_no_version_of_another(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.create_model(name="team", tags={})
+    for run in ("r1", "r2", "r2"):
+        registry.register_source(model="team", source="s3://x", run=run)
+    registry.change_version(model="team", number=1, tags={"name": "x"})
+    read = list[int]()
+
+    def noting(connection: Any, rows: Sequence[Mapping[Any, Any]]) -> list[ModelVersion]:
+        read.append(len(rows))
+        return versions_of(connection, rows)
+
+    monkeypatch.setattr("treadle.registry.versions.versions_of", noting)
+    found = {
+        filter: [one.number for one in registry.search(filter=filter)]
+        for filter in (
+            "run_id = 'r2' AND version > 2",
+            "run_id = 'r1' OR version = 3",
+            "NOT run_id = 'r2'",
+            "tags.name = 'x'",
+        )
+    }
+    assert list(found.values()) == [[3], [1, 3], [1], [1]]
+    assert read == [2, 3, 3, 3]
 
 
 @pytest.mark.parametrize("name", ["", " ", "a/b", "a:b", "a@b", "x" * 201, "a\0"])

@@ -41,19 +41,19 @@ def fill(tracking: LocalTracking, count: int = 12) -> list[int]:
 COLUMNS = ["metrics.loss", "metrics.loss.min", "params.depth", "tags.team", "params.`no such`"]
 
 
-@pytest.mark.parametrize("few", [0, 500])
+@pytest.mark.parametrize(("few", "limit"), [(1, 4), (1, 8), (500, 4)])
 def test_a_table_says_what_a_search_says(
-    tracking: LocalTracking, monkeypatch: pytest.MonkeyPatch, few: int
+    tracking: LocalTracking, monkeypatch: pytest.MonkeyPatch, few: int, limit: int
 ) -> None:
     monkeypatch.setattr("treadle.tracking.run_tables.FEW", few)
     experiments = fill(tracking)
     given: dict[str, Any] = {
         "experiments": experiments,
         "filter": "params.depth != '3'",
-        "limit": 4,
+        "limit": limit,
     }
     page = ""
-    for _ in range(3):
+    for _ in range(-(-9 // limit)):
         found = tracking.search(**given, order=["metrics.loss DESC"], page=page)
         table = tracking.search_table(
             **given, columns=COLUMNS, order=["metrics.loss DESC"], page=page
@@ -120,3 +120,31 @@ def test_the_parameter_that_decides_comes_first(tracking: LocalTracking) -> None
     assert first.share > 0.9 > 0.1 > second.share
     assert first.correlation == pytest.approx(1.0, abs=0.05)
     assert tracking.importance(experiments=[number], metric="none") == []
+
+
+def test_a_filter_that_finds_few_runs_reads_no_values_of_others(
+    tracking: LocalTracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiments = fill(tracking)
+    read = list[str]()
+
+    def every(*_: object) -> dict[int, Any]:
+        read.append("all")
+        return {}
+
+    monkeypatch.setattr("treadle.tracking.run_tables.FEW", 2)
+    monkeypatch.setattr("treadle.tracking.run_tables._of_experiments", every)
+    given: dict[str, Any] = {"experiments": experiments, "columns": ["metrics.loss"]}
+    few = tracking.search_table(**given, filter="params.depth = '1'")
+    assert few.columns["metrics.loss"] == [81, 25, 1]
+    assert not read
+    tracking.search_table(**given)
+    assert read == ["all"]
+
+
+def test_a_request_for_very_many_columns_is_refused(tracking: LocalTracking) -> None:
+    experiments = fill(tracking, 1)
+    many = [f"metrics.m{place}" for place in range(101)]
+    with pytest.raises(Invalid, match="101 columns are more than 100"):
+        tracking.search_table(experiments=experiments, columns=many)
+    assert len(tracking.search_table(experiments=experiments, columns=many[:100]).columns) == 100

@@ -13,6 +13,7 @@ from tests.fixtures.write_home import PROJECT
 from tests.platform.everything import make_home
 from tests.platform.test_platforms import served
 from tests.ui.browser import CHROMIUM, browser, page_of
+from treadle.monitoring.slo.model import BudgetBurning
 from treadle.platform.settings import settings_for
 from treadle.platform.wiring import Embedded
 
@@ -80,6 +81,59 @@ def test_traffic_by_version_is_drawn_from_the_log(page: Page, url: str) -> None:
     expect(page.locator("[data-trial-line]")).to_contain_text('"distance":12.5')
 
 
+def test_a_trial_takes_columns_of_any_name(page: Page, url: str) -> None:
+    page.goto(f"{url}/endpoints/{PROJECT}")
+    page.evaluate("""() => {
+        const form = document.querySelector("form[data-trial]"), kind = form.elements[0];
+        for (const name of ["elements", "dataset", "__proto__"]) {
+            const field = kind.cloneNode();
+            field.dataset.column = name; field.value = "1"; field.name = "";
+            form.append(field);
+        }
+    }""")
+    page.get_by_label("distance").fill("12.5")
+    line = page.locator("[data-trial-line]")
+    for name in ("distance", "elements", "dataset", "__proto__"):
+        expect(line).to_contain_text(f'"{name}":1')
+    expect(line).to_contain_text(re.compile("http://.*/invocations"))
+
+
+def test_charts_of_traffic_are_fetched_again_and_forgotten(page: Page, url: str) -> None:
+    asked = list[str]()
+    page.on("request", lambda request: asked.append(request.url))
+
+    def fetched() -> int:
+        return sum("monitoring/traffic" in one for one in asked)
+
+    page.goto(f"{url}/endpoints/{PROJECT}")
+    drawn = page.locator("figure[data-source*=traffic] .uplot")
+    expect(drawn).to_have_count(4)
+    tell = "document.dispatchEvent(new CustomEvent('treadle:drawn'))"
+    page.evaluate(tell)
+    assert fetched() == 1
+    figures = "document.querySelectorAll('figure[data-source*=traffic]')"
+    page.wait_for_timeout(2500)
+    with page.expect_response(re.compile("monitoring/traffic")):
+        page.evaluate(f"for (const one of {figures}) one.askedAt = 0; {tell}")
+    assert fetched() == 2
+    page.evaluate(f"{{ window.gone = {figures}[0]; gone.remove(); }}")
+    page.evaluate("document.dispatchEvent(new CustomEvent('treadle:theme'))")
+    page.wait_for_function("!gone.querySelector('.uplot')")
+
+
+def test_the_log_of_another_step_is_another_log(page: Page, url: str, home: Embedded) -> None:
+    run = next(
+        one for one in home.pipelines.find(limit=50) if sum(bool(s.job) for s in one.steps) > 1
+    )
+    first, second = [step for step in run.steps if step.job][:2]
+    page.goto(f"{url}/pipelines/{run.id}?step={first.name}")
+    expect(page.locator("pre[data-log]")).to_have_attribute("data-log", str(first.job))
+    page.evaluate(f"history.replaceState(null, '', '?step={second.name}')")
+    home.access.create_token(name="another event", role="viewer")
+    expect(page.get_by_role("heading", name=f"Log of {second.name}")).to_be_visible()
+    expect(page.locator("pre[data-log]")).to_have_attribute("data-log", str(second.job))
+
+
 def test_an_event_is_followed_to_its_cause(page: Page, url: str, home: Embedded) -> None:
     caused = next(one for one in home.events.history(limit=1000) if one.cause is not None)
     page.goto(f"{url}/events/{caused.number}")
@@ -88,3 +142,70 @@ def test_an_event_is_followed_to_its_cause(page: Page, url: str, home: Embedded)
     expect(page).not_to_have_url(re.compile(f"/events/{caused.number}$"))
     page.goto(f"{url}/events/chain")
     expect(page.get_by_text("Intact.")).to_be_visible()
+
+
+def test_a_redraw_keeps_what_its_reader_has_filled_in(page: Page, url: str, home: Embedded) -> None:
+    page.goto(f"{url}/access")
+    form = page.locator("form[data-operation='access/grant']")
+    form.get_by_label("User").fill("carol")
+    form.get_by_label("Role").select_option("editor")
+    form.get_by_label("Project").select_option(PROJECT)
+    tokens = page.locator("table[data-table=tokens]")
+    tokens.locator("th").first.get_by_role("button").dblclick()
+    home.access.create_token(name="zulu", role="viewer")
+    expect(tokens.locator("tbody tr").first).to_contain_text("zulu")
+    expect(tokens.locator("th").first).to_have_attribute("aria-sort", "descending")
+    page.locator("form[data-operation='access/create_token']").get_by_label("Name").focus()
+    form.get_by_role("button").click()
+    given = page.locator("table[data-table=users] tr", has_text="carol")
+    expect(given).to_contain_text(f"editor in {PROJECT}")
+    assert {one.name: one.roles for one in home.access.users()}["carol"] == {PROJECT: "editor"}
+    expect(form.get_by_label("User")).to_have_value("")
+
+
+def test_an_incident_is_attended_to_and_reviewed(page: Page, url: str, home: Embedded) -> None:
+    burning = BudgetBurning(
+        endpoint=PROJECT,
+        project=PROJECT,
+        slo="UP",
+        condition="availability",
+        windows=["1h/5m"],
+        severity="page",
+        burn_rate=20.0,
+        budget_left=0.5,
+        since=home.clock.now(),
+    )
+    with home.database.write() as transaction:
+        home.events.append(transaction, burning)
+    while home.incidents.react():
+        pass
+    opened = home.incidents.find(limit=1)[0]
+    page.goto(f"{url}/incidents?state=open")
+    page.get_by_role("link", name=str(opened.id), exact=True).click()
+    page.get_by_role("button", name="I attend to it").click()
+    expect(page.get_by_role("button", name="I attend to it")).to_have_count(0)
+    page.get_by_label("text", exact=True).fill("the upstream sends metres")
+    page.get_by_role("button", name="Add a note").click()
+    expect(page.locator("table[data-table=timeline]")).to_contain_text("the upstream sends metres")
+    page.get_by_label("Role").fill("lead")
+    page.get_by_label("Person").fill("ada")
+    page.get_by_role("button", name="Assign").click()
+    expect(page.locator("table.facts tr", has_text="lead")).to_contain_text("ada")
+    page.locator("table.facts tr", has_text="lead").get_by_role("button", name="Remove").click()
+    expect(page.locator("table.facts tr", has_text="lead")).to_have_count(0)
+    page.get_by_label("reason", exact=True).fill("fixed")
+    page.get_by_role("button", name="Resolve").click()
+    expect(page.get_by_text("resolved", exact=True).first).to_be_visible()
+    page.get_by_role("link", name="review", exact=True).click()
+    page.get_by_label("text", exact=True).fill("check units")
+    page.get_by_role("button", name="Add").click()
+    page.locator("li", has_text="check units").get_by_role("button", name="Done").click()
+    expect(page.locator("li", has_text="check units").get_by_text("done")).to_be_visible()
+    page.get_by_label("Was retraining aligned").select_option("no")
+    page.get_by_role("button", name="Close", exact=True).click()
+    expect(page.get_by_text("closed", exact=True)).to_be_visible()
+    draft = home.reviews.draft(incident=opened.id)
+    assert (draft.aligned, draft.incident.state, draft.incident.roles) == (False, "resolved", {})
+    page.goto(f"{url}/events?subject=incident:{opened.id}")
+    page.get_by_role("link", name=f"incident:{opened.id}").first.click()
+    expect(page).to_have_url(re.compile(f"/incidents/{opened.id}$"))

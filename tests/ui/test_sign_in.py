@@ -1,5 +1,6 @@
 """People sign in at a provider, out again, and nobody else does in their name."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -78,6 +79,15 @@ def test_who_comes_without_anything_is_led_to_the_provider(
     assert "Sign in with Acme &amp; Co" in page.text
     sent = browser.visit("/sign-in/start?next=/")
     assert sent.headers["location"].startswith(f"{acme.issuer}/authorize?response_type=code")
+
+
+def test_who_signs_in_comes_back_to_what_they_asked_for(acme: Provider, browser: Browser) -> None:
+    wanted = "/events?type=A%26B&actor=ada"
+    page = browser.follow(browser.visit(wanted))
+    assert page.url == f"{URL}/sign-in?next=/events%3Ftype%3DA%2526B%26actor%3Dada"
+    (start,) = re.findall(r'href="(/sign-in/start[^"]*)"', page.text)
+    answer = come_back(browser, callback(acme, browser, start))
+    assert answer.headers["location"] == f"{URL}{wanted}"
 
 
 def test_who_signs_in_has_the_roles_of_their_groups_and_no_more(

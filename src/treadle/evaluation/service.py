@@ -128,13 +128,19 @@ class Evaluation:
 
     @query()
     def find(
-        self, *, project: ProjectName | None = None, run: RunId | None = None, limit: int = 50
+        self,
+        *,
+        project: ProjectName | None = None,
+        run: RunId | None = None,
+        verdicts: list[VerdictId] | None = None,
+        limit: int = 50,
     ) -> list[Verdict]:
         """List verdicts, newest first.
 
         Args:
             project: Only those of this project.
             run: Only those on the model that this run trained.
+            verdicts: Only those with these ids.
             limit: The most verdicts to list.
         """
         given = select(evaluations).where(
@@ -145,6 +151,8 @@ class Evaluation:
             given = given.where(evaluations.c.project == project)
         if run:
             given = given.where(evaluations.c.run == run)
+        if verdicts is not None:
+            given = given.where(evaluations.c.id.in_(verdicts))
         with self._database.read() as connection:
             return [_verdict(row) for row in connection.execute(given).mappings()]
 

@@ -174,7 +174,7 @@ class Events:
         """
         return self._linked(thing, "uses")
 
-    @query()
+    @query(reads_rows=True)
     def verify(self) -> Chain:
         """Recompute every hash and tell whether the log was changed after the fact.
 

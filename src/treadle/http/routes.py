@@ -17,7 +17,7 @@ from treadle.http.asking import Asking
 from treadle.http.auth import caller_of
 from treadle.http.bodies import body_of
 from treadle.http.rights import demand
-from treadle.http.searching import is_search, run_over_rows, run_search
+from treadle.http.searching import running, turn_of
 from treadle.kernel.entity import from_json, from_packed, to_json, to_packed
 from treadle.kernel.errors import Forbidden, Invalid, Unauthenticated
 from treadle.kernel.escaping import visible
@@ -44,8 +44,7 @@ def operation_routes(platform: Embedded) -> list[Route]:
 
 
 def _route(platform: Embedded, asking: Asking, stage: str, operation: Operation) -> Route:
-    run = run_search if is_search(operation.name) else run_in_threadpool
-    run = run_over_rows if operation.reads_rows else run
+    run = running(turn_of(operation))
 
     async def endpoint(request: Request) -> Response:
         caller = await run_in_threadpool(caller_of, platform, request)

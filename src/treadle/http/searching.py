@@ -5,13 +5,18 @@ threads that all requests share, and the processor from everybody else; so some 
 wait their turn without a thread. Searches and what reads rows wait each for their own kind.
 """
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
+from starlette.concurrency import run_in_threadpool
+
+from treadle.kernel.operation import Operation
 
 T = TypeVar("T")
+Turn = Literal["quick", "search", "rows"]
+"""Among which requests one waits for its turn; a quick one waits for none."""
 AT_ONCE = 1
 """Of each kind that run at a time; a database's pages are read by one processor each."""
 _searches: RunVar[CapacityLimiter] = RunVar("searches")
@@ -26,6 +31,31 @@ def is_search(name: str) -> bool:
     """
     word = name.rpartition("/")[2]
     return word.startswith(("search", "get-history"))
+
+
+def turn_of(operation: Operation) -> Turn:
+    """Among which requests an operation waits for its turn.
+
+    Args:
+        operation: The operation.
+    """
+    if operation.reads_rows:
+        return "rows"
+    return "search" if operation.searches or is_search(operation.name) else "quick"
+
+
+def running(turn: Turn) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """Return what calls a function in a thread when it is its turn.
+
+    Args:
+        turn: Among which requests it waits.
+    """
+    runs: dict[Turn, Callable[..., Coroutine[Any, Any, Any]]] = {
+        "quick": run_in_threadpool,
+        "search": run_search,
+        "rows": run_over_rows,
+    }
+    return runs[turn]
 
 
 async def run_search(call: Callable[..., T], *arguments: object) -> T:

@@ -56,7 +56,7 @@ class Reviews:
         self._incidents, self._monitoring, self._slo = incidents, monitoring, slo
         self._delivery = delivery
 
-    @query()
+    @query(reads_rows=True)
     def draft(self, *, incident: IncidentId) -> Review:
         """Draft an incident's review: impact, times, causes, what the loop did, follow-ups.
 

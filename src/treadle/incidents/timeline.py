@@ -8,6 +8,7 @@ from treadle.events.model import EventRecord
 from treadle.events.service import Events
 from treadle.incidents.model import Incident, TimelineEntry
 from treadle.incidents.signals import signal_of
+from treadle.kernel.errors import NotFound
 
 MOST_ALERTS = 50
 """Alerts whose events are read; of a storm, the first ones tell enough."""
@@ -64,11 +65,17 @@ def timeline_of(
 def causes_of(incident: Incident, events: Events) -> list[TimelineEntry]:
     """The chain of causes that ends in the event that opened an incident, the first cause first.
 
+    It is empty where the log has a hole there: the rest of the incident's review is told all the
+    same, and ``treadle events verify`` finds the hole.
+
     Args:
         incident: The incident.
         events: The event log.
     """
-    chain = reversed(events.causes(number=incident.id))
+    try:
+        chain = reversed(events.causes(number=incident.id))
+    except NotFound:
+        return []
     return [entry_of(record) or _bare(record) for record in chain]
 
 

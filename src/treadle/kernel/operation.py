@@ -72,9 +72,10 @@ class Operation:
         everywhere: bool,
         brings_code: bool,
         reads_rows: bool,
+        searches: bool,
     ) -> None:
         self.function, self.kind, self.role, self.everywhere = function, kind, role, everywhere
-        self.brings_code, self.reads_rows = brings_code, reads_rows
+        self.brings_code, self.reads_rows, self.searches = brings_code, reads_rows, searches
         self.name = function.__name__
 
     @cached_property
@@ -176,20 +177,27 @@ def command(
             namespaces, only an admin of every project may call it.
         reads_rows: Whether it may read all rows of datasets; a server does few of these at a time.
     """
-    return _mark("command", role, everywhere, brings_code, reads_rows)
+    return _mark("command", role, everywhere, brings_code, reads_rows, False)
 
 
 def query(
-    *, role: Role = "viewer", everywhere: bool = False, reads_rows: bool = False
+    *,
+    role: Role = "viewer",
+    everywhere: bool = False,
+    reads_rows: bool = False,
+    searches: bool = False,
 ) -> Callable[[F], F]:
     """Mark a method that only looks.
 
     Args:
         role: The role that its caller needs in the project of all that is named.
         everywhere: Whether the role in one project is not enough, whatever is named.
-        reads_rows: Whether it may read all rows of datasets; a server does few of these at a time.
+        reads_rows: Whether it may read all rows of datasets, or as much of a log; a server does
+            few of these at a time.
+        searches: Whether it may look at all runs, traces or models, as operations do whose name
+            begins with ``search``; a server does few of these at a time.
     """
-    return _mark("query", role, everywhere, False, reads_rows)
+    return _mark("query", role, everywhere, False, reads_rows, searches)
 
 
 def _mark(
@@ -198,9 +206,10 @@ def _mark(
     everywhere: bool,
     brings_code: bool,
     reads_rows: bool,
+    searches: bool,
 ) -> Callable[[F], F]:
     def decorate(function: F) -> F:
-        operation = Operation(function, kind, role, everywhere, brings_code, reads_rows)
+        operation = Operation(function, kind, role, everywhere, brings_code, reads_rows, searches)
         function.__operation__ = operation  # type: ignore[attr-defined]
         return function
 

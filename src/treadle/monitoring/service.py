@@ -131,7 +131,7 @@ class Monitoring:
             labelled=len(labelled.truth),
         )
 
-    @query()
+    @query(reads_rows=True)
     def traffic(
         self, *, endpoint: EndpointName, hours: int = 24, points: int = 48
     ) -> list[Traffic]:

@@ -21,14 +21,13 @@ from typing import Any
 from treadle.kernel.errors import Invalid
 from treadle.kernel.ids import new_id
 from treadle.recording.lines import Begin, End, Line
-from treadle.recording.run_facts import NOTE
 from treadle.recording.run_metrics import RunMetrics
 from treadle.recording.run_origin import RunOrigin, rerun_tags
 from treadle.recording.sender import Sender
 from treadle.recording.spool import Writer
 from treadle.recording.system import Machine, watch
 from treadle.recording.uploader import Store
-from treadle.tracking.model import PARENT, Status
+from treadle.tracking.model import NOTE, PARENT, Status
 
 
 class Recording(RunMetrics, RunOrigin):

@@ -11,8 +11,7 @@ from treadle.kernel.errors import Conflict
 from treadle.recording.lines import Line
 from treadle.recording.spool import Writer
 from treadle.tracking.limits import check_text
-
-NOTE = "mlflow.note.content"
+from treadle.tracking.model import NOTE
 
 
 class RunFacts:

@@ -7,9 +7,7 @@ from sqlalchemy import delete, select, update
 from treadle.kernel.clock import to_micros
 from treadle.kernel.entity import to_text
 from treadle.kernel.errors import Forbidden, Invalid, did_you_mean
-from treadle.kernel.names import (
-    ModelName,
-)
+from treadle.kernel.names import ModelName
 from treadle.kernel.operation import command, query
 from treadle.ports.database import in_sight
 from treadle.registry.model import (
@@ -21,8 +19,16 @@ from treadle.registry.models import MISSING_TAG
 from treadle.registry.records import versions_of
 from treadle.registry.registering import Registering
 from treadle.registry.tables import aliases, versions
-from treadle.tracking.language import Compare, Every, Field, Node, parse
-from treadle.tracking.matching import found_in
+from treadle.tracking.language import Field, parse
+from treadle.tracking.matching import equalities, found_in
+
+_TEXTS = {
+    "name": versions.c.model,
+    "run_id": versions.c.run,
+    "model_id": versions.c.logged_model,
+    "project": versions.c.project,
+}
+"""Attributes that filters compare as the database has them."""
 
 
 class Versions(Registering):
@@ -126,9 +132,9 @@ class Versions(Registering):
         wanted = wanted.order_by(
             versions.c.updated_at.desc(), versions.c.model, versions.c.number.desc()
         )
-        names = _wanted_names(parse(filter))
-        if names is not None:
-            wanted = wanted.where(versions.c.model.in_(names))
+        for attribute, text in equalities(parse(filter)).items():
+            if attribute in _TEXTS:
+                wanted = wanted.where(_TEXTS[attribute] == text)
         with self._database.read() as connection:
             found = versions_of(connection, connection.execute(wanted).mappings().all())
         return found_in(found, filter, order or [], _seen)
@@ -155,12 +161,3 @@ def _seen(version: ModelVersion, field: Field) -> Any:
     if field.kind != "attribute" or field.key not in facts:
         raise Invalid(f"A version has no '{field.key}' to search.{did_you_mean(field.key, facts)}")
     return facts[field.key]
-
-
-def _wanted_names(node: Node | None) -> list[str] | None:
-    """The only model names that can satisfy a filter, where it says so; None where it does not."""
-    if isinstance(node, Every):
-        return next((names for names in map(_wanted_names, node.parts) if names is not None), None)
-    if isinstance(node, Compare) and node.field.key == "name" and node.operator == "=":
-        return [str(node.value)]
-    return None

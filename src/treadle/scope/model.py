@@ -211,6 +211,11 @@ class Requirement(Entity):
         return self.metric if self.at_most is None else f"{self.metric} ≤ {self.at_most:.12g}"
 
     @property
+    def limit(self) -> float | None:
+        """The bound as a number; None for ``availability``, which has none."""
+        return self.at_least if self.at_least is not None else self.at_most
+
+    @property
     def is_of_requests(self) -> bool:
         """Whether each request meets the bound or not; else each window of monitoring does."""
         return self.metric in OF_REQUESTS

@@ -5,13 +5,13 @@ from difflib import SequenceMatcher
 from typing import Literal
 
 from treadle.tracking.environment import Environment
-from treadle.tracking.model import Comparison, Dataset, Difference, Run
+from treadle.tracking.model import PARENT, Comparison, Dataset, Difference, Run
 
 Of = Literal["param", "metric", "tag", "dataset", "code", "environment"]
 OWN_NAMES = (
     "mlflow.runName",
     "mlflow.user",
-    "mlflow.parentRunId",
+    PARENT,
     "mlflow.log-model.history",
     "mlflow.source.git.commit",  # told as part of the environment
     "mlflow.source.git.branch",

@@ -77,6 +77,19 @@ class Some(Entity):
 Node = Compare | Not | Every | Some
 
 
+def fields_of(node: Node) -> Iterator[Field]:
+    """The fields that a filter compares.
+
+    Args:
+        node: The filter, or a part of it.
+    """
+    if isinstance(node, Compare):
+        yield node.field
+        return
+    for part in [node.part] if isinstance(node, Not) else node.parts:
+        yield from fields_of(part)
+
+
 class Order(Entity):
     """A field to sort by."""
 

@@ -13,9 +13,16 @@ from treadle.kernel.names import ExperimentId, LoggedModelId
 from treadle.kernel.operation import command, query
 from treadle.ports.database import Database, load
 from treadle.tracking.language import Field, parse, parse_order
-from treadle.tracking.matching import in_order, matches
+from treadle.tracking.matching import equalities, in_order, matches
 from treadle.tracking.model import Artifact, LoggedModel, ModelMetric
 from treadle.tracking.tables import artifacts, logged_models
+
+_TEXTS = {
+    "name": logged_models.c.name,
+    "model_id": logged_models.c.id,
+    "source_run_id": logged_models.c.run,
+}
+"""Attributes that filters compare as the database has them."""
 
 
 class On(NamedTuple):
@@ -106,7 +113,7 @@ class LoggedModels:
         """
         self._changed(id, lambda model: {"deleted_at": self._clock.now()})  # noqa: ARG005
 
-    @query()
+    @query(searches=True)
     def find(self, *, experiments: list[ExperimentId], filter: str = "") -> list[LoggedModel]:
         """Logged models of experiments, newest first.
 
@@ -130,9 +137,12 @@ class LoggedModels:
         wanted = select(logged_models).where(logged_models.c.experiment.in_(list(experiments)))
         wanted = wanted.where(logged_models.c.deleted_at.is_(None))
         wanted = wanted.order_by(logged_models.c.created_at.desc(), logged_models.c.id)
+        node = parse(filter)
+        for attribute, text in equalities(node).items():
+            if attribute in _TEXTS:
+                wanted = wanted.where(_TEXTS[attribute] == text)
         with self._database.read() as connection:
             every = [_loaded(row) for row in connection.execute(wanted).mappings()]
-        node = parse(filter)
         found = [
             model for model in every if matches(node, partial(_filtered, model, datasets or [On()]))
         ]

@@ -6,7 +6,17 @@ from operator import itemgetter
 from typing import Any
 
 from treadle.kernel.errors import Invalid
-from treadle.tracking.language import Every, Field, Node, Not, Order, Some, parse, parse_order
+from treadle.tracking.language import (
+    Compare,
+    Every,
+    Field,
+    Node,
+    Not,
+    Order,
+    Some,
+    parse,
+    parse_order,
+)
 
 
 def matches(node: Node | None, look: Callable[[Field], Any]) -> bool:
@@ -32,6 +42,24 @@ def matches(node: Node | None, look: Callable[[Field], Any]) -> bool:
     if isinstance(value, list):
         return any(compares(one, node.operator, node.value) for one in value)
     return compares(value, node.operator, node.value)
+
+
+def equalities(node: Node | None) -> dict[str, str]:
+    """The texts that attributes of a thing must equal for it to satisfy a filter, by attribute.
+
+    A database that looks for these reads little of what does not satisfy the filter.
+
+    Args:
+        node: The filter as ``parse`` gives it.
+
+    Returns:
+        What the filter demands outright; nothing of what stands below OR or NOT.
+    """
+    if isinstance(node, Every):
+        return {key: text for part in node.parts for key, text in equalities(part).items()}
+    if isinstance(node, Compare) and node.operator == "=" and node.field.kind == "attribute":
+        return {node.field.key: str(node.value)}
+    return {}
 
 
 def compares(value: Any, operator: str, wanted: Any) -> bool:

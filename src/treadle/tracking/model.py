@@ -11,6 +11,9 @@ Status = Literal["running", "scheduled", "finished", "failed", "killed"]
 PARENT = "mlflow.parentRunId"
 """The tag of a run that names the run it belongs to, such as a trial's study."""
 
+NOTE = "mlflow.note.content"
+"""The tag of a run that holds its note, in Markdown."""
+
 OWN_STORE = "mlflow-artifacts:/"
 """How URIs of artifacts begin that are in the server's own store.
 

@@ -24,7 +24,10 @@ MOST_PARAMS = 500
 MOST_RUNS = 10_000
 """Runs that it is measured on."""
 FEW = 500
-"""Up to so many runs are looked up one by one; more are read by key, in an index's order."""
+"""Runs that are looked up at a time. Where most runs of the experiments are wanted, they are read
+by key instead, in an index's order.
+"""
+MOST_COLUMNS = 100
 _TEXTS = {"param": run_params, "tag": run_tags}
 
 
@@ -88,7 +91,8 @@ class RunTables(Runs):
 
         Args:
             experiments: Numbers of the experiments to search.
-            columns: Fields to give, such as `metrics.loss`, `params.lr` and `tags.team`.
+            columns: Fields to give, such as `metrics.loss`, `params.lr` and `tags.team`, 100 at
+                most.
             filter: Condition such as `metrics.loss < 0.3`; empty for all runs.
             order: Fields to sort by, such as `metrics.loss DESC`; the newest first if none is
                 given.
@@ -97,8 +101,14 @@ class RunTables(Runs):
             page: Token that the page before gave as `next`; empty for the first.
 
         Raises:
-            Invalid: The filter, an order, a column or the page's token cannot be read.
+            Invalid: The filter, an order, a column or the page's token cannot be read, or there are
+                too many columns.
         """
+        if len(columns or []) > MOST_COLUMNS:
+            raise Invalid(
+                f"Field 'columns': {len(columns or [])} columns are more than {MOST_COLUMNS}. Ask "
+                "for the others by another request."
+            )
         fields = {text: parse_order(text).field for text in columns or []}
         with self._database.read() as connection:
             search = Search(connection, experiments, view)
@@ -116,7 +126,7 @@ class RunTables(Runs):
             next=token,
         )
 
-    @query()
+    @query(searches=True)
     def importance(
         self, *, experiments: list[ExperimentId], metric: str, filter: str = ""
     ) -> list[ParameterImportance]:
@@ -168,7 +178,8 @@ def _columns(
     """Metrics, parameters and tags of some rows of ``runs``; None where a run has none."""
     places = {text: _place(search, field) for text, field in fields.items()}
     numbers = [row.number for row in rows]
-    known = _of_few(search, numbers, places.values()) if len(numbers) <= FEW else None
+    most = len(numbers) > FEW and 2 * len(numbers) > search.size()
+    known = None if most else _of_few(search, numbers, places.values())
     found: dict[str, list[Any]] = {}
     for text, place in places.items():
         values = _of_experiments(search, place) if known is None else known[place.column, place.key]
@@ -200,14 +211,15 @@ def _of_experiments(search: Search, place: _Place) -> dict[int, Any]:
 def _of_few(
     search: Search, numbers: Sequence[int], places: Iterable[_Place]
 ) -> dict[tuple[Any, str], dict[int, Any]]:
-    """Values by column, key and run: one query for each column of a table."""
+    """Values by column, key and run: one query for each column of a table and some runs."""
     found: dict[tuple[Any, str], dict[int, Any]] = {(one.column, one.key): {} for one in places}
     for column in {column for column, _ in found}:
         table, keys = column.table, [key for other, key in found if other is column]
-        wanted = select(table.c.run, table.c.key, column)
-        wanted = wanted.where(table.c.run.in_(numbers), table.c.key.in_(keys))
-        for run, key, value in search.connection.execute(wanted):
-            found[column, key][run] = value
+        wanted = select(table.c.run, table.c.key, column).where(table.c.key.in_(keys))
+        for start in range(0, len(numbers), FEW):
+            some = wanted.where(table.c.run.in_(numbers[start : start + FEW]))
+            for run, key, value in search.connection.execute(some):
+                found[column, key][run] = value
     return found
 
 

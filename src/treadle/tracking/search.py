@@ -104,6 +104,11 @@ class Search:
                 return [row for _, row in rows[:limit]], token_after(phase_of_last, last, terms)
         return [row for _, row in rows], ""
 
+    def size(self) -> int:
+        """Count the runs that an empty filter finds."""
+        counted = select(func.count()).select_from(runs).where(self._scope())
+        return self.connection.scalar(counted) or 0
+
     def _scope(self) -> ColumnElement[bool]:
         mine = (
             runs.c.experiment.in_(self.experiments)

@@ -87,7 +87,7 @@ def value_of(info: Info, field: Field, spans: Callable[[], list[Span]]) -> Any:
         return metadata.get(field.key)
     if field.kind in ("feedback", "expectation"):
         return assessed(info, field.kind, field.key)
-    if field.kind == "span" or (field.kind, field.key) == ("attribute", "text"):
+    if needs_spans(field):
         return spoken(spans(), "content" if field.kind == "attribute" else field.key)
     began = started_at(info)
     started = None if began is None else to_micros(began) // 1000
@@ -113,6 +113,15 @@ def value_of(info: Info, field: Field, spans: Callable[[], list[Span]]) -> Any:
     if field.kind != "attribute" or field.key not in facts:
         raise Invalid(f"A trace has no '{field.key}' to search.{did_you_mean(field.key, facts)}")
     return facts[field.key]
+
+
+def needs_spans(field: Field) -> bool:
+    """Whether a trace's spans have to be read to tell a field of it.
+
+    Args:
+        field: The field.
+    """
+    return field.kind == "span" or (field.kind, field.key) == ("attribute", "text")
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -3,7 +3,9 @@
 What was asked, what each step did, and what people thought of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache, partial
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -14,10 +16,14 @@ from treadle.kernel.errors import NotFound
 from treadle.kernel.names import ExperimentId, TraceId
 from treadle.kernel.operation import query
 from treadle.ports.database import Database
-from treadle.tracking.language import Field
-from treadle.tracking.matching import found_in
+from treadle.tracking.language import Every, Field, Node, Order, fields_of, parse, parse_order
+from treadle.tracking.matching import in_order, matches
 from treadle.tracking.tables import trace_spans, traces
-from treadle.tracking.trace_facts import Info, value_of
+from treadle.tracking.trace_contents import Span
+from treadle.tracking.trace_facts import Info, needs_spans, value_of
+
+AT_ONCE = 100
+"""Traces whose spans are read together."""
 
 
 class Traces:
@@ -46,15 +52,9 @@ class Traces:
         Args:
             id: Id of the trace.
         """
-        wanted = (
-            select(trace_spans.c.body)
-            .where(trace_spans.c.trace == id)
-            .order_by(trace_spans.c.started_at)
-        )
-        with self._database.read() as connection:
-            return [from_json(body, Info) for body in connection.scalars(wanted)]
+        return self._spans([id])[id]
 
-    @query()
+    @query(searches=True)
     def find(
         self, *, experiments: list[ExperimentId], filter: str = "", limit: int = 100
     ) -> list[dict[str, Any]]:
@@ -68,9 +68,7 @@ class Traces:
         Raises:
             Invalid: The filter cannot be read.
         """
-        most = None if filter else max(0, limit)
-        found = self._search(experiments=experiments, filter=filter, most=most)
-        return found[: max(0, limit)]
+        return self._search(experiments=experiments, filter=filter, most=max(0, limit))
 
     def _search(
         self,
@@ -80,18 +78,62 @@ class Traces:
         orders: Sequence[str] = (),
         most: int | None = None,
     ) -> list[Info]:
-        wanted = select(traces.c.info).where(traces.c.experiment.in_(list(experiments)))
-        wanted = wanted.limit(most)
+        node, wanted = parse(filter), [parse_order(text) for text in orders]
+        own = select(traces.c.info).where(traces.c.experiment.in_(list(experiments)))
+        own = own.order_by(traces.c.started_at.desc(), traces.c.id)
+        if node is None and not orders:
+            own = own.limit(most)
         with self._database.read() as connection:
-            rows = connection.scalars(
-                wanted.order_by(traces.c.started_at.desc(), traces.c.id)
-            ).all()
-        found = [from_json(row, Info) for row in rows]
+            rows = connection.scalars(own).all()
+        infos = (from_json(row, Info) for row in rows)
+        found = self._satisfying(infos, node)
+        if not orders:
+            return list(islice(found, most))
+        return self._sorted(list(found), wanted)[:most]
 
-        def look(info: Info, field: Field) -> Any:
-            return value_of(info, field, lambda: self.spans(info["trace_id"]))
+    def _satisfying(self, infos: Iterable[Info], node: Node | None) -> Iterator[Info]:
+        """The traces that satisfy a filter; first by the conditions that need no spans."""
+        parts = node.parts if isinstance(node, Every) else [node] if node is not None else []
+        quick, slow = list[Node](), list[Node]()
+        for part in parts:
+            (slow if any(map(needs_spans, fields_of(part))) else quick).append(part)
+        return self._matching(self._matching(infos, Every(parts=quick)), Every(parts=slow))
 
-        return found_in(found, filter, orders, look)
+    def _matching(self, infos: Iterable[Info], node: Node) -> Iterator[Info]:
+        return (info for info, look in self._seen(infos) if matches(node, look))
+
+    def _sorted(self, infos: list[Info], orders: Sequence[Order]) -> list[Info]:
+        fields = [order.field for order in orders]
+        values = {
+            info["trace_id"]: {field: look(field) for field in fields}
+            for info, look in self._seen(infos)
+        }
+        return in_order(infos, orders, lambda info, field: values[info["trace_id"]][field])
+
+    def _seen(self, infos: Iterable[Info]) -> Iterator[tuple[Info, Callable[[Field], Any]]]:
+        """Traces, each with what gives its fields; spans are read for many traces at once."""
+        following = iter(infos)
+        while some := list(islice(following, AT_ONCE)):
+            spans = cache(partial(self._spans, [info["trace_id"] for info in some]))
+            for info in some:
+                yield info, partial(_field, info, spans)
+
+    def _spans(self, ids: Sequence[str]) -> dict[str, list[Span]]:
+        """The spans of some traces, by the traces' ids."""
+        wanted = (
+            select(trace_spans.c.trace, trace_spans.c.body)
+            .where(trace_spans.c.trace.in_(ids))
+            .order_by(trace_spans.c.started_at)
+        )
+        found: dict[str, list[Span]] = {id: [] for id in ids}
+        with self._database.read() as connection:
+            for trace, body in connection.execute(wanted):
+                found[trace].append(from_json(body, Info))
+        return found
+
+
+def _field(info: Info, spans: Callable[[], Mapping[str, list[Span]]], field: Field) -> Any:
+    return value_of(info, field, lambda: spans()[info["trace_id"]])
 
 
 def info_of(connection: Connection, id: str) -> Info:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from urllib.parse import quote, urlencode
 
+from treadle.kernel.errors import NotFound
 from treadle.kernel.escaping import visible
 
 
@@ -22,6 +23,22 @@ def query(asked: Mapping[str, object]) -> str:
         asked: Values by name.
     """
     return urlencode({name: visible(str(value)) for name, value in asked.items()})
+
+
+def number_of(text: str, thing: str, *, digits: int = 9) -> int:
+    """Read a number in an address.
+
+    Args:
+        text: The text of the address.
+        thing: What has the number, such as ``experiment``.
+        digits: Digits that it has at most.
+
+    Raises:
+        NotFound: It is no number, or one that no such thing has.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) <= digits):
+        raise NotFound(f"There is no {thing} '{text[:40]}'. Its address ends with its number.")
+    return int(text)
 
 
 def dataset_page(project: str, dataset: str, version: str = "") -> str:
@@ -62,6 +79,7 @@ def page_of(thing: str) -> str:
         "pipeline": "/pipelines/",
         "project": "/projects/",
         "experiment": "/experiments/",
+        "incident": "/incidents/",
     }
     if kind == "job":
         return f"/infrastructure?job={path}"

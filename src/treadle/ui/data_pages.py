@@ -205,8 +205,8 @@ def _features(visit: Visit) -> Mapping[str, Any]:
 
 PAGES = (
     Page("/data", "Data", "datasets.html", _overview),
-    Page("/data/{project}", "Data", "dataset.html", _project),
-    Page("/data/{project}/profile", "Data", "dataset_profile.html", _profile, searches=True),
-    Page("/data/{project}/checks", "Data", "dataset_checks.html", _checks, searches=True),
+    Page("/data/{project}", "Data", "dataset.html", _project, turn="rows"),
+    Page("/data/{project}/profile", "Data", "dataset_profile.html", _profile, turn="rows"),
+    Page("/data/{project}/checks", "Data", "dataset_checks.html", _checks, turn="rows"),
     Page("/data/{project}/features", "Data", "features.html", _features),
 )

@@ -6,7 +6,7 @@ from typing import Any
 from treadle.events.model import EventRecord
 from treadle.kernel.errors import NotFound
 from treadle.kernel.event import Event
-from treadle.ui.addresses import page_of
+from treadle.ui.addresses import number_of, page_of
 from treadle.ui.site import Page, Visit
 
 AT_ONCE = 100
@@ -19,7 +19,8 @@ def _events(visit: Visit) -> Mapping[str, Any]:
     ask, query = visit.ask, visit.query
     projects = [one.name for one in ask.scope.projects()]
     chosen = {name: query.get(name, "") for name in ("type", "project", "actor", "subject")}
-    if not visit.caller.may("viewer"):  # who sees some projects only looks at one at a time
+    everywhere = visit.caller.may("viewer")
+    if not everywhere:  # who sees some projects only looks at one at a time
         own = sorted(visit.caller.projects("viewer"))
         projects = own
         chosen["project"] = chosen["project"] or own[0]
@@ -38,6 +39,7 @@ def _events(visit: Visit) -> Mapping[str, Any]:
         "chosen": chosen,
         "kept": {name: value for name, value in chosen.items() if value},
         "projects": projects,
+        "everywhere": everywhere,
         "types": sorted(Event.registry),
         "page_of": page_of,
         "more": len(found) == AT_ONCE,
@@ -46,12 +48,10 @@ def _events(visit: Visit) -> Mapping[str, Any]:
 
 
 def _event(visit: Visit) -> Mapping[str, Any]:
-    ask, number = visit.ask, visit.path["event"]
-    if not _is_number(number):
-        raise NotFound(f"'{number[:40]}' is no number of an event.")
-    project = None if visit.caller.may("viewer") else _project_of(visit, int(number))
-    chain = ask.events.causes(number=int(number), project=project)
-    effects = ask.events.effects(number=int(number), project=project)
+    ask, number = visit.ask, number_of(visit.path["event"], "event", digits=15)
+    project = None if visit.caller.may("viewer") else _project_of(visit, number)
+    chain = ask.events.causes(number=number, project=project)
+    effects = ask.events.effects(number=number, project=project)
     return {
         "event": chain[0],
         "causes": chain[:0:-1],
@@ -86,6 +86,6 @@ def _is_number(text: str) -> bool:
 
 PAGES = (
     Page("/events", "Events", "events.html", _events),
-    Page("/events/chain", "Events", "event_chain.html", _chain, searches=True),
+    Page("/events/chain", "Events", "event_chain.html", _chain, turn="rows"),
     Page("/events/{event}", "Events", "event.html", _event),
 )

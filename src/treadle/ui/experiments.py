@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from treadle.kernel.errors import NotFound
 from treadle.tracking.model import Experiment, SavedView
 from treadle.tracking.overviews import Activity
+from treadle.ui.addresses import number_of
 from treadle.ui.site import Area, Page, Visit
 
 AREA = Area("Experiments", "/experiments", "e")
@@ -30,20 +30,6 @@ class Line(NamedTuple):
         return self.activity.last_at if self.activity else self.experiment.updated_at
 
 
-def number_of(text: str) -> int:
-    """Read the number of an experiment in an address.
-
-    Args:
-        text: The text of the address.
-
-    Raises:
-        NotFound: It is no number.
-    """
-    if not text.isdecimal() or len(text) > 9:
-        raise NotFound(f"There is no experiment '{text}'. Its address ends with its number.")
-    return int(text)
-
-
 def _experiments(visit: Visit) -> Mapping[str, Any]:
     deleted = visit.query.get("view") == "deleted"
     project = visit.query.get("project") or None
@@ -62,7 +48,7 @@ def _experiments(visit: Visit) -> Mapping[str, Any]:
 
 
 def _experiment(visit: Visit) -> Mapping[str, Any]:
-    number = number_of(visit.path["experiment"])
+    number = number_of(visit.path["experiment"], "experiment")
     experiment = visit.ask.tracking.experiment(id=number)
     views = visit.ask.views.find(project=experiment.project)
     return {

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from treadle.pipelines.model import PipelineRun, StepRun
+from treadle.ui.durations import duration_of
 
 _LEFT, _ROW, _FOOT, _PLOT, _BESIDE = 170, 28, 24, 620, 150
 _SHORTEST = 4
@@ -107,21 +108,6 @@ def told(step: StepRun) -> str:
     if step.cached:
         return "from the cache"
     return duration_of(step.seconds) if step.state == "succeeded" else step.state
-
-
-def duration_of(seconds: float) -> str:
-    """A duration as people write it, such as ``2 min 5 s``.
-
-    Args:
-        seconds: The duration.
-    """
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
 def summary(steps: Sequence[StepRun]) -> str:

@@ -45,7 +45,7 @@ def _sparks(visit: Visit, project: Project, wheel: ProjectStatus) -> dict[str, A
     endpoint = wheel.window.endpoint
     windows = visit.ask.monitoring.windows(endpoint=endpoint, limit=SPARK_WINDOWS)[::-1]
     return {
-        one.id: sparkline([_value(window, one) for window in windows], _bound(one))
+        one.id: sparkline([_value(window, one) for window in windows], one.limit)
         for one in project.spec.requirement
         if not one.objective
     }
@@ -56,10 +56,6 @@ def _value(window: Window, requirement: Requirement) -> float | None:
         return window.latency_ms_p99 if window.rows else None
     measured = {one.metric: one.value for one in window.measures}
     return measured.get(requirement.metric)
-
-
-def _bound(requirement: Requirement) -> float | None:
-    return requirement.at_least if requirement.at_least is not None else requirement.at_most
 
 
 PAGES = (

@@ -3,9 +3,8 @@
 from treadle.incidents.model import Review, TimelineEntry
 from treadle.incidents.notices import runbooks_of
 from treadle.kernel.escaping import markdown
+from treadle.ui.durations import duration_of
 from treadle.ui.rendering import render
-
-_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
 def review_page(review: Review) -> str:
@@ -91,19 +90,12 @@ def facts_of(review: Review) -> list[tuple[str, str]]:
 
 
 def span(seconds: float | None) -> str:
-    """A number of seconds in its largest two units.
+    """A time between two moments of an incident, in words.
 
     Args:
         seconds: The seconds; None for what has not happened.
     """
-    if seconds is None:
-        return "not yet"
-    left, parts = round(seconds), list[str]()
-    for size, unit in _UNITS:
-        if left >= size:
-            parts.append(f"{left // size} {unit}")
-            left %= size
-    return " ".join(parts[:2]) or "0 s"
+    return "not yet" if seconds is None else duration_of(round(seconds))
 
 
 def share(value: float | None) -> str:

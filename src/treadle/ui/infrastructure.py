@@ -6,7 +6,7 @@ from typing import Any, get_args
 from treadle.jobs.model import State
 from treadle.kernel.entity import to_text
 from treadle.kernel.operation import ROLES
-from treadle.ui.gantt import duration_of
+from treadle.ui.durations import duration_of
 from treadle.ui.site import Page, Visit
 
 SHOWN = 100

@@ -5,6 +5,7 @@ page gets that number and nothing else, so a hundred viewers cost one query a se
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 
 from starlette.concurrency import run_in_threadpool
@@ -16,6 +17,7 @@ from treadle.http.auth import caller_of
 from treadle.http.rights import demand_somewhere
 from treadle.platform.wiring import Embedded
 
+log = logging.getLogger(__name__)
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_OF_SILENCE = 15.0
 """After so long a comment is sent: a connection that has gone is noticed."""
@@ -30,7 +32,7 @@ class Pulse:
 
     def __init__(self, platform: Embedded) -> None:
         self._platform = platform
-        self._number = 0
+        self._number: int | None = None
         self._viewers = 0
         self._changed: asyncio.Event | None = None
         self._looking: asyncio.Task[None] | None = None
@@ -46,7 +48,7 @@ class Pulse:
             while True:
                 assert self._changed is not None
                 changed = self._changed
-                if self._number != told:
+                if self._number is not None and self._number != told:
                     told = self._number
                     yield told
                     continue
@@ -59,13 +61,18 @@ class Pulse:
 
     async def _look(self) -> None:
         while self._viewers:
-            number = await run_in_threadpool(self._platform.events.last_number)
+            number = self._number
+            try:
+                number = await run_in_threadpool(self._platform.events.last_number)
+            except Exception:  # the next look may find the database again
+                log.exception("Open pages are not told of events: the log cannot be read.")
             if number != self._number:
                 self._number = number
                 assert self._changed is not None
                 self._changed.set()
                 self._changed = asyncio.Event()
             await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+        self._number = None
 
 
 def live_route(platform: Embedded) -> Route:

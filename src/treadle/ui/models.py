@@ -8,11 +8,10 @@ from starlette.responses import HTMLResponse, Response
 from treadle.delivery.model import Rollout
 from treadle.evaluation.model import Finding, Verdict
 from treadle.kernel.entity import to_json
-from treadle.kernel.errors import NotFound
 from treadle.registry.facts import Facts
 from treadle.registry.model import CHAMPION, ModelVersion
 from treadle.scope.model import Requirement
-from treadle.ui.addresses import dataset_page, step
+from treadle.ui.addresses import dataset_page, number_of, step
 from treadle.ui.layered_graph import Graph, Node, layered
 from treadle.ui.series import Series, over_steps
 from treadle.ui.site import Page, Visit
@@ -34,7 +33,7 @@ def _model(visit: Visit) -> Mapping[str, Any]:
     ask, name = visit.ask, visit.path["model"]
     model = ask.registry.model(name=name)
     versions = ask.registry.find(model=name, limit=MOST)
-    verdicts = {one.id: one for one in ask.evaluation.find(project=model.project, limit=MOST)}
+    verdicts = _verdicts(visit, model.project, versions)
     live = [one for one in ask.delivery.endpoints(project=model.project) if one.model == name]
     return {
         "model": model,
@@ -45,8 +44,20 @@ def _model(visit: Visit) -> Mapping[str, Any]:
     }
 
 
+def _verdicts(
+    visit: Visit, project: str, versions: Sequence[ModelVersion]
+) -> Mapping[str, Verdict]:
+    """The verdicts of versions by their ids: a project's newest, and older ones that are named."""
+    find = visit.ask.evaluation.find
+    found = {one.id: one for one in find(project=project, limit=MOST)}
+    named = {one.verdict for one in versions if one.verdict and one.project == project}
+    if older := sorted(named - found.keys()):
+        found |= {one.id: one for one in find(verdicts=older, limit=len(older))}
+    return found
+
+
 def _version(visit: Visit) -> Mapping[str, Any]:
-    ask, name, number = visit.ask, visit.path["model"], _number(visit.path["number"])
+    ask, name, number = visit.ask, visit.path["model"], number_of(visit.path["number"], "version")
     facts = ask.lineage.of(version=f"{name}:{number}")
     version = facts.version
     rollouts = [
@@ -70,14 +81,14 @@ def _version(visit: Visit) -> Mapping[str, Any]:
 
 
 def _card(visit: Visit) -> Response:
-    number = _number(visit.path["number"])
+    number = number_of(visit.path["number"], "version")
     text = visit.ask.lineage.card(version=f"{visit.path['model']}:{number}", format="html")
     headers = {"Content-Security-Policy": CARD_POLICY, "X-Content-Type-Options": "nosniff"}
     return HTMLResponse(text, headers=headers | {"Cache-Control": "no-store"})
 
 
 def _bom(visit: Visit) -> Response:
-    number = _number(visit.path["number"])
+    number = number_of(visit.path["number"], "version")
     bill = visit.ask.lineage.bom(version=f"{visit.path['model']}:{number}")
     headers = {
         "Content-Disposition": 'attachment; filename="bom.cdx.json"',
@@ -85,17 +96,6 @@ def _bom(visit: Visit) -> Response:
         "Cache-Control": "no-store",
     }
     return Response(to_json(bill), media_type="application/json", headers=headers)
-
-
-def _number(text: str) -> int:
-    """A version's number in a path.
-
-    Raises:
-        NotFound: The text is none.
-    """
-    if not (text.isascii() and text.isdigit() and len(text) <= 9):
-        raise NotFound(f"'{text[:40]}' is no number of a version. Versions are numbered from 1.")
-    return int(text)
 
 
 def _metrics(versions: Sequence[ModelVersion], verdicts: Mapping[str, Verdict]) -> list[Any]:
@@ -139,7 +139,7 @@ def _placed(finding: Finding, requirements: Sequence[Requirement]) -> Placed | N
     declared = next((one for one in requirements if one.id == finding.check), None)
     bound = None
     if declared is not None:
-        bound = declared.at_least if declared.at_least is not None else declared.at_most
+        bound = declared.limit
     elif finding.check == CHAMPION:
         bound = 0.0
     shown = [finding.value, finding.low, finding.high, *([] if bound is None else [bound])]

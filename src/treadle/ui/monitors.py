@@ -82,10 +82,11 @@ def _charts(
         return []
     ends = [one.end for one in windows]
     declared = {one.metric: one for one in requirements}
+    limits = {one.metric: one.limit for one in requirements}
     shown = dict.fromkeys([*declared, *(one.metric for each in windows for one in each.measures)])
     charts = []
     for metric in shown:
-        drawn = _performance(windows, metric, _bound(declared.get(metric)))
+        drawn = _performance(windows, metric, limits.get(metric))
         if drawn is not None:
             lines, band = drawn
             named = f"{declared[metric].id}: {metric}" if metric in declared else metric
@@ -93,7 +94,7 @@ def _charts(
     latency = Series(
         "99 % quantile, ms", [one.latency_ms_p99 if one.rows else None for one in windows]
     )
-    lines = [latency, *_line(windows, _bound(declared.get(LATENCY)))]
+    lines = [latency, *_line(windows, limits.get(LATENCY))]
     charts.append(("Latency", over_time(ends, lines, marks)))
     answers = Series("answers", [one.rows for one in windows])
     labels = Series(
@@ -131,12 +132,6 @@ def _performance(
 
 def _of(measures: Sequence[Measure], metric: str) -> Measure | None:
     return next((one for one in measures if one.metric == metric), None)
-
-
-def _bound(requirement: Requirement | None) -> float | None:
-    if requirement is None:
-        return None
-    return requirement.at_least if requirement.at_least is not None else requirement.at_most
 
 
 def _line(windows: Sequence[Window], bound: float | None) -> list[Series]:

@@ -1,7 +1,6 @@
 """The pages of ``treadle up``: the areas of the site, and the routes that belong to no area."""
 
 from importlib.resources import files
-from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -18,6 +17,7 @@ from treadle.ui import (
     events,
     experiments,
     home,
+    incidents,
     infrastructure,
     models,
     monitors,
@@ -28,7 +28,7 @@ from treadle.ui import (
 from treadle.ui.assets import asset_route
 from treadle.ui.live import live_route
 from treadle.ui.sign_in import SignInPages
-from treadle.ui.site import Area, Page, Site, sent_to_sign_in
+from treadle.ui.site import Area, Page, Site, report_of, sent_to_sign_in
 
 AREAS: tuple[Area, ...] = (
     Area("Home", "/", "h"),
@@ -39,8 +39,9 @@ AREAS: tuple[Area, ...] = (
     Area("Models", "/models", "m"),
     Area("Deployments", "/endpoints", "d"),
     Area("Monitoring", "/monitoring", "o"),
+    incidents.AREA,
     Area("Events", "/events", "v"),
-    Area("Infrastructure", "/infrastructure", "i"),
+    Area("Infrastructure", "/infrastructure", "f"),
 )
 """What the navigation leads to, in its order."""
 
@@ -54,6 +55,7 @@ PAGES: tuple[Page, ...] = (
     *models.PAGES,
     *endpoints.PAGES,
     *monitors.PAGES,
+    *incidents.PAGES,
     *events.PAGES,
     *infrastructure.PAGES,
 )
@@ -84,13 +86,3 @@ def pages(platform: Embedded) -> list[BaseRoute]:
     own = [Route("/report", report), Route("/api", explorer), asset_route(), live_route(platform)]
     signing_in = SignInPages(platform, platform.sign_in).routes() if platform.sign_in else []
     return [*Site(platform, AREAS).routes(PAGES), *own, *signing_in]
-
-
-def report_of(home: Path) -> Path | None:
-    """Return the report that the demo has written into a home; None where there is none.
-
-    Args:
-        home: The home's folder.
-    """
-    file = home / "report.html"
-    return file if file.is_file() else None

@@ -7,7 +7,8 @@ from treadle.kernel.entity import to_text
 from treadle.pipelines.model import PipelineRun, PipelineState
 from treadle.ui.addresses import dataset_page
 from treadle.ui.addresses import step as path_step
-from treadle.ui.gantt import duration_of, gantt, state_of, summary, told
+from treadle.ui.durations import duration_of
+from treadle.ui.gantt import gantt, state_of, summary, told
 from treadle.ui.layered_graph import Graph, Node, layered
 from treadle.ui.site import Page, Visit
 

@@ -4,6 +4,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from treadle.kernel import escaping
 from treadle.ui.addresses import query, step
+from treadle.ui.durations import duration_of
 
 _templates = Environment(
     loader=PackageLoader("treadle.ui"), autoescape=select_autoescape(), finalize=escaping.html
@@ -12,6 +13,7 @@ _templates = Environment(
 
 _templates.filters["step"] = step
 _templates.filters["query"] = query
+_templates.filters["duration"] = duration_of
 
 
 def render(template: str, **facts: object) -> str:

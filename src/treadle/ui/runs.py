@@ -1,6 +1,6 @@
 """Pages of runs: one with all that is known of it, several side by side."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -12,16 +12,16 @@ from starlette.responses import RedirectResponse, Response
 from treadle.kernel.errors import Invalid
 from treadle.kernel.escaping import visible
 from treadle.tracking.language import literal
-from treadle.tracking.model import Artifact, Comparison, Run
+from treadle.tracking.model import NOTE, PARENT, Artifact, Comparison, Run
 from treadle.ui.experiments import AREA
 from treadle.ui.site import Page, Visit
 
-NOTE = "mlflow.note.content"
-PARENT = "mlflow.parentRunId"
 STORE = "/api/2.0/mlflow-artifacts/artifacts"
 MOST_COMPARED = 20
 MOST_CHILDREN = 100
 MOST_EVENTS = 30
+OVERVIEW = "overview"
+"""The tab that is shown first."""
 KINDS = {
     "image": ("png", "jpg", "jpeg", "gif", "webp", "svg"),
     "audio": ("wav", "mp3", "ogg", "flac"),
@@ -95,48 +95,76 @@ def files_of(root: str, artifacts: Iterable[Artifact]) -> list[File]:
 
 
 def _run(visit: Visit) -> Mapping[str, Any]:
-    ask, id = visit.ask, visit.path["run"]
-    run = ask.tracking.get(run=id)
-    series = ask.tracking.series(run=id)
-    tags = {key: value for key, value in run.tags.items() if not key.startswith("mlflow.")}
-    files = files_of(run.artifact_root, ask.tracking.artifacts(run=id))
-    chosen = visit.query.get("file", "")
+    ask = visit.ask
+    run = ask.tracking.get(run=visit.path["run"])
+    files = files_of(run.artifact_root, ask.tracking.artifacts(run=run.id))
+    tab = visit.query.get("tab", OVERVIEW)
     return {
         "run": run,
-        "tab": visit.query.get("tab", "overview"),
+        "tab": tab,
         "experiment": ask.tracking.experiment(id=run.experiment),
-        "series": series,
-        "curves": [one.key for one in series if one.points > 1],
-        "tags": tags,
-        "about": {key: value for key, value in run.tags.items() if key not in tags},
-        "note": note(run.tags[NOTE]) if run.tags.get(NOTE) else "",
         "files": files,
-        "chosen": next((file for file in files if file.artifact.path == chosen), None),
         "parent": run.tags.get(PARENT, ""),
-        **_around(visit, run),
+        **_TABS.get(tab, _overview)(visit, run, files),
     }
 
 
-def _around(visit: Visit, run: Run) -> dict[str, Any]:
-    """What stands beside a run: its data, environment, models, verdicts, children, events."""
+def _overview(visit: Visit, run: Run, _: Sequence[File]) -> Mapping[str, Any]:
+    """Its numbers, its data, and what came of it: versions, models, verdicts, runs inside."""
     ask = visit.ask
     inside = f"tags.`{PARENT}` = {literal(run.id)}"
     children = ask.tracking.search(experiments=[run.experiment], filter=inside, limit=MOST_CHILDREN)
-    events = ask.events.history(
-        subject=f"run:{run.id}", project=run.project, newest_first=True, limit=MOST_EVENTS
-    )
-    models = ask.logged_models.find(
-        experiments=[run.experiment], filter=f"source_run_id = {literal(run.id)}"
-    )
     return {
+        "series": ask.tracking.series(run=run.id),
         "datasets": ask.tracking.datasets(run=run.id),
-        "environment": ask.tracking.environment(run=run.id),
+        "tags": _own_tags(run),
+        "note": note(run.tags[NOTE]) if run.tags.get(NOTE) else "",
         "verdicts": ask.evaluation.find(run=run.id),
         "versions": ask.registry.search(filter=f"run_id = {literal(run.id)}"),
-        "models": models,
+        "models": ask.logged_models.find(
+            experiments=[run.experiment], filter=f"source_run_id = {literal(run.id)}"
+        ),
         "children": children.runs,
-        "events": events,
     }
+
+
+def _charts(visit: Visit, run: Run, _: Sequence[File]) -> Mapping[str, Any]:
+    series = visit.ask.tracking.series(run=run.id)
+    return {"curves": [one.key for one in series if one.points > 1]}
+
+
+def _files(visit: Visit, _: Run, files: Sequence[File]) -> Mapping[str, Any]:
+    chosen = visit.query.get("file", "")
+    return {"chosen": next((file for file in files if file.artifact.path == chosen), None)}
+
+
+def _code(visit: Visit, run: Run, _: Sequence[File]) -> Mapping[str, Any]:
+    own = _own_tags(run)
+    return {
+        "environment": visit.ask.tracking.environment(run=run.id),
+        "about": {key: value for key, value in run.tags.items() if key not in own},
+    }
+
+
+def _why(visit: Visit, run: Run, _: Sequence[File]) -> Mapping[str, Any]:
+    events = visit.ask.events.history(
+        subject=f"run:{run.id}", project=run.project, newest_first=True, limit=MOST_EVENTS
+    )
+    return {"events": events}
+
+
+_TABS: Mapping[str, Callable[[Visit, Run, Sequence[File]], Mapping[str, Any]]] = {
+    OVERVIEW: _overview,
+    "charts": _charts,
+    "files": _files,
+    "code": _code,
+    "why": _why,
+}
+"""What each tab of a run's page shows beside its head."""
+
+
+def _own_tags(run: Run) -> dict[str, str]:
+    return {key: value for key, value in run.tags.items() if not key.startswith("mlflow.")}
 
 
 class Row(NamedTuple):
@@ -196,9 +224,7 @@ def _compare(visit: Visit) -> Mapping[str, Any] | Response:
     tables = {
         "Metrics": rows_of([run.metrics for run in runs]),
         "Parameters": rows_of([run.params for run in runs]),
-        "Tags": rows_of(
-            [{k: v for k, v in run.tags.items() if not k.startswith("mlflow.")} for run in runs]
-        ),
+        "Tags": rows_of([_own_tags(run) for run in runs]),
         "Data": rows_of(
             [{one.name: one.digest for one in ask.tracking.datasets(run=id)} for id in ids]
         ),
@@ -223,6 +249,6 @@ def _meant(visit: Visit) -> Response:
 
 PAGES = (
     Page("/runs", AREA.name, "run.html", _meant),
-    Page("/runs/{run}", AREA.name, "run.html", _run),
+    Page("/runs/{run}", AREA.name, "run.html", _run, turn="search"),
     Page("/compare", AREA.name, "compare.html", _compare),
 )

@@ -8,7 +8,9 @@ nothing that the API would not answer, and can name at its foot the operations t
 import gzip
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -19,8 +21,8 @@ from treadle.access.model import Caller
 from treadle.http.asking import AsCaller, Asked, Asking
 from treadle.http.auth import caller_of, session_of
 from treadle.http.rights import demand_somewhere
-from treadle.http.searching import run_search
-from treadle.kernel.entity import to_plain
+from treadle.http.searching import Turn, running
+from treadle.kernel.entity import to_plain, to_text
 from treadle.kernel.errors import TreadleError, Unauthenticated
 from treadle.kernel.escaping import python, shell
 from treadle.platform.wiring import Embedded
@@ -81,14 +83,14 @@ class Page(NamedTuple):
         area: The area whose entry in the navigation is marked.
         template: The template's file name.
         facts: Gives the template's variables. It may return a Response instead.
-        searches: Whether it may look at everything there is; few such run at a time.
+        turn: Among which requests it waits for its turn: the slowest kind of what it asks.
     """
 
     path: str
     area: str
     template: str
     facts: Callable[[Visit], Mapping[str, Any] | Response]
-    searches: bool = False
+    turn: Turn = "quick"
 
 
 class Frame(NamedTuple):
@@ -100,6 +102,7 @@ class Frame(NamedTuple):
         signed_in: The reader's name where they have signed in.
         name_of: Gives the name by which people know an actor.
         may: Says whether the reader holds a role in a project: ``may("editor", project)``.
+        has_report: Whether this home has a report that the reader may read.
         asked: The operations that the facts come from.
     """
 
@@ -108,6 +111,7 @@ class Frame(NamedTuple):
     signed_in: str = ""
     name_of: Callable[[str], str] = str
     may: Callable[..., bool] = lambda role, project="*": True  # noqa: ARG005
+    has_report: bool = False
     asked: Sequence[Asked] = ()
 
 
@@ -148,14 +152,15 @@ class Site:
         return [Route(page.path, self._endpoint(page), name=page.path) for page in pages]
 
     def _endpoint(self, page: Page) -> Callable[[Request], Any]:
-        run = run_search if page.searches else run_in_threadpool
+        run = running(page.turn)
 
         async def endpoint(request: Request) -> Response:
             try:
                 caller = await run_in_threadpool(caller_of, self._platform, request)
             except Unauthenticated as error:
                 return sent_to_sign_in(self._platform, request, error)
-            return await run(self._drawn, page, request, caller)
+            response: Response = await run(self._drawn, page, request, caller)
+            return response
 
         return endpoint
 
@@ -180,13 +185,25 @@ class Site:
         signed_in = (
             names().get(caller.name, caller.name) if session_of(self._platform, request) else ""
         )
+        report = report_of(self._platform.settings.folder)
         return Frame(
             areas=self._areas,
             area=page.area,
             signed_in=signed_in,
             name_of=lambda actor: names().get(actor, actor),
             may=caller.may,
+            has_report=report is not None and caller.may("viewer"),
         )
+
+
+def report_of(home: Path) -> Path | None:
+    """Return the report that the demo has written into a home; None where there is none.
+
+    Args:
+        home: The home's folder.
+    """
+    file = home / "report.html"
+    return file if file.is_file() else None
 
 
 class Source(NamedTuple):
@@ -213,10 +230,17 @@ def source_of(asked: Asked) -> Source:
     stage, name = asked.stage, asked.operation.name
     words = ["treadle", stage.replace("_", "-"), name.replace("_", "-")]
     for key, value in given.items():
-        words += [f"--{key.replace('_', '-')}", str(value)]
+        words += _option(key.replace("_", "-"), value)
     arguments = ", ".join(f"{key}={_python(value)}" for key, value in given.items())
     path = f"{asked.operation.method} /api/v1/{stage}/{name}"
     return Source(shell(*words), f"treadle.connect(URL).{stage}.{name}({arguments})", path)
+
+
+def _option(name: str, value: object) -> list[str]:
+    """A value as the command line takes it: a flag, JSON for a list or an object, else as text."""
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    return [f"--{name}", to_text(value) if isinstance(value, list | dict) else str(value)]
 
 
 def _python(value: object) -> str:
@@ -245,4 +269,6 @@ def sent_to_sign_in(platform: Embedded, request: Request, error: Unauthenticated
     """
     if platform.sign_in is None or "authorization" in request.headers:
         raise error
-    return RedirectResponse(f"/sign-in?next={request.url.path}", status_code=303)
+    page, asked = quote(request.scope["path"]), request.url.query
+    next_page = quote(f"{page}?{asked}" if asked else page)
+    return RedirectResponse(f"/sign-in?next={next_page}", status_code=303)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from treadle.tracking.language import Field
 from treadle.tracking.trace_facts import Info, started_at, value_of
-from treadle.ui.experiments import number_of
+from treadle.ui.addresses import number_of
 from treadle.ui.site import Area, Page, Visit
 from treadle.ui.spans import waterfall
 
@@ -109,9 +109,11 @@ def assessment_of(body: Mapping[str, Any]) -> Assessment:
 def _traces(visit: Visit) -> Mapping[str, Any]:
     chosen = visit.query.get("experiment", "")
     experiments = visit.ask.tracking.experiments()
-    numbers = [number_of(chosen)] if chosen else [one.id for one in experiments]
+    numbers = [number_of(chosen, "experiment")] if chosen else [one.id for one in experiments]
     filter = visit.query.get("filter", "")
-    found = visit.ask.traces.find(experiments=numbers, filter=filter, limit=SHOWN)
+    found = []
+    if numbers:  # whoever sees no experiment sees no trace
+        found = visit.ask.traces.find(experiments=numbers, filter=filter, limit=SHOWN)
     return {
         "lines": [line_of(info) for info in found],
         "experiments": experiments,
@@ -139,6 +141,6 @@ def _trace(visit: Visit) -> Mapping[str, Any]:
 
 
 PAGES = (
-    Page("/traces", AREA.name, "traces.html", _traces, searches=True),
+    Page("/traces", AREA.name, "traces.html", _traces, turn="search"),
     Page("/traces/{trace}", AREA.name, "trace.html", _trace),
 )

@@ -24,7 +24,7 @@ export function listenToActions() {
     if (form.dataset.confirm && !confirm(form.dataset.confirm)) return;
     const says = form.querySelector("output"), buttons = form.querySelectorAll("button");
     const given = {};
-    for (const field of form.elements)
+    for (const field of form.querySelectorAll("input, select, textarea"))
       if (field.name && (field.value !== "" || field.type === "hidden")) {
         const value = plain(field), numeric = field.dataset.number !== undefined;
         given[field.name.replace(/^arg\./, "")] = numeric ? Number(value) : value;
@@ -36,7 +36,7 @@ export function listenToActions() {
       const shows = form.dataset.shows;
       says.textContent = shows ? `Shown only once: ${result[shows]}` : "Done.";
       form.reset();
-      await drawNow();
+      await drawNow(form);
     } catch (error) {
       says.className = "bad"; says.textContent = error.message;
     } finally {

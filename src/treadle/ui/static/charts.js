@@ -68,8 +68,19 @@ export async function joined(series) {
   return { x, values };
 }
 
+// A chart whose figure a redraw has taken off the page holds its data until it is destroyed.
+function forgetGone() {
+  for (const [figure, chart] of drawn) {
+    if (figure.isConnected) continue;
+    chart.destroy();
+    sizes.unobserve(figure);
+    drawn.delete(figure);
+  }
+}
+
 export async function draw(figure, told) {
   await load();
+  forgetGone();
   drawn.get(figure)?.destroy();
   figure.querySelector("table")?.setAttribute("hidden", "");
   const chart = new uPlot(options(figure, told), [told.x, ...told.series.map(one => one.values)], figure);

@@ -1,16 +1,22 @@
 // Draws the page again when something has happened on the server, and keeps what its reader does.
+import { isFilledIn, nameForms } from "./forms.js";
+import { sortAlike } from "./tables.js";
+
 const PAUSE_MS = 3000;
 
-export async function drawAgain(prepare) {
+// Draws the page again. A form that its reader is filling in stays, except one that has been sent.
+export async function drawAgain(prepare, sent = null) {
   const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
   if (!answer.ok) return;
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const now = document.getElementById("main"), next = page.getElementById("main");
   if (!next) return;
   prepare(next);
+  sortAlike(now, next);
+  nameForms(now);
+  nameForms(next);
   Idiomorph.morph(now, [...next.childNodes], {
     morphStyle: "innerHTML",
-    ignoreActiveValue: true,
     callbacks: {
       // What a script has drawn stays as it is; so does what its reader has opened or typed.
       beforeNodeMorphed: (old, next) => {
@@ -19,7 +25,8 @@ export async function drawAgain(prepare) {
           for (const key of ["chart", "source"]) if (next.dataset[key]) old.dataset[key] = next.dataset[key];
           return false;
         }
-        return !old.hasAttribute("data-kept");
+        if (old.hasAttribute("data-kept")) return false;
+        return old === sent || sent?.contains(old) || !isFilledIn(old);
       },
       beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS"),
     },
@@ -28,7 +35,7 @@ export async function drawAgain(prepare) {
 }
 
 let prepared = () => {};
-export const drawNow = () => drawAgain(prepared);
+export const drawNow = sent => drawAgain(prepared, sent);
 
 export function follow(prepare) {
   prepared = prepare;

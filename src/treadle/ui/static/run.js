@@ -77,6 +77,6 @@ document.addEventListener("submit", async event => {
   try {
     await call("tracking/log", { run: form.dataset.run, tags: { "mlflow.note.content": form.elements.note.value } });
     says.textContent = "Kept.";
-    await drawNow();
+    await drawNow(form);
   } catch (error) { says.className = "bad"; says.textContent = error.message; }
 });

@@ -2,6 +2,7 @@
 // fields that are drawn, the field that they are drawn over, and the fields that name a series.
 import { drawCharts } from "./charts.js";
 
+const FRESH_MS = 30_000;
 const answers = new Map();
 
 function ask(source) {
@@ -30,17 +31,24 @@ export function chartOf(rows, { fields, by, over }) {
   return { x, series: [...lines.values()].sort((a, b) => a.name.localeCompare(b.name)), height: 200 };
 }
 
+function fetchInto(figure) {
+  const says = figure.querySelector("[role=status]");
+  const tell = text => { says.textContent = text; says.hidden = false; };
+  figure.asked = figure.dataset.source;
+  figure.askedAt = Date.now();
+  ask(figure.dataset.source).then(rows => {
+    if (!rows.length) { tell("Nothing in this period."); return; }
+    says.hidden = true;
+    figure.dataset.chart = JSON.stringify(chartOf(rows, figure.dataset));
+    drawCharts(document);
+  }).catch(error => tell(error.message));
+}
+
+// Asks for what another source is drawn from, and again when it is no longer fresh.
 export function drawSources(root) {
   for (const figure of root.querySelectorAll("figure.chart[data-source]")) {
-    if (!figure.isConnected || figure.asked === figure.dataset.source) continue;
-    figure.asked = figure.dataset.source;
-    const says = figure.querySelector("[role=status]");
-    ask(figure.dataset.source).then(rows => {
-      if (!rows.length) { says.textContent = "Nothing in this period."; return; }
-      says.hidden = true;
-      figure.dataset.chart = JSON.stringify(chartOf(rows, figure.dataset));
-      drawCharts(document);
-    }).catch(error => { says.textContent = error.message; });
+    if (!figure.isConnected) continue;
+    if (figure.asked !== figure.dataset.source || Date.now() - figure.askedAt > FRESH_MS) fetchInto(figure);
   }
 }
 
