@@ -156,8 +156,7 @@ def test_a_holdout_that_is_chosen_otherwise_is_refused(project: Path) -> None:
     file.write_text(file.read_text().replace('table[treadle.held_out(table, "id")]', "table[:300]"))
     with embedded(project / ".treadle") as platform:
         platform.scope.declare_in(spec=read(project), folder=str(project))
-        plan = platform.tuning.plan_of("xor")
-        platform.tuning.start(project="xor", name="s", plan=plan)
+        platform.tuning.start_of("xor", "s")
         trial = platform.tuning.ask(study="s")
         assert trial is not None
         with pytest.raises(Invalid, match=r"'holdout' does not choose its rows with treadle\.held"):

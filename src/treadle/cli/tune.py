@@ -175,11 +175,10 @@ def apply(
 def _begin(
     platform: "Embedded", project: str, study: str, trials: int | None, resume: bool
 ) -> "Study":
-    from treadle.platform.tuning import begin
+    from treadle.platform.tuning import name_now
 
     if not resume:
-        plan = platform.tuning.plan_of(project, trials)
-        return begin(platform, project, study, plan, resume=False)
+        return platform.tuning.start_of(project, study or name_now(project), trials)
     name = _named(platform, study, project)
     if trials is not None:
         platform.tuning.extend(study=name, trials=trials)

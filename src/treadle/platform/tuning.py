@@ -179,13 +179,22 @@ def begin(services: "Services", project: str, name: str, plan: StudyPlan, *, res
         Conflict: There is a study of this name, and ``resume`` is not given.
         Invalid: The space cannot be sampled.
     """
-    name = name or time.strftime(f"{project} %Y-%m-%d %H:%M:%S")
+    name = name or name_now(project)
     if resume:
         try:
             return services.tuning.get(study=name)
         except NotFound:
             pass
     return services.tuning.start(project=project, name=name, plan=plan)
+
+
+def name_now(project: str) -> str:
+    """A study's name with the time of day.
+
+    Args:
+        project: Name of the project.
+    """
+    return time.strftime(f"{project} %Y-%m-%d %H:%M:%S")
 
 
 def space_of(space: Mapping[str, Any]) -> Space:

@@ -22,7 +22,7 @@ from treadle.scope.tune import OF_PACKAGES, TunePolicy
 from treadle.tracking.local import LocalTracking
 from treadle.training.local import LocalTraining, outcome_of
 from treadle.training.service import HOLDOUT, allowance_of
-from treadle.tuning.model import Bound, StudyPlan, TrialSource
+from treadle.tuning.model import Bound, Study, StudyPlan, TrialSource
 from treadle.tuning.reading import plan_in
 from treadle.tuning.service import Tuning
 from treadle.tuning.trials import Trials
@@ -51,6 +51,23 @@ class LocalTuning(Tuning):
         self._blobs, self._scope, self._data = blobs, scope, data
         self._pipelines, self._starter = pipelines, starter
         self._training, self._evaluation = training, evaluation
+
+    def start_of(self, project: str, name: str, trials: int | None = None) -> Study:
+        """Begin a study that trains a project's own code on its own data.
+
+        Args:
+            project: Name of the project.
+            name: Name of the study, unique in the home.
+            trials: Largest number of trials; None for what ``[tune]`` says.
+
+        Returns:
+            The study.
+
+        Raises:
+            Invalid: As ``plan_of`` says.
+            Conflict: There is a study of this name.
+        """
+        return self._start(project, name, self.plan_of(project, trials))
 
     def plan_of(self, project: str, trials: int | None = None) -> StudyPlan:
         """What a project's next study searches for; its code and data are stored for that.

@@ -38,9 +38,18 @@ class Tuning(Studies):
             The study.
 
         Raises:
-            Invalid: The space cannot be sampled, or the plan contradicts itself.
+            Invalid: The space cannot be sampled, the plan contradicts itself, or it has a source:
+                code and data for trials come from the project's folder only.
             Conflict: There is a study of this name.
         """
+        if plan.source is not None:
+            raise Invalid(
+                "Field 'plan.source': a study takes its code and data from the project's folder. "
+                "Begin it there: treadle tune"
+            )
+        return self._start(project, name, plan)
+
+    def _start(self, project: str, name: str, plan: StudyPlan) -> Study:
         if not 0 < len(name) <= 200:
             raise Invalid("Field 'name': a study's name has 1 to 200 characters.")
         if not plan.metrics or len(plan.metrics) != len(plan.search.directions):
