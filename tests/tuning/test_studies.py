@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from treadle.kernel.errors import Conflict, Invalid, NotFound
+from treadle.kernel.operation import operations
 from treadle.platform.start import embedded
 from treadle.platform.wiring import Embedded
 from treadle.ports.tuner import Range, SearchPlan, TrialRecord
 from treadle.tracking.model import PARENT
 from treadle.tuning.best import best_of
 from treadle.tuning.model import Bound, StudyPlan, Trial
+from treadle.tuning.service import Tuning
 
 SPACE: dict[str, Any] = {"x": Range(low=-5.0, high=5.0), "kind": ["a", "b"]}
 
@@ -100,6 +102,23 @@ def test_a_trial_whose_worker_dies_is_begun_once_more_and_then_fails(home: Embed
     [trial] = home.tuning.trials(study="s")
     assert (trial.state, trial.error) == ("failed", "Its worker died 2 times.")
     assert not home.tuning.beat(study="s", number=0, attempt=2)
+
+
+def test_an_interruption_is_no_death_of_a_worker(home: Embedded) -> None:
+    begin(home, trials=1)
+    for interrupted in (True, True, False, True):
+        attempt = ask(home).attempt
+        home.tuning.drop(study="s", number=0, attempt=attempt, interrupted=interrupted)
+    assert home.tuning.drop(study="s", number=0, attempt=ask(home).attempt)
+    assert home.tuning.ask(study="s") is None
+    assert home.tuning.trials(study="s")[0].error == "Its worker died 2 times."
+
+
+@pytest.mark.parametrize("state", ["waiting", "running"])
+def test_a_trial_is_told_an_end(state: str) -> None:
+    told = {"study": "s", "number": 0, "attempt": 1, "state": state}
+    with pytest.raises(Invalid, match="state"):
+        operations(Tuning)["tell"].bind(told)
 
 
 def test_a_trial_beyond_a_constraint_is_never_the_best(home: Embedded) -> None:

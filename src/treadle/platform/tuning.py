@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from treadle.kernel.entity import from_plain
 from treadle.kernel.errors import Conflict, Invalid, NotFound, TreadleError
-from treadle.ports.tuner import Direction, Pruner, Range, Sampler, Scalar, SearchPlan, Space
+from treadle.ports.tuner import (
+    Direction,
+    EndState,
+    Pruner,
+    Range,
+    Sampler,
+    Scalar,
+    SearchPlan,
+    Space,
+)
 from treadle.tuning.model import Bound, Study, StudyPlan, Trial
 
 if TYPE_CHECKING:
@@ -317,7 +326,11 @@ class _Search:
         return self._tell(trial, "failed", error=f"{type(error).__name__}: {error}"[:1000])
 
     def _tell(
-        self, trial: Trial, state: Any, metrics: dict[str, float] | None = None, error: Any = None
+        self,
+        trial: Trial,
+        state: EndState,
+        metrics: dict[str, float] | None = None,
+        error: Any = None,
     ) -> Trial:
         return self._services.tuning.tell(
             study=trial.study,

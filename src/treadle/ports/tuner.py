@@ -10,8 +10,9 @@ Scalar = str | int | float | bool
 Direction = Literal["minimize", "maximize"]
 Sampler = Literal["tpe", "random", "grid", "cmaes"]
 Pruner = Literal["none", "median", "asha", "hyperband"]
-TrialState = Literal["waiting", "running", "finished", "pruned", "failed"]
-ENDED: tuple[TrialState, ...] = ("finished", "pruned", "failed")
+EndState = Literal["finished", "pruned", "failed"]
+TrialState = Literal["waiting", "running", EndState]
+ENDED: tuple[EndState, ...] = ("finished", "pruned", "failed")
 
 
 class Range(Entity):
@@ -75,6 +76,7 @@ class TrialRecord(Entity):
         ended_at: When it ended.
         run: Id of its tracked run, or None.
         attempt: How often a worker has begun it.
+        deaths: How many of its workers have died; one that was interrupted has not.
         leased_until: Seconds since 1970 until which its worker may be silent; 0 for a trial that
             belongs to no worker.
         error: Why it failed, or None.
@@ -94,6 +96,7 @@ class TrialRecord(Entity):
     ended_at: datetime | None = None
     run: str | None = None
     attempt: int = 1
+    deaths: int = 0
     leased_until: float = 0.0
     error: str | None = None
 

@@ -127,7 +127,7 @@ class Trial(Entity):
         metrics: What was measured: the objectives, and what constraints limit.
         feasible: Whether it meets all constraints, as far as they were measured.
         run: Id of its tracked run.
-        attempt: How often it was begun; a worker that died is replaced once.
+        attempt: How often it was begun: again after an interruption, and once after a worker died.
         error: Why it failed, or None.
         started_at: When it was first begun.
         ended_at: When it ended, or None.

@@ -9,7 +9,7 @@ from treadle.kernel.entity import replace, to_text
 from treadle.kernel.errors import Conflict, Invalid, did_you_mean
 from treadle.kernel.names import ProjectName, StudyName
 from treadle.kernel.operation import command
-from treadle.ports.tuner import TrialRecord, TrialState
+from treadle.ports.tuner import EndState, TrialRecord
 from treadle.tracking.model import PARENT, Status
 from treadle.tuning.model import Study, StudyPlan, StudyStarted, Trial, TrialEnded
 from treadle.tuning.reading import Studies, plan_in, trial_of
@@ -18,8 +18,9 @@ from treadle.tuning.trials import count, read_trials
 
 LEASE_SECONDS = 15.0
 """How long a worker may be silent before its trial is begun again."""
-MOST_ATTEMPTS = 2
-_STATUS: dict[TrialState, Status] = {"finished": "finished", "pruned": "killed", "failed": "failed"}
+MOST_DEATHS = 2
+"""Workers of one trial that die before it fails."""
+_STATUS: dict[EndState, Status] = {"finished": "finished", "pruned": "killed", "failed": "failed"}
 
 
 class Tuning(Studies):
@@ -168,7 +169,7 @@ class Tuning(Studies):
         study: StudyName,
         number: int,
         attempt: int,
-        state: TrialState,
+        state: EndState,
         metrics: dict[str, float] | None = None,
         error: str | None = None,
     ) -> Trial:
@@ -202,7 +203,7 @@ class Tuning(Studies):
             self._trials.update(transaction, present, changed)
             if measured and present.run:
                 self._tracking.measured(transaction, present.run, measured)
-            self._end_run(transaction, row, changed)
+            self._end_run(transaction, row, changed, state)
         return trial_of(study, plan, changed)
 
     @command()
@@ -300,12 +301,17 @@ class Tuning(Studies):
             if not found:
                 return None  # another worker was faster
             [present] = found
-            interrupted = present.state == "waiting"
-            if not interrupted and present.attempt >= MOST_ATTEMPTS:
-                error = f"Its worker died {present.attempt} times."
-                failed = replace(present, state="failed", error=error, ended_at=self._clock.now())
+            deaths = present.deaths + (present.state == "running")
+            if deaths >= MOST_DEATHS:
+                failed = replace(
+                    present,
+                    state="failed",
+                    deaths=deaths,
+                    error=f"Its worker died {deaths} times.",
+                    ended_at=self._clock.now(),
+                )
                 self._trials.update(transaction, present, failed)
-                self._end_run(transaction, row, failed)
+                self._end_run(transaction, row, failed, "failed")
                 return None
             if present.run:
                 self._tracking.end(transaction, present.run, row.project, "killed")
@@ -315,6 +321,7 @@ class Tuning(Studies):
                 state="running",
                 run=run,
                 attempt=present.attempt + 1,
+                deaths=deaths,
                 reports={},
                 system_attributes={},
                 leased_until=time.time() + LEASE_SECONDS,
@@ -330,16 +337,18 @@ class Tuning(Studies):
         name = f"{row.name} {number}"
         return self._tracking.begin(transaction, row.project, name, texts, tags)
 
-    def _end_run(self, transaction: Connection, row: Row[Any], trial: TrialRecord) -> None:
+    def _end_run(
+        self, transaction: Connection, row: Row[Any], trial: TrialRecord, state: EndState
+    ) -> None:
         if trial.run is None:
             return
-        self._tracking.end(transaction, trial.run, row.project, _STATUS[trial.state])
+        self._tracking.end(transaction, trial.run, row.project, _STATUS[state])
         event = TrialEnded(
             study=row.name,
             project=row.project,
             run=trial.run,
             number=trial.number,
-            state=trial.state,
+            state=state,
         )
         self._events.append(transaction, event)
 

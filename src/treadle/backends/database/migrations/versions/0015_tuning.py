@@ -43,6 +43,7 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.BigInteger()),
         sa.Column("run", sa.String(length=64)),
         sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("deaths", sa.Integer(), nullable=False),
         sa.Column("leased_until", sa.Float(), nullable=False),
         sa.Column("error", sa.Text()),
         sa.PrimaryKeyConstraint("id"),
