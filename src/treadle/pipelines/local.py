@@ -57,7 +57,7 @@ class LocalPipelines(Advancing):
             if made is None:
                 result = self._do(pipeline, step_plan.name, split)
                 with self._database.write() as transaction:
-                    self._remember(transaction, key, result)
+                    self._remember(transaction, key, result, pipeline.project)
                 made = {"output": result.output, "kind": result.kind, "seconds": result.seconds}
             fresh = {"state": "succeeded", "cached": False, "job": None, "seconds": 0.0,
                      "key": key, "error": None}  # fmt: skip

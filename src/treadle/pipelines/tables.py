@@ -50,4 +50,7 @@ step_cache = Table(
     Column("key", String(64), primary_key=True),
     Column("output", String(64), nullable=False),
     Column("kind", String(20), nullable=False),
+    Column("project", String(63), nullable=False, server_default=""),
 )
+"""``project`` is that of the trial of tuning that made the output, which no other row names; ``''``
+where ``pipeline_steps`` names it."""

@@ -1,4 +1,4 @@
-"""Add studies and their trials."""
+"""Add studies and their trials, and the project of what trials made."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0014"
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Make the tables, and the column."""
     number = sa.Integer().with_variant(sa.BigInteger(), "postgresql")
     op.create_table(
         "studies",
@@ -48,6 +48,9 @@ def upgrade() -> None:
         sa.Column("error", sa.Text()),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=True,
+    )
+    op.add_column(
+        "step_cache", sa.Column("project", sa.String(63), nullable=False, server_default="")
     )
     op.create_index("trials_by_number", "trials", ["study", "number"], unique=True)
     op.create_index("trials_by_state", "trials", ["study", "state"])
