@@ -6,11 +6,12 @@ from typing import Any
 from sqlalchemy import Connection, Row, or_
 
 from treadle.kernel.entity import replace, to_text
-from treadle.kernel.errors import Conflict, Invalid, did_you_mean
+from treadle.kernel.errors import Conflict, Invalid
 from treadle.kernel.names import ProjectName, StudyName
 from treadle.kernel.operation import command
 from treadle.ports.tuner import EndState, TrialRecord
 from treadle.tracking.model import PARENT, Status
+from treadle.tuning.best import with_values
 from treadle.tuning.model import Study, StudyPlan, StudyStarted, Trial, TrialEnded
 from treadle.tuning.reading import Studies, plan_in, trial_of
 from treadle.tuning.tables import studies, trials
@@ -199,7 +200,7 @@ class Tuning(Studies):
             _check_own(present, attempt, study)
             changed = replace(present, state=state, error=error, ended_at=self._clock.now())
             if state == "finished":
-                changed = _measured(changed, plan, measured)
+                changed = with_values(changed, plan, measured)
             self._trials.update(transaction, present, changed)
             if measured and present.run:
                 self._tracking.measured(transaction, present.run, measured)
@@ -351,28 +352,6 @@ class Tuning(Studies):
             state=state,
         )
         self._events.append(transaction, event)
-
-
-def _measured(trial: TrialRecord, plan: StudyPlan, metrics: dict[str, float]) -> TrialRecord:
-    """A finished trial with its values, and with what its constraints say."""
-    for name in (*plan.metrics, *plan.constraints):
-        if name not in metrics or metrics[name] != metrics[name]:
-            has = ", ".join(sorted(metrics)) or "nothing"
-            raise Invalid(
-                f"Trial {trial.number} has no value of '{name}', which the study needs; it has "
-                f"measured {has}.{did_you_mean(name, metrics)}"
-            )
-    excesses = {
-        f"constraints:{name}": bound.excess(metrics[name])
-        for name, bound in plan.constraints.items()
-    }
-    others = {name: value for name, value in metrics.items() if name not in plan.metrics}
-    return replace(
-        trial,
-        values=[float(metrics[name]) for name in plan.metrics],
-        user_attributes={**trial.user_attributes, **({"measured": others} if others else {})},
-        system_attributes={**trial.system_attributes, **excesses},
-    )
 
 
 def _lost() -> Any:
