@@ -74,6 +74,16 @@ def test_a_study_has_no_more_trials_than_its_budget_however_many_ask(home: Embed
     assert ask(home).number == 12
 
 
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_workers_in_several_processes_try_different_values(
+    home: Embedded, tmp_path: Path, sampler: Any
+) -> None:
+    begin(home, trials=24, sampler=sampler)
+    with embedded(tmp_path / "home") as other, ThreadPoolExecutor(4) as pool:
+        asked = pool.map(lambda one: one.tuning.ask(study="s"), [home, other] * 12)
+        assert len({one.params["x"] for one in asked if one}) == 24
+
+
 def test_a_trial_whose_worker_was_interrupted_goes_to_one_other(home: Embedded) -> None:
     begin(home, trials=1)
     first = ask(home)

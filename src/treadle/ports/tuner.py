@@ -194,14 +194,6 @@ class Tuner(Protocol):
             plan: The plan.
         """
 
-    def point(self, plan: SearchPlan, number: int) -> dict[str, Any]:
-        """Values that the number of a trial decides, as those of a grid.
-
-        Args:
-            plan: The plan.
-            number: Number of the trial.
-        """
-
     def suggest(self, study: int, plan: SearchPlan) -> TrialRecord:
         """Choose the values of a further trial, which is not stored yet.
 
@@ -210,7 +202,8 @@ class Tuner(Protocol):
             plan: How the search goes on.
 
         Returns:
-            The trial, with the number that it will have unless another is stored before it.
+            The trial, with the number that it has unless another is stored before it: then its
+            values are of no use, for a sampler would choose them again.
         """
 
     def report(self, trial: TrialRecord, plan: SearchPlan) -> tuple[bool, dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Studies as they are read: their trials, the best of them, and what parameters matter."""
 
+from threading import Lock
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
@@ -43,6 +44,7 @@ class Studies:
         self._database, self._events, self._clock = database, events, clock
         self._tracking, self._trials, self._tuner_over = tracking, trials, tuner_over
         self._made_tuner: Tuner | None = None
+        self._choosing = Lock()
 
     @query()
     def get(self, *, study: StudyName) -> Study:

@@ -100,10 +100,7 @@ class Tuning(Studies):
         for trial in lost:
             if (again := self._begin_again(row, plan, trial.id)) is not None:
                 return again
-        if self._is_full(plan, begun):
-            return None
-        drawn = self._tuner.suggest(row.id, plan.search)
-        return self._begin(row, plan, drawn)
+        return None if self._is_full(plan, begun) else self._begin(row, plan)
 
     @command()
     def beat(self, *, study: StudyName, number: int, attempt: int) -> bool:
@@ -280,20 +277,20 @@ class Tuning(Studies):
         limits = [limit for limit in (plan.trials or None, most) if limit is not None]
         return bool(limits) and begun >= min(limits)
 
-    def _begin(self, row: Row[Any], plan: StudyPlan, drawn: TrialRecord) -> Trial | None:
-        with self._database.write() as transaction:
-            begun = count(transaction, row.id)
-            if self._is_full(plan, begun):
-                return None
-            number = begun
-            if plan.search.sampler == "grid" and number != drawn.number:
-                drawn = replace(drawn, params=self._tuner.point(plan.search, number))
-            run = self._begin_run(transaction, row, number, drawn.params)
-            leased_until = time.time() + LEASE_SECONDS
-            stored = self._trials.insert(
-                transaction, replace(drawn, run=run, leased_until=leased_until)
-            )
-        return trial_of(row.name, plan, stored)
+    def _begin(self, row: Row[Any], plan: StudyPlan) -> Trial | None:
+        """Begin a new trial, whose values are chosen with all earlier ones in view."""
+        with self._choosing:
+            while True:
+                drawn = self._tuner.suggest(row.id, plan.search)
+                with self._database.write() as transaction:
+                    begun = count(transaction, row.id)
+                    if self._is_full(plan, begun):
+                        return None
+                    if begun != drawn.number:
+                        continue  # another process was faster: its trial is to be seen
+                    run = self._begin_run(transaction, row, begun, drawn.params)
+                    leased = replace(drawn, run=run, leased_until=time.time() + LEASE_SECONDS)
+                    return trial_of(row.name, plan, self._trials.insert(transaction, leased))
 
     def _begin_again(self, row: Row[Any], plan: StudyPlan, trial: int) -> Trial | None:
         """Take a trial that lost its worker; one that has lost two ends as failed."""

@@ -75,16 +75,6 @@ class OptunaTuner:
         """
         return len(grid.points(plan)) if plan.sampler == "grid" else None
 
-    def point(self, plan: SearchPlan, number: int) -> dict[str, Any]:
-        """Values that the number of a trial decides, as those of a grid.
-
-        Args:
-            plan: The plan.
-            number: Number of the trial.
-        """
-        every = grid.points(plan)
-        return every[number % len(every)]
-
     def suggest(self, study: int, plan: SearchPlan) -> TrialRecord:
         """Choose the values of a further trial, which is not stored yet.
 
@@ -98,7 +88,8 @@ class OptunaTuner:
         drawn = {name: _distribution(name, one) for name, one in plan.space.items()}
         if plan.sampler == "grid":
             draws = {name: distribution_to_json(one) for name, one in drawn.items()}
-            return replace(fresh, params=self.point(plan, number), distributions=draws)
+            every = grid.points(plan)
+            return replace(fresh, params=every[number % len(every)], distributions=draws)
         draft = Draft(self._store, _study(study, plan), looked_at(seen, plan), fresh)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
