@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,26 @@ def test_an_interrupted_search_goes_on_where_it_was(tmp_path: Path) -> None:
     assert study.counts == {"finished": 8}
     assert tried[3] == tried[4]  # the interrupted trial was begun again, with its values
     assert len(set(tried)) == 8
+
+
+def test_a_study_that_is_gone_on_with_has_the_trials_that_are_asked_for(tmp_path: Path) -> None:
+    about: dict[str, Any] = {"name": "s", "project": "p", "home": tmp_path, "resume": True}
+    assert treadle.tune(square, SPACE, trials=2, **about).counts == {"finished": 2}
+    assert treadle.tune(square, SPACE, trials=3, **about).counts == {"finished": 3}
+    assert treadle.tune(square, SPACE, **about).plan.trials == 3
+
+
+def test_who_goes_on_with_a_study_that_begins_at_the_same_time_joins_it(tmp_path: Path) -> None:
+    about: dict[str, Any] = {"name": "s", "project": "p", "home": tmp_path, "resume": True}
+    ready = threading.Barrier(4)
+
+    def search(_: int) -> str:
+        ready.wait()
+        return treadle.tune(square, SPACE, trials=8, sampler="random", **about).run
+
+    with treadle.embedded(tmp_path) as home, ThreadPoolExecutor(4) as pool:
+        runs = set(pool.map(search, range(4)))
+        assert runs == {home.tuning.get(study="s").run}
 
 
 def test_a_trial_that_raises_fails_alone_unless_errors_end_the_search(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from treadle.kernel.entity import from_plain
-from treadle.kernel.errors import Conflict, Invalid, NotFound, TreadleError
+from treadle.kernel.errors import Conflict, Invalid, TreadleError
 from treadle.platform.trial_run import Beating, Pruned, TrialRun
 from treadle.ports.tuner import (
     Direction,
@@ -36,7 +36,7 @@ def tune(
     *,
     metric: str | Sequence[str] = "objective",
     direction: Direction | Sequence[Direction] = "minimize",
-    trials: int = 100,
+    trials: int | None = None,
     seconds: float = 0.0,
     workers: int = 1,
     sampler: Sampler = "tpe",
@@ -65,7 +65,8 @@ def tune(
             numbers where no bound has a point; or a list of choices.
         metric: Name of what the objective returns; several for several objectives.
         direction: What is better: one for all metrics, or one for each.
-        trials: Largest number of trials; 0 for no limit.
+        trials: Largest number of trials; 0 for no limit. If omitted, 100, or what the study has
+            that is gone on with.
         seconds: Time after which no trial begins; 0 for no limit.
         workers: Number of threads that call the objective; after Ctrl-C no trial begins, and
             those that run end first.
@@ -103,15 +104,19 @@ def tune(
         ),
         metrics=metrics,
         constraints=limits,
-        trials=trials,
+        trials=100 if trials is None else trials,
     )
     services = services_at(home, url, token)
-    study = begin(services, project or _project_here(), name, plan, resume=resume)
+    study = begin(
+        services, project or _project_here(), name, plan, resume=resume, extend=trials is not None
+    )
     searching = _Search(services, study, objective, seconds, catch, on_trial)
     return searching.run(workers)
 
 
-def begin(services: "Services", project: str, name: str, plan: StudyPlan, *, resume: bool) -> Study:
+def begin(
+    services: "Services", project: str, name: str, plan: StudyPlan, *, resume: bool, extend: bool
+) -> Study:
     """Begin a study, or take the one of this name that is there.
 
     Args:
@@ -120,18 +125,21 @@ def begin(services: "Services", project: str, name: str, plan: StudyPlan, *, res
         name: Name of the study; empty takes one with the time of day.
         plan: What it searches for.
         resume: Whether a study of this name is gone on with.
+        extend: Whether such a study has as many trials at most as the plan says.
 
     Raises:
         Conflict: There is a study of this name, and ``resume`` is not given.
         Invalid: The space cannot be sampled.
     """
     name = name or name_now(project)
-    if resume:
-        try:
-            return services.tuning.get(study=name)
-        except NotFound:
-            pass
-    return services.tuning.start(project=project, name=name, plan=plan)
+    try:
+        return services.tuning.start(project=project, name=name, plan=plan)
+    except Conflict:
+        if not resume:
+            raise
+    if extend:
+        return services.tuning.extend(study=name, trials=plan.trials)
+    return services.tuning.get(study=name)
 
 
 def name_now(project: str) -> str:
