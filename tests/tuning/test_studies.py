@@ -1,5 +1,6 @@
 """Studies: trials are asked for and told once, are runs of their own, and stay within budgets."""
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,7 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from treadle.cli.main import app
 from treadle.kernel.errors import Conflict, Invalid, NotFound
 from treadle.kernel.operation import operations
 from treadle.platform.start import embedded
@@ -18,6 +21,7 @@ from treadle.tracking.model import PARENT
 from treadle.tuning.best import best_of
 from treadle.tuning.model import Bound, StudyPlan, Trial
 from treadle.tuning.service import Tuning
+from treadle.tuning.tables import trials
 
 SPACE: dict[str, Any] = {"x": Range(low=-5.0, high=5.0), "kind": ["a", "b"]}
 
@@ -140,6 +144,36 @@ def test_a_trial_beyond_a_constraint_is_never_the_best(home: Embedded) -> None:
     assert [one.feasible for one in home.tuning.trials(study="s")] == [False, True, False]
 
 
+def test_the_values_of_any_trial_are_taken_over_however_long_ago_it_was(
+    home: Embedded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(home, trials=0)
+    first = tell(home, ask(home), loss=0.5)
+    with home.database.write() as transaction:
+        row = dict(transaction.execute(trials.select()).one()._mapping)
+        del row["id"]
+        later = [{**row, "number": number, "params": "{}"} for number in range(1, 1100)]
+        transaction.execute(trials.insert(), later)
+    assert home.tuning.trial(study="s", number=0) == first
+    (tmp_path / "treadle.toml").write_text('[project]\nname = "p"\n')
+    monkeypatch.chdir(tmp_path)
+    command = ["tune", "apply", "--trial", "0", "--home", str(tmp_path / "home"), "--json"]
+    applied = CliRunner().invoke(app, command)
+    assert json.loads(applied.stdout)["parameters"] == first.params
+    with pytest.raises(NotFound, match="Study 's' has no trial 1100"):
+        home.tuning.trial(study="s", number=1100)
+
+
+def test_the_best_trial_is_chosen_without_reading_the_others_in_full(home: Embedded) -> None:
+    begin(home)
+    best, other = (tell(home, ask(home), loss=loss) for loss in (0.25, 0.5))
+    with home.database.write() as transaction:
+        unread = trials.update().where(trials.c.number == other.number)
+        transaction.execute(unread.values(params="no JSON"))
+    assert home.tuning.best(study="s") == [best]
+    assert [study.best for study in home.tuning.studies()] == [[best.number]]
+
+
 def test_a_metric_that_nobody_measured_is_named(home: Embedded) -> None:
     begin(home)
     with pytest.raises(Invalid, match=r"no value of 'loss'.*has measured los.*Did you mean 'los'"):
@@ -224,7 +258,7 @@ def test_the_front_holds_whatever_no_other_trial_surpasses(
     two_objectives = StudyPlan(
         search=SearchPlan(space=SPACE, directions=[one, two]), metrics=["a", "b"]
     )
-    trials = [
+    records = [
         TrialRecord(number=number, state="finished", values=[float(v) for v in pair])
         for number, pair in enumerate(values)
     ]
@@ -235,7 +269,7 @@ def test_the_front_holds_whatever_no_other_trial_surpasses(
         for cost in costs
         if not any(o != cost and o[0] <= cost[0] and o[1] <= cost[1] for o in costs)
     }
-    front = best_of(trials, two_objectives)
+    front = best_of(records, two_objectives)
     found = [
         tuple(s * v for s, v in zip(signs, trial.values or [], strict=True)) for trial in front
     ]

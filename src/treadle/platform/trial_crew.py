@@ -26,12 +26,16 @@ class Crew:
         study: Name of the study.
         workers: Number of processes.
         seconds: Time after which no trial begins; 0 for no limit.
+
+    Attributes:
+        ended: How many of its processes have ended.
     """
 
     def __init__(self, platform: Embedded, study: str, workers: int, seconds: float) -> None:
         self._platform, self._study, self._workers = platform, study, workers
         self._until = time.monotonic() + seconds if seconds else float("inf")
         self._running: dict[str, Trial] = {}
+        self.ended = 0
 
     def tend(self) -> bool:
         """Give free workers trials.
@@ -45,6 +49,7 @@ class Crew:
         for name in list(self._running):
             if self._platform.executor.poll(name) is not None:
                 self._settle(self._running.pop(name))
+                self.ended += 1
         while len(self._running) < self._workers and time.monotonic() < self._until:
             trial = self._platform.tuning.ask(study=self._study)
             if trial is None:
