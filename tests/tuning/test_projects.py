@@ -194,6 +194,36 @@ def holding(folder: Path, text: str) -> list[str]:
     return sorted(str(path) for path in files if text.encode() in path.read_bytes())
 
 
+LEFT_OUT = '~treadle.held_out(table, "id")'
+
+
+@pytest.mark.parametrize(
+    ("step", "rows", "message"),
+    [
+        (
+            "model(table: pd.DataFrame, holdout: pd.DataFrame, ",
+            '~table["id"].isin(holdout["id"])',
+            r"Step 'model' depends on step 'holdout', which in a trial returns validation rows",
+        ),
+        ("model(table: pd.DataFrame, ", 'table["id"] % 4 > 0', r"No step on the way to 'model'"),
+    ],
+)
+def test_a_model_that_may_have_learnt_from_the_holdout_is_refused(
+    project: Path, step: str, rows: str, message: str
+) -> None:
+    file = project / "pipeline.py"
+    code = file.read_text().replace("model(table: pd.DataFrame, ", step).replace(LEFT_OUT, rows)
+    file.write_text(code)
+    with embedded(project / ".treadle") as platform:
+        platform.scope.declare_in(spec=read(project), folder=str(project))
+        platform.tuning.start_of("xor", "s")
+        for _ in range(2):  # now, and out of the cache
+            trial = platform.tuning.ask(study="s")
+            assert trial is not None
+            with pytest.raises(Invalid, match=message):
+                platform.tuning.perform(study="s", number=trial.number)
+
+
 def test_a_holdout_that_is_chosen_otherwise_is_refused(project: Path) -> None:
     file = project / "pipeline.py"
     file.write_text(file.read_text().replace('table[treadle.held_out(table, "id")]', "table[:300]"))

@@ -91,12 +91,19 @@ class Advancing(Pipelines):
         }
 
     def _remember(
-        self, transaction: Connection, key: str, result: StepResult, project: str = ""
+        self,
+        transaction: Connection,
+        key: str,
+        result: StepResult,
+        project: str = "",
+        *,
+        held_out: bool = False,
     ) -> None:
-        """Keep a step's output for later runs; that of a trial with its project."""
+        """Keep a step's output for later runs; that of a trial with what is known of it."""
         transaction.execute(step_cache.delete().where(step_cache.c.key == key))
-        row = {"key": key, "output": result.output, "kind": result.kind, "project": project}
-        transaction.execute(step_cache.insert().values(row))
+        row = {"key": key, "output": result.output, "kind": result.kind}
+        of_trial = {"project": project, "held_out": held_out}
+        transaction.execute(step_cache.insert().values(**row, **of_trial))
 
     def _key(self, pipeline: PipelineRun, step_plan: StepPlan, split: Split = "holdout") -> str:
         """Digest of all that decides a step's output: code, installed packages, and inputs.

@@ -1,4 +1,4 @@
-"""Add studies and their trials, and the project of what trials made."""
+"""Add studies and their trials, and what is known of the outputs of trials."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0014"
 
 
 def upgrade() -> None:
-    """Make the tables, and the column."""
+    """Make the tables, and the columns."""
     number = sa.Integer().with_variant(sa.BigInteger(), "postgresql")
     op.create_table(
         "studies",
@@ -51,6 +51,9 @@ def upgrade() -> None:
     )
     op.add_column(
         "step_cache", sa.Column("project", sa.String(63), nullable=False, server_default="")
+    )
+    op.add_column(
+        "step_cache", sa.Column("held_out", sa.Boolean, nullable=False, server_default=sa.false())
     )
     op.create_index("trials_by_number", "trials", ["study", "number"], unique=True)
     op.create_index("trials_by_state", "trials", ["study", "state"])
