@@ -138,6 +138,11 @@ def _until(reached: Any, command: "subprocess.Popen[str]") -> None:
         ("depth = [1, 2, 4]", "dept = [1]", "No step asks for the parameter 'dept'"),
         ('metric = "roc_auc"', 'metric = "auc"', "nothing measures 'auc' of a trial"),
         ('metric = "roc_auc"', 'metric = "rmse"', "nothing measures 'rmse' of a binary task"),
+        (
+            'label = "y"\nid = "id"\ntask = "binary"',
+            'task = "anomaly"',
+            "and treadle.toml names no label",
+        ),
         ("depth = [1, 2, 4]", "depth = { low = 4, high = 2 }", "low 4 is above high 2"),
     ],
 )

@@ -16,10 +16,10 @@ from treadle.kernel.errors import Conflict, Invalid, NotFound
 from treadle.kernel.operation import operations
 from treadle.platform.start import embedded
 from treadle.platform.wiring import Embedded
-from treadle.ports.tuner import Range, SearchPlan, TrialRecord
+from treadle.ports.tuner import Bound, Range, SearchPlan, TrialRecord
 from treadle.tracking.model import PARENT
 from treadle.tuning.best import best_of
-from treadle.tuning.model import Bound, StudyPlan, Trial
+from treadle.tuning.model import StudyPlan, Trial
 from treadle.tuning.service import Tuning
 from treadle.tuning.tables import trials
 

@@ -1,13 +1,10 @@
 """Runs a study's trials in processes of the home's executor until the study is done."""
 
-import sys
 import time
 
 from treadle.kernel.errors import TreadleError
 from treadle.kernel.ids import new_id
 from treadle.platform.wiring import Embedded
-from treadle.ports.executor import Launch
-from treadle.ports.sandbox import KNOWN_STRENGTH
 from treadle.tuning.model import Study, Trial
 
 LOOK_SECONDS = 0.05
@@ -86,17 +83,10 @@ class Crew:
         )
 
     def _start(self, trial: Trial) -> None:
-        module = "treadle.platform.trial_worker"
+        module, name = "treadle.platform.trial_worker", new_id("trial")
         about = [trial.study, str(trial.number), str(trial.attempt)]
-        environment, confine = self._platform.settings.environment(), ""
-        if (strength := self._platform.sandbox.strength) != "off":
-            environment[KNOWN_STRENGTH] = confine = strength
-        name = new_id("trial")
-        arguments = [sys.executable, "-m", module, *about]
         self._running[name] = trial
-        self._platform.executor.start(
-            Launch(name=name, arguments=arguments, environment=environment, confine=confine)
-        )
+        self._platform.executor.start(self._platform.launch(name, module, *about, confined=True))
 
 
 def is_hopeless(study: Study) -> bool:

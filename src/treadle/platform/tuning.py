@@ -13,6 +13,7 @@ from treadle.kernel.entity import from_plain
 from treadle.kernel.errors import Conflict, Invalid, TreadleError
 from treadle.platform.trial_run import Beating, Pruned, TrialRun
 from treadle.ports.tuner import (
+    Bound,
     Direction,
     EndState,
     Pruner,
@@ -22,7 +23,7 @@ from treadle.ports.tuner import (
     SearchPlan,
     Space,
 )
-from treadle.tuning.model import Bound, Study, StudyPlan, Trial
+from treadle.tuning.model import Study, StudyPlan, Trial
 
 if TYPE_CHECKING:
     from treadle.platform.stages import Services

@@ -1,10 +1,12 @@
 """The port to whatever searches for hyper-parameters, and what it keeps in the database."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from treadle.kernel.entity import Entity
+from treadle.kernel.errors import Invalid
 
 Scalar = str | int | float | bool
 Direction = Literal["minimize", "maximize"]
@@ -38,6 +40,45 @@ class Range(Entity):
 
 Space = dict[str, Range | list[Scalar]]
 """Values that are tried, by parameter: a range or a list of choices."""
+
+
+class Bound(Entity):
+    """A limit on something that is measured of each trial, such as ``latency_ms <= 5``.
+
+    Attributes:
+        at_most: Largest value that meets it, or None.
+        at_least: Smallest value that meets it, or None.
+    """
+
+    at_most: float | None = None
+    at_least: float | None = None
+
+    @staticmethod
+    def read(text: str, field: str) -> "Bound":
+        """Read a bound as people write it.
+
+        Args:
+            text: Such as ``<= 5`` or ``>= 0.8``.
+            field: Name of the field in error messages.
+
+        Raises:
+            Invalid: The text is no bound.
+        """
+        match = re.fullmatch(r"\s*(<=|>=|≤|≥)\s*([-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?)\s*", text)
+        if match is None:
+            raise Invalid(f"Field '{field}': '{text}' is no bound. Write one such as '<= 5'.")
+        number = float(match[2])
+        return Bound(at_most=number) if match[1] in ("<=", "≤") else Bound(at_least=number)
+
+    def excess(self, value: float) -> float:
+        """By how much a value misses the bound; 0 or less where it meets it.
+
+        Args:
+            value: What was measured.
+        """
+        if self.at_most is not None:
+            return value - self.at_most
+        return (self.at_least or 0.0) - value
 
 
 class SearchPlan(Entity):

@@ -15,14 +15,14 @@ from treadle.pipelines.starter import PipelineStarter
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database
 from treadle.ports.tree import read_tree
-from treadle.ports.tuner import Range, SearchPlan, TunerOver
+from treadle.ports.tuner import Bound, Range, SearchPlan, TunerOver
 from treadle.scope.local import LocalScope
 from treadle.scope.model import METRICS_OF, ProjectSpec
 from treadle.scope.tune import OF_PACKAGES, TunePolicy
 from treadle.tracking.local import LocalTracking
 from treadle.training.local import LocalTraining, outcome_of
 from treadle.training.service import HOLDOUT, allowance_of
-from treadle.tuning.model import Bound, Study, StudyPlan, TrialSource
+from treadle.tuning.model import Study, StudyPlan, TrialSource
 from treadle.tuning.reading import plan_in
 from treadle.tuning.service import Tuning
 from treadle.tuning.trials import Trials
@@ -81,7 +81,7 @@ class LocalTuning(Tuning):
 
         Raises:
             Invalid: ``[tune]`` is missing, the space cannot be sampled, no step takes a parameter,
-                or nothing measures a metric.
+                nothing measures a metric, or it needs labels and none are declared.
         """
         spec = self._scope.project(name=project).spec
         policy = spec.tune
@@ -208,4 +208,10 @@ def _metrics(spec: ProjectSpec, policy: TunePolicy) -> list[str]:
                 f"Field 'tune.metric': nothing measures '{name}' of a {task} task. Use one of "
                 f"{', '.join((*measurable, *OF_PACKAGES))}."
             )
+    judged = [name for name in (*named, *policy.constraint) if name not in OF_PACKAGES]
+    if judged and not (spec.learnt and spec.learnt.label):
+        raise Invalid(
+            f"Field 'tune.metric': '{judged[0]}' is measured on labelled rows, and treadle.toml "
+            'names no label. Name its column: [data.NAME] label = "..."'
+        )
     return named
