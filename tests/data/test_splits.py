@@ -1,5 +1,7 @@
 """In a trial of tuning, the rows to judge on are neither learnt from nor held out."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pandas as pd
 from hypothesis import given
@@ -28,3 +30,12 @@ def test_each_part_has_its_share() -> None:
         validation = held_out(table, "id", 0.25)
     assert abs(held_out(table, "id", 0.25).mean() - 0.25) < 0.02
     assert abs(validation.mean() - 0.25 * 0.75) < 0.02
+
+
+def test_threads_that_a_step_starts_see_no_row_of_the_holdout() -> None:
+    table = pd.DataFrame({"id": np.arange(200)})
+    with splitting("training") as now, ThreadPoolExecutor(1) as pool:
+        kept_back = pool.submit(held_out, table, "id").result()
+        assert now.used
+        assert np.array_equal(kept_back, held_out(table, "id"))
+    assert kept_back.sum() > held_out(table, "id").sum()

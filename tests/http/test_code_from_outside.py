@@ -14,7 +14,7 @@ from treadle.kernel.entity import to_json
 from treadle.pipelines.step import store_code
 from treadle.platform.wiring import Embedded
 from treadle.ports.blobs import digest_of
-from treadle.ports.tree import Tree, TreeFile
+from treadle.ports.tree import Tree, TreeFile, put_files
 
 EVIL = """
 import pathlib
@@ -91,6 +91,21 @@ def test_an_admin_of_one_project_runs_none_either(attacker: Attacker) -> None:
     code = attacker.tree("pipeline.py", attacker.evil)
     given = {"project": "p", "code": code, "file": "pipeline.py", "datasets": {}, "parameters": {}}
     assert "in every project" in refusal(attacker.post("pipelines/start", **given), 403)
+
+
+def test_no_study_brings_code_or_the_data_of_another_project(attacker: Attacker) -> None:
+    """Whoever goes on with a study runs its trials, on what its source names."""
+    theirs = put_files(attacker.home.blobs, {"rows.csv": b"secret"})
+    attacker.home.data.add(project="q", name="rows", digest=theirs)
+    code = attacker.tree("pipeline.py", KIND)
+    search = {"space": {"x": [1]}, "directions": ["minimize"]}
+    source = {"code": code, "file": "pipeline.py", "datasets": {"rows": theirs}}
+    plan = {"search": search, "metrics": ["loss"]}
+    given = {"project": "p", "name": "s"}
+    answer = attacker.post("tuning/start", **given, plan={**plan, "source": source})
+    assert "Field 'plan.source'" in refusal(answer, 400)
+    assert attacker.home.tuning.studies() == []
+    attacker.post("tuning/start", **given, plan=plan).raise_for_status()
 
 
 def test_where_code_is_confined_an_editor_brings_some_and_it_reaches_nothing(

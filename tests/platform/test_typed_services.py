@@ -146,6 +146,7 @@ def filled(home: Embedded) -> dict[str, Any]:
         "tuning.beat.number": 10,
         "tuning.report.number": 10,
         "tuning.report.value": 0.5,
+        "tuning.trial.number": 0,
         "tuning.drop.number": 10,
         "tuning.tell.number": 11,
         "tuning.tell.state": "failed",

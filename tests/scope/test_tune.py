@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from treadle.kernel.errors import Conflict, Invalid
-from treadle.ports.tuner import Range
+from treadle.ports.tuner import Bound, Range
 from treadle.scope.file import parse
 from treadle.scope.parameters import with_parameters
 
@@ -44,6 +44,24 @@ def test_a_space_tells_whole_numbers_by_how_they_are_written() -> None:
 def test_what_is_wrong_with_a_search_is_said(table: str, message: str) -> None:
     with pytest.raises(Invalid, match=message):
         parse(START + table)
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "least"),
+    [("<= 5", 5, None), (">= .5", None, 0.5), ("≥-1.e2", None, -100), ("≤ +3", 3, None)],
+)
+def test_a_bound_is_read_alike_where_it_is_checked_and_where_it_is_used(
+    text: str, most: float | None, least: float | None
+) -> None:
+    assert Bound.read(text, "x") == Bound(at_most=most, at_least=least)
+    table = f'[tune]\nspace = {{x = [1]}}\nconstraint = {{size_mb = "{text}"}}\n'
+    assert parse(START + table).tune is not None
+
+
+@pytest.mark.parametrize("text", ["5", "<= ", "<= 1e", "<= .", "<= nan", "<= --1", "< 3"])
+def test_what_is_no_bound_is_refused(text: str) -> None:
+    with pytest.raises(Invalid, match=r"Field 'x': .* is no bound\. Write one such as '<= 5'"):
+        Bound.read(text, "x")
 
 
 VALUES = st.dictionaries(

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from treadle.data.erasing.subject import Subject
 from treadle.kernel.errors import Invalid
+from treadle.platform.collect import collect
 from treadle.platform.start import embedded
 from treadle.platform.wiring import Embedded
 from treadle.scope.file import read
@@ -136,6 +138,11 @@ def _until(reached: Any, command: "subprocess.Popen[str]") -> None:
         ("depth = [1, 2, 4]", "dept = [1]", "No step asks for the parameter 'dept'"),
         ('metric = "roc_auc"', 'metric = "auc"', "nothing measures 'auc' of a trial"),
         ('metric = "roc_auc"', 'metric = "rmse"', "nothing measures 'rmse' of a binary task"),
+        (
+            'label = "y"\nid = "id"\ntask = "binary"',
+            'task = "anomaly"',
+            "and treadle.toml names no label",
+        ),
         ("depth = [1, 2, 4]", "depth = { low = 4, high = 2 }", "low 4 is above high 2"),
     ],
 )
@@ -151,13 +158,83 @@ def test_what_cannot_be_tuned_is_said_before_anything_begins(
         assert platform.tuning.studies() == []
 
 
+def test_a_person_is_erased_from_what_trials_made_and_the_study_goes_on(project: Path) -> None:
+    rows = (project / "rows.csv").read_text().splitlines()
+    people = ["email", ADA, *(f"{number}@x.example" for number in range(len(rows) - 2))]
+    lines = [f"{row},{email}" for row, email in zip(rows, people, strict=True)]
+    (project / "rows.csv").write_text("\n".join(lines) + "\n")
+    home = project / ".treadle"
+    with embedded(home) as platform:
+        platform.scope.declare_in(spec=read(project), folder=str(project))
+        platform.tuning.start_of("xor", "s")
+        one_trial(platform)
+        assert holding(home, ADA)
+        begun = platform.erasure.begin([Subject(key="email", value=ADA)], "xor")
+        erased = platform.erasure.finish(begun.id)
+        assert {"rows that study 's' took", "what a trial made"} <= {
+            place.what.partition(" (")[0] for place in erased.places
+        }
+        assert holding(home, ADA) == []
+        collect(platform, older_than_seconds=0)
+        one_trial(platform)
+        assert holding(home, ADA) == []
+        assert platform.tuning.get(study="s").counts == {"finished": 2}
+
+
+ADA = "ada.lovelace@analytical.example"
+
+
+def one_trial(platform: Embedded) -> None:
+    trial = platform.tuning.ask(study="s")
+    assert trial is not None
+    metrics = platform.tuning.perform(study="s", number=trial.number)
+    platform.tuning.tell(
+        study="s", number=trial.number, attempt=1, state="finished", metrics=metrics
+    )
+
+
+def holding(folder: Path, text: str) -> list[str]:
+    """The files below a folder that have a text."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(str(path) for path in files if text.encode() in path.read_bytes())
+
+
+LEFT_OUT = '~treadle.held_out(table, "id")'
+
+
+@pytest.mark.parametrize(
+    ("step", "rows", "message"),
+    [
+        (
+            "model(table: pd.DataFrame, holdout: pd.DataFrame, ",
+            '~table["id"].isin(holdout["id"])',
+            r"Step 'model' depends on step 'holdout', which in a trial returns validation rows",
+        ),
+        ("model(table: pd.DataFrame, ", 'table["id"] % 4 > 0', r"No step on the way to 'model'"),
+    ],
+)
+def test_a_model_that_may_have_learnt_from_the_holdout_is_refused(
+    project: Path, step: str, rows: str, message: str
+) -> None:
+    file = project / "pipeline.py"
+    code = file.read_text().replace("model(table: pd.DataFrame, ", step).replace(LEFT_OUT, rows)
+    file.write_text(code)
+    with embedded(project / ".treadle") as platform:
+        platform.scope.declare_in(spec=read(project), folder=str(project))
+        platform.tuning.start_of("xor", "s")
+        for _ in range(2):  # now, and out of the cache
+            trial = platform.tuning.ask(study="s")
+            assert trial is not None
+            with pytest.raises(Invalid, match=message):
+                platform.tuning.perform(study="s", number=trial.number)
+
+
 def test_a_holdout_that_is_chosen_otherwise_is_refused(project: Path) -> None:
     file = project / "pipeline.py"
     file.write_text(file.read_text().replace('table[treadle.held_out(table, "id")]', "table[:300]"))
     with embedded(project / ".treadle") as platform:
         platform.scope.declare_in(spec=read(project), folder=str(project))
-        plan = platform.tuning.plan_of("xor")
-        platform.tuning.start(project="xor", name="s", plan=plan)
+        platform.tuning.start_of("xor", "s")
         trial = platform.tuning.ask(study="s")
         assert trial is not None
         with pytest.raises(Invalid, match=r"'holdout' does not choose its rows with treadle\.held"):

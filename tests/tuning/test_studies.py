@@ -1,5 +1,6 @@
 """Studies: trials are asked for and told once, are runs of their own, and stay within budgets."""
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,14 +9,19 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from treadle.cli.main import app
 from treadle.kernel.errors import Conflict, Invalid, NotFound
+from treadle.kernel.operation import operations
 from treadle.platform.start import embedded
 from treadle.platform.wiring import Embedded
-from treadle.ports.tuner import Range, SearchPlan, TrialRecord
+from treadle.ports.tuner import Bound, Range, SearchPlan, TrialRecord
 from treadle.tracking.model import PARENT
 from treadle.tuning.best import best_of
-from treadle.tuning.model import Bound, StudyPlan, Trial
+from treadle.tuning.model import StudyPlan, Trial
+from treadle.tuning.service import Tuning
+from treadle.tuning.tables import trials
 
 SPACE: dict[str, Any] = {"x": Range(low=-5.0, high=5.0), "kind": ["a", "b"]}
 
@@ -72,6 +78,16 @@ def test_a_study_has_no_more_trials_than_its_budget_however_many_ask(home: Embed
     assert ask(home).number == 12
 
 
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_workers_in_several_processes_try_different_values(
+    home: Embedded, tmp_path: Path, sampler: Any
+) -> None:
+    begin(home, trials=24, sampler=sampler)
+    with embedded(tmp_path / "home") as other, ThreadPoolExecutor(4) as pool:
+        asked = pool.map(lambda one: one.tuning.ask(study="s"), [home, other] * 12)
+        assert len({one.params["x"] for one in asked if one}) == 24
+
+
 def test_a_trial_whose_worker_was_interrupted_goes_to_one_other(home: Embedded) -> None:
     begin(home, trials=1)
     first = ask(home)
@@ -102,6 +118,23 @@ def test_a_trial_whose_worker_dies_is_begun_once_more_and_then_fails(home: Embed
     assert not home.tuning.beat(study="s", number=0, attempt=2)
 
 
+def test_an_interruption_is_no_death_of_a_worker(home: Embedded) -> None:
+    begin(home, trials=1)
+    for interrupted in (True, True, False, True):
+        attempt = ask(home).attempt
+        home.tuning.drop(study="s", number=0, attempt=attempt, interrupted=interrupted)
+    assert home.tuning.drop(study="s", number=0, attempt=ask(home).attempt)
+    assert home.tuning.ask(study="s") is None
+    assert home.tuning.trials(study="s")[0].error == "Its worker died 2 times."
+
+
+@pytest.mark.parametrize("state", ["waiting", "running"])
+def test_a_trial_is_told_an_end(state: str) -> None:
+    told = {"study": "s", "number": 0, "attempt": 1, "state": state}
+    with pytest.raises(Invalid, match="state"):
+        operations(Tuning)["tell"].bind(told)
+
+
 def test_a_trial_beyond_a_constraint_is_never_the_best(home: Embedded) -> None:
     begin(home, constraints={"size_mb": Bound.read("<= 5", "constraint.size_mb")})
     for loss, size in ((0.1, 9.0), (0.3, 5.0), (0.2, 5.1)):
@@ -109,6 +142,36 @@ def test_a_trial_beyond_a_constraint_is_never_the_best(home: Embedded) -> None:
     [best] = home.tuning.best(study="s")
     assert (best.number, best.metrics) == (1, {"loss": 0.3, "size_mb": 5.0})
     assert [one.feasible for one in home.tuning.trials(study="s")] == [False, True, False]
+
+
+def test_the_values_of_any_trial_are_taken_over_however_long_ago_it_was(
+    home: Embedded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(home, trials=0)
+    first = tell(home, ask(home), loss=0.5)
+    with home.database.write() as transaction:
+        row = dict(transaction.execute(trials.select()).one()._mapping)
+        del row["id"]
+        later = [{**row, "number": number, "params": "{}"} for number in range(1, 1100)]
+        transaction.execute(trials.insert(), later)
+    assert home.tuning.trial(study="s", number=0) == first
+    (tmp_path / "treadle.toml").write_text('[project]\nname = "p"\n')
+    monkeypatch.chdir(tmp_path)
+    command = ["tune", "apply", "--trial", "0", "--home", str(tmp_path / "home"), "--json"]
+    applied = CliRunner().invoke(app, command)
+    assert json.loads(applied.stdout)["parameters"] == first.params
+    with pytest.raises(NotFound, match="Study 's' has no trial 1100"):
+        home.tuning.trial(study="s", number=1100)
+
+
+def test_the_best_trial_is_chosen_without_reading_the_others_in_full(home: Embedded) -> None:
+    begin(home)
+    best, other = (tell(home, ask(home), loss=loss) for loss in (0.25, 0.5))
+    with home.database.write() as transaction:
+        unread = trials.update().where(trials.c.number == other.number)
+        transaction.execute(unread.values(params="no JSON"))
+    assert home.tuning.best(study="s") == [best]
+    assert [study.best for study in home.tuning.studies()] == [[best.number]]
 
 
 def test_a_metric_that_nobody_measured_is_named(home: Embedded) -> None:
@@ -127,6 +190,10 @@ def test_a_metric_that_nobody_measured_is_named(home: Embedded) -> None:
         ({"space": {"x": Range(low=0.0, high=1.0, step=-1.0)}}, "step -1.0 is not above 0"),
         ({"space": {"x": []}}, "the list of values is empty"),
         ({"space": {"x": Range(low=0.0, high=1.0)}, "sampler": "grid"}, "a grid needs a step"),
+        ({"space": {"x": Range(low=0, high=10**9)}, "sampler": "grid"}, "1e\\+09 points is too"),
+        ({"space": {"x": Range(low=-1e308, high=1e308, step=1e-3)}}, "are finite numbers"),
+        ({"space": {"x": Range(low=0, high=10**400)}}, "are finite numbers"),
+        ({"space": {"x": Range(low=0, high=1e300, step=1e-3)}}, "Give a larger step"),
         ({"directions": ["minimize"] * 2, "metrics": ["a", "b"], "pruner": "asha"}, "be pruned"),
         ({"metrics": ["a", "b"]}, "2 metrics have 1 directions"),
     ],
@@ -191,7 +258,7 @@ def test_the_front_holds_whatever_no_other_trial_surpasses(
     two_objectives = StudyPlan(
         search=SearchPlan(space=SPACE, directions=[one, two]), metrics=["a", "b"]
     )
-    trials = [
+    records = [
         TrialRecord(number=number, state="finished", values=[float(v) for v in pair])
         for number, pair in enumerate(values)
     ]
@@ -202,7 +269,7 @@ def test_the_front_holds_whatever_no_other_trial_surpasses(
         for cost in costs
         if not any(o != cost and o[0] <= cost[0] and o[1] <= cost[1] for o in costs)
     }
-    front = best_of(trials, two_objectives)
+    front = best_of(records, two_objectives)
     found = [
         tuple(s * v for s, v in zip(signs, trial.values or [], strict=True)) for trial in front
     ]

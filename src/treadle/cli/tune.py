@@ -150,11 +150,12 @@ def apply(
 
     services = session.services()
     name = _named(services, study, project)
-    found = services.tuning.best(study=name)
-    if trial is not None:
-        found = [one for one in services.tuning.trials(study=name) if one.number == trial]
+    if trial is None:
+        found = services.tuning.best(study=name)
+    else:
+        found = [services.tuning.trial(study=name, number=trial)]
     if not found:
-        raise NotFound(f"Study '{name}' has no such trial, or none has finished yet.")
+        raise NotFound(f"No trial of study '{name}' has finished within the constraints.")
     if len(found) > 1:
         numbers = ", ".join(str(one.number) for one in found)
         raise Conflict(f"Trials {numbers} are all best in some objective. Choose one: --trial N")
@@ -175,11 +176,10 @@ def apply(
 def _begin(
     platform: "Embedded", project: str, study: str, trials: int | None, resume: bool
 ) -> "Study":
-    from treadle.platform.tuning import begin
+    from treadle.platform.tuning import name_now
 
     if not resume:
-        plan = platform.tuning.plan_of(project, trials)
-        return begin(platform, project, study, plan, resume=False)
+        return platform.tuning.start_of(project, study or name_now(project), trials)
     name = _named(platform, study, project)
     if trials is not None:
         platform.tuning.extend(study=name, trials=trials)
@@ -195,10 +195,15 @@ def _follow(
     crew = Crew(platform, study.name, workers, seconds)
     try:
         with progress_bar(json) as told:
+            told_of = -1
             while crew.tend():
-                now = platform.tuning.get(study=study.name)
-                ended = sum(n for state, n in now.counts.items() if state != "running")
-                told(_best_so_far(platform, now), ended, now.plan.trials)
+                if crew.ended > told_of:
+                    told_of = crew.ended
+                    now = platform.tuning.get(study=study.name)
+                    ended = sum(
+                        n for state, n in now.counts.items() if state not in ("running", "waiting")
+                    )
+                    told(_best_so_far(platform, now), ended, now.plan.trials)
                 time.sleep(LOOK_SECONDS)
     except BaseException as error:
         crew.stop()
@@ -213,7 +218,7 @@ def _follow(
 def _best_so_far(services: "Services", study: "Study") -> str:
     if len(study.best) != 1:
         return f"{len(study.best)} best trials" if study.best else "searching"
-    [found] = services.tuning.best(study=study.name)
+    found = services.tuning.trial(study=study.name, number=study.best[0])
     metric = study.plan.metrics[0]
     return f"best {metric} {found.metrics[metric]:.6g}"
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Literal
@@ -33,22 +32,24 @@ class Splitting:
     used: bool = False
 
 
-_NOW: ContextVar[Splitting | None] = ContextVar("splitting", default=None)
+_now: Splitting | None = None
 
 
 @contextmanager
 def splitting(split: Split) -> Iterator[Splitting]:
-    """Let ``held_out`` choose other rows for as long as the block lasts.
+    """Let ``held_out`` choose other rows for as long as the block lasts, in all threads.
+
+    A step may start threads of its own; a process does one step at a time.
 
     Args:
         split: Which rows it chooses.
     """
-    now = Splitting(split)
-    token = _NOW.set(now)
+    global _now
+    before, _now = _now, Splitting(split)
     try:
-        yield now
+        yield _now
     finally:
-        _NOW.reset(token)
+        _now = before
 
 
 def held_out(table: Any, by: str | None = None, share: float = 0.25) -> NDArray[np.bool_]:
@@ -78,7 +79,7 @@ def held_out(table: Any, by: str | None = None, share: float = 0.25) -> NDArray[
         raise Invalid(f"The table has no column '{by}'.{did_you_mean(by, names)}")
     texts = [_texts(plain(table[name])) for name in ([by] if by is not None else names)]
     limit = int(share * _DRAWS)
-    now = _NOW.get() or Splitting("holdout")
+    now = _now or Splitting("holdout")
     now.used = True
     first, last = 0, limit
     if now.split != "holdout":

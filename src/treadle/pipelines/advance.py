@@ -90,20 +90,34 @@ class Advancing(Pipelines):
             "kind": hit["kind"],
         }
 
-    def _remember(self, transaction: Connection, key: str, result: StepResult) -> None:
+    def _remember(
+        self,
+        transaction: Connection,
+        key: str,
+        result: StepResult,
+        project: str = "",
+        *,
+        held_out: bool = False,
+    ) -> None:
+        """Keep a step's output for later runs; that of a trial with what is known of it."""
         transaction.execute(step_cache.delete().where(step_cache.c.key == key))
         row = {"key": key, "output": result.output, "kind": result.kind}
-        transaction.execute(step_cache.insert().values(row))
+        of_trial = {"project": project, "held_out": held_out}
+        transaction.execute(step_cache.insert().values(**row, **of_trial))
 
     def _key(self, pipeline: PipelineRun, step_plan: StepPlan, split: Split = "holdout") -> str:
-        """Digest of all that decides a step's output: code, installed packages, and inputs."""
+        """Digest of all that decides a step's output: code, installed packages, and inputs.
+
+        That of a trial is of its project alone, whose rows are erased with the project's others.
+        """
         values = {**pipeline.parameters, **pipeline.datasets, "asof": pipeline.asof}
         inputs: dict[str, Any] = {}
         for need in step_plan.needs:
             source = pipeline.step(need.name)
             inputs[need.name] = source.output if source else values.get(need.name)
         decides = [pipeline.code, pipeline.file, step_plan.name, inputs, environment()]
-        return digest_of(to_json(decides if split == "holdout" else [*decides, split]))
+        of_trial = [] if split == "holdout" else [split, pipeline.project]
+        return digest_of(to_json([*decides, *of_trial]))
 
     def _settle(self, pipeline: PipelineRun, step: StepRun) -> int:
         job = self._jobs.get(job=step.job or "")

@@ -4,16 +4,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import select
+
 from treadle.data.splits import Split
 from treadle.kernel.clock import monotonic
 from treadle.kernel.entity import from_plain, replace, to_plain
 from treadle.kernel.errors import Conflict
 from treadle.kernel.stage import JOB
 from treadle.pipelines.advance import Advancing
-from treadle.pipelines.model import OutputKind, PipelineRun, StepResult, StepRun
-from treadle.pipelines.perform import MadeBefore, StepTask
+from treadle.pipelines.model import PipelineRun, StepResult, StepRun
+from treadle.pipelines.perform import MadeBefore, Performed, StepTask
 from treadle.pipelines.scratch import scratch_folder
 from treadle.pipelines.service import STEP_JOB
+from treadle.pipelines.step import StepPlan
+from treadle.pipelines.tables import step_cache
+from treadle.pipelines.unseen import check_unseen
 from treadle.ports.sandbox import Task
 from treadle.ports.tree import fetch_tree, put_untrusted_tree, read_tree
 
@@ -31,7 +36,7 @@ class LocalPipelines(Advancing):
         Raises:
             TreadleError: The step failed, or its output cannot be stored.
         """
-        return self._do(self.get(pipeline=payload["pipeline"]), payload["step"], "holdout")
+        return self._do(self.get(pipeline=payload["pipeline"]), payload["step"], "holdout")[0]
 
     def make(self, pipeline: PipelineRun, validated: str) -> PipelineRun:
         """Do all steps of a run that is not stored, one after the other in this process's care.
@@ -48,25 +53,37 @@ class LocalPipelines(Advancing):
 
         Raises:
             TreadleError: A step failed.
+            Invalid: The model may have learnt from the holdout, or from what it is judged on.
         """
+        choosing: set[str] = set()
         for step_plan in pipeline.plan:
             split: Split = "validation" if step_plan.name == validated else "training"
-            key = self._key(pipeline, step_plan, split)
-            with self._database.read() as connection:
-                made = self._cached(connection, key)
-            if made is None:
-                result = self._do(pipeline, step_plan.name, split)
-                with self._database.write() as transaction:
-                    self._remember(transaction, key, result)
-                made = {"output": result.output, "kind": result.kind, "seconds": result.seconds}
-            fresh = {"state": "succeeded", "cached": False, "job": None, "seconds": 0.0,
-                     "key": key, "error": None}  # fmt: skip
-            step = StepRun(name=step_plan.name, **{**fresh, **made})
+            step, held_out = self._made(pipeline, step_plan, split)
+            choosing |= {step.name} if held_out else set()
             pipeline = replace(pipeline, steps=[*pipeline.steps, step])
+        models = [step.name for step in pipeline.steps if step.kind == "model"]
+        if models:
+            check_unseen(pipeline.plan, models[-1], validated, choosing)
         return replace(pipeline, state="succeeded")
 
-    def _do(self, pipeline: PipelineRun, step: str, split: Split) -> StepResult:
-        """Run one step in a sandbox."""
+    def _made(self, pipeline: PipelineRun, step: StepPlan, split: Split) -> tuple[StepRun, bool]:
+        """A step of a trial, done now or earlier, and whether it has left rows out."""
+        key = self._key(pipeline, step, split)
+        with self._database.read() as connection:
+            made = self._cached(connection, key)
+            known = select(step_cache.c.held_out).where(step_cache.c.key == key)
+            held_out = bool(connection.scalar(known))
+        if made is None:
+            result, held_out = self._do(pipeline, step.name, split)
+            with self._database.write() as transaction:
+                self._remember(transaction, key, result, pipeline.project, held_out=held_out)
+            made = {"output": result.output, "kind": result.kind, "seconds": result.seconds}
+        fresh = {"state": "succeeded", "cached": False, "job": None, "seconds": 0.0,
+                 "key": key, "error": None}  # fmt: skip
+        return StepRun(name=step.name, **{**fresh, **made}), held_out
+
+    def _do(self, pipeline: PipelineRun, step: str, split: Split) -> tuple[StepResult, bool]:
+        """Run one step in a sandbox; also answers whether it has called ``treadle.held_out``."""
         started = monotonic()
         code = fetch_tree(self._blobs, pipeline.code, self._cache / pipeline.code)
         with scratch_folder(self._cache / "steps") as scratch:
@@ -83,13 +100,10 @@ class LocalPipelines(Advancing):
                     allowance=pipeline.allowance,
                 )
             )
-            kind: OutputKind = from_plain(answer, OutputKind)  # type: ignore[arg-type]
+            performed = from_plain(answer, Performed)
             digest = put_untrusted_tree(self._blobs, into)
-        return StepResult(
-            output=digest,
-            kind=kind,
-            seconds=round(monotonic() - started, 3),
-        )
+        seconds = round(monotonic() - started, 3)
+        return StepResult(output=digest, kind=performed.kind, seconds=seconds), performed.held_out
 
     def fetch_output(self, step: StepRun) -> Path:
         """Fetch the output of a finished step.

@@ -17,6 +17,8 @@ from treadle.ports.content import (
 )
 from treadle.ports.database import Database
 
+_TRIAL = "what a trial made (step '{:.12}')"
+
 
 class PipelineContent:
     """Lists what pipeline runs and the cache of their steps name.
@@ -53,6 +55,11 @@ class PipelineContent:
             yield SensitiveContent(digest, f"rows that pipeline '{pipeline}' took")
         for named in named_in(self._database, made, "table of pipeline '{}' (step '{}')"):
             yield SensitiveContent(named.digest, named.by)
+        of_trials = select(step_cache.c.output, step_cache.c.key).where(
+            step_cache.c.project == project, step_cache.c.kind == "table"
+        )
+        for named in named_in(self._database, of_trials, _TRIAL):
+            yield SensitiveContent(named.digest, named.by)
 
     @NAMED_CONTENT()
     def named_content(self) -> Iterator[NamedContent]:
@@ -77,6 +84,11 @@ class PipelineContent:
         yield from held_in(self._database, made.where(steps.kind == "table"), by)
         others = made.where(steps.kind != "table")
         yield from held_in(self._database, others, by, is_fixed=True)
+        cached = step_cache.c
+        tried = select(cached.output, cached.project, cached.key).where(cached.project != "")
+        yield from held_in(self._database, tried.where(cached.kind == "table"), _TRIAL)
+        rest = tried.where(cached.kind != "table")
+        yield from held_in(self._database, rest, _TRIAL, is_fixed=True)
         taken = select(pipelines.c.datasets, pipelines.c.project, pipelines.c.id)
         with self._database.read() as connection:
             rows = connection.execute(taken).all()
@@ -111,6 +123,6 @@ class PipelineContent:
                 others = select(pipeline_steps.c.output).where(
                     pipeline_steps.c.output == old, pipeline_steps.c.pipeline.not_in(own)
                 )
-                cached = cached.where(~others.exists())
+                cached = cached.where(~others.exists(), step_cache.c.project.in_(["", project]))
             transaction.execute(cached)
         return changed

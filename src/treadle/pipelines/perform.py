@@ -50,7 +50,19 @@ class StepTask(Entity):
     split: Split = "holdout"
 
 
-def perform(task: StepTask, exporter: Exporter, runtime: Runtime) -> OutputKind:
+class Performed(Entity):
+    """What a step's process reports.
+
+    Attributes:
+        kind: What the step has returned.
+        held_out: Whether it has called ``treadle.held_out``.
+    """
+
+    kind: OutputKind
+    held_out: bool
+
+
+def perform(task: StepTask, exporter: Exporter, runtime: Runtime) -> Performed:
     """Call a step's function and write what it returns.
 
     Args:
@@ -83,7 +95,8 @@ def perform(task: StepTask, exporter: Exporter, runtime: Runtime) -> OutputKind:
             f"Step '{task.step}' does not choose its rows with treadle.held_out, so a trial would "
             "be judged on rows that it should not see. Choose them with treadle.held_out."
         )
-    return output.save(Path(task.into), made, exporter, runtime)
+    kind = output.save(Path(task.into), made, exporter, runtime)
+    return Performed(kind=kind, held_out=now.used)
 
 
 def hints(function: Any) -> dict[str, Any]:

@@ -1,6 +1,17 @@
 """The tables of pipeline runs, their steps, and the cache of outputs."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    false,
+)
 
 from treadle.ports.database import Instant, metadata
 
@@ -50,4 +61,8 @@ step_cache = Table(
     Column("key", String(64), primary_key=True),
     Column("output", String(64), nullable=False),
     Column("kind", String(20), nullable=False),
+    Column("project", String(63), nullable=False, server_default=""),
+    Column("held_out", Boolean, nullable=False, server_default=false()),
 )
+"""``project`` is that of the trial of tuning that made the output, which no other row names; ``''``
+where ``pipeline_steps`` names it. ``held_out`` says whether the step of a trial left rows out."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
-from treadle.kernel.entity import from_plain
+from treadle.kernel.entity import from_plain, to_plain
 from treadle.kernel.errors import Invalid, TreadleError, missing_extra
 from treadle.pipelines.perform import StepTask, perform
 from treadle.platform.runtimes import Exporters, Runtimes
@@ -22,14 +22,15 @@ def run(argument: Any) -> Any:
         argument: A ``StepTask`` as JSON holds it.
 
     Returns:
-        What the step has returned: an ``OutputKind``.
+        What the step has returned: ``Performed`` as JSON holds it.
 
     Raises:
         TreadleError: The step failed, for the reason that the error names.
     """
     task = from_plain(argument, StepTask)
     try:
-        return perform(task, Exporters(), Runtimes(trusted=True))  # the step's own code
+        runtimes = Runtimes(trusted=True)  # the step's own code
+        return to_plain(perform(task, Exporters(), runtimes))
     except TreadleError:
         raise
     except Exception as error:

@@ -1,13 +1,10 @@
 """Runs a study's trials in processes of the home's executor until the study is done."""
 
-import sys
 import time
 
 from treadle.kernel.errors import TreadleError
 from treadle.kernel.ids import new_id
 from treadle.platform.wiring import Embedded
-from treadle.ports.executor import Launch
-from treadle.ports.sandbox import KNOWN_STRENGTH
 from treadle.tuning.model import Study, Trial
 
 LOOK_SECONDS = 0.05
@@ -26,12 +23,16 @@ class Crew:
         study: Name of the study.
         workers: Number of processes.
         seconds: Time after which no trial begins; 0 for no limit.
+
+    Attributes:
+        ended: How many of its processes have ended.
     """
 
     def __init__(self, platform: Embedded, study: str, workers: int, seconds: float) -> None:
         self._platform, self._study, self._workers = platform, study, workers
         self._until = time.monotonic() + seconds if seconds else float("inf")
         self._running: dict[str, Trial] = {}
+        self.ended = 0
 
     def tend(self) -> bool:
         """Give free workers trials.
@@ -45,6 +46,7 @@ class Crew:
         for name in list(self._running):
             if self._platform.executor.poll(name) is not None:
                 self._settle(self._running.pop(name))
+                self.ended += 1
         while len(self._running) < self._workers and time.monotonic() < self._until:
             trial = self._platform.tuning.ask(study=self._study)
             if trial is None:
@@ -81,17 +83,10 @@ class Crew:
         )
 
     def _start(self, trial: Trial) -> None:
-        module = "treadle.platform.trial_worker"
+        module, name = "treadle.platform.trial_worker", new_id("trial")
         about = [trial.study, str(trial.number), str(trial.attempt)]
-        environment, confine = self._platform.settings.environment(), ""
-        if (strength := self._platform.sandbox.strength) != "off":
-            environment[KNOWN_STRENGTH] = confine = strength
-        name = new_id("trial")
-        arguments = [sys.executable, "-m", module, *about]
         self._running[name] = trial
-        self._platform.executor.start(
-            Launch(name=name, arguments=arguments, environment=environment, confine=confine)
-        )
+        self._platform.executor.start(self._platform.launch(name, module, *about, confined=True))
 
 
 def is_hopeless(study: Study) -> bool:

@@ -7,7 +7,7 @@ from treadle.kernel.errors import Conflict, TreadleError
 from treadle.platform import logs
 from treadle.platform.settings import from_environment
 from treadle.platform.step import reason
-from treadle.platform.tuning import Beating
+from treadle.platform.trial_run import Beating
 from treadle.platform.wiring import Embedded
 from treadle.ports.executor import end_when_abandoned
 

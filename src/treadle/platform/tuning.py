@@ -1,88 +1,34 @@
 """``treadle.tune``: searches with a function of one's own; each trial is a recorded run."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsFloat
+from typing import TYPE_CHECKING, Any
 
 from treadle.kernel.entity import from_plain
-from treadle.kernel.errors import Conflict, Invalid, NotFound, TreadleError
-from treadle.ports.tuner import Direction, Pruner, Range, Sampler, Scalar, SearchPlan, Space
-from treadle.tuning.model import Bound, Study, StudyPlan, Trial
+from treadle.kernel.errors import Conflict, Invalid, TreadleError
+from treadle.platform.trial_run import Beating, Pruned, TrialRun
+from treadle.ports.tuner import (
+    Bound,
+    Direction,
+    EndState,
+    Pruner,
+    Range,
+    Sampler,
+    Scalar,
+    SearchPlan,
+    Space,
+)
+from treadle.tuning.model import Study, StudyPlan, Trial
 
 if TYPE_CHECKING:
     from treadle.platform.stages import Services
-    from treadle.tuning.service import Tuning
 
-Objective = Callable[[dict[str, Any], "TrialRun"], "float | Mapping[str, float]"]
-BEAT_SECONDS = 3.0
-
-
-class Pruned(Exception):
-    """Ends a trial that its reports have shown to be hopeless."""
-
-
-class TrialRun:
-    """The recorded run of a trial, as its objective holds it.
-
-    Attributes:
-        id: Id of the run; ``treadle.run(id=run.id)`` joins it, to keep files and pictures.
-        number: Number of the trial.
-        params: Values by parameter.
-    """
-
-    def __init__(self, services: "Services", trial: Trial, plan: StudyPlan) -> None:
-        self.id, self.number, self.params = trial.run, trial.number, trial.params
-        self._services, self._trial, self._plan = services, trial, plan
-        self._points: list[Any] = []
-        self._next_step = 0
-
-    def log(
-        self,
-        values: Mapping[str, SupportsFloat] | None = None,
-        /,
-        *,
-        step: int | None = None,
-        **metrics: SupportsFloat,
-    ) -> None:
-        """Add one value to each of some metrics.
-
-        A value of the metric that is searched for is a report: where the study has a pruner, a
-        hopeless trial ends here.
-
-        Args:
-            values: Values by metric.
-            step: Step of the values; by default the number of earlier calls without one.
-            **metrics: Further values by metric.
-
-        Raises:
-            Pruned: The trial is hopeless. Let it pass, so that the trial ends as pruned.
-        """
-        from treadle.tracking.model import Metric
-
-        if step is None:
-            step, self._next_step = self._next_step, self._next_step + 1
-        given = {**(values or {}), **metrics}
-        self._points += [
-            Metric(key=key, value=float(value), step=step) for key, value in given.items()
-        ]
-        objective = self._plan.metrics[0]
-        if self._plan.search.pruner == "none" or objective not in given:
-            return
-        trial, value = self._trial, float(given[objective])
-        if self._services.tuning.report(
-            study=trial.study, number=trial.number, attempt=trial.attempt, step=step, value=value
-        ):
-            raise Pruned(f"Trial {trial.number} is hopeless at step {step}: {objective} {value:g}.")
-
-    def send(self) -> None:
-        """Store what was logged."""
-        if self._points:
-            points, self._points = self._points, []
-            self._services.tracking.log(run=self.id, metrics=points)
+Objective = Callable[[dict[str, Any], TrialRun], "float | Mapping[str, float]"]
 
 
 def tune(
@@ -91,7 +37,7 @@ def tune(
     *,
     metric: str | Sequence[str] = "objective",
     direction: Direction | Sequence[Direction] = "minimize",
-    trials: int = 100,
+    trials: int | None = None,
     seconds: float = 0.0,
     workers: int = 1,
     sampler: Sampler = "tpe",
@@ -120,9 +66,11 @@ def tune(
             numbers where no bound has a point; or a list of choices.
         metric: Name of what the objective returns; several for several objectives.
         direction: What is better: one for all metrics, or one for each.
-        trials: Largest number of trials; 0 for no limit.
+        trials: Largest number of trials; 0 for no limit. If omitted, 100, or what the study has
+            that is gone on with.
         seconds: Time after which no trial begins; 0 for no limit.
-        workers: Number of threads that call the objective.
+        workers: Number of threads that call the objective; after Ctrl-C no trial begins, and
+            those that run end first.
         sampler: How values are chosen: ``tpe``, ``random``, ``grid``, or ``cmaes``.
         pruner: How hopeless trials are ended by what they log: ``none``, ``median``, ``asha`` or
             ``hyperband``.
@@ -157,15 +105,19 @@ def tune(
         ),
         metrics=metrics,
         constraints=limits,
-        trials=trials,
+        trials=100 if trials is None else trials,
     )
     services = services_at(home, url, token)
-    study = begin(services, project or _project_here(), name, plan, resume=resume)
+    study = begin(
+        services, project or _project_here(), name, plan, resume=resume, extend=trials is not None
+    )
     searching = _Search(services, study, objective, seconds, catch, on_trial)
     return searching.run(workers)
 
 
-def begin(services: "Services", project: str, name: str, plan: StudyPlan, *, resume: bool) -> Study:
+def begin(
+    services: "Services", project: str, name: str, plan: StudyPlan, *, resume: bool, extend: bool
+) -> Study:
     """Begin a study, or take the one of this name that is there.
 
     Args:
@@ -174,18 +126,30 @@ def begin(services: "Services", project: str, name: str, plan: StudyPlan, *, res
         name: Name of the study; empty takes one with the time of day.
         plan: What it searches for.
         resume: Whether a study of this name is gone on with.
+        extend: Whether such a study has as many trials at most as the plan says.
 
     Raises:
         Conflict: There is a study of this name, and ``resume`` is not given.
         Invalid: The space cannot be sampled.
     """
-    name = name or time.strftime(f"{project} %Y-%m-%d %H:%M:%S")
-    if resume:
-        try:
-            return services.tuning.get(study=name)
-        except NotFound:
-            pass
-    return services.tuning.start(project=project, name=name, plan=plan)
+    name = name or name_now(project)
+    try:
+        return services.tuning.start(project=project, name=name, plan=plan)
+    except Conflict:
+        if not resume:
+            raise
+    if extend:
+        return services.tuning.extend(study=name, trials=plan.trials)
+    return services.tuning.get(study=name)
+
+
+def name_now(project: str) -> str:
+    """A study's name with the time of day.
+
+    Args:
+        project: Name of the project.
+    """
+    return time.strftime(f"{project} %Y-%m-%d %H:%M:%S")
 
 
 def space_of(space: Mapping[str, Any]) -> Space:
@@ -215,6 +179,10 @@ def _read_range(plain: Any) -> Range | list[Scalar]:
     return made
 
 
+class _NoMetric(Invalid):
+    """The objective has not returned what is searched for, and will not in another trial."""
+
+
 class _Search:
     """Calls an objective for trial after trial, in some threads."""
 
@@ -238,58 +206,68 @@ class _Search:
         Args:
             workers: Number of threads.
         """
-        name = self._study.name
-        try:
-            if workers <= 1:
-                self._work()
-            else:
-                with ThreadPoolExecutor(workers) as pool:
-                    running = [pool.submit(self._work) for _ in range(workers)]
-                    for one in running:
+        if workers <= 1:
+            self._work()
+        else:
+            with ThreadPoolExecutor(workers) as pool:  # at its end it waits for all threads
+                try:
+                    for one in [pool.submit(self._work) for _ in range(workers)]:
                         one.result()
+                finally:
+                    self._stopping.set()
+        return self._services.tuning.finish(study=self._study.name)
+
+    def _work(self) -> None:
+        try:
+            while not self._stopping.is_set() and time.monotonic() < self._until:
+                trial = self._services.tuning.ask(study=self._study.name)
+                if trial is None:
+                    return
+                ended = self._try(trial)
+                if ended is not None and self._on_trial is not None:
+                    self._on_trial(ended)
         except BaseException:
             self._stopping.set()
             raise
-        return self._services.tuning.finish(study=name)
 
-    def _work(self) -> None:
-        while not self._stopping.is_set() and time.monotonic() < self._until:
-            trial = self._services.tuning.ask(study=self._study.name)
-            if trial is None:
-                return
-            try:
-                ended = self._try(trial)
-                if self._on_trial is not None:
-                    self._on_trial(ended)
-            except BaseException:
-                self._stopping.set()
-                raise
-
-    def _try(self, trial: Trial) -> Trial:
+    def _try(self, trial: Trial) -> Trial | None:
+        """Do one trial; None where it was given to another worker meanwhile."""
         run = TrialRun(self._services, trial, self._study.plan)
+        about: dict[str, Any] = {
+            "study": trial.study,
+            "number": trial.number,
+            "attempt": trial.attempt,
+        }
         try:
-            with Beating(self._services.tuning, trial.study, trial.number, trial.attempt):
+            with Beating(self._services.tuning, **about, also=run.send):
                 answer = self._objective(dict(trial.params), run)
             metrics = self._metrics(answer)
             run.send()
-            return self._tell(trial, "finished", metrics)
         except Pruned:
-            run.send()
-            return self._tell(trial, "pruned")
-        except TreadleError as error:
-            if not isinstance(error, Conflict):
-                self._fail(trial, error)
-            raise
+            return self._end(trial, run, "pruned")
         except Exception as error:
-            run.send()
-            ended = self._fail(trial, error)
-            if not self._catch:
+            ended = self._end(trial, run, "failed", error=f"{type(error).__name__}: {error}")
+            if ended is not None and (isinstance(error, _NoMetric) or not self._catch):
                 raise
             return ended
         except BaseException:  # an interrupt: the trial is there for whoever resumes
-            self._services.tuning.drop(
-                study=trial.study, number=trial.number, attempt=trial.attempt, interrupted=True
-            )
+            with suppress(TreadleError):
+                run.send()
+            self._services.tuning.drop(**about, interrupted=True)
+            raise
+        return self._finish(trial, run, metrics)
+
+    def _finish(self, trial: Trial, run: TrialRun, metrics: dict[str, float]) -> Trial | None:
+        plan = self._study.plan
+        needed = {name: metrics.get(name, 0.0) for name in (*plan.metrics, *plan.constraints)}
+        unknown = [name for name, value in needed.items() if math.isnan(value)]
+        if unknown:
+            error = f"The objective has returned NaN for {', '.join(unknown)}."
+            return self._end(trial, run, "failed", error=error)
+        try:
+            return self._end(trial, run, "finished", metrics)
+        except Invalid as error:  # a metric is missing, as it will be in each trial
+            self._end(trial, run, "failed", error=error.message)
             raise
 
     def _metrics(self, answer: Any) -> dict[str, float]:
@@ -298,63 +276,34 @@ class _Search:
             return {str(name): float(value) for name, value in answer.items()}
         values = list(answer) if isinstance(answer, tuple | list) else [answer]
         if len(values) != len(metrics) or None in values:
-            raise Invalid(
+            raise _NoMetric(
                 f"The objective has returned {answer!r}. Return a number for {', '.join(metrics)}, "
                 "or a dict of numbers by metric."
             )
         return dict(zip(metrics, map(float, values), strict=True))
 
-    def _fail(self, trial: Trial, error: Exception) -> Trial:
-        return self._tell(trial, "failed", error=f"{type(error).__name__}: {error}"[:1000])
-
-    def _tell(
-        self, trial: Trial, state: Any, metrics: dict[str, float] | None = None, error: Any = None
-    ) -> Trial:
-        return self._services.tuning.tell(
-            study=trial.study,
-            number=trial.number,
-            attempt=trial.attempt,
-            state=state,
-            metrics=metrics,
-            error=error,
-        )
-
-
-class Beating:
-    """Keeps a trial that runs for as long as a block lasts; short trials need no beat.
-
-    Args:
-        tuning: The service that keeps it.
-        study: Name of the study.
-        number: Number of the trial.
-        attempt: The attempt, as ``ask`` gave it.
-    """
-
-    def __init__(self, tuning: "Tuning", study: str, number: int, attempt: int) -> None:
-        self._tuning, self._study, self._number, self._attempt = tuning, study, number, attempt
-        self._timer: threading.Timer | None = None
-        self._ended = False
-
-    def __enter__(self) -> "Beating":
-        self._again()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended = True
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _again(self) -> None:
-        self._timer = threading.Timer(BEAT_SECONDS, self._beat)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def _beat(self) -> None:
-        if self._ended:
-            return
-        with suppress(TreadleError):  # who tells how the trial has ended meets the trouble, too
-            self._tuning.beat(study=self._study, number=self._number, attempt=self._attempt)
-        self._again()
+    def _end(
+        self,
+        trial: Trial,
+        run: TrialRun,
+        state: EndState,
+        metrics: dict[str, float] | None = None,
+        error: str | None = None,
+    ) -> Trial | None:
+        """Tell how a trial has ended; None where it was given to another worker meanwhile."""
+        with suppress(TreadleError):  # ``tell`` meets the trouble, too
+            run.send()
+        try:
+            return self._services.tuning.tell(
+                study=trial.study,
+                number=trial.number,
+                attempt=trial.attempt,
+                state=state,
+                metrics=metrics,
+                error=error and error[:1000],
+            )
+        except Conflict:
+            return None
 
 
 def _project_here() -> str:

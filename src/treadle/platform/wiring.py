@@ -216,13 +216,28 @@ class Embedded(LocalServices):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _launch(self, job: Job) -> Launch:
-        arguments = [sys.executable, "-m", "treadle.platform.job", job.id, str(job.attempt)]
+    def launch(self, name: str, module: str, *arguments: str, confined: bool) -> Launch:
+        """What begins a process over this home.
+
+        Args:
+            name: Name of the process, as the executor knows it.
+            module: The module that it runs.
+            *arguments: What the module is given.
+            confined: Whether it does a step of a pipeline, in a sandbox where there is one.
+        """
         environment, confine = self.settings.environment(), ""
-        if job.kind == STEP_JOB and (strength := self.sandbox.strength) != "off":
+        if confined and (strength := self.sandbox.strength) != "off":
             environment[KNOWN_STRENGTH] = confine = strength
-        return Launch(
-            name=job.attempt_name, arguments=arguments, environment=environment, confine=confine
+        command = [sys.executable, "-m", module, *arguments]
+        return Launch(name=name, arguments=command, environment=environment, confine=confine)
+
+    def _launch(self, job: Job) -> Launch:
+        return self.launch(
+            job.attempt_name,
+            "treadle.platform.job",
+            job.id,
+            str(job.attempt),
+            confined=job.kind == STEP_JOB,
         )
 
 

@@ -1,17 +1,20 @@
 """The port to whatever searches for hyper-parameters, and what it keeps in the database."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from treadle.kernel.entity import Entity
+from treadle.kernel.errors import Invalid
 
 Scalar = str | int | float | bool
 Direction = Literal["minimize", "maximize"]
 Sampler = Literal["tpe", "random", "grid", "cmaes"]
 Pruner = Literal["none", "median", "asha", "hyperband"]
-TrialState = Literal["waiting", "running", "finished", "pruned", "failed"]
-ENDED: tuple[TrialState, ...] = ("finished", "pruned", "failed")
+EndState = Literal["finished", "pruned", "failed"]
+TrialState = Literal["waiting", "running", EndState]
+ENDED: tuple[EndState, ...] = ("finished", "pruned", "failed")
 
 
 class Range(Entity):
@@ -37,6 +40,45 @@ class Range(Entity):
 
 Space = dict[str, Range | list[Scalar]]
 """Values that are tried, by parameter: a range or a list of choices."""
+
+
+class Bound(Entity):
+    """A limit on something that is measured of each trial, such as ``latency_ms <= 5``.
+
+    Attributes:
+        at_most: Largest value that meets it, or None.
+        at_least: Smallest value that meets it, or None.
+    """
+
+    at_most: float | None = None
+    at_least: float | None = None
+
+    @staticmethod
+    def read(text: str, field: str) -> "Bound":
+        """Read a bound as people write it.
+
+        Args:
+            text: Such as ``<= 5`` or ``>= 0.8``.
+            field: Name of the field in error messages.
+
+        Raises:
+            Invalid: The text is no bound.
+        """
+        match = re.fullmatch(r"\s*(<=|>=|≤|≥)\s*([-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?)\s*", text)
+        if match is None:
+            raise Invalid(f"Field '{field}': '{text}' is no bound. Write one such as '<= 5'.")
+        number = float(match[2])
+        return Bound(at_most=number) if match[1] in ("<=", "≤") else Bound(at_least=number)
+
+    def excess(self, value: float) -> float:
+        """By how much a value misses the bound; 0 or less where it meets it.
+
+        Args:
+            value: What was measured.
+        """
+        if self.at_most is not None:
+            return value - self.at_most
+        return (self.at_least or 0.0) - value
 
 
 class SearchPlan(Entity):
@@ -75,6 +117,7 @@ class TrialRecord(Entity):
         ended_at: When it ended.
         run: Id of its tracked run, or None.
         attempt: How often a worker has begun it.
+        deaths: How many of its workers have died; one that was interrupted has not.
         leased_until: Seconds since 1970 until which its worker may be silent; 0 for a trial that
             belongs to no worker.
         error: Why it failed, or None.
@@ -94,6 +137,7 @@ class TrialRecord(Entity):
     ended_at: datetime | None = None
     run: str | None = None
     attempt: int = 1
+    deaths: int = 0
     leased_until: float = 0.0
     error: str | None = None
 
@@ -191,14 +235,6 @@ class Tuner(Protocol):
             plan: The plan.
         """
 
-    def point(self, plan: SearchPlan, number: int) -> dict[str, Any]:
-        """Values that the number of a trial decides, as those of a grid.
-
-        Args:
-            plan: The plan.
-            number: Number of the trial.
-        """
-
     def suggest(self, study: int, plan: SearchPlan) -> TrialRecord:
         """Choose the values of a further trial, which is not stored yet.
 
@@ -207,7 +243,8 @@ class Tuner(Protocol):
             plan: How the search goes on.
 
         Returns:
-            The trial, with the number that it will have unless another is stored before it.
+            The trial, with the number that it has unless another is stored before it: then its
+            values are of no use, for a sampler would choose them again.
         """
 
     def report(self, trial: TrialRecord, plan: SearchPlan) -> tuple[bool, dict[str, Any]]:

@@ -1,13 +1,12 @@
 """Types of ``[tune]`` in ``treadle.toml``, and what they cannot express."""
 
 import math
-import re
 from collections.abc import Iterable
 from typing import Literal
 
 from treadle.kernel.entity import Entity
 from treadle.kernel.errors import Invalid, did_you_mean
-from treadle.ports.tuner import Direction, Space
+from treadle.ports.tuner import Bound, Direction, Space
 from treadle.stats.metrics import LOWER_IS_BETTER
 
 OF_PACKAGES = ("latency_ms", "size_mb")
@@ -92,10 +91,7 @@ def check_tune(policy: TunePolicy, known: Iterable[str]) -> None:
                     f"{did_you_mean(name, measurable)} Use one of {', '.join(measurable)}."
                 )
     for name, text in policy.constraint.items():
-        if not re.fullmatch(r"\s*(<=|>=|≤|≥)\s*[-+]?\d+(\.\d*)?([eE][-+]?\d+)?\s*", text):
-            raise Invalid(
-                f"Field 'tune.constraint.{name}': '{text}' is no bound. Write one such as '<= 5'."
-            )
+        Bound.read(text, f"tune.constraint.{name}")
     policy.directions(policy.metrics or [""])
     for field, value, least in (("trials", policy.trials, 1), ("workers", policy.workers, 1)):
         if value < least:

@@ -1,12 +1,50 @@
-"""Which trials are the best ones."""
+"""What a trial is worth, and which trials are the best ones."""
 
+import math
 from collections.abc import Sequence
 
+from treadle.kernel.entity import replace
+from treadle.kernel.errors import Invalid, did_you_mean
 from treadle.ports.tuner import TrialRecord
 from treadle.tuning.model import StudyPlan
 
 EXCESS = "constraints:"
 """How the tuner's notes are named that say by how much a trial misses a constraint."""
+
+
+def with_values(trial: TrialRecord, plan: StudyPlan, metrics: dict[str, float]) -> TrialRecord:
+    """A finished trial with its values, and with what its constraints say.
+
+    Args:
+        trial: The trial.
+        plan: What the study searches for.
+        metrics: What was measured.
+
+    Raises:
+        Invalid: A metric that the study needs is missing, or is NaN.
+    """
+    for name in (*plan.metrics, *plan.constraints):
+        if name in metrics and math.isnan(metrics[name]):
+            raise Invalid(
+                f"Trial {trial.number} has measured NaN for '{name}', which says nothing of its "
+                "values. Tell it as failed."
+            )
+        if name not in metrics:
+            has = ", ".join(sorted(metrics)) or "nothing"
+            raise Invalid(
+                f"Trial {trial.number} has no value of '{name}', which the study needs; it has "
+                f"measured {has}.{did_you_mean(name, metrics)}"
+            )
+    excesses = {
+        f"{EXCESS}{name}": bound.excess(metrics[name]) for name, bound in plan.constraints.items()
+    }
+    others = {name: value for name, value in metrics.items() if name not in plan.metrics}
+    return replace(
+        trial,
+        values=[float(metrics[name]) for name in plan.metrics],
+        user_attributes={**trial.user_attributes, **({"measured": others} if others else {})},
+        system_attributes={**trial.system_attributes, **excesses},
+    )
 
 
 def feasible(trial: TrialRecord) -> bool:

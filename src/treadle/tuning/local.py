@@ -15,14 +15,14 @@ from treadle.pipelines.starter import PipelineStarter
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database
 from treadle.ports.tree import read_tree
-from treadle.ports.tuner import Range, SearchPlan, TunerOver
+from treadle.ports.tuner import Bound, Range, SearchPlan, TunerOver
 from treadle.scope.local import LocalScope
 from treadle.scope.model import METRICS_OF, ProjectSpec
 from treadle.scope.tune import OF_PACKAGES, TunePolicy
 from treadle.tracking.local import LocalTracking
 from treadle.training.local import LocalTraining, outcome_of
 from treadle.training.service import HOLDOUT, allowance_of
-from treadle.tuning.model import Bound, StudyPlan, TrialSource
+from treadle.tuning.model import Study, StudyPlan, TrialSource
 from treadle.tuning.reading import plan_in
 from treadle.tuning.service import Tuning
 from treadle.tuning.trials import Trials
@@ -52,6 +52,23 @@ class LocalTuning(Tuning):
         self._pipelines, self._starter = pipelines, starter
         self._training, self._evaluation = training, evaluation
 
+    def start_of(self, project: str, name: str, trials: int | None = None) -> Study:
+        """Begin a study that trains a project's own code on its own data.
+
+        Args:
+            project: Name of the project.
+            name: Name of the study, unique in the home.
+            trials: Largest number of trials; None for what ``[tune]`` says.
+
+        Returns:
+            The study.
+
+        Raises:
+            Invalid: As ``plan_of`` says.
+            Conflict: There is a study of this name.
+        """
+        return self._start(project, name, self.plan_of(project, trials))
+
     def plan_of(self, project: str, trials: int | None = None) -> StudyPlan:
         """What a project's next study searches for; its code and data are stored for that.
 
@@ -64,7 +81,7 @@ class LocalTuning(Tuning):
 
         Raises:
             Invalid: ``[tune]`` is missing, the space cannot be sampled, no step takes a parameter,
-                or nothing measures a metric.
+                nothing measures a metric, or it needs labels and none are declared.
         """
         spec = self._scope.project(name=project).spec
         policy = spec.tune
@@ -191,4 +208,10 @@ def _metrics(spec: ProjectSpec, policy: TunePolicy) -> list[str]:
                 f"Field 'tune.metric': nothing measures '{name}' of a {task} task. Use one of "
                 f"{', '.join((*measurable, *OF_PACKAGES))}."
             )
+    judged = [name for name in (*named, *policy.constraint) if name not in OF_PACKAGES]
+    if judged and not (spec.learnt and spec.learnt.label):
+        raise Invalid(
+            f"Field 'tune.metric': '{judged[0]}' is measured on labelled rows, and treadle.toml "
+            'names no label. Name its column: [data.NAME] label = "..."'
+        )
     return named

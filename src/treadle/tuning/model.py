@@ -1,55 +1,11 @@
 """Types and events of tuning."""
 
-import re
 from datetime import datetime
 from typing import Any
 
 from treadle.kernel.entity import Entity
-from treadle.kernel.errors import Invalid
 from treadle.kernel.event import Event
-from treadle.ports.tuner import SearchPlan, TrialState
-
-
-class Bound(Entity):
-    """A limit on something that is measured of each trial, such as ``latency_ms <= 5``.
-
-    Attributes:
-        at_most: Largest value that meets it, or None.
-        at_least: Smallest value that meets it, or None.
-    """
-
-    at_most: float | None = None
-    at_least: float | None = None
-
-    @staticmethod
-    def read(text: str, field: str) -> "Bound":
-        """Read a bound as people write it.
-
-        Args:
-            text: Such as ``<= 5`` or ``>= 0.8``.
-            field: Name of the field in error messages.
-
-        Raises:
-            Invalid: The text is no bound.
-        """
-        match = re.fullmatch(r"\s*(<=|>=|≤|≥)\s*([-+0-9.eE]+)\s*", text)
-        try:
-            number = float(match[2]) if match else 0.0
-        except ValueError:
-            match = None
-        if match is None:
-            raise Invalid(f"Field '{field}': '{text}' is no bound. Write one such as '<= 5'.")
-        return Bound(at_most=number) if match[1] in ("<=", "≤") else Bound(at_least=number)
-
-    def excess(self, value: float) -> float:
-        """By how much a value misses the bound; 0 or less where it meets it.
-
-        Args:
-            value: What was measured.
-        """
-        if self.at_most is not None:
-            return value - self.at_most
-        return (self.at_least or 0.0) - value
+from treadle.ports.tuner import Bound, SearchPlan, TrialState
 
 
 class TrialSource(Entity):
@@ -108,13 +64,6 @@ class Study(Entity):
     counts: dict[str, int]
     best: list[int]
 
-    @property
-    def is_open(self) -> bool:
-        """Whether trials run, wait or may still begin."""
-        begun = sum(self.counts.values())
-        running = self.counts.get("running", 0) + self.counts.get("waiting", 0)
-        return running > 0 or self.plan.trials == 0 or begun < self.plan.trials
-
 
 class Trial(Entity):
     """One trial of a study.
@@ -127,7 +76,7 @@ class Trial(Entity):
         metrics: What was measured: the objectives, and what constraints limit.
         feasible: Whether it meets all constraints, as far as they were measured.
         run: Id of its tracked run.
-        attempt: How often it was begun; a worker that died is replaced once.
+        attempt: How often it was begun: again after an interruption, and once after a worker died.
         error: Why it failed, or None.
         started_at: When it was first begun.
         ended_at: When it ended, or None.

@@ -1,5 +1,6 @@
 """Studies as they are read: their trials, the best of them, and what parameters matter."""
 
+from threading import Lock
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
@@ -43,6 +44,7 @@ class Studies:
         self._database, self._events, self._clock = database, events, clock
         self._tracking, self._trials, self._tuner_over = tracking, trials, tuner_over
         self._made_tuner: Tuner | None = None
+        self._choosing = Lock()
 
     @query()
     def get(self, *, study: StudyName) -> Study:
@@ -91,6 +93,21 @@ class Studies:
         return [trial_of(study, plan, one) for one in found]
 
     @query()
+    def trial(self, *, study: StudyName, number: int) -> Trial:
+        """Show one trial of a study.
+
+        Args:
+            study: Name of the study.
+            number: Number of the trial.
+
+        Raises:
+            NotFound: There is no such study or trial.
+        """
+        with self._database.read() as connection:
+            row, present = self._present(connection, study, number)
+        return trial_of(study, plan_in(row), present)
+
+    @query()
     def best(self, *, study: StudyName) -> list[Trial]:
         """Show the best trials: one, or the Pareto front of several objectives.
 
@@ -106,8 +123,9 @@ class Studies:
         with self._database.read() as connection:
             row = self._row(connection, study)
             plan = plan_in(row)
-            finished = read_trials(connection, row.id, trials.c.state == "finished")
-        return [trial_of(study, plan, one) for one in best_of(finished, plan)]
+            numbers = _best(connection, row, plan)
+            found = read_trials(connection, row.id, trials.c.number.in_(numbers))
+        return [trial_of(study, plan, one) for one in found]
 
     @query()
     def importances(self, *, study: StudyName, metric: str = "") -> dict[str, float]:
@@ -161,7 +179,6 @@ class Studies:
         plan = plan_in(row)
         grouped = select(trials.c.state, func.count()).where(trials.c.study == row.id)
         counts: dict[str, int] = dict(connection.execute(grouped.group_by(trials.c.state)).all())
-        finished = read_trials(connection, row.id, trials.c.state == "finished")
         return Study(
             name=row.name,
             project=row.project,
@@ -169,8 +186,15 @@ class Studies:
             plan=plan,
             started_at=row.started_at,
             counts=counts,
-            best=[one.number for one in best_of(finished, plan)],
+            best=_best(connection, row, plan),
         )
+
+
+def _best(connection: Connection, row: Row[Any], plan: StudyPlan) -> list[int]:
+    """Numbers of a study's best trials; only what decides on them is read."""
+    decides = ("number", "values", "system_attributes")
+    finished = read_trials(connection, row.id, trials.c.state == "finished", only=decides)
+    return [one.number for one in best_of(finished, plan)]
 
 
 def plan_in(row: Row[Any]) -> StudyPlan:

@@ -6,11 +6,12 @@ from typing import Any
 from sqlalchemy import Connection, Row, or_
 
 from treadle.kernel.entity import replace, to_text
-from treadle.kernel.errors import Conflict, Invalid, did_you_mean
+from treadle.kernel.errors import Conflict, Invalid
 from treadle.kernel.names import ProjectName, StudyName
 from treadle.kernel.operation import command
-from treadle.ports.tuner import TrialRecord, TrialState
+from treadle.ports.tuner import EndState, TrialRecord
 from treadle.tracking.model import PARENT, Status
+from treadle.tuning.best import with_values
 from treadle.tuning.model import Study, StudyPlan, StudyStarted, Trial, TrialEnded
 from treadle.tuning.reading import Studies, plan_in, trial_of
 from treadle.tuning.tables import studies, trials
@@ -18,8 +19,9 @@ from treadle.tuning.trials import count, read_trials
 
 LEASE_SECONDS = 15.0
 """How long a worker may be silent before its trial is begun again."""
-MOST_ATTEMPTS = 2
-_STATUS: dict[TrialState, Status] = {"finished": "finished", "pruned": "killed", "failed": "failed"}
+MOST_DEATHS = 2
+"""Workers of one trial that die before it fails."""
+_STATUS: dict[EndState, Status] = {"finished": "finished", "pruned": "killed", "failed": "failed"}
 
 
 class Tuning(Studies):
@@ -38,9 +40,18 @@ class Tuning(Studies):
             The study.
 
         Raises:
-            Invalid: The space cannot be sampled, or the plan contradicts itself.
+            Invalid: The space cannot be sampled, the plan contradicts itself, or it has a source:
+                code and data for trials come from the project's folder only.
             Conflict: There is a study of this name.
         """
+        if plan.source is not None:
+            raise Invalid(
+                "Field 'plan.source': a study takes its code and data from the project's folder. "
+                "Begin it there: treadle tune"
+            )
+        return self._start(project, name, plan)
+
+    def _start(self, project: str, name: str, plan: StudyPlan) -> Study:
         if not 0 < len(name) <= 200:
             raise Invalid("Field 'name': a study's name has 1 to 200 characters.")
         if not plan.metrics or len(plan.metrics) != len(plan.search.directions):
@@ -89,10 +100,7 @@ class Tuning(Studies):
         for trial in lost:
             if (again := self._begin_again(row, plan, trial.id)) is not None:
                 return again
-        if self._is_full(plan, begun):
-            return None
-        drawn = self._tuner.suggest(row.id, plan.search)
-        return self._begin(row, plan, drawn)
+        return None if self._is_full(plan, begun) else self._begin(row, plan)
 
     @command()
     def beat(self, *, study: StudyName, number: int, attempt: int) -> bool:
@@ -159,7 +167,7 @@ class Tuning(Studies):
         study: StudyName,
         number: int,
         attempt: int,
-        state: TrialState,
+        state: EndState,
         metrics: dict[str, float] | None = None,
         error: str | None = None,
     ) -> Trial:
@@ -189,11 +197,11 @@ class Tuning(Studies):
             _check_own(present, attempt, study)
             changed = replace(present, state=state, error=error, ended_at=self._clock.now())
             if state == "finished":
-                changed = _measured(changed, plan, measured)
+                changed = with_values(changed, plan, measured)
             self._trials.update(transaction, present, changed)
             if measured and present.run:
                 self._tracking.measured(transaction, present.run, measured)
-            self._end_run(transaction, row, changed)
+            self._end_run(transaction, row, changed, state)
         return trial_of(study, plan, changed)
 
     @command()
@@ -269,20 +277,20 @@ class Tuning(Studies):
         limits = [limit for limit in (plan.trials or None, most) if limit is not None]
         return bool(limits) and begun >= min(limits)
 
-    def _begin(self, row: Row[Any], plan: StudyPlan, drawn: TrialRecord) -> Trial | None:
-        with self._database.write() as transaction:
-            begun = count(transaction, row.id)
-            if self._is_full(plan, begun):
-                return None
-            number = begun
-            if plan.search.sampler == "grid" and number != drawn.number:
-                drawn = replace(drawn, params=self._tuner.point(plan.search, number))
-            run = self._begin_run(transaction, row, number, drawn.params)
-            leased_until = time.time() + LEASE_SECONDS
-            stored = self._trials.insert(
-                transaction, replace(drawn, run=run, leased_until=leased_until)
-            )
-        return trial_of(row.name, plan, stored)
+    def _begin(self, row: Row[Any], plan: StudyPlan) -> Trial | None:
+        """Begin a new trial, whose values are chosen with all earlier ones in view."""
+        with self._choosing:
+            while True:
+                drawn = self._tuner.suggest(row.id, plan.search)
+                with self._database.write() as transaction:
+                    begun = count(transaction, row.id)
+                    if self._is_full(plan, begun):
+                        return None
+                    if begun != drawn.number:
+                        continue  # another process was faster: its trial is to be seen
+                    run = self._begin_run(transaction, row, begun, drawn.params)
+                    leased = replace(drawn, run=run, leased_until=time.time() + LEASE_SECONDS)
+                    return trial_of(row.name, plan, self._trials.insert(transaction, leased))
 
     def _begin_again(self, row: Row[Any], plan: StudyPlan, trial: int) -> Trial | None:
         """Take a trial that lost its worker; one that has lost two ends as failed."""
@@ -291,12 +299,17 @@ class Tuning(Studies):
             if not found:
                 return None  # another worker was faster
             [present] = found
-            interrupted = present.state == "waiting"
-            if not interrupted and present.attempt >= MOST_ATTEMPTS:
-                error = f"Its worker died {present.attempt} times."
-                failed = replace(present, state="failed", error=error, ended_at=self._clock.now())
+            deaths = present.deaths + (present.state == "running")
+            if deaths >= MOST_DEATHS:
+                failed = replace(
+                    present,
+                    state="failed",
+                    deaths=deaths,
+                    error=f"Its worker died {deaths} times.",
+                    ended_at=self._clock.now(),
+                )
                 self._trials.update(transaction, present, failed)
-                self._end_run(transaction, row, failed)
+                self._end_run(transaction, row, failed, "failed")
                 return None
             if present.run:
                 self._tracking.end(transaction, present.run, row.project, "killed")
@@ -306,6 +319,7 @@ class Tuning(Studies):
                 state="running",
                 run=run,
                 attempt=present.attempt + 1,
+                deaths=deaths,
                 reports={},
                 system_attributes={},
                 leased_until=time.time() + LEASE_SECONDS,
@@ -321,40 +335,20 @@ class Tuning(Studies):
         name = f"{row.name} {number}"
         return self._tracking.begin(transaction, row.project, name, texts, tags)
 
-    def _end_run(self, transaction: Connection, row: Row[Any], trial: TrialRecord) -> None:
+    def _end_run(
+        self, transaction: Connection, row: Row[Any], trial: TrialRecord, state: EndState
+    ) -> None:
         if trial.run is None:
             return
-        self._tracking.end(transaction, trial.run, row.project, _STATUS[trial.state])
+        self._tracking.end(transaction, trial.run, row.project, _STATUS[state])
         event = TrialEnded(
             study=row.name,
             project=row.project,
             run=trial.run,
             number=trial.number,
-            state=trial.state,
+            state=state,
         )
         self._events.append(transaction, event)
-
-
-def _measured(trial: TrialRecord, plan: StudyPlan, metrics: dict[str, float]) -> TrialRecord:
-    """A finished trial with its values, and with what its constraints say."""
-    for name in (*plan.metrics, *plan.constraints):
-        if name not in metrics or metrics[name] != metrics[name]:
-            has = ", ".join(sorted(metrics)) or "nothing"
-            raise Invalid(
-                f"Trial {trial.number} has no value of '{name}', which the study needs; it has "
-                f"measured {has}.{did_you_mean(name, metrics)}"
-            )
-    excesses = {
-        f"constraints:{name}": bound.excess(metrics[name])
-        for name, bound in plan.constraints.items()
-    }
-    others = {name: value for name, value in metrics.items() if name not in plan.metrics}
-    return replace(
-        trial,
-        values=[float(metrics[name]) for name in plan.metrics],
-        user_attributes={**trial.user_attributes, **({"measured": others} if others else {})},
-        system_attributes={**trial.system_attributes, **excesses},
-    )
 
 
 def _lost() -> Any:

@@ -7,6 +7,7 @@ STAGE = Stage(
     parts=(
         "treadle.tuning.names:TuningNames",
         "treadle.tuning.trials:Trials",
+        "treadle.tuning.named_content:TuningContent",
     ),
     services=(
         Service(

@@ -41,6 +41,7 @@ trials = Table(
     Column("ended_at", Instant),
     Column("run", String(64)),
     Column("attempt", Integer, nullable=False),
+    Column("deaths", Integer, nullable=False),
     Column("leased_until", Float, nullable=False),
     Column("error", Text),
     Index("trials_by_number", "study", "number", unique=True),

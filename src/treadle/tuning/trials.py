@@ -15,14 +15,14 @@ from treadle.tuning.tables import studies, trials
 
 MOST_NAMED = 200
 """Numbers of trials that one statement names; more are read as a range."""
-_TEXTS = (
+_TEXTS = {
     "params",
     "distributions",
     "values",
     "reports",
     "user_attributes",
     "system_attributes",
-)
+}
 _STUDY_TEXTS = ("directions", "user_attributes", "system_attributes", "distributions")
 _FIELDS = tuple(name for name in TrialRecord.__struct_fields__ if name != "id")
 _COLUMNS = [trials.c[name] for name in TrialRecord.__struct_fields__]
@@ -300,15 +300,19 @@ def count(connection: Connection, study: int) -> int:
     return 0 if number is None else int(number) + 1
 
 
-def read_trials(connection: Connection, study: int, *conditions: Any) -> list[TrialRecord]:
+def read_trials(
+    connection: Connection, study: int, *conditions: Any, only: Sequence[str] = ()
+) -> list[TrialRecord]:
     """Trials of a study that meet conditions, by number.
 
     Args:
         connection: An open connection.
         study: Number of the study.
         *conditions: Conditions over the table of trials.
+        only: The fields that are read, the others being empty; all where none is given.
     """
-    wanted = select(*_COLUMNS).where(trials.c.study == study, *conditions)
+    columns = [trials.c[name] for name in only] or _COLUMNS
+    wanted = select(*columns).where(trials.c.study == study, *conditions)
     return [_trial(row) for row in connection.execute(wanted.order_by(trials.c.number))]
 
 
@@ -342,9 +346,10 @@ def _study(row: Row[Any]) -> StudyRecord:
 
 def _trial(row: Row[Any]) -> TrialRecord:
     fields: dict[str, Any] = dict(row._mapping)
-    for name in _TEXTS:
+    for name in _TEXTS & fields.keys():
         fields[name] = _decoded(fields[name])
-    fields["reports"] = {int(step): value for step, value in fields["reports"].items()}
+    if "reports" in fields:
+        fields["reports"] = {int(step): value for step, value in fields["reports"].items()}
     return TrialRecord(**fields)
 
 

@@ -1,6 +1,6 @@
 """Implements the tuner port with Optuna."""
 
-import math
+import sys
 import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -29,6 +29,7 @@ from treadle.ports.tuner import Range, Scalar, SearchPlan, StudyRecord, TrialRec
 LOOKED_AT = 400
 """Newest trials that a sampler looks at, beside a fifth as many of the best ones. More trials
 change a suggestion little and cost the more time the longer a search goes on."""
+MOST_STEPS = 2**53
 FEWEST_FOR_IMPORTANCES = 10
 
 
@@ -74,16 +75,6 @@ class OptunaTuner:
         """
         return len(grid.points(plan)) if plan.sampler == "grid" else None
 
-    def point(self, plan: SearchPlan, number: int) -> dict[str, Any]:
-        """Values that the number of a trial decides, as those of a grid.
-
-        Args:
-            plan: The plan.
-            number: Number of the trial.
-        """
-        every = grid.points(plan)
-        return every[number % len(every)]
-
     def suggest(self, study: int, plan: SearchPlan) -> TrialRecord:
         """Choose the values of a further trial, which is not stored yet.
 
@@ -97,7 +88,8 @@ class OptunaTuner:
         drawn = {name: _distribution(name, one) for name, one in plan.space.items()}
         if plan.sampler == "grid":
             draws = {name: distribution_to_json(one) for name, one in drawn.items()}
-            return replace(fresh, params=self.point(plan, number), distributions=draws)
+            every = grid.points(plan)
+            return replace(fresh, params=every[number % len(every)], distributions=draws)
         draft = Draft(self._store, _study(study, plan), looked_at(seen, plan), fresh)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -215,19 +207,27 @@ def _distribution(name: str, drawn: Range | list[Scalar]) -> BaseDistribution:
         if not drawn:
             raise Invalid(f"{field}: the list of values is empty. Give at least one.")
         return CategoricalDistribution(drawn)
-    if not all(map(math.isfinite, (drawn.low, drawn.high, drawn.step or 1))):
-        raise Invalid(f"{field}: bounds and steps are finite numbers.")
+    step = drawn.step or (1 if drawn.is_whole else None)
+    given = (drawn.low, drawn.high, drawn.high - drawn.low, step or 1)
+    if not all(abs(one) <= sys.float_info.max for one in given):
+        raise Invalid(f"{field}: bounds, their difference and steps are finite numbers.")
     if drawn.low > drawn.high:
         raise Invalid(f"{field}: low {drawn.low} is above high {drawn.high}. Swap them.")
     if drawn.log and drawn.low <= 0:
         raise Invalid(f"{field}: a logarithm needs bounds above 0, and low is {drawn.low}.")
     if drawn.step is not None and not drawn.step > 0:
         raise Invalid(f"{field}: the step {drawn.step} is not above 0.")
+    if step is not None and (drawn.high - drawn.low) / step > MOST_STEPS:
+        raise Invalid(
+            f"{field}: between low and high there are more steps of {step} than a number can "
+            "tell apart. Give a larger step, or bounds that are nearer."
+        )
     if drawn.log and drawn.step is not None:
         raise Invalid(f"{field}: with log = true there is no step. Leave one of them out.")
     if drawn.is_whole:
-        step = 1 if drawn.step is None else int(drawn.step)
-        return IntDistribution(int(drawn.low), int(drawn.high), log=drawn.log, step=step)
+        return IntDistribution(
+            int(drawn.low), int(drawn.high), log=drawn.log, step=int(drawn.step or 1)
+        )
     return FloatDistribution(
         float(drawn.low), float(drawn.high), log=drawn.log,
         step=None if drawn.step is None else float(drawn.step),

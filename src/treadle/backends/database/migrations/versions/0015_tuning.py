@@ -1,4 +1,4 @@
-"""Add studies and their trials."""
+"""Add studies and their trials, and what is known of the outputs of trials."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0014"
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Make the tables, and the columns."""
     number = sa.Integer().with_variant(sa.BigInteger(), "postgresql")
     op.create_table(
         "studies",
@@ -43,10 +43,17 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.BigInteger()),
         sa.Column("run", sa.String(length=64)),
         sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("deaths", sa.Integer(), nullable=False),
         sa.Column("leased_until", sa.Float(), nullable=False),
         sa.Column("error", sa.Text()),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=True,
+    )
+    op.add_column(
+        "step_cache", sa.Column("project", sa.String(63), nullable=False, server_default="")
+    )
+    op.add_column(
+        "step_cache", sa.Column("held_out", sa.Boolean, nullable=False, server_default=sa.false())
     )
     op.create_index("trials_by_number", "trials", ["study", "number"], unique=True)
     op.create_index("trials_by_state", "trials", ["study", "state"])

@@ -1,0 +1,47 @@
+"""Refuses a trial whose model may have learnt from the holdout, or from what it is judged on."""
+
+from collections.abc import Sequence, Set
+
+from treadle.kernel.errors import Invalid
+from treadle.pipelines.step import StepPlan
+
+_MEND = "Choose its training rows by table[~treadle.held_out(table)], of the table with all rows."
+
+
+def check_unseen(plan: Sequence[StepPlan], model: str, judged: str, choosing: Set[str]) -> None:
+    """Check that the model of a trial has learnt from rows that ``treadle.held_out`` left.
+
+    Args:
+        plan: The steps.
+        model: The step that made the model.
+        judged: The step whose rows the model is judged on.
+        choosing: The steps that have called ``treadle.held_out``.
+
+    Raises:
+        Invalid: The model depends on the rows that it is judged on, or no step on its way has left
+            rows out.
+    """
+    way = _way_to(plan, model)
+    if judged in way:
+        raise Invalid(
+            f"Step '{model}' depends on step '{judged}', which in a trial returns validation rows: "
+            f"by leaving those out, the trial would learn from the holdout. {_MEND}"
+        )
+    if not way & choosing:
+        raise Invalid(
+            f"No step on the way to '{model}' leaves rows out with treadle.held_out, so a trial "
+            f"would be judged on rows that it has learnt from. {_MEND}"
+        )
+
+
+def _way_to(plan: Sequence[StepPlan], step: str) -> set[str]:
+    """A step, and all steps that it depends on."""
+    needs = {one.name: [need.name for need in one.needs] for one in plan}
+    way: set[str] = set()
+    ahead = [step]
+    while ahead:
+        name = ahead.pop()
+        if name in needs and name not in way:
+            way.add(name)
+            ahead.extend(needs[name])
+    return way
