@@ -76,18 +76,16 @@ def test_spans_are_read_for_many_traces_and_after_other_conditions(
     assert not read
 
 
-def test_an_order_by_spans_reads_them_for_many_traces(
-    home: Embedded, read: list[list[str]]
-) -> None:
+def test_orders_read_no_spans(home: Embedded, read: list[list[str]]) -> None:
     experiment = fill(home)
-    filter = "state = 'OK' AND NOT span.name = 'step 12 0'"
-    found = home.traces.search(experiments=[experiment], filter=filter, orders=["span.name"])
-    names = [home.traces.spans(info["trace_id"])[0]["name"] for info in found]
-    assert names == sorted(names)
-    assert len(names) == 5
-    assert len(read) == 2 + 2 + 5
+    found = home.traces.search(experiments=[experiment], orders=["state", "timestamp"])
+    assert [info["trace_id"] for info in found][:2] == ["tr-01", "tr-03"]
+    for order in ("span.name", "trace.text"):
+        with pytest.raises(Invalid, match="can have several"):
+            home.traces.search(experiments=[experiment], orders=[order])
     with pytest.raises(Invalid, match="no 'nothing'"):
         home.traces.search(experiments=[experiment], orders=["nothing"])
+    assert not read
 
 
 def test_a_search_by_run_reads_no_model_of_another(

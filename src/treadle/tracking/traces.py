@@ -16,7 +16,7 @@ from treadle.kernel.errors import NotFound
 from treadle.kernel.names import ExperimentId, TraceId
 from treadle.kernel.operation import query
 from treadle.ports.database import Database
-from treadle.tracking.language import Every, Field, Node, Order, fields_of, parse, parse_order
+from treadle.tracking.language import Every, Field, Node, fields_of, parse, parse_order
 from treadle.tracking.matching import in_order, matches
 from treadle.tracking.tables import trace_spans, traces
 from treadle.tracking.trace_contents import Span
@@ -89,7 +89,8 @@ class Traces:
         found = self._satisfying(infos, node)
         if not orders:
             return list(islice(found, most))
-        return self._sorted(list(found), wanted)[:most]
+        # No order by spans is taken, so none are read.
+        return in_order(list(found), wanted, lambda info, field: value_of(info, field, list))[:most]
 
     def _satisfying(self, infos: Iterable[Info], node: Node | None) -> Iterator[Info]:
         """The traces that satisfy a filter; first by the conditions that need no spans."""
@@ -101,14 +102,6 @@ class Traces:
 
     def _matching(self, infos: Iterable[Info], node: Node) -> Iterator[Info]:
         return (info for info, look in self._seen(infos) if matches(node, look))
-
-    def _sorted(self, infos: list[Info], orders: Sequence[Order]) -> list[Info]:
-        fields = [order.field for order in orders]
-        values = {
-            info["trace_id"]: {field: look(field) for field in fields}
-            for info, look in self._seen(infos)
-        }
-        return in_order(infos, orders, lambda info, field: values[info["trace_id"]][field])
 
     def _seen(self, infos: Iterable[Info]) -> Iterator[tuple[Info, Callable[[Field], Any]]]:
         """Traces, each with what gives its fields; spans are read for many traces at once."""
