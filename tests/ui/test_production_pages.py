@@ -200,7 +200,9 @@ def test_an_incident_is_attended_to_and_reviewed(page: Page, url: str, home: Emb
     page.get_by_label("text", exact=True).fill("check units")
     page.get_by_role("button", name="Add").click()
     page.locator("li", has_text="check units").get_by_role("button", name="Done").click()
-    expect(page.locator("li", has_text="check units").get_by_text("done")).to_be_visible()
+    expect(
+        page.locator("li", has_text="check units").get_by_text("done", exact=True)
+    ).to_be_visible()
     page.get_by_label("Was retraining aligned").select_option("no")
     page.get_by_role("button", name="Close", exact=True).click()
     expect(page.get_by_text("closed", exact=True)).to_be_visible()
