@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 # uv installs several times faster than pip; where it is on the PATH it is used. `make UV=` does without.
 UV ?= $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
-SOURCES := src tests benchmarks docs/generate.py docs/screenshots.py
+SOURCES := src tests benchmarks docs/generate.py docs/page_operations.py docs/screenshots.py
 # A file is one worker's, the longest files first: tests/conftest.py says which.
 PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 # Without kept bytecode each of the many processes would compile again all that it imports.
@@ -14,7 +14,7 @@ STATIC := check-format check-lint check-types check-imports
 ABREAST := $(MAKE) --no-print-directory --keep-going --jobs $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 .PHONY: help demo check docs test unit integration system simulate format screenshots dist test-dist bench bench-alarms bench-backtest bench-data \
-	bench-features bench-monitoring bench-rollouts bench-serving bench-rude-callers bench-tracking bench-tuning newcomers-loop torture clean \
+	bench-features bench-monitoring bench-pages bench-rollouts bench-serving bench-rude-callers bench-tracking bench-tuning newcomers-loop torture clean \
 	.venv .venv-demo .docs .clients .peers .peers-data .peers-features .peers-monitoring .peers-serving $(STATIC)
 
 help: ## list the targets
@@ -67,7 +67,7 @@ format: .venv ## format the code, and mend what ruff can mend
 	$(BIN)/ruff check --fix $(SOURCES)
 
 docs: .docs ## the documentation as a site, in build/docs/site; strict: a broken link fails
-	.docs/bin/python docs/generate.py build/docs
+	.docs/bin/python -m docs.generate build/docs
 	.docs/bin/zensical build --strict --config-file build/docs/zensical.toml
 
 screenshots: .venv ## pictures of the demo's pages, in docs/screenshots; 'make demo' comes first
@@ -86,6 +86,9 @@ bench: .venv ## the quick benchmarks, one JSON line each
 
 bench-features: .venv .peers-features ## point-in-time joins and online reads beside Feast: minutes
 	$(BIN)/python benchmarks/bench_features.py
+
+bench-pages: .venv ## the pages of a home with 100,000 runs and 10,000,000 predictions, in a browser: a quarter of an hour; 'make demo' comes first
+	$(BIN)/python benchmarks/bench_pages.py treadle-demo
 
 bench-backtest: .venv .clients ## eight retraining policies over a year of flights and four years of a census: minutes
 	$(BIN)/python benchmarks/bench_backtest.py

@@ -9,15 +9,19 @@ first paint takes longer, or a page weighs more, than is asked.
 """
 
 import argparse
+import asyncio
 import json
 import os
+import random
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -36,7 +40,10 @@ from treadle.serving.log_batch import LogBatch
 from treadle.serving.log_files import InferenceLogs
 
 RUNS, VERSIONS, PREDICTIONS = 100_000, 1_000, 10_000_000
-VIEWERS, VIEW_SECONDS = 100, 20
+VIEWERS, VIEW_SECONDS = 100, 60
+PAUSE_SECONDS, PAUSE_SECONDS_PER_VIEWER = 3.0, 0.5
+"""As ``static/live.js`` waits before it draws a page again."""
+
 PAINT_MS, WEIGHT_KB, VIEWERS_SHARE = 300, 200, 0.10
 PORT = 18_700
 
@@ -53,24 +60,27 @@ def main() -> None:
             enlarge(folder)
         with Embedded(settings_for(folder)) as platform:
             paths = pages_of(platform)
-        url, _ = stack.enter_context(served(folder))
+        url, server = stack.enter_context(served(folder))
         browser = stack.enter_context(sync_playwright()).chromium.launch(
             executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
             args=["--no-sandbox", "--disable-gpu"],
         )
         worst = [page_times(url, path, browser) for path in paths]
         browser.close()
+        share = viewers_share(url, folder, server)
     if max(ms for ms, _ in worst) > PAINT_MS or max(kb for _, kb in worst) > WEIGHT_KB:
         sys.exit("A page is slower or heavier than is asked.")
+    if share > VIEWERS_SHARE:
+        sys.exit("Viewers cost more than is asked.")
 
 
 def enlarge(folder: Path) -> None:
     """Add runs, versions and answered predictions, by what the product writes with."""
-    random = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     with Embedded(settings_for(folder)) as platform:
         experiment = platform.tracking.create_experiment(name="many").id
         for start in range(0, RUNS, 1000):
-            runs = [past(experiment, start + n, random) for n in range(1000)]
+            runs = [past(experiment, start + n, generator) for n in range(1000)]
             platform.tracking.add_history(source="benchmark", runs=runs)
         model = platform.delivery.endpoints()[0].name
         for number in range(VERSIONS):
@@ -189,6 +199,74 @@ def look(url: str, browser: Browser) -> tuple[float, float]:
     painted = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
     context.close()
     return float(painted), sum(weights)
+
+
+def viewers_share(url: str, folder: Path, server: psutil.Process) -> float:
+    """Print and return what share of a core the first page's viewers cost.
+
+    What the events cost without viewers is taken off.
+    """
+    with Embedded(settings_for(folder)) as platform:
+        model = platform.delivery.endpoints()[0].name
+        alone = share_of(server, platform, model)
+        with ThreadPoolExecutor(1) as threads:
+            over = threading.Event()
+            drawn = threads.submit(lambda: asyncio.run(view(url, over)))
+            time.sleep(2 * PAUSE_SECONDS)  # all have come
+            watched = share_of(server, platform, model)
+            over.set()
+    say(
+        f"{VIEWERS} viewers of the first page, an event each second",
+        share_of_a_core=round(watched - alone, 3),
+        without_viewers=round(alone, 3),
+        pages_drawn=drawn.result(),
+        target=VIEWERS_SHARE,
+    )
+    return watched - alone
+
+
+def share_of(server: psutil.Process, platform: Embedded, model: str) -> float:
+    """What share of a core a process takes while something happens each second."""
+    started, before = time.perf_counter(), sum(server.cpu_times()[:2])
+    for second in range(VIEW_SECONDS):
+        platform.registry.register_source(model=model, source="s3://elsewhere/event")
+        time.sleep(max(0.0, started + second + 1 - time.perf_counter()))
+    taken: float = sum(server.cpu_times()[:2]) - before
+    return taken / (time.perf_counter() - started)
+
+
+async def view(url: str, over: threading.Event) -> int:
+    """Look as browsers do; return how often a page was drawn again."""
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits) as client:
+        return sum(await asyncio.gather(*(one_viewer(client, over) for _ in range(VIEWERS))))
+
+
+async def one_viewer(client: httpx.AsyncClient, over: threading.Event) -> int:
+    drawn, known, waits = 0, "", asyncio.Event()
+
+    async def draw() -> None:
+        nonlocal drawn
+        while not over.is_set():
+            await waits.wait()
+            pause = max(PAUSE_SECONDS, VIEWERS * PAUSE_SECONDS_PER_VIEWER)
+            await asyncio.sleep(pause * (0.5 + random.random()))
+            waits.clear()
+            (await client.get("/", headers={"Accept": "text/html"})).raise_for_status()
+            drawn += 1
+
+    drawing = asyncio.create_task(draw())
+    async with client.stream("GET", "/live") as news:
+        async for line in news.aiter_lines():
+            if over.is_set():
+                break
+            number = line.removeprefix("data: ").split(" ")[0]
+            if line.startswith("data: ") and number != known:
+                if known:
+                    waits.set()
+                known = number
+    drawing.cancel()
+    return drawn
 
 
 if __name__ == "__main__":

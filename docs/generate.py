@@ -1,4 +1,4 @@
-"""Writes the sources of the documentation site: ``python docs/generate.py build/docs``.
+"""Writes the sources of the documentation site: ``python -m docs.generate build/docs``.
 
 Copies the committed pages and adds what the code says of itself: the command line from the Typer
 application, the HTTP interface from the OpenAPI document, ``treadle.toml`` from its types, and the
@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 import typer
 
+from docs import page_operations
 from treadle.cli.output import Home, Json, Token, Url
 from treadle.http import mlflow
 from treadle.http.mlflow import protocol
@@ -63,6 +64,7 @@ def pages() -> dict[str, str]:
         **_with(committed, "reference/cli/index.md", _daily_verbs()),
         **_with(committed, "reference/http/index.md", _list_of_routes()),
         **_with(committed, "reference/mlflow.md", _routes_of_mlflow()),
+        **_with(committed, "reference/pages.md", page_operations.text()),
         **_with(committed, "reference/python/index.md", _public_names()),
         **_with(committed, "reference/treadle-toml.md", _tables_of_treadle_toml()),
         **{f"reference/cli/{stage}.md": _stage_verbs(stage) for stage in SERVICES},

@@ -23,6 +23,7 @@ import pytest
 from starlette.routing import Route
 
 import treadle.http.mlflow as mlflow
+from docs import page_operations
 from tests.http.planted import Things
 from tests.http.rights_cases import (
     MLFLOW,
@@ -490,13 +491,18 @@ def test_every_page_shows_its_readers_own(world: World, turns: list[Frame]) -> N
 
 @pytest.fixture
 def turns(monkeypatch: pytest.MonkeyPatch) -> list[Frame]:
-    """What is drawn; a page that asks what takes turns has to wait for its turn, too."""
+    """What is drawn; a page that asks what takes turns has to wait for its turn, too.
+
+    And the reference lists what it asks.
+    """
     waits = {page.template: page.turn for page in PAGES if page.path != "/runs"}
+    listed = {area.area: area.shown for area in page_operations.areas()}
     shown = list[Frame]()
 
     def checked(template: str, facts: Mapping[str, Any], frame: Frame = BARE) -> str:
         for asked in frame.asked:
             assert turn_of(asked.operation) in ("quick", waits[template]), asked.operation.name
+            assert f"{asked.stage}.{asked.operation.name}" in listed[frame.area]  # docs/reference
         shown.append(frame)
         return drawn(template, facts, frame)
 

@@ -38,9 +38,9 @@ def test_pages_are_told_the_newest_number(
     pulse = live.Pulse(cast(Embedded, SimpleNamespace(events=log)))
 
     async def heard() -> list[Any]:
-        numbers = pulse.numbers()
-        found = [await asyncio.wait_for(anext(numbers), 10) for _ in told]
-        await numbers.aclose()  # type: ignore[attr-defined]
+        news = pulse.news()
+        found = [await asyncio.wait_for(anext(news), 10) for _ in told]
+        await news.aclose()  # type: ignore[attr-defined]
         return found
 
-    assert asyncio.run(heard()) == told
+    assert asyncio.run(heard()) == [(number, 1) for number in told]

@@ -1,7 +1,8 @@
 """Tells open pages that something has happened, so that they draw themselves again.
 
-One thread of the server looks at the log's last number once a second while any page is open; each
-page gets that number and nothing else, so a hundred viewers cost one query a second.
+One thread of the server looks at the log's last number once a second while any page is open. Each
+page gets that number, and how many look: the more do, the longer each waits before it draws itself
+again, so that all of them together ask for at most some pages a second.
 """
 
 import asyncio
@@ -37,8 +38,8 @@ class Pulse:
         self._changed: asyncio.Event | None = None
         self._looking: asyncio.Task[None] | None = None
 
-    async def numbers(self) -> AsyncIterator[int | None]:
-        """Give the number now, then each time that it has changed; None after a silence."""
+    async def news(self) -> AsyncIterator[tuple[int, int] | None]:
+        """Give the number and how many look, now and at each change; None after a silence."""
         self._viewers += 1
         try:
             if self._looking is None or self._looking.done():
@@ -50,7 +51,7 @@ class Pulse:
                 changed = self._changed
                 if self._number is not None and self._number != told:
                     told = self._number
-                    yield told
+                    yield told, self._viewers
                     continue
                 try:
                     await asyncio.wait_for(changed.wait(), SECONDS_OF_SILENCE)
@@ -76,7 +77,9 @@ class Pulse:
 
 
 def live_route(platform: Embedded) -> Route:
-    """``GET /live``: the number of the last event, as server-sent events, without an end.
+    """``GET /live``: the last event's number and the number of viewers, as server-sent events.
+
+    It has no end.
 
     ``?once`` ends after the first.
 
@@ -95,7 +98,7 @@ def live_route(platform: Embedded) -> Route:
 
 
 async def _told(pulse: Pulse, *, once: bool) -> AsyncIterator[str]:
-    async for number in pulse.numbers():
-        yield ":\n\n" if number is None else f"data: {number}\n\n"
+    async for news in pulse.news():
+        yield ":\n\n" if news is None else f"data: {news[0]} {news[1]}\n\n"
         if once:
             return

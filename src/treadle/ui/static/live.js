@@ -2,7 +2,8 @@
 import { isFilledIn, nameForms } from "./forms.js";
 import { sortAlike } from "./tables.js";
 
-const PAUSE_MS = 3000;
+// Before a page draws itself again it waits this long, and longer the more viewers there are.
+const PAUSE_MS = 3000, PAUSE_MS_PER_VIEWER = 500;
 
 // Draws the page again. A form that its reader is filling in stays, except one that has been sent.
 export async function drawAgain(prepare, sent = null) {
@@ -44,11 +45,13 @@ export function follow(prepare) {
   const draw = () => { missed = false; drawAgain(prepare).catch(() => {}); };
   const source = new EventSource("/live");
   source.onmessage = message => {
-    if (known === null) { known = message.data; return; }
-    if (message.data === known) return;
-    known = message.data;
+    const [number, viewers] = message.data.split(" ").map(Number), first = known === null;
+    if (number === known) return;
+    known = number;
+    if (first) return;
     if (document.hidden) { missed = true; return; }
-    waits ??= setTimeout(() => { waits = null; draw(); }, PAUSE_MS * (0.5 + Math.random()));
+    const pause = Math.max(PAUSE_MS, viewers * PAUSE_MS_PER_VIEWER);
+    waits ??= setTimeout(() => { waits = null; draw(); }, pause * (0.5 + Math.random()));
   };
   document.addEventListener("visibilitychange", () => { if (!document.hidden && missed) draw(); });
   window.addEventListener("pagehide", () => source.close());
