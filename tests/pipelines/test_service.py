@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.pipelines.project import do_one_job, settle, settled, start, value, write
+from treadle.kernel.clock import ManualClock
 from treadle.kernel.errors import Conflict, Invalid, NotFound
 from treadle.pipelines.model import PipelineRun
 from treadle.platform.wiring import Embedded
@@ -283,3 +284,55 @@ def test_an_unknown_run_says_how_to_find_those_that_are_there(platform: Embedded
         NotFound, match=r"no pipeline run 'pipe_x'\. List them with: treadle pipelines find"
     ):
         platform.pipelines.get(pipeline="pipe_x")
+
+
+FLAKY = """
+    @treadle.step(retries=2, backoff="30s", timeout="20m")
+    def flaky(flag: str) -> int:
+        from pathlib import Path
+        tries = Path(flag)
+        tries.write_text(tries.read_text() + "x" if tries.exists() else "x")
+        if len(tries.read_text()) < 3:
+            raise ValueError("the source is not there yet")
+        return 7
+
+    @treadle.step
+    def after(flaky) -> int:
+        return flaky + 1
+"""
+
+
+def test_a_step_is_tried_again_after_its_pause(
+    platform: Embedded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = ManualClock(platform.clock.now())
+    for service in (platform.pipelines, platform.jobs):
+        monkeypatch.setattr(service, "_clock", clock)
+    begun = start(platform, write(tmp_path / "p", FLAKY), flag=str(tmp_path / "tries"))
+    pauses = []
+    for tries in (1, 2):
+        settle(platform)
+        (step, _) = platform.pipelines.get(pipeline=begun.id).steps
+        assert (step.state, step.tries, step.retry_at is None) == ("waiting", tries, False)
+        assert "the source is not there yet" in (step.error or "")
+        assert step.retry_at is not None
+        pauses.append((step.retry_at - clock.now()).total_seconds())
+        settle(platform)  # nothing happens before its time
+        assert platform.pipelines.get(pipeline=begun.id).steps[0].tries == tries
+        clock.set(step.retry_at)
+    done = settled(platform, begun)
+    assert pauses == [30.0, 60.0]
+    assert (done.state, done.steps[0].tries) == ("succeeded", 2)
+    assert value(platform, done, "after") == 8
+    job = platform.jobs.get(job=done.steps[0].job or "")
+    assert job.timeout_seconds == 1200.0
+
+
+def test_a_step_without_a_try_left_ends_its_pipeline(platform: Embedded, tmp_path: Path) -> None:
+    code = '@treadle.step(retries=1, backoff="0.001s")\ndef a(): raise ValueError("no")\n'
+    begun = start(platform, write(tmp_path / "p", code))
+    ended = settled(platform, begun)
+    while ended.state == "running":
+        ended = settled(platform, begun)
+    assert (ended.state, ended.steps[0].state, ended.steps[0].tries) == ("failed", "failed", 2)
+    assert "Step 'a' failed" in (ended.error or "")

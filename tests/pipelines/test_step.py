@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from treadle.kernel.errors import Invalid, NotFound, TreadleError
 from treadle.pipelines.step import Need, StepPlan, load_steps, plan, read_steps
+from treadle.pipelines.step_options import LONGEST, StepOptions
 
 
 def step(name: str, *needs: str, optional: tuple[str, ...] = ()) -> StepPlan:
@@ -156,3 +157,46 @@ def test_closing_a_circle_in_any_graph_is_refused(
     closed = StepPlan(name=lower.name, needs=[*lower.needs, Need(name=upper.name, optional=False)])
     with pytest.raises(Invalid, match="circle"):
         plan([closed if each is lower else each for each in steps], given=set())
+
+
+def test_options_of_a_step_are_read_without_running_it(tmp_path: Path) -> None:
+    text = (
+        '@treadle.step(retries=2, backoff="1m", timeout="2h", memory_gb=1.5)\ndef a(): ...\n'
+        "@step()\ndef b(): ...\n@treadle.step\ndef c(): ...\n"
+    )
+    file = file_of(tmp_path, f"import treadle\nfrom treadle import step\n{text}")
+    a, b, c = (found.options for found in read_steps(file))
+    assert a == StepOptions(
+        retries=2, backoff_seconds=60.0, timeout_seconds=7200.0, memory_bytes=3 * 2**29
+    )
+    assert b == c == StepOptions()
+    assert set(load_steps(file)) == {"a", "b", "c"}
+    assert [a.pause(tries).total_seconds() for tries in (1, 2, 3)] == [60.0, 120.0, 240.0]
+    assert a.pause(10**6) == LONGEST
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        ("retry=2", "Did you mean 'retries'"),
+        ("retries=-1", "from 0 to 100"),
+        ("retries=True", "from 0 to 100"),
+        ("retries=MANY", "without running the file"),
+        ("2", "by name"),
+        ("**OPTIONS", "no option"),
+        ('timeout="soon"', "not a duration"),
+        ('timeout="0s"', "longer than nothing"),
+        ("timeout=30", "a duration such as"),
+        ('backoff="99999d"', "at most 30 days"),
+        ("memory_gb=0", "number of gigabytes"),
+        ("memory_gb=1e999", "number of gigabytes"),
+        ('memory_gb="4"', "number of gigabytes"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_with_their_line(
+    tmp_path: Path, call: str, says: str
+) -> None:
+    file = file_of(tmp_path, f"import treadle\n@treadle.step({call})\ndef a(): ...\n")
+    with pytest.raises(Invalid, match=r"Line 2: @treadle.step of 'a'") as refused:
+        read_steps(file)
+    assert says in refused.value.message

@@ -110,7 +110,7 @@ def _follow(
     """Turn until the training is judged, telling each step as it ends."""
     from treadle.kernel.errors import TreadleError
 
-    shown_steps: set[str] = set()
+    shown_steps, shown_tries = set[str](), set[tuple[str, int]]()
     with console.status("training …") if not quiet else nullcontext() as spinner:
         while True:
             found = platform.training.get(run=training)
@@ -119,6 +119,11 @@ def _follow(
                     shown_steps.add(step.name)
                     how = "from the cache" if step.cached else f"in {step.seconds:.1f} s"
                     console.print(f"[green]✓[/] {step.name} {how}")
+                elif step.retry_at and (step.name, step.tries) not in shown_tries and not quiet:
+                    shown_tries.add((step.name, step.tries))
+                    again = f"failed {step.tries:d} times" if step.tries > 1 else "failed"
+                    reason = markup(step.error or "")
+                    console.print(f"[yellow]![/] {step.name} {again} and is tried again: {reason}")
             if found.state == "failed":
                 raise TreadleError(f"The training failed. {found.error}")
             if found.state == "succeeded" and spinner is not None:

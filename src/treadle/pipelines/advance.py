@@ -50,10 +50,15 @@ class Advancing(Pipelines):
         for step_plan in pipeline.plan:
             step = pipeline.step(step_plan.name)
             needed = {need.name for need in step_plan.needs if pipeline.step(need.name)}
-            if step and step.state == "waiting" and needed <= succeeded:
+            if step and self._is_due(step) and needed <= succeeded:
                 self._start_step(pipeline, step_plan)
                 changed += 1
         return changed
+
+    def _is_due(self, step: StepRun) -> bool:
+        """Whether a step waits, and not for the pause before its next try."""
+        paused = step.retry_at is not None and step.retry_at > self._clock.now()
+        return step.state == "waiting" and not paused
 
     def _start_step(self, pipeline: PipelineRun, step_plan: StepPlan) -> None:
         key = self._key(pipeline, step_plan)
@@ -71,7 +76,8 @@ class Advancing(Pipelines):
                     transaction,
                     kind=STEP_JOB,
                     payload={"pipeline": pipeline.id, "step": step_plan.name},
-                    timeout_seconds=pipeline.step_timeout_seconds,
+                    timeout_seconds=step_plan.options.timeout_seconds
+                    or pipeline.step_timeout_seconds,
                     project=pipeline.project,
                 ),
             }
@@ -132,8 +138,20 @@ class Advancing(Pipelines):
                 self._remember(transaction, step.key or "", result)
             else:
                 error = f"{job.error} (job {job.id} {job.state}; see: treadle logs {job.id})"
-                transaction.execute(change.values(state="failed", error=error))
+                again = self._again(pipeline, step) if job.state != "cancelled" else {}
+                tries = step.tries + 1
+                transaction.execute(
+                    change.values(**({"state": "failed"} | again), error=error, tries=tries)
+                )
         return 1
+
+    def _again(self, pipeline: PipelineRun, step: StepRun) -> dict[str, Any]:
+        """The values of a failed step that is tried again; none where it has no try left."""
+        options = next(one for one in pipeline.plan if one.name == step.name).options
+        if step.tries >= options.retries:
+            return {}
+        retry_at = self._clock.now() + options.pause(step.tries + 1)
+        return {"state": "waiting", "retry_at": retry_at}
 
 
 @cache

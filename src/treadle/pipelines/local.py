@@ -19,7 +19,7 @@ from treadle.pipelines.service import STEP_JOB
 from treadle.pipelines.step import StepPlan
 from treadle.pipelines.tables import step_cache
 from treadle.pipelines.unseen import check_unseen
-from treadle.ports.sandbox import Task
+from treadle.ports.sandbox import Allowance, Task
 from treadle.ports.tree import fetch_tree, put_untrusted_tree, read_tree
 
 
@@ -97,7 +97,7 @@ class LocalPipelines(Advancing):
                     argument=to_plain(task),
                     readable=[str(code), *made, *task.datasets.values()],
                     scratch=str(scratch),
-                    allowance=pipeline.allowance,
+                    allowance=_allowance(pipeline, step),
                 )
             )
             performed = from_plain(answer, Performed)
@@ -157,3 +157,10 @@ class LocalPipelines(Advancing):
         folder = fetch_tree(self._blobs, digest, self._cache / digest)
         files = list(read_tree(self._blobs, digest).files)
         return folder / files[0] if len(files) == 1 else folder
+
+
+def _allowance(pipeline: PipelineRun, step: str) -> Allowance:
+    """What a step may use: that of the pipeline, with the memory that the step declares."""
+    options = next(entry for entry in pipeline.plan if entry.name == step).options
+    memory = options.memory_bytes or pipeline.allowance.memory_bytes
+    return replace(pipeline.allowance, memory_bytes=memory)

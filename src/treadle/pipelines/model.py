@@ -25,7 +25,9 @@ class StepRun(Entity):
         kind: What the output is; None before the step has succeeded.
         cached: Whether an earlier run had made the output.
         seconds: How long the step took, in seconds; 0 when its output was cached.
-        error: Why the step failed, or None.
+        error: Why the step failed, or its last try did, or None.
+        tries: How many of its tries have failed.
+        retry_at: Time before which a step that has failed is not tried again, or None.
     """
 
     name: str
@@ -37,6 +39,8 @@ class StepRun(Entity):
     cached: bool
     seconds: float
     error: str | None
+    tries: int = 0
+    retry_at: datetime | None = None
 
 
 class PipelineRun(Entity):

@@ -6,10 +6,11 @@ import sys
 from collections.abc import Callable
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from treadle.kernel.entity import Entity
 from treadle.kernel.errors import Invalid, NotFound, did_you_mean
+from treadle.pipelines.step_options import StepOptions, options_of
 from treadle.ports.blobs import Blobs
 from treadle.ports.tree import put_tree
 
@@ -20,8 +21,25 @@ BUILT_IN = ("asof", "seed")
 _MARK = "__treadle_step__"
 
 
-def step(function: F) -> F:
-    """Mark a function as a pipeline step.
+@overload
+def step(function: F) -> F: ...
+
+
+@overload
+def step(
+    *, retries: int = 0, backoff: str = "10s", timeout: str = "", memory_gb: float = 0
+) -> Callable[[F], F]: ...
+
+
+def step(
+    function: Any = None,
+    *,
+    retries: int = 0,
+    backoff: str = "10s",
+    timeout: str = "",
+    memory_gb: float = 0,
+) -> Any:
+    """Mark a function as a pipeline step: ``@treadle.step`` or ``@treadle.step(retries=2)``.
 
     The name of each parameter says what it receives. The name of another step stands for what that
     step returned. The name of a dataset of ``treadle.toml`` stands for the Path of its file or
@@ -29,12 +47,22 @@ def step(function: F) -> F:
     pipeline's seed. Any other name is a pipeline parameter. A step returns a frame, a
     ``treadle.Model``, or a value that JSON can hold.
 
+    Options are read without running the file, so their values are written out. They do not decide
+    what the step returns: a cached output is used whatever they are.
+
     Args:
         function: The function to mark.
+        retries: How often to try again after the step has failed.
+        backoff: Pause before the first of these tries, such as ``30s``; each later one doubles it.
+        timeout: Longest duration of one try, such as ``20m``; that of ``[pipeline]`` if omitted.
+        memory_gb: Memory that one of its processes may take; that of ``[pipeline]`` if omitted.
 
     Returns:
-        The same function.
+        The same function; without a function, what marks one.
     """
+    del retries, backoff, timeout, memory_gb  # ``options_of`` reads them from the file
+    if function is None:
+        return step
     setattr(function, _MARK, True)
     return function
 
@@ -57,10 +85,12 @@ class StepPlan(Entity):
     Attributes:
         name: Name of the step.
         needs: Parameters of its function.
+        options: What its decorator declares.
     """
 
     name: str
     needs: list[Need]
+    options: StepOptions = StepOptions()
 
 
 def load_steps(file: Path) -> dict[str, Callable[..., Any]]:
@@ -115,7 +145,7 @@ def parse_steps(content: bytes, file: str) -> list[StepPlan]:
         file: Name of the file in error messages.
 
     Raises:
-        Invalid: The content is not valid Python, or has no steps.
+        Invalid: The content is not valid Python, has no steps, or a step's options cannot be.
     """
     try:
         tree = ast.parse(content.decode("utf-8"), file)
@@ -126,9 +156,13 @@ def parse_steps(content: bytes, file: str) -> list[StepPlan]:
         raise Invalid(f"The pipeline file '{file}' cannot be read: {error}.") from error
     functions = (node for node in tree.body if isinstance(node, ast.FunctionDef))
     steps = [
-        StepPlan(name=function.name, needs=_needs(function.args))
+        StepPlan(
+            name=function.name,
+            needs=_needs(function.args),
+            options=options_of(marks, function.name),
+        )
         for function in functions
-        if any(map(_is_step, function.decorator_list))
+        if (marks := [mark for mark in function.decorator_list if _is_step(mark)])
     ]
     if not steps:
         raise Invalid(f"'{file}' has no steps. Mark its functions with @treadle.step.")
@@ -167,9 +201,10 @@ def plan(steps: list[StepPlan], *, given: set[str]) -> list[StepPlan]:
 
 
 def _is_step(decorator: ast.expr) -> bool:
-    """Whether a decorator is ``@step`` or ``@treadle.step``."""
-    return (isinstance(decorator, ast.Name) and decorator.id == "step") or (
-        isinstance(decorator, ast.Attribute) and decorator.attr == "step"
+    """Whether a decorator is ``@step`` or ``@treadle.step``, with options or without."""
+    named = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return (isinstance(named, ast.Name) and named.id == "step") or (
+        isinstance(named, ast.Attribute) and named.attr == "step"
     )
 
 

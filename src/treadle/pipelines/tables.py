@@ -52,6 +52,8 @@ pipeline_steps = Table(
     Column("cached", Boolean, nullable=False),
     Column("seconds", Float, nullable=False),
     Column("error", Text),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("retry_at", Instant),
     Index("pipeline_steps_by_output", "output"),
 )
 
