@@ -22,7 +22,7 @@ from treadle.kernel.errors import Conflict, TreadleError
 from treadle.kernel.process import SupervisedProcess
 from treadle.platform import logs
 from treadle.platform.seal import write_seal
-from treadle.platform.settings import Settings, backend, default_url
+from treadle.platform.settings import Settings, backend
 from treadle.platform.signing import signing_keys
 
 LOOK_SECONDS, REVIVE_SECONDS = 0.05, 5.0
@@ -69,11 +69,11 @@ class Supervisor:
             "TREADLE_SUPERVISED": f"{address.host} {address.port}",
         }
         self._environment: Callable[[], dict[str, str]] = lambda: environment
-        blobs = backend("blobs", settings.blobs or default_url("blobs", settings.folder))
+        blobs = backend("blobs", settings.address("blobs"))
         clock = {key: value for key, value in environment.items() if key == "TREADLE_CLOCK"}
         self._target = backend(
             "target",
-            settings.target or default_url("target", settings.folder),
+            settings.address("target"),
             blobs,
             settings.folder / "endpoints",
             clock,
@@ -137,7 +137,7 @@ class Supervisor:
             return
         home = self._settings.folder
         try:
-            database = backend("database", self._settings.database or default_url("database", home))
+            database = backend("database", self._settings.address("database"))
             with database.read() as connection:
                 connection.execute(select(1))
             database.close()  # the last to close it moves all changes into its file
