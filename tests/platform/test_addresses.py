@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from treadle.backends.sandbox.environment import ordinary
 from treadle.kernel.errors import Conflict, Invalid
 from treadle.kernel.files import write_whole
-from treadle.platform.addresses import place_of, resolved, shown
-from treadle.platform.settings import Settings, backend, backends_of, remember, settings_for
+from treadle.platform.addresses import backend, place_of, resolved, shown
+from treadle.platform.settings import Settings, backends_of, remember, settings_for
 from treadle.platform.wiring import Embedded
 
 

@@ -77,7 +77,7 @@ def store_at(url: str, *, there: bool = False) -> "Blobs":
     Raises:
         NotFound: There is no such folder.
     """
-    from treadle.platform.settings import backend
+    from treadle.platform.addresses import backend
 
     if "://" not in url:
         url = Path(url).absolute().as_uri()

@@ -9,9 +9,11 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from treadle.kernel.errors import Invalid
+from treadle.kernel.plugins import factory_of
 
 VARIABLES = {
     "database": "TREADLE_DATABASE",
@@ -151,6 +153,24 @@ def sqlite_file(url: str) -> Path:
         url: Its URL; the path is what follows ``sqlite:///``.
     """
     return Path(url.partition("?")[0].partition(":///")[2]).expanduser().resolve()
+
+
+def backend(port: str, address: str, *arguments: Any) -> Any:
+    """Make the backend that an address names. It tells its URL without passwords.
+
+    Args:
+        port: The port's name, such as ``blobs``.
+        address: The backend's URL, or a reference to it.
+        *arguments: What backends of this port take after the URL.
+
+    Raises:
+        Invalid: No backend handles the URL, or a reference leads nowhere.
+    """
+    url, public = resolved(address), shown(address)
+    made = factory_of(port, url)(url, *arguments)
+    if url != public and getattr(made, "url", None) == url:
+        made.url = public
+    return made
 
 
 def _url(address: str) -> str:

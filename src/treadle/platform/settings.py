@@ -268,21 +268,3 @@ def default_url(port: str, home: Path) -> str:
         "sandbox": "auto:",
         "online_store": f"sqlite:///{home / 'online.db'}",
     }[port]
-
-
-def backend(port: str, address: str, *arguments: Any) -> Any:
-    """Make the backend that an address names. It tells its URL without passwords.
-
-    Args:
-        port: The port's name, such as ``blobs``.
-        address: The backend's URL, or a reference to it.
-        *arguments: What backends of this port take after the URL.
-
-    Raises:
-        Invalid: No backend handles the URL, or a reference leads nowhere.
-    """
-    url, public = resolved(address), shown(address)
-    made = factory_of(port, url)(url, *arguments)
-    if url != public and getattr(made, "url", None) == url:
-        made.url = public
-    return made

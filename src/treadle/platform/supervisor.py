@@ -21,8 +21,9 @@ from treadle.kernel import process
 from treadle.kernel.errors import Conflict, TreadleError
 from treadle.kernel.process import SupervisedProcess
 from treadle.platform import logs
+from treadle.platform.addresses import backend
 from treadle.platform.seal import write_seal
-from treadle.platform.settings import Settings, backend
+from treadle.platform.settings import Settings
 from treadle.platform.signing import signing_keys
 
 LOOK_SECONDS, REVIVE_SECONDS = 0.05, 5.0

@@ -19,11 +19,12 @@ from treadle.kernel.event import acting
 from treadle.kernel.stage import JOB, RECONCILE, Assembly
 from treadle.monitoring.discovery import registered_monitors
 from treadle.pipelines.service import STEP_JOB
+from treadle.platform.addresses import backend
 from treadle.platform.notifiers import open_notifier
 from treadle.platform.rotation import tell_of_rotation
 from treadle.platform.runtimes import runtime_of
 from treadle.platform.seal import follows, note_head
-from treadle.platform.settings import Settings, backend
+from treadle.platform.settings import Settings
 from treadle.platform.signing import KeyFile
 from treadle.platform.stages import BUILT_IN, LocalServices, stages
 from treadle.platform.step import reason

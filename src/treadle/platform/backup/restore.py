@@ -11,11 +11,12 @@ from sqlalchemy import text
 from treadle.kernel.entity import Entity
 from treadle.kernel.errors import Conflict, Corrupt, Invalid, NotFound
 from treadle.kernel.files import write_whole
+from treadle.platform.addresses import backend
 from treadle.platform.backup.manifest import Manifest, manifest_fault
 from treadle.platform.backup.store import Store
 from treadle.platform.backup.tables import count_on, read_part, refuse_rows, schema_of, tables
 from treadle.platform.seal import write_seal
-from treadle.platform.settings import backend, settings_for
+from treadle.platform.settings import settings_for
 from treadle.platform.signing import KEY, keys_in, read_keys, signing_keys
 from treadle.platform.stages import BUILT_IN, stages, tables_of
 from treadle.platform.verify.check import verify_home

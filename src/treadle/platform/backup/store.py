@@ -8,8 +8,8 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from treadle.backends.cipher.aesgcm import AESGCM
 from treadle.kernel.entity import from_json, to_json
 from treadle.kernel.errors import Corrupt, Invalid, NotFound, TreadleError
+from treadle.platform.addresses import backend
 from treadle.platform.backup.manifest import FORMAT, Manifest, Stored
-from treadle.platform.settings import backend
 from treadle.ports.blobs import Blobs, digest_of
 
 CONTENTS, MANIFESTS = "contents", "manifests"

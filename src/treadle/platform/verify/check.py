@@ -6,8 +6,9 @@ from typing import TypeVar
 
 from treadle.kernel.errors import TreadleError
 from treadle.kernel.keys import Keys
+from treadle.platform.addresses import backend
 from treadle.platform.seal import write_seal
-from treadle.platform.settings import FILE, Settings, backend, settings_for
+from treadle.platform.settings import FILE, Settings, settings_for
 from treadle.platform.signing import KEY, read_keys
 from treadle.platform.supervisor import running
 from treadle.platform.verify.contents import (

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from treadle.kernel.errors import NotFound
+from treadle.platform.addresses import backend
 from treadle.platform.backup.store import CONTENTS, below, with_scheme
-from treadle.platform.settings import backend
 from treadle.ports.blobs import Blobs
 
 
