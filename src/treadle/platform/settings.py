@@ -10,7 +10,7 @@ from typing import Any
 
 from treadle.kernel.clock import Clock, ManualClock, SystemClock
 from treadle.kernel.entity import Entity, from_json, replace, to_json
-from treadle.kernel.errors import Invalid
+from treadle.kernel.errors import Conflict, Invalid
 from treadle.kernel.files import write_whole
 from treadle.kernel.plugins import factory_of
 from treadle.platform.addresses import (
@@ -96,13 +96,21 @@ def from_environment() -> Settings:
 
     Raises:
         Invalid: ``TREADLE_SETTINGS`` is missing or damaged.
+        Conflict: A variable that an address refers to names another place in this process.
     """
     text = os.environ.get("TREADLE_SETTINGS")
     if not text:
         raise Invalid(
             "This process was started without TREADLE_SETTINGS; start it through treadle."
         )
-    return from_json(text, Settings)
+    settings = from_json(text, Settings)
+    for port in PLACED:
+        if settings.place(port) != place_of(settings.address(port)):
+            raise Conflict(
+                f"The home's {port} is {settings.place(port)}, and {settings.address(port)} leads "
+                "elsewhere in this process. Start 'treadle up' again with the variable of now."
+            )
+    return settings
 
 
 def settings_for(home: Path, **given: Any) -> Settings:

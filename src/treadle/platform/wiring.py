@@ -21,6 +21,7 @@ from treadle.monitoring.discovery import registered_monitors
 from treadle.pipelines.service import STEP_JOB
 from treadle.platform.addresses import backend
 from treadle.platform.notifiers import open_notifier
+from treadle.platform.occupancy import entered
 from treadle.platform.rotation import tell_of_rotation
 from treadle.platform.runtimes import runtime_of
 from treadle.platform.seal import follows, note_head
@@ -59,6 +60,7 @@ class Embedded(LocalServices):
         self.stages = stages()
         home = settings.folder
         self.clock = settings.clock()
+        self._entered = entered(home)
         self._keys = KeyFile(home)
         self.database = backend("database", settings.address("database"))
         self.database.migrate()
@@ -208,6 +210,7 @@ class Embedded(LocalServices):
         self.target.close()
         self.executor.close()
         self.database.close()
+        self._entered.close()
 
     def __enter__(self) -> "Embedded":
         return self
