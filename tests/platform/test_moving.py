@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from random import Random
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -43,16 +42,6 @@ def told(home: Path) -> dict[str, Any]:
             "approved": [one.ref for one in versions if one.approval],
             "endpoints": platform.delivery.endpoints(),
         }
-
-
-@pytest.fixture
-def bucket(s3_endpoint: str) -> str:  # noqa: F811
-    """The URL of a prefix in a new bucket."""
-    import boto3
-
-    name = f"b{uuid4().hex}"
-    boto3.client("s3", endpoint_url=s3_endpoint, region_name="us-east-1").create_bucket(Bucket=name)
-    return f"s3://{name}/home?endpoint={s3_endpoint}&region=us-east-1"
 
 
 def test_a_home_goes_to_postgresql_and_s3_and_back(

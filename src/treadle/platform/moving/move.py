@@ -95,7 +95,8 @@ def move_home(
 
 
 def _move(home: Path, to: dict[str, str], known: dict[str, str], progress: Progress) -> Moved:
-    before = _reachable(remembered_settings(home), known)
+    old = {port: for_settings(port, address) for port, address in known.items() if address}
+    before = _reachable(remembered_settings(home), old)
     after = _settings_after(before, to)
     ports = [port for port in PLACED if after.place(port) != before.place(port)]
     if not ports:
@@ -164,7 +165,7 @@ class _Contents:
 
 def _reachable(settings: Settings, known: dict[str, str]) -> Settings:
     """The settings of before, with addresses that lead to the places where the home is."""
-    there = replace(settings, **{port: address for port, address in known.items() if address})
+    there = replace(settings, **known)
     for port in PLACED:
         if place_of(there.address(port)) != settings.place(port):
             raise Conflict(
