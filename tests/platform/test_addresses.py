@@ -1,17 +1,28 @@
 """Addresses come from options, variables and files; no password is remembered, shown or listed."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from treadle.backends.sandbox.environment import ordinary
+from treadle.cli.data_places import store_at
 from treadle.kernel.errors import Conflict, Invalid
 from treadle.kernel.files import write_whole
 from treadle.platform.addresses import backend, place_of, resolved, shown
-from treadle.platform.settings import Settings, backends_of, remember, settings_for
+from treadle.platform.backup.store import Store
+from treadle.platform.settings import (
+    Settings,
+    backends_of,
+    from_environment,
+    remember,
+    settings_for,
+)
+from treadle.platform.verify.sources import stores_at
 from treadle.platform.wiring import Embedded
 
 
@@ -197,3 +208,38 @@ def test_a_relative_path_means_the_same_file_from_everywhere(
     monkeypatch.chdir(tmp_path)
     settings = settings_for(tmp_path / "home", database="sqlite:///records.db")
     assert settings.database == f"sqlite:///{tmp_path}/records.db"
+
+
+def test_postgresql_is_opened_with_a_password_that_nothing_repeats(
+    tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TREADLE_DATABASE_PASSWORD", "hid/den@")
+    url = postgres_url.replace("postgres:@", "postgres:$TREADLE_DATABASE_PASSWORD@")
+    assert url != postgres_url
+    home = filled(tmp_path / "home", database=url)
+    with Embedded(settings_for(home)) as platform:
+        assert platform.database.url == url
+        assert platform.address["TREADLE_DATABASE_PASSWORD"] == "hid/den@"
+        assert "hid" not in json.dumps(platform.settings.environment())
+    assert "hid" not in (home / "settings.json").read_text()
+    monkeypatch.setenv("TREADLE_DATABASE", postgres_url.replace("postgres:@", "another:x@"))
+    assert settings_for(home).database == "$TREADLE_DATABASE"  # the same place, another user
+
+
+@pytest.mark.parametrize("open_store", [Store, stores_at, store_at])
+def test_a_password_in_an_argument_is_refused(open_store: Callable[[str], Any]) -> None:
+    with pytest.raises(Invalid, match="holds a password") as refused:
+        open_store("s3://b/p?secret_access_key=hidden")
+    assert "hidden" not in refused.value.message
+
+
+def test_a_child_whose_variable_names_another_place_does_not_open_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TREADLE_BLOBS", f"file://{tmp_path}/one")
+    settings = settings_for(tmp_path / "home")
+    monkeypatch.setenv("TREADLE_SETTINGS", settings.environment()["TREADLE_SETTINGS"])
+    assert from_environment() == settings
+    monkeypatch.setenv("TREADLE_BLOBS", f"file://{tmp_path}/two")
+    with pytest.raises(Conflict, match="Start 'treadle up' again"):
+        from_environment()

@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 
 from tests.backends.test_blobs import s3_endpoint  # noqa: F401 - a fixture
+from tests.fixtures.write_home import PROJECT
 from tests.platform.conftest import opened
-from tests.platform.everything import PROJECT, contents_of, rows_of
+from tests.platform.everything import contents_of, rows_of
 from treadle.kernel.errors import Conflict, Corrupt, Invalid, Unavailable
 from treadle.platform.addresses import backend
 from treadle.platform.moving import move as moving
 from treadle.platform.moving.move import HOME, Moved, move_home
 from treadle.platform.settings import settings_for
 from treadle.platform.verify.check import verify_home
+from treadle.ports.blobs import Catalogue
 
 
 def moved(home: Path, **to: str) -> Moved:
@@ -48,8 +50,8 @@ def test_a_home_goes_to_postgresql_and_s3_and_back(
     home: Path, postgres_url: str, bucket: str
 ) -> None:
     with opened(home) as platform:
-        digest = platform.blobs.put(b"named")
-        platform.blobs.note_name("rows", digest)
+        assert isinstance(platform.blobs, Catalogue)
+        platform.blobs.note_name("rows", platform.blobs.put(b"named"))
     before = told(home)
     assert before["approved"]
     there = moved(home, database=postgres_url, blobs=bucket)
@@ -60,6 +62,7 @@ def test_a_home_goes_to_postgresql_and_s3_and_back(
     assert not verify_home(home).failed
     with opened(home) as platform:
         assert platform.database.url == postgres_url
+        assert isinstance(platform.blobs, Catalogue)
         assert list(platform.blobs.names()) == ["rows"]
         run = platform.tracking.start_run(experiment="there").id
         platform.blobs.put(b"put there")

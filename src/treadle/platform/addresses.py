@@ -116,21 +116,34 @@ def for_settings(port: str, address: str) -> str:
         address: What somebody has given: a URL, or a reference to one.
 
     Raises:
-        Invalid: It holds a password, which the list of processes and the settings would show.
+        Invalid: It holds a password.
     """
-    if any(not _is_reference(secret) for secret in _secrets_of(address, public=False)):
-        variable = VARIABLES[port]
-        raise Invalid(
-            f"The {_words(port)} address {without_password(address)} holds a password, which the "
-            "list of processes and the home's settings would show. Put the password into an "
-            f"environment variable and write $NAME in its place, as in '{_example(address)}'; or "
-            f"put the whole URL into the variable {variable}, or into a file that "
-            f"{variable}_FILE names."
-        )
+    refuse_password(
+        address, f"the variable {VARIABLES[port]}, or into a file that {VARIABLES[port]}_FILE names"
+    )
     file, asks, query = address.partition("?")
     if re.match(r"sqlite(\+\w+)?:///[^:]", file):  # a relative path would mean another one later
         return f"{file.partition(':')[0]}:///{sqlite_file(file)}{asks}{query}"
     return address
+
+
+def refuse_password(address: str, instead: str = "") -> None:
+    """Check that an address which somebody has typed holds no password.
+
+    Args:
+        address: A URL, or a reference to one.
+        instead: Where the whole URL may be put instead; empty where it must be typed.
+
+    Raises:
+        Invalid: It holds one.
+    """
+    if any(not _is_reference(secret) for secret in _secrets_of(address, public=False)):
+        whole = f"; or put the whole URL into {instead}" if instead else ""
+        raise Invalid(
+            f"The address {without_password(address)} holds a password, which the list of "
+            "processes would show. Put the password into an environment variable and write $NAME "
+            f"in its place, as in '{_example(address)}'{whole}."
+        )
 
 
 def variables_of(address: str) -> set[str]:
@@ -233,7 +246,3 @@ def _example(address: str) -> str:
     return _with_secrets(
         address, lambda secret: secret if _is_reference(secret) else "$NAME", public=False
     )
-
-
-def _words(port: str) -> str:
-    return port.replace("_", " ")
