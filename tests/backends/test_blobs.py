@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from treadle.kernel.errors import Invalid
-from treadle.platform.settings import backend
+from treadle.platform.addresses import backend
 from treadle.ports.blobs import Blobs
 from treadle.ports.damage import Mendable
 from treadle.testing.blobs import BlobsSuite

@@ -13,7 +13,7 @@ from treadle.backends.database import engine
 from treadle.events.local import LocalEvents
 from treadle.kernel.clock import ManualClock
 from treadle.kernel.errors import Invalid
-from treadle.platform.settings import backend
+from treadle.platform.addresses import backend
 from treadle.platform.stages import stages, tables_of
 from treadle.ports.damage import SelfChecking
 from treadle.ports.database import Database, metadata

@@ -15,7 +15,7 @@ from tests.backends.cluster import DEPLOYMENTS, ROUTES, SERVICES, Cluster, runni
 from tests.delivery.desk import register
 from treadle.backends.target import kubernetes
 from treadle.kernel.clock import EPOCH, SystemClock
-from treadle.platform.settings import backend
+from treadle.platform.addresses import backend
 from treadle.platform.wiring import Embedded
 from treadle.ports.blobs import Blobs
 from treadle.ports.target import Target

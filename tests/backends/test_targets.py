@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests import models
-from treadle.platform.settings import backend
+from treadle.platform.addresses import backend
 from treadle.ports.blobs import Blobs
 from treadle.ports.target import Target
 from treadle.testing.target import TargetSuite, until_ready

@@ -9,7 +9,7 @@ from optuna.testing.pytest_storages import StorageTestCase
 
 from treadle.backends.tuner.storage import TreadleStorage
 from treadle.kernel.clock import SystemClock
-from treadle.platform.settings import backend
+from treadle.platform.addresses import backend
 from treadle.tuning.trials import Trials
 
 

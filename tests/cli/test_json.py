@@ -13,7 +13,8 @@ from tests.cli.commands import made_by_hand
 from tests.cli.conftest import treadle
 from tests.cli.test_daily import answer
 from treadle.cli import main
-from treadle.platform.settings import settings_for, without_password
+from treadle.platform.addresses import without_password
+from treadle.platform.settings import Settings, remember, settings_for
 from treadle.platform.start import embedded
 
 
@@ -155,7 +156,10 @@ def test_version_tells_what_is_used_here(tmp_path: Path) -> None:
 
 
 def test_version_shows_no_password(tmp_path: Path) -> None:
-    settings_for(tmp_path / ".treadle", database="postgresql://ann:se:cr@t/x@db.example/treadle")
+    home = tmp_path / ".treadle"
+    settings_for(home)
+    url = "postgresql://ann:se:cr@t/x@db.example/treadle"
+    remember(Settings(home=str(home), database=url))  # as older versions have done
     told = treadle(tmp_path, "version")
     assert "postgresql://ann:***@db.example/treadle" in told.stdout
     assert "cr@t" not in told.stdout + treadle(tmp_path, "version", "--json").stdout

@@ -16,7 +16,7 @@ import pytest
 
 from tests import models
 from treadle.cli.scaffold import scaffold
-from treadle.platform.settings import backend
+from treadle.platform.addresses import backend
 from treadle.platform.start import embedded
 from treadle.ports.target import EndpointSpec, Variant
 from treadle.serving.log_files import InferenceLogs

@@ -1,5 +1,6 @@
 """``treadle up`` with real processes: quick to be ready, hard to kill, clean to stop."""
 
+import json
 import os
 import signal
 import socket
@@ -12,11 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from tests import models
+from tests.backends.test_blobs import s3_endpoint  # noqa: F401 - a fixture
 from treadle.kernel.clock import SystemClock
 from treadle.kernel.errors import TreadleError
 from treadle.kernel.process import holder
@@ -52,6 +55,7 @@ from pathlib import Path
 import pandas as pd
 import treadle
 from tests import models
+from tests.backends.test_blobs import s3_endpoint  # noqa: F401 - a fixture
 
 @treadle.step
 def slow(rows: Path, turn: int = 0) -> list[int]:
@@ -166,6 +170,7 @@ class Asker(threading.Thread):
     def __init__(self, url: str) -> None:
         super().__init__()
         self.url, self.answered, self.done = url, list[str](), threading.Event()
+        self.failed: list[str] = []
 
     def run(self) -> None:
         number = 0
@@ -178,10 +183,13 @@ class Asker(threading.Thread):
                     json={"dataframe_records": [row]},
                     headers={"X-Request-Id": f"r{number}"},
                 )
-            except httpx.TransportError:
+            except httpx.TransportError as error:
+                self.failed.append(repr(error))
                 continue
             if answer.status_code == 200:
                 self.answered.append(f"r{number}")
+            else:
+                self.failed.append(answer.text)
 
 
 def declare(home: Path) -> None:
@@ -311,6 +319,41 @@ def test_any_process_may_be_killed_and_nothing_acknowledged_is_lost(
             thread.done.set()
             thread.join()
         _check(services, home, runs, writer, asker)
+
+
+def test_a_live_home_moves_and_back_and_no_prediction_fails(
+    home: Path, postgres_url: str, bucket: str
+) -> None:
+    with up(home) as url, connect(url) as services:
+        asker, writer = Asker(_first_deployment(services, home)), Writer(url)
+        before = services.events.why(subject="p:1")
+        asker.start()
+        writer.start()
+        for to_database, to_blobs in ((postgres_url, bucket), ("home", "home")):
+            _grows(asker.answered)
+            _grows(writer.acknowledged)
+            command = [sys.executable, "-m", "treadle", "move", "--home", str(home), "--json"]
+            command += ["--to-database", to_database, "--to-blobs", to_blobs]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+            assert done.returncode == 0, done.stderr
+            assert json.loads(done.stdout)["copied"] >= 0
+            eventually(lambda: answers(url), "the server answers again")
+            _grows(writer.acknowledged)
+            assert services.events.why(subject="p:1") == before
+            assert services.events.verify().intact
+        asker.done.set()
+        writer.done.set()
+        asker.join()
+        writer.join()
+        assert asker.failed == []
+        points = services.tracking.history(run=writer.run_id, key="x")
+        assert set(writer.acknowledged) <= {point.step for point in points}
+        assert settings_for(home).database == ""
+
+
+def _grows(things: list[Any]) -> None:
+    count = len(things)
+    eventually(lambda: len(things) > count + 3, "it goes on")
 
 
 def _first_deployment(services: Remote, home: Path) -> str:

@@ -77,8 +77,9 @@ def store_at(url: str, *, there: bool = False) -> "Blobs":
     Raises:
         NotFound: There is no such folder.
     """
-    from treadle.platform.settings import backend
+    from treadle.platform.addresses import backend, refuse_password
 
+    refuse_password(url)
     if "://" not in url:
         url = Path(url).absolute().as_uri()
     folder = Path(unquote(urlsplit(url).path))

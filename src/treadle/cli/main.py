@@ -19,6 +19,7 @@ from treadle.cli import (
     labelling,
     models,
     monitor,
+    moving,
     planning,
     processes,
     rollouts,
@@ -45,6 +46,7 @@ planning.add_to(app)
 incident.add_to(app)
 governance.add_to(app)
 safekeeping.add_to(app)
+moving.add_to(app)
 keys.add_to(app)
 serving.add_to(app)
 rollouts.add_to(app)

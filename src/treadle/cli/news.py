@@ -40,12 +40,26 @@ class News(threading.Thread):
     def run(self) -> None:
         """Print what happens from now on, until it is stopped."""
         from treadle.kernel.errors import TreadleError
+
+        seen: int | None = None
+        while not self._stopped.wait(LOOK_SECONDS):
+            try:
+                seen = self._watch(seen)
+            except TreadleError as error:  # the home is being moved, or its database is away
+                log.info("no news for now: %s", error.message)
+
+    def _watch(self, seen: int | None) -> int:
+        """Print what happens after an event, until a move wants the home. Gives the last event."""
+        from treadle.kernel.errors import TreadleError
+        from treadle.platform.occupancy import is_closing
+        from treadle.platform.settings import remembered_settings
         from treadle.platform.wiring import Embedded
 
-        with Embedded(self._settings) as platform:
-            newest = platform.events.history(newest_first=True, limit=1)
-            seen = newest[0].number if newest else 0
-            while not self._stopped.wait(LOOK_SECONDS):
+        with Embedded(remembered_settings(self._settings.folder)) as platform:
+            if seen is None:
+                newest = platform.events.history(newest_first=True, limit=1)
+                seen = newest[0].number if newest else 0
+            while not (self._stopped.wait(LOOK_SECONDS) or is_closing(self._settings.folder)):
                 try:
                     for record in platform.events.history(after=seen, limit=PAGE):
                         seen = record.number
@@ -53,6 +67,7 @@ class News(threading.Thread):
                             console.print(line, soft_wrap=True)
                 except TreadleError as error:  # the database is busy; the next look sees it all
                     log.info("no news for now: %s", error.message)
+        return seen
 
 
 def line_of(record: "EventRecord") -> str | None:

@@ -36,10 +36,17 @@ def up(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port to listen on.")] = 5000,
     database: Annotated[
-        str, typer.Option(help="Where records live, such as postgresql://… (default: SQLite).")
+        str,
+        typer.Option(
+            help="Where records live, such as postgresql://USER:$PASSWORD@HOST/NAME; $PASSWORD is "
+            "read from the environment (default: TREADLE_DATABASE, else SQLite)."
+        ),
     ] = "",
     blobs: Annotated[
-        str, typer.Option(help="Where bytes live, such as s3://… (default: the home's disk).")
+        str,
+        typer.Option(
+            help="Where bytes live, such as s3://… (default: TREADLE_BLOBS, else the home's disk)."
+        ),
     ] = "",
     target: Annotated[
         str,

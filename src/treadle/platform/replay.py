@@ -14,7 +14,7 @@ from treadle.kernel.entity import Entity, from_json, to_json
 from treadle.kernel.errors import Conflict, TreadleError
 from treadle.pipelines.model import PipelineRun
 from treadle.pipelines.step import store_code
-from treadle.platform.settings import settings_for
+from treadle.platform.settings import private_settings
 from treadle.platform.wiring import Embedded
 from treadle.training.local import outcome_of
 
@@ -55,7 +55,7 @@ def again(recipe: Recipe) -> Outcome:
     Raises:
         Conflict: The steps did not succeed.
     """
-    settings = settings_for(Path(recipe.home), manual_clock=True)
+    settings = private_settings(Path(recipe.home), manual_clock=True)
     clock = settings.clock()
     assert isinstance(clock, ManualClock)
     clock.set(recipe.asof)

@@ -15,6 +15,7 @@ from typing import Literal
 from treadle.kernel.clock import monotonic
 from treadle.kernel.entity import Entity, from_json, replace, to_json
 from treadle.kernel.errors import Conflict, NotFound
+from treadle.platform.addresses import backend
 from treadle.platform.replay import Outcome, Recipe
 from treadle.platform.rerun_data import RunData
 from treadle.platform.rerun_environment import (
@@ -24,7 +25,6 @@ from treadle.platform.rerun_environment import (
     interpreter,
 )
 from treadle.platform.rerun_metrics import Likeness, MetricPair, pairs, worst
-from treadle.platform.settings import backend
 from treadle.platform.stages import Services
 from treadle.ports.blobs import asked_for
 from treadle.ports.tree import copy_tree, fetch_tree, put_tree, read_tree

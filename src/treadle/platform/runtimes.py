@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from treadle.kernel.files import write_whole
-from treadle.platform.settings import backend
+from treadle.platform.addresses import backend
 from treadle.ports.runtime import Exporter, LoadedModel, Runtime, Signature, Way
 from treadle.ports.target import TRUSTED
 

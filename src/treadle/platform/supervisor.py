@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from sqlalchemy import select
 
@@ -21,9 +22,12 @@ from treadle.kernel import process
 from treadle.kernel.errors import Conflict, TreadleError
 from treadle.kernel.process import SupervisedProcess
 from treadle.platform import logs
+from treadle.platform.addresses import backend
+from treadle.platform.occupancy import is_closing
 from treadle.platform.seal import write_seal
-from treadle.platform.settings import Settings, backend, default_url
+from treadle.platform.settings import Settings, remembered_settings
 from treadle.platform.signing import signing_keys
+from treadle.ports.blobs import Blobs
 
 LOOK_SECONDS, REVIVE_SECONDS = 0.05, 5.0
 LOCK = "supervisor.lock"
@@ -49,6 +53,20 @@ class Address:
         return f"http://{self.host}:{self.port}"
 
 
+class _Replaceable:
+    """The home's blob store, in whose place a move puts another one.
+
+    Args:
+        store: The store.
+    """
+
+    def __init__(self, store: Blobs) -> None:
+        self.store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
+
+
 class Supervisor:
     """Holds the home for as long as it lives.
 
@@ -64,17 +82,13 @@ class Supervisor:
         self._settings, self._run = settings, settings.folder / "run"
         process.hold(self._run / LOCK, what=f"The home '{settings.home}'")
         self._address = address
-        environment = {
-            **settings.environment(),
-            "TREADLE_SUPERVISED": f"{address.host} {address.port}",
-        }
-        self._environment: Callable[[], dict[str, str]] = lambda: environment
-        blobs = backend("blobs", settings.blobs or default_url("blobs", settings.folder))
+        self._blobs = _Replaceable(backend("blobs", settings.address("blobs")))
+        environment = settings.environment()
         clock = {key: value for key, value in environment.items() if key == "TREADLE_CLOCK"}
         self._target = backend(
             "target",
-            settings.target or default_url("target", settings.folder),
-            blobs,
+            settings.address("target"),
+            self._blobs,
             settings.folder / "endpoints",
             clock,
         )
@@ -121,6 +135,8 @@ class Supervisor:
         """Start what is not there, again and again, until told to stop."""
         answered = False
         while not self._stopping and (self._run / LOCK).exists():  # a removed home needs nobody
+            if is_closing(self._settings.folder):
+                self._wait_for_move()
             for kept in self._kept:
                 if kept.tend():
                     level = logging.INFO if kept.starts == 1 else logging.WARNING
@@ -131,13 +147,34 @@ class Supervisor:
                 ready()
             time.sleep(LOOK_SECONDS)
 
+    def _wait_for_move(self) -> None:
+        """Let server and worker rest while the home is moved; model servers go on."""
+        log.info("the home is being moved; server and worker wait")
+        leaving = list(self._kept)
+        for kept in leaving:
+            kept.leave()
+        while is_closing(self._settings.folder) and not self._stopping:
+            leaving = [kept for kept in leaving if not kept.left()]
+            self._target.tend()
+            time.sleep(LOOK_SECONDS)
+        self._settings = remembered_settings(self._settings.folder)
+        try:
+            self._blobs.store = backend("blobs", self._settings.address("blobs"))
+        except TreadleError as error:
+            log.error("the home was moved, and its contents cannot be reached: %s", error.message)
+        log.info("server and worker go on")
+
+    def _environment(self) -> dict[str, str]:
+        address = f"{self._address.host} {self._address.port}"
+        return {**self._settings.environment(), "TREADLE_SUPERVISED": address}
+
     def _seal(self) -> None:
         """Seal the home, now that nothing writes to it any more."""
         if not (self._run / LOCK).exists():
             return
         home = self._settings.folder
         try:
-            database = backend("database", self._settings.database or default_url("database", home))
+            database = backend("database", self._settings.address("database"))
             with database.read() as connection:
                 connection.execute(select(1))
             database.close()  # the last to close it moves all changes into its file

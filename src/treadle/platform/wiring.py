@@ -19,11 +19,13 @@ from treadle.kernel.event import acting
 from treadle.kernel.stage import JOB, RECONCILE, Assembly
 from treadle.monitoring.discovery import registered_monitors
 from treadle.pipelines.service import STEP_JOB
+from treadle.platform.addresses import backend
 from treadle.platform.notifiers import open_notifier
+from treadle.platform.occupancy import entered
 from treadle.platform.rotation import tell_of_rotation
 from treadle.platform.runtimes import runtime_of
 from treadle.platform.seal import follows, note_head
-from treadle.platform.settings import Settings, backend, default_url
+from treadle.platform.settings import Settings
 from treadle.platform.signing import KeyFile
 from treadle.platform.stages import BUILT_IN, LocalServices, stages
 from treadle.platform.step import reason
@@ -31,7 +33,7 @@ from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, create_tables, loaded_tables
 from treadle.ports.executor import Executor, Launch
 from treadle.ports.notifier import OpenNotifier
-from treadle.ports.online_store import OnlineStore, OpenOnlineStore, open_store
+from treadle.ports.online_store import OnlineStore, OpenOnlineStore
 from treadle.ports.runtime import RuntimeByName
 from treadle.ports.sandbox import KNOWN_STRENGTH, Sandbox
 from treadle.ports.target import Target
@@ -58,15 +60,16 @@ class Embedded(LocalServices):
         self.stages = stages()
         home = settings.folder
         self.clock = settings.clock()
+        self._entered = entered(home)
         self._keys = KeyFile(home)
-        self.database = backend("database", settings.database or f"sqlite:///{home / 'treadle.db'}")
+        self.database = backend("database", settings.address("database"))
         self.database.migrate()
-        self.blobs = backend("blobs", settings.blobs or f"file://{home / 'blobs'}")
-        self.executor = backend("executor", settings.executor or f"forkserver://{home / 'jobs'}")
-        self.sandbox: Sandbox = backend("sandbox", settings.sandbox or "auto:", home)
+        self.blobs = backend("blobs", settings.address("blobs"))
+        self.executor = backend("executor", settings.address("executor"))
+        self.sandbox: Sandbox = backend("sandbox", settings.address("sandbox"), home)
         clock = {k: v for k, v in settings.environment().items() if k == "TREADLE_CLOCK"}
         self.target = backend(
-            "target", settings.target or "local:", self.blobs, home / "endpoints", clock
+            "target", settings.address("target"), self.blobs, home / "endpoints", clock
         )
         self._online_store: OnlineStore | None = None
         self._opening = Lock()
@@ -117,10 +120,7 @@ class Embedded(LocalServices):
         """
         with self._opening:
             if self._online_store is None:
-                url = self.settings.online_store
-                self._online_store = open_store(
-                    url or default_url("online_store", self.settings.folder)
-                )
+                self._online_store = backend("online_store", self.settings.address("online_store"))
             return self._online_store
 
     @cached_property
@@ -140,7 +140,8 @@ class Embedded(LocalServices):
     @property
     def address(self) -> dict[str, str]:
         """Environment variables that lead another process to the same home."""
-        return {"TREADLE_HOME": self.settings.home, "TREADLE_URL": ""}
+        own = {"TREADLE_HOME": self.settings.home, "TREADLE_URL": ""}
+        return {**self.settings.variables(), **own}
 
     def reconcile(self) -> int:
         """Let every stage take the step that it can take now.
@@ -209,6 +210,7 @@ class Embedded(LocalServices):
         self.target.close()
         self.executor.close()
         self.database.close()
+        self._entered.close()
 
     def __enter__(self) -> "Embedded":
         return self

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from blake3 import blake3
 
@@ -108,6 +108,9 @@ class Catalogue(Protocol):
             name: Any text.
         """
 
+    def names(self) -> Iterator[str]:
+        """All names that were noted, in any order."""
+
 
 @runtime_checkable
 class Ageing(Protocol):
@@ -150,6 +153,15 @@ def place_of(name: str) -> str:
         name: Any text.
     """
     return f"{NAMES}/n-{quote(name, safe='')}"
+
+
+def name_at(place: str) -> str:
+    """The name whose contents are noted in a folder.
+
+    Args:
+        place: The folder's own name.
+    """
+    return unquote(place.removeprefix("n-"))
 
 
 @contextmanager

@@ -108,6 +108,7 @@ class BlobsSuite(Suite):
             blobs.note_name(name, first)
             blobs.note_name(name, second)
             assert set(blobs.named(name)) == {first, second}
+        assert set(blobs.names()) == {"rows", "../a b/ü%2F", "."}
         assert set(blobs.digests()) == {first, second}
 
     def test_a_folder_comes_back_as_it_was(self, blobs: Blobs, tmp_path: Path) -> None:

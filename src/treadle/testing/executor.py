@@ -30,7 +30,7 @@ class ExecutorSuite(Suite):
     @pytest.fixture
     def executor(self, tmp_path: Path) -> Iterator[Executor]:
         """The executor under test, in a folder of its own."""
-        from treadle.platform.settings import backend
+        from treadle.platform.addresses import backend
 
         made: Executor = backend("executor", f"{self.scheme}://{tmp_path / 'jobs'}")
         yield made
@@ -97,7 +97,7 @@ class ExecutorSuite(Suite):
         starter = textwrap.dedent(
             f"""
             import sys, time
-            from treadle.platform.settings import backend
+            from treadle.platform.addresses import backend
             from treadle.ports.executor import Launch
             executor = backend("executor", "{self.scheme}://{tmp_path / "abandoned"}")
             program = [sys.executable, "-m", "treadle.testing.program", "abandoned"]

@@ -20,7 +20,7 @@ from treadle.backends.blobs.packing import Adding
 from treadle.backends.blobs.packs import Packs
 from treadle.kernel.errors import Corrupt, Invalid, NotFound
 from treadle.kernel.files import replacing, write_whole
-from treadle.ports.blobs import digest_of, place_of
+from treadle.ports.blobs import NAMES, digest_of, name_at, place_of
 
 _BLOCK_BYTES = 1 << 20
 _MODE = 0o444
@@ -172,6 +172,10 @@ class Disk:
         files = [file for file in (self._root / place_of(name)).glob("*") if file.name[0] != "."]
         files.sort(key=lambda file: file.stat().st_mtime_ns, reverse=True)
         return [file.name for file in files]
+
+    def names(self) -> Iterator[str]:
+        """Return all names that were noted."""
+        return (name_at(folder.name) for folder in (self._root / NAMES).glob("n-*"))
 
     def has(self, digest: str) -> bool:
         """Whether a blob is stored.

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from treadle.kernel.errors import Corrupt, NotFound, missing_extra
 from treadle.kernel.files import write_whole
-from treadle.ports.blobs import NAMES, digest_of, place_of
+from treadle.ports.blobs import NAMES, digest_of, name_at, place_of
 
 
 class S3:
@@ -92,6 +92,13 @@ class S3:
         pages = obstore.list(self._store, prefix=place_of(name))
         noted = [(entry["last_modified"], entry["path"]) for page in pages for entry in page]
         return [path.rpartition("/")[2] for _, path in sorted(noted, reverse=True)]
+
+    def names(self) -> Iterator[str]:
+        """Return all names that were noted."""
+        import obstore
+
+        pages = obstore.list(self._store, prefix=NAMES)
+        return iter({name_at(entry["path"].split("/")[1]) for page in pages for entry in page})
 
     def has(self, digest: str) -> bool:
         """Whether a blob is stored.

@@ -22,7 +22,7 @@ from treadle.kernel.entity import Entity, replace
 from treadle.kernel.errors import Conflict, TreadleError
 from treadle.kernel.event import acting
 from treadle.monitoring.findings import KINDS, says
-from treadle.platform.settings import settings_for
+from treadle.platform.settings import private_settings
 from treadle.platform.wiring import Embedded
 from treadle.ports.target import EndpointStatus
 from treadle.scope.file import read
@@ -92,7 +92,7 @@ class Play:
                 f"The home '{home}' has a life already. "
                 "Name a new folder with --home, or remove it."
             )
-        settings = settings_for(home, manual_clock=True)
+        settings = private_settings(home, manual_clock=True)
         self.clock = ManualClock(file=settings.folder / "clock")
         self.clock.set(datetime(FIRST.year, FIRST.month, FIRST.day, tzinfo=UTC))
         self.platform = Embedded(settings)

@@ -11,11 +11,12 @@ from sqlalchemy import text
 from treadle.kernel.entity import Entity
 from treadle.kernel.errors import Conflict, Corrupt, Invalid, NotFound
 from treadle.kernel.files import write_whole
+from treadle.platform.addresses import backend
 from treadle.platform.backup.manifest import Manifest, manifest_fault
 from treadle.platform.backup.store import Store
 from treadle.platform.backup.tables import count_on, read_part, refuse_rows, schema_of, tables
 from treadle.platform.seal import write_seal
-from treadle.platform.settings import backend, default_url, settings_for
+from treadle.platform.settings import settings_for
 from treadle.platform.signing import KEY, keys_in, read_keys, signing_keys
 from treadle.platform.stages import BUILT_IN, stages, tables_of
 from treadle.platform.verify.check import verify_home
@@ -94,9 +95,9 @@ def restore_backup(
         )
         _restore_files(store, manifest, aside, progress)
         authentic = _restore_key(manifest, aside, key)
-        contents: Blobs = backend("blobs", settings.blobs or default_url("blobs", aside))
+        contents: Blobs = backend("blobs", settings.address("blobs"))
         _restore_contents(store, manifest, contents, aside, progress)
-        records: Database = backend("database", database or default_url("database", aside))
+        records: Database = backend("database", settings.address("database"))
         try:
             _restore_rows(store, manifest, records, authentic is not None, progress)
         finally:

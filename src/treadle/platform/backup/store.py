@@ -8,8 +8,8 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from treadle.backends.cipher.aesgcm import AESGCM
 from treadle.kernel.entity import from_json, to_json
 from treadle.kernel.errors import Corrupt, Invalid, NotFound, TreadleError
+from treadle.platform.addresses import backend, refuse_password
 from treadle.platform.backup.manifest import FORMAT, Manifest, Stored
-from treadle.platform.settings import backend
 from treadle.ports.blobs import Blobs, digest_of
 
 CONTENTS, MANIFESTS = "contents", "manifests"
@@ -32,6 +32,7 @@ class Store:
     """
 
     def __init__(self, url: str, key_file: Path | None = None, *, make: bool = False) -> None:
+        refuse_password(url)
         self.url = with_scheme(url)
         folder = Path(unquote(self.url.removeprefix("file://")))
         if self.url.startswith("file://") and not (folder / MANIFESTS).is_dir():

@@ -167,6 +167,15 @@ def _counter(connection: Connection, table: Table, column: Column[Any]) -> str |
     return name
 
 
+def plain_table(table: Table) -> Any:
+    """A table as it is stored: moments are microseconds.
+
+    Args:
+        table: The table.
+    """
+    return _plain(table, _plain_columns(table))
+
+
 def _plain_columns(table: Table) -> list[Column[Any]]:
     """The columns as they are stored: moments are microseconds."""
     return [

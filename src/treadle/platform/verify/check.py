@@ -6,8 +6,9 @@ from typing import TypeVar
 
 from treadle.kernel.errors import TreadleError
 from treadle.kernel.keys import Keys
+from treadle.platform.addresses import backend
 from treadle.platform.seal import write_seal
-from treadle.platform.settings import FILE, Settings, backend, default_url, settings_for
+from treadle.platform.settings import FILE, Settings, settings_for
 from treadle.platform.signing import KEY, read_keys
 from treadle.platform.supervisor import running
 from treadle.platform.verify.contents import (
@@ -70,7 +71,7 @@ def verify_home(
         packages = {version.ref: version.package for version in known}
         opened = platform
         days = _tried(lambda: _days(opened), "days of inference logs", found) or {}
-    blobs = _tried(lambda: _blobs(settings, home), "the blob store", found)
+    blobs = _tried(lambda: _blobs(settings), "the blob store", found)
     contents = Contents(set(), {}, {})
     if blobs is not None:
         contents = _tried(lambda: read_contents(blobs, found), "the blob store", found) or contents
@@ -155,8 +156,8 @@ def _platform(settings: Settings, found: Collected) -> Embedded | None:
         return None
 
 
-def _blobs(settings: Settings, home: Path) -> Blobs:
-    store: Blobs = backend("blobs", settings.blobs or default_url("blobs", home))
+def _blobs(settings: Settings) -> Blobs:
+    store: Blobs = backend("blobs", settings.address("blobs"))
     return store
 
 

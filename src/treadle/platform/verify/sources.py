@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from treadle.kernel.errors import NotFound
+from treadle.platform.addresses import backend, refuse_password
 from treadle.platform.backup.store import CONTENTS, below, with_scheme
-from treadle.platform.settings import backend
 from treadle.ports.blobs import Blobs
 
 
@@ -17,6 +17,7 @@ def stores_at(url: str) -> list[Blobs]:
     Raises:
         NotFound: There is no such folder.
     """
+    refuse_password(url)
     url = with_scheme(url)
     places = [url, below(url, "blobs"), below(url, CONTENTS)]
     if url.startswith("file://"):

@@ -1,0 +1,1 @@
+"""Moves a home's records and contents to other backends, whole or not at all."""
