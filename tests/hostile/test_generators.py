@@ -100,6 +100,7 @@ from treadle.ui import (
     models,
     monitors,
     pipeline_pages,
+    studies,
 )
 from treadle.ui.charts import Line, Mark, line_chart
 from treadle.ui.experiments import Line as ExperimentLine
@@ -190,6 +191,8 @@ TEMPLATES = {
     "ui/templates/pictures.html": "test_a_page_of_production",
     "ui/templates/pipeline.html": "test_a_page_of_production",
     "ui/templates/pipelines.html": "test_a_page_of_production",
+    "ui/templates/studies.html": "test_a_page_of_production",
+    "ui/templates/study.html": "test_a_page_of_production",
     "monitoring/templates/drift.html": "test_a_report_of_drift",
     "monitoring/templates/drift_table.html": "test_a_report_of_drift",
     "registry/templates/card.html": "test_a_card",
@@ -450,7 +453,7 @@ PRODUCTION = [
     page
     for area in (
         *(data_pages, pipeline_pages, models, endpoints, monitors, incidents, events),
-        infrastructure,
+        *(infrastructure, studies),
     )
     for page in area.PAGES
     if not page.path.endswith(("/card", "/bom", "/chain"))

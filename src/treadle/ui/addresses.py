@@ -76,6 +76,7 @@ def page_of(thing: str) -> str:
         "endpoint": "/endpoints/",
         "live": "/endpoints/",
         "run": "/runs/",
+        "study": "/studies/",
         "pipeline": "/pipelines/",
         "project": "/projects/",
         "experiment": "/experiments/",

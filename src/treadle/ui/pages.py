@@ -23,6 +23,7 @@ from treadle.ui import (
     monitors,
     pipeline_pages,
     runs,
+    studies,
     traces,
 )
 from treadle.ui.assets import asset_route
@@ -49,6 +50,7 @@ PAGES: tuple[Page, ...] = (
     *home.PAGES,
     *experiments.PAGES,
     *runs.PAGES,
+    *studies.PAGES,
     *traces.PAGES,
     *data_pages.PAGES,
     *pipeline_pages.PAGES,
