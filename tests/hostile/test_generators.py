@@ -95,6 +95,7 @@ from treadle.ui import (
     data_pages,
     endpoints,
     events,
+    governance,
     incidents,
     infrastructure,
     models,
@@ -175,6 +176,8 @@ TEMPLATES = {
     "ui/templates/endpoint.html": "test_a_page_of_production",
     "ui/templates/endpoints.html": "test_a_page_of_production",
     "ui/templates/event.html": "test_a_page_of_production",
+    "ui/templates/erasure.html": "test_a_page_of_production",
+    "ui/templates/governance.html": "test_a_page_of_production",
     "ui/templates/event_chain.html": "test_a_chain_of_events",
     "ui/templates/events.html": "test_a_page_of_production",
     "ui/templates/features.html": "test_a_page_of_production",
@@ -453,7 +456,7 @@ PRODUCTION = [
     page
     for area in (
         *(data_pages, pipeline_pages, models, endpoints, monitors, incidents, events),
-        *(infrastructure, studies),
+        *(infrastructure, studies, governance),
     )
     for page in area.PAGES
     if not page.path.endswith(("/card", "/bom", "/chain"))

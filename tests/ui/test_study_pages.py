@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.platform.test_platforms import served
 from tests.ui.browser import CHROMIUM, browser, page_of
-from tests.ui.walk import LOOKS, problems_of, without_policy
+from tests.ui.walk import LOOKS, Look, problems_of, without_policy
 from treadle.platform.settings import settings_for
 from treadle.platform.wiring import Embedded
 from treadle.ports.tuner import Bound, Direction, Range, SearchPlan
@@ -147,8 +147,8 @@ def test_older_trials_are_on_pages_of_their_own(
 
 
 @pytest.mark.parametrize("look", LOOKS[:2], ids=str)
-def test_pages_of_studies_are_for_everybody(chromium: Browser, url: str, look: object) -> None:
+def test_pages_of_studies_are_for_everybody(chromium: Browser, url: str, look: Look) -> None:
     paths = ("/studies", "/studies/delay%2F2026%207", f"/studies/{FRONT}?tab=parameters")
-    with without_policy(chromium, look) as opened:  # type: ignore[arg-type]
+    with without_policy(chromium, look) as opened:
         wrong = {path: list(problems_of(opened, url, path)) for path in paths}
     assert not any(wrong.values()), wrong

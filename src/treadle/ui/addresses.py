@@ -77,6 +77,7 @@ def page_of(thing: str) -> str:
         "live": "/endpoints/",
         "run": "/runs/",
         "study": "/studies/",
+        "erasure": "/governance/erasures/",
         "pipeline": "/pipelines/",
         "project": "/projects/",
         "experiment": "/experiments/",

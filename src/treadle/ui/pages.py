@@ -16,6 +16,7 @@ from treadle.ui import (
     endpoints,
     events,
     experiments,
+    governance,
     home,
     incidents,
     infrastructure,
@@ -42,6 +43,7 @@ AREAS: tuple[Area, ...] = (
     Area("Monitoring", "/monitoring", "o"),
     incidents.AREA,
     Area("Events", "/events", "v"),
+    governance.AREA,
     Area("Infrastructure", "/infrastructure", "f"),
 )
 """What the navigation leads to, in its order."""
@@ -59,6 +61,7 @@ PAGES: tuple[Page, ...] = (
     *monitors.PAGES,
     *incidents.PAGES,
     *events.PAGES,
+    *governance.PAGES,
     *infrastructure.PAGES,
 )
 
