@@ -17,6 +17,7 @@ _IMPORT = re.compile(r"^(?:from|import) .*$", re.MULTILINE)
 _ASKED = re.compile(r"\b(\w+)(?=\.(\w+)\b)")
 _OFFERED = re.compile(r"""action\('(\w+)', *'(\w+)'|data-operation="(\w+)/(\w+)\"""")
 _INCLUDED = re.compile(r"""{% (?:extends|import|include|from) "([\w.]+)\"""")
+_CONVERTER = re.compile(r":\w+}")
 _FETCHED = re.compile(r"\b(\w+)/(\w+)\b")
 
 
@@ -100,7 +101,7 @@ def _operations_of(area: str, pages: list[Page]) -> AreaOperations:
     offered = [match.groups() for match in _OFFERED.finditer(templates)]
     return AreaOperations(
         area=area,
-        paths=[page.path for page in pages],
+        paths=[_CONVERTER.sub("}", page.path) for page in pages],
         shown=set(there()) & {".".join(match.groups()) for match in _ASKED.finditer(code)},
         offered={f"{a or c}.{b or d}" for a, b, c, d in offered},
     )

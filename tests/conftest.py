@@ -93,6 +93,8 @@ LANES: tuple[tuple[str, Lane], ...] = (
     ("backends/test_executors.py", "integration"),
     ("ui/test_pages.py", "system"),
     ("ui/test_production_pages.py", "system"),
+    ("ui/test_study_pages.py", "system"),
+    ("ui/test_governance_pages.py", "system"),
     ("ui/test_experiment_pages.py", "system"),
     ("ui/test_certified_provider.py", "system"),
     ("ui/test_sign_in.py", "integration"),

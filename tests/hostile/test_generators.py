@@ -95,11 +95,13 @@ from treadle.ui import (
     data_pages,
     endpoints,
     events,
+    governance,
     incidents,
     infrastructure,
     models,
     monitors,
     pipeline_pages,
+    studies,
 )
 from treadle.ui.charts import Line, Mark, line_chart
 from treadle.ui.experiments import Line as ExperimentLine
@@ -174,6 +176,8 @@ TEMPLATES = {
     "ui/templates/endpoint.html": "test_a_page_of_production",
     "ui/templates/endpoints.html": "test_a_page_of_production",
     "ui/templates/event.html": "test_a_page_of_production",
+    "ui/templates/erasure.html": "test_a_page_of_production",
+    "ui/templates/governance.html": "test_a_page_of_production",
     "ui/templates/event_chain.html": "test_a_chain_of_events",
     "ui/templates/events.html": "test_a_page_of_production",
     "ui/templates/features.html": "test_a_page_of_production",
@@ -190,6 +194,8 @@ TEMPLATES = {
     "ui/templates/pictures.html": "test_a_page_of_production",
     "ui/templates/pipeline.html": "test_a_page_of_production",
     "ui/templates/pipelines.html": "test_a_page_of_production",
+    "ui/templates/studies.html": "test_a_page_of_production",
+    "ui/templates/study.html": "test_a_page_of_production",
     "monitoring/templates/drift.html": "test_a_report_of_drift",
     "monitoring/templates/drift_table.html": "test_a_report_of_drift",
     "registry/templates/card.html": "test_a_card",
@@ -450,7 +456,7 @@ PRODUCTION = [
     page
     for area in (
         *(data_pages, pipeline_pages, models, endpoints, monitors, incidents, events),
-        infrastructure,
+        *(infrastructure, studies, governance),
     )
     for page in area.PAGES
     if not page.path.endswith(("/card", "/bom", "/chain"))

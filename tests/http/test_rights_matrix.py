@@ -448,7 +448,7 @@ OPEN = ("/health", "/version", "/api", "/api/openapi.json", "*/mlflow/server-inf
 OTHER = {
     *OPEN,
     *("/report", "/api/v1/events/stream", "/v1/traces"),
-    *(page.path for page in PAGES),
+    *(re.sub(r":\w+}", "}", page.path) for page in PAGES),
     *("/static/{edition}/{name}", "/live"),
     *("/metrics", "/api/v1/alertmanager"),  # tests/http/test_alerting.py
     *("/api/blobs", "/api/blobs/{digest}", "/api/blobs/{digest}/exists"),

@@ -69,6 +69,26 @@ def test_registering_a_verdict_again_gives_the_version_it_made(platform: Embedde
     assert len(platform.events.history(type="VersionRegistered")) == 2
 
 
+def test_approvals_are_listed_newest_first_with_what_their_signatures_are_worth(
+    platform: Embedded,
+) -> None:
+    registered(platform, "a", "b", "c")
+    for number in (2, 1, 3):
+        platform.registry.approve(model="shop", number=number, comment=f"read {number}")
+    platform.registry.delete_version(model="shop", number=3)
+    told = platform.registry.approvals()
+    assert [(one.number, one.approval.comment, one.fits) for one in told] == [
+        (1, "read 1", True),
+        (2, "read 2", True),
+    ]
+    assert platform.registry.approvals(project=told[0].project, limit=1) == told[:1]
+    assert platform.registry.approvals(project="elsewhere") == []
+    with platform.database.write() as transaction:
+        here = approvals.c.number == 2
+        transaction.execute(approvals.update().where(here).values(comment="read it all"))
+    assert [one.fits for one in platform.registry.approvals()] == [True, False]
+
+
 @pytest.mark.parametrize("outcome", ["refused", "not enough evidence"])
 def test_only_a_passed_verdict_makes_a_version(platform: Embedded, outcome: str) -> None:
     with pytest.raises(

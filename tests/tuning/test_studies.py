@@ -174,6 +174,50 @@ def test_the_best_trial_is_chosen_without_reading_the_others_in_full(home: Embed
     assert [study.best for study in home.tuning.studies()] == [[best.number]]
 
 
+def test_a_study_tells_its_state_and_what_its_best_trials_have_reached(home: Embedded) -> None:
+    begin(home)
+    assert (home.tuning.get(study="s").status, home.tuning.get(study="s").best_values) == (
+        "running",
+        [],
+    )
+    for loss in (0.5, 0.25):
+        tell(home, ask(home), loss=loss, seconds=3.0)
+    home.tuning.finish(study="s", status="failed")
+    [study] = home.tuning.studies()
+    assert (study.status, study.best, study.best_values) == ("failed", [1], [{"loss": 0.25}])
+
+
+def test_trials_are_listed_page_by_page(home: Embedded) -> None:
+    begin(home)
+    for _ in range(7):
+        ask(home)
+
+    def numbers(**asked: Any) -> list[int]:
+        return [one.number for one in home.tuning.trials(study="s", **asked)]
+
+    assert numbers(limit=3) == numbers(limit=3, before=99) == [4, 5, 6]
+    assert numbers(limit=3, before=4) == [1, 2, 3]
+    assert numbers(limit=3, before=1) == [0]
+    assert numbers(before=0) == numbers(before=-1) == numbers(limit=0) == []
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_progress_is_the_best_until_then_within_the_constraints(
+    home: Embedded, direction: Any
+) -> None:
+    begin(home, directions=[direction], constraints={"mb": Bound.read("<= 5", "constraint.mb")})
+    sign = 1 if direction == "minimize" else -1
+    for loss, size in ((0.1, 9.0), (0.3, 5.0), (0.4, 1.0), (0.2, 1.0)):
+        tell(home, ask(home), loss=sign * loss, mb=size)
+    tell(home, ask(home), "failed")
+    reached = home.tuning.progress(study="s")
+    assert [one.number for one in reached] == [0, 1, 2, 3]
+    assert [one.feasible for one in reached] == [False, True, True, True]
+    assert [one.values for one in reached] == [{"loss": sign * v} for v in (0.1, 0.3, 0.4, 0.2)]
+    assert [one.best for one in reached] == [None, sign * 0.3, sign * 0.3, sign * 0.2]
+    assert home.tuning.progress(study="s", limit=2) == reached[2:]
+
+
 def test_a_metric_that_nobody_measured_is_named(home: Embedded) -> None:
     begin(home)
     with pytest.raises(Invalid, match=r"no value of 'loss'.*has measured los.*Did you mean 'los'"):

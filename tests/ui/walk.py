@@ -168,6 +168,15 @@ def _events(page: Page, url: str) -> None:
     expect(page.get_by_text("Intact.")).to_be_visible()
 
 
+def _governance(page: Page, url: str) -> None:
+    page.goto(f"{url}/governance")
+    page.locator("table[data-table=evidence]").get_by_role("link", name="card").first.click()
+    expect(page.get_by_role("heading", level=1).first).to_be_visible()
+    page.goto(f"{url}/governance")
+    page.get_by_role("link", name="Verify the chain").click()
+    expect(page.get_by_text("Intact.")).to_be_visible()
+
+
 def _infrastructure(page: Page, url: str) -> None:
     page.goto(f"{url}/infrastructure")
     page.locator("table[data-table=jobs] tbody a").first.click()
@@ -186,6 +195,6 @@ def _operations(page: Page, url: str) -> None:
 
 TASKS: tuple[Callable[[Page, str], None], ...] = (
     *(_home, _experiments, _runs, _data, _pipelines, _models, _deployments),
-    *(_monitoring, _incidents, _events, _infrastructure, _operations),
+    *(_monitoring, _incidents, _events, _governance, _infrastructure, _operations),
 )
 """What each page is there for, on the demo's home; they change nothing."""

@@ -104,6 +104,24 @@ class ModelVersion(Entity):
         return f"{self.model}:{self.number}"
 
 
+class ApprovedVersion(Entity):
+    """A version that somebody has approved.
+
+    Attributes:
+        model: The model's name.
+        number: The version's number.
+        project: The project that the model belongs to.
+        approval: The approval.
+        fits: Whether its signature fits the version as it is now.
+    """
+
+    model: str
+    number: int
+    project: str
+    approval: Approval
+    fits: bool
+
+
 class PastVersion(Entity):
     """A version that was registered elsewhere. Its fields are those of `ModelVersion`."""
 

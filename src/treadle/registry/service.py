@@ -11,21 +11,22 @@ from treadle.kernel.entity import to_json
 from treadle.kernel.errors import Conflict, Forbidden, NotFound
 from treadle.kernel.escaping import shell
 from treadle.kernel.event import Event, acting, current_act
-from treadle.kernel.names import (
-    ModelName,
-)
+from treadle.kernel.names import ModelName, ProjectName
 from treadle.kernel.operation import command, query
+from treadle.ports.database import in_sight
 from treadle.registry.model import (
     CHAMPION,
     AliasMoved,
     AliasRemoved,
     Approval,
+    ApprovedVersion,
     ChampionNamed,
     ModelVersion,
     Stage,
     StageChanged,
     VersionApproved,
 )
+from treadle.registry.records import versions_of
 from treadle.registry.tables import aliases, approvals, versions
 from treadle.registry.versions import Versions
 
@@ -81,6 +82,37 @@ class Registry(Versions):
             with acting(cause=registered.number if registered else None):
                 self._events.append(transaction, event)
         return self.get(model=model, number=number)
+
+    @query()
+    def approvals(
+        self, *, project: ProjectName | None = None, limit: int = 50
+    ) -> list[ApprovedVersion]:
+        """List the approvals of versions that are there, newest first, and verify each.
+
+        Args:
+            project: List only approvals in this project; all projects if omitted.
+            limit: Largest number of approvals to list.
+        """
+        same = (versions.c.model == approvals.c.model) & (versions.c.number == approvals.c.number)
+        here = versions.c.deleted_at.is_(None), in_sight(versions.c.project)
+        wanted = select(versions).join(approvals, same).where(*here)
+        if project:
+            wanted = wanted.where(versions.c.project == project)
+        newest = approvals.c.at.desc(), versions.c.model, versions.c.number.desc()
+        wanted = wanted.order_by(*newest).limit(max(0, limit))
+        with self._database.read() as connection:
+            found = versions_of(connection, connection.execute(wanted).mappings().all())
+        return [
+            ApprovedVersion(
+                model=one.model,
+                number=one.number,
+                project=one.project,
+                approval=one.approval,
+                fits=not self._fault(one, one.approval),
+            )
+            for one in found
+            if one.approval is not None
+        ]
 
     @query()
     def verify_approval(self, *, model: ModelName, number: int) -> bool:

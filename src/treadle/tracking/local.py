@@ -169,6 +169,16 @@ class LocalTracking(Tracking):
         with self._database.read() as connection:
             return set(connection.scalars(select(runs.c.id).where(runs.c.id.in_(list(ids)))))
 
+    def statuses(self, connection: Connection, ids: Sequence[str]) -> dict[str, Status]:
+        """The states of runs by id; runs that are not there are absent.
+
+        Args:
+            connection: An open connection.
+            ids: Ids of the runs.
+        """
+        wanted = select(runs.c.id, runs.c.status).where(runs.c.id.in_(list(ids)))
+        return dict(connection.execute(wanted).all())
+
     def readers(self, *, digest: str) -> list[DatasetReader]:
         """List the runs that have read a dataset version.
 

@@ -1,12 +1,12 @@
 """What a trial is worth, and which trials are the best ones."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from treadle.kernel.entity import replace
 from treadle.kernel.errors import Invalid, did_you_mean
 from treadle.ports.tuner import TrialRecord
-from treadle.tuning.model import StudyPlan
+from treadle.tuning.model import StudyPlan, TrialValues
 
 EXCESS = "constraints:"
 """How the tuner's notes are named that say by how much a trial misses a constraint."""
@@ -83,6 +83,33 @@ def best_of(trials: Sequence[TrialRecord], plan: StudyPlan) -> list[TrialRecord]
             front.append(number)
     chosen = set(front)
     return [trial for trial in trials if trial.number in chosen]
+
+
+def values_of(trial: TrialRecord, plan: StudyPlan) -> dict[str, float]:
+    """The values of a trial's objectives by metric; nothing where it has not finished.
+
+    Args:
+        trial: The trial.
+        plan: What the study searches for.
+    """
+    return dict(zip(plan.metrics, trial.values or [], strict=False))
+
+
+def progress_of(trials: Sequence[TrialRecord], plan: StudyPlan) -> Iterator[TrialValues]:
+    """What finished trials have reached, each with the best until then.
+
+    Args:
+        trials: The trials by number.
+        plan: What the study searches for.
+    """
+    directions, best = plan.search.directions, None
+    better = min if directions[0] == "minimize" else max
+    for trial in trials:
+        values, meets = values_of(trial, plan), feasible(trial)
+        if len(directions) == 1 and meets:
+            for value in values.values():
+                best = value if best is None else better(best, value)
+        yield TrialValues(number=trial.number, values=values, feasible=meets, best=best)
 
 
 def _covers(one: tuple[float, ...], other: tuple[float, ...]) -> bool:

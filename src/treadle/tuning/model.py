@@ -6,6 +6,7 @@ from typing import Any
 from treadle.kernel.entity import Entity
 from treadle.kernel.event import Event
 from treadle.ports.tuner import Bound, SearchPlan, TrialState
+from treadle.tracking.model import Status
 
 
 class TrialSource(Entity):
@@ -54,6 +55,8 @@ class Study(Entity):
         counts: Number of trials by state; states without trials are absent.
         best: Numbers of the best trials: one, or with several objectives those that no other trial
             surpasses in all of them.
+        best_values: Values of the objectives of those trials, by metric, in the same order.
+        status: Whether its run is running, or how that has ended.
     """
 
     name: str
@@ -63,6 +66,8 @@ class Study(Entity):
     started_at: datetime
     counts: dict[str, int]
     best: list[int]
+    best_values: list[dict[str, float]] = []
+    status: Status = "running"
 
 
 class Trial(Entity):
@@ -93,6 +98,23 @@ class Trial(Entity):
     error: str | None
     started_at: datetime | None
     ended_at: datetime | None
+
+
+class TrialValues(Entity):
+    """What a finished trial has reached, and the best that was reached until then.
+
+    Attributes:
+        number: Place of the trial in its study, from 0 on.
+        values: Values of the objectives by metric.
+        feasible: Whether the trial meets all constraints.
+        best: The best value until then, of one objective; None with several, and while no trial
+            meets all constraints.
+    """
+
+    number: int
+    values: dict[str, float]
+    feasible: bool
+    best: float | None = None
 
 
 class StudyStarted(Event):

@@ -1,5 +1,6 @@
 """Studies as they are read: their trials, the best of them, and what parameters matter."""
 
+from collections.abc import Sequence
 from threading import Lock
 from typing import Any
 
@@ -14,8 +15,9 @@ from treadle.kernel.operation import query
 from treadle.ports.database import Database, in_sight
 from treadle.ports.tuner import TrialRecord, Tuner, TunerOver
 from treadle.tracking.local import LocalTracking
-from treadle.tuning.best import best_of, feasible
-from treadle.tuning.model import Study, StudyPlan, Trial
+from treadle.tracking.model import Status
+from treadle.tuning.best import best_of, feasible, progress_of, values_of
+from treadle.tuning.model import Study, StudyPlan, Trial, TrialValues
 from treadle.tuning.tables import studies, trials
 from treadle.tuning.trials import Trials, count, read_trials
 
@@ -57,7 +59,7 @@ class Studies:
             NotFound: There is no such study.
         """
         with self._database.read() as connection:
-            return self._study(connection, self._row(connection, study))
+            return self._studies(connection, [self._row(connection, study)])[0]
 
     @query()
     def studies(self, *, project: ProjectName | None = None, limit: int = 50) -> list[Study]:
@@ -72,23 +74,28 @@ class Studies:
             wanted = wanted.where(studies.c.project == project)
         wanted = wanted.order_by(studies.c.id.desc()).limit(max(0, limit))
         with self._database.read() as connection:
-            return [self._study(connection, row) for row in connection.execute(wanted).all()]
+            return self._studies(connection, connection.execute(wanted).all())
 
     @query()
-    def trials(self, *, study: StudyName, limit: int = 1000) -> list[Trial]:
+    def trials(
+        self, *, study: StudyName, limit: int = 1000, before: int | None = None
+    ) -> list[Trial]:
         """List the newest trials of a study, by number.
 
         Args:
             study: Name of the study.
             limit: Largest number of trials to list.
+            before: List only trials with a smaller number; all if omitted.
 
         Raises:
             NotFound: There is no such study.
         """
         with self._database.read() as connection:
             row = self._row(connection, study)
-            after = count(connection, row.id) - max(0, limit)
-            found = read_trials(connection, row.id, trials.c.number >= after)
+            end = count(connection, row.id)
+            end = end if before is None else min(end, max(0, before))
+            within = trials.c.number >= end - max(0, limit), trials.c.number < end
+            found = read_trials(connection, row.id, *within)
         plan = plan_in(row)
         return [trial_of(study, plan, one) for one in found]
 
@@ -123,9 +130,26 @@ class Studies:
         with self._database.read() as connection:
             row = self._row(connection, study)
             plan = plan_in(row)
-            numbers = _best(connection, row, plan)
+            numbers = [one.number for one in _best(connection, row, plan)]
             found = read_trials(connection, row.id, trials.c.number.in_(numbers))
         return [trial_of(study, plan, one) for one in found]
+
+    @query()
+    def progress(self, *, study: StudyName, limit: int = 5000) -> list[TrialValues]:
+        """List the values that finished trials have reached, by number, and the best until then.
+
+        Args:
+            study: Name of the study.
+            limit: Largest number of trials to list; the newest are listed.
+
+        Raises:
+            NotFound: There is no such study.
+        """
+        with self._database.read() as connection:
+            row = self._row(connection, study)
+            finished = _finished(connection, row)
+        reached = list(progress_of(finished, plan_in(row)))
+        return reached[max(0, len(reached) - max(0, limit)) :]
 
     @query()
     def importances(self, *, study: StudyName, metric: str = "") -> dict[str, float]:
@@ -175,26 +199,38 @@ class Studies:
             raise NotFound(f"Study '{study}' has no trial {number}.")
         return row, found[0]
 
-    def _study(self, connection: Connection, row: Row[Any]) -> Study:
-        plan = plan_in(row)
-        grouped = select(trials.c.state, func.count()).where(trials.c.study == row.id)
-        counts: dict[str, int] = dict(connection.execute(grouped.group_by(trials.c.state)).all())
-        return Study(
-            name=row.name,
-            project=row.project,
-            run=row.run,
-            plan=plan,
-            started_at=row.started_at,
-            counts=counts,
-            best=_best(connection, row, plan),
-        )
+    def _studies(self, connection: Connection, rows: Sequence[Row[Any]]) -> list[Study]:
+        statuses = self._tracking.statuses(connection, [row.run for row in rows])
+        return [_study(connection, row, statuses.get(row.run, "running")) for row in rows]
 
 
-def _best(connection: Connection, row: Row[Any], plan: StudyPlan) -> list[int]:
-    """Numbers of a study's best trials; only what decides on them is read."""
+def _study(connection: Connection, row: Row[Any], status: Status) -> Study:
+    plan = plan_in(row)
+    best = _best(connection, row, plan)
+    grouped = select(trials.c.state, func.count()).where(trials.c.study == row.id)
+    counts: dict[str, int] = dict(connection.execute(grouped.group_by(trials.c.state)).all())
+    return Study(
+        name=row.name,
+        project=row.project,
+        run=row.run,
+        plan=plan,
+        started_at=row.started_at,
+        counts=counts,
+        best=[one.number for one in best],
+        best_values=[values_of(one, plan) for one in best],
+        status=status,
+    )
+
+
+def _best(connection: Connection, row: Row[Any], plan: StudyPlan) -> list[TrialRecord]:
+    """A study's best trials, as far as ``_finished`` reads them."""
+    return best_of(_finished(connection, row), plan)
+
+
+def _finished(connection: Connection, row: Row[Any]) -> list[TrialRecord]:
+    """A study's finished trials; only what decides on the best of them is read."""
     decides = ("number", "values", "system_attributes")
-    finished = read_trials(connection, row.id, trials.c.state == "finished", only=decides)
-    return [one.number for one in best_of(finished, plan)]
+    return read_trials(connection, row.id, trials.c.state == "finished", only=decides)
 
 
 def plan_in(row: Row[Any]) -> StudyPlan:
@@ -214,7 +250,7 @@ def trial_of(study: str, plan: StudyPlan, record: TrialRecord) -> Trial:
         plan: Its plan.
         record: The trial as the database keeps it.
     """
-    values = dict(zip(plan.metrics, record.values or [], strict=False))
+    values = values_of(record, plan)
     return Trial(
         study=study,
         number=record.number,

@@ -76,6 +76,8 @@ def page_of(thing: str) -> str:
         "endpoint": "/endpoints/",
         "live": "/endpoints/",
         "run": "/runs/",
+        "study": "/studies/",
+        "erasure": "/governance/erasures/",
         "pipeline": "/pipelines/",
         "project": "/projects/",
         "experiment": "/experiments/",

@@ -118,7 +118,7 @@ def _metrics(versions: Sequence[ModelVersion], verdicts: Mapping[str, Verdict]) 
             Series("to", [one.high for one in found], "--line"),
             Series(found[0].metric, [one.value for one in found], "--c1"),
         ]
-        data = over_steps([number for number, _ in own], series, band=(0, 1))
+        data = over_steps([number for number, _ in own], series, band=(0, 1), label="version")
         charts.append((f"{check}: {found[0].metric}, by version", data))
     return charts
 

@@ -16,6 +16,7 @@ from treadle.ui import (
     endpoints,
     events,
     experiments,
+    governance,
     home,
     incidents,
     infrastructure,
@@ -23,6 +24,7 @@ from treadle.ui import (
     monitors,
     pipeline_pages,
     runs,
+    studies,
     traces,
 )
 from treadle.ui.assets import asset_route
@@ -41,6 +43,7 @@ AREAS: tuple[Area, ...] = (
     Area("Monitoring", "/monitoring", "o"),
     incidents.AREA,
     Area("Events", "/events", "v"),
+    governance.AREA,
     Area("Infrastructure", "/infrastructure", "f"),
 )
 """What the navigation leads to, in its order."""
@@ -49,6 +52,7 @@ PAGES: tuple[Page, ...] = (
     *home.PAGES,
     *experiments.PAGES,
     *runs.PAGES,
+    *studies.PAGES,
     *traces.PAGES,
     *data_pages.PAGES,
     *pipeline_pages.PAGES,
@@ -57,6 +61,7 @@ PAGES: tuple[Page, ...] = (
     *monitors.PAGES,
     *incidents.PAGES,
     *events.PAGES,
+    *governance.PAGES,
     *infrastructure.PAGES,
 )
 

@@ -18,12 +18,14 @@ class Series(NamedTuple):
         values: A number for each place; None where there is none.
         colour: A colour of the style sheet, such as ``--c1``; empty for the next one.
         dashed: Whether the line is dashed, as bounds and estimates are.
+        dots: Whether each value is a dot, and no line joins them.
     """
 
     name: str
     values: Sequence[float | None]
     colour: str = ""
     dashed: bool = False
+    dots: bool = False
 
 
 class Happened(NamedTuple):
@@ -63,7 +65,11 @@ def over_time(
 
 
 def over_steps(
-    steps: Sequence[float], series: Sequence[Series], *, band: tuple[int, int] | None = None
+    steps: Sequence[float],
+    series: Sequence[Series],
+    *,
+    band: tuple[int, int] | None = None,
+    label: str = "step",
 ) -> str:
     """Describe a chart over numbers, such as versions, as JSON.
 
@@ -71,8 +77,9 @@ def over_steps(
         steps: The places from left to right, ascending.
         series: The lines.
         band: Two lines, by their places in ``series``, between which the chart is shaded.
+        label: What one place is called.
     """
-    return _described(list(steps), series, [], band, steps=True)
+    return _described(list(steps), series, [], band, steps=True, label=label)
 
 
 def _described(
@@ -86,6 +93,7 @@ def _described(
         {"name": one.name, "values": one.values}
         | ({"colour": one.colour} if one.colour else {})
         | ({"dash": [5, 4]} if one.dashed else {})
+        | ({"dots": True} if one.dots else {})
         for one in series
     ]
     return to_text({"x": x, "series": lines, "marks": marks, "band": band, "height": 220} | more)

@@ -158,17 +158,22 @@ class Erasures:
         return erasure_of(row)
 
     @query()
-    def erasures(self, *, project: ProjectName | None = None) -> list[Erasure]:
+    def erasures(
+        self, *, project: ProjectName | None = None, limit: int | None = None
+    ) -> list[Erasure]:
         """List erasures, newest first.
 
         Args:
             project: Name of the project; erasures of the whole home, and of any project, if
                 omitted.
+            limit: Largest number of erasures to list; all if omitted.
         """
         wanted = select(erasures).where(in_sight(erasures.c.project))
         wanted = wanted.order_by(erasures.c.started_at.desc(), erasures.c.id.desc())
         if project is not None:
             wanted = wanted.where(erasures.c.project == project)
+        if limit is not None:
+            wanted = wanted.limit(max(0, limit))
         with self._database.read() as connection:
             return [erasure_of(row) for row in connection.execute(wanted).mappings()]
 

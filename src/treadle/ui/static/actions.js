@@ -1,4 +1,6 @@
 // Forms that call a command of the API: <form data-operation="registry/approve"> with its arguments.
+// A field "subject.key" is the part "key" of the argument "subject"; data-yes and data-no are said of
+// an answer that is true or false.
 import { drawNow } from "./live.js";
 
 const plain = field => {
@@ -27,16 +29,18 @@ export function listenToActions() {
     for (const field of form.querySelectorAll("input, select, textarea"))
       if (field.name && (field.value !== "" || field.type === "hidden")) {
         const value = plain(field), numeric = field.dataset.number !== undefined;
-        given[field.name.replace(/^arg\./, "")] = numeric ? Number(value) : value;
+        const name = field.name.replace(/^arg\./, ""), [whole, part] = name.split(".");
+        if (part) (given[whole] ??= {})[part] = value;
+        else given[name] = numeric ? Number(value) : value;
       }
     buttons.forEach(button => { button.disabled = true; });
     says.className = ""; says.textContent = "…";
     try {
       const result = await call(form.dataset.operation, given);
-      const shows = form.dataset.shows;
-      says.textContent = shows ? `Shown only once: ${result[shows]}` : "Done.";
+      const { shows, yes, no } = form.dataset;
+      says.textContent = shows ? `Shown only once: ${result[shows]}` : yes ? (result ? yes : no) : "Done.";
       form.reset();
-      await drawNow(form);
+      if (!yes) await drawNow(form);  // a question has changed nothing
     } catch (error) {
       says.className = "bad"; says.textContent = error.message;
     } finally {

@@ -1,5 +1,5 @@
 // Interactive series by uPlot: <figure class="chart" data-chart='{"x": [...], "series": [...]}'>.
-// x: seconds since 1970, or steps where "steps" is true. series: {name, values, marks?}.
+// x: seconds since 1970, or steps where "steps" is true. series: {name, values, dots?}.
 const COLOURS = ["--c1", "--c2", "--c3", "--c4", "--c5", "--c6", "--c7", "--c8"];
 const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const drawn = new Map();
@@ -55,7 +55,8 @@ export function options(figure, told) {
       { label: told.label ?? (told.steps ? "step" : "time") },
       ...told.series.map((one, place) => ({
         label: one.name, stroke: colour(one.colour ?? COLOURS[place % COLOURS.length]), width: 1.6,
-        dash: one.dash, spanGaps: true, points: { show: told.x.length < 80, size: 4 },
+        dash: one.dash, spanGaps: true, points: { show: one.dots || told.x.length < 80, size: one.dots ? 5 : 4 },
+        ...(one.dots ? { paths: () => null } : {}),
       })),
     ],
   };

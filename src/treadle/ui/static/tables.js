@@ -57,6 +57,7 @@ export function makeTablesSortable(root) {
     if (!table.tHead || table.dataset.prepared) continue;
     table.dataset.prepared = "yes";
     [...table.tHead.rows[0].cells].forEach((heading, place) => {
+      if (!heading.textContent.trim()) return;  // a column of buttons
       const button = document.createElement("button");
       button.type = "button";
       button.append(...heading.childNodes);
