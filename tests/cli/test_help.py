@@ -13,6 +13,14 @@ import typer
 from rich.console import Console
 
 from tests.cli.commands import commands, root
+from treadle.http import bodies
+from treadle.http.searching import AT_ONCE
+from treadle.kernel.operation import operations
+from treadle.kernel.stage import kinds_of
+from treadle.platform.stages import stages
+from treadle.platform.watchdog import QUERY_SECONDS
+
+ROOT = Path(__file__).parents[2]
 
 
 def shown(command: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -80,3 +88,30 @@ def test_the_shell_completes_verbs_groups_and_options(
     line: str, offered: list[str], tmp_path: Path
 ) -> None:
     assert set(offered) <= set(completed(line, tmp_path).split())
+
+
+def test_derived_verbs_explain_each_option_and_show_no_type_of_python(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for stage, kind in kinds_of(stages()).items():
+        group = root().commands[stage.replace("_", "-")]
+        for name, operation in operations(kind).items():
+            verb = name.replace("_", "-")
+            if verb in {made.__name__.strip("_") for made in group.opens_with}:
+                continue  # written by hand
+            help = shown(group.get_command(None, verb), f"{stage} {verb}", monkeypatch)
+            assert operation.summary.replace("``", "`") in help
+            for parameter in operation.parameters.values():
+                assert parameter.description, f"{stage}.{name}({parameter.name})"
+                described = " ".join(parameter.description.split()).replace("``", "`")
+                assert described in help
+            assert not re.search(r"(str|int|list\[str\]|datetime) \| None|typing\.|``", help), help
+
+
+def test_security_says_the_limits_that_the_code_has() -> None:
+    said = " ".join((ROOT / "SECURITY.md").read_text(encoding="utf-8").split())
+    kib = bodies.SLOWEST_BYTES // 1024
+    assert f"{bodies.PATIENCE_SECONDS:.0f} s and one more for each {kib} KiB" in said
+    assert f"all bodies in hand have {bodies.MAX_HELD_BYTES // 2**30} GiB together" in said
+    assert f"Queries of callers end after {QUERY_SECONDS:.0f} s" in said
+    assert ("searches run one at a time" in said) == (AT_ONCE == 1)

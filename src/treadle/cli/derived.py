@@ -62,7 +62,7 @@ class _ServiceGroup(TyperGroup):
         for operation in operations(self.service.load()).values():
             if operation.name in by_hand:
                 continue
-            command = made.command(_dashed(operation.name), help=operation.doc)
+            command = made.command(_dashed(operation.name), help=_paragraphs(operation.doc))
             command(_function(self.service.name, operation))
         return typer.main.get_command(made)
 
@@ -188,9 +188,15 @@ def _names_a(kind: Any) -> str:
     return ""
 
 
+def _paragraphs(doc: str) -> str:
+    """A docstring's text as help: a line each paragraph, and code as parameters show it."""
+    flowing = (" ".join(part.split()) for part in doc.split("\n\n"))
+    return "\n\n".join(flowing).replace("``", "`")
+
+
 def _help(parameter: Parameter, kind: Any) -> str:
     """The parameter's description, and how more than one value is written."""
-    help = parameter.description
+    help = _paragraphs(parameter.description)
     if typing.get_origin(kind) is list:
         help += " Repeat it for more, or give a JSON list."
     elif typing.get_origin(kind) is dict:

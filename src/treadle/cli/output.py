@@ -25,6 +25,7 @@ Home = Annotated[
     Path | None,
     typer.Option(
         "--home",
+        metavar="FOLDER",
         envvar="TREADLE_HOME",
         show_default="the project's .treadle",
         help="The folder that holds everything.",
@@ -32,10 +33,18 @@ Home = Annotated[
 ]
 Url = Annotated[
     str | None,
-    typer.Option("--url", envvar="TREADLE_URL", help="A server to work on, instead of a home."),
+    typer.Option(
+        "--url",
+        metavar="URL",
+        envvar="TREADLE_URL",
+        help="A server to work on, instead of a home.",
+    ),
 ]
 Token = Annotated[
-    str | None, typer.Option("--token", envvar="TREADLE_TOKEN", help="The token for the server.")
+    str | None,
+    typer.Option(
+        "--token", metavar="TOKEN", envvar="TREADLE_TOKEN", help="The token for the server."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
 LogJson = Annotated[
