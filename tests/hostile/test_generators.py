@@ -42,6 +42,8 @@ from treadle.cli.demo.play import Moment, Result
 from treadle.cli.demo.report import SIGNS, write
 from treadle.cli.scaffold import Table, _copy, _fill
 from treadle.data.check_suggestions import checks_toml
+from treadle.data.model import DatasetVersion
+from treadle.data.table_diff import TableDiff
 from treadle.data.table_profile import Histogram, TableProfile
 from treadle.delivery.manifests import Manifest, render, render_kserve
 from treadle.delivery.oci import Entry, ImageConfig, Layer, write_archive
@@ -103,6 +105,7 @@ from treadle.ui import (
     pipeline_pages,
     studies,
 )
+from treadle.ui.addresses import dataset_page
 from treadle.ui.charts import Line, Mark, line_chart
 from treadle.ui.experiments import Line as ExperimentLine
 from treadle.ui.experiments import link_of
@@ -172,6 +175,7 @@ TEMPLATES = {
     "ui/templates/dataset_checks.html": "test_a_page_of_production",
     "ui/templates/dataset_frame.html": "test_a_page_of_production",
     "ui/templates/dataset_profile.html": "test_a_page_of_production",
+    "ui/templates/dataset_rows.html": "test_rows_that_differ",
     "ui/templates/datasets.html": "test_a_page_of_production",
     "ui/templates/endpoint.html": "test_a_page_of_production",
     "ui/templates/endpoints.html": "test_a_page_of_production",
@@ -502,6 +506,19 @@ def test_a_chain_of_events(text: str) -> None:
     def page(text: str) -> str:
         chain = Chain(entries=3, intact=False, forged_head=True, fault=text)
         return drawn("event_chain.html", {"chain": chain})
+
+
+@given(any_texts)
+@settings(max_examples=10)
+def test_rows_that_differ(text: str) -> None:
+    def page(text: str) -> str:
+        versions = [filled(DatasetVersion, text, {"digest": digest * 64}) for digest in "ab"]
+        chosen = data_pages.Chosen([], data_pages.Dataset(text, text, None, versions), versions[0])
+        facts = chosen._asdict() | {"project": text, "tab": "rows", "dataset_page": dataset_page}
+        facts |= {"diff": filled(TableDiff, text), "other": versions[1], "by": [text]}
+        return drawn("dataset_rows.html", facts | {"fault": text})
+
+    alike(page, text)
 
 
 def given_to(template: str, facts: dict[str, Any], text: str) -> str:

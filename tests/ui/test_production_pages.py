@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
@@ -13,9 +14,11 @@ from tests.fixtures.write_home import PROJECT
 from tests.platform.everything import make_home
 from tests.platform.test_platforms import served
 from tests.ui.browser import CHROMIUM, browser, page_of
+from treadle.kernel.clock import ManualClock
 from treadle.monitoring.slo.model import BudgetBurning
 from treadle.platform.settings import settings_for
 from treadle.platform.wiring import Embedded
+from treadle.ports.tree import put_files
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="declared gap: no browser here")
 
@@ -63,6 +66,30 @@ def test_a_version_is_approved_on_its_evidence(page: Page, url: str, home: Embed
     page.get_by_role("button", name="Approve").click()
     expect(page.get_by_text("compared by hand")).to_be_visible()
     assert home.registry.verify_approval(model=PROJECT, number=number)
+
+
+def test_rows_of_two_versions_are_compared_by_a_key(page: Page, url: str, home: Embedded) -> None:
+    assert isinstance(home.clock, ManualClock)
+    for place, rows in enumerate((b"id,fare\n1,10\n2,20\n", b"id,fare\n1,11\n3,30\n")):
+        digest = put_files(home.blobs, {"fares.csv": rows})
+        home.data.add(project=PROJECT, name="fares", digest=digest)
+        home.clock.advance(timedelta(minutes=place + 1))
+    page.goto(f"{url}/data/{PROJECT}?dataset=fares")
+    page.get_by_role("link", name="Compare their rows").click()
+    expect(page.locator(".card", has_text="added")).to_contain_text("2")
+    page.get_by_label("Columns that name a row").fill("id")
+    page.get_by_role("button", name="Compare").click()
+    expect(page.locator(".card", has_text="changed")).to_contain_text("1")
+    changed = page.locator("table[data-table=rows] tr", has_text="changed")
+    expect(changed).to_contain_text("fare: 10 → 11")
+    page.get_by_label("Columns that name a row").fill("no such")
+    page.get_by_role("button", name="Compare").click()
+    expect(page.locator(".notice")).to_contain_text("no such")
+    page.goto(f"{url}/models/{PROJECT}")
+    page.get_by_text("Describe this model").click()
+    page.get_by_label("Description", exact=True).fill("Says how late a flight is.")
+    page.get_by_role("button", name="Keep").click()
+    expect(page.locator("p.lead")).to_have_text("Says how late a flight is.")
 
 
 def test_lineage_leads_from_a_version_to_its_endpoint(page: Page, url: str, home: Embedded) -> None:

@@ -193,6 +193,28 @@ def _checks(visit: Visit) -> Mapping[str, Any]:
     return _around(visit, chosen, "checks") | {"report": report, "fault": fault}
 
 
+def _rows(visit: Visit) -> Mapping[str, Any]:
+    """How the rows of a version differ from those of another, by default of the one before."""
+    chosen, diff, fault = _chosen(visit), None, ""
+    by = [name.strip() for name in visit.query.get("by", "").split(",") if name.strip()]
+    other, digest = _before(chosen), visit.query.get("against", "")
+    if digest and chosen.dataset:
+        other = next((one for one in chosen.dataset.versions if one.digest == digest), None)
+    if chosen.version and other:
+        try:
+            diff = visit.ask.quality.diff(
+                project=chosen.version.project,
+                name=chosen.version.name,
+                old=other.digest,
+                new=chosen.version.digest,
+                by=by or None,
+            )
+        except Invalid as error:
+            fault = error.message
+    found = {"diff": diff, "fault": fault, "other": other, "by": by}
+    return _around(visit, chosen, "rows") | found
+
+
 def _features(visit: Visit) -> Mapping[str, Any]:
     chosen, project = _chosen(visit), visit.path["project"]
     try:
@@ -208,5 +230,6 @@ PAGES = (
     Page("/data/{project}", "Data", "dataset.html", _project, turn="rows"),
     Page("/data/{project}/profile", "Data", "dataset_profile.html", _profile, turn="rows"),
     Page("/data/{project}/checks", "Data", "dataset_checks.html", _checks, turn="rows"),
+    Page("/data/{project}/rows", "Data", "dataset_rows.html", _rows, turn="rows"),
     Page("/data/{project}/features", "Data", "features.html", _features),
 )
