@@ -12,11 +12,13 @@ from sqlalchemy.exc import (
     DataError,
     DBAPIError,
     IntegrityError,
+    InterfaceError,
     InternalError,
     NotSupportedError,
     OperationalError,
     ProgrammingError,
 )
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 
 from treadle.kernel.errors import Conflict, Corrupt, Unavailable
 
@@ -109,6 +111,14 @@ class SQLDatabase:
                     "fewer experiments, a narrower filter, a smaller page."
                 ) from error
             raise Unavailable(f"The database {self._name} failed: {_first_line(error)}") from error
+        except InterfaceError as error:
+            raise Unavailable(
+                f"The connection to the database {self._name} was lost: {_first_line(error)}"
+            ) from error
+        except PoolExhausted as error:
+            raise Unavailable(
+                f"All connections to the database {self._name} are in use. Try again."
+            ) from error
         except DatabaseError as error:
             raise Corrupt(
                 f"The database {self._name} cannot be read: {_first_line(error)}"
