@@ -77,6 +77,7 @@ LANES: tuple[tuple[str, Lane], ...] = (
     ("stats/test_against_river.py", "system"),
     ("monitoring/test_two_tables.py::test_alarms", "simulation"),
     ("monitoring/test_slo_files.py", "integration"),
+    ("monitoring/test_server_rules.py", "integration"),
     ("delivery/test_gates.py::test_equals", "simulation"),
     ("delivery/test_manifests.py::test_the_three_newest", "integration"),
     ("data/test_engine.py", "integration"),

@@ -137,6 +137,7 @@ GENERATORS = {
     "kernel/exposition": "test_metrics",
     "monitoring/drift_page": "test_a_report_of_drift",
     "monitoring/drift_report": "test_a_report_of_drift",
+    "monitoring/server_rules": "monitoring/test_server_rules.py has no text of others in it",
     "monitoring/slo/openslo": "test_objectives",
     "monitoring/slo/prometheus_rules": "test_objectives",
     "platform/logs": "test_lines_of_a_log",
