@@ -15,7 +15,7 @@ from tests.http.conftest import refusal
 from tests.platform.test_platforms import served
 from treadle.backends.database.engine import SQLDatabase
 from treadle.kernel.errors import Unavailable
-from treadle.platform.settings import backend
+from treadle.platform.addresses import backend
 from treadle.platform.wiring import Embedded
 from treadle.ports.blobs import Blobs
 

@@ -23,11 +23,11 @@ from treadle.kernel.errors import TreadleError
 from treadle.kernel.escaping import shell
 from treadle.kernel.exits import CALM, exits_of
 from treadle.kernel.process import holder, is_held
-from treadle.platform.addresses import declared_addresses
+from treadle.platform.addresses import backend, declared_addresses
 from treadle.platform.metrics import worker_silence
 from treadle.platform.readiness import schema_fault
 from treadle.platform.seal import follows
-from treadle.platform.settings import Settings, backend, remembered_settings
+from treadle.platform.settings import Settings, remembered_settings
 from treadle.platform.signing import KEY
 from treadle.platform.wiring import Embedded
 from treadle.ports.database import Database, Versioned
