@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from collections import Counter
@@ -76,6 +77,7 @@ LANES: tuple[tuple[str, Lane], ...] = (
     ("stats/test_against_river.py", "system"),
     ("monitoring/test_two_tables.py::test_alarms", "simulation"),
     ("monitoring/test_slo_files.py", "integration"),
+    ("monitoring/test_server_rules.py", "integration"),
     ("delivery/test_gates.py::test_equals", "simulation"),
     ("delivery/test_manifests.py::test_the_three_newest", "integration"),
     ("data/test_engine.py", "integration"),
@@ -106,6 +108,7 @@ LANES: tuple[tuple[str, Lane], ...] = (
     ("backends/test_tuner.py", "integration"),
     ("http/", "integration"),
     ("backends/test_targets.py", "integration"),
+    ("backends/test_neighbours.py", "integration"),
     ("backends/test_identity.py", "integration"),
     ("jobs/test_worker.py", "integration"),
     ("jobs/test_logs.py", "integration"),
@@ -315,6 +318,14 @@ def _execute(server: str, *commands: str) -> None:
 
 def _database(server: str, name: str) -> str:
     return make_url(server).set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A port of this machine at which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

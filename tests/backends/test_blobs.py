@@ -86,6 +86,12 @@ class TestS3(BlobsSuite):
 
         obstore.put(blobs._store, digest, b"changed")  # type: ignore[attr-defined]
 
+    def test_a_bucket_that_is_not_there_is_told_as_such(self, s3_endpoint: str) -> None:
+        blobs: Blobs = backend("blobs", f"s3://no-such?endpoint={s3_endpoint}&region=us-east-1")
+        with pytest.raises(Invalid, match=f"There is no bucket .* s3://no-such at {s3_endpoint}"):
+            blobs.put(b"content")
+        assert not blobs.has("0" * 64)
+
     def test_a_damaged_blob_is_moved_aside_and_stored_anew(
         self, blobs: Blobs, tmp_path: Path
     ) -> None:

@@ -60,6 +60,9 @@ class TestLocalProcesses(TargetSuite):
         row = {"colour": "red", "size": 1.0, "weight": 0.0}
         answer = httpx.post(f"{after.url}/invocations", json={"dataframe_records": [row]})
         assert answer.status_code == 200
+        (exits,) = until_ready(target, "e").exits
+        assert (exits.replica, exits.pid, exits.total) == ("0", before.pid, 1)
+        assert exits.cause == "was ended by signal 9 (SIGKILL)"
 
     def test_a_damaged_package_is_not_served_and_fetched_again(
         self, target: Target, package: str, tmp_path: Path

@@ -181,3 +181,14 @@ def test_known_words_that_are_left_out_are_counted() -> None:
 def test_an_argument_that_is_no_text_is_refused(shop: Path) -> None:
     message = complaint(shop, "approve", "\udcff:1")
     assert message == "'\\udcff' holds half a character, which cannot be stored. Write it anew."
+
+
+def test_a_lost_bucket_is_told_in_one_sentence(project: Path, closed_port: int) -> None:
+    home = project / ".treadle"
+    home.mkdir(mode=0o700)
+    bucket = f"s3://b/prefix?endpoint=http://127.0.0.1:{closed_port}&region=us-east-1"
+    keys = "&access_key_id=a&secret_access_key=geheim"
+    (home / "settings.json").write_text(f'{{"home": "{home}", "blobs": "{bucket}{keys}"}}')
+    said = complaint(project, "run")
+    assert said.startswith(f"The blob store s3://b/prefix at http://127.0.0.1:{closed_port} does")
+    assert "geheim" not in said

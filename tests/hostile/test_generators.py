@@ -55,6 +55,7 @@ from treadle.http.routes import server_sent
 from treadle.incidents.model import Incident, Review
 from treadle.incidents.notices import notice_of
 from treadle.interop.dvc import write_dvc
+from treadle.kernel import exposition as metrics_text
 from treadle.kernel.entity import from_json, to_json
 from treadle.kernel.errors import Invalid, NotFound
 from treadle.kernel.escaping import python, visible
@@ -137,14 +138,14 @@ GENERATORS = {
     "incidents/notices": "test_a_notice_of_an_incident",
     "incidents/signals": "texts of alerts: tests/incidents/test_bad_values.py",
     "interop/dvc": "test_a_repository_of_dvc",
+    "kernel/exposition": "test_metrics",
     "monitoring/drift_page": "test_a_report_of_drift",
     "monitoring/drift_report": "test_a_report_of_drift",
-    "monitoring/slo/exposition": "test_objectives",
+    "monitoring/server_rules": "monitoring/test_server_rules.py has no text of others in it",
     "monitoring/slo/openslo": "test_objectives",
     "monitoring/slo/prometheus_rules": "test_objectives",
     "platform/logs": "test_lines_of_a_log",
     "registry/card": "test_a_card",
-    "serving/metrics": "test_metrics",
     "ui/addresses": "test_a_page_of_production",
     "ui/charts": "test_a_chart",
     "ui/runs": "test_a_note_in_markdown_brings_no_element_of_its_own",
@@ -804,16 +805,19 @@ def test_metrics(text: str) -> None:
         busy_nanos=10**9,
         limit=SimpleNamespace(value=1.0),
         refused=1,
+        latencies={text: metrics_text.Histogram()},
         counting=SimpleNamespace(profiles=lambda: {text: profile}),
         generation=SimpleNamespace(
             champion=SimpleNamespace(served=SimpleNamespace(variant=SimpleNamespace(version=text)))
         ),
     )
     lines = exposition({text: cast(Any, engine)}).split("\n")
-    values = [line for line in lines if line and not line.startswith("# TYPE treadle_")]
-    assert len(lines) == 15 and len(values) == 7
+    process = "process_start_time_seconds "
+    values = [line for line in lines if line and not line.startswith(("# ", process))]
+    assert len(values) == 7 + len(metrics_text.SECONDS) + 3
     for line in values:
-        labels = label_values(re.sub(r" 1\.\d+$", " 1", line))
+        labels = label_values(re.sub(r"\} \S+$", "} 1", line))
+        labels.pop("le", None)
         assert set(labels.values()) == {text}
 
 
@@ -833,7 +837,7 @@ def test_objectives(text: str) -> None:
     slo = filled(SloStatus, text, known | {"objective": 0.99})
     for line in slo_exposition([slo]).split("\n"):
         line = re.sub(r"\} \S+$", "} 1", line)
-        values = label_values(line) if line and not line.startswith("# TYPE treadle_") else {}
+        values = label_values(line) if line and not line.startswith("# ") else {}
         assert set(values.values()) - {"1h"} <= {text}
     (group,) = yaml.safe_load(prometheus_rules([slo]))["groups"]
     assert group["name"] == f"treadle-slo {text}/{text}"

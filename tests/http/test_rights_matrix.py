@@ -444,13 +444,13 @@ def test_spans(world: World) -> None:
             assert post(who, foreign, b"n" * 16).refused
 
 
-OPEN = ("/health", "/version", "/api", "/api/openapi.json", "*/mlflow/server-info")
+OPEN = ("/health", "/ready", "/version", "/api", "/api/openapi.json", "*/mlflow/server-info")
 OTHER = {
     *OPEN,
     *("/report", "/api/v1/events/stream", "/v1/traces"),
     *(re.sub(r":\w+}", "}", page.path) for page in PAGES),
     *("/static/{edition}/{name}", "/live"),
-    *("/metrics", "/api/v1/alertmanager"),  # tests/http/test_alerting.py
+    *("/metrics", "/api/v1/alertmanager"),  # tests/http/test_watching.py, test_alerting.py
     *("/api/blobs", "/api/blobs/{digest}", "/api/blobs/{digest}/exists"),
     *("*/mlflow-artifacts/artifacts/{path}", "*/mlflow-artifacts/artifacts"),
     *("*/mlflow-artifacts/mpu/{step}/{path}", "*/mlflow-artifacts/parts/{upload}/{part}"),

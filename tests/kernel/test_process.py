@@ -5,14 +5,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from tests.kernel.eventually import eventually
-from treadle.kernel import process
+from treadle.kernel import exits, process
 from treadle.kernel.errors import Conflict
+from treadle.kernel.exits import exits_of, note_exit
 from treadle.kernel.process import SupervisedProcess, hold, holder
 
 HOLDER = """
@@ -233,3 +235,41 @@ def test_an_adopted_process_can_be_stopped(
     other = start(run_holder(lock))
     keep(run_holder(lock)).stop()
     assert other.wait(timeout=60) == -signal.SIGTERM
+
+
+def test_each_end_that_nobody_asked_for_is_counted_with_its_cause(
+    lock: Path,
+    keep: Callable[[list[str]], SupervisedProcess],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    kept = keep(run_holder(lock))
+    kept.tend()
+    for ends in range(1, 4):
+        eventually(lambda: holder(lock) is not None, what="it holds the lock")
+        assert kept.pid is not None
+        os.kill(kept.pid, signal.SIGKILL)
+        eventually(kept.tend, what="it is started again")
+        noted = exits_of(lock)
+        assert noted is not None
+        assert (noted.total, noted.in_a_row) == (ends, ends)
+        assert noted.cause == "was ended by signal 9 (SIGKILL)"
+    assert [record.getMessage().partition(" (pid")[0] for record in caplog.records] == ["wheel"] * 3
+    assert "was ended by signal 9 (SIGKILL); 3 in a row, 3 in all." in caplog.messages[-1]
+    kept.stop()
+    kept.tend()
+    noted = exits_of(lock)
+    assert noted is not None
+    assert noted.total == 3, "an end that was asked for was counted"
+
+
+def test_an_exit_code_is_a_cause_and_a_calm_time_begins_a_new_row(
+    lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock.parent.mkdir()
+    assert exits_of(lock) is None
+    assert note_exit(lock, 7, 3).cause == "exited with code 3"
+    assert note_exit(lock, 8, None).in_a_row == 2
+    monkeypatch.setattr(exits, "CALM", timedelta())
+    assert (note_exit(lock, 9, -200).in_a_row, exits_of(lock).total) == (1, 3)  # type: ignore[union-attr]
+    lock.with_suffix(".exits.json").write_text("half")
+    assert exits_of(lock) is None

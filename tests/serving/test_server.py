@@ -261,7 +261,10 @@ def test_a_row_the_model_fails_on_is_the_servers_error(server: ModelServer) -> N
 def test_metrics_count_rows_by_version_and_outcome(server: ModelServer) -> None:
     call(server, "POST", "/invocations", json={"instances": [ROW, {**ROW, "colour": "bad"}]})
     lines = call(server, "GET", "/metrics").text.splitlines()
-    assert lines[0] == "# TYPE treadle_predictions_total counter"
+    assert lines[0].startswith("# HELP treadle_predictions_total Rows by")
+    assert lines[1] == "# TYPE treadle_predictions_total counter"
+    timed = 'treadle_request_duration_seconds_count{endpoint="e",version="m:1"} 1'
+    assert timed in lines
     labels = 'endpoint="e",version="m:1",role="champion"'
     assert f'treadle_predictions_total{{{labels},outcome="answered"}} 1' in lines
     assert f'treadle_predictions_total{{{labels},outcome="failed"}} 1' in lines

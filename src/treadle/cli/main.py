@@ -11,6 +11,7 @@ from treadle.cli import (
     artifacts,
     daily,
     derived,
+    doctor,
     governance,
     history,
     importing,
@@ -52,6 +53,7 @@ serving.add_to(app)
 rollouts.add_to(app)
 tune.add_to(app)
 about.add_to(app)
+doctor.add_to(app)
 derived.add_to(app)
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -37,6 +37,10 @@ def render(
         typer.Option(help="The file to write.", metavar="[prometheus|openslo|grafana]"),
     ] = "prometheus",
     project: Project = None,
+    server: Annotated[
+        bool,
+        typer.Option("--server", help="Print Prometheus' rules over the server's own metrics."),
+    ] = False,
 ) -> None:
     """Print objectives as rules of Prometheus, as OpenSLO v1, or as a dashboard of Grafana's.
 
@@ -45,9 +49,17 @@ def render(
     import msgspec
 
     from treadle.kernel.entity import to_json
+    from treadle.kernel.errors import Invalid
+    from treadle.monitoring.server_rules import server_rules
     from treadle.monitoring.slo.openslo import openslo
     from treadle.monitoring.slo.prometheus_rules import grafana_dashboard, prometheus_rules
 
+    if server:
+        if format != "prometheus":
+            raise Invalid("With --server the format is prometheus.")
+        text = server_rules()
+        print_json({"format": format, "text": text}) if session.json else typer.echo(text, nl=False)
+        return
     slos = session.services().slo.status(project=project)
     if format == "grafana":
         dashboard = grafana_dashboard(slos)

@@ -139,9 +139,11 @@ def _print_concern(concern: "Concern") -> None:
 
 
 def _served(endpoint: "Endpoint") -> str:
-    """Where an endpoint answers, and why it cannot serve what is wanted."""
+    """Where an endpoint answers, why it cannot serve what is wanted, and which replicas died."""
     text = f"{endpoint.name} at {', '.join(endpoint.urls) or 'no process'}"
-    return f"{text}: {endpoint.fault}" if endpoint.fault else text
+    faults = [endpoint.fault] if endpoint.fault else []
+    faults += [exits.says for exits in endpoint.exits]
+    return f"{text}: {'; '.join(faults)}" if faults else text
 
 
 def _estimated(requirement: "RequirementStatus") -> str | None:

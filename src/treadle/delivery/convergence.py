@@ -69,13 +69,16 @@ class EndpointConvergence(RolloutAdvance):
     def _converge(self, name: str) -> int:
         """Make the target what the records say. Repeats what a crash left undone."""
         status = self._target.observe(name)
+        told = 0
+        if status is not None and status.exits and (row := self._row(name)) is not None:
+            told = self._exit_news.tell(name, row["project"], status.exits)
         if status is not None and status.generation == self._generation(name):
-            return 0
+            return told
         spec = self._wanted(name)
         if spec is None:
-            return 0
+            return told
         self._target.apply(spec)
-        return 1
+        return told + 1
 
     def _wanted(self, name: str) -> EndpointSpec | None:
         row = self._row(name)

@@ -5,6 +5,7 @@ from typing import Literal
 
 from treadle.kernel.entity import Entity
 from treadle.kernel.event import Event
+from treadle.ports.target import ReplicaExits
 
 RolloutState = Literal["waiting", "running", "paused", "promoted", "rolled back", "aborted"]
 Decision = Literal["promote", "hold", "roll back", "not enough evidence"]
@@ -91,6 +92,7 @@ class Endpoint(Entity):
         urls: Where it answers now.
         ready: Whether it answers now.
         fault: Why it cannot serve what is wanted; empty where it can.
+        exits: Replicas that have ended unasked within the last day; they were started again.
     """
 
     name: str
@@ -102,6 +104,7 @@ class Endpoint(Entity):
     urls: list[str]
     ready: bool
     fault: str = ""
+    exits: list[ReplicaExits] = []
 
 
 class ExpectedLoad(Entity):
@@ -140,6 +143,25 @@ class EndpointScaled(Event):
     before: int
     replicas: int
     reason: str
+
+    @property
+    def subject(self) -> str:
+        return f"endpoint:{self.endpoint}"
+
+
+class ReplicaExited(Event):
+    """A replica has ended unasked, and is started again.
+
+    Of a replica that dies again and again, the first, second, fourth, eighth … end in a row is an
+    event.
+    """
+
+    endpoint: str
+    project: str
+    replica: str
+    reason: str
+    in_a_row: int
+    total: int
 
     @property
     def subject(self) -> str:

@@ -1,13 +1,14 @@
 """Endpoints and rollouts as they are stored and observed."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import select
 
 from treadle.data.local import LocalData
 from treadle.delivery import gates
+from treadle.delivery.exits import ExitNews
 from treadle.delivery.model import (
     Endpoint,
     GateResult,
@@ -31,6 +32,8 @@ from treadle.scope.service import Scope
 from treadle.serving.inference_log import LogTail
 from treadle.serving.log_files import InferenceLogs
 
+TROUBLE_SHOWN = timedelta(days=1)
+"""How long an endpoint shows that a replica has ended unasked, by the machine's clock."""
 UNDER_WAY: tuple[RolloutState, ...] = ("running", "paused")
 ACTIVE: tuple[RolloutState, ...] = ("waiting", *UNDER_WAY)
 
@@ -56,6 +59,7 @@ class DeliveryRecords:
         self._target, self._logs = target, logs
         self._learnt: dict[str, datetime] = {}  # rollout → up to when labels have been taken
         self._scaling = Scaling(clock, logs)
+        self._exit_news = ExitNews(database, events)
         self._tallies: dict[tuple[str, str, int], tuple[LogTail, gates.StepStatistics]] = {}
 
     @query()
@@ -180,7 +184,10 @@ class DeliveryRecords:
         if status and not urls and not status.wanted and status.address:
             urls = [status.address]  # it sleeps, and a request wakes it
         ready = bool(status and status.ready and status.generation == row["generation"])
-        return load(Endpoint, row, urls=urls, ready=ready, fault=status.fault if status else "")
+        fault = status.fault if status else ""
+        since = datetime.now(UTC) - TROUBLE_SHOWN
+        exits = [one for one in (status.exits if status else []) if one.at > since]
+        return load(Endpoint, row, urls=urls, ready=ready, fault=fault, exits=exits)
 
 
 def rollout_of(row: Mapping[Any, Any]) -> Rollout:

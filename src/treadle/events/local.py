@@ -101,6 +101,22 @@ class LocalEvents(Events):
         with self._database.read() as connection:
             return connection.scalar(select(func.max(events.c.number))) or 0
 
+    def counts(self, after: int, until: int) -> dict[tuple[str, str], int]:
+        """Count the events of a range of numbers by type and project, which is '' for none.
+
+        Args:
+            after: The number before the first.
+            until: The number of the last.
+        """
+        grouped = (
+            select(events.c.type, events.c.project, func.count())
+            .where(events.c.number > after, events.c.number <= until)
+            .group_by(events.c.type, events.c.project)
+        )
+        with self._database.read() as connection:
+            found = connection.execute(grouped)
+            return {(kind, project or ""): count for kind, project, count in found}
+
     def project_of(self, connection: Connection, number: int) -> str | None:
         """Give the project of an event, or None where it belongs to none or is not there.
 

@@ -1,8 +1,4 @@
-"""What Prometheus and Alertmanager speak with: ``/metrics``, and a receiver of alerts.
-
-``GET /metrics`` has the objectives of the projects that its caller may see. ``POST
-/api/v1/alertmanager`` takes what Alertmanager's ``webhook_configs`` send, in version 4 of its JSON.
-"""
+"""Takes what Alertmanager's ``webhook_configs`` send, in version 4 of its JSON."""
 
 from typing import Any
 
@@ -14,29 +10,22 @@ from starlette.routing import Route
 from treadle.access.model import Caller
 from treadle.http.auth import caller_of
 from treadle.http.bodies import body_of
-from treadle.http.rights import demand, demand_somewhere, sight
+from treadle.http.rights import demand, demand_somewhere
 from treadle.kernel.entity import from_json, to_json
 from treadle.kernel.errors import Invalid
 from treadle.kernel.event import acting
-from treadle.monitoring.slo.exposition import exposition
 from treadle.monitoring.slo.model import ReceivedAlert
 from treadle.platform.wiring import Embedded
 
 MAX_BODY_BYTES = 4 << 20
-TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def alerting_routes(platform: Embedded) -> list[Route]:
-    """The routes for Prometheus and Alertmanager.
+    """The route for Alertmanager.
 
     Args:
         platform: The services that answer.
     """
-
-    async def metrics(request: Request) -> Response:
-        caller = await run_in_threadpool(caller_of, platform, request)
-        demand_somewhere(caller, "viewer")
-        return Response(await run_in_threadpool(_metrics, platform, caller), media_type=TEXT)
 
     async def receive(request: Request) -> Response:
         caller = await run_in_threadpool(caller_of, platform, request)
@@ -46,15 +35,8 @@ def alerting_routes(platform: Embedded) -> list[Route]:
         return Response(to_json({"new": new}), media_type="application/json")
 
     return [
-        Route("/metrics", metrics, methods=["GET"]),
         Route("/api/v1/alertmanager", receive, methods=["POST"]),
     ]
-
-
-def _metrics(platform: Embedded, caller: Caller) -> str:
-    with sight(caller):
-        slos = platform.slo.status()
-    return exposition(slo for slo in slos if caller.may("viewer", slo.project))
 
 
 def _receive(platform: Embedded, caller: Caller, content: bytes) -> int:

@@ -18,9 +18,11 @@ from treadle.http import openapi
 from treadle.http.alerting import alerting_routes
 from treadle.http.blobs import blob_routes
 from treadle.http.bodies import Bodies
+from treadle.http.latency import Latencies, LatencyCount
 from treadle.http.mlflow import mlflow_routes
 from treadle.http.mlflow.writes import FastWrites
 from treadle.http.routes import event_stream, operation_routes
+from treadle.http.watching import watching_routes
 from treadle.kernel.entity import to_json
 from treadle.kernel.errors import TreadleError, Unavailable, kind_of
 from treadle.platform.logs import AccessLog
@@ -36,8 +38,10 @@ def application(platform: Embedded, pages: Sequence[BaseRoute] = ()) -> Starlett
         platform: The services that answer.
         pages: Routes for people.
     """
+    latencies = Latencies()
     routes = [
         Route("/health", _health),
+        *watching_routes(platform, latencies),
         _openapi_route(platform),
         event_stream(platform),
         *blob_routes(platform),
@@ -54,6 +58,7 @@ def application(platform: Embedded, pages: Sequence[BaseRoute] = ()) -> Starlett
     }
     middleware = [
         Middleware(AccessLog),
+        Middleware(LatencyCount, latencies=latencies),
         Middleware(Bodies),
         Middleware(FastWrites, platform=platform),
     ]

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import logging
 import os
 import signal
 import subprocess
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import IO
 
 from treadle.kernel.errors import Conflict
+from treadle.kernel.exits import note_exit
 
+log = logging.getLogger(__name__)
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 10.0
 _TRIES = 10
 _held: list[IO[str]] = []  # lock files stay open until the process ends
@@ -104,7 +107,7 @@ class SupervisedProcess:
 
     A process that somebody else has started (such as a supervisor that died) is adopted and not
     started twice. One that ends again and again is started with growing waits, from 0.1 to 10
-    seconds.
+    seconds. Each end that nobody has asked for is logged and counted (``kernel/exits.py``).
 
     Args:
         name: Name of the process.
@@ -135,6 +138,7 @@ class SupervisedProcess:
         self._environment = environment
         self._passed = passed
         self._child: subprocess.Popen[bytes] | None = None
+        self._seen: int | None = None  # the process that ran when it was last looked at
         # Moments are seconds of the monotonic clock.
         self._wait = _FIRST_WAIT
         self._not_before = 0.0
@@ -155,10 +159,12 @@ class SupervisedProcess:
         Returns:
             Whether it was started.
         """
-        if self.pid is not None:
+        if (pid := self.pid) is not None:
+            self._seen = pid
             if time.monotonic() - self._started > _LONGEST_WAIT:
                 self._wait = _FIRST_WAIT
             return False
+        self._note_exit()
         if self._child is not None:
             self._child = None
             self._not_before = time.monotonic() + self._wait
@@ -174,7 +180,7 @@ class SupervisedProcess:
         Args:
             grace_seconds: Seconds after SIGTERM before it is killed.
         """
-        pid = self.pid
+        pid, self._seen = self.pid, None
         if pid is None:
             return
         deadline = time.monotonic() + grace_seconds
@@ -193,7 +199,7 @@ class SupervisedProcess:
         Args:
             grace_seconds: Seconds after which ``left`` kills it.
         """
-        self._leaving = time.monotonic() + grace_seconds
+        self._leaving, self._seen = time.monotonic() + grace_seconds, None
         if (pid := self.pid) is not None:
             self._signal(pid, signal.SIGTERM)
 
@@ -217,7 +223,25 @@ class SupervisedProcess:
                 pass_fds=self._passed,
             )
         self._started = time.monotonic()
+        self._seen = self._child.pid
         self.starts += 1
+
+    def _note_exit(self) -> None:
+        """Record and log that the process which ran has ended unasked."""
+        pid, self._seen = self._seen, None
+        if pid is None:
+            return
+        ours = self._child is not None and self._child.pid == pid
+        code = self._child.returncode if self._child is not None and ours else None
+        try:
+            exits = note_exit(self._lock, pid, code)
+        except OSError as error:  # a full disk keeps no process from being started again
+            log.warning("%s (pid %d) has ended, which cannot be noted: %s", self.name, pid, error)
+            return
+        log.warning(
+            "%s (pid %d) %s; %d in a row, %d in all. Its log: %s",
+            *(self.name, pid, exits.cause, exits.in_a_row, exits.total, self._log),
+        )
 
     @staticmethod
     def _signal(pid: int, signal_number: int) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from treadle.delivery.model import RolloutAborted, RolloutPromoted, RolloutRolledBack
 from treadle.delivery.records import ACTIVE, UNDER_WAY
@@ -48,6 +48,13 @@ class LocalLoop(Loop):
         for (kind, name), act in self._assembly.answers(RULE):
             rules.setdefault(kind.__name__, []).append((name, act))
         return rules
+
+    def outcomes(self) -> dict[tuple[str, str], int]:
+        """Count the decisions by project, which is '' for none, and outcome."""
+        columns = decisions.c.project, decisions.c.outcome
+        with self._database.read() as connection:
+            found = connection.execute(select(*columns, func.count()).group_by(*columns))
+            return {(project or "", outcome): count for project, outcome, count in found}
 
     @RECONCILE()
     def react(self) -> int:

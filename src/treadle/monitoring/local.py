@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,21 @@ class LocalMonitoring(Monitoring):
         batches = self._logs.batches(endpoint, since, until)
         answers = (Answers(batch) for batch in batches if batch.facts.role != "shadow")
         return sum(len(one) - one.failed for one in answers)
+
+    def unlabelled(self, endpoint: str, most: int) -> int:
+        """Count an endpoint's newest windows in a row that are due and have answers but no label.
+
+        Args:
+            endpoint: The endpoint's name.
+            most: How many windows are looked through.
+        """
+        mine = (windows.c.endpoint == endpoint) & (windows.c.state == "complete")
+        newest = select(windows.c.rows, windows.c.labels).where(mine)
+        newest = newest.order_by(windows.c.start.desc()).limit(most)
+        with self._database.read() as connection:
+            found = connection.execute(newest).all()
+        without = takewhile(lambda window: not window.labels, found)
+        return sum(bool(window.rows) for window in without)
 
     def windows_after(self, endpoint: str, moment: datetime, limit: int) -> list[Window]:
         """Windows of an endpoint in which rows were answered, the oldest first.

@@ -1,9 +1,12 @@
 """The worker process: turns the wheel and runs jobs. ``python -m treadle.platform.worker``."""
 
 import logging
+import os
 import signal
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 
 from treadle.kernel import process
@@ -43,6 +46,7 @@ def _work(settings: Settings) -> None:
     lock = settings.folder / "run" / "worker.lock"
     while not stopping and lock.exists():  # a home that was removed needs no worker
         watchdog.beat()
+        look_alive(lock)
         try:
             moved = worker.reconcile()
             # While jobs run, the wheel is looked at only now and then.
@@ -63,6 +67,12 @@ def _work(settings: Settings) -> None:
             time.sleep(BUSY_SECONDS if worker.busy else IDLE_SECONDS)
     worker.stop()
     platform.note_head()
+
+
+def look_alive(lock: Path) -> None:
+    """Note in the lock file that the worker takes its turns: the file's time is its last sign."""
+    with suppress(OSError):  # the home was removed
+        os.utime(lock)
 
 
 if __name__ == "__main__":

@@ -102,6 +102,35 @@ class Bounded(Protocol):
         """
 
 
+class SchemaState(Entity):
+    """The schema that a database has, beside the one of this code.
+
+    Attributes:
+        stored: Its revision; empty where it has none yet.
+        wanted: The revision of this code.
+        writer: The version of Treadle that has migrated it last; empty where it has not been.
+        known: Whether this code knows the stored revision; a newer version has made it if not.
+    """
+
+    stored: str
+    wanted: str
+    writer: str
+    known: bool
+
+    @property
+    def current(self) -> bool:
+        """Whether the schema is that of this code."""
+        return self.stored == self.wanted
+
+
+@runtime_checkable
+class Versioned(Protocol):
+    """A database that tells its schema's revision; an optional part of the port."""
+
+    def schema(self) -> SchemaState:
+        """The schema that it has, and the one of this code; nothing is changed."""
+
+
 @runtime_checkable
 class Scrubbed(Protocol):
     """A database that keeps copies of removed rows in files of its own; optional in the port."""

@@ -3,6 +3,7 @@
 from typing import Literal, Protocol
 
 from treadle.kernel.entity import Entity
+from treadle.kernel.exits import Exits
 
 TRUSTED = "trusted"
 """A home's file of packages that may run code on this machine: a digest a line."""
@@ -72,6 +73,24 @@ class Replica(Entity):
     fault: str = ""
 
 
+class ReplicaExits(Exits):
+    """The ends of a replica that nobody had asked for.
+
+    Attributes:
+        replica: Which one: its number, or its name in a cluster.
+    """
+
+    replica: str
+
+    @property
+    def says(self) -> str:
+        """What happened, in a few words."""
+        times = "once" if self.in_a_row == 1 else f"{self.in_a_row} times in a row"
+        return (
+            f"replica {self.replica} died {times}: it {self.cause} at {self.at:%Y-%m-%d %H:%M} UTC"
+        )
+
+
 class EndpointStatus(Entity):
     """What an endpoint is, as last observed.
 
@@ -81,6 +100,7 @@ class EndpointStatus(Entity):
         wanted: Number of replicas that should exist.
         replicas: Replicas that exist.
         address: Where requests are held while there are no replicas, or ''.
+        exits: The replicas that have ended unasked, and how often; also those that run again.
     """
 
     name: str
@@ -88,6 +108,7 @@ class EndpointStatus(Entity):
     wanted: int
     replicas: list[Replica]
     address: str = ""
+    exits: list[ReplicaExits] = []
 
     @property
     def fault(self) -> str:

@@ -7,7 +7,7 @@ next one, so an idle server adds no wait. Routing, logging and counting are done
 import asyncio
 import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from treadle.kernel.clock import Clock
 from treadle.kernel.errors import Busy, TreadleError, Unavailable
+from treadle.kernel.exposition import Histogram
 from treadle.serving.answer_log import AnswerLog
 from treadle.serving.counting import Counting
 from treadle.serving.explaining import Explanation
@@ -53,6 +54,7 @@ class Engine:
         refused: Requests that were refused because too many waited.
         answered: Requests that were answered.
         busy_nanos: The time that all answers took together, in nanoseconds.
+        latencies: How long answers took, by the version that answered.
         limit: The limit of requests in hand.
         counting: Counts of the champion's inputs and outputs.
     """
@@ -61,6 +63,7 @@ class Engine:
         self.counts: Counter[tuple[str, str, str]] = Counter()
         self.in_hand, self.refused = 0, 0
         self.answered, self.busy_nanos = 0, 0
+        self.latencies: defaultdict[str, Histogram] = defaultdict(Histogram)
         self.limit = ConcurrencyLimit()
         self._answer_log = AnswerLog(log, clock)
         self._record = self._answer_log.record  # bound once, since it is called for every batch
@@ -237,6 +240,7 @@ class Engine:
         self.in_hand -= 1
         self.answered += 1
         self.busy_nanos += now - call.started
+        self.latencies[call.lane.served.variant.version].observe((now - call.started) / 1e9)
         try:
             call.done(result)
         except Exception:  # one caller's trouble does not disturb the others

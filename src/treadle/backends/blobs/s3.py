@@ -1,17 +1,37 @@
-"""Stores blobs in an S3 bucket, through obstore."""
+"""Stores blobs in an S3 bucket, through obstore.
+
+A bucket that does not answer is given up after seconds, not minutes, and told as ``Unavailable``.
+"""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
-from treadle.kernel.errors import Corrupt, NotFound, missing_extra
+from treadle.kernel.errors import Corrupt, Invalid, NotFound, Unavailable, missing_extra
 from treadle.kernel.files import write_whole
 from treadle.ports.blobs import NAMES, digest_of, name_at, place_of
+
+if TYPE_CHECKING:
+    from obstore.store import BackoffConfig, ClientConfig
+
+CONNECT_SECONDS, SILENT_SECONDS = 2, 5
+"""How long a bucket may take to accept a connection, and to send the next bytes of an answer."""
+PART_SECONDS, READ_SECONDS = 30, 3600
+"""How long the upload of one part may take, and the reading of one blob."""
+_BACKOFF: "BackoffConfig" = {
+    "init_backoff": timedelta(seconds=0.1),
+    "max_backoff": timedelta(seconds=1),
+    "base": 2,
+}
 
 
 class S3:
     """Blobs in a bucket; access keys come from the environment, as for every AWS client.
+
+    Each method raises ``Unavailable`` while the bucket does not answer or refuses the access keys.
 
     Args:
         url: `s3://BUCKET/PREFIX?endpoint=http://…&region=…`.
@@ -19,7 +39,22 @@ class S3:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._store = _connect(url)
+        self._store = _connect(
+            url,
+            seconds=PART_SECONDS,
+            read_seconds=SILENT_SECONDS,
+            retry_seconds=SILENT_SECONDS,
+        )
+        # A blob that was read in part is read on; silence at its begin is given up after 15 s.
+        self._reads = _connect(
+            url,
+            seconds=READ_SECONDS,
+            read_seconds=SILENT_SECONDS,
+            retries=2,
+            retry_seconds=READ_SECONDS,
+        )
+        # An answer to an upload begins when all was sent, so its silence says nothing.
+        self._uploads = _connect(url, seconds=PART_SECONDS, retry_seconds=2 * PART_SECONDS)
 
     def put(self, content: bytes | Path) -> str:
         """Store a content, and return its digest.
@@ -31,7 +66,8 @@ class S3:
 
         digest = digest_of(content)
         if not self.has(digest):
-            obstore.put(self._store, digest, content)
+            with self._translated():
+                obstore.put(self._uploads, digest, content)
         return digest
 
     def get(self, digest: str) -> bytes:
@@ -47,7 +83,8 @@ class S3:
         import obstore
 
         try:
-            content = bytes(obstore.get(self._store, digest).bytes())
+            with self._translated(missing_bucket=False):
+                content = bytes(obstore.get(self._reads, digest).bytes())
         except FileNotFoundError as error:
             raise NotFound(f"There is no blob {digest[:12]} in the store.") from error
         if digest_of(content) != digest:
@@ -79,7 +116,8 @@ class S3:
         """
         import obstore
 
-        obstore.put(self._store, f"{place_of(name)}/{digest}", b"")
+        with self._translated():
+            obstore.put(self._store, f"{place_of(name)}/{digest}", b"")
 
     def named(self, name: str) -> list[str]:
         """The digests that a name stands for, the one that was noted last first.
@@ -89,8 +127,9 @@ class S3:
         """
         import obstore
 
-        pages = obstore.list(self._store, prefix=place_of(name))
-        noted = [(entry["last_modified"], entry["path"]) for page in pages for entry in page]
+        with self._translated():
+            pages = obstore.list(self._store, prefix=place_of(name))
+            noted = [(entry["last_modified"], entry["path"]) for page in pages for entry in page]
         return [path.rpartition("/")[2] for _, path in sorted(noted, reverse=True)]
 
     def names(self) -> Iterator[str]:
@@ -109,7 +148,8 @@ class S3:
         import obstore
 
         try:
-            obstore.head(self._store, digest)
+            with self._translated(missing_bucket=False):
+                obstore.head(self._store, digest)
         except FileNotFoundError:
             return False
         return True
@@ -122,7 +162,8 @@ class S3:
         """
         import obstore
 
-        obstore.delete(self._store, digest)
+        with self._translated():
+            obstore.delete(self._store, digest)
 
     def move_aside(self, digest: str, to: Path) -> None:
         """Move what is stored under a name to a file, however damaged it is.
@@ -134,19 +175,71 @@ class S3:
         import obstore
 
         if self.has(digest):
-            write_whole(to, bytes(obstore.get(self._store, digest).bytes()), durable=True)
-            obstore.delete(self._store, digest)
+            with self._translated():
+                content = bytes(obstore.get(self._reads, digest).bytes())
+            write_whole(to, content, durable=True)
+            self.delete(digest)
 
     def digests(self) -> Iterator[str]:
         """Return the digests of all blobs."""
         import obstore
 
-        for page in obstore.list(self._store):
+        with self._translated():
+            pages = iter(obstore.list(self._store))
+        while True:
+            with self._translated():
+                page = next(pages, None)
+            if page is None:
+                return
             paths = (entry["path"] for entry in page)
             yield from (path for path in paths if not path.startswith(f"{NAMES}/"))
 
+    @contextmanager
+    def _translated(self, *, missing_bucket: bool = True) -> Iterator[None]:
+        """Turn obstore's failures into Treadle's errors.
 
-def _connect(url: str) -> Any:
+        Args:
+            missing_bucket: Whether what is not found can only be the bucket.
+        """
+        from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+
+        try:
+            yield
+        except FileNotFoundError as error:
+            if not missing_bucket:
+                raise
+            raise Invalid(
+                f"There is no bucket for the blob store {self._name}. Make it, or correct --blobs."
+            ) from error
+        except (PermissionDeniedError, UnauthenticatedError) as error:
+            raise Unavailable(
+                f"The blob store {self._name} refuses the access keys. Check AWS_ACCESS_KEY_ID, "
+                "AWS_SECRET_ACCESS_KEY and what they may do in the bucket."
+            ) from error
+        except BaseError as error:
+            raise Unavailable(
+                f"The blob store {self._name} does not answer ({_cause(error)}). "
+                "Check that it runs and can be reached from here, and try again."
+            ) from error
+
+    @property
+    def _name(self) -> str:
+        """The bucket and its server, without what else the URL may hold, such as keys."""
+        parts = urlsplit(self.url)
+        endpoint = urlsplit(dict(parse_qsl(parts.query)).get("endpoint", ""))
+        where = f" at {endpoint.scheme}://{endpoint.netloc.rpartition('@')[2]}"
+        return f"s3://{parts.netloc}{parts.path}" + (where if endpoint.netloc else "")
+
+
+def _cause(error: Exception) -> str:
+    """The part of an error's first line that says what went wrong, without retries and requests."""
+    first = str(error).strip().partition("\n")[0]
+    return first.rpartition(" - ")[2].strip().rstrip(".")[:200]
+
+
+def _connect(
+    url: str, *, seconds: int, read_seconds: int = 0, retries: int = 4, retry_seconds: int
+) -> Any:
     try:
         from obstore.store import S3Store
     except ModuleNotFoundError as error:
@@ -154,9 +247,21 @@ def _connect(url: str) -> Any:
     parts = urlsplit(url)
     options: dict[str, Any] = dict(parse_qsl(parts.query))
     plain = options.get("endpoint", "").startswith("http://")
+    client: ClientConfig = {
+        "allow_http": plain,
+        "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
+        "timeout": timedelta(seconds=seconds),
+    }
+    if read_seconds:
+        client["read_timeout"] = timedelta(seconds=read_seconds)
     return S3Store(
         parts.netloc,
         prefix=parts.path.strip("/") or None,
-        client_options={"allow_http": plain},
+        client_options=client,
+        retry_config={
+            "max_retries": retries,
+            "retry_timeout": timedelta(seconds=retry_seconds),
+            "backoff": _BACKOFF,
+        },
         **options,
     )

@@ -12,13 +12,16 @@ from sqlalchemy.exc import (
     DataError,
     DBAPIError,
     IntegrityError,
+    InterfaceError,
     InternalError,
     NotSupportedError,
     OperationalError,
     ProgrammingError,
 )
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 
 from treadle.kernel.errors import Conflict, Corrupt, Unavailable
+from treadle.ports.database import SchemaState
 
 # Not a stage's table: it holds the version of Treadle that last migrated the schema, so that an
 # older version can name it.
@@ -70,14 +73,25 @@ class SQLDatabase:
             connection.execute(schema_info.delete())
             connection.execute(schema_info.insert().values(treadle_version=version("treadle")))
 
+    def schema(self) -> SchemaState:
+        """Read which revision the schema has; nothing is changed."""
+        stored = writer = None
+        with self.read() as connection:
+            if inspect(connection).has_table("alembic_version"):
+                stored = connection.scalar(select(alembic_version.c.version_num))
+            if inspect(connection).has_table("schema_info"):
+                writer = connection.scalar(select(schema_info.c.treadle_version))
+        known = stored is None or any(
+            file.name.startswith(f"{stored}_") for file in _migration_files()
+        )
+        return SchemaState(
+            stored=stored or "", wanted=newest_migration(), writer=writer or "", known=known
+        )
+
     def _is_current(self) -> bool:
         """Whether this version of Treadle has migrated the schema already."""
-        with self.read() as connection:
-            if not inspect(connection).has_table("schema_info"):
-                return False
-            stored = connection.scalar(select(alembic_version.c.version_num))
-            writer = connection.scalar(select(schema_info.c.treadle_version))
-            return stored == newest_migration() and writer == version("treadle")
+        schema = self.schema()
+        return schema.current and schema.writer == version("treadle")
 
     def close(self) -> None:
         """Close all connections."""
@@ -109,6 +123,14 @@ class SQLDatabase:
                     "fewer experiments, a narrower filter, a smaller page."
                 ) from error
             raise Unavailable(f"The database {self._name} failed: {_first_line(error)}") from error
+        except InterfaceError as error:
+            raise Unavailable(
+                f"The connection to the database {self._name} was lost: {_first_line(error)}"
+            ) from error
+        except PoolExhausted as error:
+            raise Unavailable(
+                f"All connections to the database {self._name} are in use. Try again."
+            ) from error
         except DatabaseError as error:
             raise Corrupt(
                 f"The database {self._name} cannot be read: {_first_line(error)}"
@@ -130,8 +152,11 @@ def newest_migration() -> str:
 
     Alembic would load and compile every migration to tell it.
     """
-    files = (MIGRATIONS / "versions").glob("[0-9]*_*.py")
-    return max(file.name.partition("_")[0] for file in files)
+    return max(file.name.partition("_")[0] for file in _migration_files())
+
+
+def _migration_files() -> Iterator[Path]:
+    return (MIGRATIONS / "versions").glob("[0-9]*_*.py")
 
 
 def _first_line(error: DBAPIError) -> str:

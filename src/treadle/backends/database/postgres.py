@@ -12,6 +12,15 @@ from treadle.backends.database.engine import SQLDatabase
 from treadle.kernel.errors import missing_extra
 
 _QUERY_CANCELED = "57014"  # the state that PostgreSQL ends a statement with whose time is over
+_LIMITS: dict[str, Any] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+"""How long a server may take to accept a connection, and after which silence of its host a
+connection counts as lost: seconds, but for the last, in milliseconds. The URL may say otherwise."""
 _TURN = 0x7472656164  # "tread": the advisory lock that writers hold in turn
 
 
@@ -24,9 +33,9 @@ class PostgreSQL(SQLDatabase):
 
     def __init__(self, url: str) -> None:
         try:
-            engine = create_engine(
-                make_url(url).set(drivername="postgresql+psycopg"), pool_pre_ping=True
-            )
+            asked = make_url(url).set(drivername="postgresql+psycopg")
+            limits = {name: value for name, value in _LIMITS.items() if name not in asked.query}
+            engine = create_engine(asked, pool_pre_ping=True, connect_args=limits)
         except ModuleNotFoundError as error:
             raise missing_extra("postgres", "A PostgreSQL database") from error
         super().__init__(url, engine)

@@ -15,6 +15,7 @@ from zlib import crc32
 
 from treadle.backends.target.kubernetes_api import ApiServer
 from treadle.backends.target.kubernetes_logs import PodLogs
+from treadle.backends.target.kubernetes_pods import exits_of_pod
 from treadle.backends.target.kubernetes_state import ENDPOINT, State, keep, object_of, state_of
 from treadle.delivery import manifests
 from treadle.delivery.manifests import NAME, VERSION, name_of, replicas_of
@@ -235,7 +236,11 @@ class Kubernetes:
         pods = self._api.find("Pod", labels)
         replicas = [self._replica(name, pod, generation) for pod in pods]
         return EndpointStatus(
-            name=name, generation=spec.generation, wanted=spec.replicas, replicas=replicas
+            name=name,
+            generation=spec.generation,
+            wanted=spec.replicas,
+            replicas=replicas,
+            exits=[exits for pod in pods if (exits := exits_of_pod(pod))],
         )
 
     def _replica(self, name: str, pod: dict[str, Any], generation: int) -> Replica:

@@ -15,11 +15,12 @@ from pathlib import Path
 
 from treadle.kernel.entity import from_json, to_json
 from treadle.kernel.errors import Invalid, TreadleError
+from treadle.kernel.exits import exits_of
 from treadle.kernel.files import write_whole
 from treadle.kernel.listening import offer_file, taken
 from treadle.kernel.process import SupervisedProcess, holder
 from treadle.ports.blobs import Blobs
-from treadle.ports.target import TRUSTED, EndpointSpec, EndpointStatus, Replica
+from treadle.ports.target import TRUSTED, EndpointSpec, EndpointStatus, Replica, ReplicaExits
 from treadle.ports.tree import fetch_tree, made_whole
 from treadle.serving.order import Order
 
@@ -97,6 +98,7 @@ class LocalProcesses:
             wanted=spec.replicas,
             replicas=running,
             address=f"http://127.0.0.1:{port}" if port else "",
+            exits=[exits for file in files if (exits := _exits(file))],
         )
 
     def remove(self, name: str) -> None:
@@ -244,6 +246,17 @@ class LocalProcesses:
             return from_json((self._folder / name / "spec.json").read_bytes(), EndpointSpec)
         except FileNotFoundError:
             return None
+
+
+def _exits(lock: Path) -> ReplicaExits | None:
+    """How often a replica has ended unasked; None where it never has."""
+    exits = exits_of(lock)
+    if exits is None:
+        return None
+    return ReplicaExits(
+        replica=lock.stem.rpartition("-")[2],
+        **{name: getattr(exits, name) for name in exits.__struct_fields__},
+    )
 
 
 def _write(file: Path, content: bytes) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from treadle.ports.blobs import Blobs
-from treadle.ports.target import EndpointSpec, EndpointStatus, Replica
+from treadle.ports.target import EndpointSpec, EndpointStatus, Replica, ReplicaExits
 
 
 class Memory:
@@ -18,12 +18,14 @@ class Memory:
     Attributes:
         specs: The endpoints by name.
         busy_seconds: The request-seconds that each endpoint's first replica reports.
+        exits: The ends that every endpoint's replicas report.
     """
 
     def __init__(self, url: str, blobs: Blobs, folder: Path, environment: dict[str, str]) -> None:
         self.url, self._blobs, self._folder, self._environment = url, blobs, folder, environment
         self.specs: dict[str, EndpointSpec] = {}
         self.busy_seconds = 0.0
+        self.exits: list[ReplicaExits] = []
 
     def apply(self, spec: EndpointSpec) -> None:
         """Take over what an endpoint should be.
@@ -54,7 +56,11 @@ class Memory:
             for number in range(spec.replicas)
         ]
         return EndpointStatus(
-            name=name, generation=spec.generation, wanted=spec.replicas, replicas=replicas
+            name=name,
+            generation=spec.generation,
+            wanted=spec.replicas,
+            replicas=replicas,
+            exits=self.exits,
         )
 
     def remove(self, name: str) -> None:

@@ -1,43 +1,67 @@
 """Writes how objectives stand as metrics for Prometheus."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal
 
 from treadle.kernel.clock import duration
-from treadle.kernel.escaping import prometheus
+from treadle.kernel.exposition import Family, exposed, labelled
 from treadle.monitoring.slo.model import SloStatus
 
 GOOD, TOTAL = "treadle_slo_good_total", "treadle_slo_events_total"
 BURN_RATE = "treadle_slo_burn_rate"
-_GAUGES: dict[str, tuple[str, Callable[[SloStatus], float | None]]] = {
-    GOOD: ("counter", lambda slo: slo.good_ever),
-    TOTAL: ("counter", lambda slo: slo.total_ever),
-    "treadle_slo_objective_ratio": ("gauge", lambda slo: slo.objective),
-    "treadle_slo_period_seconds": ("gauge", lambda slo: duration(slo.over).total_seconds()),
-    "treadle_slo_error_budget_left_ratio": ("gauge", lambda slo: slo.budget_left),
-}
+_METRICS: list[
+    tuple[str, Literal["counter", "gauge"], str, Callable[[SloStatus], float | None]]
+] = [
+    (GOOD, "counter", "Good events of an objective.", lambda slo: slo.good_ever),
+    (TOTAL, "counter", "All events of an objective.", lambda slo: slo.total_ever),
+    (
+        "treadle_slo_objective_ratio",
+        "gauge",
+        "The share of events that should be good.",
+        lambda slo: slo.objective,
+    ),
+    (
+        "treadle_slo_period_seconds",
+        "gauge",
+        "The time over which an objective holds.",
+        lambda slo: duration(slo.over).total_seconds(),
+    ),
+    (
+        "treadle_slo_error_budget_left_ratio",
+        "gauge",
+        "The share of the error budget that is left; negative where it is overspent.",
+        lambda slo: slo.budget_left,
+    ),
+]
 
 
-def exposition(slos: Iterable[SloStatus]) -> str:
-    """Write objectives in Prometheus' text format, version 0.0.4.
-
-    What is not known, for want of events, is left out.
+def families(slos: Iterable[SloStatus]) -> Iterator[Family]:
+    """How objectives stand, as metrics. What is not known, for want of events, is left out.
 
     Args:
         slos: The objectives.
     """
     listed = list(slos)
-    lines = []
-    for metric, (kind, value_of) in _GAUGES.items():
-        lines.append(f"# TYPE {metric} {kind}")
-        values = [(slo, value_of(slo)) for slo in listed]
-        lines += [f"{metric}{labels(slo)} {value}" for slo, value in values if value is not None]
-    lines.append(f"# TYPE {BURN_RATE} gauge")
+    for name, kind, help, value_of in _METRICS:
+        family = Family(name, kind, help)
+        for slo in listed:
+            if (value := value_of(slo)) is not None:
+                family.add(value, **_named(slo))
+        yield family
+    rates = Family(BURN_RATE, "gauge", "How many times faster than allowed the budget is spent.")
     for slo in listed:
-        lines += [
-            f"{BURN_RATE}{labels(slo, window=window)} {rate}"
-            for window, rate in _rates(slo).items()
-        ]
-    return "\n".join(lines) + "\n"
+        for window, rate in _rates(slo).items():
+            rates.add(rate, **_named(slo), window=window)
+    yield rates
+
+
+def exposition(slos: Iterable[SloStatus]) -> str:
+    """Write objectives in Prometheus' text format, version 0.0.4.
+
+    Args:
+        slos: The objectives.
+    """
+    return exposed(families(slos))
 
 
 def labels(slo: SloStatus, **more: str) -> str:
@@ -47,8 +71,11 @@ def labels(slo: SloStatus, **more: str) -> str:
         slo: The objective.
         **more: Further labels.
     """
-    named = {"project": slo.project, "endpoint": slo.endpoint, "slo": slo.slo, **more}
-    return "{" + ",".join(f"{name}={prometheus(value)}" for name, value in named.items()) + "}"
+    return labelled(**_named(slo), **more)
+
+
+def _named(slo: SloStatus) -> dict[str, str]:
+    return {"project": slo.project, "endpoint": slo.endpoint, "slo": slo.slo}
 
 
 def _rates(slo: SloStatus) -> dict[str, float]:

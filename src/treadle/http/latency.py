@@ -1,0 +1,106 @@
+"""Counts how long answers take, by route, kind of work and class of status."""
+
+import time
+from collections import defaultdict
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from treadle.http.mlflow.writes import PATHS
+from treadle.http.searching import is_search
+from treadle.kernel.exposition import Family, Histogram
+
+OTHER = "none"
+"""The route of what no route answers: how many paths callers make up must not count."""
+INGEST = {*PATHS, "/api/v1/tracking/log", "/api/v1/tracking/write"}
+"""Routes that take what runs log."""
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+class Latencies:
+    """Histograms of the time until answers begin.
+
+    There are as many as the application has routes, times the classes of status; the paths that
+    callers ask for make none.
+    """
+
+    def __init__(self) -> None:
+        self._seen: defaultdict[tuple[str, str, str], Histogram] = defaultdict(Histogram)
+
+    def observe(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count one answer.
+
+        Args:
+            route: The route's pattern.
+            method: The request's method.
+            status: The answer's status.
+            seconds: How long it took to begin.
+        """
+        self._seen[route, method, f"{status // 100}xx"].observe(seconds)
+
+    def families(self) -> list[Family]:
+        """The histograms as metrics."""
+        family = Family(
+            "treadle_http_request_duration_seconds",
+            "histogram",
+            "Time from a request to the begin of its answer, by route; work is ingest, search or "
+            "other.",
+        )
+        for (route, method, status), histogram in sorted(self._seen.items()):
+            labels = {"route": route, "method": method, "status": status}
+            family.add_histogram(histogram, **labels, work=work_of(route))
+        return [family]
+
+
+class LatencyCount:
+    """ASGI middleware that counts how long each answer takes to begin.
+
+    Args:
+        app: The application that answers.
+        latencies: Where they are counted.
+    """
+
+    def __init__(self, app: ASGIApp, latencies: Latencies) -> None:
+        self._app, self._latencies = app, latencies
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request through the application, and count it.
+
+        Args:
+            scope: The request's scope.
+            receive: Gives the request's messages.
+            send: Takes the answer's messages.
+        """
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+
+        async def send_and_count(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                seconds = time.perf_counter() - started
+                method = scope["method"] if scope["method"] in _METHODS else OTHER
+                self._latencies.observe(_route(scope), method, message["status"], seconds)
+            await send(message)
+
+        await self._app(scope, receive, send_and_count)
+
+
+def work_of(route: str) -> str:
+    """What a route does: ``ingest`` for what runs log, ``search``, or ``other``.
+
+    Args:
+        route: The route's pattern.
+    """
+    if route in INGEST:
+        return "ingest"
+    return "search" if is_search(route) else "other"
+
+
+def _route(scope: Scope) -> str:
+    """The pattern of the route that answers a request."""
+    route: Any = scope.get("route")
+    path = getattr(route, "path", None)
+    if isinstance(path, str):
+        return path
+    return scope["path"] if scope["path"] in PATHS else OTHER
