@@ -134,7 +134,7 @@ def test_charts_and_parameters_are_drawn(page: Page, url: str) -> None:
     expect(page.locator("figure.chart canvas")).to_have_count(1)
     assert "log=y" in page.url
     page.get_by_role("link", name="Parameters").click()
-    expect(page.get_by_role("img", name="val/loss against depth")).to_be_visible()
+    expect(page.get_by_role("group", name="val/loss against depth")).to_be_visible()
     expect(page.get_by_role("img", name="Parallel coordinates of 30 runs")).to_be_visible()
     expect(page.locator("#explore td").first).to_have_text("depth")
 

@@ -86,6 +86,8 @@ export async function draw(figure, told) {
   figure.querySelector("table")?.setAttribute("hidden", "");
   const chart = new uPlot(options(figure, told), [told.x, ...told.series.map(one => one.values)], figure);
   drawn.set(figure, chart);
+  const legend = figure.querySelector(".u-legend");
+  if (legend && legend.scrollHeight > legend.clientHeight) legend.tabIndex = 0; // the keyboard scrolls it
   figure.told = told;
   sizes.observe(figure);
   return chart;

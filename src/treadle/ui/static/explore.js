@@ -1,5 +1,6 @@
 // What parameters do to a metric: importance, scatter and parallel coordinates, by Observable Plot.
 import { ask, later, make, number } from "./api.js";
+import { letKeysScroll } from "./keys.js";
 import { keyOf } from "./run_rows.js";
 
 const MOST_DIMENSIONS = 7;
@@ -21,7 +22,13 @@ function placed(host, label, options) {
   const made = Plot.plot({ ...options, className: "plot", style: undefined });
   const svg = made.tagName === "svg" ? made : made.querySelector("svg");
   made.querySelectorAll("style").forEach(one => one.remove());
-  svg.setAttribute("role", "img"); svg.setAttribute("aria-label", label);
+  const links = made.querySelectorAll("a");
+  svg.setAttribute("role", links.length ? "group" : "img"); svg.setAttribute("aria-label", label);
+  made.querySelectorAll("g[aria-label]").forEach(one => one.removeAttribute("aria-label"));  // "dot"
+  for (const link of links) {
+    const named = link.querySelector("[aria-label]");
+    if (named) { link.setAttribute("aria-label", named.getAttribute("aria-label")); named.removeAttribute("aria-label"); }
+  }
   host.replaceChildren(made);
 }
 
@@ -38,7 +45,7 @@ function scatter(host, rows, across, up, by, width) {
     width, height: 380, marginLeft: 60, grid: true,
     x: { label: keyOf(across), type: numeric ? (log ? "log" : "linear") : "point", ...(numeric && { ticks: 5, tickFormat: number }), labelAnchor: "center" }, y: { label: keyOf(up) },
     color: by ? { label: keyOf(by), legend: true, type: coloured ? "linear" : "ordinal", scheme: coloured ? "viridis" : "observable10" } : {},
-    marks: [Plot.dot(points, { x: "x", y: "y", stroke: by ? "by" : "var(--c1)", r: 3.5, href: one => `/runs/${encodeURIComponent(one.id)}`, channels: { run: "name" }, tip: { fill: "var(--paper)", stroke: "var(--line)" } })],
+    marks: [Plot.dot(points, { x: "x", y: "y", stroke: by ? "by" : "var(--c1)", r: 3.5, href: one => `/runs/${encodeURIComponent(one.id)}`, ariaLabel: "name", channels: { run: "name" }, tip: { fill: "var(--paper)", stroke: "var(--line)" } })],
   });
 }
 
@@ -112,6 +119,7 @@ export async function explore(host, rows, address, filter) {
       make("div", {}, make("h2", {}, "One parameter"), make("div", { class: "bar" }, select("Across", [...rows.params, ...rows.metrics], across, value => again("across", value)), select("coloured by", [...rows.params, ...rows.metrics], by, value => again("by", value), "nothing")), dots)),
     make("h2", {}, "All together"), make("p", { class: "dim small" }, "Each line is a run; its colour is the metric."), lines);
   importances(bars, found);
+  letKeysScroll(host);
   const draw = () => {
     scatter(dots, kept, across, metric, by, Math.max(dots.clientWidth, 280));
     parallel(lines, kept.slice(0, 2_000), [...dimensions, metric], metric, Math.max(lines.clientWidth, 60 * dimensions.length, 320));
