@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from treadle.kernel.telemetry import report_nothing
+
 if TYPE_CHECKING:
     from treadle.data.splits import held_out
     from treadle.features.feature_set import features
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from treadle.ports.online_store import open_store
     from treadle.stats.detectors import detector, restored_detector
     from treadle.training.package import Model
+
+report_nothing()
 
 __all__ = [
     "FeatureView",

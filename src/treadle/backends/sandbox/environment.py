@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from treadle.kernel.telemetry import OPT_OUTS, report_nothing
+
 _NAMES = frozenset({"PATH", "LANG", "LANGUAGE", "TZ", "TERM", "COLUMNS", "VIRTUAL_ENV"})
 _BEGINNINGS = (
     "LC_",
@@ -26,8 +28,10 @@ def ordinary(environment: Mapping[str, str]) -> dict[str, str]:
     Args:
         environment: All variables of a process.
     """
-    return {
+    kept = {
         name: value
         for name, value in environment.items()
-        if name in _NAMES or name.startswith(_BEGINNINGS)
+        if name in _NAMES or name in OPT_OUTS or name.startswith(_BEGINNINGS)
     }
+    report_nothing(kept)
+    return kept
