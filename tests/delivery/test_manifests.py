@@ -12,7 +12,9 @@ import pytest
 from tests.delivery.desk import open_desk
 from tests.serving.scripted import engine, variant
 from tests.serving.test_server import call
-from treadle.delivery.manifests import Manifest, render, render_kserve
+from treadle.cli.rollouts import _digests
+from treadle.delivery.manifests import RenderOptions, render, render_kserve
+from treadle.delivery.pods import Manifest, PodOptions
 from treadle.kernel.errors import Conflict, Invalid
 from treadle.platform.wiring import Embedded
 from treadle.ports.target import EndpointSpec, Variant
@@ -41,8 +43,23 @@ WAYS = {
 }
 
 
-def rendered(wanted: EndpointSpec) -> dict[tuple[str, str], Manifest]:
-    found = render(wanted, IMAGE, namespace="models", gateway="front")
+FRONT = RenderOptions(namespace="models", gateway="front")
+FULL = RenderOptions(
+    namespace="models",
+    gateway="front",
+    from_namespaces=["ingress", "monitoring"],
+    pods=PodOptions(
+        log_claim="logs",
+        callers_secret="callers",
+        digests={"churn:3": f"sha256:{'a' * 64}"},
+    ),
+)
+
+
+def rendered(
+    wanted: EndpointSpec, options: RenderOptions = FRONT
+) -> dict[tuple[str, str], Manifest]:
+    found = render(wanted, IMAGE, options)
     named = {(one["kind"], one["metadata"]["name"]): one for one in found}
     assert len(named) == len(found), "names are used once"
     return named
@@ -58,13 +75,14 @@ def newest_versions() -> list[str]:
     return [f"{major}.{minor}" for major, minor in sorted(known)[-3:]]
 
 
+@pytest.mark.parametrize("options", [FRONT, FULL], ids=["few options", "all options"])
 @pytest.mark.parametrize("way", WAYS)
-def test_the_three_newest_kubernetes_take_them(way: str) -> None:
+def test_the_three_newest_kubernetes_take_them(way: str, options: RenderOptions) -> None:
     import kubernetes_validate  # takes a second to load
 
     versions = newest_versions()
     assert len(versions) == 3
-    for manifest in rendered(WAYS[way]).values():
+    for manifest in rendered(WAYS[way], options).values():
         if (
             "gateway" not in manifest["apiVersion"]
         ):  # a resource of its own, which core schemas do not know
@@ -93,7 +111,9 @@ def test_selectors_ports_and_names_fit_together(way: str) -> None:
             assert ("Deployment", one["spec"]["scaleTargetRef"]["name"]) in found
             assert one["spec"]["minReplicas"] <= one["spec"]["maxReplicas"]
         if kind == "HTTPRoute":
-            (rule,) = one["spec"]["rules"]
+            rule, hidden = one["spec"]["rules"]
+            assert hidden["matches"][0]["path"]["value"] == "/churn/metrics"
+            assert "backendRefs" not in hidden
             backends = rule["backendRefs"] + [
                 f["requestMirror"]["backendRef"] for f in rule["filters"] if "requestMirror" in f
             ]
@@ -150,15 +170,18 @@ def test_weights_and_images_are_the_variants() -> None:
         for name in ("churn-3", "churn-4")
     ]
     assert images == ["registry.example/churn:3", "registry.example/churn:4"]
-    assert [found["Deployment", name]["spec"]["replicas"] for name in ("churn-3", "churn-4")] == [
-        3,
-        1,
-    ]
+    # The champion's number is its autoscaler's; to apply the manifest again does not undo it.
+    assert "replicas" not in found["Deployment", "churn-3"]["spec"]
+    assert found["HorizontalPodAutoscaler", "churn-3"]["spec"]["minReplicas"] == 3
+    assert found["Deployment", "churn-4"]["spec"]["replicas"] == 1
     assert rendered(spec(SHADOW))["Deployment", "churn-4"]["spec"]["replicas"] == 3
 
 
 def test_kserve_gets_the_canarys_share() -> None:
     (one,) = render_kserve(spec(CANARY), IMAGE)
+    predictor = one["spec"]["predictor"]
+    assert predictor["securityContext"]["runAsNonRoot"]
+    assert predictor["automountServiceAccountToken"] is False
     assert (one["kind"], one["spec"]["predictor"]["canaryTrafficPercent"]) == (
         "InferenceService",
         1,
@@ -177,7 +200,80 @@ def test_kserve_gets_the_canarys_share() -> None:
 )
 def test_what_cannot_be_rendered_is_told(image: str, gateway: str, message: str) -> None:
     with pytest.raises(Invalid, match=message):
-        render(spec(CANARY), image, gateway=gateway)
+        render(spec(CANARY), image, RenderOptions(gateway=gateway))
+
+
+def pod_of(options: RenderOptions = FRONT) -> Manifest:
+    pod: Manifest = rendered(spec(), options)["Deployment", "churn-3"]["spec"]["template"]["spec"]
+    return pod
+
+
+def test_no_volume_takes_more_than_it_may() -> None:
+    pod = pod_of()
+    sizes = {one["name"]: one["emptyDir"]["sizeLimit"] for one in pod["volumes"]}
+    assert sizes == {"state": "10240Mi", "tmp": "1024Mi"}
+    (container,) = pod["containers"]
+    assert container["resources"]["limits"]["ephemeral-storage"] == "11264Mi"
+    assert container["resources"]["requests"]["ephemeral-storage"] == "256Mi"
+
+
+def test_logs_outlive_their_pods_on_a_claim_each_in_a_folder_of_its_own() -> None:
+    pod = pod_of(FULL)
+    (state,) = [one for one in pod["volumes"] if one["name"] == "state"]
+    assert state["persistentVolumeClaim"] == {"claimName": "logs"}
+    (container,) = pod["containers"]
+    mounts = {one["mountPath"]: one for one in container["volumeMounts"]}
+    assert mounts["/var/lib/treadle"]["subPathExpr"] == "$(POD_NAME)"
+    assert "POD_NAME" in {one["name"] for one in container["env"]}
+    assert container["resources"]["limits"]["ephemeral-storage"] == "1024Mi"
+
+
+def test_callers_come_from_a_secret_and_images_are_pinned() -> None:
+    (container,) = pod_of(FULL)["containers"]
+    assert container["args"] == ["serve", "--callers", "/etc/treadle/callers/callers.toml"]
+    assert container["image"] == f"registry.example/churn:3@sha256:{'a' * 64}"
+    assert {"name": "callers", "secret": {"secretName": "callers"}} in pod_of(FULL)["volumes"]
+
+
+def test_only_pods_of_named_namespaces_may_ask_and_nothing_goes_out() -> None:
+    policy = rendered(spec(), FULL)["NetworkPolicy", "churn"]["spec"]
+    ((rule),) = policy["ingress"]
+    label = "kubernetes.io/metadata.name"
+    assert rule["from"] == [
+        {"podSelector": {}},
+        {"namespaceSelector": {"matchLabels": {label: "ingress"}}},
+        {"namespaceSelector": {"matchLabels": {label: "monitoring"}}},
+    ]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert "egress" not in policy
+
+
+def test_a_single_replica_has_no_budget_that_protects_nothing() -> None:
+    assert ("PodDisruptionBudget", "churn") not in rendered(spec(replicas=1))
+    assert ("PodDisruptionBudget", "churn") in rendered(spec(replicas=2))
+
+
+def test_replicas_spread_over_nodes_and_zones_and_are_scraped() -> None:
+    made = rendered(spec(CANARY))
+    for name in ("churn-3", "churn-4"):
+        deployment = made["Deployment", name]["spec"]
+        template = deployment["template"]
+        spread = template["spec"]["topologySpreadConstraints"]
+        assert [one["topologyKey"] for one in spread] == [
+            "kubernetes.io/hostname",
+            "topology.kubernetes.io/zone",
+        ]
+        assert all(
+            one["labelSelector"]["matchLabels"] == deployment["selector"]["matchLabels"]
+            for one in spread
+        )
+        assert template["metadata"]["annotations"]["prometheus.io/path"] == "/metrics"
+
+
+@pytest.mark.parametrize("given", ["churn:3", "churn:3=abc", "=sha256:" + "a" * 64])
+def test_a_digest_that_is_none_is_refused(given: str) -> None:
+    with pytest.raises(Invalid, match="no version with a digest"):
+        _digests([given])
 
 
 def test_an_endpoint_is_rendered_as_its_rollout_stands(open_home: Callable[..., Embedded]) -> None:

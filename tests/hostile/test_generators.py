@@ -45,8 +45,9 @@ from treadle.data.check_suggestions import checks_toml
 from treadle.data.model import DatasetVersion
 from treadle.data.table_diff import TableDiff
 from treadle.data.table_profile import Histogram, TableProfile
-from treadle.delivery.manifests import Manifest, render, render_kserve
+from treadle.delivery.manifests import render, render_kserve
 from treadle.delivery.oci import Entry, ImageConfig, Layer, write_archive
+from treadle.delivery.pods import Manifest
 from treadle.evaluation.model import Verdict
 from treadle.events.model import Chain, EventRecord
 from treadle.http.asking import AsCaller, Asked

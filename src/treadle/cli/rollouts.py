@@ -1,5 +1,6 @@
 """The verbs for a rollout under way (show, pause, resume, promote, abort), and ``render``."""
 
+import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -7,6 +8,7 @@ import typer
 from treadle.cli import completing
 from treadle.cli.output import console, markup, print_json, print_table
 from treadle.cli.verbs import Session, add_verbs
+from treadle.kernel.errors import Invalid
 
 if TYPE_CHECKING:
     from treadle.delivery.model import Rollout
@@ -42,6 +44,30 @@ def render(
     max_replicas: Annotated[
         int, typer.Option(help="The autoscaler's most. Default: four times the least.")
     ] = 0,
+    from_namespace: Annotated[
+        list[str],
+        typer.Option(
+            help="A namespace whose pods may ask too, such as the Gateway's or Prometheus's; "
+            "repeat it."
+        ),
+    ] = [],  # noqa: B006
+    digest: Annotated[
+        list[str],
+        typer.Option(
+            metavar="VERSION=DIGEST",
+            help="The digest of a version's image, as in churn:3=sha256:…; repeat it.",
+        ),
+    ] = [],  # noqa: B006
+    callers_secret: Annotated[
+        str, typer.Option(help="A Secret whose callers.toml says who may ask, and how often.")
+    ] = "",
+    log_claim: Annotated[
+        str,
+        typer.Option(help="A PersistentVolumeClaim that keeps inference logs of pods that end."),
+    ] = "",
+    log_gb: Annotated[
+        float, typer.Option(help="Gigabytes that a pod's inference log and package may take.")
+    ] = 10.0,
     kserve: Annotated[
         bool, typer.Option("--kserve", help="One KServe InferenceService instead.")
     ] = False,
@@ -53,15 +79,24 @@ def render(
     import sys
 
     from treadle.delivery import manifests
+    from treadle.delivery.pods import PodOptions
     from treadle.kernel.errors import missing_extra
 
     spec = session.services().delivery.spec(endpoint=endpoint)
-    if kserve:
-        objects = manifests.render_kserve(spec, image, namespace=namespace)
-    else:
-        objects = manifests.render(
-            spec, image, namespace=namespace, gateway=gateway, max_replicas=max_replicas
-        )
+    options = manifests.RenderOptions(
+        namespace=namespace,
+        gateway=gateway,
+        max_replicas=max_replicas,
+        from_namespaces=from_namespace,
+        pods=PodOptions(
+            log_gb=log_gb,
+            log_claim=log_claim,
+            callers_secret=callers_secret,
+            digests=_digests(digest),
+        ),
+    )
+    rendered = manifests.render_kserve if kserve else manifests.render
+    objects = rendered(spec, image, options)
     if session.json:
         print_json(objects)
         return
@@ -70,6 +105,18 @@ def render(
     except ModuleNotFoundError as error:
         raise missing_extra("kubernetes", "Writing YAML") from error
     sys.stdout.write(yaml.safe_dump_all(objects, sort_keys=False))
+
+
+def _digests(given: list[str]) -> dict[str, str]:
+    """The digests of images by version, as they are given on the command line."""
+    digests = dict(one.rpartition("=")[::2] for one in given)
+    for version, digest in digests.items():
+        if not version or not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+            raise Invalid(
+                f"'{version}={digest}' is no version with a digest. "
+                "Write it as churn:3=sha256:…, with 64 hex digits."
+            )
+    return digests
 
 
 def show(session: Session, endpoint: Endpoint) -> None:

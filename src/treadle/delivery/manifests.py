@@ -1,77 +1,104 @@
 """Renders an endpoint as Kubernetes objects."""
 
 import re
-from typing import Any
 
+from treadle.delivery.pods import (
+    NAME,
+    PORT_NAME,
+    Manifest,
+    PodOptions,
+    deployment,
+    name_of,
+    selector,
+    template,
+)
+from treadle.kernel.entity import Entity
 from treadle.kernel.errors import Invalid
 from treadle.ports.target import EndpointSpec, Variant
-from treadle.serving.log_access import LOG_TOKEN
 
-PORT, PORT_NAME, STATE = 8080, "http", "/var/lib/treadle"
-READY, LIVE = "/ping", "/"
-_USER = 65532
-NAME, VERSION, ROLE = "app.kubernetes.io/name", "treadle/version", "treadle/role"
+METRICS = "/metrics"
 
 _OBJECT_NAME = r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"  # of a Service, the strictest there is
 
-Manifest = dict[str, Any]
+
+class RenderOptions(Entity):
+    """What a cluster's owner decides about an endpoint.
+
+    Attributes:
+        namespace: The namespace of all objects.
+        gateway: A Gateway's name. With it an HTTPRoute gives each variant its weight and mirrors
+            requests to a shadow; it leads to no metrics.
+        max_replicas: The autoscaler's largest number of replicas; 0 is four times the endpoint's.
+        from_namespaces: Namespaces whose pods may ask, beside those of the endpoint's own: that of
+            the Gateway, that of Prometheus.
+        pods: What the pods have.
+    """
+
+    namespace: str = "default"
+    gateway: str = ""
+    max_replicas: int = 0
+    from_namespaces: list[str] = []
+    pods: PodOptions = PodOptions()
 
 
-def render(
-    spec: EndpointSpec,
-    image: str,
-    *,
-    namespace: str = "default",
-    gateway: str = "",
-    max_replicas: int = 0,
-) -> list[Manifest]:
+USUAL = RenderOptions()
+"""Where a cluster's owner has decided nothing."""
+
+
+def render(spec: EndpointSpec, image: str, options: RenderOptions = USUAL) -> list[Manifest]:
     """Render everything that an endpoint needs in a cluster.
 
-    That is a Deployment and a Service for each variant, a disruption budget, a network policy, an
-    autoscaler, and what directs the requests.
+    That is a Deployment and a Service for each variant, a disruption budget where there are
+    replicas to keep, a network policy in both directions, an autoscaler, and what directs the
+    requests.
 
     Args:
         spec: The endpoint.
         image: The images' name, with `{model}` and `{number}` where a version's image has them.
-        namespace: The namespace of all objects.
-        gateway: A Gateway's name. With it an HTTPRoute gives each variant its weight and mirrors
-            requests to a shadow.
-        max_replicas: The autoscaler's largest number of replicas; 0 is four times the endpoint's.
+        options: What the cluster's owner decides.
 
     Raises:
         Invalid: The image is the same for every version, a rollout is under way and no gateway is
             named, or Kubernetes takes no such name.
     """
-    _refuse_names(spec, namespace, *([gateway] if gateway else []))
+    named = [options.namespace, *options.from_namespaces, options.gateway]
+    _refuse_names(spec, *filter(None, [*named, *options.pods.names]))
     if "{number}" not in image:
         raise Invalid(
             f"--image '{image}' is the same for every version. "
             "Write {number} where the version stands, as in 'registry/churn:{number}'."
         )
-    if len(spec.variants) > 1 and not gateway:
+    if len(spec.variants) > 1 and not options.gateway:
         raise Invalid(
             f"Endpoint '{spec.name}' is rolling a version out; "
             "a --gateway is needed to weigh its variants."
         )
-    manifests = workload(spec, image)
+    manifests = workload(spec, image, pods=options.pods)
     champion = next(variant for variant in spec.variants if variant.role == "champion")
-    manifests += [_scaler(spec, champion, max_replicas), *switches(spec, gateway)]
-    return [placed(manifest, namespace) for manifest in manifests]
+    scaler = _scaler(spec, champion, options.max_replicas)
+    for manifest in manifests:
+        if manifest["kind"] == "NetworkPolicy":
+            manifest["spec"]["ingress"][0]["from"] = _askers(options.from_namespaces)
+        if _is_scaled_by(scaler, manifest):
+            del manifest["spec"]["replicas"]  # to apply it again would undo the autoscaler's
+    manifests += [scaler, *switches(spec, options.gateway)]
+    return [placed(manifest, options.namespace) for manifest in manifests]
 
 
-def workload(spec: EndpointSpec, image: str, *, log_secret: str = "") -> list[Manifest]:
+def workload(spec: EndpointSpec, image: str, *, pods: PodOptions) -> list[Manifest]:
     """Render what runs: a Deployment and a Service for each variant, and what keeps them safe.
 
     Args:
         spec: The endpoint.
         image: The images' name, with `{model}` and `{number}` where a version's image has them.
-        log_secret: The name of a Secret with a `token` that permits to read the inference log;
-            empty where nobody may read it.
+        pods: What the pods have.
     """
     manifests: list[Manifest] = []
     for variant in spec.variants:
-        manifests += [_deployment(spec, variant, image, log_secret), _service(spec, variant)]
-    return [*manifests, _budget(spec), _network(spec)]
+        manifests += [deployment(spec, variant, image, pods), _service(spec, variant)]
+    if spec.replicas > 1:  # of a single one none could ever be moved
+        manifests.append(_budget(spec))
+    return [*manifests, _network(spec)]
 
 
 def switches(spec: EndpointSpec, gateway: str) -> list[Manifest]:
@@ -98,32 +125,30 @@ def placed(manifest: Manifest, namespace: str) -> Manifest:
     return manifest
 
 
-def render_kserve(spec: EndpointSpec, image: str, *, namespace: str = "default") -> list[Manifest]:
+def render_kserve(spec: EndpointSpec, image: str, options: RenderOptions = USUAL) -> list[Manifest]:
     """Render the endpoint as a KServe InferenceService of the newest variant and its share.
 
     Args:
         spec: The endpoint.
         image: The images' name, with `{model}` and `{number}` where a version's image has them.
-        namespace: The namespace of the object.
+        options: What the cluster's owner decides: the namespace, and what the pods have.
 
     Raises:
         Invalid: A variant is a shadow, which KServe does not support, or Kubernetes takes no such
             name.
     """
-    _refuse_names(spec, namespace)
+    _refuse_names(spec, options.namespace, *options.pods.names)
     if any(variant.role == "shadow" for variant in spec.variants):
         raise Invalid(
             "KServe mirrors no requests, so a shadow step cannot be rendered for it. Use --gateway."
         )
     newest = spec.variants[-1]
-    predictor: Manifest = {
-        "minReplicas": spec.replicas,
-        "containers": [_container(newest, image)],
-        "volumes": _volumes(),
-    }
+    pod = template(newest, image, options.pods)
+    del pod["terminationGracePeriodSeconds"]  # which KServe sets
+    predictor: Manifest = {"minReplicas": spec.replicas, **pod}
     if newest.role == "candidate":
         predictor["canaryTrafficPercent"] = round(newest.weight * 100)
-    metadata = {"name": spec.name, "namespace": namespace, "labels": {NAME: spec.name}}
+    metadata = {"name": spec.name, "namespace": options.namespace, "labels": {NAME: spec.name}}
     return [
         {
             "apiVersion": "serving.kserve.io/v1beta1",
@@ -145,82 +170,13 @@ def _refuse_names(spec: EndpointSpec, *others: str) -> None:
             )
 
 
-def _deployment(spec: EndpointSpec, variant: Variant, image: str, log_secret: str = "") -> Manifest:
-    labels = {**_selector(spec, variant), ROLE: variant.role}
-    pod = {
-        "automountServiceAccountToken": False,
-        "terminationGracePeriodSeconds": 20,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": _USER,
-            "runAsGroup": _USER,
-            "fsGroup": _USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [_container(variant, image, log_secret)],
-        "volumes": _volumes(),
-    }
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name_of(spec, variant), "labels": labels},
-        "spec": {
-            "replicas": replicas_of(spec, variant),
-            "selector": {"matchLabels": _selector(spec, variant)},
-            "strategy": {
-                "type": "RollingUpdate",
-                "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1},
-            },
-            "template": {"metadata": {"labels": labels}, "spec": pod},
-        },
-    }
-
-
-def _container(variant: Variant, image: str, log_secret: str = "") -> Manifest:
-    token = {"secretKeyRef": {"name": log_secret, "key": "token"}}
-    model, _, number = variant.version.partition(":")
-    return {
-        "name": "model",
-        "image": image.replace("{model}", model).replace("{number}", number),
-        "args": ["serve"],  # the image sets the model, the address and the state's folder
-        "env": [
-            {"name": "PORT", "value": str(PORT)},
-            *([{"name": LOG_TOKEN, "valueFrom": token}] if log_secret else []),
-        ],
-        # Runs until no more requests are sent here.
-        "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
-        "ports": [{"name": PORT_NAME, "containerPort": PORT}],
-        "startupProbe": {
-            "httpGet": {"path": READY, "port": PORT_NAME},
-            "periodSeconds": 1,
-            "failureThreshold": 60,
-        },
-        "readinessProbe": {"httpGet": {"path": READY, "port": PORT_NAME}, "periodSeconds": 2},
-        "livenessProbe": {"httpGet": {"path": LIVE, "port": PORT_NAME}, "periodSeconds": 10},
-        "resources": {"requests": {"cpu": "500m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "volumeMounts": [
-            {"name": "state", "mountPath": STATE},
-            {"name": "tmp", "mountPath": "/tmp"},
-        ],
-    }
-
-
-def _volumes() -> list[Manifest]:
-    return [{"name": name, "emptyDir": {}} for name in ("state", "tmp")]
-
-
 def _service(spec: EndpointSpec, variant: Variant) -> Manifest:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": name_of(spec, variant), "labels": _selector(spec, variant)},
+        "metadata": {"name": name_of(spec, variant), "labels": selector(spec, variant)},
         "spec": {
-            "selector": _selector(spec, variant),
+            "selector": selector(spec, variant),
             "ports": [{"name": PORT_NAME, "port": 80, "targetPort": PORT_NAME}],
         },
     }
@@ -256,6 +212,20 @@ def _budget(spec: EndpointSpec) -> Manifest:
         "metadata": {"name": spec.name, "labels": {NAME: spec.name}},
         "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {NAME: spec.name}}},
     }
+
+
+def _is_scaled_by(scaler: Manifest, manifest: Manifest) -> bool:
+    target = scaler["spec"]["scaleTargetRef"]
+    return bool(
+        (manifest["kind"], manifest["metadata"]["name"]) == (target["kind"], target["name"])
+    )
+
+
+def _askers(namespaces: list[str]) -> list[Manifest]:
+    """Who may ask: pods of the endpoint's own namespace, and of those that are named."""
+    own: Manifest = {"podSelector": {}}
+    label = "kubernetes.io/metadata.name"
+    return [own, *({"namespaceSelector": {"matchLabels": {label: one}}} for one in namespaces)]
 
 
 def _network(spec: EndpointSpec) -> Manifest:
@@ -298,34 +268,11 @@ def _route(spec: EndpointSpec, gateway: str) -> Manifest:
         if variant.role == "shadow"
     ]
     rule["filters"] = [rewrite, *mirrors]
+    # A rule without backends forwards nothing: metrics are for those who reach the pods.
+    hidden = {"matches": [{"path": {"type": "PathPrefix", "value": f"/{spec.name}{METRICS}"}}]}
     return {
         "apiVersion": "gateway.networking.k8s.io/v1",
         "kind": "HTTPRoute",
         "metadata": {"name": spec.name, "labels": {NAME: spec.name}},
-        "spec": {"parentRefs": [{"name": gateway}], "rules": [rule]},
+        "spec": {"parentRefs": [{"name": gateway}], "rules": [rule, hidden]},
     }
-
-
-def replicas_of(spec: EndpointSpec, variant: Variant) -> int:
-    """Return how many replicas a variant has, by its share of the requests; a shadow sees all.
-
-    Args:
-        spec: The endpoint.
-        variant: One of its variants.
-    """
-    part = 1.0 if variant.role == "shadow" else variant.weight
-    return max(1, -(-round(spec.replicas * part * 100) // 100))
-
-
-def _selector(spec: EndpointSpec, variant: Variant) -> dict[str, str]:
-    return {NAME: spec.name, VERSION: variant.version.rpartition(":")[2]}
-
-
-def name_of(spec: EndpointSpec, variant: Variant) -> str:
-    """Return the name of a variant's Deployment and Service.
-
-    Args:
-        spec: The endpoint.
-        variant: One of its variants.
-    """
-    return f"{spec.name}-{variant.version.rpartition(':')[2]}"

@@ -18,7 +18,7 @@ from treadle.backends.target.kubernetes_logs import PodLogs
 from treadle.backends.target.kubernetes_pods import exits_of_pod
 from treadle.backends.target.kubernetes_state import ENDPOINT, State, keep, object_of, state_of
 from treadle.delivery import manifests
-from treadle.delivery.manifests import NAME, VERSION, name_of, replicas_of
+from treadle.delivery.pods import NAME, VERSION, PodOptions, name_of, replicas_of
 from treadle.kernel.entity import replace
 from treadle.kernel.errors import Invalid, TreadleError
 from treadle.ports.blobs import Blobs
@@ -100,7 +100,7 @@ class Kubernetes:
             )
         elif before.spec != spec:
             keep(self._api, replace(before, spec=spec))
-        for manifest in manifests.workload(spec, self._image, log_secret=secret):
+        for manifest in manifests.workload(spec, self._image, pods=PodOptions(log_secret=secret)):
             self._api.put(manifest)
         self._seen.pop(spec.name, None)
 

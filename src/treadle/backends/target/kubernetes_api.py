@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from treadle.delivery import manifests
-from treadle.delivery.manifests import Manifest
+from treadle.delivery.pods import PORT, Manifest
 from treadle.kernel.errors import Invalid, TreadleError, Unavailable, missing_extra
 from treadle.serving import log_access
 
@@ -120,7 +120,7 @@ class ApiServer:
             token: The key to the pod's log; empty for what needs none.
             start: From which byte on a log file is read.
         """
-        name = f"{pod['metadata']['name']}:{manifests.PORT}"
+        name = f"{pod['metadata']['name']}:{PORT}"
         headers = {}
         if token:
             headers[log_access.TOKEN_HEADER.decode()] = token

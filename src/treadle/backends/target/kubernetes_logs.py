@@ -13,7 +13,7 @@ from zlib import crc32
 
 from treadle.backends.target.kubernetes_api import ApiServer
 from treadle.backends.target.kubernetes_state import State, state_of
-from treadle.delivery.manifests import NAME
+from treadle.delivery.pods import NAME
 from treadle.kernel.entity import from_json
 from treadle.kernel.errors import Corrupt
 from treadle.serving import log_access

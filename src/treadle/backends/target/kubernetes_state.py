@@ -1,7 +1,7 @@
 """What a cluster stores of an endpoint: its desired state, and which role a version had when."""
 
 from treadle.backends.target.kubernetes_api import ApiServer
-from treadle.delivery.manifests import NAME, Manifest
+from treadle.delivery.pods import NAME, Manifest
 from treadle.kernel.entity import Entity, from_json, to_json
 from treadle.ports.target import EndpointSpec, Role
 
