@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
@@ -34,6 +34,7 @@ def page_of(browser: Browser, *, width: int = 1440, dark: bool = False) -> Itera
     page.on("console", heard)
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.set_default_timeout(30_000)
+    expect.set_options(timeout=30_000)  # a page draws itself again some seconds after an event
     yield page
     context.close()
     assert not wrong, wrong

@@ -103,6 +103,7 @@ class Frame(NamedTuple):
         name_of: Gives the name by which people know an actor.
         may: Says whether the reader holds a role in a project: ``may("editor", project)``.
         has_report: Whether this home has a report that the reader may read.
+        newest_event: The number of the newest event before the facts were asked for.
         asked: The operations that the facts come from.
     """
 
@@ -112,6 +113,7 @@ class Frame(NamedTuple):
     name_of: Callable[[str], str] = str
     may: Callable[..., bool] = lambda role, project="*": True  # noqa: ARG005
     has_report: bool = False
+    newest_event: int = 0
     asked: Sequence[Asked] = ()
 
 
@@ -170,10 +172,11 @@ class Site:
         frame = self._frame(page, request, caller)
         try:
             demand_somewhere(caller, "viewer")
+            newest = self._platform.events.last_number()
             facts = page.facts(visit)
             if isinstance(facts, Response):
                 return facts
-            text = drawn(page.template, facts, frame._replace(asked=ask.asked))
+            text = drawn(page.template, facts, frame._replace(asked=ask.asked, newest_event=newest))
             return _packed(request, text, 200)
         except TreadleError as error:
             if "text/html" not in request.headers.get("accept", "text/html"):

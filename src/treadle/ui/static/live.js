@@ -40,15 +40,16 @@ export const drawNow = sent => drawAgain(prepared, sent);
 
 export function follow(prepare) {
   prepared = prepare;
-  if (document.getElementById("main").dataset.live !== "yes") return;
-  let known = null, waits = null, missed = false;
+  const main = document.getElementById("main");
+  if (main.dataset.live !== "yes") return;
+  // What happens between drawing the page and listening is news, too.
+  let known = Number(main.dataset.newest), waits = null, missed = false;
   const draw = () => { missed = false; drawAgain(prepare).catch(() => {}); };
   const source = new EventSource("/live");
   source.onmessage = message => {
-    const [number, viewers] = message.data.split(" ").map(Number), first = known === null;
+    const [number, viewers] = message.data.split(" ").map(Number);
     if (number === known) return;
     known = number;
-    if (first) return;
     if (document.hidden) { missed = true; return; }
     const pause = Math.max(PAUSE_MS, viewers * PAUSE_MS_PER_VIEWER);
     waits ??= setTimeout(() => { waits = null; draw(); }, pause * (0.5 + Math.random()));
