@@ -41,7 +41,7 @@ def doctor(
     else:
         for check in checks:
             console.print(
-                f"{_MARKS[check.state]}[bold]{markup(check.name)}[/]: {markup(check.says)}",
+                _MARKS[check.state] + f"[bold]{markup(check.name)}[/]: {markup(check.says)}",
                 soft_wrap=True,
             )
             if check.todo:

@@ -121,9 +121,11 @@ def _follow(
                     console.print(f"[green]✓[/] {step.name} {how}")
                 elif step.retry_at and (step.name, step.tries) not in shown_tries and not quiet:
                     shown_tries.add((step.name, step.tries))
-                    again = f"failed {step.tries:d} times" if step.tries > 1 else "failed"
-                    reason = markup(step.error or "")
-                    console.print(f"[yellow]![/] {step.name} {again} and is tried again: {reason}")
+                    console.print(
+                        f"[yellow]![/] {step.name} has failed {step.tries:d} of its tries, and is "
+                        f"tried again: {markup(step.error or '')}",
+                        soft_wrap=True,
+                    )
             if found.state == "failed":
                 raise TreadleError(f"The training failed. {found.error}")
             if found.state == "succeeded" and spinner is not None:
