@@ -98,9 +98,14 @@ def test_an_interrupt_ends_a_search_with_several_threads(tmp_path: Path) -> None
         time.sleep(0.01)
         return 0.0
 
-    with pytest.raises(KeyboardInterrupt):
-        treadle.tune(interrupting, SPACE, trials=60, workers=2, name="s", project="p",
-                     sampler="random", home=tmp_path)  # fmt: skip
+    # As a program has it: what runs tests in several processes ignores the signal in them.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            treadle.tune(interrupting, SPACE, trials=60, workers=2, name="s", project="p",
+                         sampler="random", home=tmp_path)  # fmt: skip
+    finally:
+        signal.signal(signal.SIGINT, before)
     with treadle.embedded(tmp_path) as home:
         assert home.tuning.get(study="s").counts["finished"] < 50
 

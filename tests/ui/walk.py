@@ -25,7 +25,8 @@ class Look(NamedTuple):
     dark: bool
 
 
-LOOKS = (Look(1440, dark=False), Look(360, dark=True), Look(360, dark=False), Look(1440, dark=True))
+LOOKS = (Look(1440, dark=False), Look(360, dark=True))
+"""Each width and each theme once."""
 
 
 @contextmanager
@@ -59,15 +60,8 @@ def paths_of(page: Page, url: str) -> list[str]:
     return found
 
 
-def problems_of(page: Page, url: str, path: str, *, axe: bool = True) -> Iterator[str]:
-    """What is wrong with a page: errors of its scripts, too wide, hard to read or to operate.
-
-    Args:
-        page: A page without a policy.
-        url: The server.
-        path: The path of the page to look at.
-        axe: Whether axe looks, which takes longer than all else.
-    """
+def problems_of(page: Page, url: str, path: str) -> Iterator[str]:
+    """What is wrong with a page: errors of its scripts, too wide, hard to read or to operate."""
     errors = list[str]()
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
@@ -79,8 +73,6 @@ def problems_of(page: Page, url: str, path: str, *, axe: bool = True) -> Iterato
     wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
     if wide > 0:
         yield f"{wide} pixels wider than its window"
-    if not axe:
-        return
     page.evaluate(_AXE.read_text(encoding="utf-8"))
     for one in page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]:
         if one["impact"] in ("serious", "critical"):
