@@ -18,7 +18,7 @@ from treadle.http import openapi
 from treadle.http.alerting import alerting_routes
 from treadle.http.blobs import blob_routes
 from treadle.http.bodies import Bodies
-from treadle.http.latency import Latencies, LatencyCount
+from treadle.http.latency import Latencies
 from treadle.http.mlflow import mlflow_routes
 from treadle.http.mlflow.writes import FastWrites
 from treadle.http.routes import event_stream, operation_routes
@@ -57,8 +57,7 @@ def application(platform: Embedded, pages: Sequence[BaseRoute] = ()) -> Starlett
         Exception: _crashed,
     }
     middleware = [
-        Middleware(AccessLog),
-        Middleware(LatencyCount, latencies=latencies),
+        Middleware(AccessLog, observe=latencies.observe),
         Middleware(Bodies),
         Middleware(FastWrites, platform=platform),
     ]

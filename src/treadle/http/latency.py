@@ -1,10 +1,9 @@
 """Counts how long answers take, by route, kind of work and class of status."""
 
-import time
 from collections import defaultdict
 from typing import Any
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
 from treadle.http.mlflow.writes import PATHS
 from treadle.http.searching import is_search
@@ -27,16 +26,16 @@ class Latencies:
     def __init__(self) -> None:
         self._seen: defaultdict[tuple[str, str, str], Histogram] = defaultdict(Histogram)
 
-    def observe(self, route: str, method: str, status: int, seconds: float) -> None:
+    def observe(self, scope: Scope, status: int, seconds: float) -> None:
         """Count one answer.
 
         Args:
-            route: The route's pattern.
-            method: The request's method.
+            scope: The request's scope.
             status: The answer's status.
             seconds: How long it took to begin.
         """
-        self._seen[route, method, f"{status // 100}xx"].observe(seconds)
+        method = scope["method"] if scope["method"] in _METHODS else OTHER
+        self._seen[_route(scope), method, f"{status // 100}xx"].observe(seconds)
 
     def families(self) -> list[Family]:
         """The histograms as metrics."""
@@ -50,40 +49,6 @@ class Latencies:
             labels = {"route": route, "method": method, "status": status}
             family.add_histogram(histogram, **labels, work=work_of(route))
         return [family]
-
-
-class LatencyCount:
-    """ASGI middleware that counts how long each answer takes to begin.
-
-    Args:
-        app: The application that answers.
-        latencies: Where they are counted.
-    """
-
-    def __init__(self, app: ASGIApp, latencies: Latencies) -> None:
-        self._app, self._latencies = app, latencies
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request through the application, and count it.
-
-        Args:
-            scope: The request's scope.
-            receive: Gives the request's messages.
-            send: Takes the answer's messages.
-        """
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        started = time.perf_counter()
-
-        async def send_and_count(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                seconds = time.perf_counter() - started
-                method = scope["method"] if scope["method"] in _METHODS else OTHER
-                self._latencies.observe(_route(scope), method, message["status"], seconds)
-            await send(message)
-
-        await self._app(scope, receive, send_and_count)
 
 
 def work_of(route: str) -> str:

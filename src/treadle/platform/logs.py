@@ -13,7 +13,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.metadata import version
@@ -174,7 +174,7 @@ class JsonLines(logging.Formatter):
 
 
 class AccessLog:
-    """ASGI middleware that logs failed, refused and slow requests, and nothing of all others.
+    """ASGI middleware that times requests, and logs those that fail, are refused or slow.
 
     Answers of 500 and more are errors, answers that take more than a second to begin are warnings,
     and refused logins (401 and 403) are information. Query strings are left out, since they may
@@ -182,10 +182,14 @@ class AccessLog:
 
     Args:
         app: The application that answers.
+        observe: Called with each request's scope, its answer's status, and how many seconds it took
+            to begin.
     """
 
-    def __init__(self, app: "ASGIApp") -> None:
-        self._app = app
+    def __init__(
+        self, app: "ASGIApp", observe: Callable[["Scope", int, float], None] = lambda *_: None
+    ) -> None:
+        self._app, self._observe = app, observe
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Answer a request through the application, and log it where it is worth a line.
@@ -206,6 +210,7 @@ class AccessLog:
             if message["type"] == "http.response.start":
                 answered = True
                 status, seconds = message["status"], time.monotonic() - started
+                self._observe(scope, status, seconds)
                 if status >= 500 or seconds > SLOW_SECONDS or status in (401, 403):
                     _log_answer(scope, status, seconds)
             await send(message)
