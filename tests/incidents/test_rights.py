@@ -63,6 +63,14 @@ def test_an_alert_about_an_own_endpoint_shows_its_numbers(desk: Desk) -> None:
     assert [one.slo for one in draft.budgets] == ["UP"]
 
 
+def test_what_an_endpoint_has_answered_is_known_after_it_was_removed(desk: Desk) -> None:
+    number = fires(desk, "a", endpoint="p")
+    desk.answer("champion", 7)
+    desk.clock.advance(timedelta(minutes=5))
+    desk.platform.delivery.remove(endpoint="p")
+    assert desk.platform.reviews.draft(incident=number).answered == 7
+
+
 def test_an_alert_ends_also_where_its_endpoint_came_meanwhile(desk: Desk) -> None:
     number = fires(desk, "a", endpoint="p")
     desk.platform.delivery.remove(endpoint="p")

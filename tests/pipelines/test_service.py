@@ -336,3 +336,19 @@ def test_a_step_without_a_try_left_ends_its_pipeline(platform: Embedded, tmp_pat
         ended = settled(platform, begun)
     assert (ended.state, ended.steps[0].state, ended.steps[0].tries) == ("failed", "failed", 2)
     assert "Step 'a' failed" in (ended.error or "")
+
+
+def test_a_try_that_another_process_has_settled_is_not_settled_again(
+    platform: Embedded, tmp_path: Path
+) -> None:
+    code = '@treadle.step(retries=3, backoff="0.001s")\ndef a(): raise ValueError("no")\n'
+    begun = start(platform, write(tmp_path / "p", code))
+    platform.pipelines.reconcile()
+    assert do_one_job(platform)
+    stale = platform.pipelines.get(pipeline=begun.id)
+    while platform.pipelines.get(pipeline=begun.id).steps[0].job == stale.steps[0].job:
+        platform.pipelines.reconcile()  # the first try is settled, and the second begins
+    now = platform.pipelines.get(pipeline=begun.id).steps[0]
+    assert (now.state, now.tries) == ("running", 1)
+    platform.pipelines._settle(stale, stale.steps[0])  # by a process that was slower
+    assert platform.pipelines.get(pipeline=begun.id).steps[0] == now

@@ -190,6 +190,8 @@ def test_options_of_a_step_are_read_without_running_it(tmp_path: Path) -> None:
         ('backoff="99999d"', "at most 30 days"),
         ("memory_gb=0", "number of gigabytes"),
         ("memory_gb=1e999", "number of gigabytes"),
+        (f"memory_gb=1{'0' * 400}", "number of gigabytes"),
+        ("memory_gb=1e-12", "number of gigabytes"),
         ('memory_gb="4"', "number of gigabytes"),
     ],
 )

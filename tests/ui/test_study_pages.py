@@ -129,7 +129,7 @@ def test_a_front_has_a_command_for_each_of_its_trials(page: Page, url: str, home
     expect(rows).to_have_count(len(front))
     expect(rows.first).to_contain_text(f"--trial {front[0].number}")
     expect(page.locator("figure.chart .uplot")).to_have_count(2)
-    expect(page.get_by_role("button", name="End the search")).to_have_count(0)
+    expect(page.get_by_role("button", name="Close its run")).to_have_count(0)
 
 
 def test_older_trials_are_on_pages_of_their_own(

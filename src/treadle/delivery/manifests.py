@@ -96,7 +96,7 @@ def workload(spec: EndpointSpec, image: str, *, pods: PodOptions) -> list[Manife
     manifests: list[Manifest] = []
     for variant in spec.variants:
         manifests += [deployment(spec, variant, image, pods), _service(spec, variant)]
-    if spec.replicas > 1:  # of a single one none could ever be moved
+    if spec.replicas > 1:  # it lets one at a time go: of a single one it protects nothing
         manifests.append(_budget(spec))
     return [*manifests, _network(spec)]
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from treadle.delivery.local import LocalDelivery
 from treadle.events.local import LocalEvents
 from treadle.incidents.model import (
     FollowUp,
@@ -39,7 +38,6 @@ class Reviews:
         incidents: Knows the incidents and their course.
         monitoring: Knows how many predictions were answered.
         slo: Knows what was spent of error budgets.
-        delivery: Knows which endpoints belong to which project.
     """
 
     def __init__(
@@ -50,11 +48,9 @@ class Reviews:
         incidents: Incidents,
         monitoring: LocalMonitoring,
         slo: LocalSlos,
-        delivery: LocalDelivery,
     ) -> None:
         self._database, self._events, self._clock = database, events, clock
         self._incidents, self._monitoring, self._slo = incidents, monitoring, slo
-        self._delivery = delivery
 
     @query(reads_rows=True)
     def draft(self, *, incident: IncidentId) -> Review:
@@ -87,9 +83,10 @@ class Reviews:
         )
 
     def _endpoint(self, incident: Incident) -> str:
-        """The endpoint that an incident is about, where it is one of its project."""
-        project = incident.project
-        own = project is not None and self._delivery.is_of(incident.endpoint, project)
+        """The endpoint that an incident is about, where it is, or was, one of its project."""
+        about = f"endpoint:{incident.endpoint}"
+        told = self._events.history(subject=about, newest_first=True, limit=1)
+        own = incident.project is not None and [one.project for one in told] == [incident.project]
         return incident.endpoint if own else ""
 
     @command()

@@ -106,7 +106,7 @@ def _records(incident: Incident, events: Events) -> Iterator[EventRecord]:
         for number in (alert.first_event, alert.last_event)
     }
     for number in sorted(numbers):
-        found = events.history(after=number - 1, limit=1)
+        found = events.history(after=number - 1, before=number + 1, limit=1)
         yield from found
         if found and found[0].type not in _OWN:
             yield from _effects(number, events)

@@ -69,6 +69,7 @@ class LocalMonitoring(Monitoring):
         """Count the rows that callers of an endpoint got answers to.
 
         Of windows that were measured the count is known; the log is read for what is beside them.
+        A request that was answered twice counts twice.
 
         Args:
             endpoint: The endpoint's name.

@@ -129,13 +129,16 @@ class Advancing(Pipelines):
         job = self._jobs.get(job=step.job or "")
         if not job.ended:
             return 0
-        running = _step_in_state(pipeline, step.name, "running")
-        change = pipeline_steps.update().where(running)
+        # Another process may have settled this try, and begun the next.
+        this_try = _step_in_state(pipeline, step.name, "running")
+        this_try &= pipeline_steps.c.job == step.job
+        change = pipeline_steps.update().where(this_try)
         with self._database.write() as transaction:
             if job.state == "succeeded":
                 result = from_plain(job.result, StepResult)
-                transaction.execute(change.values(state="succeeded", **to_plain(result)))
-                self._remember(transaction, step.key or "", result)
+                done = change.values(state="succeeded", **to_plain(result))
+                if transaction.execute(done).rowcount:
+                    self._remember(transaction, step.key or "", result)
             else:
                 error = f"{job.error} (job {job.id} {job.state}; see: treadle logs {job.id})"
                 again = self._again(pipeline, step) if job.state != "cancelled" else {}

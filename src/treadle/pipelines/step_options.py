@@ -1,7 +1,6 @@
 """What a step's decorator declares: retries and their pause, longest duration and memory."""
 
 import ast
-import math
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -13,6 +12,7 @@ from treadle.kernel.errors import Invalid, did_you_mean
 MOST_RETRIES = 100
 LONGEST = timedelta(days=30)
 GIB = 2**30
+_LEAST = 0.001
 
 
 class StepOptions(Entity):
@@ -91,10 +91,13 @@ def _seconds(value: object) -> float:
 
 
 def _bytes(value: object) -> int:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not 0 < value <= 2**20:  # type: ignore[arg-type,operator]
-        raise Invalid("It is a number of gigabytes, such as 4.")
-    return int(value * GIB)  # type: ignore[operator]
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not _LEAST <= value <= 2**20
+    ):
+        raise Invalid("It is a number of gigabytes, such as 4, and a thousandth at least.")
+    return int(value * GIB)
 
 
 _READERS: dict[str, tuple[str, Callable[[object], Any]]] = {

@@ -291,8 +291,10 @@ class _Search:
         error: str | None = None,
     ) -> Trial | None:
         """Tell how a trial has ended; None where it was given to another worker meanwhile."""
-        with suppress(TreadleError):  # ``tell`` meets the trouble, too
+        try:
             run.send()
+        except TreadleError as trouble:  # such as a metric whose name is refused
+            error = error or f"What it logged was not stored: {trouble.message}"
         try:
             return self._services.tuning.tell(
                 study=trial.study,

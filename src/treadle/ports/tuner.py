@@ -1,5 +1,6 @@
 """The port to whatever searches for hyper-parameters, and what it keeps in the database."""
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -68,6 +69,8 @@ class Bound(Entity):
         if match is None:
             raise Invalid(f"Field '{field}': '{text}' is no bound. Write one such as '<= 5'.")
         number = float(match[2])
+        if math.isinf(number):
+            raise Invalid(f"Field '{field}': '{text}' is beyond all numbers.")
         return Bound(at_most=number) if match[1] in ("<=", "≤") else Bound(at_least=number)
 
     def excess(self, value: float) -> float:

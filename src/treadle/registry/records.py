@@ -14,6 +14,7 @@ from treadle.kernel.keys import KeySource
 from treadle.kernel.names import (
     ModelName,
     NewModelName,
+    ProjectName,
     VersionRef,
 )
 from treadle.kernel.operation import query
@@ -94,12 +95,19 @@ class RegistryRecords:
             return versions_of(connection, [row])[0]
 
     @query()
-    def find(self, *, model: ModelName | None = None, limit: int = 50) -> list[ModelVersion]:
-        """Versions, newest first, of one model if given.
+    def find(
+        self,
+        *,
+        model: ModelName | None = None,
+        limit: int = 50,
+        project: ProjectName | None = None,
+    ) -> list[ModelVersion]:
+        """Versions, newest first, of one model or project if given.
 
         Args:
             model: Only those of this model.
             limit: The most versions to return.
+            project: Only those of this project.
         """
         wanted = select(versions).where(
             versions.c.deleted_at.is_(None), in_sight(versions.c.project)
@@ -109,6 +117,8 @@ class RegistryRecords:
         )
         if model:
             wanted = wanted.where(versions.c.model == model)
+        if project:
+            wanted = wanted.where(versions.c.project == project)
         with self._database.read() as connection:
             return versions_of(connection, connection.execute(wanted).mappings().all())
 

@@ -1,5 +1,6 @@
 """Studies as they are read: their trials, the best of them, and what parameters matter."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from threading import Lock
 from typing import Any
@@ -46,7 +47,7 @@ class Studies:
         self._database, self._events, self._clock = database, events, clock
         self._tracking, self._trials, self._tuner_over = tracking, trials, tuner_over
         self._made_tuner: Tuner | None = None
-        self._choosing = Lock()
+        self._choosing: defaultdict[int, Lock] = defaultdict(Lock)
 
     @query()
     def get(self, *, study: StudyName) -> Study:
@@ -134,7 +135,7 @@ class Studies:
             found = read_trials(connection, row.id, trials.c.number.in_(numbers))
         return [trial_of(study, plan, one) for one in found]
 
-    @query()
+    @query(searches=True)
     def progress(self, *, study: StudyName, limit: int = 5000) -> list[TrialValues]:
         """List the values that finished trials have reached, by number, and the best until then.
 
@@ -151,7 +152,7 @@ class Studies:
         reached = list(progress_of(finished, plan_in(row)))
         return reached[max(0, len(reached) - max(0, limit)) :]
 
-    @query()
+    @query(searches=True)
     def importances(self, *, study: StudyName, metric: str = "") -> dict[str, float]:
         """Show how much of a metric's variation each parameter explains (PED-ANOVA).
 

@@ -279,7 +279,7 @@ class Tuning(Studies):
 
     def _begin(self, row: Row[Any], plan: StudyPlan) -> Trial | None:
         """Begin a new trial, whose values are chosen with all earlier ones in view."""
-        with self._choosing:
+        with self._choosing[row.id]:  # so that threads do not choose in vain
             while True:
                 drawn = self._tuner.suggest(row.id, plan.search)
                 with self._database.write() as transaction:

@@ -11,6 +11,7 @@ def duration_of(seconds: float) -> str:
     Args:
         seconds: The duration.
     """
+    seconds = max(0.0, seconds)  # its ends may be told by two clocks
     whole = round(seconds)
     if whole < 60:
         return f"{seconds:.3g} s"

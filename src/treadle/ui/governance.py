@@ -16,7 +16,6 @@ MOST_CONTENTS = 200
 
 def _governance(visit: Visit) -> Mapping[str, Any]:
     ask, project = visit.ask, visit.query.get("project") or None
-    newest = ask.registry.find(limit=SHOWN)
     everywhere, admin = visit.caller.may("viewer"), visit.caller.may("admin")
     return {
         "project": project,
@@ -24,7 +23,7 @@ def _governance(visit: Visit) -> Mapping[str, Any]:
         "entries": ask.events.history(newest_first=True, limit=1)[:1] if everywhere else [],
         "everywhere": everywhere,
         "approvals": ask.registry.approvals(project=project, limit=SHOWN),
-        "versions": [one for one in newest if project in (None, one.project)],
+        "versions": ask.registry.find(project=project, limit=SHOWN),
         "erasures": ask.erasure.erasures(project=project, limit=SHOWN),
         "webhooks": [(one, host_of(one.url)) for one in ask.webhooks.every()] if admin else [],
         "admin": admin,

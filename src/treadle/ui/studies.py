@@ -131,5 +131,5 @@ def _series(metric: str, reached: Sequence[TrialValues]) -> list[Series]:
 
 PAGES = (
     Page("/studies", AREA.name, "studies.html", _studies),
-    Page("/studies/{study:path}", AREA.name, "study.html", _study),
+    Page("/studies/{study:path}", AREA.name, "study.html", _study, turn="search"),
 )

@@ -26,7 +26,7 @@ export function listenToKeys() {
 
 // What is wider or taller than its frame is reached by the keyboard, and scrolled with the arrows.
 export function letKeysScroll(root) {
-  for (const frame of root.querySelectorAll(".wide, .plotted, .tree, pre")) {
+  for (const frame of root.querySelectorAll(".wide, .plotted, .tree, pre:not(.log)")) {
     const hides = frame.scrollWidth > frame.clientWidth || frame.scrollHeight > frame.clientHeight;
     if (hides) frame.tabIndex = 0; else frame.removeAttribute("tabindex");
   }

@@ -23,14 +23,16 @@ export function prepare(root) {
   drawCharts(root);
   drawSources(root);
   followLogs(root);
-  letKeysScroll(root);
 }
 
 redirectOldLinks();
 prepare(document);
 narrowTables(document);
 listenToKeys();
+// Sizes are known of what is on the page, and change with it.
+letKeysScroll(document);
 addEventListener("resize", () => letKeysScroll(document));
+document.addEventListener("treadle:drawn", () => letKeysScroll(document));
 listenToActions();
 listenToTrials();
 follow(prepare);
