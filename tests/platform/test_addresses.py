@@ -13,6 +13,7 @@ from treadle.backends.sandbox.environment import ordinary
 from treadle.cli.data_places import store_at
 from treadle.kernel.errors import Conflict, Invalid
 from treadle.kernel.files import write_whole
+from treadle.kernel.telemetry import OPT_OUTS
 from treadle.platform.addresses import backend, place_of, resolved, shown
 from treadle.platform.backup.store import Store
 from treadle.platform.settings import (
@@ -120,7 +121,7 @@ def test_an_older_home_with_a_password_is_read_and_left_as_it_is(tmp_path: Path)
 
 def test_a_step_knows_no_address() -> None:
     known = {"TREADLE_DATABASE": "x", "TREADLE_BLOBS_FILE": "y", "STORE_KEY": "z", "PATH": "/bin"}
-    assert ordinary(known) == {"PATH": "/bin"}
+    assert ordinary(known) == {"PATH": "/bin", **OPT_OUTS}
 
 
 @given(st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1))
