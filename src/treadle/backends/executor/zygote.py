@@ -7,20 +7,26 @@ job, if any. Exit codes become files. The process ends with its input, which its
 parent's id.
 """
 
+import gc
 import importlib
 import importlib.util
 import json
 import os
 import runpy
 import selectors
+import signal
+import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from treadle.backends.sandbox import runner
 from treadle.backends.sandbox.processes import RUNNER
 from treadle.backends.sandbox.runner import Sockets
 from treadle.kernel.files import write_whole
+from treadle.ports.sandbox import Strength
 
 PRELOADED = (
     "treadle.platform.wiring",
@@ -32,7 +38,8 @@ PRELOADED = (
     "skl2onnx",
     "onnxruntime",
 )
-REAP_SECONDS = 0.02
+QUIET_SECONDS = 1.0
+"""After this time without an order a job is as likely to come as to end."""
 
 
 def main() -> None:
@@ -40,36 +47,79 @@ def main() -> None:
     for module in (*PRELOADED, *sys.argv[1:]):
         if importlib.util.find_spec(module.partition(".")[0]) is not None:
             importlib.import_module(module)
-    orders = selectors.DefaultSelector()
-    orders.register(sys.stdin, selectors.EVENT_READ)
-    forks: dict[int, Path] = {}
-    next_runner: dict[str, Sockets] = {}  # one waits for the next job, so that none waits for it
+    gc.collect()
+    gc.freeze()  # a collection in a fork would else touch, and so copy, all that is loaded here
+    ends = _told_of_ends()
+    waiting = selectors.DefaultSelector()
+    for readable in (sys.stdin, ends):
+        waiting.register(readable, selectors.EVENT_READ)
+    exit_files: dict[int, Path] = {}
+    runners = _Runners()
     while True:
-        if orders.select(REAP_SECONDS if forks else None):
-            line = sys.stdin.readline()
-            if not line:
-                return
-            order = json.loads(line)
-            strength = order["confine"]
-            sockets = next_runner.pop(strength, None)
-            if strength and not sockets:
-                sockets = runner.forked(strength)
+        ready = [key.fileobj for key, _ in waiting.select(QUIET_SECONDS if runners.used else None)]
+        if ends in ready:
+            ends.recv(1024)
+            _reap(exit_files)
+        if sys.stdin not in ready:
+            runners.replace_used()
+            continue
+        line = sys.stdin.readline()
+        if not line:
+            return
+        order = json.loads(line)
+        with runners.one(order["confine"]) as sockets:
             pid = _fork(order, sockets)
-            forks[pid] = Path(order["folder"], f"{order['name']}.exit")
-            sys.stdout.write(f"{pid}\n")
-            sys.stdout.flush()
-            if sockets:
-                sockets.close()
-                next_runner[strength] = runner.forked(strength)
-        _reap(forks)
+        exit_files[pid] = Path(order["folder"], f"{order['name']}.exit")
+        sys.stdout.write(f"{pid}\n")
+        sys.stdout.flush()
 
 
-def _reap(forks: dict[int, Path]) -> None:
-    for pid in list(forks):
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            code = os.waitstatus_to_exitcode(status)
-            write_whole(forks.pop(pid), str(code).encode())
+def _told_of_ends() -> socket.socket:
+    """A socket that can be read when a child of this process has ended."""
+    told, tell = socket.socketpair()
+    tell.setblocking(False)
+    signal.set_wakeup_fd(tell.detach(), warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    return told
+
+
+def _reap(exit_files: dict[int, Path]) -> None:
+    """Write down how jobs have ended; guards of runners end without a word."""
+    with suppress(ChildProcessError):
+        while ended := os.waitpid(-1, os.WNOHANG):
+            pid, status = ended
+            if pid == 0:
+                return
+            if file := exit_files.pop(pid, None):
+                write_whole(file, str(os.waitstatus_to_exitcode(status)).encode())
+
+
+class _Runners:
+    """Processes that wait for the code of a job: one of each strength that was asked for.
+
+    A used one is replaced while nothing else is to do, so that no job waits for that.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[Strength, Sockets] = {}
+        self.used: set[Strength] = set()
+
+    @contextmanager
+    def one(self, strength: Strength | Literal[""]) -> Iterator[Sockets | None]:
+        """A runner for one job, which the job's process takes over; None for no strength."""
+        if not strength:
+            yield None
+            return
+        sockets = self._waiting.pop(strength, None) or runner.forked(strength)
+        self.used.add(strength)
+        yield sockets
+        sockets.close()
+
+    def replace_used(self) -> None:
+        """Begin a runner in the place of each that was used."""
+        for strength in self.used:
+            self._waiting[strength] = runner.forked(strength)
+        self.used.clear()
 
 
 def _fork(order: dict[str, Any], sockets: Sockets | None) -> int:
@@ -79,6 +129,7 @@ def _fork(order: dict[str, Any], sockets: Sockets | None) -> int:
         return pid
     code = 1
     try:
+        runner.forget_ends()
         os.setsid()
         _redirect(Path(order["folder"], f"{order['name']}.log"))
         begun = {"TREADLE_PARENT": str(parent)}

@@ -36,16 +36,16 @@ _SHARED_MEMORY = "mode=1777,size=50%"
 
 def needed() -> list[Path]:
     """The files and folders that Python and its packages need, those that are there."""
-    packages = [entry for entry in sys.path if entry]
+    packages = [os.path.abspath(entry) for entry in sys.path if entry]
     places = [*_SYSTEM, sys.prefix, sys.base_prefix, sys.exec_prefix, *packages]
     places += [f"/etc/{name}" for name in _SETTINGS]
-    return list(dict.fromkeys(Path(place) for place in places if os.path.lexists(place)))
+    return [Path(place) for place in dict.fromkeys(places) if os.path.lexists(place)]
 
 
 def devices() -> list[Path]:
     """The devices that programs need, and those of accelerators."""
-    found = [Path("/dev", name) for name in _DEVICES]
-    return [place for place in [*found, *Path("/dev").glob("nvidia*")] if place.exists()]
+    names = [*_DEVICES, *(name for name in os.listdir("/dev") if name.startswith("nvidia"))]
+    return [Path("/dev", name) for name in names if os.path.exists(f"/dev/{name}")]
 
 
 def enter(root: Path, readable: Iterable[Path], writable: Iterable[Path], hidden: Path) -> None:
@@ -81,29 +81,42 @@ def enter(root: Path, readable: Iterable[Path], writable: Iterable[Path], hidden
 
 
 class _View:
-    """A root in the making."""
+    """A root in the making.
+
+    Its paths are strings: it is made while a step waits, and ``pathlib`` took most of that time.
+    """
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self._root = str(root)
+        self._folders: set[str] = set()  # of the machine, no links, that the root has too
 
     def show(self, place: Path) -> None:
         """Mount a place of the machine at its own path, with the links that lead to it."""
-        target = self._root
-        parts = place.parts[1:]
+        self._show(str(place))
+
+    def _show(self, place: str) -> None:
+        parts = place.split("/")[1:]
+        source = ""
         for index, part in enumerate(parts):
-            source = Path("/", *parts[: index + 1])
-            target = target / part
-            if source.is_symlink():
+            source = f"{source}/{part}"
+            if source in self._folders:
+                continue
+            target = self._root + source
+            if os.path.islink(source):
+                link = os.readlink(source)
                 if not os.path.lexists(target):
-                    target.symlink_to(source.readlink())
-                final = source.parent / source.readlink()
-                self.show(Path(os.path.normpath(final.joinpath(*parts[index + 1 :]))))
+                    os.symlink(link, target)
+                final = os.path.join(os.path.dirname(source), link, *parts[index + 1 :])
+                self._show(os.path.normpath(final))
                 return
-            if not target.exists():
+            if not os.path.exists(target):
                 self._make(target, like=source)
-        if not place.exists() or place.samefile(target):
+            if index < len(parts) - 1:
+                self._folders.add(source)
+        target = self._root + place
+        if not os.path.exists(place) or os.path.samefile(place, target):
             return  # it is seen already, as a part of what was shown before
-        linux.mount(str(place), target, flags=linux.MS_BIND | linux.MS_REC)
+        linux.mount(place, Path(target), flags=linux.MS_BIND | linux.MS_REC)
 
     def folder(self, place: Path) -> Path:
         """Make an empty folder where nothing is shown yet.
@@ -124,13 +137,15 @@ class _View:
         Args:
             place: Its path for the confined code.
         """
-        return self._root.joinpath(*place.parts[1:])
+        return Path(f"{self._root}{place}")
 
     def hide(self, place: Path) -> None:
         """Cover a folder with an empty one, where it is seen."""
         target = self.path(place)
         if target.exists():
             linux.mount("tmpfs", target, "tmpfs", _FLAGS, "mode=755")
+            covered = f"{place}/"
+            self._folders = {one for one in self._folders if not one.startswith(covered)}
 
     def devices(self) -> None:
         """Show the devices, and links to this process's own files."""
@@ -138,20 +153,19 @@ class _View:
             self.show(device)
         shared = self.folder(Path("/dev/shm"))
         linux.mount("tmpfs", shared, "tmpfs", _FLAGS, _SHARED_MEMORY)
-        (self._root / "dev/fd").symlink_to("/proc/self/fd")
+        os.symlink("/proc/self/fd", f"{self._root}/dev/fd")
         for number, name in enumerate(("stdin", "stdout", "stderr")):
-            (self._root / "dev" / name).symlink_to(f"/proc/self/fd/{number}")
+            os.symlink(f"/proc/self/fd/{number}", f"{self._root}/dev/{name}")
 
     def processes(self) -> None:
         """Show the processes of this namespace, and none besides."""
-        (self._root / "proc").mkdir()
-        flags = _FLAGS | linux.MS_NOEXEC
-        linux.mount("proc", self._root / "proc", "proc", flags)
+        proc = self.folder(Path("/proc"))
+        linux.mount("proc", proc, "proc", _FLAGS | linux.MS_NOEXEC)
 
     @staticmethod
-    def _make(target: Path, *, like: Path) -> None:
-        if like.is_dir():
-            target.mkdir()
+    def _make(target: str, *, like: str) -> None:
+        if os.path.isdir(like):
+            os.mkdir(target)
         else:
             with suppress(FileExistsError):
-                target.touch()
+                os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))

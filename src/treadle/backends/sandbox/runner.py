@@ -49,6 +49,12 @@ def pair() -> tuple[Sockets, Sockets]:
     return Sockets(tasks[0], guard[0]), Sockets(tasks[1], guard[1])
 
 
+def forget_ends() -> None:
+    """In a fork: leave to the process that was forked how it hears of the end of its children."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
 def forked(strength: Strength) -> Sockets:
     """Begin a runner as forks of this process, which must have one thread.
 
@@ -56,12 +62,13 @@ def forked(strength: Strength) -> Sockets:
         strength: How its task will be confined.
 
     Returns:
-        The sockets that lead to it.
+        The sockets that lead to it. This process reaps its guard.
     """
     ours, theirs = pair()
     if os.fork():
         theirs.close()
         return ours
+    forget_ends()
     ours.close()
     return _end_after(lambda: begin(theirs, strength))
 
