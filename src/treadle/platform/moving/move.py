@@ -21,6 +21,7 @@ from treadle.platform.addresses import (
     for_settings,
     place_of,
     shown,
+    without_password,
 )
 from treadle.platform.moving.contents import CopiedContents, copy_contents, refuse_others
 from treadle.platform.moving.records import closed, copy_tables, note_copy, note_home, prepare
@@ -170,8 +171,9 @@ def _reachable(settings: Settings, known: dict[str, str]) -> Settings:
         if place_of(there.address(port)) != settings.place(port):
             raise Conflict(
                 f"The home's {port} is {settings.place(port)}, and its address "
-                f"{there.address(port)} leads to {place_of(there.address(port))}. Say how the old "
-                f"place is reached: --from-{port} URL"
+                f"{without_password(there.address(port))} leads to "
+                f"{place_of(there.address(port))}. Say how the old place is reached: "
+                f"--from-{port} URL"
             )
     return there
 
