@@ -137,6 +137,57 @@ def test_any_password_comes_back_from_the_url_that_it_was_put_into(password: str
             assert place_of(address) == "postgresql://h/d"
 
 
+@pytest.mark.parametrize(
+    ("address", "place"),
+    [
+        (
+            "postgresql://u:$P@DB:5432/d?sslmode=require&connect_timeout=3&application_name=a",
+            "postgresql://db/d",
+        ),
+        (
+            "postgresql:///d?port=5432&host=/run/pg&sslkey=k&service=s",
+            "postgresql:///d?host=%2Frun%2Fpg&service=s",
+        ),
+        (
+            "postgresql://h/d?options=-c%20statement_timeout=5%20-csearch_path%3Dours",
+            "postgresql://h/d?search_path=ours",
+        ),
+        ("s3://b/p/?region=r&skip_signature=true&sse_bucket_key_enabled=true", "s3://b/p"),
+        (
+            "s3://b/p?endpoint=HTTP://Minio:80/&access_key_id=a&virtual_hosted_style_request=true",
+            "s3://b/p?endpoint=http%3A%2F%2Fminio",
+        ),
+        (
+            "s3://b?aws_endpoint_url=https://u:$P@m:9000/x/",
+            "s3://b?endpoint=https%3A%2F%2Fm%3A9000%2Fx",
+        ),
+        ("other://h/d?part=1&token=$P", "other://h/d?part=1"),
+    ],
+)
+def test_a_place_is_where_a_backend_is_and_not_how_it_is_reached(address: str, place: str) -> None:
+    assert place_of(address) == place
+    assert place_of(place) == place
+
+
+@pytest.mark.parametrize(
+    "parameter", ["skip_signature=true", "sse_bucket_key_enabled=true", "sse_kms_key_id=k"]
+)
+def test_a_parameter_that_only_sounds_like_a_secret_is_taken(
+    tmp_path: Path, parameter: str
+) -> None:
+    url = f"s3://b/p?region=r&{parameter}"
+    assert settings_for(tmp_path / "home", blobs=url).blobs == url
+
+
+def test_a_filled_home_is_opened_with_other_options(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/one.db"
+    home = filled(tmp_path / "home", database=url)
+    there = {"blobs": "s3://b/p?region=r", "database": url}
+    remember(Settings(home=str(home), places=there, **there))  # as earlier versions noted places
+    other = "s3://b/p/?region=q&virtual_hosted_style_request=true"
+    assert settings_for(home, blobs=other).blobs == other
+
+
 def test_a_filled_home_is_not_opened_over_other_places(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ backend is opened; what is stored and shown has the reference, or ``***`` for a 
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode
@@ -29,7 +29,10 @@ VARIABLES = {
 _REFERENCE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 _UNCHANGED = "%!$&'()*+,;=~"
 """Characters of a secret that mean the same wherever they stand in a URL; ``%`` begins a code."""
-_DEFAULT_PORTS = {"postgresql": ":5432", "redis": ":6379", "rediss": ":6379"}
+_DEFAULT_PORTS = {"postgresql": ":5432", "http": ":80", "https": ":443"}
+_SERVER = ("host", "hostaddr", "port", "service", "dbname", "search_path")
+"""Parameters by which a URL of PostgreSQL names its server and database."""
+_ENDPOINT = re.compile(r"(?i)(aws_)?endpoint(_url)?(_s3)?")
 
 
 def declared_addresses(environment: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -92,7 +95,9 @@ def without_password(url: str) -> str:
 
 
 def place_of(address: str) -> str:
-    """Return what two addresses of the same place have in common: neither user nor password.
+    """Return what two addresses of the same place have in common.
+
+    It is where the place is: neither user nor password, and no options of the connection.
 
     Args:
         address: A URL, or a reference to one.
@@ -100,9 +105,12 @@ def place_of(address: str) -> str:
     Raises:
         Invalid: A variable is not set, or a file cannot be read.
     """
-    url = shown(address)
+    return _place(shown(address))
+
+
+def _place(url: str) -> str:
     parts = parsed(url)
-    scheme = url.partition(":")[0].partition("+")[0]
+    scheme = url.partition(":")[0].partition("+")[0].lower()
     if scheme == "sqlite":
         return f"sqlite:///{sqlite_file(url)}"
     place = parts.place if parts.scheme else parts.place.partition(":")[2]
@@ -110,9 +118,24 @@ def place_of(address: str) -> str:
     if scheme == "file":
         return f"file://{quote(str(Path(unquote(slash + path)).resolve()))}"
     host = host.lower().removesuffix(_DEFAULT_PORTS.get(scheme, ":"))
-    query = sorted(pair for pair in parse_qsl("&".join(parts.parameters)) if not is_secret(pair[0]))
+    query = sorted(_naming(scheme, parse_qsl("&".join(parts.parameters))))
     asked = f"?{urlencode(query)}" if query else ""
     return f"{scheme}://{host}{(slash + path).rstrip('/')}{asked}"
+
+
+def _naming(scheme: str, parameters: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """The parameters that name a place; of backends that we do not know, all but secrets."""
+    for name, value in parameters:
+        if scheme == "postgresql":
+            if name in _SERVER and (name, value) != ("port", "5432"):
+                yield name, value
+            elif name == "options" and (path := re.search(r"search_path\s*=\s*(\S+)", value)):
+                yield "search_path", path[1]
+        elif scheme == "s3":
+            if _ENDPOINT.fullmatch(name):
+                yield "endpoint", _place(value)
+        elif not is_secret(name):
+            yield name, value
 
 
 def for_settings(port: str, address: str) -> str:

@@ -65,7 +65,7 @@ class Settings(Entity):
         Args:
             port: One of ``PLACED``.
         """
-        return self.places.get(port) or place_of(self.address(port))
+        return place_of(self.places.get(port) or self.address(port))
 
     @property
     def folder(self) -> Path:
