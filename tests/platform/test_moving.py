@@ -15,7 +15,7 @@ from tests.backends.test_blobs import s3_endpoint  # noqa: F401 - a fixture
 from tests.fixtures.write_home import PROJECT
 from tests.platform.conftest import opened
 from tests.platform.everything import contents_of, rows_of
-from treadle.kernel.errors import Conflict, Corrupt, Invalid, Unavailable
+from treadle.kernel.errors import Conflict, Corrupt, Invalid, NotFound, Unavailable
 from treadle.platform.addresses import backend
 from treadle.platform.moving import move as moving
 from treadle.platform.moving.move import HOME, Moved, move_home
@@ -113,6 +113,17 @@ def test_an_old_copy_with_newer_records_is_not_written_over(home: Path, tmp_path
         moved(home, database=HOME)
     with pytest.raises(Conflict, match="holds records already"):
         moved(home, database=f"sqlite:///{tmp_path}/newer/treadle.db")
+
+
+def test_a_home_that_was_never_opened_is_not_moved(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    settings_for(home)
+    before = sorted(home.rglob("*"))
+    for where in (home, tmp_path / "none"):
+        with pytest.raises(NotFound, match=r"never opened|There is no home"):
+            moved(where, database=f"sqlite:///{tmp_path}/other.db")
+    assert sorted(home.rglob("*")) == before
+    assert not list(tmp_path.glob("other.db*"))
 
 
 def test_a_home_that_others_work_on_is_not_moved(

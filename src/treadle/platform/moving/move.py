@@ -28,7 +28,7 @@ from treadle.platform.moving.records import closed, copy_tables, note_copy, note
 from treadle.platform.occupancy import alone
 from treadle.platform.places import claim_file
 from treadle.platform.settings import PLACED, Settings, default_url, remember, remembered_settings
-from treadle.platform.signing import read_keys
+from treadle.platform.signing import KEY, read_keys
 from treadle.platform.verify.findings import Progress
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database
@@ -81,13 +81,18 @@ def move_home(
         What was moved.
 
     Raises:
-        NotFound: There is no home.
+        NotFound: There is no home, or one that was never opened.
         Conflict: The home is there already, others work on it, or a new place holds other things.
         Corrupt: Something is damaged.
         Invalid: An address is none.
     """
     if not home.is_dir():
         raise NotFound(f"There is no home at '{home}'. Name one with --home.")
+    if not (home / KEY).exists():
+        raise NotFound(
+            f"The home '{home}' was never opened and holds nothing to move: name its places when "
+            "you start it."
+        )
     lock = process.hold(home / "run" / "move.lock", what=f"The move of '{home}'")
     try:
         return _move(home, to, known, progress)
