@@ -114,6 +114,7 @@ def _move(home: Path, to: dict[str, str], known: dict[str, str], progress: Progr
         if contents:
             contents.copy()
         source: Database = stack.enter_context(_opened(before))
+        note_home(source)  # a move that was killed may have left it marked as a copy
         if "database" in ports:
             target: Database = stack.enter_context(_opened(after))
             source.migrate()
@@ -122,13 +123,20 @@ def _move(home: Path, to: dict[str, str], known: dict[str, str], progress: Progr
         copied = contents.copy() if contents else CopiedContents(contents=0, copied=0, bytes=0)
         rows, event = 0, _checked(source, home)
         if "database" in ports:
-            with source.write() as transaction:  # nobody else writes, from other machines either
-                rows = copy_tables(transaction, target, progress)
-                if _checked(target, home) != event:
-                    raise Conflict("Somebody wrote meanwhile. The home is as before; try again.")
-                note_copy(transaction, _name(home))
-                remember(after)
-            note_home(target)
+            with source.write() as transaction:
+                note_copy(transaction, _name(home))  # both are copies until the settings tell
+            live = source
+            try:
+                with source.write() as transaction:  # nobody else writes, on other machines either
+                    rows = copy_tables(transaction, target, progress)
+                    if _checked(target, home) != event:
+                        raise Conflict(
+                            "Somebody wrote meanwhile. The home is as before; try again."
+                        )
+                    remember(after)
+                    live = target
+            finally:
+                note_home(live)
         else:
             remember(after)
     declared = declared_addresses()
