@@ -246,7 +246,7 @@ def move_killed_after(writes: int, home: Path, to: str) -> bool:
 
 def is_noted_as_copy(home: Path) -> bool:
     with opened(home) as platform, platform.database.read() as connection:
-        return inspect(connection).has_table("treadle_copy")
+        return bool(inspect(connection).has_table("treadle_copy"))
 
 
 def test_a_move_that_is_killed_between_any_writes_is_mended_by_the_next_one(tmp_path: Path) -> None:
