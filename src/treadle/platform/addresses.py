@@ -184,7 +184,7 @@ def refuse_password(address: str, instead: str = "") -> None:
 
 
 def variables_of(address: str) -> set[str]:
-    """Return the names of the environment variables that an address needs.
+    """Return the names of the environment variables that an address refers to and that are set.
 
     Args:
         address: A URL, or a reference to one.
@@ -192,7 +192,8 @@ def variables_of(address: str) -> set[str]:
     Raises:
         Invalid: A variable is not set, or a file cannot be read.
     """
-    found = (_REFERENCE.fullmatch(text) for text in [address, *secrets_of(_url(address))])
+    texts = filter(_is_set, [address, *secrets_of(_url(address))])
+    found = map(_REFERENCE.fullmatch, texts)
     return {match[1] or match[2] for match in found if match}
 
 

@@ -15,7 +15,7 @@ _USER = re.compile(r"(?s)(?P<user>[^/:]*)(?::(?P<password>.*))?@")
 _CUT_SHORT = re.compile(r"(?s)(?!([^/:]*@)?\[)[^/:]*:(?!\d*(/|$))[^@]*")
 """A name, and after it neither a port nor an ``@``: a password that has a ``?`` further on."""
 _SECRET = re.compile(
-    r"(?i).*(password|passwd|passphrase|secret|token|credentials?|signature|key|key_base64)"
+    r"(?i).*(password|passwd|passphrase|secret|token|credentials?|signature|key)(_base64|_json)?"
     r"|(.*[_-])?(pass|pwd|sig)"
 )
 _NO_SECRET = re.compile(r"(?i)(aws_)?skip_signature|sslkey")
