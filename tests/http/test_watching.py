@@ -1,5 +1,6 @@
 """The server says whether it is ready, and how it does, to whom may know."""
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from datetime import timedelta
 
 import httpx
 import pytest
+from anyio import to_thread
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_in
 from prometheus_client.parser import text_string_to_metric_families as metrics_in
 from sqlalchemy import create_engine, text
@@ -18,6 +20,7 @@ from tests.delivery.desk import Desk, open_desk, register
 from tests.monitoring.test_slos import UP
 from tests.platform.test_platforms import served
 from treadle.backends.target.memory import Memory
+from treadle.http.app import application
 from treadle.kernel.exits import note_exit
 from treadle.kernel.exposition import SECONDS, Family, Histogram, exposed
 from treadle.monitoring.tables import windows
@@ -82,6 +85,30 @@ def value(content: str, name: str, **labels: str) -> float:
 def test_a_server_that_has_all_it_needs_is_ready(ask: Ask) -> None:
     answer = ask("nobody", "/ready")
     assert (answer.status_code, answer.json()) == (200, {"ready": True, "missing": []})
+
+
+def test_a_server_whose_threads_are_all_busy_answers_who_watches_it(desk: Desk) -> None:
+    secret = desk.platform.access.create_token(name="root", role="admin").secret
+    over = threading.Event()
+
+    async def ask_a_busy_server() -> list[int]:
+        shared = to_thread.current_default_thread_limiter()
+        shared.total_tokens = 2
+        busy = [asyncio.ensure_future(to_thread.run_sync(over.wait)) for _ in range(8)]
+        while shared.available_tokens:
+            await asyncio.sleep(0.001)
+        transport = httpx.ASGITransport(application(desk.platform))
+        headers = {"Authorization": f"Bearer {secret}"}
+        try:
+            async with httpx.AsyncClient(transport=transport, base_url="http://t") as client:
+                asked = [client.get(path, headers=headers) for path in ("/ready", "/metrics")]
+                answers = await asyncio.wait_for(asyncio.gather(*asked), 20)
+        finally:
+            over.set()
+        await asyncio.gather(*busy)
+        return [answer.status_code for answer in answers]
+
+    assert asyncio.run(ask_a_busy_server()) == [200, 200]
 
 
 def test_a_lost_database_is_named_and_told_to_prometheus(

@@ -2,7 +2,8 @@
 
 A search may look at every run, a profile at every row. Thirty of them at once would take the
 threads that all requests share, and the processor from everybody else; so some run, and the others
-wait their turn without a thread. Searches and what reads rows wait each for their own kind.
+wait their turn without a thread. Searches and what reads rows wait each for their own kind. So do
+the questions of who watches the server, which are answered also while all shared threads are busy.
 """
 
 from collections.abc import Callable, Coroutine
@@ -19,8 +20,7 @@ Turn = Literal["quick", "search", "rows"]
 """Among which requests one waits for its turn; a quick one waits for none."""
 AT_ONCE = 1
 """Of each kind that run at a time; a database's pages are read by one processor each."""
-_searches: RunVar[CapacityLimiter] = RunVar("searches")
-_rows: RunVar[CapacityLimiter] = RunVar("rows")
+_limiters: RunVar[dict[str, CapacityLimiter]] = RunVar("limiters")
 
 
 def is_search(name: str) -> bool:
@@ -68,7 +68,7 @@ async def run_search(call: Callable[..., T], *arguments: object) -> T:
     Returns:
         What the function returns.
     """
-    return await to_thread.run_sync(call, *arguments, limiter=_of(_searches))
+    return await run_apart("search", call, *arguments)
 
 
 async def run_over_rows(call: Callable[..., T], *arguments: object) -> T:
@@ -81,13 +81,24 @@ async def run_over_rows(call: Callable[..., T], *arguments: object) -> T:
     Returns:
         What the function returns.
     """
-    return await to_thread.run_sync(call, *arguments, limiter=_of(_rows))
+    return await run_apart("rows", call, *arguments)
 
 
-def _of(kind: RunVar[CapacityLimiter]) -> CapacityLimiter:
+async def run_apart(kind: str, call: Callable[..., T], *arguments: object) -> T:
+    """Call a function in a thread, when it is its turn among its kind and nobody else.
+
+    Args:
+        kind: The kind.
+        call: The function.
+        *arguments: Its arguments.
+
+    Returns:
+        What the function returns.
+    """
     try:
-        limiter = kind.get()
+        limiters = _limiters.get()
     except LookupError:
-        limiter = CapacityLimiter(AT_ONCE)
-        kind.set(limiter)
-    return limiter
+        limiters = {}
+        _limiters.set(limiters)
+    limiter = limiters.setdefault(kind, CapacityLimiter(AT_ONCE))
+    return await to_thread.run_sync(call, *arguments, limiter=limiter)
