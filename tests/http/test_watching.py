@@ -136,11 +136,11 @@ def test_what_never_answers_is_a_no_within_a_second_and_asked_once(
 ) -> None:
     home, over, asked = open_home(), threading.Event(), []
 
-    def hang(_: str) -> bool:
+    def hang() -> None:
         asked.append(time.monotonic())
-        return over.wait(30)
+        over.wait(30)
 
-    monkeypatch.setattr(home.blobs, "has", hang)
+    monkeypatch.setattr(home.blobs, "check_place", hang)
     readiness = Readiness(home)
     for _ in range(2):
         began = time.monotonic()
@@ -151,6 +151,22 @@ def test_what_never_answers_is_a_no_within_a_second_and_asked_once(
         time.sleep(1.1)
     assert len(asked) == 1
     over.set()
+
+
+def test_a_blob_store_that_was_removed_is_missing_also_after_a_restart(
+    open_home: Callable[..., Embedded],
+) -> None:
+    home = open_home()
+    assert all(part.ready for part in Readiness(home).parts()), "a new home has no blob yet"
+    home.blobs.put(b"content")
+    home.access.create_token(name="root", role="admin")
+    folder = home.settings.folder / "blobs"
+    shutil.rmtree(folder)
+    for opened in (home, Embedded(home.settings)):
+        parts = {part.name: part for part in Readiness(opened).parts()}
+        assert parts["blobs"].says.startswith(f"The folder '{folder}' of the blob store is not")
+        opened.close()
+    assert not folder.exists()
 
 
 def test_a_schema_that_is_not_this_codes_is_named(ask: Ask, desk: Desk) -> None:

@@ -1,6 +1,7 @@
 """Examines a home: what it needs, whether that is there, and what to do where it is not.
 
-Nothing is migrated or mended, and nobody is asked but the home's own backends.
+Nothing is migrated or mended, nothing is written but a blob that is removed again, and nobody is
+asked but the home's own backends.
 """
 
 import os
@@ -30,6 +31,7 @@ from treadle.platform.seal import follows
 from treadle.platform.settings import Settings, remembered_settings
 from treadle.platform.signing import KEY
 from treadle.platform.wiring import Embedded
+from treadle.ports.blobs import check_place
 from treadle.ports.database import Database, Versioned
 
 SKEW_SECONDS, SILENT_SECONDS, WAITING_SECONDS = 2.0, 60.0, 600.0
@@ -129,7 +131,7 @@ def _disk(home: Path) -> Check:
 
 
 def _database(settings: Settings) -> list[Check]:
-    if not (settings.database or (settings.folder / "treadle.db").exists()):
+    if not _has_database(settings):
         return [_note("database", "There is no database yet.", "'treadle up' makes it.")]
     database: Database = backend("database", settings.address("database"))
     try:
@@ -148,6 +150,10 @@ def _database(settings: Settings) -> list[Check]:
         database.close()
 
 
+def _has_database(settings: Settings) -> bool:
+    return bool(settings.database) or (settings.folder / "treadle.db").exists()
+
+
 def _clock(told: Any) -> Check:
     """Compare this machine's clock with the database's, whose transaction has just begun."""
     there = told if isinstance(told, datetime) else datetime.fromisoformat(str(told))
@@ -160,7 +166,10 @@ def _clock(told: Any) -> Check:
 
 
 def _blobs(settings: Settings) -> list[Check]:
+    if not (settings.blobs or _has_database(settings)):
+        return [_note("blobs", "There is no blob store yet.", "'treadle up' makes it.")]
     blobs = backend("blobs", settings.address("blobs"))
+    check_place(blobs)
     content = b"written by treadle doctor " + secrets.token_hex(16).encode()
     began = time.perf_counter()
     digest = blobs.put(content)
@@ -213,7 +222,7 @@ def _port(home: Path, port: int) -> Check:
 
 
 def _records(settings: Settings) -> list[Check]:
-    if not (settings.database or (settings.folder / "treadle.db").exists()):
+    if not _has_database(settings):
         return []
     with Embedded(settings) as opened:
         return [_head(opened), *_jobs(opened), *_endpoints(opened)]

@@ -29,7 +29,7 @@ from treadle.platform.settings import Settings
 from treadle.platform.signing import KeyFile
 from treadle.platform.stages import BUILT_IN, LocalServices, stages
 from treadle.platform.step import reason
-from treadle.ports.blobs import Blobs
+from treadle.ports.blobs import Blobs, make_place
 from treadle.ports.database import Database, create_tables, loaded_tables
 from treadle.ports.executor import Executor, Launch
 from treadle.ports.notifier import OpenNotifier
@@ -77,6 +77,8 @@ class Embedded(LocalServices):
         for name, service in self.assembly.services.items():
             setattr(self, name, service)
         self._noted: Head | None = None  # the copy of the head that this process has seen to
+        if not self.events.last_number():  # a home that holds something has lost a missing place
+            make_place(self.blobs)
         if not self.events.head().signature:
             self.events.sign_head()
         tell_of_rotation(self.database, self.events, self._keys())
