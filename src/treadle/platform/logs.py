@@ -221,6 +221,7 @@ class AccessLog:
         except Exception:
             if not answered:
                 seconds = time.monotonic() - started
+                self._observe(scope, 500, seconds)
                 access_log.exception("%s failed after %.3f s", _asked(scope), seconds)
             raise
         finally:
