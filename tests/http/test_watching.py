@@ -257,10 +257,11 @@ def test_paths_that_callers_make_up_make_no_series(ask: Ask) -> None:
     assert value(told, "treadle_http_request_duration_seconds_count", **missing) >= 40
 
 
-def test_ingest_and_search_are_told_apart(ask: Ask) -> None:
+def test_what_waits_for_its_turn_is_measured_as_what_it_waits_as(ask: Ask) -> None:
     ask("admin", "/api/2.0/mlflow/runs/log-metric", method="POST")
     ask("admin", "/api/2.0/mlflow/runs/search", method="POST")
-    ask("admin", "/ready")
+    for path in ("/ready", "/api/v1/traces/find", "/api/v1/monitoring/traffic", "/traces"):
+        ask("admin", path)
     told = ask("admin", "/metrics").text
     counted = {
         dict(labels)["route"]: dict(labels)["work"]
@@ -269,6 +270,9 @@ def test_ingest_and_search_are_told_apart(ask: Ask) -> None:
     }
     assert counted["/api/2.0/mlflow/runs/log-metric"] == "ingest"
     assert counted["/api/2.0/mlflow/runs/search"] == "search"
+    assert counted["/api/v1/traces/find"] == "search"
+    assert counted["/api/v1/monitoring/traffic"] == "rows"
+    assert counted["/traces"] == "search"
     assert counted["/ready"] == "other"
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
 from starlette.concurrency import run_in_threadpool
+from starlette.routing import Route
 
 from treadle.kernel.operation import Operation
 
@@ -21,6 +22,26 @@ Turn = Literal["quick", "search", "rows"]
 AT_ONCE = 1
 """Of each kind that run at a time; a database's pages are read by one processor each."""
 _limiters: RunVar[dict[str, CapacityLimiter]] = RunVar("limiters")
+
+
+class TurnRoute(Route):
+    """A route whose requests wait for their turn.
+
+    Args:
+        path: The route's pattern.
+        endpoint: Answers a request.
+        turn: Among which requests they wait.
+        **options: Further arguments of the route.
+
+    Attributes:
+        turn: Among which requests they wait.
+    """
+
+    def __init__(
+        self, path: str, endpoint: Callable[..., Any], *, turn: Turn, **options: Any
+    ) -> None:
+        super().__init__(path, endpoint, **options)
+        self.turn: Turn = turn
 
 
 def is_search(name: str) -> bool:
