@@ -24,7 +24,8 @@ log = logging.getLogger("treadle.worker")
 def main() -> int:
     """Turn the wheel and run jobs until told to stop, or until the home is removed."""
     logs.configure("worker")
-    settings = from_environment()
+    with logs.opening():
+        settings = from_environment()
     with logs.lifetime("worker", settings.home):
         _work(settings)
     return 0
@@ -32,7 +33,8 @@ def main() -> int:
 
 def _work(settings: Settings) -> None:
     process.hold(settings.folder / "run" / "worker.lock", what=f"The worker of '{settings.home}'")
-    platform = Embedded(settings)
+    with logs.opening():
+        platform = Embedded(settings)
     worker = platform.worker(f"worker {settings.home}")
     stopping: list[int] = []
 
