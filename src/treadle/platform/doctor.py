@@ -30,12 +30,13 @@ from treadle.platform.readiness import schema_fault
 from treadle.platform.seal import follows
 from treadle.platform.settings import Settings, remembered_settings
 from treadle.platform.signing import KEY
+from treadle.platform.watchdog import silence_seconds
 from treadle.platform.wiring import Embedded
 from treadle.ports.blobs import check_place
 from treadle.ports.database import Database, Versioned
 
-SKEW_SECONDS, SILENT_SECONDS, WAITING_SECONDS = 2.0, 60.0, 600.0
-"""What is too much: a clock's difference, a worker's silence, a due job's wait."""
+SKEW_SECONDS, WAITING_SECONDS = 2.0, 600.0
+"""What is too much: a clock's difference, a due job's wait."""
 LITTLE, TOO_LITTLE = 0.1, 0.02
 """Shares of the disk below which free space is told, and below which it is broken."""
 DYING = 3
@@ -195,7 +196,7 @@ def _processes(home: Path) -> Iterator[Check]:
     todo = f"Read '{home / 'logs'}'; a supervisor starts what died, 'treadle up' a supervisor."
     if missing:
         yield _broken("processes", f"There is no {' and no '.join(missing)}; {running} runs.", todo)
-    elif silence is not None and silence > SILENT_SECONDS:
+    elif silence is not None and silence > silence_seconds():
         yield _broken("processes", f"The worker has begun no turn for {silence:.0f} s.", todo)
     else:
         yield _ok("processes", f"{running} run.")

@@ -14,7 +14,7 @@ from treadle.kernel.errors import TreadleError
 from treadle.platform import logs
 from treadle.platform.settings import Settings, from_environment
 from treadle.platform.supervisor import revive
-from treadle.platform.watchdog import HANG, HANG_SECONDS, TURN_FACTOR, Watchdog, declared_seconds
+from treadle.platform.watchdog import Watchdog, longest_turn_seconds
 from treadle.platform.wiring import Embedded
 
 IDLE_SECONDS, BUSY_SECONDS = 0.2, 0.02
@@ -44,7 +44,7 @@ def _work(settings: Settings) -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     look_at = 0.0
-    watchdog = Watchdog(TURN_FACTOR * declared_seconds(HANG, HANG_SECONDS))
+    watchdog = Watchdog(longest_turn_seconds())
     lock = settings.folder / "run" / "worker.lock"
     while not stopping and lock.exists():  # a home that was removed needs no worker
         watchdog.beat()
