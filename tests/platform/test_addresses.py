@@ -1,6 +1,9 @@
 """Addresses come from options, variables and files; no password is remembered, shown or listed."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,9 @@ from hypothesis import strategies as st
 
 from treadle.backends.sandbox.environment import ordinary
 from treadle.cli.data_places import store_at
+from treadle.kernel.entity import replace
 from treadle.kernel.errors import Conflict, Invalid
+from treadle.kernel.exits import REFUSED
 from treadle.kernel.files import write_whole
 from treadle.kernel.telemetry import OPT_OUTS
 from treadle.platform.addresses import backend, place_of, resolved, shown
@@ -318,3 +323,21 @@ def test_a_child_whose_variable_names_another_place_does_not_open_it(
     monkeypatch.setenv("TREADLE_BLOBS", f"file://{tmp_path}/two")
     with pytest.raises(Conflict, match="Start 'treadle up' again"):
         from_environment()
+
+
+@pytest.mark.parametrize("process", ["treadle.platform.worker", "treadle.cli.server"])
+def test_a_process_that_is_refused_says_why_in_one_line(tmp_path: Path, process: str) -> None:
+    home = tmp_path / "home"
+    settings = settings_for(home, blobs=f"file://{tmp_path}/one")
+    moved = replace(settings, blobs="$TREADLE_BLOBS")
+    environment = {**os.environ, **moved.environment(), "TREADLE_BLOBS": f"file://{tmp_path}/two"}
+    ended = subprocess.run(
+        [sys.executable, "-m", process, "127.0.0.1", "0"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == REFUSED
+    (line,) = ended.stderr.splitlines()
+    assert "refused: The home's blobs is " in line and "Start 'treadle up' again" in line

@@ -19,6 +19,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Scope
 
 from tests.platform.test_up import PROJECT, eventually, up
 from treadle.kernel.errors import Invalid
@@ -155,9 +156,9 @@ async def answer(request: Request) -> Response:
     return PlainTextResponse("x", status_code=int(request.query_params.get("status", 200)))
 
 
-def ask(path: str) -> None:
+def ask(path: str, **options: Any) -> None:
     """One request to an application behind the access log."""
-    app = Starlette(routes=[Route("/{how}", answer)], middleware=[Middleware(AccessLog)])
+    app = Starlette(routes=[Route("/{how}", answer)], middleware=[Middleware(AccessLog, **options)])
     transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=("10.0.0.7", 1234))
 
     async def get() -> None:
@@ -192,6 +193,17 @@ def test_failed_refused_and_slow_requests_are_logged(
     assert line.levelname == level
     assert re.fullmatch(says, line.getMessage())
     assert (line.exc_info is not None) == (path == "/crash")
+
+
+def test_each_request_is_observed_once_also_one_that_crashes() -> None:
+    seen: list[tuple[str, int]] = []
+
+    def observe(scope: Scope, status: int, _: float) -> None:
+        seen.append((scope["path"], status))
+
+    for path in ("/x", "/x?status=503", "/crash"):
+        ask(path, observe=observe)
+    assert seen == [("/x", 200), ("/x", 503), ("/crash", 500)]
 
 
 def test_a_usual_request_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -35,7 +35,8 @@ def main(arguments: list[str]) -> None:
         arguments: The host and the port to listen on.
     """
     logs.configure("server")
-    settings = from_environment()
+    with logs.opening():
+        settings = from_environment()
     # uvicorn raises SIGTERM again once it has stopped; the end of the process is logged after that.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with logs.lifetime("server", settings.home):
@@ -45,7 +46,8 @@ def main(arguments: list[str]) -> None:
 def _serve(settings: Settings, *, host: str, port: int) -> None:
     process.hold(settings.folder / "run" / "server.lock", what=f"The server of '{settings.home}'")
     watchdog = Watchdog(declared_seconds(HANG, HANG_SECONDS))
-    platform = Embedded(settings)
+    with logs.opening():
+        platform = Embedded(settings)
     query_seconds = declared_seconds(QUERY, QUERY_SECONDS)
     if query_seconds and isinstance(platform.database, Bounded):
         platform.database.bound(query_seconds)

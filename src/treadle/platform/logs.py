@@ -25,6 +25,7 @@ from urllib.parse import quote
 from treadle.kernel.errors import Invalid, TreadleError, did_you_mean
 from treadle.kernel.escaping import visible
 from treadle.kernel.event import current_act
+from treadle.kernel.exits import REFUSED, REFUSED_NOW
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -94,6 +95,19 @@ def lifetime(process: str, home: str) -> Iterator[None]:
         log.info("%s stops: pid %d", process, os.getpid())
         raise
     log.info("%s stops: pid %d", process, os.getpid())
+
+
+@contextmanager
+def opening() -> Iterator[None]:
+    """Within this block a process opens its home. One that is refused says why in a line and ends.
+
+    Its exit code tells who keeps it that it has not died (``kernel/exits.py``).
+    """
+    try:
+        yield
+    except TreadleError as error:
+        log.error("refused: %s", error.message)
+        sys.exit(REFUSED_NOW if error.retry else REFUSED)
 
 
 @contextmanager
@@ -221,6 +235,7 @@ class AccessLog:
         except Exception:
             if not answered:
                 seconds = time.monotonic() - started
+                self._observe(scope, 500, seconds)
                 access_log.exception("%s failed after %.3f s", _asked(scope), seconds)
             raise
         finally:

@@ -29,7 +29,7 @@ from treadle.platform.settings import Settings
 from treadle.platform.signing import KeyFile
 from treadle.platform.stages import BUILT_IN, LocalServices, stages
 from treadle.platform.step import reason
-from treadle.ports.blobs import Blobs
+from treadle.ports.blobs import Blobs, make_place
 from treadle.ports.database import Database, create_tables, loaded_tables
 from treadle.ports.executor import Executor, Launch
 from treadle.ports.notifier import OpenNotifier
@@ -82,6 +82,8 @@ class Embedded(LocalServices):
             for name, service in self.assembly.services.items():
                 setattr(self, name, service)
             opened.callback(self.access.close)
+            if not self.events.last_number():  # one that holds something has lost a missing place
+                make_place(self.blobs)
             if not self.events.head().signature:
                 self.events.sign_head()
             tell_of_rotation(self.database, self.events, self._keys())

@@ -14,7 +14,7 @@ from treadle.kernel.errors import TreadleError
 from treadle.platform import logs
 from treadle.platform.settings import Settings, from_environment
 from treadle.platform.supervisor import revive
-from treadle.platform.watchdog import HANG, HANG_SECONDS, TURN_FACTOR, Watchdog, declared_seconds
+from treadle.platform.watchdog import Watchdog, longest_turn_seconds
 from treadle.platform.wiring import Embedded
 
 IDLE_SECONDS, BUSY_SECONDS = 0.2, 0.02
@@ -24,7 +24,8 @@ log = logging.getLogger("treadle.worker")
 def main() -> int:
     """Turn the wheel and run jobs until told to stop, or until the home is removed."""
     logs.configure("worker")
-    settings = from_environment()
+    with logs.opening():
+        settings = from_environment()
     with logs.lifetime("worker", settings.home):
         _work(settings)
     return 0
@@ -32,7 +33,8 @@ def main() -> int:
 
 def _work(settings: Settings) -> None:
     process.hold(settings.folder / "run" / "worker.lock", what=f"The worker of '{settings.home}'")
-    platform = Embedded(settings)
+    with logs.opening():
+        platform = Embedded(settings)
     worker = platform.worker(f"worker {settings.home}")
     stopping: list[int] = []
 
@@ -42,7 +44,7 @@ def _work(settings: Settings) -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     look_at = 0.0
-    watchdog = Watchdog(TURN_FACTOR * declared_seconds(HANG, HANG_SECONDS))
+    watchdog = Watchdog(longest_turn_seconds())
     lock = settings.folder / "run" / "worker.lock"
     while not stopping and lock.exists():  # a home that was removed needs no worker
         watchdog.beat()

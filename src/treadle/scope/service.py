@@ -1,6 +1,6 @@
 """Stores projects and their requirements as last declared."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -108,6 +108,18 @@ class Scope:
     def projects(self) -> list[Project]:
         """List all projects by name."""
         statement = select(projects).where(in_sight(projects.c.name)).order_by(projects.c.name)
+        with self._database.read() as connection:
+            return [_project(row) for row in connection.execute(statement).mappings()]
+
+    def among(self, names: Sequence[str]) -> list[Project]:
+        """Read those of some projects that are there, by name.
+
+        Args:
+            names: Names of projects.
+        """
+        if not names:
+            return []
+        statement = select(projects).where(projects.c.name.in_(names)).order_by(projects.c.name)
         with self._database.read() as connection:
             return [_project(row) for row in connection.execute(statement).mappings()]
 

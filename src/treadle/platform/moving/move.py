@@ -30,7 +30,7 @@ from treadle.platform.places import claim_file
 from treadle.platform.settings import PLACED, Settings, default_url, remember, remembered_settings
 from treadle.platform.signing import KEY, read_keys
 from treadle.platform.verify.findings import Progress
-from treadle.ports.blobs import Blobs
+from treadle.ports.blobs import Blobs, make_place
 from treadle.ports.database import Database
 
 HOME = "home"
@@ -164,6 +164,7 @@ class _Contents:
     def __init__(self, before: Settings, after: Settings, progress: Progress) -> None:
         self._source: Blobs = backend("blobs", before.address("blobs"))
         self._target: Blobs = backend("blobs", after.address("blobs"))
+        make_place(self._target)
         self._home, self._progress = before.folder, progress
         self.copied = self.bytes = 0
         if after.blobs:  # the home's own folder is its own whatever it holds
