@@ -13,8 +13,9 @@ from hypothesis.extra import numpy as npst
 from scipy.stats import rankdata
 
 from treadle.kernel.errors import Invalid
-from treadle.scope.model import FROM_LABELS, METRICS_OF
+from treadle.scope.model import METRICS_OF
 from treadle.stats import metrics
+from treadle.stats.decisions import AT_THRESHOLD
 from treadle.stats.metrics import (
     METRICS,
     OF_NUMBERS,
@@ -147,10 +148,12 @@ def test_bounded_losses_of_several_classes_are_half_of_briers(drawn: tuple[Array
 
 
 def test_the_metrics_of_each_task_are_those_that_its_scores_have() -> None:
-    assert set(FROM_LABELS) == {*METRICS, *AT_CAPACITY}
+    assert set().union(*METRICS_OF.values()) == {*METRICS, *AT_CAPACITY, *AT_THRESHOLD}
     assert set(METRICS_OF["regression"]) == OF_NUMBERS
     assert set(METRICS_OF["multi-class"]) == OF_SEVERAL_CLASSES == set(ORACLES_OF_SEVERAL)
-    assert set(METRICS_OF["binary"]) == {*OF_CLASSES, *AT_CAPACITY} - {"top_3_accuracy"}
+    assert set(METRICS_OF["binary"]) == {*OF_CLASSES, *AT_CAPACITY, *AT_THRESHOLD} - {
+        "top_3_accuracy"
+    }
     assert set(METRICS_OF["anomaly"]) == {"roc_auc", "average_precision", *AT_CAPACITY}
 
 

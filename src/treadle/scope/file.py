@@ -17,7 +17,6 @@ from treadle.scope.feature_views import FeatureSource, check_features
 from treadle.scope.freeze import Freeze
 from treadle.scope.lines import line_of, path_in
 from treadle.scope.model import (
-    FROM_LABELS,
     FROM_PRODUCTION,
     METRICS_OF,
     TRIGGERS,
@@ -28,7 +27,7 @@ from treadle.scope.model import (
 from treadle.scope.requirements import check_requirement
 from treadle.scope.shares import percentage
 from treadle.scope.tune import check_tune
-from treadle.stats.ranking import family
+from treadle.stats.families import family
 
 FILE = "treadle.toml"
 
@@ -155,7 +154,7 @@ def check(spec: ProjectSpec) -> None:
     for index, text in enumerate(spec.rollout.freeze):
         Freeze.read(text, f"rollout.freeze[{index}]")
     if spec.tune:
-        check_tune(spec.tune, FROM_LABELS)
+        check_tune(spec.tune)
     for index, trigger in enumerate(spec.retrain.when):
         _check_trigger(trigger, f"retrain.when[{index}]")
     check_incidents(spec.incidents)
