@@ -132,6 +132,37 @@ def test_it_inherits_no_open_file(call: Call, home: Path) -> None:
     assert not [name for name in found if not name.startswith(("socket:", "/proc/"))]
 
 
+def test_it_holds_no_token_no_address_and_no_way_to_the_platform(
+    call: Call, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its data are files and its answer goes over a pair of sockets: there is nothing to steal."""
+    for name in ("TREADLE_TOKEN", "TREADLE_URL", "TREADLE_DATABASE"):
+        monkeypatch.setenv(name, "canary-of-a-token")
+    for place in (home / ".signing.key", home / "other" / "data.csv", tmp_path / "password"):
+        place.write_text("canary-of-a-token")
+    sleeping = [sys.executable, "-c", "import time; time.sleep(600)"]
+    other = subprocess.Popen(sleeping)  # one of the same user's, with the token in its environment
+    try:
+        assert call("secrets_seen", ["canary-of-a-token", str(tmp_path), "/tmp"]) == []
+    finally:
+        other.kill()
+        other.wait()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        os.set_inheritable(server.fileno(), True)
+        found = call("ways_out")
+    streams = {number: kind for number, kind in found["kinds"].items() if int(number) < 3}
+    beyond = {number: kind for number, kind in found["kinds"].items() if int(number) > 2}
+    assert streams["0"] == "/dev/null"
+    assert beyond == {"3": "socket"}
+    assert found["addresses"] == [str(socket.AF_UNIX), "", ""]  # a pair, which has no name
+
+
+def test_the_search_for_secrets_finds_what_is_given(call: Call, home: Path) -> None:
+    (home / "given" / "data.csv").write_text("canary-of-a-token")
+    given = str(home / "given")
+    assert call("secrets_seen", ["canary-of-a-token", given]) == [f"{given}/data.csv"]
+
+
 def test_the_network_is_there_where_it_was_declared(call: Call) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = list(server.getsockname())
