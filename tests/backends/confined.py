@@ -138,6 +138,12 @@ def take_memory(megabytes: int) -> int:
     return len(bytearray(megabytes << 20))
 
 
+def spin(_: Any) -> None:
+    """Take the processor for ever, and wait for nothing."""
+    while True:
+        pass
+
+
 def leave_a_child(_: Any) -> int:
     """Start a process that outlives this one, in a session of its own; its id here."""
     arguments = [sys.executable, "-c", "import time; time.sleep(600)"]

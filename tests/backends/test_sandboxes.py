@@ -42,7 +42,7 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture
 def sandbox(strength: Strength, home: Path, monkeypatch: pytest.MonkeyPatch) -> Processes:
     monkeypatch.setenv("TREADLE_SANDBOX_STRENGTH", strength)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'src'}")
     monkeypatch.setenv("TREADLE_SETTINGS", "postgresql://user:hunter2@db")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
     return Processes("auto:", home)
@@ -103,7 +103,7 @@ def test_packages_below_the_folder_of_temporary_files_are_there(
     packages = tmp_path / "packages"
     packages.mkdir()
     (packages / "only_here.py").write_text("FOUND = 'found'")
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{packages}")
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'src'}{os.pathsep}{packages}")
     assert call("load", "only_here") == "found"
 
 
@@ -198,6 +198,12 @@ def test_memory_beyond_the_allowance_is_refused(call: Call) -> None:
     with pytest.raises(Invalid, match="MemoryError"):
         call("take_memory", 4096, memory_bytes=1 << 30)
     assert call("take_memory", 64, memory_bytes=1 << 30) == 64 << 20
+
+
+def test_processor_time_beyond_the_allowance_ends_it(call: Call) -> None:
+    with pytest.raises(Invalid, match=r"took \d\.\d s of the 1 s of processor time .*cpu_time in"):
+        call("spin", cpu_seconds=1)
+    assert call("double", 1, cpu_seconds=1) == [1, 1]
 
 
 def test_nothing_is_left_of_it(call: Call, strength: Strength) -> None:
