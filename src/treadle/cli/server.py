@@ -11,6 +11,7 @@ from treadle.http.app import application
 from treadle.http.heads import PatientProtocol
 from treadle.kernel import process
 from treadle.platform import logs
+from treadle.platform.handles import Handles
 from treadle.platform.settings import Settings, from_environment
 from treadle.platform.watchdog import (
     HANG,
@@ -44,7 +45,7 @@ def main(arguments: list[str]) -> None:
 
 def _serve(settings: Settings, *, host: str, port: int) -> None:
     process.hold(settings.folder / "run" / "server.lock", what=f"The server of '{settings.home}'")
-    watchdog = Watchdog(declared_seconds(HANG, HANG_SECONDS))
+    watchdog, handles = Watchdog(declared_seconds(HANG, HANG_SECONDS)), Handles()
     platform = Embedded(settings)
     query_seconds = declared_seconds(QUERY, QUERY_SECONDS)
     if query_seconds and isinstance(platform.database, Bounded):
@@ -52,6 +53,7 @@ def _serve(settings: Settings, *, host: str, port: int) -> None:
 
     async def beat() -> None:
         watchdog.beat()
+        handles.look()
 
     logging.getLogger("uvicorn.error").addFilter(_is_news)
     config = uvicorn.Config(
