@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 
 from treadle.kernel.errors import Invalid
 from treadle.scope.model import METRICS_OF
-from treadle.stats import metrics
+from treadle.stats import decisions, metrics
 from treadle.stats.decisions import AT_THRESHOLD
 from treadle.stats.metrics import (
     METRICS,
@@ -190,9 +190,9 @@ def test_the_area_of_one_class_is_no_number(only: float) -> None:
 
 def test_what_divides_by_nothing_is_no_number() -> None:
     none, low = np.zeros(5), np.full(5, 0.1)
-    assert math.isnan(metrics.precision(none, low))
-    assert math.isnan(metrics.recall(none, low))
-    assert math.isnan(metrics.f1(none, low))
+    assert math.isnan(decisions.precision(none, low))
+    assert math.isnan(decisions.recall(none, low))
+    assert math.isnan(decisions.f1(none, low))
 
 
 @pytest.mark.parametrize("value", [0.0, 3.0, 0.1, 1e6 + 0.1])

@@ -11,12 +11,15 @@ from treadle.http.app import application
 from treadle.http.heads import PatientProtocol
 from treadle.kernel import process
 from treadle.platform import logs
+from treadle.platform.handles import Handles
 from treadle.platform.settings import Settings, from_environment
+from treadle.platform.stuck_threads import StuckThreads
 from treadle.platform.watchdog import (
     HANG,
     HANG_SECONDS,
     QUERY,
     QUERY_SECONDS,
+    TURN_FACTOR,
     Watchdog,
     declared_seconds,
 )
@@ -45,7 +48,9 @@ def main(arguments: list[str]) -> None:
 
 def _serve(settings: Settings, *, host: str, port: int) -> None:
     process.hold(settings.folder / "run" / "server.lock", what=f"The server of '{settings.home}'")
-    watchdog = Watchdog(declared_seconds(HANG, HANG_SECONDS))
+    hang_seconds = declared_seconds(HANG, HANG_SECONDS)
+    watchdog, handles = Watchdog(hang_seconds), Handles()
+    threads = StuckThreads(TURN_FACTOR * hang_seconds)
     with logs.opening():
         platform = Embedded(settings)
     query_seconds = declared_seconds(QUERY, QUERY_SECONDS)
@@ -54,6 +59,8 @@ def _serve(settings: Settings, *, host: str, port: int) -> None:
 
     async def beat() -> None:
         watchdog.beat()
+        handles.look()
+        threads.look()
 
     logging.getLogger("uvicorn.error").addFilter(_is_news)
     config = uvicorn.Config(

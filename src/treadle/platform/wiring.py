@@ -14,7 +14,7 @@ from treadle.events.head import Head
 from treadle.jobs.model import Job
 from treadle.jobs.worker import Worker
 from treadle.kernel.clock import Clock
-from treadle.kernel.errors import Invalid, TreadleError, missing_extra
+from treadle.kernel.errors import Invalid, TreadleError, is_passing, missing_extra
 from treadle.kernel.event import acting
 from treadle.kernel.stage import JOB, RECONCILE, Assembly
 from treadle.monitoring.discovery import registered_monitors
@@ -161,6 +161,7 @@ class Embedded(LocalServices):
         Raises:
             TreadleError: A step met an error that retrying may mend, such as a database that does
                 not answer. Other errors of a step are logged and stop no other step.
+            OSError: The system has no room, handles or memory for a step.
         """
         with acting("treadle"):
             return sum(_shielded(step.method) for step in self.assembly.answers(RECONCILE))
@@ -253,12 +254,13 @@ def _shielded(step: Callable[[], int]) -> int:
     """
     try:
         return step()
-    except TreadleError as error:
-        if error.retry:
+    except Exception as error:
+        if is_passing(error):
             raise
-        log.warning("%s: %s", step.__qualname__, error.message)
-    except Exception:
-        log.exception("%s failed", step.__qualname__)
+        if isinstance(error, TreadleError):
+            log.warning("%s: %s", step.__qualname__, error.message)
+        else:
+            log.exception("%s failed", step.__qualname__)
     return 0
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 from treadle.kernel import process
-from treadle.kernel.errors import TreadleError
+from treadle.kernel.errors import TreadleError, is_passing
 from treadle.platform import logs
 from treadle.platform.settings import Settings, from_environment
 from treadle.platform.supervisor import revive
@@ -50,25 +50,31 @@ def _work(settings: Settings) -> None:
         watchdog.beat()
         look_alive(lock)
         try:
+            revive(settings)
             moved = worker.reconcile()
             # While jobs run, the wheel is looked at only now and then.
             if moved or time.monotonic() >= look_at:
                 moved += platform.reconcile()
                 platform.note_head()
                 look_at = time.monotonic() + IDLE_SECONDS
-        except TreadleError as error:  # the database or the disk is away: the next turn tries again
-            log.warning("%s", error.message)
+        except Exception as error:  # the next turn tries again
+            _tell(error)
             moved = 0
             time.sleep(1)
-        except Exception:
-            log.exception("a turn of the wheel failed")
-            moved = 0
-            time.sleep(1)
-        revive(settings)
         if not moved:
             time.sleep(BUSY_SECONDS if worker.busy else IDLE_SECONDS)
     worker.stop()
     platform.note_head()
+
+
+def _tell(error: Exception) -> None:
+    """Log why a turn was not ended: in a sentence where something is away or used up."""
+    if isinstance(error, TreadleError):
+        log.warning("%s", error.message)
+    elif is_passing(error):
+        log.warning("a turn of the wheel was not ended: %s", error)
+    else:
+        log.error("a turn of the wheel failed", exc_info=error)
 
 
 def look_alive(lock: Path) -> None:

@@ -293,16 +293,22 @@ def _check_durations(spec: ProjectSpec) -> None:
         "retrain.cooldown": spec.retrain.cooldown,
         "monitoring.window": spec.monitoring.window,
         "pipeline.step_timeout": spec.pipeline.step_timeout,
+        "pipeline.cpu_time": spec.pipeline.cpu_time,
         **{f"data.{name}.label_delay": source.label_delay for name, source in spec.data.items()},
     }
-    if not spec.rollout.wait_for_labels:  # an empty text: labels are not waited for
-        del fields["rollout.wait_for_labels"]
+    for field in ("rollout.wait_for_labels", "pipeline.cpu_time"):
+        if not fields[field]:  # an empty text: labels are not waited for, and no time is too much
+            del fields[field]
     for field, text in fields.items():
         try:
             length = duration(text)
         except Invalid as error:
             raise Invalid(f"Field '{field}': {error.message}") from error
-        if not length and field in ("monitoring.window", "pipeline.step_timeout"):
+        if not length and field in (
+            "monitoring.window",
+            "pipeline.step_timeout",
+            "pipeline.cpu_time",
+        ):
             raise Invalid(f"Field '{field}': it must last longer than nothing.")
 
 

@@ -246,6 +246,7 @@ class PipelineFile(Entity):
         memory_gb: Memory that one process of a step may take, in GB; 0 for nine tenths of the
             machine's.
         disk_gb: Size that the files of a step may have together, in GB; 0 for half of what is free.
+        cpu_time: Processor time that one process of a step may take; empty for any.
     """
 
     file: str = "pipeline.py"
@@ -253,6 +254,7 @@ class PipelineFile(Entity):
     network: bool = False
     memory_gb: float = 0
     disk_gb: float = 0
+    cpu_time: str = ""
     parameters: dict[str, str | int | float | bool] = {}
 
 

@@ -132,11 +132,12 @@ def _check_sources(spec: ProjectSpec, declared: Project) -> None:
     named = {f"data.{name}.source": source.source for name, source in spec.data.items()}
     named["pipeline.file"] = spec.pipeline.file
     now, asked = declared.spec.pipeline, spec.pipeline
-    allowed = [(part.network, part.memory_gb, part.disk_gb) for part in (now, asked)]
+    allowed = [(part.network, part.memory_gb, part.disk_gb, part.cpu_time) for part in (now, asked)]
     if declared.folder and allowed[0] != allowed[1]:
         raise Forbidden(
-            "What steps may use (pipeline.network, memory_gb, disk_gb) is said on the machine that "
-            f"runs project '{declared.name}'. Change treadle.toml there, and call 'treadle run'."
+            "What steps may use (pipeline.network, memory_gb, disk_gb, cpu_time) is said on the "
+            f"machine that runs project '{declared.name}'. Change treadle.toml there, and call "
+            "'treadle run'."
         )
     if declared.folder and spec.features != declared.spec.features:
         raise Forbidden(

@@ -121,6 +121,7 @@ def at_threshold(name: str) -> Callable[[Array, Array], float] | None:
         threshold = float(named[2])
         return partial(metric, threshold=threshold) if 0 < threshold < 1 else None
     if named := _COST.fullmatch(name):
-        wrong = {"false_positive": float(named[1]), "false_negative": float(named[2])}
-        return partial(cost, **wrong) if min(wrong.values()) > 0 else None
+        false_positive, false_negative = float(named[1]), float(named[2])
+        wrong = partial(cost, false_positive=false_positive, false_negative=false_negative)
+        return wrong if min(false_positive, false_negative) > 0 else None
     return None
