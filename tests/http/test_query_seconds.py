@@ -35,12 +35,16 @@ def home(request: pytest.FixtureRequest, open_home: Callable[..., Embedded]) -> 
     return open_home(**given)
 
 
+def bounded(home: Embedded) -> None:
+    assert isinstance(home.database, Bounded)
+    home.database.bound(SECONDS)
+
+
 def test_a_query_without_an_end_is_ended_and_the_server_goes_on(
     home: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home.tracking.start_run(experiment="e")
-    assert isinstance(home.database, Bounded)
-    home.database.bound(SECONDS)
+    bounded(home)
     begun = threading.Event()
 
     def endless(self: Search, *_: object) -> NoReturn:
@@ -81,8 +85,7 @@ def test_a_query_without_an_end_is_ended_and_the_server_goes_on(
 def test_a_transaction_that_is_ended_writes_nothing_and_the_next_one_writes(
     home: Embedded,
 ) -> None:
-    assert isinstance(home.database, Bounded)
-    home.database.bound(SECONDS)
+    bounded(home)
     home.tracking.start_run(experiment="e")
     before = len(home.events.history(limit=1000))
     assert before
