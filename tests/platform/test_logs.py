@@ -7,10 +7,11 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -27,6 +28,10 @@ from treadle.kernel.event import acting
 from treadle.kernel.process import holder
 from treadle.platform import logs
 from treadle.platform.logs import AccessLog, JsonLines, TextLines, request_scope
+from treadle.platform.wiring import Embedded
+from treadle.serving.http import Exchange
+from treadle.serving.limits import Caller, Callers
+from treadle.serving.server import ModelServer
 
 TEXT_LINE = (
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (DEBUG|INFO|WARNING|ERROR|CRITICAL) (\S+) (\S+): (.*)"
@@ -138,6 +143,53 @@ def test_a_record_carries_request_actor_and_exception() -> None:
         "system",
         False,
     )
+
+
+def test_a_job_that_is_over_says_so_in_json(open_home: Callable[..., Embedded]) -> None:
+    platform = open_home()
+    with platform.database.write() as transaction:
+        job = platform.jobs.enqueue(transaction, kind="x", payload={})
+    asked = [sys.executable, "-m", "treadle.platform.job", job, "7"]
+    given = {**os.environ, **platform.settings.environment(), "TREADLE_LOG": "json"}
+    ended = subprocess.run(asked, capture_output=True, text=True, timeout=60, env=given)
+    records = [json.loads(line) for line in (ended.stdout + ended.stderr).splitlines()]
+    told = [(record["process"], record["level"], record["message"]) for record in records]
+    assert told == [("job", "INFO", f"attempt 7 of {job} is over; nothing was done")]
+
+
+def test_a_failed_request_of_a_model_server_has_its_id_and_its_caller() -> None:
+    class Broken(ModelServer):
+        def _post(self, exchange: Exchange) -> None:
+            raise RuntimeError("broken")
+
+    token = sha256(b"secret").hexdigest()
+    callers = Callers([Caller(name="shop", sha256=token, per_second=9)])
+    headers = [(b"x-request-id", b"r-1"), (b"authorization", b"Bearer secret")]
+    replies, lines = list[int](), list[str]()
+
+    class Asked:
+        method, path = "POST", "/invocations"
+
+        def __init__(self) -> None:
+            self.headers = headers
+
+        def reply(self, status: int, *_: object, **__: object) -> None:
+            replies.append(status)
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(JsonLines("model-server:e/0").format(record))
+
+    kept, logger = Kept(), logging.getLogger("treadle.serving.server")
+    logger.addHandler(kept)
+    try:
+        server = Broken("e", callers=callers)
+        server.handle(cast("Exchange", Asked()))
+    finally:
+        logger.removeHandler(kept)
+    (found,) = map(json.loads, lines)
+    assert replies == [500]
+    assert (found["request_id"], found["actor"], found["level"]) == ("r-1", "shop", "ERROR")
 
 
 def test_no_message_passes_for_another_record() -> None:
