@@ -54,6 +54,7 @@ LANES: tuple[tuple[str, Lane], ...] = (
     ("packaging/test_distributions.py", "system"),
     ("warm/", "integration"),
     ("cli/test_errors.py", "integration"),
+    ("cli/test_confinement.py", "integration"),
     ("cli/test_daily.py", "integration"),
     ("cli/test_json.py", "integration"),
     ("cli/test_completing.py", "integration"),

@@ -66,6 +66,39 @@ def open_files(_: Any) -> list[str]:
     return found
 
 
+def ways_out(_: Any) -> dict[str, Any]:
+    """What the descriptors of this process are, and the addresses that its sockets lead to."""
+    kinds: dict[str, str] = {}
+    addresses: list[str] = []
+    for link in list(Path("/proc/self/fd").iterdir()):
+        with contextlib.suppress(OSError):  # the one that has listed the others is closed
+            kinds[link.name] = str(link.readlink()).partition(":")[0]
+            if kinds[link.name] == "socket":
+                with socket.socket(fileno=os.dup(int(link.name))) as found:
+                    addresses += [str(found.family), found.getsockname(), found.getpeername()]
+    return {"kinds": kinds, "addresses": addresses}
+
+
+def secrets_seen(argument: Any) -> list[str]:
+    """Where a secret can be read: in files of some folders, and in what the kernel tells."""
+    secret, *folders = argument
+    found = []
+    places = [path for folder in folders for path in Path(folder).rglob("*") if path.is_file()]
+    for process in Path("/proc").glob("[0-9]*"):
+        places += [process / name for name in ("environ", "cmdline", "mountinfo")]
+        with contextlib.suppress(OSError):
+            places += (process / "fd").iterdir()
+    for place in places:
+        with contextlib.suppress(OSError):
+            handle = os.open(place, os.O_RDONLY | os.O_NONBLOCK)
+            try:
+                if secret.encode() in os.read(handle, 1 << 20):
+                    found.append(str(place))
+            finally:
+                os.close(handle)
+    return found
+
+
 def send_signal(pid: int) -> str:
     os.kill(pid, signal.SIGKILL)
     return "killed"
@@ -103,6 +136,12 @@ def fill_with_many(megabytes: int) -> int:
 
 def take_memory(megabytes: int) -> int:
     return len(bytearray(megabytes << 20))
+
+
+def spin(_: Any) -> None:
+    """Take the processor for ever, and wait for nothing."""
+    while True:
+        pass
 
 
 def leave_a_child(_: Any) -> int:

@@ -9,7 +9,7 @@ import pytest
 
 from treadle.kernel.errors import Invalid
 from treadle.platform.addresses import backend
-from treadle.ports.blobs import Blobs
+from treadle.ports.blobs import Blobs, check_place
 from treadle.ports.damage import Mendable
 from treadle.testing.blobs import BlobsSuite
 
@@ -91,6 +91,8 @@ class TestS3(BlobsSuite):
         with pytest.raises(Invalid, match=f"There is no bucket .* s3://no-such at {s3_endpoint}"):
             blobs.put(b"content")
         assert not blobs.has("0" * 64)
+        with pytest.raises(Invalid, match="There is no bucket"):
+            check_place(blobs)
 
     def test_a_damaged_blob_is_moved_aside_and_stored_anew(
         self, blobs: Blobs, tmp_path: Path

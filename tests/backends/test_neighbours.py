@@ -28,6 +28,9 @@ CALLS: dict[str, Callable[[Blobs], object]] = {
     "delete": lambda blobs: blobs.delete(DIGEST),
     "digests": lambda blobs: list(blobs.digests()),
     "named": lambda blobs: blobs.named("a name"),  # type: ignore[attr-defined]
+    "names": lambda blobs: list(blobs.names()),  # type: ignore[attr-defined]
+    "check_place": lambda blobs: blobs.check_place(),  # type: ignore[attr-defined]
+    "move_aside": lambda blobs: blobs.move_aside(DIGEST, Path("never-written")),  # type: ignore[attr-defined]
     "note_name": lambda blobs: blobs.note_name("a name", DIGEST),  # type: ignore[attr-defined]
 }
 

@@ -42,7 +42,7 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture
 def sandbox(strength: Strength, home: Path, monkeypatch: pytest.MonkeyPatch) -> Processes:
     monkeypatch.setenv("TREADLE_SANDBOX_STRENGTH", strength)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'src'}")
     monkeypatch.setenv("TREADLE_SETTINGS", "postgresql://user:hunter2@db")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
     return Processes("auto:", home)
@@ -103,7 +103,7 @@ def test_packages_below_the_folder_of_temporary_files_are_there(
     packages = tmp_path / "packages"
     packages.mkdir()
     (packages / "only_here.py").write_text("FOUND = 'found'")
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{packages}")
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'src'}{os.pathsep}{packages}")
     assert call("load", "only_here") == "found"
 
 
@@ -130,6 +130,37 @@ def test_it_inherits_no_open_file(call: Call, home: Path) -> None:
         os.set_inheritable(key.fileno(), True)
         found = call("open_files")
     assert not [name for name in found if not name.startswith(("socket:", "/proc/"))]
+
+
+def test_it_holds_no_token_no_address_and_no_way_to_the_platform(
+    call: Call, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its data are files and its answer goes over a pair of sockets: there is nothing to steal."""
+    for name in ("TREADLE_TOKEN", "TREADLE_URL", "TREADLE_DATABASE"):
+        monkeypatch.setenv(name, "canary-of-a-token")
+    for place in (home / ".signing.key", home / "other" / "data.csv", tmp_path / "password"):
+        place.write_text("canary-of-a-token")
+    sleeping = [sys.executable, "-c", "import time; time.sleep(600)"]
+    other = subprocess.Popen(sleeping)  # one of the same user's, with the token in its environment
+    try:
+        assert call("secrets_seen", ["canary-of-a-token", str(tmp_path), "/tmp"]) == []
+    finally:
+        other.kill()
+        other.wait()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        os.set_inheritable(server.fileno(), True)
+        found = call("ways_out")
+    streams = {number: kind for number, kind in found["kinds"].items() if int(number) < 3}
+    beyond = {number: kind for number, kind in found["kinds"].items() if int(number) > 2}
+    assert streams["0"] == "/dev/null"
+    assert beyond == {"3": "socket"}
+    assert found["addresses"] == [str(socket.AF_UNIX), "", ""]  # a pair, which has no name
+
+
+def test_the_search_for_secrets_finds_what_is_given(call: Call, home: Path) -> None:
+    (home / "given" / "data.csv").write_text("canary-of-a-token")
+    given = str(home / "given")
+    assert call("secrets_seen", ["canary-of-a-token", given]) == [f"{given}/data.csv"]
 
 
 def test_the_network_is_there_where_it_was_declared(call: Call) -> None:
@@ -167,6 +198,12 @@ def test_memory_beyond_the_allowance_is_refused(call: Call) -> None:
     with pytest.raises(Invalid, match="MemoryError"):
         call("take_memory", 4096, memory_bytes=1 << 30)
     assert call("take_memory", 64, memory_bytes=1 << 30) == 64 << 20
+
+
+def test_processor_time_beyond_the_allowance_ends_it(call: Call) -> None:
+    with pytest.raises(Invalid, match=r"took \d\.\d s of the 1 s of processor time .*cpu_time in"):
+        call("spin", cpu_seconds=1)
+    assert call("double", 1, cpu_seconds=1) == [1, 1]
 
 
 def test_nothing_is_left_of_it(call: Call, strength: Strength) -> None:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from tests.cli.commands import root
 from treadle.cli.main import app
 from treadle.events.tables import events
+from treadle.kernel.errors import Invalid, NotFound
 from treadle.kernel.operation import operations
 from treadle.kernel.stage import kinds_of, services_of
 from treadle.platform.stages import stages
@@ -112,3 +113,26 @@ def test_a_check_that_finds_damage_fails(
     found = CliRunner().invoke(app, [*command, "--json"])
     assert found.exit_code == 1
     assert json.loads(found.stdout)["broken_at"] == 1
+
+
+def test_experiments_are_given_by_name_or_number_once_or_often(
+    open_home: Callable[..., Embedded], tmp_path: Path
+) -> None:
+    platform = open_home()
+    first = platform.tracking.start_run(experiment="churn")
+    second = platform.tracking.start_run(experiment="credit risk")
+
+    def found(*given: str) -> list[str]:
+        options = [text for one in given for text in ("--experiments", one)]
+        command = ["tracking", "search", *options, "--home", str(tmp_path / "home"), "--json"]
+        ended = CliRunner().invoke(app, command, catch_exceptions=False)
+        return sorted(run["id"] for run in json.loads(ended.stdout)["runs"])
+
+    assert found("churn") == found(str(first.experiment)) == [first.id]
+    both = sorted([first.id, second.id])
+    assert found("churn", "credit risk") == both
+    assert found(f'["churn", {second.experiment}]') == both
+    with pytest.raises(NotFound, match=r"no experiment 'chrun'. Did you mean 'churn'\?"):
+        found("chrun")
+    with pytest.raises(Invalid, match="Plain values need no brackets: repeat the option"):
+        found("[churn]")

@@ -178,7 +178,19 @@ def test_a_regression_is_held_against_the_mean() -> None:
     assert judge([loose], truth, 5 * poor, None).outcome == "refused"
 
 
-@pytest.mark.parametrize("metric", ["precision", "recall"])
+def test_a_cost_is_held_against_the_cheapest_decision_for_every_row() -> None:
+    truth, good, poor = rows()
+    dear = Requirement(id="R1", metric="cost_fp1_fn3", at_most=0.5)
+    judged = judge([dear], truth, good, None)
+    baseline = np.mean(truth == 0)  # all are called: each false alarm costs 1
+    assert judged.outcome == "passed"
+    assert judged.findings[-1].says == (
+        f"is better than the cheapest decision for every row: 0.3033 against {baseline:.4g}"
+    )
+    assert judge([dear], truth, poor, None).outcome == "refused"
+
+
+@pytest.mark.parametrize("metric", ["precision", "recall", "precision_above_0.2"])
 def test_a_metric_that_a_constant_wins_has_no_baseline(metric: str) -> None:
     truth, good, _ = rows()
     loose = Requirement(id="R1", metric=metric, at_least=0.1)

@@ -164,8 +164,9 @@ def test_a_request_changes_no_path_that_the_server_reads(attacker: Attacker) -> 
     assert "'other.py' is a file of the machine" in refusal(
         attacker.post("scope/declare", spec=spec), 403
     )
-    spec["pipeline"] = {"network": True}
-    assert "What steps may use" in refusal(attacker.post("scope/declare", spec=spec), 403)
+    for more in ({"network": True}, {"memory_gb": 64}, {"disk_gb": 500}, {"cpu_time": "30d"}):
+        spec["pipeline"] = more
+        assert "What steps may use" in refusal(attacker.post("scope/declare", spec=spec), 403)
     spec["pipeline"] = {"step_timeout": "5m"}
     declared = attacker.post("scope/declare", spec=spec)
     assert declared.json()["spec"]["pipeline"]["step_timeout"] == "5m"

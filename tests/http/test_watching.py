@@ -1,5 +1,6 @@
 """The server says whether it is ready, and how it does, to whom may know."""
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from datetime import timedelta
 
 import httpx
 import pytest
+from anyio import to_thread
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_in
 from prometheus_client.parser import text_string_to_metric_families as metrics_in
 from sqlalchemy import create_engine, text
@@ -18,6 +20,7 @@ from tests.delivery.desk import Desk, open_desk, register
 from tests.monitoring.test_slos import UP
 from tests.platform.test_platforms import served
 from treadle.backends.target.memory import Memory
+from treadle.http.app import application
 from treadle.kernel.exits import note_exit
 from treadle.kernel.exposition import SECONDS, Family, Histogram, exposed
 from treadle.monitoring.tables import windows
@@ -84,6 +87,30 @@ def test_a_server_that_has_all_it_needs_is_ready(ask: Ask) -> None:
     assert (answer.status_code, answer.json()) == (200, {"ready": True, "missing": []})
 
 
+def test_a_server_whose_threads_are_all_busy_answers_who_watches_it(desk: Desk) -> None:
+    secret = desk.platform.access.create_token(name="root", role="admin").secret
+    over = threading.Event()
+
+    async def ask_a_busy_server() -> list[int]:
+        shared = to_thread.current_default_thread_limiter()
+        shared.total_tokens = 2
+        busy = [asyncio.ensure_future(to_thread.run_sync(over.wait)) for _ in range(8)]
+        while shared.available_tokens:
+            await asyncio.sleep(0.001)
+        transport = httpx.ASGITransport(application(desk.platform))
+        headers = {"Authorization": f"Bearer {secret}"}
+        try:
+            async with httpx.AsyncClient(transport=transport, base_url="http://t") as client:
+                asked = [client.get(path, headers=headers) for path in ("/ready", "/metrics")]
+                answers = await asyncio.wait_for(asyncio.gather(*asked), 20)
+        finally:
+            over.set()
+        await asyncio.gather(*busy)
+        return [answer.status_code for answer in answers]
+
+    assert asyncio.run(ask_a_busy_server()) == [200, 200]
+
+
 def test_a_lost_database_is_named_and_told_to_prometheus(
     ask: Ask, desk: Desk, closed_port: int
 ) -> None:
@@ -109,11 +136,11 @@ def test_what_never_answers_is_a_no_within_a_second_and_asked_once(
 ) -> None:
     home, over, asked = open_home(), threading.Event(), []
 
-    def hang(_: str) -> bool:
+    def hang() -> None:
         asked.append(time.monotonic())
-        return over.wait(30)
+        over.wait(30)
 
-    monkeypatch.setattr(home.blobs, "has", hang)
+    monkeypatch.setattr(home.blobs, "check_place", hang)
     readiness = Readiness(home)
     for _ in range(2):
         began = time.monotonic()
@@ -124,6 +151,22 @@ def test_what_never_answers_is_a_no_within_a_second_and_asked_once(
         time.sleep(1.1)
     assert len(asked) == 1
     over.set()
+
+
+def test_a_blob_store_that_was_removed_is_missing_also_after_a_restart(
+    open_home: Callable[..., Embedded],
+) -> None:
+    home = open_home()
+    assert all(part.ready for part in Readiness(home).parts()), "a new home has no blob yet"
+    home.blobs.put(b"content")
+    home.access.create_token(name="root", role="admin")
+    folder = home.settings.folder / "blobs"
+    shutil.rmtree(folder)
+    for opened in (home, Embedded(home.settings)):
+        parts = {part.name: part for part in Readiness(opened).parts()}
+        assert parts["blobs"].says.startswith(f"The folder '{folder}' of the blob store is not")
+        opened.close()
+    assert not folder.exists()
 
 
 def test_a_schema_that_is_not_this_codes_is_named(ask: Ask, desk: Desk) -> None:
@@ -214,10 +257,11 @@ def test_paths_that_callers_make_up_make_no_series(ask: Ask) -> None:
     assert value(told, "treadle_http_request_duration_seconds_count", **missing) >= 40
 
 
-def test_ingest_and_search_are_told_apart(ask: Ask) -> None:
+def test_what_waits_for_its_turn_is_measured_as_what_it_waits_as(ask: Ask) -> None:
     ask("admin", "/api/2.0/mlflow/runs/log-metric", method="POST")
     ask("admin", "/api/2.0/mlflow/runs/search", method="POST")
-    ask("admin", "/ready")
+    for path in ("/ready", "/api/v1/traces/find", "/api/v1/monitoring/traffic", "/traces"):
+        ask("admin", path)
     told = ask("admin", "/metrics").text
     counted = {
         dict(labels)["route"]: dict(labels)["work"]
@@ -226,6 +270,9 @@ def test_ingest_and_search_are_told_apart(ask: Ask) -> None:
     }
     assert counted["/api/2.0/mlflow/runs/log-metric"] == "ingest"
     assert counted["/api/2.0/mlflow/runs/search"] == "search"
+    assert counted["/api/v1/traces/find"] == "search"
+    assert counted["/api/v1/monitoring/traffic"] == "rows"
+    assert counted["/traces"] == "search"
     assert counted["/ready"] == "other"
 
 

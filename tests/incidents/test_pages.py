@@ -1,18 +1,23 @@
 """However many incidents there are, each is told, and a quiet turn reads little."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from tests.incidents.conftest import DAY, START, Ward
 from tests.incidents.sinks import HttpSink
+from tests.incidents.test_bad_values import received
 from tests.incidents.test_telling import pass_time, sink, told
 from treadle.incidents import local
 from treadle.incidents.grouping import Grouping
 from treadle.incidents.model import IncidentMessageSent
 from treadle.incidents.records import read_incidents
 from treadle.incidents.tables import incidents
+from treadle.scope import service
 from treadle.scope.alerting import NotifyRoute
 
 __all__ = ["sink"]
@@ -58,9 +63,45 @@ def test_what_is_over_and_told_is_not_looked_at(
     def decoded(*_: Any, **__: Any) -> None:
         raise AssertionError("a declaration was read")
 
-    for name in ("project", "projects"):
-        monkeypatch.setattr(ward.platform.scope, name, decoded)
+    monkeypatch.setattr(service, "_project", decoded)
     assert ward.incidents.tell() == 0
+
+
+def test_a_turn_asks_no_more_where_more_projects_have_open_incidents(
+    ward: Ward, sink: HttpSink
+) -> None:
+    def open_incidents(numbers: range) -> None:
+        for number in numbers:
+            ward.declare(name=f"quiet{number}")
+            ward.happens(received(f"quiet{number}"))
+        while ward.incidents.react():
+            pass
+
+    ward.declare(NotifyRoute(to=sink.url))
+    ward.burns()
+    open_incidents(range(1))
+    pass_time(ward, minutes=1)
+    assert told(sink) == ["opened"]
+    asked: list[int] = []
+    for numbers in (range(1, 2), range(2, 6)):
+        open_incidents(numbers)
+        with counted_statements(ward.platform.database) as statements:
+            assert ward.incidents.tell() == 0
+        asked.append(len(statements))
+    assert asked[0] == asked[1]
+
+
+@contextmanager
+def counted_statements(database: Any) -> Iterator[list[str]]:
+    """Notes what a database is asked."""
+    statements: list[str] = []
+
+    def note(*about: Any) -> None:
+        statements.append(about[2])
+
+    event.listen(database._engine, "before_cursor_execute", note)
+    yield statements
+    event.remove(database._engine, "before_cursor_execute", note)
 
 
 def test_a_quiet_end_is_looked_for_once_a_minute(

@@ -14,7 +14,7 @@ import pytest
 from tests.kernel.eventually import eventually
 from treadle.kernel import exits, process
 from treadle.kernel.errors import Conflict
-from treadle.kernel.exits import exits_of, note_exit
+from treadle.kernel.exits import REFUSED, REFUSED_NOW, exits_of, note_exit
 from treadle.kernel.process import SupervisedProcess, hold, holder
 
 HOLDER = """
@@ -260,6 +260,36 @@ def test_each_end_that_nobody_asked_for_is_counted_with_its_cause(
     noted = exits_of(lock)
     assert noted is not None
     assert noted.total == 3, "an end that was asked for was counted"
+
+
+@pytest.mark.parametrize(("code", "starts"), [(REFUSED, 1), (REFUSED_NOW, 3)])
+def test_a_refused_process_is_told_of_once_and_is_no_death(
+    tmp_path: Path,
+    lock: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+    starts: int,
+) -> None:
+    monkeypatch.setattr(process, "_FIRST_WAIT", 0.001)
+    environment = {"COLOUR": "blue"}
+    refused = [sys.executable, "-S", "-c", f"raise SystemExit({code})"]
+    log = tmp_path / "wheel.log"
+    kept = SupervisedProcess(
+        "wheel", refused, lock=lock, log=log, environment=lambda: dict(environment)
+    )
+    for _ in range(starts):
+        eventually(kept.tend, what="it is started")
+        eventually(lambda: kept.pid is None, what="it is refused")
+    kept.tend()
+    until = {REFUSED: "it is set up anew", REFUSED_NOW: "it may"}[code]
+    assert caplog.messages == [f"wheel was refused and waits until {until}. Its log: {log}"]
+    assert exits_of(lock) is None
+    monkeypatch.setattr(kept, "_not_before", 0.0)
+    assert kept.tend() is (code == REFUSED_NOW)
+    environment["COLOUR"] = "red"
+    eventually(lambda: kept.tend() or kept.starts > starts, what="it is started, set up anew")
+    kept.stop()
 
 
 def test_an_exit_code_is_a_cause_and_a_calm_time_begins_a_new_row(

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from treadle.monitoring.server_rules import server_rules
+from treadle.platform.watchdog import HANG, longest_turn_seconds, silence_seconds
 
 PROMTOOL = shutil.which("promtool")
 needs_promtool = pytest.mark.skipif(
@@ -31,7 +32,7 @@ BAD: dict[str, tuple[str, float]] = {
     "TreadlePartGone": ('treadle_up{part="database"}', 0),
     "TreadleServerGone": ('up{job="treadle"}', 0),
     "TreadleReplicaCrashLoop": ('treadle_replica_exits_in_a_row{endpoint="e",replica="0"}', 6),
-    "TreadleWorkerSilent": ("treadle_worker_last_sign_age_seconds", 90),
+    "TreadleWorkerSilent": ("treadle_worker_last_sign_age_seconds", 400),
     "TreadleQueueStuck": ("treadle_jobs_oldest_queued_age_seconds", 1000),
     "TreadleTrainingFailed": ('treadle_events_total{type="TrainingFailed",project="p"}', 5),
     "TreadleLabelsMissing": ('treadle_windows_without_labels{endpoint="e"}', 2),
@@ -41,7 +42,7 @@ METRICS = (Path(__file__).parents[2] / "docs/operations/monitor-the-server.md").
 
 
 def rules() -> list[dict[str, Any]]:
-    (group,) = yaml.safe_load(server_rules())["groups"]
+    (group,) = yaml.safe_load(server_rules(silence_seconds()))["groups"]
     return list(group["rules"])
 
 
@@ -52,9 +53,25 @@ def test_every_rule_is_tried_and_reads_metrics_that_are_documented() -> None:
             assert f"`{metric}" in METRICS
 
 
+def test_no_turn_that_the_watchdog_lets_pass_is_a_silent_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def bound() -> float:
+        (rule,) = [rule for rule in rules() if rule["alert"] == "TreadleWorkerSilent"]
+        match = re.match(r"treadle_worker_last_sign_age_seconds > (\S+) or ", rule["expr"])
+        assert match is not None
+        return float(match[1])
+
+    assert bound() == longest_turn_seconds() > 0
+    monkeypatch.setenv(HANG, "90")
+    assert bound() == longest_turn_seconds() == 900
+    monkeypatch.setenv(HANG, "0")
+    assert bound() > longest_turn_seconds() == 0
+
+
 @needs_promtool
 def test_each_alert_fires_where_its_metric_is_bad_and_else_none(tmp_path: Path) -> None:
-    (tmp_path / "rules.yaml").write_text(server_rules(), encoding="utf-8")
+    (tmp_path / "rules.yaml").write_text(server_rules(silence_seconds()), encoding="utf-8")
     cases = [({}, None), *(({series: value}, alert) for alert, (series, value) in BAD.items())]
     tests = [case(bad, alert) for bad, alert in cases]
     test = {"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": tests}

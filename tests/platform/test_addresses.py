@@ -1,6 +1,9 @@
 """Addresses come from options, variables and files; no password is remembered, shown or listed."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,9 @@ from hypothesis import strategies as st
 
 from treadle.backends.sandbox.environment import ordinary
 from treadle.cli.data_places import store_at
+from treadle.kernel.entity import replace
 from treadle.kernel.errors import Conflict, Invalid
+from treadle.kernel.exits import REFUSED
 from treadle.kernel.files import write_whole
 from treadle.kernel.telemetry import OPT_OUTS
 from treadle.platform.addresses import backend, place_of, resolved, shown
@@ -137,6 +142,58 @@ def test_any_password_comes_back_from_the_url_that_it_was_put_into(password: str
             assert place_of(address) == "postgresql://h/d"
 
 
+@pytest.mark.parametrize(
+    ("address", "place"),
+    [
+        (
+            "postgresql://u:$P@DB:5432/d?sslmode=require&connect_timeout=3&application_name=a",
+            "postgresql://db/d",
+        ),
+        (
+            "postgresql:///d?port=5432&host=/run/pg&sslkey=k&service=s",
+            "postgresql:///d?host=%2Frun%2Fpg&service=s",
+        ),
+        (
+            "postgresql://h/d?options=-c%20statement_timeout=5%20-csearch_path%3Dours",
+            "postgresql://h/d?search_path=ours",
+        ),
+        ("s3://b/p/?region=r&skip_signature=true&sse_bucket_key_enabled=true", "s3://b/p"),
+        (
+            "s3://b/p?endpoint=HTTP://Minio:80/&access_key_id=a&virtual_hosted_style_request=true",
+            "s3://b/p?endpoint=http%3A%2F%2Fminio",
+        ),
+        (
+            "s3://b?aws_endpoint_url=https://u:$P@m:9000/x/",
+            "s3://b?endpoint=https%3A%2F%2Fm%3A9000%2Fx",
+        ),
+        ("other://h/d?part=1&token=$P", "other://h/d?part=1"),
+    ],
+)
+def test_a_place_is_where_a_backend_is_and_not_how_it_is_reached(address: str, place: str) -> None:
+    assert place_of(address) == place
+    assert place_of(place) == place
+
+
+@pytest.mark.parametrize(
+    "parameter", ["skip_signature=true", "sse_bucket_key_enabled=true", "sse_kms_key_id=k"]
+)
+def test_a_parameter_that_only_sounds_like_a_secret_is_taken(
+    tmp_path: Path, parameter: str
+) -> None:
+    url = f"s3://b/p?region=r&{parameter}"
+    assert settings_for(tmp_path / "home", blobs=url).blobs == url
+
+
+def test_a_filled_home_is_opened_with_other_options(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/one.db"
+    home = filled(tmp_path / "home", database=url)
+    there = {"blobs": "s3://b/p?region=r", "database": url}
+    # As earlier versions noted places:
+    remember(Settings(home=str(home), database=url, blobs=there["blobs"], places=there))
+    other = "s3://b/p/?region=q&virtual_hosted_style_request=true"
+    assert settings_for(home, blobs=other).blobs == other
+
+
 def test_a_filled_home_is_not_opened_over_other_places(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,7 +235,7 @@ def test_a_variable_that_has_come_to_name_another_database_is_noticed(
     with pytest.raises(Conflict, match=r"one\.db.*two\.db"):
         settings_for(home)
     (home / "event.head").unlink()
-    with pytest.raises(Conflict, match="holds records"):
+    with pytest.raises(Conflict, match=r"holds \d+ events"):
         settings_for(home)
 
 
@@ -187,6 +244,28 @@ def test_an_empty_home_takes_any_url(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/other.db"
     filled(tmp_path / "home", database=url)
     assert settings_for(tmp_path / "home").database == url
+
+
+@pytest.mark.parametrize("is_opened", [True, False])
+@pytest.mark.parametrize("url", ["sqlite:///{}/{}.db", "postgresql://u@{}/{}"])
+def test_an_empty_home_follows_a_variable_to_another_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_opened: bool, url: str
+) -> None:
+    home = tmp_path / "home"
+    if is_opened:
+        Embedded(settings_for(home)).close()
+    one, two = (url.format(str(tmp_path) if "sqlite" in url else "h", n) for n in ("one", "two"))
+    monkeypatch.setenv("TREADLE_DATABASE", one)
+    if is_opened and "sqlite" in url:
+        Embedded(settings_for(home)).close()
+    assert settings_for(home).place("database") == place_of(one)
+    monkeypatch.setenv("TREADLE_DATABASE", two)
+    assert settings_for(home).place("database") == place_of(two)
+    (home / "event.head").unlink(missing_ok=True)
+    if is_opened and "sqlite" not in url:  # nobody can tell what it holds
+        monkeypatch.setenv("TREADLE_DATABASE", one)
+        with pytest.raises(Conflict, match="holds records"):
+            settings_for(home)
 
 
 def test_two_homes_share_no_sqlite_file(tmp_path: Path) -> None:
@@ -244,3 +323,21 @@ def test_a_child_whose_variable_names_another_place_does_not_open_it(
     monkeypatch.setenv("TREADLE_BLOBS", f"file://{tmp_path}/two")
     with pytest.raises(Conflict, match="Start 'treadle up' again"):
         from_environment()
+
+
+@pytest.mark.parametrize("process", ["treadle.platform.worker", "treadle.cli.server"])
+def test_a_process_that_is_refused_says_why_in_one_line(tmp_path: Path, process: str) -> None:
+    home = tmp_path / "home"
+    settings = settings_for(home, blobs=f"file://{tmp_path}/one")
+    moved = replace(settings, blobs="$TREADLE_BLOBS")
+    environment = {**os.environ, **moved.environment(), "TREADLE_BLOBS": f"file://{tmp_path}/two"}
+    ended = subprocess.run(
+        [sys.executable, "-m", process, "127.0.0.1", "0"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == REFUSED
+    (line,) = ended.stderr.splitlines()
+    assert "refused: The home's blobs is " in line and "Start 'treadle up' again" in line

@@ -1,6 +1,7 @@
 """A backup of a home that is written to is one moment of it, and its restored home is sound."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,7 +35,7 @@ def restored(url: Path, home: Path, **given: Any) -> Restored:
 
 
 @contextmanager
-def writers(home: Path) -> Iterator[None]:
+def writers(home: Path) -> Iterator[list[BaseException]]:
     """Two threads that record runs with points, files and data for as long as the block lasts."""
     over = threading.Event()
     faults: list[BaseException] = []
@@ -60,7 +61,7 @@ def writers(home: Path) -> Iterator[None]:
     for thread in threads:
         thread.start()
     try:
-        yield
+        yield faults
     finally:
         over.set()
         for thread in threads:
@@ -240,6 +241,35 @@ def test_nothing_is_restored_over_what_is_there_nor_from_what_is_damaged(
     assert [file for file in tmp_path.iterdir() if "new" in file.name] == []
 
 
+def test_a_backup_beside_writers_on_postgresql_is_one_moment_and_restores_to_it(
+    home: Path, tmp_path: Path, postgres_url: str
+) -> None:
+    key, backup = home / ".signing.key", tmp_path / "backup"
+    backed_up(home, tmp_path / "one")
+    restored(tmp_path / "one", tmp_path / "there", database=postgres_url, key=key)
+    moments = list[dict[str, list[Any]]]()
+    made = list[BackupMade]()
+    with writers(tmp_path / "there") as faults, opened(tmp_path / "there") as platform:
+        platform.database = Overheard(platform.database)
+        for _ in range(2):
+            last, until = platform.events.last_number(), time.monotonic() + 60
+            while platform.events.last_number() < last + 2:
+                assert time.monotonic() < until and not faults, faults
+                time.sleep(0.01)
+            made.append(write_backup(platform, Store(str(backup), make=True)))
+            moments.append(platform.database.said)
+    assert made[0].event < made[1].event - 1
+    between = made[1].event - 1
+    for made_then, moment, until_event in zip(made, moments, (between, None), strict=True):
+        new = tmp_path / f"new {made_then.event}"
+        found = restored(backup, new, until=until_event, key=key)
+        assert (found.event, found.authentic) == (made_then.event, True)
+        with opened(new) as again:
+            rows = rows_of(again.database)
+            assert _nan_free(rows) == _nan_free(moment)
+            assert {row[2] for row in rows["artifacts"]} <= contents_of(again).keys()
+
+
 def test_a_home_goes_to_postgresql_and_back(home: Path, tmp_path: Path, postgres_url: str) -> None:
     key = home / ".signing.key"
     backed_up(home, tmp_path / "one")
@@ -250,7 +280,8 @@ def test_a_home_goes_to_postgresql_and_back(home: Path, tmp_path: Path, postgres
         assert _nan_free(rows_of(there.database)) == _nan_free(expected)
         write_backup(there, Store(str(tmp_path / "two"), make=True))
         later = there.tracking.start_run(experiment="later")
-        assert there.tracking.get(run=later.id).id == later.id
+        there.tracking.log(run=later.id, metrics=[Metric(key="loss", value=0.5)])
+        assert there.tracking.get(run=later.id).metrics == {"loss": 0.5}
     assert not verify_home(tmp_path / "there").failed
     with pytest.raises(Conflict, match="holds rows already"):
         restored(tmp_path / "one", tmp_path / "again", database=postgres_url, key=key)

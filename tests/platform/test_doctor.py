@@ -108,6 +108,14 @@ def test_a_backend_that_is_gone_is_broken(home: Path, port: str, closed_port: in
     assert (check.state, "geheim" in check.says) == ("broken", False)
 
 
+def test_a_blob_store_that_was_removed_is_told_and_not_made_again(home: Path) -> None:
+    shutil.rmtree(home / "blobs")
+    check = only(home, "blobs")
+    assert check.state == "broken"
+    assert f"The folder '{home / 'blobs'}' of the blob store is not there." in check.says
+    assert not (home / "blobs").exists()
+
+
 def test_clocks_that_differ_are_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert only(home, "clock").state == "ok"
     monkeypatch.setattr(doctor, "SKEW_SECONDS", -3600.0)
@@ -121,6 +129,8 @@ def test_processes_that_are_silent_or_die_are_told(home: Path) -> None:
     assert "There is no server; supervisor (pid" in only(home, "processes").says
     held.append(process.hold(run / "server.lock", what="it"))
     assert only(home, "processes").state == "ok"
+    os.utime(run / "worker.lock", (0, time.time() - 200))
+    assert only(home, "processes").state == "ok", "a turn may take five minutes"
     os.utime(run / "worker.lock", (0, time.time() - 500))
     assert "The worker has begun no turn for 500 s." in only(home, "processes").says
     for _ in range(3):

@@ -7,10 +7,11 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -19,6 +20,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Scope
 
 from tests.platform.test_up import PROJECT, eventually, up
 from treadle.kernel.errors import Invalid
@@ -26,6 +28,10 @@ from treadle.kernel.event import acting
 from treadle.kernel.process import holder
 from treadle.platform import logs
 from treadle.platform.logs import AccessLog, JsonLines, TextLines, request_scope
+from treadle.platform.wiring import Embedded
+from treadle.serving.http import Exchange
+from treadle.serving.limits import Caller, Callers
+from treadle.serving.server import ModelServer
 
 TEXT_LINE = (
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (DEBUG|INFO|WARNING|ERROR|CRITICAL) (\S+) (\S+): (.*)"
@@ -139,6 +145,53 @@ def test_a_record_carries_request_actor_and_exception() -> None:
     )
 
 
+def test_a_job_that_is_over_says_so_in_json(open_home: Callable[..., Embedded]) -> None:
+    platform = open_home()
+    with platform.database.write() as transaction:
+        job = platform.jobs.enqueue(transaction, kind="x", payload={})
+    asked = [sys.executable, "-m", "treadle.platform.job", job, "7"]
+    given = {**os.environ, **platform.settings.environment(), "TREADLE_LOG": "json"}
+    ended = subprocess.run(asked, capture_output=True, text=True, timeout=60, env=given)
+    records = [json.loads(line) for line in (ended.stdout + ended.stderr).splitlines()]
+    told = [(record["process"], record["level"], record["message"]) for record in records]
+    assert told == [("job", "INFO", f"attempt 7 of {job} is over; nothing was done")]
+
+
+def test_a_failed_request_of_a_model_server_has_its_id_and_its_caller() -> None:
+    class Broken(ModelServer):
+        def _post(self, exchange: Exchange) -> None:
+            raise RuntimeError("broken")
+
+    token = sha256(b"secret").hexdigest()
+    callers = Callers([Caller(name="shop", sha256=token, per_second=9)])
+    headers = [(b"x-request-id", b"r-1"), (b"authorization", b"Bearer secret")]
+    replies, lines = list[int](), list[str]()
+
+    class Asked:
+        method, path = "POST", "/invocations"
+
+        def __init__(self) -> None:
+            self.headers = headers
+
+        def reply(self, status: int, *_: object, **__: object) -> None:
+            replies.append(status)
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(JsonLines("model-server:e/0").format(record))
+
+    kept, logger = Kept(), logging.getLogger("treadle.serving.server")
+    logger.addHandler(kept)
+    try:
+        server = Broken("e", callers=callers)
+        server.handle(cast("Exchange", Asked()))
+    finally:
+        logger.removeHandler(kept)
+    (found,) = map(json.loads, lines)
+    assert replies == [500]
+    assert (found["request_id"], found["actor"], found["level"]) == ("r-1", "shop", "ERROR")
+
+
 def test_no_message_passes_for_another_record() -> None:
     forged = "x\n2026-01-01T00:00:00.000Z INFO server treadle: all is well\x1b[2K\r\u2028\x85"
     first, *further = TextLines("server").format(record("%s", forged)).splitlines()
@@ -155,9 +208,9 @@ async def answer(request: Request) -> Response:
     return PlainTextResponse("x", status_code=int(request.query_params.get("status", 200)))
 
 
-def ask(path: str) -> None:
+def ask(path: str, **options: Any) -> None:
     """One request to an application behind the access log."""
-    app = Starlette(routes=[Route("/{how}", answer)], middleware=[Middleware(AccessLog)])
+    app = Starlette(routes=[Route("/{how}", answer)], middleware=[Middleware(AccessLog, **options)])
     transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=("10.0.0.7", 1234))
 
     async def get() -> None:
@@ -192,6 +245,17 @@ def test_failed_refused_and_slow_requests_are_logged(
     assert line.levelname == level
     assert re.fullmatch(says, line.getMessage())
     assert (line.exc_info is not None) == (path == "/crash")
+
+
+def test_each_request_is_observed_once_also_one_that_crashes() -> None:
+    seen: list[tuple[str, int]] = []
+
+    def observe(scope: Scope, status: int, _: float) -> None:
+        seen.append((scope["path"], status))
+
+    for path in ("/x", "/x?status=503", "/crash"):
+        ask(path, observe=observe)
+    assert seen == [("/x", 200), ("/x", 503), ("/crash", 500)]
 
 
 def test_a_usual_request_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -5,21 +5,23 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
+from sqlalchemy import inspect
 
 from tests.backends.test_blobs import s3_endpoint  # noqa: F401 - a fixture
 from tests.fixtures.write_home import PROJECT
 from tests.platform.conftest import opened
 from tests.platform.everything import contents_of, rows_of
-from treadle.kernel.errors import Conflict, Corrupt, Invalid, Unavailable
+from treadle.kernel.errors import Conflict, Corrupt, Invalid, NotFound, Unavailable
 from treadle.platform.addresses import backend
 from treadle.platform.moving import move as moving
 from treadle.platform.moving.move import HOME, Moved, move_home
-from treadle.platform.settings import settings_for
+from treadle.platform.settings import Settings, settings_for
 from treadle.platform.verify.check import verify_home
 from treadle.ports.blobs import Catalogue
 
@@ -115,6 +117,17 @@ def test_an_old_copy_with_newer_records_is_not_written_over(home: Path, tmp_path
         moved(home, database=f"sqlite:///{tmp_path}/newer/treadle.db")
 
 
+def test_a_home_that_was_never_opened_is_not_moved(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    settings_for(home)
+    before = sorted(home.rglob("*"))
+    for where in (home, tmp_path / "none"):
+        with pytest.raises(NotFound, match=r"never opened|There is no home"):
+            moved(where, database=f"sqlite:///{tmp_path}/other.db")
+    assert sorted(home.rglob("*")) == before
+    assert not list(tmp_path.glob("other.db*"))
+
+
 def test_a_home_that_others_work_on_is_not_moved(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,6 +211,70 @@ def test_a_move_that_is_killed_is_repeated(
     assert told(home) == before
     assert settings_for(home).blobs == bucket
     assert not verify_home(home).failed
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing that would clean up writes any more."""
+
+
+def move_killed_after(writes: int, home: Path, to: str) -> bool:
+    """Move a home until it has written some times. Gives whether it ended before."""
+    done = 0
+
+    def counted(write: Callable[..., Any]) -> Callable[..., Any]:
+        def counting(*arguments: Any) -> Any:
+            nonlocal done
+            if done == writes:
+                raise Killed
+            result = write(*arguments)
+            done += 1
+            if done == writes:
+                raise Killed
+            return result
+
+        return counting
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("claim_file", "prepare", "note_copy", "copy_tables", "remember", "note_home"):
+            patch.setattr(moving, name, counted(getattr(moving, name)))
+        try:
+            moved(home, database=to)
+        except Killed:
+            return False
+    return True
+
+
+def is_noted_as_copy(home: Path) -> bool:
+    with opened(home) as platform, platform.database.read() as connection:
+        return bool(inspect(connection).has_table("treadle_copy"))
+
+
+def test_a_move_that_is_killed_between_any_writes_is_mended_by_the_next_one(tmp_path: Path) -> None:
+    home, other = tmp_path / "home", f"sqlite:///{tmp_path}/other.db"
+    with opened(home) as platform:
+        run = platform.tracking.start_run(experiment="e").id
+    writes = 1
+    while not move_killed_after(writes, home, other):
+        with opened(home) as platform:
+            assert platform.tracking.get(run=run)
+        is_there = settings_for(home).database == other
+        for database in [HOME] if is_there else [other, HOME]:
+            moved(home, database=database)
+        assert not is_noted_as_copy(home)
+        writes += 1
+    assert writes > len(["prepare", "copy", "switch"])
+
+
+def test_a_move_that_fails_leaves_the_home_noted_as_no_copy(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Settings) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(moving, "remember", full)
+    with pytest.raises(OSError, match="No space"):
+        moved(home, database=f"sqlite:///{tmp_path}/other.db")
+    assert not is_noted_as_copy(home)
 
 
 def test_the_project_is_in_the_home(home: Path) -> None:

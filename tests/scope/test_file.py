@@ -117,6 +117,10 @@ WRONG = {
     ),
     "a quoted key": ('[project]\nname = "p"\n"risk" = "huge"  # HERE', "project.risk"),
     "a bad duration": (GOOD + '[rollout]\nhold = "soon"  # HERE', "'soon' is not a duration"),
+    "no processor time": (
+        GOOD + '[pipeline]\ncpu_time = "0s"  # HERE',
+        "must last longer than nothing",
+    ),
     "a duration beyond all time": (
         GOOD + '[rollout]\nhold = "99999999999999d"  # HERE',
         "rollout.hold",

@@ -28,7 +28,15 @@ def test_a_space_tells_whole_numbers_by_how_they_are_written() -> None:
     assert isinstance(depth, Range) and depth.is_whole
     assert isinstance(rate, Range) and not rate.is_whole
     assert spec.tune.space["kind"] == ["a", "b"]
-    assert spec.tune.directions(["roc_auc", "latency_ms"]) == ["maximize", "minimize"]
+    metrics = ["roc_auc", "latency_ms", "cost_fp1_fn20", "recall_at_2%"]
+    assert spec.tune.directions(metrics) == ["maximize", "minimize", "minimize", "maximize"]
+
+
+def test_a_metric_with_a_number_in_its_name_can_be_optimised() -> None:
+    table = '[tune]\nmetric = "cost_fp1_fn20"\nconstraint = { "recall_above_0.1" = ">= 0.8" }\n'
+    spec = parse(START + table + "[tune.space]\nx = [1]\n")
+    assert spec.tune is not None
+    assert spec.tune.metrics == ["cost_fp1_fn20"]
 
 
 @pytest.mark.parametrize(
@@ -36,6 +44,7 @@ def test_a_space_tells_whole_numbers_by_how_they_are_written() -> None:
     [
         ("[tune.space]\n", "there is no parameter to search over"),
         ('[tune]\nmetric = "aoc"\n[tune.space]\nx = [1]\n', "nothing measures 'aoc'"),
+        ('[tune]\nmetric = "precision_at_K"\n[tune.space]\nx = [1]\n', "'precision_at_2%'"),
         ("[tune]\ntrials = 0\n[tune.space]\nx = [1]\n", "'tune.trials': 0 is less than 1"),
         ('[tune]\nspace = {x = [1]}\nconstraint = {size_mb = "5"}\n', "'5' is no bound"),
         ('[tune]\nspace = {x = [1]}\ndirection = ["minimize", "maximize"]\n', "2 directions"),

@@ -8,7 +8,7 @@ from scipy.stats import binomtest, bootstrap, norm
 
 from treadle.stats import metrics
 from treadle.stats.intervals import Estimate, difference, estimate, one_sided_limits, share
-from treadle.stats.metrics import LOWER_IS_BETTER, METRICS, Array, metric
+from treadle.stats.metrics import METRICS, Array, lower_is_better, metric
 
 
 @pytest.mark.parametrize("name", ["accuracy", "brier", "mae", "r2"])
@@ -69,7 +69,8 @@ def test_intervals_cover_the_truth_about_nineteen_times_in_twenty(name: str) -> 
 
 
 @pytest.mark.parametrize(
-    "name", ["roc_auc", "log_loss", "brier", "accuracy", "f1", "mae", "rmse", "r2"]
+    "name",
+    ["roc_auc", "log_loss", "brier", "accuracy", "f1", "mae", "rmse", "r2", "cost_fp1_fn5"],
 )
 def test_a_positive_difference_means_better_whichever_way_the_metric_runs(name: str) -> None:
     random = np.random.default_rng(3)
@@ -79,7 +80,7 @@ def test_a_positive_difference_means_better_whichever_way_the_metric_runs(name: 
     assert 0 < better.low < better.value < better.high
     assert worse.high < 0
     assert worse.value == pytest.approx(-better.value)
-    assert (name in LOWER_IS_BETTER) == (metric(name)(truth, good) < metric(name)(truth, poor))
+    assert lower_is_better(name) == (metric(name)(truth, good) < metric(name)(truth, poor))
 
 
 def test_no_difference_is_exactly_none() -> None:

@@ -13,8 +13,9 @@ from hypothesis.extra import numpy as npst
 from scipy.stats import rankdata
 
 from treadle.kernel.errors import Invalid
-from treadle.scope.model import FROM_LABELS, METRICS_OF
-from treadle.stats import metrics
+from treadle.scope.model import METRICS_OF
+from treadle.stats import decisions, metrics
+from treadle.stats.decisions import AT_THRESHOLD
 from treadle.stats.metrics import (
     METRICS,
     OF_NUMBERS,
@@ -147,10 +148,12 @@ def test_bounded_losses_of_several_classes_are_half_of_briers(drawn: tuple[Array
 
 
 def test_the_metrics_of_each_task_are_those_that_its_scores_have() -> None:
-    assert set(FROM_LABELS) == {*METRICS, *AT_CAPACITY}
+    assert set().union(*METRICS_OF.values()) == {*METRICS, *AT_CAPACITY, *AT_THRESHOLD}
     assert set(METRICS_OF["regression"]) == OF_NUMBERS
     assert set(METRICS_OF["multi-class"]) == OF_SEVERAL_CLASSES == set(ORACLES_OF_SEVERAL)
-    assert set(METRICS_OF["binary"]) == {*OF_CLASSES, *AT_CAPACITY} - {"top_3_accuracy"}
+    assert set(METRICS_OF["binary"]) == {*OF_CLASSES, *AT_CAPACITY, *AT_THRESHOLD} - {
+        "top_3_accuracy"
+    }
     assert set(METRICS_OF["anomaly"]) == {"roc_auc", "average_precision", *AT_CAPACITY}
 
 
@@ -187,9 +190,9 @@ def test_the_area_of_one_class_is_no_number(only: float) -> None:
 
 def test_what_divides_by_nothing_is_no_number() -> None:
     none, low = np.zeros(5), np.full(5, 0.1)
-    assert math.isnan(metrics.precision(none, low))
-    assert math.isnan(metrics.recall(none, low))
-    assert math.isnan(metrics.f1(none, low))
+    assert math.isnan(decisions.precision(none, low))
+    assert math.isnan(decisions.recall(none, low))
+    assert math.isnan(decisions.f1(none, low))
 
 
 @pytest.mark.parametrize("value", [0.0, 3.0, 0.1, 1e6 + 0.1])

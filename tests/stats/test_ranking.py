@@ -10,8 +10,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from treadle.kernel.errors import Invalid
+from treadle.stats.families import family
 from treadle.stats.metrics import is_metric, metric
-from treadle.stats.ranking import average_precision, family, rows_within
+from treadle.stats.ranking import average_precision, rows_within
 
 truths = st.lists(st.sampled_from([0.0, 1.0]), min_size=2, max_size=30)
 

@@ -9,11 +9,14 @@ from tests.pipelines.project import declare, defaults, labelled, settle, write
 from treadle.kernel.errors import NotFound, Unavailable
 from treadle.kernel.event import acting
 from treadle.platform.wiring import Embedded
+from treadle.ports.sandbox import Allowance
 from treadle.ports.tree import read_tree
+from treadle.scope.model import PipelineFile
 from treadle.tracking.environment import CODE, ENVIRONMENT
 from treadle.tracking.local import LocalTracking
 from treadle.tracking.model import Run, Status
 from treadle.training.model import Training
+from treadle.training.service import allowance_of
 
 HOLDOUT = """
     import pandas as pd
@@ -200,3 +203,10 @@ def test_a_run_is_ended_even_when_the_first_try_is_interrupted(
         settle(platform)
     settle(platform)
     assert platform.tracking.get(run=training.run).status == status
+
+
+def test_what_steps_may_use_is_what_the_project_declares() -> None:
+    declared = PipelineFile(network=True, memory_gb=2, disk_gb=0.5, cpu_time="90s")
+    expected = Allowance(network=True, memory_bytes=2 * 10**9, disk_bytes=5 * 10**8, cpu_seconds=90)
+    assert allowance_of(declared) == expected
+    assert allowance_of(PipelineFile()) == Allowance()

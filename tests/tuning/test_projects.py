@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 
 from treadle.data.erasing.subject import Subject
+from treadle.kernel.entity import from_plain
 from treadle.kernel.errors import Invalid
+from treadle.pipelines.perform import StepTask
 from treadle.platform.collect import collect
 from treadle.platform.start import embedded
 from treadle.platform.wiring import Embedded
+from treadle.ports.sandbox import Task
 from treadle.scope.file import read
 
 PIPELINE = """
@@ -227,6 +230,29 @@ def test_a_model_that_may_have_learnt_from_the_holdout_is_refused(
             assert trial is not None
             with pytest.raises(Invalid, match=message):
                 platform.tuning.perform(study="s", number=trial.number)
+
+
+def test_a_model_that_depends_on_the_holdout_is_refused_before_it_is_trained(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = project / "pipeline.py"
+    taking = "model(table: pd.DataFrame, holdout: pd.DataFrame, "
+    file.write_text(file.read_text().replace("model(table: pd.DataFrame, ", taking))
+    with embedded(project / ".treadle") as platform:
+        platform.scope.declare_in(spec=read(project), folder=str(project))
+        platform.tuning.start_of("xor", "s")
+        done: list[str] = []
+        call = platform.sandbox.call
+
+        def noted(task: Task) -> object:
+            done.append(from_plain(task.argument, StepTask).step)
+            return call(task)
+
+        monkeypatch.setattr(platform.sandbox, "call", noted)
+        assert platform.tuning.ask(study="s") is not None
+        with pytest.raises(Invalid, match="Step 'model' depends on step 'holdout'"):
+            platform.tuning.perform(study="s", number=0)
+    assert done == ["table"]
 
 
 def test_a_holdout_that_is_chosen_otherwise_is_refused(project: Path) -> None:

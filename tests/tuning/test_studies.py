@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import event
 from typer.testing import CliRunner
 
 from treadle.cli.main import app
-from treadle.kernel.errors import Conflict, Invalid, NotFound
+from treadle.kernel.entity import replace
+from treadle.kernel.errors import Busy, Conflict, Invalid, NotFound
 from treadle.kernel.operation import operations
 from treadle.platform.start import embedded
 from treadle.platform.wiring import Embedded
@@ -185,6 +187,45 @@ def test_a_study_tells_its_state_and_what_its_best_trials_have_reached(home: Emb
     home.tuning.finish(study="s", status="failed")
     [study] = home.tuning.studies()
     assert (study.status, study.best, study.best_values) == ("failed", [1], [{"loss": 0.25}])
+
+
+def test_a_list_of_studies_asks_no_more_where_there_are_more_studies(home: Embedded) -> None:
+    statements: list[str] = []
+
+    def note(*about: Any) -> None:
+        statements.append(about[2])
+
+    asked: list[int] = []
+    for name in ("s", "t", "u"):
+        home.tuning.start(project="p", name=name, plan=plan())
+        for number in range(3):
+            trial = home.tuning.ask(study=name)
+            assert trial is not None
+            about: dict[str, Any] = {"study": name, "number": trial.number, "attempt": 1}
+            about["state"] = "finished" if number else "failed"
+            home.tuning.tell(**about, metrics={"loss": 1.0 / (number + 1)})
+        statements.clear()
+        event.listen(home.database._engine, "before_cursor_execute", note)
+        listed = home.tuning.studies()
+        event.remove(home.database._engine, "before_cursor_execute", note)
+        asked.append(len(statements))
+    assert asked[0] == asked[1] == asked[2]
+    assert listed == [home.tuning.get(study=one.name) for one in listed]
+    assert [(one.name, one.best, one.counts) for one in listed] == [
+        (name, [2], {"failed": 1, "finished": 2}) for name in ("u", "t", "s")
+    ]
+
+
+def test_a_new_trial_is_given_up_where_others_are_always_faster(
+    home: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(home)
+    tuner = home.tuning._tuner
+    drawn = tuner.suggest(1, plan().search)
+    monkeypatch.setattr(tuner, "suggest", lambda *_: replace(drawn, number=drawn.number + 1))
+    with pytest.raises(Busy, match="of study 's' faster than values were chosen, 100 times"):
+        home.tuning.ask(study="s")
+    assert home.tuning.trials(study="s") == []
 
 
 def test_trials_are_listed_page_by_page(home: Embedded) -> None:

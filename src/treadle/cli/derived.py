@@ -117,7 +117,7 @@ def _function(service: str, operation: Operation) -> Callable[..., None]:
     ) -> None:
         services = open_services(home, url, token)
         asked = {
-            name: _argument(value)
+            name: _numbered(services, operation.parameters[name], _argument(value))
             for name, value in given.items()
             if value is not None and value != []
         }
@@ -201,6 +201,8 @@ def _help(parameter: Parameter, kind: Any) -> str:
         help += " Repeat it for more, or give a JSON list."
     elif typing.get_origin(kind) is dict:
         help += " As a JSON object."
+    if _names_a(parameter.kind) == "experiment":
+        help += " By number or name."
     if not parameter.required and parameter.default not in (None, "", [], {}):
         help += f" Default: {parameter.default}."
     return help.strip()
@@ -236,6 +238,26 @@ def _argument(value: Any) -> Any:
     return _value(value) if isinstance(value, str) else value
 
 
+def _numbered(services: Any, parameter: Parameter, value: Any) -> Any:
+    """What was typed for a parameter, with the numbers of experiments in place of their names."""
+    if _names_a(parameter.kind) != "experiment":
+        return value
+    if isinstance(value, list):
+        return [_number_of(services, one) for one in value]
+    return _number_of(services, value)
+
+
+def _number_of(services: Any, given: Any) -> Any:
+    from treadle.kernel.errors import NotFound, did_you_mean
+
+    if not isinstance(given, str) or given.lstrip("-").isdecimal():
+        return given
+    known = {experiment.name: experiment.id for experiment in services.tracking.experiments()}
+    if given not in known:
+        raise NotFound(f"There is no experiment '{given}'.{did_you_mean(given, known)}")
+    return known[given]
+
+
 def _value(text: str) -> Any:
     from treadle.kernel.entity import from_json
     from treadle.kernel.errors import Invalid
@@ -245,7 +267,10 @@ def _value(text: str) -> Any:
     try:
         return from_json(text, object)
     except Invalid as error:
-        raise Invalid(f"'{text}' looks like JSON but is not: {error.message}") from error
+        raise Invalid(
+            f"'{text}' looks like JSON but is not: {error.message} Plain values need no brackets: "
+            "repeat the option for each."
+        ) from error
 
 
 def _dashed(name: str) -> str:

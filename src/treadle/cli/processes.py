@@ -81,6 +81,7 @@ def up(
 ) -> None:
     """Run everything: server, worker and model servers. Ends with Ctrl-C. Logs are in HOME/logs."""
     from treadle.platform import logs
+    from treadle.platform.addresses import backend
     from treadle.platform.settings import settings_for
     from treadle.platform.sign_in import sign_in_of
     from treadle.platform.supervisor import LOG, Address, Supervisor
@@ -88,9 +89,12 @@ def up(
 
     backends = {"database": database, "blobs": blobs, "target": target, "sandbox": sandbox}
     backends["online_store"] = online_store
+    # What is not usable is refused before it is remembered.
+    if sandbox:
+        _ = backend("sandbox", sandbox, home_of(home)).strength
     if oidc not in ("", "off"):
         oidc = str(Path(oidc).expanduser().resolve())
-        sign_in_of(Path(oidc))  # what is not usable is refused before it is remembered
+        sign_in_of(Path(oidc))
     settings = settings_for(home_of(home), **backends, oidc=oidc)
     if settings.oidc_file:
         sign_in_of(settings.oidc_file)

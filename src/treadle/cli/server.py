@@ -11,12 +11,15 @@ from treadle.http.app import application
 from treadle.http.heads import PatientProtocol
 from treadle.kernel import process
 from treadle.platform import logs
+from treadle.platform.handles import Handles
 from treadle.platform.settings import Settings, from_environment
+from treadle.platform.stuck_threads import StuckThreads
 from treadle.platform.watchdog import (
     HANG,
     HANG_SECONDS,
     QUERY,
     QUERY_SECONDS,
+    TURN_FACTOR,
     Watchdog,
     declared_seconds,
 )
@@ -35,7 +38,8 @@ def main(arguments: list[str]) -> None:
         arguments: The host and the port to listen on.
     """
     logs.configure("server")
-    settings = from_environment()
+    with logs.opening():
+        settings = from_environment()
     # uvicorn raises SIGTERM again once it has stopped; the end of the process is logged after that.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with logs.lifetime("server", settings.home):
@@ -44,14 +48,19 @@ def main(arguments: list[str]) -> None:
 
 def _serve(settings: Settings, *, host: str, port: int) -> None:
     process.hold(settings.folder / "run" / "server.lock", what=f"The server of '{settings.home}'")
-    watchdog = Watchdog(declared_seconds(HANG, HANG_SECONDS))
-    platform = Embedded(settings)
+    hang_seconds = declared_seconds(HANG, HANG_SECONDS)
+    watchdog, handles = Watchdog(hang_seconds), Handles()
+    threads = StuckThreads(TURN_FACTOR * hang_seconds)
+    with logs.opening():
+        platform = Embedded(settings)
     query_seconds = declared_seconds(QUERY, QUERY_SECONDS)
     if query_seconds and isinstance(platform.database, Bounded):
         platform.database.bound(query_seconds)
 
     async def beat() -> None:
         watchdog.beat()
+        handles.look()
+        threads.look()
 
     logging.getLogger("uvicorn.error").addFilter(_is_news)
     config = uvicorn.Config(

@@ -53,11 +53,12 @@ def render(
     from treadle.monitoring.server_rules import server_rules
     from treadle.monitoring.slo.openslo import openslo
     from treadle.monitoring.slo.prometheus_rules import grafana_dashboard, prometheus_rules
+    from treadle.platform.watchdog import silence_seconds
 
     if server:
         if format != "prometheus":
             raise Invalid("With --server the format is prometheus.")
-        text = server_rules()
+        text = server_rules(silence_seconds())
         print_json({"format": format, "text": text}) if session.json else typer.echo(text, nl=False)
         return
     slos = session.services().slo.status(project=project)

@@ -9,8 +9,8 @@ from treadle.kernel.errors import Invalid
 from treadle.ports.runtime import Signature
 from treadle.scope.model import METRICS_OF, Requirement, Task
 from treadle.stats.classes import joined, name_of, spread, truths, unknown
+from treadle.stats.families import family
 from treadle.stats.metrics import Array
-from treadle.stats.ranking import family
 
 SEVERAL = "probabilities"
 TASKS_OF: dict[str, tuple[Task, ...]] = {

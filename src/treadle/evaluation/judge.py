@@ -7,15 +7,16 @@ import numpy as np
 from treadle.evaluation.comparable import answered
 from treadle.evaluation.model import Finding, Judged, Outcome
 from treadle.scope.model import METRICS_OF, Requirement
+from treadle.stats.decisions import OF_COSTS
+from treadle.stats.families import family
 from treadle.stats.intervals import Estimate, difference, estimate
 from treadle.stats.metrics import OF_NUMBERS, Array, measures
 from treadle.stats.metrics import metric as metric_named
-from treadle.stats.ranking import family
 
 MIN_ROWS = 100
 """Rows of known truth that a verdict takes at least."""
 
-_WON_BY_CONSTANTS = ("precision", "recall")
+_WON_BY_CONSTANTS = ("precision", "recall", "precision_above_T", "recall_above_T")
 """Metrics in which always answering the same may be perfect."""
 _NOTHING = Estimate(math.nan, math.nan, math.nan)
 
@@ -132,7 +133,7 @@ def _against_baseline(
     measurable: list[Requirement], truth: Array, candidate: Array
 ) -> list[Finding]:
     """Compare with the best that is known without inputs; nothing where no metric shows it."""
-    metrics = [each.metric for each in measurable if each.metric not in _WON_BY_CONSTANTS]
+    metrics = [each.metric for each in measurable if family(each.metric) not in _WON_BY_CONSTANTS]
     if not metrics:
         return []
     name, baseline = metrics[0], _constant(truth, candidate)
@@ -142,6 +143,7 @@ def _against_baseline(
     own, others = (metric_named(name)(truth, scores) for scores in (candidate, baseline))
     than = "the mean" if name in OF_NUMBERS else "the majority class"
     than = "a random order" if family(name) in METRICS_OF["anomaly"] else than
+    than = "the cheapest decision for every row" if family(name) == OF_COSTS else than
     how = "better" if advantage.low > 0 else "worse" if advantage.high < 0 else "not clearly better"
     outcome: Outcome = "refused" if advantage.high < 0 else "passed"
     return [

@@ -24,10 +24,11 @@ from treadle.http.mlflow.writes import FastWrites
 from treadle.http.routes import event_stream, operation_routes
 from treadle.http.watching import watching_routes
 from treadle.kernel.entity import to_json
-from treadle.kernel.errors import TreadleError, Unavailable, kind_of
+from treadle.kernel.errors import TreadleError, Unavailable, is_passing, kind_of
 from treadle.platform.logs import AccessLog
 from treadle.platform.wiring import Embedded
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 log = logging.getLogger(__name__)
 
 
@@ -93,13 +94,14 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _undone(request: Request, error: Exception) -> Response:
-    """A disk that is full is told as such; any other failure of the system is a defect."""
+    """What the system has no room, handles or memory for is told as such; the rest are defects."""
     assert isinstance(error, OSError)
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    if not is_passing(error):
         raise error
-    full = Unavailable("The disk of the server is full. Nothing was stored; free some space.")
     log.error("%s %s: %s", request.method, request.url.path, error)
-    return await _failed(request, full)
+    full = "The disk of the server is full. Nothing was stored; free some space."
+    other = f"The server cannot do this now: {error.strerror}. Try again later."
+    return await _failed(request, Unavailable(full if error.errno in _FULL else other))
 
 
 async def _crashed(request: Request, error: Exception) -> Response:

@@ -61,6 +61,15 @@ class PatientProtocol(HttpToolsProtocol):
             raise Invalid(f"More than {MOST_WAITING} requests wait on one connection.")
         super().on_headers_complete()
 
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what the parser cannot read.
+
+        Args:
+            msg: The parser's words, which name no bound.
+        """
+        bound = "an address has at most 65,535 characters, with what it asks for."
+        super().send_400_response(f"{msg} It cannot be read as HTTP, or is too long: {bound}")
+
     def _wait(self) -> None:
         self._due = self.loop.call_later(HEAD_SECONDS, self._late)
 

@@ -6,7 +6,7 @@ from typing import Any
 from starlette.types import Scope
 
 from treadle.http.mlflow.writes import PATHS
-from treadle.http.searching import is_search
+from treadle.http.searching import Turn
 from treadle.kernel.exposition import Family, Histogram
 
 OTHER = "none"
@@ -24,7 +24,7 @@ class Latencies:
     """
 
     def __init__(self) -> None:
-        self._seen: defaultdict[tuple[str, str, str], Histogram] = defaultdict(Histogram)
+        self._seen: defaultdict[tuple[str, str, str, str], Histogram] = defaultdict(Histogram)
 
     def observe(self, scope: Scope, status: int, seconds: float) -> None:
         """Count one answer.
@@ -35,34 +35,32 @@ class Latencies:
             seconds: How long it took to begin.
         """
         method = scope["method"] if scope["method"] in _METHODS else OTHER
-        self._seen[_route(scope), method, f"{status // 100}xx"].observe(seconds)
+        series = _path(scope), method, f"{status // 100}xx", _work(scope)
+        self._seen[series].observe(seconds)
 
     def families(self) -> list[Family]:
         """The histograms as metrics."""
         family = Family(
             "treadle_http_request_duration_seconds",
             "histogram",
-            "Time from a request to the begin of its answer, by route; work is ingest, search or "
-            "other.",
+            "Time from a request to the begin of its answer, by route; work is ingest, "
+            "search, rows or other.",
         )
-        for (route, method, status), histogram in sorted(self._seen.items()):
-            labels = {"route": route, "method": method, "status": status}
-            family.add_histogram(histogram, **labels, work=work_of(route))
+        for (route, method, status, work), histogram in sorted(self._seen.items()):
+            labels = {"route": route, "method": method, "status": status, "work": work}
+            family.add_histogram(histogram, **labels)
         return [family]
 
 
-def work_of(route: str) -> str:
-    """What a route does: ``ingest`` for what runs log, ``search``, or ``other``.
-
-    Args:
-        route: The route's pattern.
-    """
-    if route in INGEST:
+def _work(scope: Scope) -> str:
+    """What a request is: ``ingest`` of what runs log, ``search``, ``rows``, or ``other``."""
+    if _path(scope) in INGEST:
         return "ingest"
-    return "search" if is_search(route) else "other"
+    turn: Turn = getattr(scope.get("route"), "turn", "quick")
+    return "other" if turn == "quick" else turn
 
 
-def _route(scope: Scope) -> str:
+def _path(scope: Scope) -> str:
     """The pattern of the route that answers a request."""
     route: Any = scope.get("route")
     path = getattr(route, "path", None)

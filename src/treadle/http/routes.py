@@ -17,7 +17,7 @@ from treadle.http.asking import Asking
 from treadle.http.auth import caller_of
 from treadle.http.bodies import body_of
 from treadle.http.rights import demand
-from treadle.http.searching import running, turn_of
+from treadle.http.searching import TurnRoute, running, turn_of
 from treadle.kernel.entity import from_json, from_packed, to_json, to_packed
 from treadle.kernel.errors import Forbidden, Invalid, Unauthenticated
 from treadle.kernel.escaping import visible
@@ -44,7 +44,8 @@ def operation_routes(platform: Embedded) -> list[Route]:
 
 
 def _route(platform: Embedded, asking: Asking, stage: str, operation: Operation) -> Route:
-    run = running(turn_of(operation))
+    turn = turn_of(operation)
+    run = running(turn)
 
     async def endpoint(request: Request) -> Response:
         caller = await run_in_threadpool(caller_of, platform, request)
@@ -61,7 +62,8 @@ def _route(platform: Embedded, asking: Asking, stage: str, operation: Operation)
             return Response(to_packed(result), media_type=PACKED)
         return Response(to_json(result), media_type="application/json")
 
-    return Route(f"/api/v1/{stage}/{operation.name}", endpoint, methods=[operation.method])
+    path = f"/api/v1/{stage}/{operation.name}"
+    return TurnRoute(path, endpoint, turn=turn, methods=[operation.method])
 
 
 async def _arguments(request: Request, operation: Operation) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 A search may look at every run, a profile at every row. Thirty of them at once would take the
 threads that all requests share, and the processor from everybody else; so some run, and the others
-wait their turn without a thread. Searches and what reads rows wait each for their own kind.
+wait their turn without a thread. Searches and what reads rows wait each for their own kind. So do
+the questions of who watches the server, which are answered also while all shared threads are busy.
 """
 
 from collections.abc import Callable, Coroutine
@@ -11,6 +12,7 @@ from typing import Any, Literal, TypeVar
 from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
 from starlette.concurrency import run_in_threadpool
+from starlette.routing import Route
 
 from treadle.kernel.operation import Operation
 
@@ -19,8 +21,27 @@ Turn = Literal["quick", "search", "rows"]
 """Among which requests one waits for its turn; a quick one waits for none."""
 AT_ONCE = 1
 """Of each kind that run at a time; a database's pages are read by one processor each."""
-_searches: RunVar[CapacityLimiter] = RunVar("searches")
-_rows: RunVar[CapacityLimiter] = RunVar("rows")
+_limiters: RunVar[dict[str, CapacityLimiter]] = RunVar("limiters")
+
+
+class TurnRoute(Route):
+    """A route whose requests wait for their turn.
+
+    Args:
+        path: The route's pattern.
+        endpoint: Answers a request.
+        turn: Among which requests they wait.
+        **options: Further arguments of the route.
+
+    Attributes:
+        turn: Among which requests they wait.
+    """
+
+    def __init__(
+        self, path: str, endpoint: Callable[..., Any], *, turn: Turn, **options: Any
+    ) -> None:
+        super().__init__(path, endpoint, **options)
+        self.turn: Turn = turn
 
 
 def is_search(name: str) -> bool:
@@ -68,7 +89,7 @@ async def run_search(call: Callable[..., T], *arguments: object) -> T:
     Returns:
         What the function returns.
     """
-    return await to_thread.run_sync(call, *arguments, limiter=_of(_searches))
+    return await run_apart("search", call, *arguments)
 
 
 async def run_over_rows(call: Callable[..., T], *arguments: object) -> T:
@@ -81,13 +102,24 @@ async def run_over_rows(call: Callable[..., T], *arguments: object) -> T:
     Returns:
         What the function returns.
     """
-    return await to_thread.run_sync(call, *arguments, limiter=_of(_rows))
+    return await run_apart("rows", call, *arguments)
 
 
-def _of(kind: RunVar[CapacityLimiter]) -> CapacityLimiter:
+async def run_apart(kind: str, call: Callable[..., T], *arguments: object) -> T:
+    """Call a function in a thread, when it is its turn among its kind and nobody else.
+
+    Args:
+        kind: The kind.
+        call: The function.
+        *arguments: Its arguments.
+
+    Returns:
+        What the function returns.
+    """
     try:
-        limiter = kind.get()
+        limiters = _limiters.get()
     except LookupError:
-        limiter = CapacityLimiter(AT_ONCE)
-        kind.set(limiter)
-    return limiter
+        limiters = {}
+        _limiters.set(limiters)
+    limiter = limiters.setdefault(kind, CapacityLimiter(AT_ONCE))
+    return await to_thread.run_sync(call, *arguments, limiter=limiter)

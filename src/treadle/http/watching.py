@@ -4,7 +4,6 @@
 the series of the projects that they may see, and those of the whole home to who may see all of it.
 """
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -13,6 +12,7 @@ from treadle.access.model import Caller
 from treadle.http.auth import caller_of
 from treadle.http.latency import Latencies
 from treadle.http.rights import demand_somewhere, sight
+from treadle.http.searching import run_apart
 from treadle.kernel.entity import to_json
 from treadle.kernel.exposition import OPENMETRICS, TEXT, Family, exposed, process_families
 from treadle.platform.metrics import HomeMetrics, part_families, project_families
@@ -30,7 +30,7 @@ def watching_routes(platform: Embedded, latencies: Latencies) -> list[Route]:
     readiness, home = Readiness(platform), HomeMetrics(platform)
 
     async def ready(_: Request) -> Response:
-        parts = await run_in_threadpool(readiness.parts)
+        parts = await run_apart("readiness", readiness.parts)
         missing = [part.name for part in parts if not part.ready]
         headers = {"Retry-After": "1"} if missing else {}
         body = to_json({"ready": not missing, "missing": missing})
@@ -38,12 +38,12 @@ def watching_routes(platform: Embedded, latencies: Latencies) -> list[Route]:
         return Response(body, status, media_type="application/json", headers=headers)
 
     async def metrics(request: Request) -> Response:
-        parts = await run_in_threadpool(readiness.parts)
+        parts = await run_apart("readiness", readiness.parts)
         families = part_families(parts)
         if _is_there("database", parts):  # else nobody can be told from anybody
-            caller = await run_in_threadpool(caller_of, platform, request)
+            caller = await run_apart("metrics", caller_of, platform, request)
             demand_somewhere(caller, "viewer")
-            families += await run_in_threadpool(_seen, platform, home, latencies, caller)
+            families += await run_apart("metrics", _seen, platform, home, latencies, caller)
         openmetrics = "application/openmetrics-text" in request.headers.get("accept", "")
         content = exposed(families, openmetrics=openmetrics)
         return Response(content, headers={"Content-Type": OPENMETRICS if openmetrics else TEXT})

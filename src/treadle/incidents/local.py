@@ -105,12 +105,14 @@ class LocalIncidents(Incidents):
         concerned = select(incidents.c.project).where(_may_be_told(now)).distinct()
         with self._database.read() as connection:
             names = connection.scalars(concerned.where(incidents.c.project.is_not(None))).all()
-        return sum(self._plan_shielded(name, now) for name in sorted(names))
+        specs = [project.spec for project in self._scope.among(names) if project.spec.notify]
+        return sum(self._plan_shielded(spec, now) for spec in specs)
 
-    def _plan_shielded(self, project: str, now: datetime) -> int:
+    def _plan_shielded(self, spec: ProjectSpec, now: datetime) -> int:
         """Make the messages of a project; its trouble is logged and holds up no other project."""
+        project = spec.project.name
         try:
-            made = self._plan_project(project, now)
+            made = self._plan_project(spec, now)
         except Exception as error:
             if may_succeed_later(error):
                 raise
@@ -121,14 +123,11 @@ class LocalIncidents(Incidents):
         self._untold.pop(project, None)
         return made
 
-    def _plan_project(self, project: str, now: datetime) -> int:
-        try:
-            spec = self._scope.project(name=project).spec
-        except NotFound:
-            return 0
-        made, last, whole = 0, 0, bool(spec.notify)
+    def _plan_project(self, spec: ProjectSpec, now: datetime) -> int:
+        own = (incidents.c.project == spec.project.name) & _may_be_told(now)
+        made, last, whole = 0, 0, True
         while whole:
-            which = (incidents.c.project == project) & (incidents.c.id > last) & _may_be_told(now)
+            which = own & (incidents.c.id > last)
             with self._database.read() as connection:
                 page = self._planned(connection, which, spec, now)
             made += self._put([one.id for one, planned in page if planned], spec, now)

@@ -1,7 +1,20 @@
 """Errors that say what happened, to which thing, and what to do next, each with an HTTP status."""
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+_PASSING = frozenset(
+    {
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EROFS,
+        errno.EIO,
+    }
+)
 
 
 class TreadleError(Exception):
@@ -129,3 +142,17 @@ def error_named(kind: str) -> type[TreadleError]:
         kind: Name that came over the wire.
     """
     return {cls.__name__: cls for cls in TreadleError.__subclasses__()}.get(kind, TreadleError)
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether the same may succeed later, once something else has come back.
+
+    A backend that is away is such a thing, and so is a system without file handles, memory or
+    room, or a disk that refuses.
+
+    Args:
+        error: What was raised.
+    """
+    if isinstance(error, TreadleError):
+        return error.retry
+    return isinstance(error, OSError) and error.errno in _PASSING

@@ -1,5 +1,6 @@
 """How often a kept process has ended unasked, and of what: a small file beside its lock file."""
 
+import os
 import signal
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,8 @@ from treadle.kernel.files import write_whole
 
 CALM = timedelta(minutes=10)
 """An end that comes later than this after the one before begins a new row."""
+REFUSED_NOW, REFUSED = os.EX_TEMPFAIL, os.EX_CONFIG
+"""With these codes a process leaves that has said why it may not work: now, or as it is set up."""
 UNSEEN = "was gone, and nobody saw how it ended"
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from treadle.kernel.errors import Conflict
-from treadle.kernel.exits import note_exit
+from treadle.kernel.exits import REFUSED, REFUSED_NOW, note_exit
 
 log = logging.getLogger(__name__)
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 10.0
@@ -109,6 +109,9 @@ class SupervisedProcess:
     started twice. One that ends again and again is started with growing waits, from 0.1 to 10
     seconds. Each end that nobody has asked for is logged and counted (``kernel/exits.py``).
 
+    A process that was refused has not died: it is told of once and not counted, and where it is
+    refused as it is set up, it is started again when its environment changes.
+
     Args:
         name: Name of the process.
         arguments: Its command line.
@@ -138,6 +141,8 @@ class SupervisedProcess:
         self._environment = environment
         self._passed = passed
         self._child: subprocess.Popen[bytes] | None = None
+        self._given: dict[str, str] = {}  # the environment of the newest start
+        self._is_refused = self._refusal_is_told = False
         self._seen: int | None = None  # the process that ran when it was last looked at
         # Moments are seconds of the monotonic clock.
         self._wait = _FIRST_WAIT
@@ -162,7 +167,7 @@ class SupervisedProcess:
         if (pid := self.pid) is not None:
             self._seen = pid
             if time.monotonic() - self._started > _LONGEST_WAIT:
-                self._wait = _FIRST_WAIT
+                self._wait, self._refusal_is_told = _FIRST_WAIT, False
             return False
         self._note_exit()
         if self._child is not None:
@@ -170,6 +175,8 @@ class SupervisedProcess:
             self._not_before = time.monotonic() + self._wait
             self._wait = min(self._wait * 2, _LONGEST_WAIT)
         if time.monotonic() < self._not_before:
+            return False
+        if self._is_refused and self._environment() == self._given:
             return False
         self._start()
         return True
@@ -212,13 +219,14 @@ class SupervisedProcess:
 
     def _start(self) -> None:
         self._log.parent.mkdir(parents=True, exist_ok=True)
+        self._given, self._is_refused = self._environment(), False
         with self._log.open("ab") as output:
             self._child = subprocess.Popen(
                 self._arguments,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=os.environ | self._environment(),
+                env=os.environ | self._given,
                 start_new_session=True,
                 pass_fds=self._passed,
             )
@@ -227,12 +235,21 @@ class SupervisedProcess:
         self.starts += 1
 
     def _note_exit(self) -> None:
-        """Record and log that the process which ran has ended unasked."""
+        """Log that the process which ran has ended unasked, and record it unless it was refused."""
         pid, self._seen = self._seen, None
         if pid is None:
             return
         ours = self._child is not None and self._child.pid == pid
         code = self._child.returncode if self._child is not None and ours else None
+        if code in (REFUSED, REFUSED_NOW):
+            self._is_refused = code == REFUSED
+            if not self._refusal_is_told:
+                self._refusal_is_told = True
+                until = "it is set up anew" if self._is_refused else "it may"
+                log.warning(
+                    "%s was refused and waits until %s. Its log: %s", self.name, until, self._log
+                )
+            return
         try:
             exits = note_exit(self._lock, pid, code)
         except OSError as error:  # a full disk keeps no process from being started again

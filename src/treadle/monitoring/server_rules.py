@@ -11,7 +11,7 @@ class _Rule(NamedTuple):
     lasts: str
     severity: str
     summary: str
-    todo: str
+    description: str
 
 
 _RULES = (
@@ -39,14 +39,6 @@ _RULES = (
         "Replica {{ $labels.replica }} of endpoint {{ $labels.endpoint }} has died "
         "{{ $value }} times in a row.",
         "See why: treadle status",
-    ),
-    _Rule(
-        "TreadleWorkerSilent",
-        'treadle_worker_last_sign_age_seconds > 60 or treadle_process_up{process="worker"} == 0',
-        "2m",
-        "page",
-        "The worker does nothing.",
-        "See what it says: treadle doctor",
     ),
     _Rule(
         "TreadleQueueStuck",
@@ -83,9 +75,26 @@ _RULES = (
 )
 
 
-def server_rules() -> str:
-    """Write the rules as YAML, one group."""
-    return yaml_block({"groups": [{"name": "treadle-server", "rules": list(map(_plain, _RULES))}]})
+def server_rules(silence_seconds: float) -> str:
+    """Write the rules as YAML, one group.
+
+    Args:
+        silence_seconds: The silence of a worker that no turn explains.
+    """
+    rules = [_plain(rule) for rule in (*_RULES, _worker_silent(silence_seconds))]
+    return yaml_block({"groups": [{"name": "treadle-server", "rules": rules}]})
+
+
+def _worker_silent(seconds: float) -> _Rule:
+    age = "treadle_worker_last_sign_age_seconds"
+    return _Rule(
+        "TreadleWorkerSilent",
+        f'{age} > {seconds:g} or treadle_process_up{{process="worker"}} == 0',
+        "2m",
+        "page",
+        "The worker does nothing.",
+        "See what it says: treadle doctor",
+    )
 
 
 def _plain(rule: _Rule) -> dict[str, Any]:
@@ -94,5 +103,5 @@ def _plain(rule: _Rule) -> dict[str, Any]:
         "expr": rule.expression,
         "for": rule.lasts,
         "labels": {"severity": rule.severity},
-        "annotations": {"summary": rule.summary, "description": rule.todo},
+        "annotations": {"summary": rule.summary, "description": rule.description},
     }

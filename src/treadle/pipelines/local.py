@@ -18,7 +18,7 @@ from treadle.pipelines.scratch import scratch_folder
 from treadle.pipelines.service import STEP_JOB
 from treadle.pipelines.step import StepPlan
 from treadle.pipelines.tables import step_cache
-from treadle.pipelines.unseen import check_unseen
+from treadle.pipelines.unseen import check_apart, check_unseen
 from treadle.ports.sandbox import Allowance, Task
 from treadle.ports.tree import fetch_tree, put_untrusted_tree, read_tree
 
@@ -41,6 +41,7 @@ class LocalPipelines(Advancing):
     def make(self, pipeline: PipelineRun, validated: str) -> PipelineRun:
         """Do all steps of a run that is not stored, one after the other in this process's care.
 
+        No step is begun once every model that may still come would be refused.
         Steps whose outputs are cached are not done again. This is for trials of tuning: the rows
         that they are judged on are held out of their training, and the holdout is in neither.
 
@@ -56,14 +57,18 @@ class LocalPipelines(Advancing):
             Invalid: The model may have learnt from the holdout, or from what it is judged on.
         """
         choosing: set[str] = set()
-        for step_plan in pipeline.plan:
+        models: list[str] = []  # the step that has made the newest model, if one has
+        for place, step_plan in enumerate(pipeline.plan):
+            ahead = [one.name for one in pipeline.plan[place:] if one.name != validated]
+            check_apart(pipeline.plan, [*models, *ahead], validated)
             split: Split = "validation" if step_plan.name == validated else "training"
             step, held_out = self._made(pipeline, step_plan, split)
             choosing |= {step.name} if held_out else set()
+            models = [step.name] if step.kind == "model" else models
             pipeline = replace(pipeline, steps=[*pipeline.steps, step])
-        models = [step.name for step in pipeline.steps if step.kind == "model"]
-        if models:
-            check_unseen(pipeline.plan, models[-1], validated, choosing)
+        check_apart(pipeline.plan, models, validated)
+        for model in models:
+            check_unseen(pipeline.plan, model, choosing)
         return replace(pipeline, state="succeeded")
 
     def _made(self, pipeline: PipelineRun, step: StepPlan, split: Split) -> tuple[StepRun, bool]:

@@ -7,13 +7,14 @@ backend is opened; what is stored and shown has the reference, or ``***`` for a 
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from treadle.kernel.errors import Invalid
 from treadle.kernel.plugins import factory_of
+from treadle.platform.url_secrets import is_secret, parsed, secrets_of, with_secrets
 
 VARIABLES = {
     "database": "TREADLE_DATABASE",
@@ -26,12 +27,12 @@ VARIABLES = {
 """The variable that holds each port's address; with ``_FILE`` after it, the file that holds it."""
 
 _REFERENCE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
-_PASSWORD = re.compile(r"(?<=://)([^/@:]*:)(.*)(@)")
-_SECRET = r"password|passwd|passphrase|secret|token|credential|signature|key"
-_PARAMETER = re.compile(rf"(?i)([?&][^=&]*(?:{_SECRET})[^=&]*=)([^&]*)()")
-_PUBLIC = re.compile(r"(?i)(key_?id|sslkey)=$")
-"""Parameters that only sound like secrets: the id of a key, the path of a file with one."""
-_DEFAULT_PORTS = {"postgresql": ":5432", "redis": ":6379", "rediss": ":6379"}
+_UNCHANGED = "%!$&'()*+,;=~"
+"""Characters of a secret that mean the same wherever they stand in a URL; ``%`` begins a code."""
+_DEFAULT_PORTS = {"postgresql": ":5432", "http": ":80", "https": ":443"}
+_SERVER = ("host", "hostaddr", "port", "service", "dbname", "search_path")
+"""Parameters by which a URL of PostgreSQL names its server and database."""
+_ENDPOINT = re.compile(r"(?i)(aws_)?endpoint(_url)?(_s3)?")
 
 
 def declared_addresses(environment: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -53,19 +54,26 @@ def declared_addresses(environment: Mapping[str, str] | None = None) -> dict[str
 def resolved(address: str) -> str:
     """Return the URL that an address stands for, with its passwords. It is only for opening it.
 
+    What drivers read in different ways, such as an ``@`` of a user's name, is encoded.
+
     Args:
         address: A URL, or a reference to one.
 
     Raises:
         Invalid: A variable is not set, or a file cannot be read.
     """
-    return _with_secrets(_url(address), _resolved_secret)
+    url = _url(address)
+    source = "" if url == address else address
+    opened = parsed(with_secrets(url, lambda secret: _resolved_secret(secret, source)))
+    user = None if opened.user is None else quote(opened.user, safe=_UNCHANGED)
+    parameters = [one.replace("@", "%40") for one in opened.parameters]
+    return str(opened._replace(user=user, parameters=parameters))
 
 
 def shown(address: str) -> str:
     """Return the URL that an address stands for, as it may be shown and stored.
 
-    References to passwords stay what they are; other passwords become ``***``.
+    References to variables that are set stay what they are; other passwords become ``***``.
 
     Args:
         address: A URL, or a reference to one.
@@ -80,13 +88,16 @@ def without_password(url: str) -> str:
     """Return a URL whose passwords, in its user part and its query, read ``***``.
 
     Args:
-        url: A URL; references to passwords stay what they are.
+        url: A URL; references to variables that are set stay what they are. Where no such variable
+            is set, the ``$`` may begin a password.
     """
-    return _with_secrets(url, lambda secret: secret if _is_reference(secret) else "***")
+    return with_secrets(url, lambda secret: secret if _is_set(secret) else "***")
 
 
 def place_of(address: str) -> str:
-    """Return what two addresses of the same place have in common: neither user nor password.
+    """Return what two addresses of the same place have in common.
+
+    It is where the place is: neither user nor password, and no options of the connection.
 
     Args:
         address: A URL, or a reference to one.
@@ -94,18 +105,37 @@ def place_of(address: str) -> str:
     Raises:
         Invalid: A variable is not set, or a file cannot be read.
     """
-    url = shown(address)
-    parts = urlsplit(url)
-    scheme = parts.scheme.partition("+")[0]
+    return _place(shown(address))
+
+
+def _place(url: str) -> str:
+    parts = parsed(url)
+    scheme = url.partition(":")[0].partition("+")[0].lower()
     if scheme == "sqlite":
         return f"sqlite:///{sqlite_file(url)}"
+    place = parts.place if parts.scheme else parts.place.partition(":")[2]
+    host, slash, path = place.partition("/")
     if scheme == "file":
-        return f"file://{quote(str(Path(unquote(parts.path)).resolve()))}"
-    host = parts.netloc.rpartition("@")[2].lower().removesuffix(_DEFAULT_PORTS.get(scheme, ":"))
-    secret = re.compile(f"(?i){_SECRET}")
-    query = sorted(pair for pair in parse_qsl(parts.query) if not secret.search(pair[0]))
+        return f"file://{quote(str(Path(unquote(slash + path)).resolve()))}"
+    host = host.lower().removesuffix(_DEFAULT_PORTS.get(scheme, ":"))
+    query = sorted(_naming(scheme, parse_qsl("&".join(parts.parameters))))
     asked = f"?{urlencode(query)}" if query else ""
-    return f"{scheme}://{host}{parts.path.rstrip('/')}{asked}"
+    return f"{scheme}://{host}{(slash + path).rstrip('/')}{asked}"
+
+
+def _naming(scheme: str, parameters: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """The parameters that name a place; of backends that we do not know, all but secrets."""
+    for name, value in parameters:
+        if scheme == "postgresql":
+            if name in _SERVER and (name, value) != ("port", "5432"):
+                yield name, value
+            elif name == "options" and (path := re.search(r"search_path\s*=\s*(\S+)", value)):
+                yield "search_path", path[1]
+        elif scheme == "s3":
+            if _ENDPOINT.fullmatch(name):
+                yield "endpoint", _place(value)
+        elif not is_secret(name):
+            yield name, value
 
 
 def for_settings(port: str, address: str) -> str:
@@ -135,9 +165,16 @@ def refuse_password(address: str, instead: str = "") -> None:
         instead: Where the whole URL may be put instead; empty where it must be typed.
 
     Raises:
-        Invalid: It holds one.
+        Invalid: It holds one, or a reference to a variable that is not set.
     """
-    if any(not _is_reference(secret) for secret in _secrets_of(address, public=False)):
+    refused = [secret for secret in secrets_of(address, hidden=False) if not _is_set(secret)]
+    if refused and all(map(_is_reference, refused)):
+        raise Invalid(
+            f"The address {without_password(address)} has $NAME in the place of a password, and no "
+            "environment variable of that name is set. Set it, and try again. A password that "
+            "begins with $ goes into a variable, too."
+        )
+    if refused:
         whole = f"; or put the whole URL into {instead}" if instead else ""
         raise Invalid(
             f"The address {without_password(address)} holds a password, which the list of "
@@ -147,7 +184,7 @@ def refuse_password(address: str, instead: str = "") -> None:
 
 
 def variables_of(address: str) -> set[str]:
-    """Return the names of the environment variables that an address needs.
+    """Return the names of the environment variables that an address refers to and that are set.
 
     Args:
         address: A URL, or a reference to one.
@@ -155,7 +192,8 @@ def variables_of(address: str) -> set[str]:
     Raises:
         Invalid: A variable is not set, or a file cannot be read.
     """
-    found = (_REFERENCE.fullmatch(text) for text in [address, *_secrets_of(_url(address))])
+    texts = filter(_is_set, [address, *secrets_of(_url(address))])
+    found = map(_REFERENCE.fullmatch, texts)
     return {match[1] or match[2] for match in found if match}
 
 
@@ -198,8 +236,16 @@ def _url(address: str) -> str:
     return _value(address) if _is_reference(address) else address
 
 
-def _resolved_secret(secret: str) -> str:
-    return quote(_value(secret), safe="") if secret and _is_reference(secret) else secret
+def _resolved_secret(secret: str, source: str) -> str:
+    """What a secret reads in a URL that is opened; ``source`` refers to the URL, if anything."""
+    if not secret or not _is_reference(secret):
+        return quote(secret, safe=_UNCHANGED)
+    if source and not _is_set(secret):
+        raise Invalid(
+            f"The URL that {source} stands for has a password that begins with $, and no "
+            "environment variable has that name. Set it, or write %24 for a literal $."
+        )
+    return quote(_value(secret), safe="")
 
 
 def _value(reference: str) -> str:
@@ -219,30 +265,14 @@ def _is_reference(text: str) -> bool:
     return not text or _REFERENCE.fullmatch(text) is not None
 
 
-def _with_secrets(url: str, changed: Callable[[str], str], *, public: bool = True) -> str:
-    """A URL with each of its passwords changed."""
-
-    def replaced(found: re.Match[str]) -> str:
-        if not public and _PUBLIC.search(found[1]):
-            return found[0]
-        return f"{found[1]}{changed(found[2])}{found[3]}"
-
-    return _PARAMETER.sub(replaced, _PASSWORD.sub(replaced, url))
-
-
-def _secrets_of(url: str, *, public: bool = True) -> list[str]:
-    found: list[str] = []
-
-    def noted(secret: str) -> str:
-        found.append(secret)
-        return secret
-
-    _with_secrets(url, noted, public=public)
-    return found
+def _is_set(text: str) -> bool:
+    """Whether a text is empty, or a reference to a variable that is set."""
+    match = _REFERENCE.fullmatch(text)
+    return not text or (match is not None and bool(os.environ.get(match[1] or match[2])))
 
 
 def _example(address: str) -> str:
     """An address with references in the place of its passwords."""
-    return _with_secrets(
-        address, lambda secret: secret if _is_reference(secret) else "$NAME", public=False
+    return with_secrets(
+        address, lambda secret: secret if _is_set(secret) else "$NAME", hidden=False
     )

@@ -31,7 +31,7 @@ from treadle.pipelines.step import BUILT_IN, StepPlan, load_steps, plan, read_st
 from treadle.platform.runtimes import Exporters
 from treadle.platform.step import reason
 from treadle.scope.model import ProjectSpec
-from treadle.stats.metrics import LOWER_IS_BETTER, is_metric
+from treadle.stats.metrics import is_metric, lower_is_better
 from treadle.training.service import HOLDOUT
 
 TABLE_FILE, TIMES_FILE = "table.parquet", "times.npz"
@@ -125,7 +125,7 @@ def backtest(
             work = _Work(pool, progress)
             replays = asyncio.run(_play(played, times, first, work))
     metric = compared_by(spec.requirement).metric
-    higher = metric not in LOWER_IS_BETTER
+    higher = not lower_is_better(metric)
     begin, stop = times.rows(first, times.end)
     return Backtest(
         project=spec.project.name,

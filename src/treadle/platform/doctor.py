@@ -1,6 +1,7 @@
 """Examines a home: what it needs, whether that is there, and what to do where it is not.
 
-Nothing is migrated or mended, and nobody is asked but the home's own backends.
+Nothing is migrated or mended, nothing is written but a blob that is removed again, and nobody is
+asked but the home's own backends.
 """
 
 import os
@@ -29,11 +30,13 @@ from treadle.platform.readiness import schema_fault
 from treadle.platform.seal import follows
 from treadle.platform.settings import Settings, remembered_settings
 from treadle.platform.signing import KEY
+from treadle.platform.watchdog import silence_seconds
 from treadle.platform.wiring import Embedded
+from treadle.ports.blobs import check_place
 from treadle.ports.database import Database, Versioned
 
-SKEW_SECONDS, SILENT_SECONDS, WAITING_SECONDS = 2.0, 60.0, 600.0
-"""What is too much: a clock's difference, a worker's silence, a due job's wait."""
+SKEW_SECONDS, WAITING_SECONDS = 2.0, 600.0
+"""What is too much: a clock's difference, a due job's wait."""
 LITTLE, TOO_LITTLE = 0.1, 0.02
 """Shares of the disk below which free space is told, and below which it is broken."""
 DYING = 3
@@ -129,7 +132,7 @@ def _disk(home: Path) -> Check:
 
 
 def _database(settings: Settings) -> list[Check]:
-    if not (settings.database or (settings.folder / "treadle.db").exists()):
+    if not _has_database(settings):
         return [_note("database", "There is no database yet.", "'treadle up' makes it.")]
     database: Database = backend("database", settings.address("database"))
     try:
@@ -148,6 +151,10 @@ def _database(settings: Settings) -> list[Check]:
         database.close()
 
 
+def _has_database(settings: Settings) -> bool:
+    return bool(settings.database) or (settings.folder / "treadle.db").exists()
+
+
 def _clock(told: Any) -> Check:
     """Compare this machine's clock with the database's, whose transaction has just begun."""
     there = told if isinstance(told, datetime) else datetime.fromisoformat(str(told))
@@ -160,7 +167,10 @@ def _clock(told: Any) -> Check:
 
 
 def _blobs(settings: Settings) -> list[Check]:
+    if not (settings.blobs or _has_database(settings)):
+        return [_note("blobs", "There is no blob store yet.", "'treadle up' makes it.")]
     blobs = backend("blobs", settings.address("blobs"))
+    check_place(blobs)
     content = b"written by treadle doctor " + secrets.token_hex(16).encode()
     began = time.perf_counter()
     digest = blobs.put(content)
@@ -186,7 +196,7 @@ def _processes(home: Path) -> Iterator[Check]:
     todo = f"Read '{home / 'logs'}'; a supervisor starts what died, 'treadle up' a supervisor."
     if missing:
         yield _broken("processes", f"There is no {' and no '.join(missing)}; {running} runs.", todo)
-    elif silence is not None and silence > SILENT_SECONDS:
+    elif silence is not None and silence > silence_seconds():
         yield _broken("processes", f"The worker has begun no turn for {silence:.0f} s.", todo)
     else:
         yield _ok("processes", f"{running} run.")
@@ -213,7 +223,7 @@ def _port(home: Path, port: int) -> Check:
 
 
 def _records(settings: Settings) -> list[Check]:
-    if not (settings.database or (settings.folder / "treadle.db").exists()):
+    if not _has_database(settings):
         return []
     with Embedded(settings) as opened:
         return [_head(opened), *_jobs(opened), *_endpoints(opened)]

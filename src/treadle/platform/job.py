@@ -1,5 +1,6 @@
 """The process of one attempt at a job: ``python -m treadle.platform.job JOB ATTEMPT``."""
 
+import logging
 import sys
 
 from treadle.kernel.errors import TreadleError
@@ -24,12 +25,12 @@ def main(arguments: list[str]) -> int:
     platform = Embedded(from_environment())
     job = platform.jobs.get(job=arguments[0])
     if job.attempt != int(arguments[1]) or job.state != "running":
-        print(f"attempt {arguments[1]} of {job.id} is over; nothing was done")
+        logs.tell(f"attempt {arguments[1]} of {job.id} is over; nothing was done")
         return 0
     try:
         platform.run_job(job)
     except TreadleError as error:
-        print(error.message, flush=True)
+        logs.tell(error.message, logging.ERROR)
         return 1
     return 0
 

@@ -25,6 +25,7 @@ from urllib.parse import quote
 from treadle.kernel.errors import Invalid, TreadleError, did_you_mean
 from treadle.kernel.escaping import visible
 from treadle.kernel.event import current_act
+from treadle.kernel.exits import REFUSED, REFUSED_NOW
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -97,6 +98,19 @@ def lifetime(process: str, home: str) -> Iterator[None]:
 
 
 @contextmanager
+def opening() -> Iterator[None]:
+    """Within this block a process opens its home. One that is refused says why in a line and ends.
+
+    Its exit code tells who keeps it that it has not died (``kernel/exits.py``).
+    """
+    try:
+        yield
+    except TreadleError as error:
+        log.error("refused: %s", error.message)
+        sys.exit(REFUSED_NOW if error.retry else REFUSED)
+
+
+@contextmanager
 def request_scope(request_id: str) -> Iterator[None]:
     """Within this block, records carry the id of the request that is being answered.
 
@@ -108,6 +122,19 @@ def request_scope(request_id: str) -> Iterator[None]:
         yield
     finally:
         _request_id.reset(token)
+
+
+def tell(message: str, level: int = logging.INFO) -> None:
+    """Print a line for people, or log it where logs are JSON objects.
+
+    Args:
+        message: The line.
+        level: How grave it is.
+    """
+    if os.environ.get(FORMAT) == "json":
+        log.log(level, "%s", message)
+    else:
+        print(message, flush=True)
 
 
 class TextLines(logging.Formatter):
@@ -131,8 +158,9 @@ class TextLines(logging.Formatter):
             record: The record.
         """
         message = record.getMessage()
-        if (request_id := _request_id.get()) is not None:
-            message += f" (request {request_id}, by {current_act().actor})"
+        request_id, actor = _request_of(record)
+        if request_id is not None:
+            message += f" (request {request_id}, by {actor})"
         if exception := _exception(self, record):
             message += f"\n{exception}"
         head = f"{_time(record)} {record.levelname} {self._process} {record.name}"
@@ -159,14 +187,15 @@ class JsonLines(logging.Formatter):
         Args:
             record: The record.
         """
+        request_id, actor = _request_of(record)
         fields = {
             "ts": _time(record),
             "level": record.levelname,
             "process": self._process,
             "logger": record.name,
             "message": record.getMessage(),
-            "request_id": _request_id.get(),
-            "actor": current_act().actor,
+            "request_id": request_id,
+            "actor": actor,
         }
         if exception := _exception(self, record):
             fields["exception"] = exception
@@ -221,6 +250,7 @@ class AccessLog:
         except Exception:
             if not answered:
                 seconds = time.monotonic() - started
+                self._observe(scope, 500, seconds)
                 access_log.exception("%s failed after %.3f s", _asked(scope), seconds)
             raise
         finally:
@@ -262,6 +292,12 @@ def _time(record: logging.LogRecord) -> str:
     """When a record was made: UTC to the millisecond, in ISO 8601."""
     seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
     return f"{seconds}.{int(record.msecs):03}Z"
+
+
+def _request_of(record: logging.LogRecord) -> tuple[str | None, str]:
+    """The id of the request that a record is about, and who acts: its own, else this thread's."""
+    request_id = getattr(record, "request_id", None) or _request_id.get()
+    return request_id, getattr(record, "actor", None) or current_act().actor
 
 
 def _exception(formatter: logging.Formatter, record: logging.LogRecord) -> str:

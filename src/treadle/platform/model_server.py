@@ -25,6 +25,7 @@ from treadle.kernel.errors import Corrupt, Invalid
 from treadle.kernel.files import write_whole
 from treadle.kernel.listening import offer, offer_file
 from treadle.platform import logs
+from treadle.platform.handles import Handles
 from treadle.platform.model_store import Repository
 from treadle.platform.runtimes import Runtimes, trusted, trusted_packages
 from treadle.ports.target import EndpointSpec, Replica
@@ -257,7 +258,9 @@ async def serve(
     while shared and not app.ready and not stop.is_set() and loop.time() < accept_at:
         await asyncio.sleep(LOOK_SECONDS)
     listening = await loop.create_server(server, sock=listener, backlog=BACKLOG)
-    others: list[asyncio.Future[None]] = [asyncio.ensure_future(server.sweep())]
+    others: list[asyncio.Future[None]] = [
+        asyncio.ensure_future(work) for work in (server.sweep(), Handles().watch())
+    ]
     if events := os.environ.get(LAMBDA):
         others.append(asyncio.ensure_future(_on_lambda(app, events)))
     if repository is not None:

@@ -60,16 +60,22 @@ def events_in(home: Path, database: str, place: str) -> int:
     """
     from treadle.events.head import Head  # loads the database's library
     from treadle.platform.seal import HEAD
+    from treadle.platform.signing import KEY
 
     file = home / HEAD
-    noted = from_json(file.read_bytes(), Head).number if file.exists() else 0
+    noted = from_json(file.read_bytes(), Head).number if file.exists() else None
     if noted:
         return noted
+    if place.startswith("sqlite:"):
+        return _newest_event(place)
     try:
         reachable = place_of(database) == place
     except Invalid:
         reachable = False
-    return _newest_event(resolved(database)) if reachable else UNKNOWN
+    if reachable:
+        return _newest_event(resolved(database))
+    was_empty = noted == 0 or not (home / KEY).exists()  # when it was closed, or never opened
+    return 0 if was_empty else UNKNOWN
 
 
 def _newest_event(url: str) -> int:

@@ -8,11 +8,11 @@ from threading import Lock, Thread
 from treadle.kernel.entity import Entity
 from treadle.kernel.errors import TreadleError
 from treadle.platform.wiring import Embedded
+from treadle.ports.blobs import check_place
 from treadle.ports.database import Versioned
 
 BOUND_SECONDS, KEPT_SECONDS = 1.0, 1.0
 """How long an answer may take, and for how long it is good: many may ask at once."""
-_NO_BLOB = "0" * 64
 log = logging.getLogger("treadle.ready")
 
 
@@ -102,7 +102,7 @@ class Readiness:
         return schema_fault(database) if isinstance(database, Versioned) else ""
 
     def _blobs(self) -> str:
-        self._platform.blobs.has(_NO_BLOB)
+        check_place(self._platform.blobs)
         return ""
 
 

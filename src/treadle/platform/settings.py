@@ -20,6 +20,7 @@ from treadle.platform.addresses import (
     resolved,
     shown,
     variables_of,
+    without_password,
 )
 from treadle.platform.places import claim_file, refuse_other_places
 from treadle.scope.file import nearest
@@ -64,7 +65,7 @@ class Settings(Entity):
         Args:
             port: One of ``PLACED``.
         """
-        return self.places.get(port) or place_of(self.address(port))
+        return place_of(self.places.get(port) or self.address(port))
 
     @property
     def folder(self) -> Path:
@@ -107,8 +108,9 @@ def from_environment() -> Settings:
     for port in PLACED:
         if settings.place(port) != place_of(settings.address(port)):
             raise Conflict(
-                f"The home's {port} is {settings.place(port)}, and {settings.address(port)} leads "
-                "elsewhere in this process. Start 'treadle up' again with the variable of now."
+                f"The home's {port} is {settings.place(port)}, and "
+                f"{without_password(settings.address(port))} leads elsewhere in this process. "
+                "Start 'treadle up' again with the variable of now."
             )
     return settings
 
@@ -168,7 +170,7 @@ def _settings(home: Path, declared: dict[str, str], given: dict[str, Any]) -> Se
         before={port: remembered.place(port) for port in PLACED},
         after=places,
         known=remembered.address("database"),
-        given={port: settings.address(port) for port in PLACED},
+        given={port: without_password(settings.address(port)) for port in PLACED},
     )
     claim_file(home, places["database"])
     if changes or not file.exists():

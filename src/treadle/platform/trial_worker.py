@@ -1,5 +1,6 @@
 """The process of one trial: ``python -m treadle.platform.trial_worker STUDY NUMBER ATTEMPT``."""
 
+import logging
 import sys
 from typing import Any
 
@@ -34,11 +35,11 @@ def main(arguments: list[str]) -> int:
                 metrics = platform.tuning.perform(study=about["study"], number=about["number"])
             platform.tuning.tell(**about, state="finished", metrics=metrics)
         except Conflict as error:  # it was given to another worker meanwhile
-            print(error.message, flush=True)
+            logs.tell(error.message)
         except Exception as error:
             if isinstance(error, TreadleError) and error.retry:
                 raise  # the trial is begun once more
-            print(reason(error), flush=True)
+            logs.tell(reason(error), logging.ERROR)
             platform.tuning.tell(**about, state="failed", error=reason(error)[:1000])
     return 0
 

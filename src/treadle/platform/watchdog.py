@@ -47,6 +47,24 @@ class Watchdog:
         self._beaten_at = float("-inf")
 
 
+def longest_turn_seconds() -> float:
+    """Return how long a worker's turn may take, after which the worker is ended; 0 is no limit.
+
+    Raises:
+        Invalid: The variable that may change it is no number of seconds.
+    """
+    return TURN_FACTOR * declared_seconds(HANG, HANG_SECONDS)
+
+
+def silence_seconds() -> float:
+    """Return the silence of a worker that no turn explains.
+
+    Raises:
+        Invalid: The variable that may change it is no number of seconds.
+    """
+    return longest_turn_seconds() or TURN_FACTOR * HANG_SECONDS
+
+
 def declared_seconds(variable: str, default: float) -> float:
     """Return a limit in seconds that an environment variable may change; 0 is none.
 

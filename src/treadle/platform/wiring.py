@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import date
 from functools import cached_property
 from itertools import chain
@@ -14,7 +14,7 @@ from treadle.events.head import Head
 from treadle.jobs.model import Job
 from treadle.jobs.worker import Worker
 from treadle.kernel.clock import Clock
-from treadle.kernel.errors import Invalid, TreadleError, missing_extra
+from treadle.kernel.errors import Invalid, TreadleError, is_passing, missing_extra
 from treadle.kernel.event import acting
 from treadle.kernel.stage import JOB, RECONCILE, Assembly
 from treadle.monitoring.discovery import registered_monitors
@@ -29,7 +29,7 @@ from treadle.platform.settings import Settings
 from treadle.platform.signing import KeyFile
 from treadle.platform.stages import BUILT_IN, LocalServices, stages
 from treadle.platform.step import reason
-from treadle.ports.blobs import Blobs
+from treadle.ports.blobs import Blobs, make_place
 from treadle.ports.database import Database, create_tables, loaded_tables
 from treadle.ports.executor import Executor, Launch
 from treadle.ports.notifier import OpenNotifier
@@ -60,26 +60,34 @@ class Embedded(LocalServices):
         self.stages = stages()
         home = settings.folder
         self.clock = settings.clock()
-        self._entered = entered(home)
-        self._keys = KeyFile(home)
-        self.database = backend("database", settings.address("database"))
-        self.database.migrate()
-        self.blobs = backend("blobs", settings.address("blobs"))
-        self.executor = backend("executor", settings.address("executor"))
-        self.sandbox: Sandbox = backend("sandbox", settings.address("sandbox"), home)
-        clock = {k: v for k, v in settings.environment().items() if k == "TREADLE_CLOCK"}
-        self.target = backend(
-            "target", settings.address("target"), self.blobs, home / "endpoints", clock
-        )
         self._online_store: OnlineStore | None = None
         self._opening = Lock()
-        self.assembly = self._assembled()
-        for name, service in self.assembly.services.items():
-            setattr(self, name, service)
         self._noted: Head | None = None  # the copy of the head that this process has seen to
-        if not self.events.head().signature:
-            self.events.sign_head()
-        tell_of_rotation(self.database, self.events, self._keys())
+        with ExitStack() as opened:  # what was opened is closed again where the rest fails
+            opened.enter_context(entered(home))
+            self._keys = KeyFile(home)
+            self.database = backend("database", settings.address("database"))
+            opened.callback(self.database.close)
+            self.database.migrate()
+            self.blobs = backend("blobs", settings.address("blobs"))
+            self.executor = backend("executor", settings.address("executor"))
+            opened.callback(self.executor.close)
+            self.sandbox: Sandbox = backend("sandbox", settings.address("sandbox"), home)
+            clock = {k: v for k, v in settings.environment().items() if k == "TREADLE_CLOCK"}
+            self.target = backend(
+                "target", settings.address("target"), self.blobs, home / "endpoints", clock
+            )
+            opened.callback(self.target.close)
+            self.assembly = self._assembled()
+            for name, service in self.assembly.services.items():
+                setattr(self, name, service)
+            opened.callback(self.access.close)
+            if not self.events.last_number():  # one that holds something has lost a missing place
+                make_place(self.blobs)
+            if not self.events.head().signature:
+                self.events.sign_head()
+            tell_of_rotation(self.database, self.events, self._keys())
+            self._opened = opened.pop_all()
 
     def _assembled(self) -> Assembly:
         home, assembly = self.settings.folder, Assembly()
@@ -121,6 +129,7 @@ class Embedded(LocalServices):
         with self._opening:
             if self._online_store is None:
                 self._online_store = backend("online_store", self.settings.address("online_store"))
+                self._opened.callback(self._online_store.close)
             return self._online_store
 
     @cached_property
@@ -152,6 +161,7 @@ class Embedded(LocalServices):
         Raises:
             TreadleError: A step met an error that retrying may mend, such as a database that does
                 not answer. Other errors of a step are logged and stop no other step.
+            OSError: The system has no room, handles or memory for a step.
         """
         with acting("treadle"):
             return sum(_shielded(step.method) for step in self.assembly.answers(RECONCILE))
@@ -201,16 +211,10 @@ class Embedded(LocalServices):
             self._noted = head
 
     def close(self) -> None:
-        """Close the target, the executor and the database."""
-        with suppress(TreadleError, OSError):  # a home that is gone or broken is closed too
+        """Close the target, the executor and the database, and leave the home, whatever fails."""
+        # A home that is gone or broken is closed too.
+        with self._opened, suppress(TreadleError, OSError):
             self.note_head()
-        self.access.close()
-        if self._online_store is not None:
-            self._online_store.close()
-        self.target.close()
-        self.executor.close()
-        self.database.close()
-        self._entered.close()
 
     def __enter__(self) -> "Embedded":
         return self
@@ -250,12 +254,13 @@ def _shielded(step: Callable[[], int]) -> int:
     """
     try:
         return step()
-    except TreadleError as error:
-        if error.retry:
+    except Exception as error:
+        if is_passing(error):
             raise
-        log.warning("%s: %s", step.__qualname__, error.message)
-    except Exception:
-        log.exception("%s failed", step.__qualname__)
+        if isinstance(error, TreadleError):
+            log.warning("%s: %s", step.__qualname__, error.message)
+        else:
+            log.exception("%s failed", step.__qualname__)
     return 0
 
 

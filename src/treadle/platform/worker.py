@@ -10,11 +10,11 @@ from pathlib import Path
 from types import FrameType
 
 from treadle.kernel import process
-from treadle.kernel.errors import TreadleError
+from treadle.kernel.errors import TreadleError, is_passing
 from treadle.platform import logs
 from treadle.platform.settings import Settings, from_environment
 from treadle.platform.supervisor import revive
-from treadle.platform.watchdog import HANG, HANG_SECONDS, TURN_FACTOR, Watchdog, declared_seconds
+from treadle.platform.watchdog import Watchdog, longest_turn_seconds
 from treadle.platform.wiring import Embedded
 
 IDLE_SECONDS, BUSY_SECONDS = 0.2, 0.02
@@ -24,7 +24,8 @@ log = logging.getLogger("treadle.worker")
 def main() -> int:
     """Turn the wheel and run jobs until told to stop, or until the home is removed."""
     logs.configure("worker")
-    settings = from_environment()
+    with logs.opening():
+        settings = from_environment()
     with logs.lifetime("worker", settings.home):
         _work(settings)
     return 0
@@ -32,7 +33,8 @@ def main() -> int:
 
 def _work(settings: Settings) -> None:
     process.hold(settings.folder / "run" / "worker.lock", what=f"The worker of '{settings.home}'")
-    platform = Embedded(settings)
+    with logs.opening():
+        platform = Embedded(settings)
     worker = platform.worker(f"worker {settings.home}")
     stopping: list[int] = []
 
@@ -42,31 +44,37 @@ def _work(settings: Settings) -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     look_at = 0.0
-    watchdog = Watchdog(TURN_FACTOR * declared_seconds(HANG, HANG_SECONDS))
+    watchdog = Watchdog(longest_turn_seconds())
     lock = settings.folder / "run" / "worker.lock"
     while not stopping and lock.exists():  # a home that was removed needs no worker
         watchdog.beat()
         look_alive(lock)
         try:
+            revive(settings)
             moved = worker.reconcile()
             # While jobs run, the wheel is looked at only now and then.
             if moved or time.monotonic() >= look_at:
                 moved += platform.reconcile()
                 platform.note_head()
                 look_at = time.monotonic() + IDLE_SECONDS
-        except TreadleError as error:  # the database or the disk is away: the next turn tries again
-            log.warning("%s", error.message)
+        except Exception as error:  # the next turn tries again
+            _tell(error)
             moved = 0
             time.sleep(1)
-        except Exception:
-            log.exception("a turn of the wheel failed")
-            moved = 0
-            time.sleep(1)
-        revive(settings)
         if not moved:
             time.sleep(BUSY_SECONDS if worker.busy else IDLE_SECONDS)
     worker.stop()
     platform.note_head()
+
+
+def _tell(error: Exception) -> None:
+    """Log why a turn was not ended: in a sentence where something is away or used up."""
+    if isinstance(error, TreadleError):
+        log.warning("%s", error.message)
+    elif is_passing(error):
+        log.warning("a turn of the wheel was not ended: %s", error)
+    else:
+        log.error("a turn of the wheel failed", exc_info=error)
 
 
 def look_alive(lock: Path) -> None:

@@ -142,6 +142,8 @@ class Ageing(Protocol):
         """
 
 
+ABSENT = "0" * 64
+"""The name of no blob."""
 NAMES = "names"
 """The folder of a store in which names are noted: ``names/n-NAME/DIGEST``, without content."""
 
@@ -222,6 +224,34 @@ def portions_of(blobs: Blobs, digest: str) -> Iterable[bytes]:
     """
     portions = getattr(blobs, "portions", None)
     return [blobs.get(digest)] if portions is None else cast(Iterable[bytes], portions(digest))
+
+
+def make_place(blobs: Blobs) -> None:
+    """Make the place that a new home's contents are put in.
+
+    Args:
+        blobs: The store. One whose place is made by its first content has a method ``make_place``;
+            of any other it is there already.
+    """
+    if make := getattr(blobs, "make_place", None):
+        make()
+
+
+def check_place(blobs: Blobs) -> None:
+    """Check that a store is there and answers. Nothing is written.
+
+    Args:
+        blobs: The store. One that cannot tell a lost place from an absent blob has a method
+            ``check_place``; any other is asked for a blob.
+
+    Raises:
+        TreadleError: It is not; the message says what is missing.
+    """
+    check = getattr(blobs, "check_place", None)
+    if check is None:
+        blobs.has(ABSENT)
+    else:
+        check()
 
 
 def asked_for(blobs: Blobs, **things: str) -> Blobs:

@@ -25,12 +25,14 @@ class Allowance(Entity):
         memory_bytes: Memory that one of its processes may take; 0 for nine tenths of the machine's.
         disk_bytes: Bytes that its files may have together; 0 for half of what is free.
         processes: Number of its processes and threads; 0 for 32 for each core, and 512 at least.
+        cpu_seconds: Processor time that one of its processes may take, in whole seconds; 0 for any.
     """
 
     network: bool = False
     memory_bytes: int = 0
     disk_bytes: int = 0
     processes: int = 0
+    cpu_seconds: int = 0
 
 
 class Task(Entity):

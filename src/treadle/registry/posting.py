@@ -1,5 +1,6 @@
 """Posts JSON to addresses that may be reached, signed so that the receiver can check it."""
 
+import asyncio
 import base64
 import hmac
 from collections.abc import Mapping
@@ -8,9 +9,12 @@ from urllib.parse import unquote
 
 import httpx
 
-from treadle.registry.addresses import destination, parsed
+from treadle.registry.addresses import Destination, destination, parsed
 
-TIMEOUT_SECONDS = 5.0
+TIMEOUT_SECONDS, MOST_SECONDS = 5.0, 10.0
+"""How long a receiver may be silent, and how long a delivery takes altogether."""
+MOST_BYTES = 64 << 10
+"""What is read of an answer."""
 OVERLOADED = (408, 429, 500, 502, 503, 504)
 """Statuses after which a request may succeed later."""
 
@@ -29,11 +33,39 @@ def post(url: str, body: str, headers: Mapping[str, str]) -> httpx.Response:
         httpx.HTTPError: The host does not answer.
     """
     to = destination(url)
-    every = {"Content-Type": "application/json", **headers, **_authorization(url), "Host": to.host}
-    with httpx.Client(timeout=TIMEOUT_SECONDS, verify=to.url.startswith("https:")) as client:
-        request = client.build_request("POST", to.url, content=body, headers=every)
-        request.extensions["sni_hostname"] = to.server_name
-        return client.send(request)
+    every = {
+        "Content-Type": "application/json",
+        "Accept-Encoding": "identity",
+        **headers,
+        **_authorization(url),
+        "Host": to.host,
+    }
+    try:
+        return asyncio.run(_post(to, body, every))
+    except TimeoutError as error:
+        raise httpx.ReadTimeout(f"it takes more than {MOST_SECONDS:g} s to answer") from error
+
+
+async def _post(to: Destination, body: str, headers: Mapping[str, str]) -> httpx.Response:
+    """The answer with the first bytes of its body, within a time for all of it."""
+    secure = to.url.startswith("https:")
+    async with (
+        asyncio.timeout(MOST_SECONDS),
+        httpx.AsyncClient(timeout=TIMEOUT_SECONDS, verify=secure) as client,
+        client.stream(
+            "POST",
+            to.url,
+            content=body,
+            headers=headers,
+            extensions={"sni_hostname": to.server_name},
+        ) as answer,
+    ):
+        kept = b""
+        async for part in answer.aiter_raw():
+            kept += part
+            if len(kept) >= MOST_BYTES:
+                break
+    return httpx.Response(answer.status_code, content=kept[:MOST_BYTES])
 
 
 def _authorization(url: str) -> dict[str, str]:

@@ -17,7 +17,6 @@ from treadle.scope.feature_views import FeatureSource, check_features
 from treadle.scope.freeze import Freeze
 from treadle.scope.lines import line_of, path_in
 from treadle.scope.model import (
-    FROM_LABELS,
     FROM_PRODUCTION,
     METRICS_OF,
     TRIGGERS,
@@ -28,7 +27,7 @@ from treadle.scope.model import (
 from treadle.scope.requirements import check_requirement
 from treadle.scope.shares import percentage
 from treadle.scope.tune import check_tune
-from treadle.stats.ranking import family
+from treadle.stats.families import family
 
 FILE = "treadle.toml"
 
@@ -155,7 +154,7 @@ def check(spec: ProjectSpec) -> None:
     for index, text in enumerate(spec.rollout.freeze):
         Freeze.read(text, f"rollout.freeze[{index}]")
     if spec.tune:
-        check_tune(spec.tune, FROM_LABELS)
+        check_tune(spec.tune)
     for index, trigger in enumerate(spec.retrain.when):
         _check_trigger(trigger, f"retrain.when[{index}]")
     check_incidents(spec.incidents)
@@ -294,16 +293,22 @@ def _check_durations(spec: ProjectSpec) -> None:
         "retrain.cooldown": spec.retrain.cooldown,
         "monitoring.window": spec.monitoring.window,
         "pipeline.step_timeout": spec.pipeline.step_timeout,
+        "pipeline.cpu_time": spec.pipeline.cpu_time,
         **{f"data.{name}.label_delay": source.label_delay for name, source in spec.data.items()},
     }
-    if not spec.rollout.wait_for_labels:  # an empty text: labels are not waited for
-        del fields["rollout.wait_for_labels"]
+    for field in ("rollout.wait_for_labels", "pipeline.cpu_time"):
+        if not fields[field]:  # an empty text: labels are not waited for, and no time is too much
+            del fields[field]
     for field, text in fields.items():
         try:
             length = duration(text)
         except Invalid as error:
             raise Invalid(f"Field '{field}': {error.message}") from error
-        if not length and field in ("monitoring.window", "pipeline.step_timeout"):
+        if not length and field in (
+            "monitoring.window",
+            "pipeline.step_timeout",
+            "pipeline.cpu_time",
+        ):
             raise Invalid(f"Field '{field}': it must last longer than nothing.")
 
 

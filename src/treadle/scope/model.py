@@ -13,6 +13,7 @@ from treadle.scope.data_checks import DataCheck
 from treadle.scope.feature_views import FeatureSource
 from treadle.scope.policies import RolloutPolicy, ServingPolicy
 from treadle.scope.tune import TunePolicy
+from treadle.stats.decisions import AT_THRESHOLD
 from treadle.stats.ranking import AT_CAPACITY
 
 Task = Literal["binary", "multi-class", "regression", "anomaly"]
@@ -31,14 +32,13 @@ METRICS_OF: dict[Task, tuple[str, ...]] = {
         "f1",
         "average_precision",
         *AT_CAPACITY,
+        *AT_THRESHOLD,
     ),
     "multi-class": ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "top_3_accuracy"),
     "regression": ("mae", "rmse", "r2"),
     "anomaly": ("roc_auc", "average_precision", *AT_CAPACITY),
 }
 """Metrics that labelled rows show, by task."""
-FROM_LABELS = tuple(dict.fromkeys(name for names in METRICS_OF.values() for name in names))
-"""Metrics that labelled rows show; a requirement can name any that its task has."""
 OF_REQUESTS = ("latency_ms", "availability")
 """Metrics of single requests; a requirement on one has an objective: the share that is good."""
 OF_WINDOWS = ("freshness_days",)
@@ -246,6 +246,7 @@ class PipelineFile(Entity):
         memory_gb: Memory that one process of a step may take, in GB; 0 for nine tenths of the
             machine's.
         disk_gb: Size that the files of a step may have together, in GB; 0 for half of what is free.
+        cpu_time: Processor time that one process of a step may take; empty for any.
     """
 
     file: str = "pipeline.py"
@@ -253,6 +254,7 @@ class PipelineFile(Entity):
     network: bool = False
     memory_gb: float = 0
     disk_gb: float = 0
+    cpu_time: str = ""
     parameters: dict[str, str | int | float | bool] = {}
 
 

@@ -7,8 +7,8 @@ from treadle.kernel.clock import duration
 from treadle.kernel.errors import Invalid, did_you_mean
 from treadle.scope.model import FROM_PRODUCTION, OF_REQUESTS, OF_WINDOWS, Requirement
 from treadle.scope.shares import percentage
+from treadle.stats.families import EXAMPLES
 from treadle.stats.metrics import METRICS, is_metric
-from treadle.stats.ranking import EXAMPLES
 
 LONGEST_ID = 100
 SHORTEST_PERIOD_DAYS, LONGEST_PERIOD_DAYS = 7, 90

@@ -1,6 +1,6 @@
 """Stores projects and their requirements as last declared."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -111,6 +111,18 @@ class Scope:
         with self._database.read() as connection:
             return [_project(row) for row in connection.execute(statement).mappings()]
 
+    def among(self, names: Sequence[str]) -> list[Project]:
+        """Read those of some projects that are there, by name.
+
+        Args:
+            names: Names of projects.
+        """
+        if not names:
+            return []
+        statement = select(projects).where(projects.c.name.in_(names)).order_by(projects.c.name)
+        with self._database.read() as connection:
+            return [_project(row) for row in connection.execute(statement).mappings()]
+
 
 def _check_sources(spec: ProjectSpec, declared: Project) -> None:
     """Refuse a request that names further files of the folder on the machine of a project."""
@@ -120,11 +132,12 @@ def _check_sources(spec: ProjectSpec, declared: Project) -> None:
     named = {f"data.{name}.source": source.source for name, source in spec.data.items()}
     named["pipeline.file"] = spec.pipeline.file
     now, asked = declared.spec.pipeline, spec.pipeline
-    allowed = [(part.network, part.memory_gb, part.disk_gb) for part in (now, asked)]
+    allowed = [(part.network, part.memory_gb, part.disk_gb, part.cpu_time) for part in (now, asked)]
     if declared.folder and allowed[0] != allowed[1]:
         raise Forbidden(
-            "What steps may use (pipeline.network, memory_gb, disk_gb) is said on the machine that "
-            f"runs project '{declared.name}'. Change treadle.toml there, and call 'treadle run'."
+            "What steps may use (pipeline.network, memory_gb, disk_gb, cpu_time) is said on the "
+            f"machine that runs project '{declared.name}'. Change treadle.toml there, and call "
+            "'treadle run'."
         )
     if declared.folder and spec.features != declared.spec.features:
         raise Forbidden(

@@ -1,18 +1,21 @@
 """Types of ``[tune]`` in ``treadle.toml``, and what they cannot express."""
 
 import math
-from collections.abc import Iterable
 from typing import Literal
 
 from treadle.kernel.entity import Entity
 from treadle.kernel.errors import Invalid, did_you_mean
 from treadle.ports.tuner import Bound, Direction, Space
-from treadle.stats.metrics import LOWER_IS_BETTER
+from treadle.stats.families import EXAMPLES
+from treadle.stats.metrics import METRICS, is_metric, lower_is_better
 
 OF_PACKAGES = ("latency_ms", "size_mb")
 """What is measured of a trial's packaged model, beside metrics of labelled rows: the median time of
 one row's answer here, and the size of its files."""
-_LESS_IS_BETTER = LOWER_IS_BETTER | {*OF_PACKAGES}
+
+
+def _less_is_better(name: str) -> bool:
+    return name in OF_PACKAGES or lower_is_better(name)
 
 
 class TunePolicy(Entity):
@@ -58,7 +61,7 @@ class TunePolicy(Entity):
             Invalid: There are more or fewer directions than metrics.
         """
         if not self.direction:
-            return ["minimize" if name in _LESS_IS_BETTER else "maximize" for name in metrics]
+            return ["minimize" if _less_is_better(name) else "maximize" for name in metrics]
         given = (
             [self.direction] * len(metrics) if isinstance(self.direction, str) else self.direction
         )
@@ -70,22 +73,21 @@ class TunePolicy(Entity):
         return list(given)
 
 
-def check_tune(policy: TunePolicy, known: Iterable[str]) -> None:
+def check_tune(policy: TunePolicy) -> None:
     """Check what the types of ``[tune]`` cannot express.
 
     Args:
         policy: The table.
-        known: Metrics that labelled rows can show.
 
     Raises:
         Invalid: A value is not allowed; the error names its field.
     """
     if not policy.space:
         raise Invalid("Field 'tune.space': there is no parameter to search over. Give one.")
-    measurable = (*known, *OF_PACKAGES)
+    measurable = (*METRICS, *EXAMPLES, *OF_PACKAGES)
     for field, names in (("metric", policy.metrics), ("constraint", policy.constraint)):
         for name in names:
-            if name not in measurable:
+            if not (name in OF_PACKAGES or is_metric(name)):
                 raise Invalid(
                     f"Field 'tune.{field}': nothing measures '{name}' of a trial."
                     f"{did_you_mean(name, measurable)} Use one of {', '.join(measurable)}."

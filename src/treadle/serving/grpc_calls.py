@@ -107,8 +107,8 @@ class Call:
         self._came += data
         if not self._stream.hold(len(self._came)):
             held = TooLarge(
-                "The calls of this connection hold too many unfinished messages. "
-                "Send fewer large ones at once."
+                "The calls of this connection, or of all together, hold too many unfinished "
+                "messages. Send fewer large ones at once."
             )
             return self._end(failed(held))
         return self._go_on()

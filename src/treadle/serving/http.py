@@ -22,6 +22,7 @@ from treadle.serving.request_reader import (
     MAX_HEAD_BYTES,
     SLOWEST_BYTES,
     STALL_SECONDS,
+    Held,
     RequestReader,
 )
 
@@ -103,7 +104,7 @@ class Connection(RequestReader, asyncio.Protocol):
     """
 
     def __init__(self, server: "HttpServer") -> None:
-        super().__init__()
+        super().__init__(server.held)
         self._server = server
         self._open: deque[Exchange] = deque()  # received and not answered yet, oldest first
         self._waiting: deque[Exchange] = deque()  # of these, what the server has not begun
@@ -131,8 +132,7 @@ class Connection(RequestReader, asyncio.Protocol):
             _: Why it was lost; None where it was closed.
         """
         self.closing = True
-        self._open.clear()
-        self._waiting.clear()
+        self._forget()
         self._came = b""
         self._server.connections.discard(self)
 
@@ -238,7 +238,7 @@ class Connection(RequestReader, asyncio.Protocol):
         self._reading, self._head_bytes = False, 0
         if self._refused:
             return
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        body, self._body = bytes(self._body), bytearray()
         keep = self._parser.should_keep_alive() and not self._parser.should_upgrade()
         path = self._url.partition(b"?")[0].decode("latin-1")
         exchange = Exchange(
@@ -255,17 +255,29 @@ class Connection(RequestReader, asyncio.Protocol):
         """Send the answers that are ready, in the order of their requests."""
         while self._open and (data := self._open[0].ready()) is not None:
             exchange = self._open.popleft()
+            self._held.change(len(exchange.body), 0)
             self._transport.write(data)
             if self._refused:
                 continue  # closed when what it still sends has been dropped
             if not exchange.keep_alive or (self.closing and not (self._open or self._came)):
                 self.closing = True
-                self._open.clear()
-                self._waiting.clear()
+                self._forget()
                 self._transport.close()
                 return
             if len(self._open) == MAX_PIPELINED - 1:
                 self._server.turns.queue(self)
+
+    def _forget(self) -> None:
+        """Drop all requests of the connection, also the one that is being read."""
+        for exchange in self._open:
+            self._held.change(len(exchange.body), 0)
+        self._open.clear()
+        self._waiting.clear()
+        self._drop_body()
+
+    def _drop_body(self) -> None:
+        self._held.change(len(self._body), 0)
+        self._body = bytearray()
 
     def drain(self) -> None:
         """Answer what was received and what is on its way, then close."""
@@ -294,7 +306,7 @@ class Connection(RequestReader, asyncio.Protocol):
 
     def _is_late(self, now: float) -> bool:
         """Whether a request comes so slowly, however steadily, that it holds its connection."""
-        allowed = STALL_SECONDS + self._body_bytes / SLOWEST_BYTES
+        allowed = STALL_SECONDS + len(self._body) / SLOWEST_BYTES
         return self._reading and now - self._begun_at > allowed
 
     def abort(self) -> None:
@@ -314,6 +326,7 @@ class Connection(RequestReader, asyncio.Protocol):
         if self._refused:
             return
         self._refused = self.closing = True
+        self._drop_body()
         self._transport.pause_reading()
         self._server.turns.drop_more(self._transport)
         refusal = Exchange(self, "", "", [], b"", False)
@@ -333,6 +346,7 @@ class HttpServer:
         connections: The open connections.
         now: The monotonic time in seconds, as of the last sweep.
         turns: Shares the event loop among connections that ask for much of it.
+        held: Counts the bytes of bodies.
     """
 
     def __init__(
@@ -344,6 +358,7 @@ class HttpServer:
         self.connections: set[Any] = set()  # of either protocol
         self.now = time.monotonic()
         self.turns = Turns()
+        self.held = Held()
 
     def __call__(self) -> Connection:
         """Return a new connection; the event loop calls this for each."""

@@ -29,9 +29,11 @@ from treadle.serving.request_reader import (
     SLOWEST_BYTES,
     STALL_SECONDS,
     HeaderList,
+    Held,
 )
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+MAX_HELD_BYTES = 2 * MAX_BODY_BYTES  # of messages that one connection has sent in part
 MAX_STREAMS = 128  # calls of one connection that may be open at once
 OWN_WINDOW = 16 << 20
 IDLE_SECONDS, LAST_SECONDS = 75.0, 0.1
@@ -44,6 +46,7 @@ class Keeper(Protocol):
 
     connections: set[Any]
     now: float
+    held: Held
 
 
 class Http2Connection(FrameReader, asyncio.Protocol):
@@ -55,7 +58,6 @@ class Http2Connection(FrameReader, asyncio.Protocol):
 
     Attributes:
         window: How many bytes the client takes on all streams together.
-        held: How many bytes of unfinished messages wait.
         lingering: How many cancelled streams are still worked for.
         heard: When the client last sent something.
     """
@@ -66,7 +68,7 @@ class Http2Connection(FrameReader, asyncio.Protocol):
         self._streams: dict[int, Stream] = {}
         self._last = 0  # the highest stream that was opened
         self._came, self._scheduled, self._unread, self._draining = b"", False, False, False
-        self._uncredited = self.held = self.lingering = 0
+        self._uncredited = self._held = self.lingering = 0
         self._stream_window = self.window = _FIRST_WINDOW
         self.heard = time.monotonic()
 
@@ -109,6 +111,9 @@ class Http2Connection(FrameReader, asyncio.Protocol):
     def eof_received(self) -> bool:
         """Keep the connection for answers that are due, after the client has sent all it will."""
         self._draining = True
+        for stream in list(self._streams.values()):
+            if stream.receiver.owes_since is not None:  # the rest cannot come any more
+                stream.cancel()
         return bool(self._streams)
 
     def pause_writing(self) -> None:
@@ -271,6 +276,16 @@ class Http2Connection(FrameReader, asyncio.Protocol):
         self._streams.pop(stream.number, None)
         if self._draining and not self._streams:
             asyncio.get_running_loop().call_soon(self._transport.close)
+
+    def hold(self, before: int, now: int) -> bool:
+        """Count a stream's bytes that wait; returns whether there is room for them.
+
+        Args:
+            before: How many waited until now.
+            now: How many wait now.
+        """
+        self._held += now - before
+        return self._keeper.held.change(before, now) and self._held <= MAX_HELD_BYTES
 
     def drain(self) -> None:
         """Take what is on its way, answer it, then close."""

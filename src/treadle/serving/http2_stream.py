@@ -13,9 +13,8 @@ from treadle.serving.http2_frames import (
     frame,
     reset,
 )
-from treadle.serving.request_reader import MAX_BODY_BYTES, HeaderList
+from treadle.serving.request_reader import HeaderList
 
-MAX_HELD_BYTES = 2 * MAX_BODY_BYTES  # of messages that one connection has sent in part
 STREAM_WINDOW = 1 << 20
 
 
@@ -53,13 +52,15 @@ class Carrier(Protocol):
 
     Attributes:
         window: How many bytes the client takes on all streams together.
-        held: How many bytes of unfinished messages wait.
         lingering: How many cancelled streams are still worked for.
     """
 
     window: int
-    held: int
     lingering: int
+
+    def hold(self, before: int, now: int) -> bool:
+        """Count a stream's bytes that wait; returns whether there is room for them."""
+        ...
 
     def write(self, data: bytes) -> None:
         """Send frames."""
@@ -157,14 +158,13 @@ class Stream:
             self._uncredited = 0
 
     def hold(self, size: int) -> bool:
-        """Say how many bytes of the stream wait; returns whether the connection has room for them.
+        """Say how many bytes of the stream wait; returns whether there is room for them.
 
         Args:
             size: How many bytes wait now.
         """
-        self._connection.held += size - self._held
-        self._held = size
-        return self._connection.held <= MAX_HELD_BYTES
+        before, self._held = self._held, size
+        return self._connection.hold(before, size)
 
     def cancel(self) -> None:
         """Drop the stream; what is computed for it already is not sent."""

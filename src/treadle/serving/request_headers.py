@@ -1,5 +1,6 @@
 """Reads what a request says of itself beside its rows: its id, key, content type and deadline."""
 
+import re
 import time
 from typing import NamedTuple, Protocol
 
@@ -40,8 +41,8 @@ class Headed(Protocol):
     headers: HeaderList
 
 
-def admit(callers: Callers | None, headers: HeaderList) -> None:
-    """Admit a request by its token.
+def admit(callers: Callers | None, headers: HeaderList) -> str | None:
+    """Admit a request by its token, and return its caller's name; None where none is asked.
 
     Args:
         callers: Who may send requests; None for everybody.
@@ -51,9 +52,22 @@ def admit(callers: Callers | None, headers: HeaderList) -> None:
         Unauthenticated: The token is missing or unknown.
         Limited: The caller sends too fast.
     """
-    if callers is not None:
-        token = next((value for name, value in headers if name == _AUTHORIZATION), None)
-        callers.admit(token, time.monotonic())
+    if callers is None:
+        return None
+    token = next((value for name, value in headers if name == _AUTHORIZATION), None)
+    return callers.admit(token, time.monotonic())
+
+
+def log_facts(headers: HeaderList, caller: str | None) -> dict[str, str | None]:
+    """What a record of a log says of a request: its id, if it has a plain one, and its caller.
+
+    Args:
+        headers: The request's headers.
+        caller: The caller's name, or None.
+    """
+    given = next((value for name, value in headers if name == b"x-request-id"), b"")
+    plain = re.fullmatch(rb"[A-Za-z0-9._:-]{1,80}", given)
+    return {"request_id": given.decode() if plain else None, "actor": caller}
 
 
 def read_headers(exchange: Headed) -> Headers:

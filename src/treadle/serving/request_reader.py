@@ -6,29 +6,57 @@ import httptools
 
 MAX_BODY_BYTES = 16 << 20
 MAX_HEAD_BYTES = 64 << 10
+SMALL_BYTES, MAX_HELD_BYTES = 64 << 10, 256 << 20
+"""What is beyond the first so many bytes of a body is held within one limit for all connections.
+Small bodies are so taken whatever others send.
+"""
 STALL_SECONDS = 30.0
 """How long a client may be silent in the middle of a request."""
 SLOWEST_BYTES = 64 << 10
 """A request may take that long altogether, and a second more for each so many bytes that came."""
+NO_ROOM = b'{"error":"The server holds too many large requests. Send it again in a second."}'
 HeaderList = list[tuple[bytes, bytes]]
 """Names in lower case, with values, in order."""
 
 
-class RequestReader(ABC):
-    """The request that is being read; a connection takes it over when it is whole."""
+class Held:
+    """Bytes of bodies that all connections of a server hold, unfinished or not answered yet."""
 
     def __init__(self) -> None:
+        self.bytes = 0
+
+    def change(self, before: int, now: int) -> bool:
+        """Count a body that has grown or is gone; returns whether there is room for it.
+
+        Args:
+            before: Its bytes until now.
+            now: Its bytes now.
+        """
+        more = max(0, now - SMALL_BYTES) - max(0, before - SMALL_BYTES)
+        self.bytes += more
+        return more <= 0 or self.bytes <= MAX_HELD_BYTES
+
+
+class RequestReader(ABC):
+    """The request that is being read; a connection takes it over when it is whole.
+
+    Args:
+        held: Counts the bytes of bodies.
+    """
+
+    def __init__(self, held: Held) -> None:
+        self._held = held
         self._parser = httptools.HttpRequestParser(self)
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
-        self._body: list[bytes] = []
-        self._head_bytes = self._body_bytes = self._body_left = 0
+        self._body = bytearray()  # a list of parts would take many times a body of small chunks
+        self._head_bytes = self._body_left = 0
         self._reading = False  # in the middle of a request
         self._refused = False
 
     def on_message_begin(self) -> None:
         """Begin a request."""
-        self._url, self._headers, self._body, self._body_bytes, self._reading = b"", [], [], 0, True
+        self._url, self._headers, self._body, self._reading = b"", [], bytearray(), True
         self._body_left = 0
         self._head_bytes = max(self._head_bytes, 0)
 
@@ -71,12 +99,13 @@ class RequestReader(ABC):
         """
         if self._refused:
             return None
-        self._body_bytes += len(body)
+        before = len(self._body)
+        self._body += body
         self._body_left -= len(body)
-        if self._body_bytes > MAX_BODY_BYTES:
+        room = self._held.change(before, len(self._body))
+        if len(self._body) > MAX_BODY_BYTES:
             return self._too_large()
-        self._body.append(body)
-        return None
+        return None if room else self._refuse(503, NO_ROOM)
 
     @abstractmethod
     def on_message_complete(self) -> None:

@@ -30,7 +30,13 @@ from treadle.serving.replies import (
     tell_scores,
     tell_tensors,
 )
-from treadle.serving.request_headers import admit, printable, read_headers, refuse_foreign_pages
+from treadle.serving.request_headers import (
+    admit,
+    log_facts,
+    printable,
+    read_headers,
+    refuse_foreign_pages,
+)
 
 _JSON_KINDS = (
     b"application/json",
@@ -102,17 +108,19 @@ class ModelServer:
         Args:
             exchange: The request.
         """
+        caller = None
         try:
             if exchange.method == "POST":
                 refuse_foreign_pages(exchange)
-                admit(self.callers, exchange.headers)
+                caller = admit(self.callers, exchange.headers)
                 self._post(exchange)
             else:
                 self._look(exchange)
         except TreadleError as error:
             fail(exchange, error)
         except Exception:
-            log.exception("%s %s failed", exchange.method, exchange.path)
+            facts = log_facts(exchange.headers, caller)
+            log.exception("%s %s failed", exchange.method, exchange.path, extra=facts)
             exchange.reply(500, FAILED)
 
     def _post(self, exchange: Exchange) -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from treadle.stats.metrics import LOWER_IS_BETTER, Array, metric, resampled_roc_auc
+from treadle.stats.metrics import Array, lower_is_better, metric, resampled_roc_auc
 
 RESAMPLES = 200
 
@@ -61,7 +61,7 @@ def difference(name: str, truth: Array, score: Array, other: Array, *, seed: int
     Raises:
         Invalid: There is no metric of that name.
     """
-    measure, sign = metric(name), -1.0 if name in LOWER_IS_BETTER else 1.0
+    measure, sign = metric(name), -1.0 if lower_is_better(name) else 1.0
     own, others = _resampled(name, truth, score), _resampled(name, truth, other)
     draws = [sign * (own(rows) - others(rows)) for rows in _resamples(len(truth), seed)]
     value = sign * (measure(truth, score) - measure(truth, other))

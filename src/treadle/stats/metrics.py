@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treadle.kernel.errors import Invalid, did_you_mean
-from treadle.stats.ranking import EXAMPLES, at_capacity, average_precision
+from treadle.stats.decisions import OF_COSTS, f1, precision, recall
+from treadle.stats.families import EXAMPLES, family, member
+from treadle.stats.ranking import average_precision
 
 Array = NDArray[Any]
 Metric = Callable[[Array, Array], float]
@@ -150,49 +152,6 @@ def top_3_accuracy(truth: Array, score: Array) -> float:
     return float(np.mean(before.sum(axis=1) < 3))
 
 
-def precision(truth: Array, score: Array) -> float:
-    """Share of predicted positives (score of 0.5 or more) that are true.
-
-    Args:
-        truth: Classes (rows,), 0 or 1.
-        score: Probabilities of 1 (rows,).
-
-    Returns:
-        A number from 0 to 1, or NaN when no row is predicted positive.
-    """
-    predicted = score >= 0.5
-    return float(truth[predicted].mean()) if predicted.any() else float("nan")
-
-
-def recall(truth: Array, score: Array) -> float:
-    """Share of true positives that are predicted positive (score of 0.5 or more).
-
-    Args:
-        truth: Classes (rows,), 0 or 1.
-        score: Probabilities of 1 (rows,).
-
-    Returns:
-        A number from 0 to 1, or NaN when no row is truly positive.
-    """
-    positive = truth == 1
-    return float((score[positive] >= 0.5).mean()) if positive.any() else float("nan")
-
-
-def f1(truth: Array, score: Array) -> float:
-    """Harmonic mean of precision and recall at the threshold 0.5 (van Rijsbergen 1979).
-
-    Args:
-        truth: Classes (rows,), 0 or 1.
-        score: Probabilities of 1 (rows,).
-
-    Returns:
-        A number from 0 to 1, or NaN when no row is positive, in truth or by prediction.
-    """
-    hits = float(((score >= 0.5) & (truth == 1)).sum())
-    predicted_and_true = float((score >= 0.5).sum() + (truth == 1).sum())
-    return 2 * hits / predicted_and_true if predicted_and_true else float("nan")
-
-
 def mae(truth: Array, score: Array) -> float:
     """Mean absolute error, in the unit of the truth.
 
@@ -247,9 +206,9 @@ METRICS: dict[str, Metric] = {
         r2,
     )
 }
-"""Every metric by its name, but for those at a capacity, such as ``precision_at_2%``."""
+"""Every metric by its name, but for those of families, such as ``precision_at_2%``."""
 
-LOWER_IS_BETTER = {"log_loss", "brier", "mae", "rmse"}
+_LOWER_IS_BETTER = {"log_loss", "brier", "mae", "rmse", OF_COSTS}
 OF_NUMBERS = {"mae", "rmse", "r2"}
 """The metrics whose truth is any number; the others' truth is a class."""
 OF_SEVERAL_CLASSES = {"log_loss", "accuracy", "balanced_accuracy", "macro_f1", "top_3_accuracy"}
@@ -272,7 +231,7 @@ def is_metric(name: str) -> bool:
     Args:
         name: Any name.
     """
-    return name in METRICS or at_capacity(name) is not None
+    return name in METRICS or member(name) is not None
 
 
 def metric(name: str) -> Metric:
@@ -284,10 +243,19 @@ def metric(name: str) -> Metric:
     Raises:
         Invalid: There is no metric of that name.
     """
-    found = METRICS.get(name) or at_capacity(name)
+    found = METRICS.get(name) or member(name)
     if found is None:
         raise Invalid(f"There is no metric '{name}'.{did_you_mean(name, (*METRICS, *EXAMPLES))}")
     return found
+
+
+def lower_is_better(name: str) -> bool:
+    """Whether a metric is one to lower.
+
+    Args:
+        name: The metric's name.
+    """
+    return family(name) in _LOWER_IS_BETTER
 
 
 def bounded_loss(name: str, truth: Array, score: Array) -> NDArray[np.float64]:

@@ -103,15 +103,6 @@ def at_capacity(name: str) -> Callable[[Array, Array], float] | None:
     return partial(precision_at if named[1] == "precision" else recall_at, capacity=named[2])
 
 
-def family(name: str) -> str:
-    """The family that a metric is listed under: ``precision_at_K`` for ``precision_at_2%``.
-
-    Args:
-        name: A metric's name; one of no family is its own.
-    """
-    return name if at_capacity(name) is None else f"{name.partition('_at_')[0]}_at_K"
-
-
 def _hits_among(truth: Array, score: Array, rows: int) -> float:
     """Positives among the highest scores; of rows with one score, the share that fits in."""
     limit = np.partition(score, len(score) - rows)[len(score) - rows]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from treadle.kernel.errors import Corrupt, NotFound
-from treadle.ports.blobs import Blobs, Catalogue, digest_of
+from treadle.ports.blobs import Blobs, Catalogue, check_place, digest_of, make_place
 from treadle.ports.tree import fetch_tree, put_tree, read_tree
 from treadle.testing.suite import Suite
 
@@ -110,6 +110,12 @@ class BlobsSuite(Suite):
             assert set(blobs.named(name)) == {first, second}
         assert set(blobs.names()) == {"rows", "../a b/ü%2F", "."}
         assert set(blobs.digests()) == {first, second}
+
+    def test_a_place_that_is_there_is_sound(self, blobs: Blobs) -> None:
+        """A store whose place was made is there, and looking for it stores nothing."""
+        make_place(blobs)
+        check_place(blobs)
+        assert list(blobs.digests()) == []
 
     def test_a_folder_comes_back_as_it_was(self, blobs: Blobs, tmp_path: Path) -> None:
         """A folder is stored as a tree and restored with the same digest."""

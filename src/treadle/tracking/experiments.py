@@ -12,7 +12,7 @@ from treadle.kernel.names import ExperimentId, ExperimentName, Location, Project
 from treadle.kernel.operation import command, query
 from treadle.ports.database import in_sight, load
 from treadle.tracking.events import ExperimentCreated, ExperimentDeleted, ExperimentRestored
-from treadle.tracking.language import Field, parse_order
+from treadle.tracking.language import Field, parse_orders
 from treadle.tracking.limits import check_text
 from treadle.tracking.matching import found_in, in_order
 from treadle.tracking.model import OWN_STORE, Experiment
@@ -137,7 +137,7 @@ class Experiments(TrackingRecords):
             wanted = wanted.where(experiments.c.project == project)
         with self._database.read() as connection:
             found = [_experiment(row) for row in connection.execute(wanted).mappings()]
-        orders = [parse_order(text) for text in order or []]
+        orders = parse_orders(order or [])
         return in_order(found_in(found, filter, [], _looked), orders, _ranked)
 
     @command()

@@ -11,7 +11,7 @@ a field means is decided elsewhere.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NoReturn
 
 from treadle.kernel.entity import Entity
@@ -34,6 +34,10 @@ KINDS: dict[str, Kind] = {
     "expectation": "expectation",
 }
 DEEPEST, LONGEST = 50, 50_000
+MOST_CONDITIONS, MOST_ORDERS = 200, 10
+"""What a database takes in one statement, with room: SQLite's parser nests 100 deep at most, and a
+page that continues nests in each field of its order.
+"""
 
 
 class Field(Entity):
@@ -120,7 +124,7 @@ def parse(text: str) -> Node | None:
     """Read a filter.
 
     Args:
-        text: The filter, at most 50,000 characters.
+        text: The filter, at most 50,000 characters and 200 conditions.
 
     Returns:
         What it says, or None for an empty one.
@@ -139,6 +143,35 @@ def parse(text: str) -> Node | None:
     return node
 
 
+def parse_orders(texts: Sequence[str]) -> list[Order]:
+    """Read what a search is ordered by.
+
+    Args:
+        texts: At most 10 fields, each perhaps with a direction; the most important first.
+
+    Raises:
+        Invalid: There are too many, or one cannot be read.
+    """
+    check_orders(len(texts))
+    return [parse_order(text) for text in texts]
+
+
+def check_orders(number: int) -> None:
+    """Refuse more orders than a search takes.
+
+    Args:
+        number: How many fields a search is ordered by.
+
+    Raises:
+        Invalid: There are too many.
+    """
+    if number > MOST_ORDERS:
+        raise Invalid(
+            f"A search is ordered by {MOST_ORDERS} fields at most, not by {number:,}. "
+            "Leave out the last ones."
+        )
+
+
 def parse_order(text: str) -> Order:
     """Read what to sort by.
 
@@ -148,6 +181,8 @@ def parse_order(text: str) -> Order:
     Raises:
         Invalid: It cannot be read; the message points at the token.
     """
+    if len(text) > LONGEST:
+        raise Invalid(f"An order has at most {LONGEST:,} characters.")
     reader = _Reader(text)
     field = reader.field()
     descending = False
@@ -164,6 +199,7 @@ class _Reader:
 
     def __init__(self, text: str) -> None:
         self._text, self._tokens, self._at = text, list(_tokens(text)), 0
+        self._conditions = 0
 
     @property
     def done(self) -> bool:
@@ -245,6 +281,12 @@ class _Reader:
         return Field(kind=kind, key=key, quoted=quoted)
 
     def _compare(self) -> Compare:
+        self._conditions += 1
+        if self._conditions > MOST_CONDITIONS:
+            self.refuse(
+                f"a filter has at most {MOST_CONDITIONS} conditions; compare with many values by "
+                "IN, or search several times"
+            )
         place = self._tokens[self._at].place if not self.done else len(self._text)
         field = self.field()
         operator = self._operator()

@@ -12,7 +12,7 @@ from treadle.kernel.errors import Invalid, NotFound, did_you_mean
 from treadle.kernel.names import ExperimentId, LoggedModelId
 from treadle.kernel.operation import command, query
 from treadle.ports.database import Database, load
-from treadle.tracking.language import Field, parse, parse_order
+from treadle.tracking.language import MOST_CONDITIONS, Field, parse, parse_orders
 from treadle.tracking.matching import equalities, in_order, matches
 from treadle.tracking.model import Artifact, LoggedModel, ModelMetric
 from treadle.tracking.tables import artifacts, logged_models
@@ -137,7 +137,9 @@ class LoggedModels:
         wanted = select(logged_models).where(logged_models.c.experiment.in_(list(experiments)))
         wanted = wanted.where(logged_models.c.deleted_at.is_(None))
         wanted = wanted.order_by(logged_models.c.created_at.desc(), logged_models.c.id)
-        node = parse(filter)
+        if len(datasets) > MOST_CONDITIONS:
+            raise Invalid(f"A search names {MOST_CONDITIONS} datasets at most.")
+        node, wanted_orders = parse(filter), parse_orders([order for order, _ in orders])
         for attribute, text in equalities(node).items():
             if attribute in _TEXTS:
                 wanted = wanted.where(_TEXTS[attribute] == text)
@@ -146,8 +148,8 @@ class LoggedModels:
         found = [
             model for model in every if matches(node, partial(_filtered, model, datasets or [On()]))
         ]
-        for order, on in reversed(orders):
-            found = in_order(found, [parse_order(order)], partial(_ordered, on))
+        for order, (_, on) in reversed(list(zip(wanted_orders, orders, strict=True))):
+            found = in_order(found, [order], partial(_ordered, on))
         return found
 
     def _changed(self, id: str, change: Callable[[LoggedModel], dict[str, Any]]) -> LoggedModel:

@@ -15,7 +15,7 @@ from treadle.tracking.language import (
     Order,
     Some,
     parse,
-    parse_order,
+    parse_orders,
 )
 
 
@@ -159,7 +159,7 @@ def found_in(
     Raises:
         Invalid: The filter or an order cannot be read.
     """
-    node, wanted = parse(filter), [parse_order(text) for text in orders]
+    node, wanted = parse(filter), parse_orders(orders)
     return in_order(
         [thing for thing in things if matches(node, partial(look, thing))], wanted, look
     )

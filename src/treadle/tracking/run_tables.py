@@ -104,12 +104,7 @@ class RunTables(Runs):
             Invalid: The filter, an order, a column or the page's token cannot be read, or there are
                 too many columns.
         """
-        if len(columns or []) > MOST_COLUMNS:
-            raise Invalid(
-                f"Field 'columns': {len(columns or [])} columns are more than {MOST_COLUMNS}. Ask "
-                "for the others by another request."
-            )
-        fields = {text: parse_order(text).field for text in columns or []}
+        fields = fields_of_columns(columns or [])
         with self._database.read() as connection:
             search = Search(connection, experiments, view)
             rows, token = search.found(filter, order or [], limit, page)
@@ -162,6 +157,23 @@ class RunTables(Runs):
             if one.groups > 1
         ]
         return sorted(found, key=lambda one: (-one.share, one.param))
+
+
+def fields_of_columns(columns: Sequence[str]) -> dict[str, Field]:
+    """Read the columns of a table of runs.
+
+    Args:
+        columns: At most 100 fields, such as ``params.lr``.
+
+    Raises:
+        Invalid: There are too many, or one cannot be read.
+    """
+    if len(columns) > MOST_COLUMNS:
+        raise Invalid(
+            f"Field 'columns': {len(columns)} columns are more than {MOST_COLUMNS}. Ask "
+            "for the others by another request."
+        )
+    return {text: parse_order(text).field for text in columns}
 
 
 class _Place(NamedTuple):

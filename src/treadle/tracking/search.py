@@ -18,7 +18,7 @@ from treadle.tracking.language import (
     Order,
     Some,
     parse,
-    parse_order,
+    parse_orders,
 )
 from treadle.tracking.search_conditions import (
     attribute_matches,
@@ -69,7 +69,7 @@ class Search:
         """
         if not 1 <= limit <= MOST_ON_A_PAGE:
             raise Invalid(f"Field 'limit': a page has 1 to 50,000 runs, not {limit}.")
-        node, orders = parse(filter), [parse_order(text) for text in order]
+        node, orders = parse(filter), parse_orders(order)
         return self.page(node, orders, limit, token) if self.experiments else ([], "")
 
     def page(

@@ -16,7 +16,7 @@ from treadle.kernel.errors import NotFound
 from treadle.kernel.names import ExperimentId, TraceId
 from treadle.kernel.operation import query
 from treadle.ports.database import Database
-from treadle.tracking.language import Every, Field, Node, fields_of, parse, parse_order
+from treadle.tracking.language import Every, Field, Node, fields_of, parse, parse_orders
 from treadle.tracking.matching import in_order, matches
 from treadle.tracking.tables import trace_spans, traces
 from treadle.tracking.trace_contents import Span
@@ -78,7 +78,7 @@ class Traces:
         orders: Sequence[str] = (),
         most: int | None = None,
     ) -> list[Info]:
-        node, wanted = parse(filter), [parse_order(text) for text in orders]
+        node, wanted = parse(filter), parse_orders(orders)
         own = select(traces.c.info).where(traces.c.experiment.in_(list(experiments)))
         own = own.order_by(traces.c.started_at.desc(), traces.c.id)
         if node is None and not orders:

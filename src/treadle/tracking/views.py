@@ -11,8 +11,9 @@ from treadle.kernel.event import current_act
 from treadle.kernel.names import ExperimentId, ProjectName
 from treadle.kernel.operation import command, query
 from treadle.ports.database import Database, in_sight, load
-from treadle.tracking.language import parse, parse_order
+from treadle.tracking.language import parse, parse_orders
 from treadle.tracking.model import RunPage, SavedView
+from treadle.tracking.run_tables import fields_of_columns
 from treadle.tracking.service import Tracking
 from treadle.tracking.tables import saved_views
 
@@ -54,8 +55,8 @@ class Views:
         if not name.strip() or len(name) > 200 or len(project) > 63 or not project:
             raise Invalid("A view needs a name of 1 to 200 characters and a project.")
         parse(filter)
-        for field in [*(order or []), *(columns or [])]:
-            parse_order(field)
+        parse_orders(order or [])
+        fields_of_columns(columns or [])
         lists = {"experiments": experiments, "order": order or [], "columns": columns or []}
         row: dict[str, Any] = {
             "name": name,

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from math import ceil
 from typing import Any
 
 from sqlalchemy import select
@@ -222,6 +223,7 @@ def allowance_of(declared: PipelineFile) -> Allowance:
         network=declared.network,
         memory_bytes=int(declared.memory_gb * 1e9),
         disk_bytes=int(declared.disk_gb * 1e9),
+        cpu_seconds=ceil(duration(declared.cpu_time or "0s").total_seconds()),
     )
 
 

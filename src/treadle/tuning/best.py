@@ -75,9 +75,11 @@ def best_of(trials: Sequence[TrialRecord], plan: StudyPlan) -> list[TrialRecord]
         if trial.values and feasible(trial)
     }
     ranked = sorted(costs, key=lambda number: (costs[number], number))
+    if len(signs) == 1:
+        ranked = ranked[:1]
     front: list[int] = []
     for number in ranked:
-        # Of one objective or two the last covers whatever any before it covers.
+        # Of two objectives the last covers whatever any before it covers.
         rivals = front[-1:] if len(signs) <= 2 else front
         if not any(_covers(costs[other], costs[number]) for other in rivals):
             front.append(number)

@@ -19,6 +19,7 @@ from treadle.ports.tuner import Bound, Range, SearchPlan, TunerOver
 from treadle.scope.local import LocalScope
 from treadle.scope.model import METRICS_OF, ProjectSpec
 from treadle.scope.tune import OF_PACKAGES, TunePolicy
+from treadle.stats.families import family
 from treadle.tracking.local import LocalTracking
 from treadle.training.local import LocalTraining, outcome_of
 from treadle.training.service import HOLDOUT, allowance_of
@@ -197,13 +198,15 @@ def _metrics(spec: ProjectSpec, policy: TunePolicy) -> list[str]:
     named = (
         policy.metrics
         or [
-            one.metric for one in spec.requirement if measurable is None or one.metric in measurable
+            one.metric
+            for one in spec.requirement
+            if measurable is None or family(one.metric) in measurable
         ][:1]
     )
     if not named:
         raise Invalid("Field 'tune.metric': say what is optimised, such as metric = \"roc_auc\".")
     for name in named:
-        if measurable is not None and name not in (*measurable, *OF_PACKAGES):
+        if measurable is not None and family(name) not in (*measurable, *OF_PACKAGES):
             raise Invalid(
                 f"Field 'tune.metric': nothing measures '{name}' of a {task} task. Use one of "
                 f"{', '.join((*measurable, *OF_PACKAGES))}."

@@ -1,5 +1,6 @@
 """Studies as they are read: their trials, the best of them, and what parameters matter."""
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from threading import Lock
@@ -131,7 +132,8 @@ class Studies:
         with self._database.read() as connection:
             row = self._row(connection, study)
             plan = plan_in(row)
-            numbers = [one.number for one in _best(connection, row, plan)]
+            finished = _finished(connection, [row.id])[row.id]
+            numbers = [one.number for one in best_of(finished, plan)]
             found = read_trials(connection, row.id, trials.c.number.in_(numbers))
         return [trial_of(study, plan, one) for one in found]
 
@@ -148,7 +150,7 @@ class Studies:
         """
         with self._database.read() as connection:
             row = self._row(connection, study)
-            finished = _finished(connection, row)
+            finished = _finished(connection, [row.id])[row.id]
         reached = list(progress_of(finished, plan_in(row)))
         return reached[max(0, len(reached) - max(0, limit)) :]
 
@@ -201,15 +203,20 @@ class Studies:
         return row, found[0]
 
     def _studies(self, connection: Connection, rows: Sequence[Row[Any]]) -> list[Study]:
+        numbers = [row.id for row in rows]
         statuses = self._tracking.statuses(connection, [row.run for row in rows])
-        return [_study(connection, row, statuses.get(row.run, "running")) for row in rows]
+        finished, counts = _finished(connection, numbers), _counts(connection, numbers)
+        return [
+            _study(row, finished[row.id], counts[row.id], statuses.get(row.run, "running"))
+            for row in rows
+        ]
 
 
-def _study(connection: Connection, row: Row[Any], status: Status) -> Study:
+def _study(
+    row: Row[Any], finished: Sequence[TrialRecord], counts: dict[str, int], status: Status
+) -> Study:
     plan = plan_in(row)
-    best = _best(connection, row, plan)
-    grouped = select(trials.c.state, func.count()).where(trials.c.study == row.id)
-    counts: dict[str, int] = dict(connection.execute(grouped.group_by(trials.c.state)).all())
+    best = best_of(finished, plan)
     return Study(
         name=row.name,
         project=row.project,
@@ -223,15 +230,32 @@ def _study(connection: Connection, row: Row[Any], status: Status) -> Study:
     )
 
 
-def _best(connection: Connection, row: Row[Any], plan: StudyPlan) -> list[TrialRecord]:
-    """A study's best trials, as far as ``_finished`` reads them."""
-    return best_of(_finished(connection, row), plan)
+def _counts(connection: Connection, numbers: Sequence[int]) -> defaultdict[int, dict[str, int]]:
+    """How many trials of studies are in each state, by study."""
+    wanted = select(trials.c.study, trials.c.state, func.count())
+    wanted = wanted.where(trials.c.study.in_(numbers)).group_by(trials.c.study, trials.c.state)
+    counts: defaultdict[int, dict[str, int]] = defaultdict(dict)
+    for study, state, number in connection.execute(wanted):
+        counts[study][state] = number
+    return counts
 
 
-def _finished(connection: Connection, row: Row[Any]) -> list[TrialRecord]:
-    """A study's finished trials; only what decides on the best of them is read."""
-    decides = ("number", "values", "system_attributes")
-    return read_trials(connection, row.id, trials.c.state == "finished", only=decides)
+def _finished(
+    connection: Connection, numbers: Sequence[int]
+) -> defaultdict[int, list[TrialRecord]]:
+    """The finished trials of studies by study, with only what decides on the best of them."""
+    decides = (trials.c.study, trials.c.number, trials.c["values"], trials.c.system_attributes)
+    wanted = select(*decides).where(trials.c.study.in_(numbers), trials.c.state == "finished")
+    rows = connection.execute(wanted.order_by(trials.c.number)).all()
+    texts = (f"[{row.values or 'null'},{row.system_attributes}]" for row in rows)
+    decoded = json.loads(f"[{','.join(texts)}]")  # a call for each text takes most of the time
+    found: defaultdict[int, list[TrialRecord]] = defaultdict(list)
+    for row, (values, notes) in zip(rows, decoded, strict=True):
+        trial = TrialRecord(
+            study=row.study, number=row.number, values=values, system_attributes=notes
+        )
+        found[row.study].append(trial)
+    return found
 
 
 def plan_in(row: Row[Any]) -> StudyPlan:

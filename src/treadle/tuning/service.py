@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, or_
 
 from treadle.kernel.entity import replace, to_text
-from treadle.kernel.errors import Conflict, Invalid
+from treadle.kernel.errors import Busy, Conflict, Invalid
 from treadle.kernel.names import ProjectName, StudyName
 from treadle.kernel.operation import command
 from treadle.ports.tuner import EndState, TrialRecord
@@ -19,6 +19,8 @@ from treadle.tuning.trials import count, read_trials
 
 LEASE_SECONDS = 15.0
 """How long a worker may be silent before its trial is begun again."""
+MOST_CHOICES = 100
+"""How often values are chosen for a new trial while other processes begin trials meanwhile."""
 MOST_DEATHS = 2
 """Workers of one trial that die before it fails."""
 _STATUS: dict[EndState, Status] = {"finished": "finished", "pruned": "killed", "failed": "failed"}
@@ -280,7 +282,7 @@ class Tuning(Studies):
     def _begin(self, row: Row[Any], plan: StudyPlan) -> Trial | None:
         """Begin a new trial, whose values are chosen with all earlier ones in view."""
         with self._choosing[row.id]:  # so that threads do not choose in vain
-            while True:
+            for _ in range(MOST_CHOICES):
                 drawn = self._tuner.suggest(row.id, plan.search)
                 with self._database.write() as transaction:
                     begun = count(transaction, row.id)
@@ -291,6 +293,10 @@ class Tuning(Studies):
                     run = self._begin_run(transaction, row, begun, drawn.params)
                     leased = replace(drawn, run=run, leased_until=time.time() + LEASE_SECONDS)
                     return trial_of(row.name, plan, self._trials.insert(transaction, leased))
+        raise Busy(
+            f"Other workers began trials of study '{row.name}' faster than values were chosen, "
+            f"{MOST_CHOICES} times in a row. Ask again, or let fewer workers search."
+        )
 
     def _begin_again(self, row: Row[Any], plan: StudyPlan, trial: int) -> Trial | None:
         """Take a trial that lost its worker; one that has lost two ends as failed."""

@@ -300,19 +300,15 @@ def count(connection: Connection, study: int) -> int:
     return 0 if number is None else int(number) + 1
 
 
-def read_trials(
-    connection: Connection, study: int, *conditions: Any, only: Sequence[str] = ()
-) -> list[TrialRecord]:
+def read_trials(connection: Connection, study: int, *conditions: Any) -> list[TrialRecord]:
     """Trials of a study that meet conditions, by number.
 
     Args:
         connection: An open connection.
         study: Number of the study.
         *conditions: Conditions over the table of trials.
-        only: The fields that are read, the others being empty; all where none is given.
     """
-    columns = [trials.c[name] for name in only] or _COLUMNS
-    wanted = select(*columns).where(trials.c.study == study, *conditions)
+    wanted = select(*_COLUMNS).where(trials.c.study == study, *conditions)
     return [_trial(row) for row in connection.execute(wanted.order_by(trials.c.number))]
 
 
@@ -346,10 +342,9 @@ def _study(row: Row[Any]) -> StudyRecord:
 
 def _trial(row: Row[Any]) -> TrialRecord:
     fields: dict[str, Any] = dict(row._mapping)
-    for name in _TEXTS & fields.keys():
+    for name in _TEXTS:
         fields[name] = _decoded(fields[name])
-    if "reports" in fields:
-        fields["reports"] = {int(step): value for step, value in fields["reports"].items()}
+    fields["reports"] = {int(step): value for step, value in fields["reports"].items()}
     return TrialRecord(**fields)
 
 

@@ -15,13 +15,13 @@ from urllib.parse import quote
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from treadle.access.model import Caller
 from treadle.http.asking import AsCaller, Asked, Asking
 from treadle.http.auth import caller_of, session_of
 from treadle.http.rights import demand_somewhere
-from treadle.http.searching import Turn, running
+from treadle.http.searching import Turn, TurnRoute, running
 from treadle.kernel.entity import to_plain, to_text
 from treadle.kernel.errors import TreadleError, Unauthenticated
 from treadle.kernel.escaping import python, shell
@@ -151,7 +151,10 @@ class Site:
         Args:
             pages: The pages.
         """
-        return [Route(page.path, self._endpoint(page), name=page.path) for page in pages]
+        return [
+            TurnRoute(page.path, self._endpoint(page), turn=page.turn, name=page.path)
+            for page in pages
+        ]
 
     def _endpoint(self, page: Page) -> Callable[[Request], Any]:
         run = running(page.turn)

@@ -18,7 +18,7 @@ from blake3 import blake3
 
 from treadle.backends.blobs.packing import Adding
 from treadle.backends.blobs.packs import Packs
-from treadle.kernel.errors import Corrupt, Invalid, NotFound
+from treadle.kernel.errors import Corrupt, Invalid, NotFound, Unavailable
 from treadle.kernel.files import replacing, write_whole
 from treadle.ports.blobs import NAMES, digest_of, name_at, place_of
 
@@ -40,8 +40,23 @@ class Disk:
             raise Invalid(f"The blobs URL '{url}' names no folder. Write file:///FOLDER.")
         self.url = url
         self._root = Path(unquote(parts.path))
-        self._root.mkdir(parents=True, exist_ok=True)
         self._packs = Packs(self._root)
+
+    def make_place(self) -> None:
+        """Make the folder. Whatever is put makes it too; opening a store makes nothing."""
+        self._root.mkdir(parents=True, exist_ok=True)
+
+    def check_place(self) -> None:
+        """Check that the folder is there.
+
+        Raises:
+            Unavailable: It is not: it was removed, or its disk is not mounted.
+        """
+        if not self._root.is_dir():
+            raise Unavailable(
+                f"The folder '{self._root}' of the blob store is not there. Mount its disk, or "
+                "bring it back from a backup."
+            )
 
     def put(self, content: bytes | Path) -> str:
         """Store a content, and return its digest.

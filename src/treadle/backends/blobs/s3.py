@@ -12,9 +12,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 from treadle.kernel.errors import Corrupt, Invalid, NotFound, Unavailable, missing_extra
 from treadle.kernel.files import write_whole
-from treadle.ports.blobs import NAMES, digest_of, name_at, place_of
+from treadle.ports.blobs import ABSENT, NAMES, digest_of, name_at, place_of
 
 if TYPE_CHECKING:
+    from obstore import ObjectMeta
     from obstore.store import BackoffConfig, ClientConfig
 
 CONNECT_SECONDS, SILENT_SECONDS = 2, 5
@@ -55,6 +56,16 @@ class S3:
         )
         # An answer to an upload begins when all was sent, so its silence says nothing.
         self._uploads = _connect(url, seconds=PART_SECONDS, retry_seconds=2 * PART_SECONDS)
+
+    def check_place(self) -> None:
+        """Check that the bucket is there and answers.
+
+        Raises:
+            Invalid: There is no such bucket.
+            Unavailable: It does not answer, or refuses the access keys.
+        """
+        for _ in self._listed(ABSENT):
+            pass
 
     def put(self, content: bytes | Path) -> str:
         """Store a content, and return its digest.
@@ -125,19 +136,12 @@ class S3:
         Args:
             name: Any text.
         """
-        import obstore
-
-        with self._translated():
-            pages = obstore.list(self._store, prefix=place_of(name))
-            noted = [(entry["last_modified"], entry["path"]) for page in pages for entry in page]
+        noted = [(entry["last_modified"], entry["path"]) for entry in self._listed(place_of(name))]
         return [path.rpartition("/")[2] for _, path in sorted(noted, reverse=True)]
 
     def names(self) -> Iterator[str]:
         """Return all names that were noted."""
-        import obstore
-
-        pages = obstore.list(self._store, prefix=NAMES)
-        return iter({name_at(entry["path"].split("/")[1]) for page in pages for entry in page})
+        return iter({name_at(entry["path"].split("/")[1]) for entry in self._listed(NAMES)})
 
     def has(self, digest: str) -> bool:
         """Whether a blob is stored.
@@ -182,17 +186,21 @@ class S3:
 
     def digests(self) -> Iterator[str]:
         """Return the digests of all blobs."""
+        paths = (entry["path"] for entry in self._listed())
+        return (path for path in paths if not path.startswith(f"{NAMES}/"))
+
+    def _listed(self, prefix: str | None = None) -> Iterator["ObjectMeta"]:
+        """What lies below a prefix, a page of answers at a time."""
         import obstore
 
         with self._translated():
-            pages = iter(obstore.list(self._store))
+            pages = iter(obstore.list(self._store, prefix=prefix))
         while True:
             with self._translated():
                 page = next(pages, None)
             if page is None:
                 return
-            paths = (entry["path"] for entry in page)
-            yield from (path for path in paths if not path.startswith(f"{NAMES}/"))
+            yield from page
 
     @contextmanager
     def _translated(self, *, missing_bucket: bool = True) -> Iterator[None]:
@@ -208,19 +216,24 @@ class S3:
         except FileNotFoundError as error:
             if not missing_bucket:
                 raise
-            raise Invalid(
-                f"There is no bucket for the blob store {self._name}. Make it, or correct --blobs."
-            ) from error
+            raise self._no_bucket() from error
         except (PermissionDeniedError, UnauthenticatedError) as error:
             raise Unavailable(
                 f"The blob store {self._name} refuses the access keys. Check AWS_ACCESS_KEY_ID, "
                 "AWS_SECRET_ACCESS_KEY and what they may do in the bucket."
             ) from error
         except BaseError as error:
+            if "NoSuchBucket" in str(error):  # how a list of one ends
+                raise self._no_bucket() from error
             raise Unavailable(
                 f"The blob store {self._name} does not answer ({_cause(error)}). "
                 "Check that it runs and can be reached from here, and try again."
             ) from error
+
+    def _no_bucket(self) -> Invalid:
+        return Invalid(
+            f"There is no bucket for the blob store {self._name}. Make it, or correct --blobs."
+        )
 
     @property
     def _name(self) -> str:

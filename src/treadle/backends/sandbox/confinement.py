@@ -98,6 +98,8 @@ def limit(allowance: Allowance, scratch: Path, *, own_ids: bool) -> None:
         resource.RLIMIT_FSIZE: disk_allowance(allowance, scratch),
         resource.RLIMIT_CORE: 0,
     }
+    if allowance.cpu_seconds:
+        limits[resource.RLIMIT_CPU] = allowance.cpu_seconds
     if own_ids:
         limits[resource.RLIMIT_NPROC] = allowance.processes or max(512, 32 * (os.cpu_count() or 1))
     for kind, value in limits.items():

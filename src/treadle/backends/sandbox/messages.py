@@ -47,9 +47,11 @@ class Ended(Entity):
 
     Attributes:
         code: Exit code of its process; the negative signal where one has ended it.
+        cpu_seconds: Processor time that it took.
     """
 
     code: int
+    cpu_seconds: float = 0.0
 
 
 def send(connection: socket.socket, message: Entity) -> None:

@@ -18,7 +18,7 @@ from treadle.backends.sandbox.messages import Answer, Ended, Order, receive, sen
 from treadle.backends.sandbox.runner import GUARD, STREAMS, TASKS, Sockets, pair
 from treadle.kernel.entity import Entity
 from treadle.kernel.errors import Invalid, Unavailable, error_named
-from treadle.ports.sandbox import KNOWN_STRENGTH, STRENGTHS, Strength, Task
+from treadle.ports.sandbox import KNOWN_STRENGTH, STRENGTHS, Allowance, Strength, Task
 
 E = TypeVar("E", bound=Entity)
 RUNNER = "TREADLE_RUNNER"
@@ -138,8 +138,7 @@ class _Runner:
         answer = _received(self._tasks, Answer)
         self._ended = _received(self._guard, Ended)
         if answer is None:
-            how = _ending(self._ended.code) if self._ended else "Its process was ended from outside"
-            raise Invalid(f"{how} before it had a result. Its log says more.")
+            raise Invalid(_ending(self._ended, task.allowance))
         if answer.refused:
             raise Unavailable(f"The code could not be confined: {answer.refused}.")
         if answer.error:
@@ -169,10 +168,24 @@ def _received(connection: socket.socket, kind: type[E]) -> E | None:
     return None
 
 
-def _ending(code: int) -> str:
-    if code == -signal.SIGKILL:
-        return "Its process was killed (the machine may have run out of memory)"
-    return "Its process " + (f"was ended by signal {-code}" if code < 0 else f"exited with {code}")
+def _ending(ended: Ended | None, allowance: Allowance) -> str:
+    """Why there is no result, in words."""
+    if ended is None:
+        how = "was ended from outside"
+    elif ended.code == -signal.SIGKILL and allowance.cpu_seconds:
+        # The kernel counts by its ticks, so that what it says later may be a little less.
+        how = (
+            f"was killed: it took {ended.cpu_seconds:,.1f} s of the {allowance.cpu_seconds:,} s of "
+            "processor time that it may take (cpu_time in [pipeline]), or the machine has run out "
+            "of memory,"
+        )
+    elif ended.code == -signal.SIGKILL:
+        how = "was killed (the machine may have run out of memory)"
+    else:
+        how = (
+            f"was ended by signal {-ended.code}" if ended.code < 0 else f"exited with {ended.code}"
+        )
+    return f"Its process {how} before it had a result. Its log says more."
 
 
 def _works(strength: Strength) -> bool:

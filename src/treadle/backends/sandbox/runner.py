@@ -102,10 +102,11 @@ def begin(sockets: Sockets, strength: Strength) -> int:
     waiting.register(sockets.guard, 0)  # the end of the other side is told unasked
     if process not in dict(waiting.poll()):
         _kill(child)
-    _, status = os.waitpid(child, 0)
+    _, status, used = os.wait4(child, 0)
     _end_children()
+    ended = Ended(code=os.waitstatus_to_exitcode(status), cpu_seconds=used.ru_utime + used.ru_stime)
     with suppress(ConnectionError):
-        send(sockets.guard, Ended(code=os.waitstatus_to_exitcode(status)))
+        send(sockets.guard, ended)
     return 0
 
 

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from treadle.kernel.entity import from_json, to_json
+from treadle.kernel.entity import fields, from_json, to_json
 from treadle.kernel.errors import Invalid, TreadleError
 from treadle.kernel.exits import exits_of
 from treadle.kernel.files import write_whole
@@ -253,10 +253,7 @@ def _exits(lock: Path) -> ReplicaExits | None:
     exits = exits_of(lock)
     if exits is None:
         return None
-    return ReplicaExits(
-        replica=lock.stem.rpartition("-")[2],
-        **{name: getattr(exits, name) for name in exits.__struct_fields__},
-    )
+    return ReplicaExits(replica=lock.stem.rpartition("-")[2], **fields(exits))
 
 
 def _write(file: Path, content: bytes) -> None:

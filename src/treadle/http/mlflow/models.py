@@ -21,6 +21,7 @@ from treadle.http.mlflow.wire import (
 )
 from treadle.kernel.errors import Invalid, NotFound
 from treadle.platform.wiring import Embedded
+from treadle.tracking.language import check_orders
 from treadle.tracking.logged_models import On
 from treadle.tracking.model import LoggedModel, ModelMetric
 
@@ -280,6 +281,7 @@ def search(platform: Embedded, ask: Search) -> dict[str, Any]:
     """
     if not all(dataset.dataset_name for dataset in ask.datasets):
         raise Invalid("`dataset_name` in the `datasets` clause must be specified.")
+    check_orders(len(ask.order_by))
     orders = [
         (
             f"{_field(order.field_name)} {'ASC' if order.ascending else 'DESC'}",

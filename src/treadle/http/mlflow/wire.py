@@ -17,7 +17,7 @@ from treadle.http.bodies import body_of
 from treadle.http.mlflow.naming import named
 from treadle.http.mlflow.protocol import Facts, demand_fields, facts_of, is_route, reason
 from treadle.http.rights import Rights, demand, sight
-from treadle.http.searching import is_search, run_search
+from treadle.http.searching import Turn, TurnRoute, is_search, running
 from treadle.kernel.clock import from_micros, to_micros
 from treadle.kernel.entity import from_json, from_plain, to_json
 from treadle.kernel.errors import (
@@ -111,7 +111,12 @@ def routes(platform: Embedded, calls: list[Call]) -> list[Route]:
     """
     rights = Rights(platform)
     return [
-        Route(path, _endpoint(platform, rights, call, path), methods=list(call.methods))
+        TurnRoute(
+            path,
+            _endpoint(platform, rights, call, path),
+            turn=_turn(call),
+            methods=list(call.methods),
+        )
         for call in calls
         for path in paths(call)
     ]
@@ -171,11 +176,15 @@ def refusal(method: str, path: str) -> TreadleError:
     return NotSupported(f"{method} {path} is not supported: {why}.")
 
 
+def _turn(call: Call) -> Turn:
+    return "search" if is_search(call.path) else "quick"
+
+
 def _endpoint(
     platform: Embedded, rights: Rights, call: Call, path: str
 ) -> Callable[[Request], Any]:
     resource = call.path.partition("/")[0]
-    run = run_search if is_search(call.path) else run_in_threadpool
+    run = running(_turn(call))
     facts = {method: facts_of(method, path) for method in call.methods}
 
     async def endpoint(request: Request) -> Response:

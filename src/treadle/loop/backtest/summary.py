@@ -18,7 +18,7 @@ from treadle.loop.backtest.model import (
 )
 from treadle.loop.backtest.replay import Player, Window, Work
 from treadle.scope.model import ProjectSpec, Requirement
-from treadle.stats.metrics import LOWER_IS_BETTER, is_metric
+from treadle.stats.metrics import is_metric, lower_is_better
 
 FEWEST_PERIODS = 4
 NEVER = "never"
@@ -192,7 +192,7 @@ async def _judged_later(
 
 def _worse_than_promised(player: Player, required: Requirement) -> list[datetime]:
     """When each model first did clearly worse than its verdict had promised: the window's start."""
-    sign = -1.0 if required.metric in LOWER_IS_BETTER else 1.0
+    sign = -1.0 if lower_is_better(required.metric) else 1.0
     starts: list[datetime] = []
     for live in player.live:
         promised = _promise(player, live.model, required)

@@ -21,7 +21,7 @@ from treadle.platform.signing import KEY, keys_in, read_keys, signing_keys
 from treadle.platform.stages import BUILT_IN, stages, tables_of
 from treadle.platform.verify.check import verify_home
 from treadle.platform.verify.findings import Progress
-from treadle.ports.blobs import Blobs
+from treadle.ports.blobs import Blobs, make_place
 from treadle.ports.database import Database, create_tables
 
 APPROVAL = "the approval of"
@@ -96,6 +96,7 @@ def restore_backup(
         _restore_files(store, manifest, aside, progress)
         authentic = _restore_key(manifest, aside, key)
         contents: Blobs = backend("blobs", settings.address("blobs"))
+        make_place(contents)
         _restore_contents(store, manifest, contents, aside, progress)
         records: Database = backend("database", settings.address("database"))
         try:

@@ -144,12 +144,19 @@ def count_on(transaction: Connection, table: Table, last: int | None) -> None:
     Args:
         transaction: A write transaction.
         table: The table.
-        last: What ``last_number`` gave.
+        last: What ``last_number`` gave; the largest number in the table where it gave none, as
+            SQLite counts where it keeps no count.
     """
     column = table.autoincrement_column
-    if last is None or column is None:
+    if column is None:
+        return
+    if last is None:
+        last = transaction.scalar(select(sa.func.max(column)))
+    if last is None:
         return
     if transaction.dialect.name == "sqlite":
+        if not table.dialect_options["sqlite"]["autoincrement"]:
+            return
         there = {"name": table.name, "last": last}
         transaction.execute(text("DELETE FROM sqlite_sequence WHERE name = :name"), there)
         transaction.execute(text("INSERT INTO sqlite_sequence VALUES (:name, :last)"), there)

@@ -21,15 +21,16 @@ from treadle.platform.addresses import (
     for_settings,
     place_of,
     shown,
+    without_password,
 )
 from treadle.platform.moving.contents import CopiedContents, copy_contents, refuse_others
 from treadle.platform.moving.records import closed, copy_tables, note_copy, note_home, prepare
 from treadle.platform.occupancy import alone
 from treadle.platform.places import claim_file
 from treadle.platform.settings import PLACED, Settings, default_url, remember, remembered_settings
-from treadle.platform.signing import read_keys
+from treadle.platform.signing import KEY, read_keys
 from treadle.platform.verify.findings import Progress
-from treadle.ports.blobs import Blobs
+from treadle.ports.blobs import Blobs, make_place
 from treadle.ports.database import Database
 
 HOME = "home"
@@ -80,13 +81,18 @@ def move_home(
         What was moved.
 
     Raises:
-        NotFound: There is no home.
+        NotFound: There is no home, or one that was never opened.
         Conflict: The home is there already, others work on it, or a new place holds other things.
         Corrupt: Something is damaged.
         Invalid: An address is none.
     """
     if not home.is_dir():
         raise NotFound(f"There is no home at '{home}'. Name one with --home.")
+    if not (home / KEY).exists():
+        raise NotFound(
+            f"The home '{home}' was never opened and holds nothing to move: name its places when "
+            "you start it."
+        )
     lock = process.hold(home / "run" / "move.lock", what=f"The move of '{home}'")
     try:
         return _move(home, to, known, progress)
@@ -108,6 +114,7 @@ def _move(home: Path, to: dict[str, str], known: dict[str, str], progress: Progr
         if contents:
             contents.copy()
         source: Database = stack.enter_context(_opened(before))
+        note_home(source)  # a move that was killed may have left it marked as a copy
         if "database" in ports:
             target: Database = stack.enter_context(_opened(after))
             source.migrate()
@@ -116,13 +123,20 @@ def _move(home: Path, to: dict[str, str], known: dict[str, str], progress: Progr
         copied = contents.copy() if contents else CopiedContents(contents=0, copied=0, bytes=0)
         rows, event = 0, _checked(source, home)
         if "database" in ports:
-            with source.write() as transaction:  # nobody else writes, from other machines either
-                rows = copy_tables(transaction, target, progress)
-                if _checked(target, home) != event:
-                    raise Conflict("Somebody wrote meanwhile. The home is as before; try again.")
-                note_copy(transaction, _name(home))
-                remember(after)
-            note_home(target)
+            with source.write() as transaction:
+                note_copy(transaction, _name(home))  # both are copies until the settings tell
+            live = source
+            try:
+                with source.write() as transaction:  # nobody else writes, on other machines either
+                    rows = copy_tables(transaction, target, progress)
+                    if _checked(target, home) != event:
+                        raise Conflict(
+                            "Somebody wrote meanwhile. The home is as before; try again."
+                        )
+                    remember(after)
+                    live = target
+            finally:
+                note_home(live)
         else:
             remember(after)
     declared = declared_addresses()
@@ -150,6 +164,7 @@ class _Contents:
     def __init__(self, before: Settings, after: Settings, progress: Progress) -> None:
         self._source: Blobs = backend("blobs", before.address("blobs"))
         self._target: Blobs = backend("blobs", after.address("blobs"))
+        make_place(self._target)
         self._home, self._progress = before.folder, progress
         self.copied = self.bytes = 0
         if after.blobs:  # the home's own folder is its own whatever it holds
@@ -170,8 +185,9 @@ def _reachable(settings: Settings, known: dict[str, str]) -> Settings:
         if place_of(there.address(port)) != settings.place(port):
             raise Conflict(
                 f"The home's {port} is {settings.place(port)}, and its address "
-                f"{there.address(port)} leads to {place_of(there.address(port))}. Say how the old "
-                f"place is reached: --from-{port} URL"
+                f"{without_password(there.address(port))} leads to "
+                f"{place_of(there.address(port))}. Say how the old place is reached: "
+                f"--from-{port} URL"
             )
     return there
 

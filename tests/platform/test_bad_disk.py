@@ -1,0 +1,157 @@
+"""A disk that is slow or refuses writes: what was acknowledged holds, and the rest is told."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.platform.test_up import eventually, up
+from treadle.kernel.process import holder
+
+SYNC_MS = 200
+# While the file SLOW is there, syncs take longer; while READ_ONLY is, files take no bytes. Logs,
+# which are the standard streams of the processes, are spared.
+SHIM = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int wanted(const char *name) {
+  const char *flag = getenv(name);
+  return flag && !access(flag, F_OK);
+}
+
+static int refuses(int file) {
+  struct stat status;
+  return file > 2 && wanted("READ_ONLY") && !fstat(file, &status) && S_ISREG(status.st_mode);
+}
+
+#define SLOW(name)                                               \
+  int name(int file) {                                           \
+    static int (*real)(int);                                     \
+    if (!real) real = (int (*)(int))dlsym(RTLD_NEXT, #name);     \
+    if (wanted("SLOW")) usleep(SYNC_MS * 1000);                  \
+    return real(file);                                           \
+  }
+SLOW(fsync)
+SLOW(fdatasync)
+
+#define GUARD(kind, name, given, passed)                         \
+  kind name given {                                              \
+    static kind(*real) given;                                    \
+    if (!real) real = (kind(*) given)dlsym(RTLD_NEXT, #name);    \
+    if (refuses(file)) { errno = EROFS; return -1; }             \
+    return real passed;                                          \
+  }
+GUARD(ssize_t, write, (int file, const void *from, size_t size), (file, from, size))
+GUARD(ssize_t, pwrite, (int file, const void *from, size_t size, off_t at), (file, from, size, at))
+GUARD(ssize_t, pwrite64, (int file, const void *from, size_t size, off64_t at),
+      (file, from, size, at))
+GUARD(int, ftruncate64, (int file, off64_t size), (file, size))
+"""
+
+
+class BadDisk:
+    """What is wrong with the disk of the processes that start from here: files that say so."""
+
+    def __init__(self, folder: Path) -> None:
+        self.slow, self.read_only = folder / "slow", folder / "read-only"
+
+
+@pytest.fixture
+def bad_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BadDisk:
+    compiler = shutil.which("cc")
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("declared gap: a disk cannot be made bad here (needs Linux and a C compiler)")
+    source, library = tmp_path / "bad.c", tmp_path / "bad.so"
+    source.write_text(SHIM.replace("SYNC_MS", str(SYNC_MS)))
+    subprocess.run(
+        [compiler, "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"], check=True
+    )
+    found = BadDisk(tmp_path)
+    monkeypatch.setenv("LD_PRELOAD", str(library))
+    monkeypatch.setenv("SLOW", str(found.slow))
+    monkeypatch.setenv("READ_ONLY", str(found.read_only))
+    return found
+
+
+def add_experiment(client: httpx.Client, name: str) -> httpx.Response:
+    return client.post("/api/2.0/mlflow/experiments/create", json={"name": name})
+
+
+def experiments(client: httpx.Client) -> set[str]:
+    asked = {"max_results": 1000}
+    found = client.post("/api/2.0/mlflow/experiments/search", json=asked)
+    assert found.status_code == 200, found.text
+    return {one["name"] for one in found.json()["experiments"]}
+
+
+def test_on_a_slow_disk_others_are_answered_and_what_was_acknowledged_holds(
+    bad_disk: BadDisk, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    with up(home) as url, httpx.Client(base_url=url, timeout=60) as client:
+        assert add_experiment(client, "before").status_code == 200
+        bad_disk.slow.touch()
+        made: list[tuple[str, float]] = []
+
+        def write() -> None:
+            with httpx.Client(base_url=url, timeout=60) as writer:
+                for number in range(5):
+                    began = time.monotonic()
+                    assert add_experiment(writer, f"slow{number}").status_code == 200
+                    made.append((f"slow{number}", time.monotonic() - began))
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        answered = 0
+        while thread.is_alive():
+            assert client.get("/health").status_code == 200
+            assert "before" in experiments(client)
+            answered += 1
+        thread.join()
+        assert len(made) == 5
+        assert answered >= 5, "reading waits for no sync"
+        server = holder(home / "run" / "server.lock")
+        assert server is not None
+        os.kill(server, 9)  # what was acknowledged is on the disk
+        eventually(lambda: holder(home / "run" / "server.lock") not in (None, server), "another")
+        eventually(lambda: _answers(url), "it answers")
+        assert {"before", *(name for name, _ in made)} <= experiments(client)
+
+
+def test_a_disk_that_refuses_writes_is_told_and_work_goes_on_afterwards(
+    bad_disk: BadDisk, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    with up(home) as url, httpx.Client(base_url=url, timeout=60) as client:
+        assert add_experiment(client, "before").status_code == 200
+        names = ("server", "worker")
+        before = {name: holder(home / "run" / f"{name}.lock") for name in names}
+        bad_disk.read_only.touch()
+        refused = add_experiment(client, "refused")
+        assert refused.status_code == 503, refused.text
+        assert len(refused.json()["message"].splitlines()) == 1
+        bad_disk.read_only.unlink()
+        assert add_experiment(client, "after").status_code == 200
+        assert experiments(client) >= {"before", "after"}
+        assert "refused" not in experiments(client)
+        assert {name: holder(home / "run" / f"{name}.lock") for name in names} == before
+        told = "".join((home / "logs" / f"{name}.log").read_text() for name in names)
+    assert "Traceback" not in told
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", timeout=2).status_code == 200
+    except httpx.TransportError:
+        return False
