@@ -1,9 +1,11 @@
 """The worker over real child processes."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -126,6 +128,36 @@ def test_a_worker_that_lost_its_lease_ends_its_process_and_leaves_the_twin_alone
     eventually(lambda: worker.reconcile() and not worker.busy, what="the lost lease to be seen")
     assert queue.get(job=job) == twin
     assert worker._executor.poll(f"{job}.1") not in (None, 0)
+
+
+def jumped(days: int) -> SimpleNamespace:
+    """The module ``time`` where the system's clock has jumped."""
+    return SimpleNamespace(time=lambda: time.time() + days * 86400)
+
+
+@pytest.mark.parametrize("days", [1, -1])
+def test_a_jump_of_the_systems_clock_does_not_begin_a_running_job_again(
+    queue: LocalJobs, add: Add, worker: Worker, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    job = add("sleep")
+    worker.reconcile()
+    monkeypatch.setattr("treadle.jobs.local.time", jumped(days))
+    assert worker.reconcile() == 0
+    assert (queue.get(job=job).state, queue.get(job=job).attempt) == ("running", 1)
+    monkeypatch.setattr("treadle.jobs.worker.LEASE_SECONDS", 0.0)
+    worker.reconcile()  # sends a heartbeat, by the clock of now
+    assert queue.lease("another") is None
+
+
+def test_a_lost_workers_job_goes_on_where_the_clock_was_put_back(
+    queue: LocalJobs, add: Add, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = add()
+    assert queue.lease("lost") is not None
+    monkeypatch.setattr("treadle.jobs.local.time", jumped(-1))
+    twin = queue.lease("another")
+    assert twin is not None
+    assert (twin.id, twin.attempt) == (job, 2)
 
 
 def test_a_worker_runs_no_more_jobs_than_it_has_slots(

@@ -1,7 +1,7 @@
 """The job queue as the process has it that holds the database."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -94,19 +94,26 @@ class LocalJobs(Jobs):
                 changed += transaction.execute(same.values(payload=payload)).rowcount
         return changed
 
-    def lease(self, worker: str) -> Job | None:
+    def lease(self, worker: str, running: Collection[str] = ()) -> Job | None:
         """Take the next due job for ``LEASE_SECONDS``.
 
         A job is due when it is queued and its time has come, or when it runs and the lease of its
-        worker has run out.
+        worker has run out. A worker's own jobs are never due to it, however the system's clock has
+        jumped: a laptop that wakes would else begin again what it is at.
 
         Args:
             worker: Name of the worker that takes the job.
+            running: Ids of the jobs that it runs already.
 
         Returns:
             The job with its new attempt, or None when no job is due.
         """
-        silent = and_(jobs.c.state == "running", jobs.c.leased_until < time.time())
+        now = time.time()
+        over = or_(
+            jobs.c.leased_until < now,
+            jobs.c.leased_until > now + 2 * LEASE_SECONDS,  # the clock was put back since
+        )
+        silent = and_(jobs.c.state == "running", over, jobs.c.id.not_in(running))
         due = and_(jobs.c.state == "queued", jobs.c.due_at <= self._clock.now())
         statement = select(jobs).where(or_(due, silent)).order_by(jobs.c.due_at, jobs.c.id).limit(1)
         with self._database.read() as connection:
@@ -118,7 +125,7 @@ class LocalJobs(Jobs):
                 return None
             job = job_of(row)
             leased = self._lease_or_end(transaction, job, worker)
-        return self.get(job=job.id) if leased else self.lease(worker)
+        return self.get(job=job.id) if leased else self.lease(worker, running)
 
     def heartbeat(self, job: Job) -> bool:
         """Extend the lease of a running attempt.

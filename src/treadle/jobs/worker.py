@@ -60,7 +60,7 @@ class Worker:
         """
         settled = sum(self._settle(name) for name in list(self._running))
         started = 0
-        while len(self._running) < self._slots and (job := self._jobs.lease(self._name)):
+        while len(self._running) < self._slots and (job := self._next()):
             started += 1
             try:
                 self._executor.start(self._launch(job))
@@ -103,6 +103,10 @@ class Worker:
             if not changes:
                 time.sleep(0.02)
         log.warning("work was left after %.0f s", timeout_seconds)
+
+    def _next(self) -> Job | None:
+        own = [attempt.job.id for attempt in self._running.values()]
+        return self._jobs.lease(self._name, own)
 
     def _settle(self, name: str) -> bool:
         attempt = self._running[name]
