@@ -4,14 +4,16 @@ import ast
 import csv
 import tomllib
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import treadle.cli
-from treadle.cli.scaffold import MOST_COLUMNS, Table, _fill, look_at, scaffold
+from treadle.cli.first_look import MOST_COLUMNS, Table, look_at
+from treadle.cli.scaffold import _fill, scaffold
 from treadle.kernel.errors import Invalid
 
 TEMPLATE = Path(treadle.cli.__file__).parent / "template"
@@ -97,6 +99,51 @@ def test_a_table_of_thousands_of_columns_is_read(tmp_path: Path) -> None:
     rows = [",".join([*["0.5"] * 3_000, str(row % 2)]) for row in range(20)]
     csv.write_text("\n".join([header, *rows]) + "\n")
     assert len(look_at(csv, "y", None).numbers) == 3_000
+
+
+CELLS = st.text(st.sampled_from("ab c;,|\t\"'#\n0é"), max_size=6).map(str.strip)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    cells=st.lists(CELLS, min_size=21, max_size=30),
+    delimiter=st.sampled_from(",;|\t"),
+    end=st.sampled_from(["\n", "\r\n"]),
+)
+def test_a_project_has_the_rows_of_the_file_however_it_is_written(
+    cells: list[str], delimiter: str, end: str
+) -> None:
+    rows = [["id", "it's", 'a "name"', "y"]]
+    rows += [
+        [str(number), cell, f"x{number % 3}", str(number % 2)] for number, cell in enumerate(cells)
+    ]
+    with TemporaryDirectory() as folder:
+        source = Path(folder, "source.csv")
+        with source.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, delimiter=delimiter, lineterminator=end).writerows(rows)
+        scaffold("p", Path(folder), source, "y", "id")
+        with Path(folder, "p", "data", "source.csv").open(encoding="utf-8", newline="") as file:
+            assert list(csv.reader(file)) == rows
+
+
+def test_quotes_that_come_late_are_read(tmp_path: Path) -> None:
+    rows = [["id", "words", "y"], *([str(i), "plain", str(i % 2)] for i in range(30_000))]
+    rows += [["30000", 'some "words", quoted', "1"]]
+    source = tmp_path / "late.csv"
+    with source.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)
+    scaffold("p", tmp_path, source, "y", "id")
+    with (tmp_path / "p" / "data" / "late.csv").open(encoding="utf-8", newline="") as file:
+        assert list(csv.reader(file))[-1] == rows[-1]
+
+
+def test_a_word_that_comes_late_makes_its_column_text(tmp_path: Path) -> None:
+    source = tmp_path / "late.csv"
+    rows = "".join(f"{number},{number % 90},{number % 2}\n" for number in range(30_000))
+    source.write_text(f"id,age,y\n{rows}30000,unknown,1\n")
+    _, table = scaffold("p", tmp_path, source, "y", "id")
+    assert (table.text, table.numbers) == (["age"], [])
+    assert (tmp_path / "p" / "data" / "late.csv").read_text() == source.read_text()
 
 
 def test_more_columns_than_a_model_takes_are_refused_before_they_are_read(tmp_path: Path) -> None:

@@ -6,21 +6,13 @@ import re
 import shutil
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import NamedTuple
 
-import duckdb
-
-from treadle.data.table_files import KINDS
-from treadle.data.task import LabelValues, Told, fits, label_values, told_by
-from treadle.kernel.errors import Conflict, Invalid, NotFound, did_you_mean
-from treadle.kernel.escaping import one_file, python, sql_name, sql_text, toml
+from treadle.cli.first_look import Table, copy_rows, looked_at
+from treadle.kernel.errors import Conflict, Invalid
+from treadle.kernel.escaping import python, toml
 from treadle.scope.model import Task
 
 ROWS = 4000
-FEWEST_ROWS = 20
-MOST_COLUMNS = 25_000
-"""Number of columns up to which a CSV file is read in less than a minute."""
-NUMERIC = ("BIGINT", "HUGEINT", "DOUBLE")
 METRIC_OF: dict[Task, str] = {
     "binary": "roc_auc",
     "multi-class": "balanced_accuracy",
@@ -28,35 +20,6 @@ METRIC_OF: dict[Task, str] = {
     "anomaly": "roc_auc",
 }
 """The metric that a new project requires, by task."""
-
-
-class Table(NamedTuple):
-    """What a CSV file holds, as far as a first model needs to know.
-
-    Attributes:
-        text: Columns of text.
-        numbers: Columns of numbers.
-        left_out: Columns that are neither, and no inputs.
-        label: The column that is to be predicted; None for anomalies that nobody has labelled.
-        positive: Of two values, the one that becomes 1, as a literal of Python; None where the
-            values are 0 and 1, or not two. Of anomalies the rarer, else the greater.
-        task: What is predicted.
-        id: The column that only names rows, or None.
-        reason: Why it is that task.
-        classes: How many classes there are; 0 for numbers.
-        words: Whether the label is read as text.
-    """
-
-    text: list[str]
-    numbers: list[str]
-    left_out: list[str]
-    label: str | None
-    positive: str | None
-    task: Task
-    id: str | None
-    reason: str = ""
-    classes: int = 2
-    words: bool = False
 
 
 def scaffold(
@@ -97,7 +60,7 @@ def scaffold(
                 "Which column is to be predicted? Name it with --label, or say --task anomaly "
                 "to look for strange rows without one."
             )
-        table, source = look_at(csv, label, id, task), csv.name
+        (table, dialect), source = looked_at(csv, label, id, task), csv.name
     else:
         table, source = (
             Table(
@@ -112,7 +75,7 @@ def scaffold(
     (folder / ".gitignore").write_text(".treadle/\n", encoding="utf-8")
     (folder / "data").mkdir()
     if csv is not None:
-        _copy(csv, folder / "data" / source)
+        copy_rows(csv, dialect, folder / "data" / source)
     else:
         (folder / "data" / source).write_text(customers(ROWS, seed=7), encoding="utf-8")
         (folder / "data" / "new-customers.csv").write_text(
@@ -127,116 +90,6 @@ def _copy_template(template: Path, folder: Path, table: Table) -> None:
     shutil.copy(template / "treadle.toml", folder)
     pipeline = "anomaly.py" if table.task == "anomaly" else "pipeline.py"
     shutil.copy(template / pipeline, folder / "pipeline.py")
-
-
-def look_at(csv: Path, label: str | None, id: str | None, task: Task | None = None) -> Table:
-    """Return which columns of a CSV file are text or numbers, and what the label's task is.
-
-    Args:
-        csv: A CSV file in UTF-8, with a header.
-        label: The column that is to be predicted; None for anomalies that nobody has labelled.
-        id: The column that only names rows; None for no such column.
-        task: What is predicted; None to tell it from the label's values.
-
-    Raises:
-        NotFound: There is no such file.
-        InDoubt: The label's values leave the task open.
-        Invalid: The file cannot be read, a column is missing, or the label cannot be predicted.
-    """
-    if not csv.is_file():
-        raise NotFound(f"There is no file '{csv}'.")
-    _refuse_wide(csv)
-    with duckdb.connect() as db:
-        kinds, header, rows = _read(db, csv, label)
-        if rows < FEWEST_ROWS:
-            count = "1 row" if rows == 1 else f"{rows or 'no'} rows"
-            raise Invalid(
-                f"'{csv}' has {count} below its header. To learn from some and to be judged on "
-                f"others, a model needs at least {FEWEST_ROWS}."
-            )
-        _refuse_repeated(csv, [name for name in header if name])
-        for column in (label, id):
-            if column is not None and column not in kinds:
-                raise Invalid(f"'{csv}' has no column '{column}'.{did_you_mean(column, kinds)}")
-        values = None if label is None else label_values(db.table("labels"), label)
-    told = _told(values, task)
-    inputs = {column: kind for column, kind in kinds.items() if column not in (label, id)}
-    numbers = [column for column, kind in inputs.items() if kind.startswith(NUMERIC)]
-    text = [column for column, kind in inputs.items() if kind == "VARCHAR"]
-    taken = {*text, *numbers}
-    left_out = [column for column in inputs if column not in taken]
-    classes = 0 if values is None or told.task == "regression" else values.distinct
-    return Table(
-        text,
-        numbers,
-        left_out,
-        label,
-        _positive(values, told.task) if values else None,
-        told.task,
-        id,
-        told.reason,
-        classes,
-        values is not None and values.kind == "text",
-    )
-
-
-def _read(
-    db: duckdb.DuckDBPyConnection, csv: Path, label: str | None
-) -> tuple[dict[str, str], tuple[str, ...], int]:
-    """Read a CSV file's types by column, its first line, and its number of rows.
-
-    The label's values are kept as the table ``labels``. Each look at a file of many columns takes
-    seconds, so there are three in all.
-    """
-    typed = f"read_csv({sql_text(one_file(csv))}, auto_type_candidates = {KINDS}, header = true)"
-    plain = f"read_csv({sql_text(one_file(csv))}, all_varchar = true, header = false)"
-    try:
-        kinds = {name: kind for name, kind, *_ in db.execute(f"DESCRIBE FROM {typed}").fetchall()}
-        kept = sql_name(label) if label is not None and label in kinds else "1"
-        db.execute(f"CREATE TEMP TABLE labels AS SELECT {kept} FROM {typed}")
-        ((rows,),) = db.execute("SELECT count(*) FROM labels").fetchall()
-        header = next(iter(db.execute(f"FROM {plain} LIMIT 1").fetchall()), ())
-    except duckdb.Error as error:
-        reason = " ".join(line.strip() for line in str(error).splitlines()[:3])
-        raise Invalid(f"'{csv}' cannot be read as CSV in UTF-8: {reason[:300]}") from error
-    return kinds, header, rows
-
-
-def _told(values: LabelValues | None, task: Task | None) -> Told:
-    """The task, and why it is that one."""
-    if values is None:
-        return Told("anomaly", "it is declared, and no column is named that tells anomalies")
-    return fits(values, task) if task else told_by(values, say="--task {}")
-
-
-def _positive(values: LabelValues, task: Task) -> str | None:
-    """The value that becomes 1, as a literal of Python; None where no value must become it."""
-    if task not in ("binary", "anomaly") or values.names == ["0", "1"]:
-        return None
-    name = values.rarest if task == "anomaly" else values.names[-1]
-    return repr(name) if values.kind == "text" else name
-
-
-def _refuse_wide(csv: Path) -> None:
-    """Refuse more columns than a first model can take, before anything reads them."""
-    with csv.open("rb") as file:
-        header = re.sub(rb'"[^"]*"', b"", file.readline(1 << 28))
-    columns = max(header.count(delimiter) for delimiter in (b",", b";", b"\t", b"|")) + 1
-    if columns > MOST_COLUMNS:
-        raise Invalid(
-            f"'{csv}' has {columns:,} columns, and {MOST_COLUMNS:,} are the most. "
-            "Leave out those that no model needs."
-        )
-
-
-def _refuse_repeated(csv: Path, header: list[str]) -> None:
-    """Refuse columns of one name, which libraries tell apart in ways of their own."""
-    seen: dict[str, str] = {}
-    for name in header:
-        if (same := seen.get(name.lower())) is not None:
-            but_for = "" if same == name else " but for upper and lower case"
-            raise Invalid(f"'{csv}' has two columns named '{name}'{but_for}. Rename one of them.")
-        seen[name.lower()] = name
 
 
 def customers(rows: int, *, seed: int, start: int = 0) -> str:
@@ -351,15 +204,6 @@ def _at_least(table: Table) -> str:
     if table.task == "regression":
         return "0.1"
     return f"{1 / table.classes + 0.3 * (1 - 1 / table.classes):.2g}"
-
-
-def _copy(csv: Path, to: Path) -> None:
-    """The same rows with commas, quotes and a header, whatever the file used."""
-    with duckdb.connect() as db:
-        rows = (
-            f"SELECT * FROM read_csv({sql_text(one_file(csv))}, all_varchar = true, header = true)"
-        )
-        db.execute(f"COPY ({rows}) TO {sql_text(to)} (HEADER)")
 
 
 def _listed(names: list[str]) -> str:
