@@ -5,6 +5,7 @@ import errno
 import logging
 import os
 import resource
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from treadle.http.app import application
 from treadle.kernel.process import holder
 from treadle.platform.addresses import backend
 from treadle.platform.handles import Handles
+from treadle.platform.supervisor import running
 from treadle.platform.wiring import Embedded
 from treadle.ports.target import EndpointSpec, Variant
 from treadle.testing.target import until_ready
@@ -61,6 +63,23 @@ def test_server_and_worker_outlive_a_time_without_file_handles(tmp_path: Path) -
     told = server_log.read_text() + worker_log.read_text()
     assert "Traceback" not in told
     assert server_log.read_text().count(SPENT) == 1
+
+
+def test_a_supervisor_outlives_a_time_without_file_handles(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    log = home / "logs" / "supervisor.log"
+    with up(home):
+        supervisor = running(home)
+        worker = holder(home / "run" / "worker.lock")
+        assert supervisor is not None
+        assert worker is not None
+        with no_more_files(supervisor):
+            os.kill(worker, signal.SIGKILL)
+            eventually(lambda: "cannot be looked after" in log.read_text(), "it tells")
+        eventually(lambda: holder(home / "run" / "worker.lock") not in (None, worker), "a worker")
+        assert running(home) == supervisor
+        assert log.read_text().count("cannot be looked after") == 1
+        assert "Traceback" not in log.read_text()
 
 
 def test_a_model_server_outlives_a_time_without_file_handles(tmp_path: Path) -> None:

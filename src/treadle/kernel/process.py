@@ -16,7 +16,7 @@ from treadle.kernel.errors import Conflict
 from treadle.kernel.exits import REFUSED, REFUSED_NOW, note_exit
 
 log = logging.getLogger(__name__)
-_FIRST_WAIT, _LONGEST_WAIT = 0.1, 10.0
+_FIRST_WAIT, _LONGEST_WAIT, REFUSED_WAIT = 0.1, 10.0, 60.0
 _TRIES = 10
 _held: list[IO[str]] = []  # lock files stay open until the process ends
 
@@ -110,7 +110,7 @@ class SupervisedProcess:
     seconds. Each end that nobody has asked for is logged and counted (``kernel/exits.py``).
 
     A process that was refused has not died: it is told of once and not counted, and where it is
-    refused as it is set up, it is started again when its environment changes.
+    refused as it is set up, it is started again when its environment changes, or in a minute.
 
     Args:
         name: Name of the process.
@@ -176,7 +176,8 @@ class SupervisedProcess:
             self._wait = min(self._wait * 2, _LONGEST_WAIT)
         if time.monotonic() < self._not_before:
             return False
-        if self._is_refused and self._environment() == self._given:
+        is_lately_refused = self._is_refused and time.monotonic() - self._started < REFUSED_WAIT
+        if is_lately_refused and self._environment() == self._given:
             return False
         self._start()
         return True
@@ -245,7 +246,7 @@ class SupervisedProcess:
             self._is_refused = code == REFUSED
             if not self._refusal_is_told:
                 self._refusal_is_told = True
-                until = "it is set up anew" if self._is_refused else "it may"
+                until = "what it says is mended" if self._is_refused else "it may"
                 log.warning(
                     "%s was refused and waits until %s. Its log: %s", self.name, until, self._log
                 )

@@ -133,19 +133,29 @@ class Supervisor:
 
     def _tend(self, ready: Callable[[], None]) -> None:
         """Start what is not there, again and again, until told to stop."""
-        answered = False
+        answered, told = False, ""
         while not self._stopping and (self._run / LOCK).exists():  # a removed home needs nobody
-            if is_closing(self._settings.folder):
-                self._wait_for_move()
-            for kept in self._kept:
-                if kept.tend():
-                    level = logging.INFO if kept.starts == 1 else logging.WARNING
-                    log.log(level, "%s started: pid %s, start %d", kept.name, kept.pid, kept.starts)
-            self._target.tend()
+            try:
+                self._look_after()
+                told = ""
+            except OSError as error:  # no file handles, no memory: the next look tries again
+                if str(error) != told:
+                    log.error("processes cannot be looked after now: %s", error)
+                told = str(error)
+                time.sleep(1)
             if not answered and self._answers():
                 answered = True
                 ready()
             time.sleep(LOOK_SECONDS)
+
+    def _look_after(self) -> None:
+        if is_closing(self._settings.folder):
+            self._wait_for_move()
+        for kept in self._kept:
+            if kept.tend():
+                level = logging.INFO if kept.starts == 1 else logging.WARNING
+                log.log(level, "%s started: pid %s, start %d", kept.name, kept.pid, kept.starts)
+        self._target.tend()
 
     def _wait_for_move(self) -> None:
         """Let server and worker rest while the home is moved; model servers go on."""
