@@ -19,6 +19,8 @@ from treadle.kernel.operation import operations
 from treadle.kernel.stage import kinds_of
 from treadle.platform.stages import stages
 from treadle.platform.watchdog import QUERY_SECONDS
+from treadle.serving.request_reader import MAX_HELD_BYTES
+from treadle.tracking.language import MOST_CONDITIONS, MOST_ORDERS
 
 ROOT = Path(__file__).parents[2]
 
@@ -113,5 +115,9 @@ def test_security_says_the_limits_that_the_code_has() -> None:
     kib = bodies.SLOWEST_BYTES // 1024
     assert f"{bodies.PATIENCE_SECONDS:.0f} s and one more for each {kib} KiB" in said
     assert f"all bodies in hand have {bodies.MAX_HELD_BYTES // 2**30} GiB together" in said
+    assert f"and {MAX_HELD_BYTES // 2**20} MiB at a model server" in said
+    assert (
+        f"A filter has {MOST_CONDITIONS} conditions at most, an order {MOST_ORDERS} fields" in said
+    )
     assert f"Queries of callers end after {QUERY_SECONDS:.0f} s" in said
     assert ("searches run one at a time" in said) == (AT_ONCE == 1)
