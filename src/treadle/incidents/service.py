@@ -46,7 +46,7 @@ from treadle.monitoring.local import LocalMonitoring
 from treadle.ports.database import Database, in_sight
 from treadle.ports.notifier import OpenNotifier
 from treadle.scope.alerting import AlertKind, NotifyRoute, Severity, shown
-from treadle.scope.service import Scope
+from treadle.scope.local import LocalScope
 
 LONGEST_NOTE = 10_000
 LONGEST_NAME = 200
@@ -72,7 +72,7 @@ class Incidents:
         events: LocalEvents,
         clock: Clock,
         assembly: Assembly,
-        scope: Scope,
+        scope: LocalScope,
         delivery: LocalDelivery,
         monitoring: LocalMonitoring,
         open_notifier: OpenNotifier,

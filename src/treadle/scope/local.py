@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import select
@@ -15,7 +16,7 @@ from treadle.ports.database import Database
 from treadle.scope.changes import changes
 from treadle.scope.file import FILE, check, read
 from treadle.scope.model import Project, ProjectSpec
-from treadle.scope.service import Scope
+from treadle.scope.service import Scope, project_of
 from treadle.scope.tables import projects
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,18 @@ class LocalScope(Scope):
     def __init__(self, database: Database, events: LocalEvents, clock: Clock) -> None:
         super().__init__(database, events, clock)
         self._seen: dict[str, int] = {}  # when the file of each project was changed, last looked at
+
+    def among(self, names: Sequence[str]) -> list[Project]:
+        """Read those of some projects that are there, by name.
+
+        Args:
+            names: Names of projects.
+        """
+        if not names:
+            return []
+        statement = select(projects).where(projects.c.name.in_(names)).order_by(projects.c.name)
+        with self._database.read() as connection:
+            return [project_of(row) for row in connection.execute(statement).mappings()]
 
     @RECONCILE()
     def reconcile(self) -> int:

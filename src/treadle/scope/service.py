@@ -1,6 +1,6 @@
 """Stores projects and their requirements as last declared."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import select
@@ -64,11 +64,11 @@ class Scope:
         with self._database.write() as transaction:
             row = transaction.execute(statement).mappings().one_or_none()
             if folder is None and row is not None:
-                _check_sources(spec, _project(row))
+                _check_sources(spec, project_of(row))
             if folder is None:
                 folder = row["folder"] if row is not None else ""
             if row is not None and row["digest"] == digest and row["folder"] == folder:
-                return _project(row)
+                return project_of(row)
             values = {
                 "spec": to_text(spec),
                 "folder": folder,
@@ -102,26 +102,14 @@ class Scope:
                 seen = select(projects.c.name).where(in_sight(projects.c.name))
                 known = connection.scalars(seen).all()
                 raise NotFound(f"There is no project '{name}' here.{did_you_mean(name, known)}")
-        return _project(row)
+        return project_of(row)
 
     @query()
     def projects(self) -> list[Project]:
         """List all projects by name."""
         statement = select(projects).where(in_sight(projects.c.name)).order_by(projects.c.name)
         with self._database.read() as connection:
-            return [_project(row) for row in connection.execute(statement).mappings()]
-
-    def among(self, names: Sequence[str]) -> list[Project]:
-        """Read those of some projects that are there, by name.
-
-        Args:
-            names: Names of projects.
-        """
-        if not names:
-            return []
-        statement = select(projects).where(projects.c.name.in_(names)).order_by(projects.c.name)
-        with self._database.read() as connection:
-            return [_project(row) for row in connection.execute(statement).mappings()]
+            return [project_of(row) for row in connection.execute(statement).mappings()]
 
 
 def _check_sources(spec: ProjectSpec, declared: Project) -> None:
@@ -152,8 +140,12 @@ def _check_sources(spec: ProjectSpec, declared: Project) -> None:
             )
 
 
-def _project(row: Mapping[Any, Any]) -> Project:
-    """A project from its row; renamed keys get their present names."""
+def project_of(row: Mapping[Any, Any]) -> Project:
+    """A project from its row; renamed keys get their present names.
+
+    Args:
+        row: The row.
+    """
     stored = from_json(row["spec"], dict[str, Any])
     for (table, old), new in RENAMED.items():
         if old in stored.get(table, {}):
