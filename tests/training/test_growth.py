@@ -180,6 +180,16 @@ def test_a_request_that_the_source_has_by_now_is_not_added(shop: Shop) -> None:
     assert [(row["id"], row["note"]) for row in rows[600:]] == [("r1", "known"), ("r2", "")]
 
 
+def test_labels_of_rows_that_the_source_has_can_come_again_and_again(shop: Shop) -> None:
+    source, _ = shop.trained()
+    for request in ("c1", "c2", "c3"):
+        shop.answers(request)
+        shop.labels(**{request: 1.0})
+        assert shop.trained()[0] == source
+    assert not shop.platform.events.history(type="DatasetGrown", project="p")
+    assert shop.platform.training.new_rows(project="p").labels == 0
+
+
 def test_failures_and_shadows_are_no_rows(shop: Shop) -> None:
     shop.answers("r1", errors={0: "broken"})
     shop.answers("r2", role="shadow")

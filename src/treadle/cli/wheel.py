@@ -155,7 +155,7 @@ def _estimated(requirement: "RequirementStatus") -> str | None:
 
 def _came(new: "NewRows") -> str:
     """What has come since the champion was trained, in a line."""
-    text = f"[dim]{new.labels} answered requests were labelled since the champion was trained"
+    text = f"[dim]{new.labels} labelled answers are new to the champion"
     if new.unmatched:
         text += f"; {new.unmatched} labels name no answered request, such as "
         text += ", ".join(f"'{markup(id)}'" for id in new.examples[:3])

@@ -161,9 +161,12 @@ class Growth:
         return grown
 
     def _record(self, version: DatasetVersion, grown: Grown, portions: list[Portion]) -> None:
+        """Record what the version was made of; one that was made before has now seen more labels."""
         self._data.add(project=version.project, name=version.name, digest=grown.digest)
-        if self.made_of(version.project, grown.digest).source != grown.digest:
-            return
+        key = (grown_datasets.c.project == version.project) & (
+            grown_datasets.c.digest == grown.digest
+        )
+        seen = {"collected": grown.collected, "label_event": grown.label_event}
         used = [portion for portion in portions if portion.digest]
         event = DatasetGrown(
             project=version.project,
@@ -177,8 +180,11 @@ class Growth:
         )
         row = {name: getattr(grown, name) for name in grown.__struct_fields__}
         with self._database.write() as transaction:
+            if transaction.execute(grown_datasets.update().where(key).values(seen)).rowcount:
+                return
             transaction.execute(grown_datasets.insert().values(project=version.project, **row))
-            self._events.append(transaction, event)
+            if grown.digest != grown.source:
+                self._events.append(transaction, event)
 
     def _assemble(
         self, declared: DataSource, source: Path, portions: list[Portion], into: Path
