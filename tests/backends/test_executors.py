@@ -4,6 +4,8 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
 from treadle.ports.executor import Executor
 from treadle.testing.executor import ExecutorSuite, ended, wait_for_log
 
@@ -48,6 +50,14 @@ class TestForkserver(ExecutorSuite):
         assert ended(again, "b.1") == 0
         assert not forgotten.exists()
         again.close()
+
+    def test_its_zygote_ends_without_a_word(
+        self, executor: Executor, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        executor.start(self.launch("a.1", "say", "hello", "0"))
+        assert ended(executor, "a.1") == 0
+        executor.close()
+        assert capfd.readouterr() == ("", "")
 
 
 def wait_until_dead(pid: int) -> None:

@@ -1,6 +1,7 @@
 """Confined code reaches nothing but what it was given, however it is confined."""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from treadle.ports.sandbox import Allowance, Strength, Task
 from treadle.testing.executor import gone
 
 HERE = "tests.backends.confined:"
+CANARY = f"canary-{secrets.token_hex(8)}"  # not in this file, which is seen
 ROOT = Path(__file__).parents[2]
 Call = Callable[..., Any]
 
@@ -137,13 +139,13 @@ def test_it_holds_no_token_no_address_and_no_way_to_the_platform(
 ) -> None:
     """Its data are files and its answer goes over a pair of sockets: there is nothing to steal."""
     for name in ("TREADLE_TOKEN", "TREADLE_URL", "TREADLE_DATABASE"):
-        monkeypatch.setenv(name, "canary-of-a-token")
+        monkeypatch.setenv(name, CANARY)
     for place in (home / ".signing.key", home / "other" / "data.csv", tmp_path / "password"):
-        place.write_text("canary-of-a-token")
+        place.write_text(CANARY)
     sleeping = [sys.executable, "-c", "import time; time.sleep(600)"]
     other = subprocess.Popen(sleeping)  # one of the same user's, with the token in its environment
     try:
-        assert call("secrets_seen", ["canary-of-a-token", str(tmp_path), "/tmp"]) == []
+        assert call("secrets_seen", [CANARY, str(tmp_path), "/tmp"]) == []
     finally:
         other.kill()
         other.wait()
@@ -158,9 +160,9 @@ def test_it_holds_no_token_no_address_and_no_way_to_the_platform(
 
 
 def test_the_search_for_secrets_finds_what_is_given(call: Call, home: Path) -> None:
-    (home / "given" / "data.csv").write_text("canary-of-a-token")
+    (home / "given" / "data.csv").write_text(CANARY)
     given = str(home / "given")
-    assert call("secrets_seen", ["canary-of-a-token", given]) == [f"{given}/data.csv"]
+    assert call("secrets_seen", [CANARY, given]) == [f"{given}/data.csv"]
 
 
 def test_the_network_is_there_where_it_was_declared(call: Call) -> None:

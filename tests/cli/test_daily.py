@@ -7,8 +7,12 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.cli.conftest import complaint, outside, treadle
+from treadle.cli.rollouts import _digests
 from treadle.kernel import process
+from treadle.kernel.errors import Invalid
 from treadle.pipelines.step import read_steps
 from treadle.scope.file import read
 
@@ -185,6 +189,21 @@ def test_an_endpoint_that_is_not_there_is_not_rendered(shop: Path) -> None:
     assert "There is no endpoint 'nothing'" in complaint(
         shop, "render", "nothing", "--image", "registry/shop:{number}"
     )
+
+
+@pytest.mark.parametrize("room", ["-1", "0", "nan"])
+def test_no_room_for_the_logs_of_pods_is_refused(shop: Path, room: str) -> None:
+    said = complaint(shop, "render", "nothing", "--image", "i", "--log-gb", room)
+    assert f"{room} is no room" in said
+
+
+def test_digests_are_of_versions_that_are_served() -> None:
+    digest = f"sha256:{'a' * 64}"
+    assert _digests([f"e:1={digest}"], ["e:1"]) == {"e:1": digest}
+    with pytest.raises(Invalid, match="'nonsense' is no version with a digest"):
+        _digests(["nonsense"], ["e:1"])
+    with pytest.raises(Invalid, match=r"'e:9' is not served here.* Served: e:1\."):
+        _digests([f"e:9={digest}"], ["e:1"])
 
 
 def test_two_runs_at_once_each_tell_the_version_that_they_made(project: Path) -> None:

@@ -116,6 +116,17 @@ def test_a_blob_store_that_was_removed_is_told_and_not_made_again(home: Path) ->
     assert not (home / "blobs").exists()
 
 
+def test_a_database_file_that_is_not_there_is_not_made(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other.db"
+    (home / "settings.json").write_bytes(
+        to_json({"home": str(home), "database": f"sqlite:///{other}"})
+    )
+    assert only(home, "database").says == "There is no database yet."
+    assert not other.exists()
+
+
 def test_clocks_that_differ_are_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert only(home, "clock").state == "ok"
     monkeypatch.setattr(doctor, "SKEW_SECONDS", -3600.0)

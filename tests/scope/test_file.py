@@ -274,6 +274,8 @@ def test_the_nearest_project_is_found_from_below(tmp_path: Path) -> None:
         ('metric = "availability"', "is a metric of single requests"),
         ('metric = "freshness_days"\nat_most = 3', "is a metric of single windows"),
         ('metric = "availability"\nobjective = "99%"\nat_least = 1', "availability has no bound"),
+        ('metric = "recall_above_0.2"\nat_least = 5', "is 1 at most, so 5 can never be reached"),
+        ('metric = "r2"\nat_least = 1.1', "is 1 at most"),
         ('metric = "latency_ms"\nobjective = "99%"', "needs either at_least or at_most"),
         ('metric = "availability"\nobjective = "100%"', "100% leaves no error budget"),
         ('metric = "availability"\nobjective = "99"', "is not a share"),

@@ -1,5 +1,6 @@
 """The verbs for a rollout under way (show, pause, resume, promote, abort), and ``render``."""
 
+import math
 import re
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,7 +43,7 @@ def render(
         str, typer.Option(help="The Gateway whose route weighs variants and mirrors to shadows.")
     ] = "",
     max_replicas: Annotated[
-        int, typer.Option(help="The autoscaler's most. Default: four times the least.")
+        int, typer.Option(min=0, help="The autoscaler's most. Default: four times the least.")
     ] = 0,
     from_namespace: Annotated[
         list[str],
@@ -82,6 +83,8 @@ def render(
     from treadle.delivery.pods import PodOptions
     from treadle.kernel.errors import missing_extra
 
+    if not (log_gb > 0 and math.isfinite(log_gb)):
+        raise Invalid(f"--log-gb: {log_gb:g} is no room. Give gigabytes above 0.")
     spec = session.services().delivery.spec(endpoint=endpoint)
     options = manifests.RenderOptions(
         namespace=namespace,
@@ -92,7 +95,7 @@ def render(
             log_gb=log_gb,
             log_claim=log_claim,
             callers_secret=callers_secret,
-            digests=_digests(digest),
+            digests=_digests(digest, [variant.version for variant in spec.variants]),
         ),
     )
     rendered = manifests.render_kserve if kserve else manifests.render
@@ -107,15 +110,22 @@ def render(
     sys.stdout.write(yaml.safe_dump_all(objects, sort_keys=False))
 
 
-def _digests(given: list[str]) -> dict[str, str]:
+def _digests(given: list[str], served: list[str]) -> dict[str, str]:
     """The digests of images by version, as they are given on the command line."""
-    digests = dict(one.rpartition("=")[::2] for one in given)
-    for version, digest in digests.items():
+    digests: dict[str, str] = {}
+    for one in given:
+        version, _, digest = one.rpartition("=")
         if not version or not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
             raise Invalid(
-                f"'{version}={digest}' is no version with a digest. "
+                f"'{one}' is no version with a digest. "
                 "Write it as churn:3=sha256:…, with 64 hex digits."
             )
+        if version not in served:
+            raise Invalid(
+                f"'{version}' is not served here, so its digest is of no use. "
+                f"Served: {', '.join(served)}."
+            )
+        digests[version] = digest
     return digests
 
 

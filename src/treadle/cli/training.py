@@ -39,7 +39,10 @@ def run(
     home: Home = None,
     json: Json = False,
 ) -> None:
-    """Train a candidate on the data and code of now, and judge it. Exit code 1 if it fails."""
+    """Train a candidate on the data and code of now, and judge it.
+
+    The exit code is 1 where the candidate is refused, and 2 where its training fails.
+    """
     from treadle.kernel.entity import to_plain
     from treadle.kernel.event import act_as
     from treadle.platform.start import embedded
@@ -119,10 +122,15 @@ def _follow(
                     shown_steps.add(step.name)
                     how = "from the cache" if step.cached else f"in {step.seconds:.1f} s"
                     console.print(f"[green]✓[/] {step.name} {how}")
-                elif step.retry_at and (step.name, step.tries) not in shown_tries and not quiet:
+                elif (
+                    step.retry_at
+                    and step.state != "failed"
+                    and (step.name, step.tries) not in shown_tries
+                    and not quiet
+                ):
                     shown_tries.add((step.name, step.tries))
                     console.print(
-                        f"[yellow]![/] {step.name} has failed {step.tries:d} of its tries, and is "
+                        f"[yellow]![/] {step.name} has failed {step.tries:d} times, and is "
                         f"tried again: {markup(step.error or '')}",
                         soft_wrap=True,
                     )

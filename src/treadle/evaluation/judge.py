@@ -153,7 +153,7 @@ def _against_baseline(
             outcome,
             f"{name} better than the baseline's by",
             advantage,
-            "interval reaches 0",
+            "interval not below 0",
         )
     ]
 
@@ -186,7 +186,7 @@ def _against_champion(metric: str, truth: Array, candidate: Array, champion: Arr
         outcome,
         f"{metric} better than the champion's by",
         advantage,
-        "interval reaches 0",
+        "interval not below 0",
     )
 
 

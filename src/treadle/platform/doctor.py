@@ -24,7 +24,7 @@ from treadle.kernel.errors import TreadleError
 from treadle.kernel.escaping import shell
 from treadle.kernel.exits import CALM, exits_of
 from treadle.kernel.process import holder, is_held
-from treadle.platform.addresses import backend, declared_addresses
+from treadle.platform.addresses import backend, declared_addresses, resolved, sqlite_file
 from treadle.platform.metrics import worker_silence
 from treadle.platform.readiness import schema_fault
 from treadle.platform.seal import follows
@@ -152,7 +152,8 @@ def _database(settings: Settings) -> list[Check]:
 
 
 def _has_database(settings: Settings) -> bool:
-    return bool(settings.database) or (settings.folder / "treadle.db").exists()
+    url = resolved(settings.address("database"))
+    return not url.startswith("sqlite:") or sqlite_file(url).exists()
 
 
 def _clock(told: Any) -> Check:

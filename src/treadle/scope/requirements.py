@@ -8,7 +8,7 @@ from treadle.kernel.errors import Invalid, did_you_mean
 from treadle.scope.model import FROM_PRODUCTION, OF_REQUESTS, OF_WINDOWS, Requirement
 from treadle.scope.shares import percentage
 from treadle.stats.families import EXAMPLES
-from treadle.stats.metrics import METRICS, is_metric
+from treadle.stats.metrics import METRICS, is_metric, lower_is_better
 
 LONGEST_ID = 100
 SHORTEST_PERIOD_DAYS, LONGEST_PERIOD_DAYS = 7, 90
@@ -51,9 +51,19 @@ def _check_bounds(requirement: Requirement, field: str) -> None:
             f"Field '{field}.metric': requirement '{requirement.id}' "
             "needs either at_least or at_most."
         )
+    if requirement.at_least is not None and requirement.at_least > 1 and _is_share(requirement):
+        raise Invalid(
+            f"Field '{field}.at_least': '{requirement.metric}' is 1 at most, so "
+            f"{requirement.at_least:g} can never be reached."
+        )
     for name in given:
         if not math.isfinite(getattr(requirement, name)):
             raise Invalid(f"Field '{field}.{name}': a bound must be a finite number.")
+
+
+def _is_share(requirement: Requirement) -> bool:
+    """Whether the metric is 1 at most: one of classes that is to be raised, or ``r2``."""
+    return is_metric(requirement.metric) and not lower_is_better(requirement.metric)
 
 
 def _check_objective(requirement: Requirement, field: str) -> None:

@@ -161,7 +161,7 @@ class Growth:
         return grown
 
     def _record(self, version: DatasetVersion, grown: Grown, portions: list[Portion]) -> None:
-        """Record what the version was made of; one that was made before has now seen more labels."""
+        """Record what a version was made of, and of one that is known which labels it has seen."""
         self._data.add(project=version.project, name=version.name, digest=grown.digest)
         key = (grown_datasets.c.project == version.project) & (
             grown_datasets.c.digest == grown.digest

@@ -94,7 +94,7 @@ def limit(allowance: Allowance, scratch: Path, *, own_ids: bool) -> None:
         own_ids: Whether the kernel counts these processes apart from the others of the user.
     """
     limits = {
-        resource.RLIMIT_DATA: allowance.memory_bytes or _memory() * 9 // 10,
+        resource.RLIMIT_DATA: memory_allowance(allowance),
         resource.RLIMIT_FSIZE: disk_allowance(allowance, scratch),
         resource.RLIMIT_CORE: 0,
     }
@@ -106,6 +106,15 @@ def limit(allowance: Allowance, scratch: Path, *, own_ids: bool) -> None:
         _, most = resource.getrlimit(kind)
         value = value if most == resource.RLIM_INFINITY else min(value, most)
         resource.setrlimit(kind, (value, value))
+
+
+def memory_allowance(allowance: Allowance) -> int:
+    """How many bytes of memory each process of a task may take.
+
+    Args:
+        allowance: What was declared.
+    """
+    return allowance.memory_bytes or _memory() * 9 // 10
 
 
 def disk_allowance(allowance: Allowance, scratch: Path) -> int:

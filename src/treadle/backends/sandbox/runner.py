@@ -150,6 +150,11 @@ def _called(order: Order) -> Answer:
         return Answer(result=function(order.task.argument))
     except TreadleError as error:
         return Answer(error=(kind_of(error), error.message), retry=error.retry)
+    except MemoryError:
+        traceback.print_exc()
+        most = f"{confinement.memory_allowance(order.task.allowance) / 1e9:.3g} GB"
+        says = f"MemoryError: it wanted more than the {most} that it may take (memory_gb)."
+        return Answer(error=("Invalid", says))
     except Exception as error:
         traceback.print_exc()
         return Answer(error=("Invalid", f"{type(error).__name__}: {error}"))
