@@ -273,7 +273,7 @@ def test_replicas_spread_over_nodes_and_zones_and_are_scraped() -> None:
 @pytest.mark.parametrize("given", ["churn:3", "churn:3=abc", "=sha256:" + "a" * 64])
 def test_a_digest_that_is_none_is_refused(given: str) -> None:
     with pytest.raises(Invalid, match="no version with a digest"):
-        _digests([given])
+        _digests([given], ["churn:3"])
 
 
 def test_an_endpoint_is_rendered_as_its_rollout_stands(open_home: Callable[..., Embedded]) -> None:
