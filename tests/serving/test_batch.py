@@ -18,10 +18,13 @@ import pytest
 from tests import models
 from tests.serving.scripted import Scripted, script
 from treadle.backends.runtime.onnx import OnnxRuntime
+from treadle.kernel.clock import SystemClock
 from treadle.kernel.errors import Conflict, Invalid, NotFound
 from treadle.ports.runtime import open_model
 from treadle.ports.target import Variant
 from treadle.serving.batch import score_file
+from treadle.serving.batch_log import BatchLog
+from treadle.serving.log_files import InferenceLogs
 from treadle.serving.served import Served
 
 ROOT = Path(__file__).parents[2]
@@ -86,6 +89,50 @@ def test_rows_on_which_the_model_fails_say_why_and_disturb_no_other(tmp_path: Pa
     assert result[green]["prediction_error"].str.contains("unknown colour green").all()
     np.testing.assert_allclose(result[~green]["prediction"], result[~green]["size"], rtol=1e-6)
     assert result[~green]["prediction_error"].isna().all()
+
+
+def test_rows_that_are_kept_are_those_of_the_file_with_what_went_wrong(tmp_path: Path) -> None:
+    folder = tmp_path / "packages" / script(tmp_path, "m:1", breaks_on=["green"])
+    frame = table(25_000, id=[f"00{row}" for row in range(25_000)])
+    source = parquet(tmp_path / "in.parquet", frame)
+    logs = InferenceLogs(tmp_path / "endpoints")
+    log = BatchLog(logs.folder("e"), SystemClock(), "id", 3)
+    model = served(folder, Scripted())
+    begun = SystemClock().now()
+    found = score_file(model, source, tmp_path / "out.parquet", rows_at_once=7000, log=log)
+    assert found.kept == 25_000
+    kept = list(logs.read("e", begun, SystemClock().now()))
+    assert [row.id for row in kept] == frame["id"].tolist()
+    assert {(row.version, row.role, row.generation) for row in kept} == {("trees:1", "batch", 3)}
+    for row, given in zip(kept, frame.to_dict("records"), strict=True):
+        assert row.inputs == pytest.approx({name: given[name] for name in models.INPUTS})
+        if given["colour"] == "green":
+            assert row.output is None
+            assert "unknown colour green" in str(row.error)
+        else:
+            assert row.output == pytest.approx(given["size"], rel=1e-6)
+            assert row.error is None
+
+
+@pytest.mark.parametrize("fails", ["os.fsync", "blake3"])
+def test_a_scoring_that_was_stopped_keeps_each_row_once(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    source = parquet(tmp_path / "in.parquet", table(3000))
+    logs = InferenceLogs(tmp_path / "endpoints")
+    log = BatchLog(logs.folder("e"), SystemClock(), "id", 1)
+    begun = SystemClock().now()
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(f"treadle.serving.batch_log.{fails}", stop)
+        score_file(served(package), source, tmp_path / "out.csv", log=log)
+    assert not list(logs.read("e", begun, SystemClock().now()))
+    assert score_file(served(package), source, tmp_path / "out.csv", log=log).kept == 3000
+    assert score_file(served(package), source, tmp_path / "out.csv", log=log).kept == 0
+    assert len(list(logs.read("e", begun, SystemClock().now()))) == 3000
 
 
 def test_several_classes_have_a_column_each(tmp_path: Path) -> None:

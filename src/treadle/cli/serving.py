@@ -1,4 +1,4 @@
-"""The verbs that put models to use by hand: package, register, serve, predict, build, capacity."""
+"""The verbs that put models to use by hand: package, register, serve, build, capacity."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +15,7 @@ from treadle.cli.output import (
     print_table,
     progress_bar,
 )
+from treadle.cli.scoring import predict
 from treadle.cli.verbs import Session, add_verbs
 from treadle.kernel.escaping import shell
 
@@ -244,46 +245,6 @@ def serve(
         callers=callers,
         repository=repository,
         told=told,
-    )
-
-
-def predict(
-    session: Session,
-    model: Annotated[
-        str, typer.Argument(help="NAME@ALIAS, NAME:NUMBER, a model folder, or an .onnx file.")
-    ],
-    source: Annotated[
-        Path,
-        typer.Argument(help="A Parquet or CSV file with a column for each of the model's inputs."),
-    ],
-    to: Annotated[
-        Path,
-        typer.Argument(
-            help="The Parquet or CSV file to write: all columns, and what the model says."
-        ),
-    ],
-    rows_at_once: Annotated[
-        int, typer.Option(min=1, help="Rows that are scored and kept together.")
-    ] = 65_536,
-) -> None:
-    """Score a Parquet or CSV file, its rows in their order. A stopped run goes on where it was."""
-    from treadle.platform import serving
-    from treadle.serving.batch import score_file
-
-    asked = serving.find(model, session.services)
-    served = serving.open_served(asked, session.home / "serving", session.services)
-    with progress_bar(session.json) as progress:
-        scored = score_file(served, source, to, rows_at_once=rows_at_once, progress=progress)
-    if session.json:
-        print_json(scored)
-        return
-    again = f", {scored.resumed:,} of them from before" if scored.resumed else ""
-    failed = ""
-    if scored.failed:
-        failed = f" {scored.failed:,} rows failed; column 'prediction_error' says why."
-    console.print(
-        f"{scored.rows:,} rows scored by {scored.version}{again}: {scored.file}.{failed}",
-        markup=False,
     )
 
 

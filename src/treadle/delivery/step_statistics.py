@@ -69,6 +69,8 @@ class StepStatistics:
             batch: Rows that one variant answered together.
         """
         role, failed = batch.facts.role, batch.facts.errors
+        if role not in _ROLES:
+            return  # rows of a scored file: no request, and no part of the rollout
         self.rows[role] += len(batch)
         self.errors[role] += len(failed)
         self.latencies[role].add(batch.row_micros)

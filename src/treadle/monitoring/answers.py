@@ -9,9 +9,12 @@ from numpy.typing import NDArray
 
 from treadle.data.profile import ColumnProfile, Reference
 from treadle.ports.runtime import Signature
-from treadle.serving.log_batch import LogBatch
+from treadle.serving.log_batch import BATCH, LogBatch
 from treadle.stats.classes import Truth, joined, positions, spread, truths, unknown
 from treadle.training.package import predicted_names
+
+_OF_CHAMPIONS = ("champion", BATCH)
+"""Roles in which the champion answers."""
 
 
 class Answers:
@@ -28,7 +31,7 @@ class Answers:
         """
         self.batch = batch
         self._errors = batch.facts.errors
-        self.failed = len(self._errors) if batch.facts.role == "champion" else 0
+        self.failed = len(self._errors) if batch.facts.role in _OF_CHAMPIONS else 0
         every = not self._errors or self.failed
         self._kept = slice(None) if every else _without(len(batch), self._errors)
 
@@ -87,13 +90,13 @@ class WindowAnswers:
             batches: The batches of the inference log; those of shadows are left out.
         """
         self._parts = [Answers(batch) for batch in batches if batch.facts.role != "shadow"]
-        micros = [part.micros for part in self._parts]
+        micros = [part.micros for part in self._parts if part.batch.facts.role != BATCH]
         self._micros = np.concatenate(micros) if micros else np.empty(0)
 
     @property
     def rows(self) -> int:
         """Rows that callers got."""
-        return len(self._micros)
+        return sum(map(len, self._parts))
 
     @property
     def errors(self) -> int:
@@ -102,8 +105,9 @@ class WindowAnswers:
 
     @property
     def latency_ms_p99(self) -> float:
-        """The 99 % quantile of the latency in milliseconds; 0 without rows."""
-        return round(float(np.quantile(self._micros, 0.99)) / 1000, 3) if self.rows else 0.0
+        """The 99 % quantile of the requests' latency in milliseconds; 0 without requests."""
+        micros = self._micros
+        return round(float(np.quantile(micros, 0.99)) / 1000, 3) if len(micros) else 0.0
 
     def usual_champion(self, model: str) -> str | None:
         """The version that gave most of the answers as champion, such as ``flights:3``.
@@ -117,7 +121,7 @@ class WindowAnswers:
         rows_by_version: Counter[str] = Counter()
         for part in self._parts:
             facts = part.batch.facts
-            if facts.role == "champion" and facts.version.startswith(f"{model}:"):
+            if facts.role in _OF_CHAMPIONS and facts.version.startswith(f"{model}:"):
                 rows_by_version[facts.version] += len(part)
         most = rows_by_version.most_common(1)
         return most[0][0] if most else None

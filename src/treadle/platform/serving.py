@@ -16,7 +16,7 @@ from pathlib import Path
 from treadle.delivery.oci import Image
 from treadle.kernel.clock import SystemClock
 from treadle.kernel.entity import from_json, replace, to_json
-from treadle.kernel.errors import Invalid, TreadleError
+from treadle.kernel.errors import Conflict, Invalid, TreadleError
 from treadle.platform import logs, model_server
 from treadle.platform.image import write
 from treadle.platform.model_server import Place, serve
@@ -26,8 +26,10 @@ from treadle.platform.stages import Services
 from treadle.ports.runtime import SIGNATURE, Signature, open_model
 from treadle.ports.target import Variant
 from treadle.registry.registering import NAME
+from treadle.serving.batch_log import BatchLog
 from treadle.serving.clouds import routes_of
 from treadle.serving.limits import read_callers
+from treadle.serving.log_files import InferenceLogs
 from treadle.serving.order import Order
 from treadle.serving.served import Served
 
@@ -80,6 +82,45 @@ def open_served(asked: Asked, state: Path, services: Callable[[], Services]) -> 
     put(asked, folder, lambda: services().blobs)
     signature, model = open_model(folder, Runtimes(trusted=trusted(asked.name)))
     return Served(Variant(version=asked.version, package=asked.package), 1, signature, model)
+
+
+def batch_log(asked: Asked, services: Callable[[], Services], id: str) -> BatchLog:
+    """Where the answers of a version to a file are kept.
+
+    Args:
+        asked: The version.
+        services: Opens the services of the home.
+        id: The column that names a row; empty for the id that the project declares.
+
+    Raises:
+        NotFound: The model has no endpoint.
+        Conflict: Another version is the champion.
+        Invalid: The services are a server's, whose log only its model servers write; or no column
+            names a row.
+    """
+    from treadle.platform.wiring import Embedded  # late: a server by hand needs no home
+
+    home = services()
+    if not isinstance(home, Embedded):
+        raise Invalid(
+            "Answers are kept in the inference log of a home. Score the file where that is, or ask "
+            "the endpoint."
+        )
+    endpoint = home.delivery.endpoint(name=asked.name)
+    if asked.version != f"{endpoint.model}:{endpoint.champion}":
+        raise Conflict(
+            f"{asked.version} is not the champion of '{endpoint.name}', whose answers are kept. "
+            f"Score with {endpoint.model}@champion, or without --log."
+        )
+    learnt = home.scope.project(name=endpoint.project).spec.learnt
+    column = id or (learnt.id if learnt and learnt.id else "")
+    if not column:
+        raise Invalid(
+            "No column names a row, so that labels could join the answers. Name it with --id, or "
+            'declare it in treadle.toml: [data.NAME] id = "..."'
+        )
+    folder = InferenceLogs(home.settings.folder / "endpoints").folder(endpoint.name)
+    return BatchLog(folder, home.clock, column, endpoint.generation)
 
 
 def build(

@@ -17,6 +17,7 @@ from treadle.kernel.entity import Entity, from_json, to_json
 from treadle.kernel.errors import Invalid, NotFound
 from treadle.kernel.escaping import one_file, sql_name, sql_text
 from treadle.ports.runtime import Field
+from treadle.serving.batch_log import BatchLog
 from treadle.serving.input_adapter import InputAdapter
 from treadle.serving.row_reader import RowReader
 from treadle.serving.served import Served
@@ -36,6 +37,7 @@ class Scored(Entity):
         resumed: How many rows an earlier run, which was stopped, had scored.
         version: The version that scored them.
         file: The result.
+        kept: How many rows were put into the inference log.
     """
 
     rows: int
@@ -43,6 +45,7 @@ class Scored(Entity):
     resumed: int
     version: str
     file: str
+    kept: int = 0
 
 
 class Manifest(Entity):
@@ -69,6 +72,7 @@ def score_file(
     to: Path,
     *,
     rows_at_once: int = ROWS_AT_ONCE,
+    log: BatchLog | None = None,
     progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Scored:
     """Write a file's rows with the model's answers to another file; each is Parquet, or CSV.
@@ -83,6 +87,7 @@ def score_file(
         source: The file to score.
         to: The file to write.
         rows_at_once: How many rows a part has.
+        log: Keeps the answers in an endpoint's inference log; None keeps them in the result only.
         progress: Called with what is counted, how many are done and how many there are.
 
     Raises:
@@ -115,17 +120,32 @@ def score_file(
             table = source
             if _is_csv(source):
                 table = _as_parquet(connection, served, source, columns, parts / "source.parquet")
+            if log is not None:
+                log.check(connection, as_written(table), columns)
             ((rows,),) = connection.execute(f"SELECT count(*) FROM {as_written(table)}").fetchall()
             failed, resumed = _score_parts(
                 connection, served, table, parts, rows, rows_at_once, progress
             )
-            _together(connection, parts, to, max(1, -(-rows // rows_at_once)))
+            files = [_part(parts, number) for number in range(max(1, -(-rows // rows_at_once)))]
+            _together(connection, files, to)
+            kept = 0
+            if log is not None:
+                kept = log.keep(connection, served, files, manifest, _names(served))
     finally:
         process.release(held)
     shutil.rmtree(parts)
     return Scored(
-        rows=rows, failed=failed, resumed=resumed, version=served.variant.version, file=str(to)
+        rows=rows,
+        failed=failed,
+        resumed=resumed,
+        version=served.variant.version,
+        file=str(to),
+        kept=kept,
     )
+
+
+def _part(parts: Path, number: int) -> Path:
+    return parts / f"{number:08}.parquet"
 
 
 def _columns(connection: Any, source: Path) -> list[str]:
@@ -236,7 +256,7 @@ def _score_parts(
     take = InputAdapter(reader, served.signature)
     failed = resumed = 0
     for number, start in enumerate(range(0, max(rows, 1), rows_at_once)):
-        part = parts / f"{number:08}.parquet"
+        part = _part(parts, number)
         end = min(start + rows_at_once, rows)
         if part.exists():
             resumed += end - start
@@ -331,10 +351,10 @@ def _names(served: Served) -> list[str]:
     return ["prediction"]
 
 
-def _together(connection: Any, parts: Path, to: Path, count: int) -> None:
+def _together(connection: Any, parts: list[Path], to: Path) -> None:
     """Write the parts as one file."""
-    files = [sql_text(one_file(parts / f"{number:08}.parquet")) for number in range(count)]
-    aside = parts / "result.parquet.new"
+    files = [sql_text(one_file(part)) for part in parts]
+    aside = parts[0].with_name("result.parquet.new")
     written = "FORMAT csv, HEADER" if _is_csv(to) else "FORMAT parquet, COMPRESSION zstd"
     connection.execute(
         f"COPY (SELECT * FROM read_parquet([{', '.join(files)}])) TO {sql_text(aside)} ({written})"

@@ -17,6 +17,8 @@ from treadle.ports.runtime import Layout
 from treadle.serving.rows import Rows
 
 _MAGIC = b"\xf7TRL"
+BATCH = "batch"
+"""The role of rows of a scored file: the champion's answers, which nobody waited for."""
 _HEAD = struct.Struct("<4sIII")  # magic, bytes of the facts, bytes of the matrices, their checksum
 
 

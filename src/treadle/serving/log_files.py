@@ -12,13 +12,13 @@ from treadle.data.engine import query_engine
 from treadle.kernel.clock import from_micros, to_micros
 from treadle.kernel.escaping import one_file
 from treadle.serving.inference_log import SUFFIX, LogTail, days, files
-from treadle.serving.log_batch import LogBatch, LogRow, records
+from treadle.serving.log_batch import BATCH, LogBatch, LogRow, records
 from treadle.serving.log_days import DAY_SUFFIX, read_day, sources_of, write_day
 
 _LOAD_BY_MINUTE = (
     "SELECT epoch_us(asked_at) // 60_000_000 AS minute, sum(micros) / 1e6, count(*) "
     "FROM read_parquet(?) "
-    "WHERE role != 'shadow' AND request NOT LIKE '%#%' "
+    "WHERE role NOT IN ('shadow', 'batch') AND request NOT LIKE '%#%' "
     "AND epoch_us(asked_at) >= ? AND epoch_us(asked_at) < ? GROUP BY minute"
 )
 
@@ -154,7 +154,7 @@ class InferenceLogs:
                 continue
             for batch, _ in records(log.read_bytes()):
                 facts = batch.facts
-                if first <= facts.at < last and facts.role != "shadow":
+                if first <= facts.at < last and facts.role not in ("shadow", BATCH):
                     add(facts.at // 60_000_000, sum(facts.micros) / 1e6, len(facts.ids))
         hours: dict[int, list[tuple[float, int]]] = {}
         for minute, minute_load in by_minute.items():

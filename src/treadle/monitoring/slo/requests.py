@@ -13,7 +13,7 @@ from treadle.monitoring.slo.burn_rates import Counts
 from treadle.monitoring.slo.ledger import MINUTE
 from treadle.scope.model import Requirement
 from treadle.serving.inference_log import days, files
-from treadle.serving.log_batch import LogBatch, records
+from treadle.serving.log_batch import BATCH, LogBatch, records
 from treadle.serving.log_days import DAY_SUFFIX, read_day, sources_of
 
 Places = dict[str, int]
@@ -38,8 +38,8 @@ class Requests(NamedTuple):
 def requests_of(batch: LogBatch) -> Requests:
     """The requests of a batch that callers got an answer to.
 
-    A request of several rows failed where one of them did. Shadows answer nobody, and what a
-    candidate fails the champion answers.
+    A request of several rows failed where one of them did. Shadows answer nobody, nobody waits for
+    the rows of a file, and what a candidate fails the champion answers.
 
     Args:
         batch: The batch.
@@ -55,7 +55,7 @@ def requests_of(batch: LogBatch) -> Requests:
     failed = np.zeros(len(rows), dtype=bool)
     requests_that_failed = np.searchsorted(rows, list(facts.errors), side="right") - 1
     failed[requests_that_failed[requests_that_failed >= 0]] = True
-    answered = np.full(len(rows), facts.role != "shadow")
+    answered = np.full(len(rows), facts.role not in ("shadow", BATCH))
     if facts.role != "champion":
         answered &= ~failed
     minutes = batch.row_moments[rows] // _MINUTE_MICROS
