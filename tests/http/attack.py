@@ -184,7 +184,12 @@ class Attacker:
         except (httpx.InvalidURL, ValueError):
             return  # nothing that a client can send
         try:
-            answer = client.send(request)
+            try:
+                answer = client.send(request)
+            except httpx.RemoteProtocolError:
+                # A connection that the server closed as idle meanwhile; clients use another then.
+                with httpx.Client(headers=self.headers, timeout=60) as another:
+                    answer = another.send(request)
         except httpx.LocalProtocolError:
             return
         except httpx.TransportError as error:

@@ -21,7 +21,7 @@ from treadle.platform.settings import settings_for
 from treadle.platform.wiring import Embedded
 from treadle.ui.pages import pages
 
-CANARY, ABSENT = "zqx", "qzx"
+CANARY, ABSENT = "zouqx", "qzoux"
 """Every name and every text of project b begins with the one; the other has as many letters."""
 REFUSED = ("this needs the role", "may bring some")
 FILES = "/api/2.0/mlflow-artifacts"
