@@ -41,7 +41,7 @@ from treadle.cli.backtest import backtest_page
 from treadle.cli.data_drawings import profile_page
 from treadle.cli.demo.play import Moment, Result
 from treadle.cli.demo.report import SIGNS, write
-from treadle.cli.first_look import Table, copy_rows, looked_at
+from treadle.cli.first_look import Table, copy_rows, look_at
 from treadle.cli.scaffold import _fill
 from treadle.data.check_suggestions import checks_toml
 from treadle.data.model import DatasetVersion
@@ -327,7 +327,7 @@ def test_rows_of_a_project(tmp_path: Path, header: str, value: str) -> None:
     with source.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, quoting=csv.QUOTE_ALL).writerows([["id", header], *[["1", value]] * 20])
     try:
-        _, dialect = looked_at(source, None, None, "anomaly")
+        _, dialect = look_at(source, None, None, "anomaly")
         copy_rows(source, dialect, to)
     except (Invalid, duckdb.Error):  # what is no CSV, such as a second "id"
         return

@@ -101,7 +101,7 @@ def test_only_a_champions_answers_are_kept_and_only_at_its_home(
 ) -> None:
     live.training.start(project="p", parameters={"seed": 5})
     settle(live)
-    with pytest.raises(Conflict, match="p:2 is not the champion of 'p'"):
+    with pytest.raises(Conflict, match="p:2 is not the champion: 'p'"):
         scored(live, tmp_path / "new.csv", model="p:2")
     asked = serving.find("p:1", lambda: live)
     with pytest.raises(Invalid, match="Score the file where that is"):

@@ -114,6 +114,16 @@ def test_rows_that_are_kept_are_those_of_the_file_with_what_went_wrong(tmp_path:
             assert row.error is None
 
 
+def test_categories_written_as_numbers_are_kept_as_the_model_saw_them(tmp_path: Path) -> None:
+    folder = tmp_path / "packages" / script(tmp_path, "m:1")
+    source = parquet(tmp_path / "in.parquet", table(3).assign(colour=[5.0, 6.5, np.nan]))
+    log = BatchLog(tmp_path / "e" / "log", SystemClock(), "id", 1)
+    begun = SystemClock().now()
+    score_file(served(folder, Scripted()), source, tmp_path / "out.parquet", log=log)
+    kept = InferenceLogs(tmp_path).read("e", begun, SystemClock().now())
+    assert [row.inputs["colour"] for row in kept] == ["5", "6.5", None]
+
+
 @pytest.mark.parametrize("fails", ["os.fsync", "blake3"])
 def test_a_scoring_that_was_stopped_keeps_each_row_once(
     package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str

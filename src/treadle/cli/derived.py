@@ -248,14 +248,9 @@ def _numbered(services: Any, parameter: Parameter, value: Any) -> Any:
 
 
 def _number_of(services: Any, given: Any) -> Any:
-    from treadle.kernel.errors import NotFound, did_you_mean
-
     if not isinstance(given, str) or given.lstrip("-").isdecimal():
         return given
-    known = {experiment.name: experiment.id for experiment in services.tracking.experiments()}
-    if given not in known:
-        raise NotFound(f"There is no experiment '{given}'.{did_you_mean(given, known)}")
-    return known[given]
+    return services.tracking.experiment(name=given).id
 
 
 def _value(text: str) -> Any:

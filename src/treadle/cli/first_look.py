@@ -74,27 +74,10 @@ class Dialect(NamedTuple):
         return f"read_csv({sql_text(one_file(csv))}, {found}, columns = {{{columns}}})"
 
 
-def look_at(csv: Path, label: str | None, id: str | None, task: Task | None = None) -> Table:
-    """Return which columns of a CSV file are text or numbers, and what the label's task is.
-
-    Args:
-        csv: A CSV file in UTF-8, with a header.
-        label: The column that is to be predicted; None for anomalies that nobody has labelled.
-        id: The column that only names rows; None for no such column.
-        task: What is predicted; None to tell it from the label's values.
-
-    Raises:
-        NotFound: There is no such file.
-        InDoubt: The label's values leave the task open.
-        Invalid: The file cannot be read, a column is missing, or the label cannot be predicted.
-    """
-    return looked_at(csv, label, id, task)[0]
-
-
-def looked_at(
-    csv: Path, label: str | None, id: str | None, task: Task | None
+def look_at(
+    csv: Path, label: str | None, id: str | None, task: Task | None = None
 ) -> tuple[Table, Dialect]:
-    """Like ``look_at``, and also tell how the file is written.
+    """Return which columns of a CSV file are text or numbers, what its task is, and its dialect.
 
     Args:
         csv: A CSV file in UTF-8, with a header.

@@ -7,7 +7,7 @@ import shutil
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from treadle.cli.first_look import Table, copy_rows, looked_at
+from treadle.cli.first_look import Table, copy_rows, look_at
 from treadle.kernel.errors import Conflict, Invalid
 from treadle.kernel.escaping import python, toml
 from treadle.scope.model import Task
@@ -60,7 +60,7 @@ def scaffold(
                 "Which column is to be predicted? Name it with --label, or say --task anomaly "
                 "to look for strange rows without one."
             )
-        (table, dialect), source = looked_at(csv, label, id, task), csv.name
+        (table, dialect), source = look_at(csv, label, id, task), csv.name
     else:
         table, source = (
             Table(

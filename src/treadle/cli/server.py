@@ -19,9 +19,9 @@ from treadle.platform.watchdog import (
     HANG_SECONDS,
     QUERY,
     QUERY_SECONDS,
-    TURN_FACTOR,
     Watchdog,
     declared_seconds,
+    longest_turn_seconds,
 )
 from treadle.platform.wiring import Embedded
 from treadle.ports.database import Bounded
@@ -48,9 +48,8 @@ def main(arguments: list[str]) -> None:
 
 def _serve(settings: Settings, *, host: str, port: int) -> None:
     process.hold(settings.folder / "run" / "server.lock", what=f"The server of '{settings.home}'")
-    hang_seconds = declared_seconds(HANG, HANG_SECONDS)
-    watchdog, handles = Watchdog(hang_seconds), Handles()
-    threads = StuckThreads(TURN_FACTOR * hang_seconds)
+    watchdog, handles = Watchdog(declared_seconds(HANG, HANG_SECONDS)), Handles()
+    threads = StuckThreads(longest_turn_seconds())
     with logs.opening():
         platform = Embedded(settings)
     query_seconds = declared_seconds(QUERY, QUERY_SECONDS)

@@ -16,7 +16,7 @@ from pathlib import Path
 from treadle.delivery.oci import Image
 from treadle.kernel.clock import SystemClock
 from treadle.kernel.entity import from_json, replace, to_json
-from treadle.kernel.errors import Conflict, Invalid, TreadleError
+from treadle.kernel.errors import Conflict, Invalid, NotFound, TreadleError
 from treadle.platform import logs, model_server
 from treadle.platform.image import write
 from treadle.platform.model_server import Place, serve
@@ -106,12 +106,18 @@ def batch_log(asked: Asked, services: Callable[[], Services], id: str) -> BatchL
             "Answers are kept in the inference log of a home. Score the file where that is, or ask "
             "the endpoint."
         )
-    endpoint = home.delivery.endpoint(name=asked.name)
-    if asked.version != f"{endpoint.model}:{endpoint.champion}":
+    endpoints = [one for one in home.delivery.endpoints() if one.model == asked.name]
+    if not endpoints:
+        raise NotFound(f"No endpoint serves '{asked.name}', so there is no log. Deploy it first.")
+    live = [one for one in endpoints if asked.version == f"{one.model}:{one.champion}"]
+    if len(live) != 1:
+        where = ", ".join(f"'{one.name}'" for one in live or endpoints)
+        what = "is the champion of several endpoints" if live else "is not the champion"
         raise Conflict(
-            f"{asked.version} is not the champion of '{endpoint.name}', whose answers are kept. "
-            f"Score with {endpoint.model}@champion, or without --log."
+            f"{asked.version} {what}: {where}. Score with the one champion "
+            f"{asked.name}@champion, or without --log."
         )
+    (endpoint,) = live
     learnt = home.scope.project(name=endpoint.project).spec.learnt
     column = id or (learnt.id if learnt and learnt.id else "")
     if not column:

@@ -1,7 +1,7 @@
 """Scores a Parquet or CSV file: streamed, resumable, every row once and in its order."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,13 @@ from treadle.kernel.entity import Entity, from_json, to_json
 from treadle.kernel.errors import Invalid, NotFound
 from treadle.kernel.escaping import one_file, sql_name, sql_text
 from treadle.ports.runtime import Field
-from treadle.serving.batch_log import BatchLog
+from treadle.serving.batch_log import BatchLog, ScoredRows
 from treadle.serving.input_adapter import InputAdapter
 from treadle.serving.row_reader import RowReader
 from treadle.serving.served import Served
 
 ROWS_AT_ONCE = 65_536
-ERROR = "prediction_error"
+ANSWER, ERROR = "prediction", "prediction_error"
 MANIFEST, LOCK = "manifest.json", "lock"
 _READ = 10_000  # rows of one call of the model
 
@@ -130,7 +130,12 @@ def score_file(
             _together(connection, files, to)
             kept = 0
             if log is not None:
-                kept = log.keep(connection, served, files, manifest, _names(served))
+                scored = (
+                    rows_of_part
+                    for part in files
+                    for rows_of_part in _scored(connection, served, part, log.id)
+                )
+                kept = log.keep(served, scored, manifest)
     finally:
         process.release(held)
     shutil.rmtree(parts)
@@ -313,6 +318,29 @@ def _score_part(
     return len(errors)
 
 
+def _scored(connection: Any, served: Served, part: Path, id: str) -> Iterator[ScoredRows]:
+    """The rows of a part with their answers, a record of the log at a time."""
+    inputs, names = served.signature.inputs, _names(served)
+    taken = [*(field.name for field in inputs), *names, ERROR]
+    table = connection.execute(
+        f"SELECT {', '.join(map(sql_name, taken))}, CAST({sql_name(id)} AS VARCHAR) AS treadle_id "
+        "FROM read_parquet(?)",
+        [one_file(part)],
+    ).fetchnumpy()
+    ids, errors = (plain(table[name]).tolist() for name in ("treadle_id", ERROR))
+    columns = {field.name: _column(field, table[field.name], part) for field in inputs}
+    answers = [plain(table[name]).astype(np.float32) for name in names]
+    outputs = answers[0] if names == [ANSWER] else np.column_stack(answers)
+    for start in range(0, len(ids), _READ):
+        some = slice(start, start + _READ)
+        yield ScoredRows(
+            ids=ids[some],
+            columns={name: values[some] for name, values in columns.items()},
+            outputs=outputs[some],
+            errors={row: says for row, says in enumerate(errors[some]) if says},
+        )
+
+
 def _predict(
     served: Served,
     reader: RowReader,
@@ -347,8 +375,8 @@ def _column(field: Field, values: Any, source: Path) -> NDArray[Any]:
 def _names(served: Served) -> list[str]:
     """The columns of the result that hold answers."""
     if served.signature.output in ("probabilities", "values"):
-        return [f"prediction_{name}" for name in served.signature.classes]
-    return ["prediction"]
+        return [f"{ANSWER}_{name}" for name in served.signature.classes]
+    return [ANSWER]
 
 
 def _together(connection: Any, parts: list[Path], to: Path) -> None:

@@ -4,7 +4,7 @@ So labels join them, monitors see their windows, and what comes back is learnt f
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,13 +15,27 @@ from numpy.typing import NDArray
 from treadle.kernel.clock import Clock, to_micros
 from treadle.kernel.entity import Entity, to_json
 from treadle.kernel.errors import Invalid
-from treadle.kernel.escaping import one_file, sql_name, sql_text
+from treadle.kernel.escaping import sql_name
 from treadle.serving.inference_log import SUFFIX
 from treadle.serving.log_batch import BATCH, LogBatch
 from treadle.serving.row_reader import RowReader
 from treadle.serving.served import Served
 
-_ROWS = 10_000  # of one record of the log
+
+class ScoredRows(NamedTuple):
+    """Rows of a file with what the model said of them.
+
+    Attributes:
+        ids: What names each row.
+        columns: The model's inputs by name, as it took them: arrays (rows,).
+        outputs: The answers, float32 (rows,) or (rows, classes).
+        errors: Why rows failed, by the row's index.
+    """
+
+    ids: list[str]
+    columns: dict[str, NDArray[Any]]
+    outputs: NDArray[np.float32]
+    errors: dict[int, str]
 
 
 class BatchLog(NamedTuple):
@@ -66,22 +80,13 @@ class BatchLog(NamedTuple):
                 "ids. A label could not tell which of them it is of."
             )
 
-    def keep(
-        self,
-        connection: Any,
-        served: Served,
-        parts: Sequence[Path],
-        about: Entity,
-        names: list[str],
-    ) -> int:
-        """Write the answers of a scored file into the log, all or none, and once.
+    def keep(self, served: Served, scored: Iterable[ScoredRows], about: Entity) -> int:
+        """Write the answers to a file into the log, all or none, and once.
 
         Args:
-            connection: DuckDB's.
             served: The model that gave the answers.
-            parts: Parquet files of the rows with the answers, in order.
+            scored: The rows, in order.
             about: What was scored by what; the same again is not kept a second time.
-            names: The columns of answers.
 
         Returns:
             How many rows were written; 0 where they were kept before.
@@ -92,70 +97,26 @@ class BatchLog(NamedTuple):
         now = self.clock.now()
         day = self.folder / now.date().isoformat()
         day.mkdir(parents=True, exist_ok=True)
+        reader = RowReader(served.signature)
         aside, rows = day / f"{name}.new", 0
         with aside.open("wb") as file:
-            for part in parts:
-                for batch in self._batches(connection, served, part, names, to_micros(now)):
-                    file.writelines(batch.encoded())
-                    rows += len(batch)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(day / name)
-        return rows
-
-    def _batches(
-        self, connection: Any, served: Served, part: Path, names: list[str], at: int
-    ) -> list[LogBatch]:
-        inputs = served.signature.inputs
-        taken = ", ".join(sql_name(name) for name in [*(one.name for one in inputs), *names])
-        table = connection.execute(
-            f"SELECT {taken}, CAST({sql_name(self.id)} AS VARCHAR) AS treadle_id, "
-            f"prediction_error FROM read_parquet({sql_text(one_file(part))})"
-        ).fetchnumpy()
-        ids, errors = (_texts(table[name]) for name in ("treadle_id", "prediction_error"))
-        reader = RowReader(served.signature)
-        columns = {
-            one.name: _texts(table[one.name])
-            if one.kind == "text"
-            else np.ma.filled(np.ma.asarray(table[one.name]).astype(np.float64), np.nan)
-            for one in inputs
-        }
-        answers = np.column_stack(
-            [np.ma.filled(np.ma.asarray(table[name]).astype(np.float64), np.nan) for name in names]
-        ).astype(np.float32)
-        outputs = (
-            answers if served.signature.output in ("probabilities", "values") else answers[:, 0]
-        )
-        batches = []
-        for start in range(0, len(ids), _ROWS):
-            some = slice(start, start + _ROWS)
-            failed = {row: says for row, says in enumerate(errors[some]) if says is not None}
-            batches.append(
-                LogBatch.of(
-                    ids=list(ids[some]),
-                    counts=[1] * len(ids[some]),
-                    micros=[0] * len(ids[some]),
-                    at=at,
+            for part in scored:
+                batch = LogBatch.of(
+                    ids=part.ids,
+                    counts=[1] * len(part.ids),
+                    micros=[0] * len(part.ids),
+                    at=to_micros(now),
                     version=served.variant.version,
                     role=BATCH,
                     generation=self.generation,
                     layout=reader.layout,
-                    rows=reader.columns({name: values[some] for name, values in columns.items()}),
-                    outputs=outputs[some],
-                    errors=failed,
+                    rows=reader.columns(part.columns),
+                    outputs=part.outputs,
+                    errors=part.errors,
                 )
-            )
-        return batches
-
-
-def _texts(values: Any) -> NDArray[Any]:
-    """Values as text, with None for what is missing."""
-    column = np.ma.asarray(values)
-    missing = np.ma.getmaskarray(column)
-    return np.array(
-        [
-            None if is_missing or value is None else str(value)
-            for value, is_missing in zip(column.data.tolist(), missing, strict=True)
-        ],
-        dtype=object,
-    )
+                file.writelines(batch.encoded())
+                rows += len(batch)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(day / name)
+        return rows
