@@ -104,6 +104,10 @@ def test_only_a_champions_answers_are_kept_and_only_at_its_home(
     with pytest.raises(Conflict, match="p:2 is not the champion: 'p'"):
         scored(live, tmp_path / "new.csv", model="p:2")
     asked = serving.find("p:1", lambda: live)
+    live.delivery.deploy(version="p:1", endpoint="second", steps=["100%"])
+    settle(live)
+    with pytest.raises(Conflict, match="p:1 is the champion of several endpoints: 'p', 'second'"):
+        serving.batch_log(asked, lambda: live, "")
     with pytest.raises(Invalid, match="Score the file where that is"):
         serving.batch_log(asked, lambda: object(), "")  # type: ignore[arg-type, return-value]
     with pytest.raises(NotFound, match="endpoint"):
