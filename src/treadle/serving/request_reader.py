@@ -32,6 +32,8 @@ class Held:
             before: Its bytes until now.
             now: Its bytes now.
         """
+        if before <= SMALL_BYTES >= now:  # as nearly always: nothing is counted
+            return True
         more = max(0, now - SMALL_BYTES) - max(0, before - SMALL_BYTES)
         self.bytes += more
         return more <= 0 or self.bytes <= MAX_HELD_BYTES
