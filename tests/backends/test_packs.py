@@ -176,6 +176,20 @@ def test_a_crash_leaves_nothing_that_counts_and_is_tidied_away(store: Disk) -> N
     assert store.get(digest) == b"whole"
 
 
+def test_an_index_whose_maker_was_killed_is_an_empty_one(tmp_path: Path) -> None:
+    folder = tmp_path / "blobs" / "packs"
+    folder.mkdir(parents=True)
+    with closing(sqlite3.connect(folder / "packs.db")) as connection:
+        connection.executescript("PRAGMA journal_mode = WAL;")
+    store = Packed(f"file://{tmp_path / 'blobs'}")
+    digest = digest_of(b"1")
+    assert list(store.digests()) == []
+    assert store.tidy() == 0
+    assert not store.has(digest)
+    assert store.put(b"1") == digest
+    assert list(store.digests()) == [digest]
+
+
 def test_what_was_added_before_a_failure_may_stay_and_what_follows_is_whole(store: Disk) -> None:
     with pytest.raises(RuntimeError), adding(store) as add:
         digest = add(b"first")

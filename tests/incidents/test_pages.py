@@ -63,7 +63,9 @@ def test_what_is_over_and_told_is_not_looked_at(
     def decoded(*_: Any, **__: Any) -> None:
         raise AssertionError("a declaration was read")
 
-    monkeypatch.setattr(service, "_project", decoded)
+    monkeypatch.setattr(service, "project_of", decoded)
+    with pytest.raises(AssertionError, match="was read"):
+        ward.platform.scope.projects()
     assert ward.incidents.tell() == 0
 
 

@@ -26,6 +26,7 @@ NAME_BYTES = 32
 MOST_OPEN = 16
 PLACE = "SELECT pack, start, bytes FROM pieces WHERE digest = ?"
 _TABLES = """
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS pieces (
     digest BLOB PRIMARY KEY, pack TEXT NOT NULL, start INTEGER NOT NULL, bytes INTEGER NOT NULL,
     added INTEGER NOT NULL, content INTEGER NOT NULL
@@ -33,6 +34,7 @@ CREATE TABLE IF NOT EXISTS pieces (
 CREATE TABLE IF NOT EXISTS contents (
     digest BLOB PRIMARY KEY, pieces BLOB NOT NULL, added INTEGER NOT NULL
 ) WITHOUT ROWID;
+COMMIT;
 """
 _OF_PARENTS: list[object] = []
 """What a forked process has inherited and leaves alone."""
@@ -173,7 +175,6 @@ class Packs:
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         with self._locked(fcntl.LOCK_SH), closing(self._connect()) as connection:
-            connection.executescript(_TABLES)
             adding = Adding(self._folder, connection)
             try:
                 yield adding
@@ -193,7 +194,6 @@ class Packs:
             return 0
         before = sum(file.stat().st_size for file in self._folder.glob("*.pack"))
         with self.alone(), closing(self._connect()) as connection:
-            connection.executescript(_TABLES)
             _forget_unused(connection)
             used = dict(connection.execute("SELECT pack, sum(bytes) FROM pieces GROUP BY pack"))
             for file in sorted(self._folder.glob("*.pack")):
@@ -268,7 +268,6 @@ class Packs:
         held: _Held | None = getattr(self._local, "held", None)
         if held is None or held.process != os.getpid():
             connection = self._connect()
-            connection.executescript(_TABLES)
             if held is not None:  # the parent's: closing it here could end the parent's locks
                 _OF_PARENTS.append(held)
             self._local.held = held = _Held(os.getpid(), connection, _OpenPacks(self._folder))
@@ -278,6 +277,9 @@ class Packs:
         connection = sqlite3.connect(self._index, timeout=60, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        wanted = "SELECT 1 FROM sqlite_master WHERE name = 'contents'"
+        if connection.execute(wanted).fetchone() is None:  # new, or whoever made it was killed
+            connection.executescript(_TABLES)
         return connection
 
     @contextmanager
