@@ -1,6 +1,7 @@
 """Counts, once all is quiet, what a tortured home has lost, holds twice, or has left behind."""
 
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -80,7 +81,8 @@ def counted(world: World, clients: Clients) -> Count:
 
 
 def _drain(services: Remote, count: Count) -> None:
-    until = time.monotonic() + DRAIN_SECONDS
+    """Wait until nothing is left to do, for as long as something gets done now and then."""
+    until, least = time.monotonic() + DRAIN_SECONDS, math.inf
     while True:
         with suppress(Exception):
             jobs = services.jobs.find(state="queued") + services.jobs.find(state="running")
@@ -88,11 +90,14 @@ def _drain(services: Remote, count: Count) -> None:
             ready = all(endpoint.ready for endpoint in services.delivery.endpoints())
             if not jobs and not open_trainings and ready:
                 return
+            if len(jobs) + len(open_trainings) < least:
+                least = len(jobs) + len(open_trainings)
+                until = time.monotonic() + DRAIN_SECONDS
             if time.monotonic() > until:
                 left = [f"job {job.id} {job.kind} {job.state}" for job in jobs]
                 left += [f"training {training.run}" for training in open_trainings]
                 left += [] if ready else ["an endpoint is not ready"]
-                count.failures.append(f"not drained in {DRAIN_SECONDS:.0f} s: {left[:20]}")
+                count.failures.append(f"nothing done in {DRAIN_SECONDS:.0f} s: {left[:20]}")
                 return
         if time.monotonic() > until + 60:
             count.failures.append("not drained: the server does not answer")

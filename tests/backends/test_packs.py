@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from treadle.backends.blobs.disk import Disk
 from treadle.backends.blobs.packing import LARGE_BYTES, PIECE_BYTES
-from treadle.kernel.errors import Conflict, Corrupt, NotFound
+from treadle.kernel.errors import Conflict, Corrupt, NotFound, Unavailable
 from treadle.ports.blobs import Blobs, adding, digest_of
 from treadle.testing.blobs import BlobsSuite
 
@@ -188,6 +188,30 @@ def test_an_index_whose_maker_was_killed_is_an_empty_one(tmp_path: Path) -> None
     assert not store.has(digest)
     assert store.put(b"1") == digest
     assert list(store.digests()) == [digest]
+
+
+def test_an_index_without_room_is_a_store_that_is_away(tmp_path: Path) -> None:
+    store = Packed(f"file://{tmp_path / 'blobs'}")
+    digest = store.put(b"1")
+    with closing(sqlite3.connect(tmp_path / "blobs" / "packs" / "packs.db")) as index:
+        index.execute("BEGIN EXCLUSIVE")  # a writer that does not end stands for a disk that fails
+        with pytest.raises(Unavailable, match=r"index of packed contents failed: .*locked"):
+            _impatient(store).put(b"2")
+    assert store.get(digest) == b"1"
+
+
+def _impatient(store: Disk) -> Packed:
+    """Another store at the same place that waits for no writer."""
+    other = Packed(store.url)
+    connect = other._packs._connect
+
+    def impatient() -> sqlite3.Connection:
+        connection = connect()
+        sqlite3.Connection.execute(connection, "PRAGMA busy_timeout = 0")
+        return connection
+
+    other._packs._connect = impatient  # type: ignore[method-assign]
+    return other
 
 
 def test_what_was_added_before_a_failure_may_stay_and_what_follows_is_whole(store: Disk) -> None:

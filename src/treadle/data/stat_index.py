@@ -1,13 +1,16 @@
 """Remembers the digests of files by what the file system says of them.
 
 A file whose size, times and inode are as they were has the content that it had, and is not read
-again. The index may be deleted: it is made anew by reading.
+again. The index may be deleted: it is made anew by reading. A disk that fails or is full costs
+what the index would have spared, and nothing else.
 """
 
+import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from treadle.data.scan import Item
 
@@ -30,6 +33,7 @@ CREATE TABLE IF NOT EXISTS places (
 """
 _ROWS_AT_ONCE = 10_000
 Connection = sqlite3.Connection
+log = logging.getLogger(__name__)
 
 
 class StatIndex:
@@ -42,12 +46,10 @@ class StatIndex:
 
     def __init__(self, connection: sqlite3.Connection, root: Path) -> None:
         self._connection = connection
-        with connection:
-            connection.execute(
-                "INSERT OR IGNORE INTO roots (path) VALUES (?)", (str(root.absolute()),)
-            )
-        wanted = "SELECT id FROM roots WHERE path = ?"
-        ((self._root,),) = connection.execute(wanted, (str(root.absolute()),))
+        path = str(root.absolute())
+        _remember(connection, "INSERT OR IGNORE INTO roots (path) VALUES (?)", [(path,)])
+        found = _row(connection, "SELECT id FROM roots WHERE path = ?", path)
+        self._root: int | None = found[0] if found else None
         self._learnt: list[tuple[object, ...]] = []
 
     def known(self, items: Iterator[Item]) -> Iterator[tuple[Item, str | None]]:
@@ -60,14 +62,13 @@ class StatIndex:
             Each file, with its digest; None where it is to be read.
         """
         wanted = "SELECT path, size, changed, inode, digest FROM files WHERE root = ? ORDER BY path"
-        rows = self._connection.execute(wanted, (self._root,))
-        row = rows.fetchone()
+        rows = _rows(self._connection, wanted, self._root)
+        row = next(rows, None)
         for item in items:
             while row is not None and row[0] < item.path:
-                row = rows.fetchone()
+                row = next(rows, None)
             same = row is not None and row[:4] == item[:4]
-            yield item, row[4].hex() if same else None
-        rows.close()
+            yield item, row[4].hex() if row is not None and same else None
 
     def learn(self, item: Item, digest: str, *, read_at_ns: int | None = None) -> None:
         """Remember a file, unless it could change without a change of what is known of it.
@@ -89,10 +90,9 @@ class StatIndex:
 
     def keep(self) -> None:
         """Write what was learnt."""
-        with self._connection:
-            self._connection.executemany(
-                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", self._learnt
-            )
+        if self._root is not None:
+            told = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)"
+            _remember(self._connection, told, self._learnt)
         self._learnt.clear()
 
     def stored(self, store: str) -> str | None:
@@ -102,7 +102,7 @@ class StatIndex:
             store: Where the store is.
         """
         wanted = "SELECT tree FROM stored WHERE root = ? AND store = ?"
-        row = self._connection.execute(wanted, (self._root, store)).fetchone()
+        row = _row(self._connection, wanted, self._root, store)
         return row[0] if row else None
 
     def note_stored(self, store: str, tree: str) -> None:
@@ -112,10 +112,9 @@ class StatIndex:
             store: Where the store is.
             tree: The tree's digest.
         """
-        with self._connection:
-            self._connection.execute(
-                "INSERT OR REPLACE INTO stored VALUES (?, ?, ?)", (self._root, store, tree)
-            )
+        if self._root is not None:
+            row = (self._root, store, tree)
+            _remember(self._connection, "INSERT OR REPLACE INTO stored VALUES (?, ?, ?)", [row])
 
 
 class Places:
@@ -138,8 +137,7 @@ class Places:
             path: Its folder or file.
         """
         row = self._store, project, name, str(path.absolute())
-        with self._connection:
-            self._connection.execute("INSERT OR REPLACE INTO places VALUES (?, ?, ?, ?)", row)
+        _remember(self._connection, "INSERT OR REPLACE INTO places VALUES (?, ?, ?, ?)", [row])
 
     def of(self, project: str) -> dict[str, Path]:
         """The folders of a project's datasets, by name.
@@ -148,8 +146,31 @@ class Places:
             project: Name of the project.
         """
         wanted = "SELECT name, path FROM places WHERE store = ? AND project = ? ORDER BY name"
-        rows = self._connection.execute(wanted, (self._store, project))
+        rows = _rows(self._connection, wanted, self._store, project)
         return {name: Path(path) for name, path in rows}
+
+
+def _remember(
+    connection: sqlite3.Connection, told: str, rows: Sequence[tuple[object, ...]]
+) -> None:
+    """Write rows, or none of them where the disk does not take them."""
+    try:
+        with connection:
+            connection.executemany(told, rows)
+    except sqlite3.OperationalError as error:
+        log.warning("the index of files is not written (%s); files will be read again", error)
+
+
+def _row(connection: sqlite3.Connection, wanted: str, *values: object) -> Any:
+    return next(_rows(connection, wanted, *values), None)
+
+
+def _rows(connection: sqlite3.Connection, wanted: str, *values: object) -> Iterator[Any]:
+    """Read rows; no further ones where the disk does not give them."""
+    try:
+        yield from connection.execute(wanted, values)
+    except sqlite3.OperationalError as error:
+        log.warning("the index of files is not read (%s); files are read instead", error)
 
 
 @contextmanager

@@ -15,12 +15,12 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 from blake3 import blake3
 
 from treadle.backends.blobs.packing import Adding
-from treadle.kernel.errors import Conflict, Corrupt
+from treadle.kernel.errors import Conflict, Corrupt, Unavailable
 
 NAME_BYTES = 32
 MOST_OPEN = 16
@@ -274,7 +274,9 @@ class Packs:
         return held
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._index, timeout=60, check_same_thread=False)
+        connection = sqlite3.connect(
+            self._index, timeout=60, check_same_thread=False, factory=_Index
+        )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         wanted = "SELECT 1 FROM sqlite_master WHERE name = 'contents'"
@@ -303,6 +305,36 @@ class Packs:
                     f"Another process adds to '{self._folder}' now. Try again when it has ended."
                 ) from error
             yield
+
+
+class _Index(sqlite3.Connection):
+    """A connection to ``packs.db`` whose failures are those of a store that is away."""
+
+    def execute(self, *arguments: Any) -> sqlite3.Cursor:
+        with _translated():
+            return super().execute(*arguments)
+
+    def executemany(self, *arguments: Any) -> sqlite3.Cursor:
+        with _translated():
+            return super().executemany(*arguments)
+
+    def executescript(self, *arguments: Any) -> sqlite3.Cursor:
+        with _translated():
+            return super().executescript(*arguments)
+
+    def __exit__(self, *arguments: Any) -> Literal[False]:
+        with _translated():
+            return super().__exit__(*arguments)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise Unavailable(
+            f"The index of packed contents failed: {error}. Has its disk room, and can be written?"
+        ) from error
 
 
 class _OpenPacks:
