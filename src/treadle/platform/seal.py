@@ -64,6 +64,15 @@ class Seal(Entity):
     signature: str = ""
 
 
+def is_new_to(home: Path) -> bool:
+    """Whether a home has noted no event of its database yet.
+
+    Args:
+        home: The home's folder.
+    """
+    return not (home / HEAD).exists()
+
+
 def note_head(home: Path, head: Head) -> None:
     """Copy the head of the event log to the home, unless the copy is newer.
 

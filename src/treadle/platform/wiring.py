@@ -10,11 +10,11 @@ from itertools import chain
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from treadle.events.head import Head
+from treadle.events.head import Head, head_fault
 from treadle.jobs.model import Job
 from treadle.jobs.worker import Worker
 from treadle.kernel.clock import Clock
-from treadle.kernel.errors import Invalid, TreadleError, is_passing, missing_extra
+from treadle.kernel.errors import Conflict, Invalid, TreadleError, is_passing, missing_extra
 from treadle.kernel.event import acting
 from treadle.kernel.stage import JOB, RECONCILE, Assembly
 from treadle.monitoring.discovery import registered_monitors
@@ -24,13 +24,13 @@ from treadle.platform.notifiers import open_notifier
 from treadle.platform.occupancy import entered
 from treadle.platform.rotation import tell_of_rotation
 from treadle.platform.runtimes import runtime_of
-from treadle.platform.seal import follows, note_head
+from treadle.platform.seal import follows, is_new_to, note_head
 from treadle.platform.settings import Settings
-from treadle.platform.signing import KeyFile
+from treadle.platform.signing import KEY, KeyFile
 from treadle.platform.stages import BUILT_IN, LocalServices, stages
 from treadle.platform.step import reason
 from treadle.ports.blobs import Blobs, make_place
-from treadle.ports.database import Database, create_tables, loaded_tables
+from treadle.ports.database import Database, Led, create_tables, leading, loaded_tables
 from treadle.ports.executor import Executor, Launch
 from treadle.ports.notifier import OpenNotifier
 from treadle.ports.online_store import OnlineStore, OpenOnlineStore
@@ -62,6 +62,7 @@ class Embedded(LocalServices):
         self.clock = settings.clock()
         self._online_store: OnlineStore | None = None
         self._opening = Lock()
+        self._leads: bool | None = None
         self._noted: Head | None = None  # the copy of the head that this process has seen to
         with ExitStack() as opened:  # what was opened is closed again where the rest fails
             opened.enter_context(entered(home))
@@ -84,8 +85,15 @@ class Embedded(LocalServices):
             opened.callback(self.access.close)
             if not self.events.last_number():  # one that holds something has lost a missing place
                 make_place(self.blobs)
-            if not self.events.head().signature:
+            head = self.events.head()
+            if not head.signature:
                 self.events.sign_head()
+            elif is_new_to(home) and head_fault(head, self._keys()):
+                raise Conflict(
+                    f"The database '{self.database.url}' is that of another home, whose approvals "
+                    "this home's signing key cannot verify. Servers that share a database share "
+                    f"the key: copy '{KEY}' of that home to '{home}'."
+                )
             tell_of_rotation(self.database, self.events, self._keys())
             self._opened = opened.pop_all()
 
@@ -155,6 +163,8 @@ class Embedded(LocalServices):
     def reconcile(self) -> int:
         """Let every stage take the step that it can take now.
 
+        Of several servers on one database, the one that leads does; the others stand by.
+
         Returns:
             How many things changed state.
 
@@ -163,8 +173,15 @@ class Embedded(LocalServices):
                 not answer. Other errors of a step are logged and stop no other step.
             OSError: The system has no room, handles or memory for a step.
         """
-        with acting("treadle"):
-            return sum(_shielded(step.method) for step in self.assembly.answers(RECONCILE))
+        with acting("treadle"), leading(self.database) as leads:
+            if leads != self._leads:
+                self._leads = leads
+                if not leads:
+                    log.info("another server of this database reconciles; this one stands by")
+                elif isinstance(self.database, Led):
+                    log.info("this server reconciles for all of this database")
+            steps = self.assembly.answers(RECONCILE) if leads else []
+            return sum(_shielded(step.method) for step in steps)
 
     def worker(self, name: str, *, slots: int = 2) -> Worker:
         """A worker that runs this platform's jobs with its executor.

@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -100,6 +100,34 @@ class Bounded(Protocol):
         Args:
             seconds: Longest time that a statement takes, with the reading of its rows.
         """
+
+
+@runtime_checkable
+class Led(Protocol):
+    """A database that many servers may share, of which one leads; an optional part of the port."""
+
+    def leading(self) -> AbstractContextManager[bool]:
+        """Lead for as long as a block lasts, where nobody else does.
+
+        Whoever leads goes on to between blocks, until its process or its connection ends. What a
+        leader writes within the block raises ``Unavailable`` once another may lead, so that two
+        never act on the same state.
+
+        Returns:
+            Whether this process leads.
+
+        Raises:
+            Unavailable: The database does not answer.
+        """
+
+
+def leading(database: Database) -> AbstractContextManager[bool]:
+    """Lead as in ``Led``; a database of one machine is led by whoever holds its home.
+
+    Args:
+        database: The database.
+    """
+    return database.leading() if isinstance(database, Led) else nullcontext(True)
 
 
 class SchemaState(Entity):

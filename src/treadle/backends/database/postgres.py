@@ -1,15 +1,16 @@
 """PostgreSQL through psycopg 3."""
 
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from treadle.backends.database.engine import SQLDatabase
-from treadle.kernel.errors import missing_extra
+from treadle.kernel.errors import Unavailable, missing_extra
 
 _QUERY_CANCELED = "57014"  # the state that PostgreSQL ends a statement with whose time is over
 _LIMITS: dict[str, Any] = {
@@ -22,6 +23,13 @@ _LIMITS: dict[str, Any] = {
 """How long a server may take to accept a connection, and after which silence of its host a
 connection counts as lost: seconds, but for the last, in milliseconds. The URL may say otherwise."""
 _TURN = 0x7472656164  # "tread": the advisory lock that writers hold in turn
+
+
+_LEADER = 0x6C656164  # "lead": the advisory lock of the process that leads
+_LEADS = text(
+    "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = 0 AND objid = :leader "
+    "AND pid = :process AND granted"
+)
 
 
 class PostgreSQL(SQLDatabase):
@@ -39,13 +47,72 @@ class PostgreSQL(SQLDatabase):
         except ModuleNotFoundError as error:
             raise missing_extra("postgres", "A PostgreSQL database") from error
         super().__init__(url, engine)
+        self._leader: Connection | None = None
+        self._leader_process = 0
+        self._turn = threading.local()
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Open a transaction, once the earlier writers have ended theirs."""
         with super().write() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:turn)"), {"turn": _TURN})
+            if getattr(self._turn, "leads", False) and not self._leads(connection):
+                raise Unavailable(
+                    f"This process led the database {self._name} and has lost its connection; "
+                    "another process may lead now. It tries again."
+                )
             yield connection
+
+    @contextmanager
+    def leading(self) -> Iterator[bool]:
+        """Lead for as long as a block lasts, by an advisory lock of a connection of its own."""
+        if not self._takes_lead():
+            yield False
+            return
+        self._turn.leads = True
+        try:
+            yield True
+        finally:
+            self._turn.leads = False
+
+    def _takes_lead(self) -> bool:
+        with self._translated():
+            try:
+                if self._leader is not None:
+                    return self._leads(self._leader)
+                return self._asks_for_lead()
+            except (DBAPIError, Unavailable):
+                self._resign()
+                raise
+
+    def _asks_for_lead(self) -> bool:
+        connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        if not connection.scalar(text("SELECT pg_try_advisory_lock(:leader)"), {"leader": _LEADER}):
+            connection.close()
+            return False
+        self._leader = connection
+        self._leader_process = connection.scalar(text("SELECT pg_backend_pid()")) or 0
+        with self.write():  # what the leader before has begun to write is seen from here on
+            return True
+
+    def _leads(self, connection: Connection) -> bool:
+        mine = {"leader": _LEADER, "process": self._leader_process}
+        return connection.scalar(_LEADS, mine) is not None
+
+    def _resign(self) -> None:
+        """Give up the connection that leads; the lock goes with it."""
+        connection, self._leader = self._leader, None
+        if connection is not None:
+            with suppress(SQLAlchemyError):
+                connection.execute(text("SELECT pg_advisory_unlock_all()"))
+            with suppress(SQLAlchemyError):
+                connection.invalidate()
+                connection.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._resign()
+        super().close()
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
