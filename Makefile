@@ -14,7 +14,7 @@ STATIC := check-format check-lint check-types check-imports
 ABREAST := $(MAKE) --no-print-directory --keep-going --jobs $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 .PHONY: help demo check docs test unit integration system simulate format screenshots dist test-dist bench bench-alarms bench-backtest bench-data \
-	bench-features bench-monitoring bench-pages bench-rollouts bench-serving bench-rude-callers bench-tracking bench-tuning newcomers-loop torture clean \
+	bench-features bench-monitoring bench-pages bench-rollouts bench-serving bench-rude-callers bench-tracking bench-training bench-tuning newcomers-loop torture clean \
 	.venv .venv-demo .docs .clients .peers .peers-data .peers-features .peers-monitoring .peers-serving $(STATIC)
 
 help: ## list the targets
@@ -116,6 +116,9 @@ bench-data: .venv .peers-data ## versions of data beside DVC: minutes, and 10 GB
 
 bench-tracking: .venv .peers ## tracking beside the real MLflow server
 	$(BIN)/python benchmarks/bench_tracking.py
+
+bench-training: .venv ## a step of two ranks through 'treadle train' beside bare torchrun: minutes
+	$(BIN)/python benchmarks/bench_training.py
 
 bench-tuning: .venv ## 1,000 trivial trials and asking among 10,000, beside Optuna's own storage: minutes
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_tuning.py

@@ -90,6 +90,7 @@ LANES: tuple[tuple[str, Lane], ...] = (
     ("features/test_online.py::test_steps_of_materialising", "simulation"),
     ("backends/test_online_stores.py::TestRedis", "integration"),
     ("backends/test_runtimes.py", "integration"),
+    ("training/test_ranks.py", "system"),
     ("training/test_ways.py", "integration"),
     ("training/test_every_estimator.py", "simulation"),
     ("backends/test_sandboxes.py", "integration"),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from treadle.platform.recording import run
     from treadle.platform.remote import connect
     from treadle.platform.start import embedded
+    from treadle.platform.training_launch import train
     from treadle.platform.tuning import tune
     from treadle.ports.online_store import open_store
     from treadle.stats.detectors import detector, restored_detector
@@ -41,6 +42,7 @@ __all__ = [
     "restored_detector",
     "run",
     "step",
+    "train",
     "tune",
 ]
 
@@ -61,6 +63,7 @@ _HOMES = {
     "restored_detector": "treadle.stats.detectors",
     "run": "treadle.platform.recording",
     "step": "treadle.pipelines.step",
+    "train": "treadle.platform.training_launch",
     "tune": "treadle.platform.tuning",
 }
 

@@ -27,6 +27,7 @@ from treadle.cli import (
     runs,
     safekeeping,
     serving,
+    training_ranks,
     tune,
 )
 from treadle.cli.output import errors
@@ -51,6 +52,7 @@ moving.add_to(app)
 keys.add_to(app)
 serving.add_to(app)
 rollouts.add_to(app)
+training_ranks.add_to(app)
 tune.add_to(app)
 about.add_to(app)
 doctor.add_to(app)

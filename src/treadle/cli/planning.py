@@ -1,16 +1,13 @@
 """The verb plan: what a training takes, before machines are rented."""
 
-import importlib.util
-import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from treadle.cli.output import Json, console, print_json, print_table
 from treadle.cli.verbs import add_verbs
-from treadle.kernel.errors import Invalid, NotFound, did_you_mean
+from treadle.kernel.errors import Invalid
+from treadle.kernel.functions import function_at
 
 if TYPE_CHECKING:
     from treadle.ports.module_meter import Make, ModuleMeter
@@ -107,10 +104,7 @@ def _make(meter: "ModuleMeter", target: str, config: list[str] | None) -> "Make"
         raise Invalid("Say what is planned: FILE.py:FUNCTION, or --config layers=32,width=4096,…")
     if config:
         return meter.transformer(dict(_figure(one) for told in config for one in told.split(",")))
-    file, colon, name = target.rpartition(":")
-    if not colon or not file.endswith(".py"):
-        raise Invalid(f"'{target}' is not of the form FILE.py:FUNCTION.")
-    return _function(Path(file), name)
+    return function_at(target)
 
 
 def _figure(told: str) -> tuple[str, int]:
@@ -118,26 +112,6 @@ def _figure(told: str) -> tuple[str, int]:
     if not value.strip().isdecimal():
         raise Invalid(f"'{told}' is not of the form NAME=N with a whole number.")
     return name.strip(), int(value)
-
-
-def _function(file: Path, name: str) -> Callable[[int], Any]:
-    if not file.is_file():
-        raise NotFound(f"There is no file '{file}'.")
-    sys.path.insert(0, str(file.resolve().parent))
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[file.stem] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise Invalid(f"'{file}' cannot be loaded: {type(error).__name__}: {error}") from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        near = did_you_mean(name, vars(module))
-        raise Invalid(f"'{file}' has no function '{name}'.{near}")
-    made: Callable[[int], Any] = function
-    return made
 
 
 def _print(plan: "Plan") -> None:
