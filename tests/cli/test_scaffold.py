@@ -151,3 +151,23 @@ def test_more_columns_than_a_model_takes_are_refused_before_they_are_read(tmp_pa
     csv.write_text(",".join(f"c{number}" for number in range(MOST_COLUMNS + 1)) + "\n")
     with pytest.raises(Invalid, match="has 25,001 columns, and 25,000 are the most"):
         look_at(csv, "c0", None)
+
+
+def test_a_column_with_a_value_of_its_own_in_each_row_is_no_input(tmp_path: Path) -> None:
+    rows = [f"c-{row:05},{'ab'[row % 2]},{row % 7},{row % 2}" for row in range(2000)]
+    source = tmp_path / "rows.csv"
+    source.write_text("\n".join(["customer,kind,calls,left", *rows]), "utf-8")
+    table, _ = look_at(source, "left", None)
+    assert (table.own_values, table.text, table.numbers) == (["customer"], ["kind"], ["calls"])
+    assert table.left_out == []
+    rows[-1] = rows[0]  # the last row is as the first one: the column tells rows alike
+    source.write_text("\n".join(["customer,kind,calls,left", *rows]), "utf-8")
+    assert look_at(source, "left", None)[0].text == ["customer", "kind"]
+
+
+def test_the_only_input_stays_one(tmp_path: Path) -> None:
+    source = tmp_path / "rows.csv"
+    rows = [f"message {row},{row % 2}" for row in range(30)]
+    source.write_text("\n".join(["text,spam", *rows]), "utf-8")
+    table, _ = look_at(source, "spam", None)
+    assert (table.own_values, table.text) == ([], ["text"])

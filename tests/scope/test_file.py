@@ -60,6 +60,10 @@ WRONG = {
         "[project]\nname = 1  # HERE",
         "Field 'project.name': Expected `str`, got `int`.",
     ),
+    "a duration without a unit": (
+        GOOD + "[pipeline]\ncpu_time = 5  # HERE",
+        "got `int`. Write a duration as text with its unit, such as",
+    ),
     "a wrong choice": (
         '[project]\nname = "p"\nrisk = "huge"  # HERE',
         "Field 'project.risk': there is no 'huge'. Known: high, low, medium.",

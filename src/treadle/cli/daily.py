@@ -92,6 +92,13 @@ def init(
     if table.left_out:
         left_out = ", ".join(table.left_out)
         console.print(f"Left out, being neither numbers nor text: {left_out}.", markup=False)
+    if table.own_values:
+        own = ", ".join(table.own_values)
+        console.print(
+            f"Left out, as each row has a value of its own there: {own}. If one names the rows, "
+            f"say so: --id {shell(table.own_values[0])}",
+            markup=False,
+        )
     if table.positive:
         gives = "score how strange a row is; strange is that" if table.task == "anomaly" else ""
         gives = gives or "give the probability that"

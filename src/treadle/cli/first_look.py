@@ -1,7 +1,7 @@
 """Looks at a CSV file: its columns, and which task its label's values make."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +36,8 @@ class Table(NamedTuple):
         reason: Why it is that task.
         classes: How many classes there are; 0 for numbers.
         words: Whether the label is read as text.
+        own_values: Columns of text with another value in each row, which tell no two rows alike;
+            they are no inputs.
     """
 
     text: list[str]
@@ -48,6 +50,7 @@ class Table(NamedTuple):
     reason: str = ""
     classes: int = 2
     words: bool = False
+    own_values: Sequence[str] = ()
 
 
 class Dialect(NamedTuple):
@@ -107,11 +110,14 @@ def look_at(
             if column is not None and column not in kinds:
                 raise Invalid(f"'{csv}' has no column '{column}'.{did_you_mean(column, kinds)}")
         values = None if label is None else label_values(db.table("labels"), label)
-    told = _told(values, task)
-    inputs = {column: kind for column, kind in kinds.items() if column not in (label, id)}
-    numbers = [column for column, kind in inputs.items() if kind.startswith(NUMERIC)]
-    text = [column for column, kind in inputs.items() if kind == "VARCHAR"]
-    taken = {*text, *numbers}
+        told = _told(values, task)
+        inputs = {column: kind for column, kind in kinds.items() if column not in (label, id)}
+        numbers = [column for column, kind in inputs.items() if kind.startswith(NUMERIC)]
+        words = [column for column, kind in inputs.items() if kind == "VARCHAR"]
+        own = _own_values(db, dialect.read(csv, kinds), words)
+    own = own if numbers or len(own) < len(words) else []  # something is to be learnt from
+    text = [column for column in words if column not in own]
+    taken = {*words, *numbers}
     left_out = [column for column in inputs if column not in taken]
     classes = 0 if values is None or told.task == "regression" else values.distinct
     table = Table(
@@ -125,6 +131,7 @@ def look_at(
         told.reason,
         classes,
         values is not None and values.kind == "text",
+        own,
     )
     return table, dialect
 
@@ -192,6 +199,16 @@ def _keep_labels(
     if rows >= ROWS_THAT_TELL:
         db.execute(f"SELECT count(COLUMNS(*)) FROM {typed}").fetchall()
     return int(rows)
+
+
+def _own_values(db: duckdb.DuckDBPyConnection, rows: str, columns: list[str]) -> list[str]:
+    """Those of some columns that have another value in each row."""
+    for part in (f"(FROM {rows} LIMIT {ROWS_THAT_TELL // 20})", rows):
+        if columns:
+            asked = ", ".join(f"count(DISTINCT {sql_name(name)}) = count(*)" for name in columns)
+            (found,) = db.execute(f"SELECT {asked} FROM {part}").fetchall()
+            columns = [name for name, own in zip(columns, found, strict=True) if own]
+    return columns
 
 
 def _told(values: LabelValues | None, task: Task | None) -> Told:

@@ -24,8 +24,8 @@ def move(
     to_database: Annotated[
         str,
         typer.Option(
-            help="Where records go, such as postgresql://USER:$PASSWORD@HOST/NAME, empty so far; "
-            "$PASSWORD is read from the environment; 'home' for SQLite in the home.",
+            help="Where records go, such as postgresql://…, empty so far, where $NAME as the "
+            "password is read from the environment; 'home' for SQLite in the home.",
         ),
     ] = "",
     to_blobs: Annotated[

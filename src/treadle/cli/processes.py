@@ -38,7 +38,7 @@ def up(
     database: Annotated[
         str,
         typer.Option(
-            help="Where records live, such as postgresql://USER:$PASSWORD@HOST/NAME; $PASSWORD is "
+            help="Where records live, such as postgresql://…, where $NAME as the password is "
             "read from the environment (default: TREADLE_DATABASE, else SQLite)."
         ),
     ] = "",

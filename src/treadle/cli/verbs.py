@@ -88,7 +88,9 @@ def add_group(
         verbs: Functions as for ``add_verbs``, the one that the group opens with first.
         panel: The heading in help under which the group is listed.
     """
-    group = typer.Typer(cls=OpeningGroup, help=about)
+    first = verbs[0].__name__.strip("_")
+    opens = f"Without a command it does '{first}': see treadle {name} {first} --help"
+    group = typer.Typer(cls=OpeningGroup, help=f"{about}\n\n{opens}")
     group.callback()(lambda: None)
     add_verbs(group, *verbs)
     app.add_typer(group, name=name, rich_help_panel=panel)
@@ -197,6 +199,22 @@ class LiteralHelp(TyperGroup):
         command = super().get_command(ctx, cmd_name)
         return None if command is None else _literal(command)
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the options, of which flags show no type.
+
+        Args:
+            ctx: Click's context.
+        """
+        return _untyped(super().get_params(ctx))
+
+
+def _untyped(params: list[Any]) -> list[Any]:
+    """Parameters of which flags show no type in help."""
+    for param in params:
+        if getattr(param, "is_flag", False):
+            param.display_type_rich = lambda **_: None
+    return params
+
 
 def _literal(command: Any) -> Any:
     """A command, and those below it, with their help texts escaped, each once."""
@@ -206,6 +224,8 @@ def _literal(command: Any) -> Any:
     for described in (command, *command.params):
         if getattr(described, "help", None):
             described.help = markup(described.help)
+    get_params = command.get_params
+    command.get_params = lambda ctx: _untyped(get_params(ctx))
     if isinstance(command, TyperGroup):
         get_command = command.get_command
 

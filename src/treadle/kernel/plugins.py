@@ -31,8 +31,12 @@ def factory_of(port: str, url: str) -> Callable[..., Any]:
     Raises:
         Invalid: No backend handles the URL.
     """
-    scheme = url.partition(":")[0].partition("+")[0]
+    scheme, colon, _ = url.partition(":")
+    scheme = scheme.partition("+")[0]
     known = {entry.name: entry for entry in registered(f"treadle.{port}")}
+    if not colon:
+        schemes = ", ".join(f"{name}:" for name in sorted(known))  # it may be a secret: not shown
+        raise Invalid(f"What is given for the {port} is no URL, which begins with {schemes}")
     if scheme not in known:
         raise Invalid(f"No {port} backend handles '{scheme}:' URLs.{did_you_mean(scheme, known)}")
     factory: Callable[..., Any] = known[scheme].load()

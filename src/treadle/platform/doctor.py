@@ -204,7 +204,8 @@ def _processes(home: Path) -> Iterator[Check]:
     for name in pids:
         seen = exits_of(run / f"{name}.lock")
         if seen and datetime.now(UTC) - seen.at < CALM:
-            says = f"The {name} died {seen.in_a_row} times lately; it {seen.cause}."
+            times = "once" if seen.in_a_row == 1 else f"{seen.in_a_row} times"
+            says = f"The {name} died {times} lately; it {seen.cause}."
             state = _broken if seen.in_a_row >= DYING else _note
             yield state("processes", says, todo)
 

@@ -30,6 +30,16 @@ from treadle.scope.tune import check_tune
 from treadle.stats.families import family
 
 FILE = "treadle.toml"
+_DURATIONS = (
+    "cooldown",
+    "cpu_time",
+    "every",
+    "hold",
+    "label_delay",
+    "step_timeout",
+    "wait_for_labels",
+    "window",
+)
 
 
 def read(path: Path) -> ProjectSpec:
@@ -74,8 +84,18 @@ def parse(text: str, *, name: str = FILE) -> ProjectSpec:
     except Invalid as error:
         message = _table_named(error.message, plain)
         line = line_of(text, path_in(message))
-        raise Invalid(f"{name}{f', line {line}' if line else ''}: {message}") from error
+        raise Invalid(
+            f"{name}{f', line {line}' if line else ''}: {message}{_hint(message)}"
+        ) from error
     return spec
+
+
+def _hint(message: str) -> str:
+    """What to write where a duration is a bare number."""
+    is_number = "Expected `str`, got `int`" in message or "Expected `str`, got `float`" in message
+    is_duration = path_in(message).rpartition(".")[2] in _DURATIONS
+    told = ' Write a duration as text with its unit, such as "5s", "10m" or "2h".'
+    return told if is_number and is_duration else ""
 
 
 def _table_named(message: str, plain: dict[str, Any]) -> str:
