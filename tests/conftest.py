@@ -91,6 +91,7 @@ LANES: tuple[tuple[str, Lane], ...] = (
     ("backends/test_online_stores.py::TestRedis", "integration"),
     ("backends/test_runtimes.py", "integration"),
     ("training/test_ranks.py", "system"),
+    ("training/test_selecting.py", "integration"),
     ("training/test_ways.py", "integration"),
     ("training/test_every_estimator.py", "simulation"),
     ("backends/test_sandboxes.py", "integration"),

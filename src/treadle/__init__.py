@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from treadle.pipelines.step import step
     from treadle.platform.recording import run
     from treadle.platform.remote import connect
+    from treadle.platform.selecting import select
     from treadle.platform.start import embedded
     from treadle.platform.training_launch import train
     from treadle.platform.tuning import tune
@@ -41,6 +42,7 @@ __all__ = [
     "open_store",
     "restored_detector",
     "run",
+    "select",
     "step",
     "train",
     "tune",
@@ -62,6 +64,7 @@ _HOMES = {
     "open_store": "treadle.ports.online_store",
     "restored_detector": "treadle.stats.detectors",
     "run": "treadle.platform.recording",
+    "select": "treadle.platform.selecting",
     "step": "treadle.pipelines.step",
     "train": "treadle.platform.training_launch",
     "tune": "treadle.platform.tuning",

@@ -26,6 +26,7 @@ from treadle.cli import (
     rollouts,
     runs,
     safekeeping,
+    select,
     serving,
     training_ranks,
     tune,
@@ -53,6 +54,7 @@ keys.add_to(app)
 serving.add_to(app)
 rollouts.add_to(app)
 training_ranks.add_to(app)
+select.add_to(app)
 tune.add_to(app)
 about.add_to(app)
 doctor.add_to(app)

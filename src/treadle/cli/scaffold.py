@@ -10,16 +10,9 @@ from pathlib import Path
 from treadle.cli.first_look import Table, copy_rows, look_at
 from treadle.kernel.errors import Conflict, Invalid
 from treadle.kernel.escaping import python, toml
-from treadle.scope.model import Task
+from treadle.scope.model import METRIC_OF, Task
 
 ROWS = 4000
-METRIC_OF: dict[Task, str] = {
-    "binary": "roc_auc",
-    "multi-class": "balanced_accuracy",
-    "regression": "r2",
-    "anomaly": "roc_auc",
-}
-"""The metric that a new project requires, by task."""
 
 
 def scaffold(

@@ -19,6 +19,13 @@ from treadle.stats.ranking import AT_CAPACITY
 Task = Literal["binary", "multi-class", "regression", "anomaly"]
 """What is predicted: which of two classes, which of several, a number, or how strange a row is."""
 
+METRIC_OF: dict[Task, str] = {
+    "binary": "roc_auc",
+    "multi-class": "balanced_accuracy",
+    "regression": "r2",
+    "anomaly": "roc_auc",
+}
+"""The metric that a task is judged by where nobody says another."""
 METRICS_OF: dict[Task, tuple[str, ...]] = {
     "binary": (
         "roc_auc",

@@ -1,0 +1,1 @@
+"""Model selection: kinds of models under nested cross-validation, and the simplest proposed."""
