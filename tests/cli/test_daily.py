@@ -57,6 +57,7 @@ def test_status_tells_of_every_project(shop: Path) -> None:
     told = treadle(shop, "status")
     assert told.returncode == 0
     assert read(shop).requirement[0].bound in told.stdout
+    assert ("; no champion yet" in told.stdout) == (wheel["champion"] is None)
 
 
 def test_a_home_is_found_from_a_folder_below_the_project(shop: Path) -> None:
@@ -112,6 +113,12 @@ def test_why_leads_from_a_rollout_to_the_training_that_made_the_version(shop: Pa
     assert told.returncode == 0
     assert told.stdout.startswith("Why endpoint:shop?")
     assert "because TrainingStarted" in told.stdout
+
+
+def test_why_leaves_out_what_is_empty(shop: Path) -> None:
+    told = treadle(shop, "why", "shop:1").stdout
+    assert "VersionRegistered model shop, number 1" in told
+    assert "source" not in told  # it was trained here, and came from nowhere else
 
 
 def test_why_of_a_version_reaches_back_through_its_verdict(shop: Path) -> None:

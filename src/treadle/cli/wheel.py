@@ -77,6 +77,12 @@ def why(
         )
 
 
+def _registered(wheel: "ProjectStatus") -> str | None:
+    if wheel.champion is not None:
+        return f"champion is {wheel.champion.ref}"
+    return f"{wheel.rollout.version}; no champion yet" if wheel.rollout else None
+
+
 def _print_status(wheel: "ProjectStatus") -> None:
     problem, owner = markup(wheel.problem), markup(wheel.owner)
     console.print(f"[bold]{markup(wheel.project)}[/]  {problem}  [dim]{owner}[/]", soft_wrap=True)
@@ -85,7 +91,7 @@ def _print_status(wheel: "ProjectStatus") -> None:
         ("train", f"{training.state} ({training.run})" if training else None),
         ("sandbox", wheel.sandbox and CONFINED[wheel.sandbox]),
         ("evaluate", f"{verdict.outcome}: {verdict.reason}" if verdict else None),
-        ("register", f"champion is {wheel.champion.ref}" if wheel.champion else None),
+        ("register", _registered(wheel)),
         ("deploy", f"{rollout.version} {rollout.state} {rollout.reason}" if rollout else None),
         *(("serve", _served(endpoint)) for endpoint in wheel.endpoints),
         (
@@ -163,11 +169,11 @@ def _came(new: "NewRows") -> str:
 
 
 def _words(record: "EventRecord") -> str:
-    """An event's own facts in one line, without the digests."""
+    """An event's own facts in one line, without the digests and what is empty."""
     facts = []
     for name, value in record.body.items():
         text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-        if isinstance(value, dict) or value is None or (len(text) == 64 and text.isalnum()):
+        if isinstance(value, dict) or value in (None, "", []) or _is_digest(text):
             continue
         if isinstance(value, float):
             text = show(value)
@@ -175,3 +181,7 @@ def _words(record: "EventRecord") -> str:
             text = f"{text[:LONGEST_FACT]} …"
         facts.append(f"{name} [cyan]{markup(text)}[/]")
     return ", ".join(facts)
+
+
+def _is_digest(text: str) -> bool:
+    return len(text) == 64 and text.isalnum()

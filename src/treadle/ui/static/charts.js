@@ -42,11 +42,14 @@ const drawMarks = marks => chart => {
 const span = (_, low, high) =>
   low == null ? [null, null] : low === high ? [Math.min(low, 0), high > 0 ? high * 2 : low < 0 ? 0 : 1] : uPlot.rangeNum(low, high, 0.1, true);
 
+// One moment stands in the middle of a day, and one step between its neighbours.
+const around = room => (_, low, high) => low === high && low != null ? [low - room, high + room] : [low, high];
+
 export function options(figure, told) {
   const axis = { stroke: colour("--ink-soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") }, font: "12px system-ui" };
   return {
     width: Math.max(figure.clientWidth, 240), height: told.height ?? 240,
-    scales: { x: { time: !told.steps, distr: told.logX ? 3 : 1 }, y: told.logY ? { distr: 3 } : { range: span } },
+    scales: { x: { time: !told.steps, ...(told.logX ? { distr: 3 } : { range: around(told.steps ? 1 : 43200) }) }, y: told.logY ? { distr: 3 } : { range: span } },
     cursor: { sync: { key: told.sync ?? "page" }, drag: { x: true, y: false } },
     hooks: { draw: told.marks?.length ? [drawMarks(told.marks)] : [] },
     bands: told.band ? [{ series: [told.band[1] + 1, told.band[0] + 1], fill: colour("--accent-soft") }] : [],
