@@ -23,8 +23,6 @@ _LIMITS: dict[str, Any] = {
 """How long a server may take to accept a connection, and after which silence of its host a
 connection counts as lost: seconds, but for the last, in milliseconds. The URL may say otherwise."""
 _TURN = 0x7472656164  # "tread": the advisory lock that writers hold in turn
-
-
 _LEADER = 0x6C656164  # "lead": the advisory lock of the process that leads
 _LEADS = text(
     "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = 0 AND objid = :leader "
@@ -78,8 +76,9 @@ class PostgreSQL(SQLDatabase):
     def _takes_lead(self) -> bool:
         with self._translated():
             try:
-                if self._leader is not None:
-                    return self._leads(self._leader)
+                if self._leader is not None and self._leads(self._leader):
+                    return True
+                self._resign()  # a connection that has come anew does not hold the lock
                 return self._asks_for_lead()
             except (DBAPIError, Unavailable):
                 self._resign()
