@@ -5,6 +5,8 @@ import json
 import math
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -34,8 +36,9 @@ def rows(count=230):
 
 
 def layers():
+    act = nn.ReLU()  # one object at two places
     return nn.Sequential(
-        nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 16), nn.LayerNorm(16), nn.Linear(16, 2)
+        nn.Linear(8, 16), act, nn.Linear(16, 16), nn.LayerNorm(16), act, nn.Linear(16, 2)
     )
 
 
@@ -78,6 +81,67 @@ def train(ctx):
                     file.write(str(os.getpid()))
                 time.sleep(60)
     ctx.save(model, "weights/net.pt")
+
+
+class Heads(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.head, self.unused = nn.Linear(8, 8), nn.Linear(8, 2), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
+def odd(ctx):
+    """An idle head, rates by layer, a frozen teacher, a stream, a late loader, a limit."""
+    teacher = layers().requires_grad_(False)
+    model = Heads() if ctx.strategy in ("fsdp", "tensor") else layers()
+    first, *others = model.parameters()
+    opt = torch.optim.AdamW([{"params": [first], "lr": 0.02}, {"params": others}], lr=0.01)
+    stream = DataLoader(Stream(), batch_size=16)
+    model, teacher, opt, stream = ctx.prepare(model, teacher, opt, stream)
+    for epoch in range(2):
+        for number, (x, y) in enumerate(stream):
+            opt.zero_grad()
+            loss = nn.functional.cross_entropy(model(x) + teacher(x), y)
+            ctx.backward(loss)
+            opt.step()
+            ctx.log(loss=ctx.mean(loss))
+            dies = ctx.step == ctx.params.get("die_at") and ctx.rank == 0
+            if dies and not os.path.exists("over"):
+                open("over", "w").close()
+                os.kill(os.getpid(), 15)
+            if number == 4:
+                break
+        ctx.checkpoint()
+        late = ctx.prepare([rows(20)[:]])
+        for x, y in late:
+            with torch.no_grad():
+                ctx.log(each_rank=False, checked=ctx.mean(nn.functional.cross_entropy(model(x), y)))
+
+
+class Stream(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        return (row for row in rows())
+
+
+def late_refusal(ctx):
+    model = layers()
+    model, opt = ctx.prepare(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    ctx.backward(model(torch.zeros(4, 8)).mean())
+    opt.step()
+    ctx.checkpoint()
+    ctx.log(loss=1.0)
+    ctx.prepare(layers())
+
+
+def leaves(ctx):
+    raise SystemExit(0)
+
+
+def tied(ctx):
+    one = nn.Linear(8, 8)
+    ctx.prepare(nn.Sequential(one, nn.ReLU(), nn.Linear(8, 8), one))
 
 
 def unlucky(ctx):
@@ -187,7 +251,7 @@ def test_a_checkpoint_is_resumed_by_other_ranks(
     whole = curve(fitted(file, "ddp", 1))
     killer = threading.Thread(target=_kill, args=(Path("rank-0"),))
     killer.start()
-    with pytest.raises(TrainingFailed, match=r"Rank 0 was killed by SIGKILL. They began 1 times"):
+    with pytest.raises(TrainingFailed, match=r"Rank 0 was killed by SIGKILL. The ranks began once"):
         fitted(file, *before, params={"keep": True, "wait_at": 11}, restarts=0)
     killer.join()
     (run,) = [each.name for each in Path("H", "training").iterdir() if not curve_done(each)]
@@ -199,6 +263,42 @@ def test_a_checkpoint_is_resumed_by_other_ranks(
 
 def curve_done(folder: Path) -> bool:
     return (folder / "done.json").exists()
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp", "tensor", "pipeline"])
+def test_odd_trainings_are_resumed_to_the_same_curve(file: str, strategy: Strategy) -> None:
+    def trained(workers: int, **params: int) -> Trained:
+        target = f"{file}:odd"
+        return train(target, strategy=strategy, workers=workers, params=params, home="H")
+
+    whole = curve(trained(1))
+    assert [step for step, _ in whole] == list(range(1, 11))
+    alike(curve(trained(2)), whole)
+    resumed = trained(2, die_at=8)  # told to end from outside: begun again like a killed one
+    assert resumed.result.restarts == 1
+    alike(curve(resumed), whole)
+    assert Path("over").exists()
+
+
+def test_what_is_refused_late_is_a_failure_that_keeps_its_checkpoints(file: str) -> None:
+    with pytest.raises(TrainingFailed, match="takes modules and optimisers before the first") as e:
+        train(f"{file}:late_refusal", strategy="ddp", workers=2, home="H")
+    assert "in late_refusal" in e.value.report
+    assert [each.name for each in Path("H", "training", e.value.run).glob("step-*")] == ["step-1"]
+    with pytest.raises(TrainingFailed, match=r"ended its process with sys\.exit"):
+        train(f"{file}:leaves", home="H")
+
+
+def test_a_plain_script_trains(file: str, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import treadle\ndone = treadle.train('{file}:train', workers=2, home='H')\n"
+        "print(done.result.steps)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=200
+    )
+    assert ended.stdout == "16\n", ended.stderr
 
 
 def test_what_a_function_raises_is_told_with_its_rank(file: str) -> None:
@@ -223,6 +323,7 @@ def test_what_a_function_raises_is_told_with_its_rank(file: str) -> None:
         ("convolution", "tensor", 2, "splits the columns of Linear and Embedding layers"),
         ("convolution", "pipeline", 2, "needs a torch.nn.Sequential"),
         ("apart", "ddp", 2, "in one call with the modules whose parameters it has"),
+        ("tied", "pipeline", 2, "copies of a parameter that layers share"),
         ("trian", "ddp", 1, "has no function 'trian'. Did you mean 'train'?"),
     ],
 )

@@ -174,3 +174,38 @@ def test_the_command_takes_a_file_or_the_project_and_estimators_of_ones_own(
 def _printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
     app([*arguments], standalone_mode=False)
     return json.loads(capsys.readouterr().out)
+
+
+def test_what_cannot_be_measured_or_fitted_is_left_out_with_a_word(tmp_path: Path) -> None:
+    noise = np.random.default_rng(1)
+    frame = pd.DataFrame({"a": noise.normal(size=200), "b": noise.normal(size=200)})
+    frame["y"] = (frame.a > 1).astype(int)  # no baseline predicts a positive: no precision
+    frame.loc[3, "b"] = math.inf
+    own = {"broken": LogisticRegression(solver="none such")}
+    found = chosen(frame, "y", tmp_path, metric="precision", candidates="baseline,tree", own=own)
+    assert (found.proposed, found.best) == ("tree", "tree")
+    assert math.isnan(found.scores[0].mean)
+    assert found.unfit.keys() == {"broken"}
+    assert "solver" in found.unfit["broken"]
+    with pytest.raises(Invalid, match="No candidate could be measured by 'precision'"):
+        chosen(frame, "y", tmp_path, metric="precision", candidates="baseline")
+    with pytest.raises(Invalid, match="'tree' is a built-in candidate"):
+        chosen(frame, "y", tmp_path, own={"tree": LogisticRegression()})
+
+
+def test_rare_positives_in_time_are_compared(tmp_path: Path) -> None:
+    noise = np.random.default_rng(2)
+    frame = pd.DataFrame({"a": noise.normal(size=300), "day": range(300)})
+    frame["y"] = (frame.a > 1.3).astype(int)
+    frame.loc[:40, "y"] = 0  # the first inner fold has one class
+    found = chosen(frame, "y", tmp_path, time="day", candidates="baseline,linear")
+    assert found.proposed == "linear"
+
+
+def test_groups_that_are_judged_teach_nothing_in_time_either() -> None:
+    frame = pd.DataFrame({"a": range(200), "who": [n % 50 for n in range(200)], "y": [0, 1] * 100})
+    frame["day"] = range(200)
+    rows = prepared(frame, Roles("y", group="who", time="day"), None).rows
+    assert rows.groups is not None
+    for learnt, judged in splits(rows, 5, 0):
+        assert not set(rows.groups[learnt]) & set(rows.groups[judged])

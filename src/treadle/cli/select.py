@@ -101,7 +101,7 @@ def select(
             time=given["time"],
             positive=given["positive"],
             candidates=candidates,
-            own=dict(map(selecting.own_candidate, own)),
+            own=_own(own),
             folds=folds,
             most_rows=rows,
             seed=seed,
@@ -116,6 +116,16 @@ def select(
         print_json({**found._asdict(), "scores": scores})
     else:
         _print(found)
+
+
+def _own(targets: list[str]) -> dict[str, object]:
+    """Estimators of one's own, by the names of their functions."""
+    from treadle.platform.selecting import own_candidate
+
+    found = [own_candidate(target) for target in targets]
+    if len({name for name, _ in found}) < len(found):
+        raise Invalid("Two of --own have functions of one name. Rename one of them.")
+    return dict(found)
 
 
 def _project_rows(given: dict[str, str]) -> tuple[object, str]:
@@ -143,6 +153,8 @@ def _project_rows(given: dict[str, str]) -> tuple[object, str]:
 def _print(found: "Selection") -> None:
     for name, why in found.left_out.items():
         errors.print(f"Left out: {markup(name)}: {markup(why)}.", soft_wrap=True)
+    for name, why in found.unfit.items():
+        errors.print(f"{markup(name)} cannot be fitted: {markup(why)}", soft_wrap=True)
     table = [
         [
             score.candidate + (" ←" if score.candidate == found.proposed else ""),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from treadle.registry.model import ModelVersion
 
 _REGISTERED_WITHIN_SECONDS = 60.0
+_LOOK_SECONDS = 1.0
 _NEWEST = 100  # versions and rollouts among which a run's own is looked for
 
 
@@ -61,14 +62,18 @@ def run(
             for failed in platform.quality.failures(project=spec.project.name):
                 console.print(f"[yellow]![/] {markup(failed.words)}", soft_wrap=True)
         worker: Worker | None = None
+        look_at = 0.0
 
         def reconcile() -> None:
             nonlocal worker
             if worker is None and _alone(home_folder):  # who worked for this run has ended
                 worker = platform.worker("treadle run")
+            nonlocal look_at
             moved = worker.reconcile() if worker is not None else 0
-            if worker is not None and (moved or not worker.busy):
+            is_due = moved or time.monotonic() >= look_at  # others may wait for whoever leads
+            if worker is not None and (is_due or not worker.busy):
                 moved += platform.reconcile()
+                look_at = time.monotonic() + _LOOK_SECONDS
             if not moved:
                 time.sleep(0.01 if worker is not None else 0.1)
 

@@ -18,6 +18,7 @@ from treadle.cli.output import (
 )
 from treadle.cli.training import parameters_of
 from treadle.cli.verbs import add_verbs
+from treadle.kernel.escaping import shell
 from treadle.ports.trainer import Strategy, TrainingPrecision
 
 
@@ -96,7 +97,13 @@ def train(
         )
     except TrainingFailed as error:
         sys.stderr.write(error.report.rstrip() + "\n" if error.report else "")
-        errors.print(f"treadle: {markup(str(error))}")
+        errors.print(f"treadle: {markup(str(error))}", soft_wrap=True)
+        errors.print(
+            f"It is run {error.run}. From its newest checkpoint, if it has one: "
+            f"{shell('treadle', 'train', target, '--resume', error.run)}",
+            markup=False,
+            soft_wrap=True,
+        )
         raise typer.Exit(1) from error
     result = trained.result
     if json:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,6 +31,7 @@ class Selection(NamedTuple):
         proposed: Name of the simplest candidate within one standard error of the best.
         best: Name of the best candidate.
         left_out: Columns that were no inputs, with the reason.
+        unfit: Candidates that could not be fitted to these rows, with the reason.
     """
 
     run: str
@@ -40,6 +42,7 @@ class Selection(NamedTuple):
     proposed: str
     best: str
     left_out: dict[str, str]
+    unfit: dict[str, str]
 
 
 def select(
@@ -106,7 +109,7 @@ def select(
         NotFound: There is no such file.
     """
     try:
-        from treadle.training.selection.nested import Plan, nested_score, proposed
+        from treadle.training.selection.nested import Plan, Unfit, nested_score, proposed
         from treadle.training.selection.rows import Roles, prepared, sampled
     except ModuleNotFoundError as error:
         raise missing_extra("train", "Selecting a model") from error
@@ -119,7 +122,8 @@ def select(
     chosen = _chosen(found.task, candidates, own or {})
     plan = Plan(by, folds, seed, jobs or len(os.sched_getaffinity(0)))
     about = {"metric": by, "task": found.task, "folds": folds, "rows": len(rows.truth)}
-    scores = []
+    scores: list[Score] = []
+    unfit: dict[str, str] = {}
     total = len(chosen) * folds
     with recorded(
         experiment,
@@ -137,8 +141,15 @@ def select(
             def done(fold: int, name: str = one.name, number: int = number) -> None:
                 told(name, number * folds + fold, total)
 
-            with run.child(one.name, params={"candidate": one.name}) as child:
-                score = nested_score(one, rows, plan, done)
+            with (
+                suppress(Unfit),
+                run.child(one.name, params={"candidate": one.name}) as child,
+            ):
+                try:
+                    score = nested_score(one, rows, plan, done)
+                except Unfit as error:
+                    unfit[one.name] = error.message
+                    raise
                 child.log_params({"chosen": score.values} if score.values else {})
                 for fold, value in enumerate(score.folds):
                     child.log({by: value}, step=fold)
@@ -149,7 +160,7 @@ def select(
                         "row_microseconds": score.row_microseconds,
                     }
                 )
-            scores.append(score)
+                scores.append(score)
         pick = proposed(scores, by)
         best = proposed([score._replace(standard_error=0.0) for score in scores], by)
         run.set_tags({"proposed": pick.candidate, "best": best.candidate})
@@ -163,6 +174,7 @@ def select(
         pick.candidate,
         best.candidate,
         found.left_out,
+        unfit,
     )
 
 
@@ -200,6 +212,9 @@ def _chosen(task: Task, names: str | None, own: Mapping[str, Any]) -> list[Any]:
             raise Invalid(f"There is no candidate '{name}'.{did_you_mean(name, known)}")
     built = [one for name, one in known.items() if name in asked]
     mine = [Candidate(name, _copies(estimator), {}) for name, estimator in own.items()]
+    for name in own:
+        if name in known:
+            raise Invalid(f"'{name}' is a built-in candidate. Give yours another name.")
     if not built and not mine:
         raise Invalid("There is no candidate to compare.")
     return built + mine
@@ -225,7 +240,10 @@ def own_candidate(target: str) -> tuple[str, Any]:
         Invalid: The function cannot be loaded, or returns no estimator.
         NotFound: There is no such file.
     """
-    made = function_at(target)()
+    try:
+        made = function_at(target)()
+    except TypeError as error:
+        raise Invalid(f"'{target}' is called without arguments, and: {error}") from error
     if not hasattr(made, "fit") or not hasattr(made, "get_params"):
         raise Invalid(f"'{target}' returns {type(made).__name__}, which is no estimator.")
     return target.rpartition(":")[2], made

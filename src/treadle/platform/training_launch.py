@@ -128,10 +128,10 @@ def train(
         opened = cache(lambda: stack.enter_context(begin()))
         try:
             return Trained(id, folder, trainer.run(job, opened))
-        except TrainingFailed:
-            opened()
+        except TrainingFailed as error:
+            error.run = opened().id
             raise
-        except TreadleError:  # it was refused, and leaves nothing
-            if not resume:
+        except TreadleError:  # it was refused
+            if not opened.cache_info().currsize and not resume:
                 shutil.rmtree(folder, ignore_errors=True)
             raise

@@ -88,9 +88,13 @@ class Embedded(LocalServices):
             head = self.events.head()
             if not head.signature:
                 self.events.sign_head()
-            elif is_new_to(home) and head_fault(head, self._keys()):
+            elif (
+                isinstance(self.database, Led)  # others have the database of one home
+                and is_new_to(home)
+                and head_fault(head, self._keys())
+            ):
                 raise Conflict(
-                    f"The database '{self.database.url}' is that of another home, whose approvals "
+                    "The database is that of another home, whose approvals "
                     "this home's signing key cannot verify. Servers that share a database share "
                     f"the key: copy '{KEY}' of that home to '{home}'."
                 )

@@ -78,11 +78,14 @@ class TrainingFailed(Exception):
     Args:
         message: What happened, in one sentence.
         report: The traceback of the training function, or what a rank printed last.
+
+    Attributes:
+        run: Id of the run, where it is known.
     """
 
     def __init__(self, message: str, report: str = "") -> None:
         super().__init__(message)
-        self.report = report
+        self.report, self.run = report, ""
         if report:
             self.add_note(report)
 

@@ -26,7 +26,8 @@ _TURN = 0x7472656164  # "tread": the advisory lock that writers hold in turn
 _LEADER = 0x6C656164  # "lead": the advisory lock of the process that leads
 _LEADS = text(
     "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = 0 AND objid = :leader "
-    "AND pid = :process AND granted"
+    "AND objsubid = 1 AND pid = :process AND granted "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
 
 
@@ -86,10 +87,11 @@ class PostgreSQL(SQLDatabase):
 
     def _asks_for_lead(self) -> bool:
         connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        self._leader = connection  # given up where anything of this fails
         if not connection.scalar(text("SELECT pg_try_advisory_lock(:leader)"), {"leader": _LEADER}):
+            self._leader = None
             connection.close()
             return False
-        self._leader = connection
         self._leader_process = connection.scalar(text("SELECT pg_backend_pid()")) or 0
         with self.write():  # what the leader before has begun to write is seen from here on
             return True

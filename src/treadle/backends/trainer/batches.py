@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch.utils._pytree import tree_leaves, tree_map
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 _KEPT = (
     "num_workers",
@@ -98,20 +98,22 @@ class Batches:
         skipped = done if epoch == resumed else 0
         batches = self._of_epoch(epoch, skipped, over=epoch < resumed)
         number = skipped
-        while True:
-            asked = perf_counter()
-            found = next(batches, None)
-            self.waited += perf_counter() - asked
-            if found is None:
-                break
-            batch, rows = found
-            number += 1
-            self._at = (epoch, number)
-            self.weight = self._share.weight(rows)
-            self.rows += len(range(*self._share.of(rows).indices(rows)))
-            self._told(self)
-            yield tree_map(self._moved, batch)
-        self._at = max(self._at, (epoch + 1, 0))
+        try:
+            while True:
+                asked = perf_counter()
+                found = next(batches, None)
+                self.waited += perf_counter() - asked
+                if found is None:
+                    break
+                batch, rows = found
+                number += 1
+                self._at = (epoch, number)
+                self.weight = self._share.weight(rows)
+                self.rows += len(range(*self._share.of(rows).indices(rows)))
+                self._told(self)
+                yield tree_map(self._moved, batch)
+        finally:  # also where the loop is left before its end
+            self._at = max(self._at, (epoch + 1, 0))
 
     def state_dict(self) -> dict[str, int]:
         """Where it is: the epoch, and how many of its batches were taken."""
@@ -128,7 +130,8 @@ class Batches:
     def _of_epoch(self, epoch: int, skipped: int, *, over: bool) -> Iterator[tuple[Any, int]]:
         """This rank's part of each batch, with the rows of the whole batch."""
         loader = self._loader
-        if isinstance(loader, DataLoader) and loader.batch_sampler is not None:
+        is_stream = isinstance(getattr(loader, "dataset", None), IterableDataset)
+        if isinstance(loader, DataLoader) and loader.batch_sampler is not None and not is_stream:
             chosen = self._chosen(loader, epoch)  # also of what is over: samplers may count
             if not over:
                 yield from self._loaded(loader, chosen[skipped:])
@@ -141,7 +144,7 @@ class Batches:
     def _chosen(self, loader: "DataLoader[Any]", epoch: int) -> list[list[int]]:
         """The rows of each batch of an epoch, the same on every rank."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self._seed + epoch)
+            torch.default_generator.manual_seed(self._seed + epoch)  # and no GPU's
             return [list(batch) for batch in loader.batch_sampler]  # type: ignore[union-attr]
 
     def _loaded(
@@ -154,7 +157,9 @@ class Batches:
             yield batch, len(rows)
 
     def _moved(self, value: Any) -> Any:
-        return value.to(self._device, non_blocking=True) if torch.is_tensor(value) else value
+        if torch.is_tensor(value):
+            return value.to(self._device, non_blocking=True)
+        return value.to(self._device) if callable(getattr(value, "to", None)) else value
 
 
 def _rows(batch: Any) -> int:

@@ -1,6 +1,7 @@
 """What a training function is given on a rank, over PyTorch."""
 
 import resource
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from treadle.backends.trainer.batches import Batches, Share
 from treadle.backends.trainer.checkpoints import Checkpoints
 from treadle.backends.trainer.logged_steps import LoggedSteps
 from treadle.backends.trainer.pipeline import Stage
-from treadle.backends.trainer.strategies import Ranks, chosen, divided
+from treadle.backends.trainer.strategies import Ranks, chosen, divided, is_trained
 from treadle.kernel.errors import Invalid
 from treadle.ports.trainer import RunLog, Strategy, TrainingJob
 
@@ -49,6 +50,8 @@ class TorchContext:
         self._begun = perf_counter()
         self._current: Batches | None = None
         self._why = ""
+        self._newest = self._kept.newest()
+        self._restored, self._saved = 0, -1
         self._logged = LoggedSteps(self._folder / f"rank-{self.rank}.logged")
 
     def prepare(self, *objects: Any) -> Any:
@@ -63,13 +66,16 @@ class TorchContext:
         came = {id(module): divided(module, self.strategy, self._ranks) for module in modules}
         for module in came.values():
             _compute_in(module, self._job.precision, self.device)
+        if self.step > self._restored and (names or _optimizers(objects)):
+            raise Invalid("ctx.prepare takes modules and optimisers before the first step.")
+        known = len(self._kept.others)
         ready = [
             came[id(one)] if id(one) in came else self._ready(one, names, came) for one in objects
         ]
-        self._kept.modules += [module for module in came.values() if _is_trained(module)]
-        if self.strategy in _SHARING_ROWS:
+        self._kept.modules += [module for module in came.values() if is_trained(module)]
+        if self.strategy in (*_SHARING_ROWS, "pipeline") and names:
             torch.manual_seed(self._job.seed + 1 + self.rank)
-        self._resume()
+        self._resume(known)
         if self._run is not None and self._why:
             self._run.set_tags({"training.strategy": self.strategy, "training.why": self._why})
         return ready[0] if len(ready) == 1 else tuple(ready)
@@ -129,8 +135,10 @@ class TorchContext:
 
     def checkpoint(self) -> None:
         """Keep what was prepared, in the background; see the port."""
-        with self._uncounted():
-            self._kept.save(self.step)
+        if self.step != self._saved:  # a loop that leaves out what was done calls this, too
+            with self._uncounted(), self._whole_groups():
+                self._kept.save(self.step)
+            self._saved = self.step
 
     def state_dict(self, module: nn.Module) -> dict[str, Any]:
         """Return the whole weights on rank 0; see the port."""
@@ -147,10 +155,11 @@ class TorchContext:
         """Keep weights as an artifact of the run; see the port."""
         weights = self.state_dict(module)
         if self._run is not None:
-            file = self._folder / Path(path).name
-            torch.save(weights, file)
-            self._run.log_artifact(str(file), str(Path(path).parent).strip("."))
-            file.unlink()
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(folder, Path(path).name)
+                torch.save(weights, file)
+                parent = Path(path).parent.as_posix()
+                self._run.log_artifact(str(file), "" if parent == "." else parent)
         dist.barrier()
 
     def finish(self) -> None:
@@ -159,7 +168,7 @@ class TorchContext:
         seconds = perf_counter() - self._begun
         loaders = self._kept.loaders
         own = {
-            "steps_per_second": self.step / seconds,
+            "steps_per_second": (self.step - self._restored) / seconds,
             "rows": sum(one.rows for one in loaders),
             "waiting_share": sum(one.waited for one in loaders) / seconds,
             "peak_memory_mb": _peak_bytes(self.device) / 1e6,
@@ -169,11 +178,11 @@ class TorchContext:
     @property
     def _weight(self) -> float:
         shares = self.strategy in _SHARING_ROWS and self._current is not None
-        return self._current.weight if shares and self._current else 1.0
+        return self._current.weight if shares and self._current is not None else 1.0
 
     def _choose(self, modules: list[nn.Module]) -> None:
         """Settle what ``auto`` is, by the first modules that are prepared."""
-        if self.strategy == "auto" and any(_is_trained(module) for module in modules):
+        if self.strategy == "auto" and any(is_trained(module) for module in modules):
             found = chosen(modules, self._memory)
             self.strategy, self._why = found
 
@@ -220,8 +229,7 @@ class TorchContext:
                 )
             named = [(id(names[id(one)][0]), names[id(one)][1]) for one in group["params"]]
             group["params"] = [new[key] for key in named if key in new]
-            if self.strategy == "tensor":  # kernels over lists take no mixture of both kinds
-                group["foreach"] = group["fused"] = False
+        _compute_one_by_one(optimizer, self.strategy)
         if not self._kept.optimizers:
             optimizer.register_step_post_hook(self._count)
         self._kept.optimizers.append(optimizer)
@@ -239,20 +247,44 @@ class TorchContext:
         finally:
             self._counts = True
 
-    def _resume(self) -> None:
-        newest = self._kept.newest()
-        if newest is not None:
-            with self._uncounted():
-                self.step = self._kept.restore(newest)
+    @contextmanager
+    def _whole_groups(self) -> Iterator[None]:
+        """Hide groups of parameters of which this rank has none."""
+        hidden = [(one, one.param_groups) for one in self._kept.optimizers]
+        for one, groups in hidden:
+            one.param_groups = [group for group in groups if group["params"]]
+        try:
+            yield
+        finally:
+            for one, groups in hidden:
+                held = iter(one.param_groups)
+                one.param_groups = [next(held) if group["params"] else group for group in groups]
+                _compute_one_by_one(one, self.strategy)
+
+    def _resume(self, known: int) -> None:
+        """Go on where the newest checkpoint was, with what is prepared now and before."""
+        if self._newest is None:
+            return
+        if self.step > self._restored:
+            self._kept.restore_others(self._newest, known)
+            return
+        with self._uncounted(), self._whole_groups():
+            self.step = self._restored = self._saved = self._kept.restore(self._newest)
 
 
-def _is_trained(module: nn.Module) -> bool:
-    return any(True for _ in module.parameters())
+def _optimizers(objects: Iterable[Any]) -> bool:
+    return any(isinstance(one, torch.optim.Optimizer) for one in objects)
+
+
+def _compute_one_by_one(optimizer: torch.optim.Optimizer, strategy: str) -> None:
+    """Let an optimiser step without kernels over lists, which take no mixture of both kinds."""
+    for group in optimizer.param_groups if strategy == "tensor" else []:
+        group["foreach"] = group["fused"] = False
 
 
 def _compute_in(module: nn.Module, precision: str, device: torch.device) -> None:
     """Compute a module's outputs in another precision, and give them as float32."""
-    if precision == "bf16" and _is_trained(module):
+    if precision == "bf16" and is_trained(module):
         forward = module.forward
 
         def computed(*inputs: Any, **named: Any) -> Any:

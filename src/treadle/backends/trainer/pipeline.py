@@ -4,7 +4,7 @@ A batch goes through in parts, so that ranks work at once (GPipe). What ranks ha
 part of the graph of autograd: a plain ``backward`` sends the gradients the other way.
 """
 
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -50,8 +50,9 @@ class Stage(nn.Module):
                 "Strategy 'pipeline' cannot cut a batch into parts where a layer normalises over "
                 "the batch. Leave --micro-batches at 1, or take LayerNorm or GroupNorm."
             )
-        layers = list(whole.named_children())
+        layers = [(name, one) for name, one in whole._modules.items() if one is not None]
         cuts = cut([sum(one.numel() for one in layer.parameters()) for _, layer in layers], ranks)
+        _refuse_shared([layers[first:last] for first, last in pairwise(cuts)])
         for name, layer in layers[cuts[rank] : cuts[rank + 1]]:
             self.add_module(name, layer.to(device))
         self._rank, self._last, self._device, self._parts = rank, ranks - 1, device, parts
@@ -66,14 +67,27 @@ class Stage(nn.Module):
         anchor = torch.zeros((), device=self._device, requires_grad=torch.is_grad_enabled())
         for part in inputs.chunk(self._parts):
             value = part if self._rank == 0 else _applied(_Receive, anchor, self._rank - 1)
-            for layer in self.children():
-                value = layer(value)
+            for layer in self._modules.values():  # one that is repeated comes each time
+                value = layer(value) if layer is not None else value
             if not torch.is_tensor(value):
                 raise Invalid("Strategy 'pipeline' hands on one tensor from layer to layer.")
             is_last = self._rank == self._last
             outputs.append(value if is_last else _applied(_Send, value, anchor, self._rank + 1))
         whole = torch.cat(outputs) if self._rank == self._last else torch.stack(outputs).sum()
         return _applied(_Share, whole, self._last, self._rank == self._last)
+
+
+def _refuse_shared(stages: list[list[tuple[str, nn.Module]]]) -> None:
+    """Refuse parameters that layers of several ranks share."""
+    held: dict[int, int] = {}
+    for number, stage in enumerate(stages):
+        for _, layer in stage:
+            for one in layer.parameters():
+                if held.setdefault(id(one), number) != number:
+                    raise Invalid(
+                        "Strategy 'pipeline' would give ranks copies of a parameter that layers "
+                        "share, such as tied embeddings. Take ddp or fsdp, or fewer workers."
+                    )
 
 
 def cut(sizes: list[int], parts: int) -> list[int]:

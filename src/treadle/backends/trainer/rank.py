@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import random
 import signal
 import sys
 import threading
@@ -13,6 +14,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import FileStore
@@ -106,8 +108,10 @@ def be_rank(place: Place, job: TrainingJob, asks: Connection | None) -> None:
                 _BACKENDS[device.type], store=files, rank=rank, world_size=job.workers
             )
             _train(job, rank, device, AskedRun(asks) if asks is not None else None)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             _leave(folder / f"rank-{rank}.failed", error)
+            sys.stdout.flush()
+            sys.stderr.flush()
             os._exit(1)  # others wait for this rank: what is left open would wait for them
 
 
@@ -122,9 +126,18 @@ def _end_with_parent() -> None:
 def _train(job: TrainingJob, rank: int, device: torch.device, run: RunLog | None) -> None:
     function = function_at(job.target)
     torch.manual_seed(job.seed)
+    random.seed(job.seed)
+    np.random.seed(job.seed % 2**32)
     ranks = Ranks(rank, job.workers, device, job.micro_batches)
     context = TorchContext(job, ranks, run, _memory_bytes(device, job.workers))
-    function(context)
+    try:
+        function(context)
+    except SystemExit as error:
+        raise RuntimeError("The function has ended its process with sys.exit.") from error
+    except TreadleError as error:
+        if not context.step and not context.metrics:
+            raise
+        raise RuntimeError(error.message) from error  # it is no refusal: training had begun
     context.finish()
     if rank == 0:
         done = Done(strategy=context.strategy, steps=context.step, metrics=context.metrics)
@@ -133,14 +146,15 @@ def _train(job: TrainingJob, rank: int, device: torch.device, run: RunLog | None
     dist.destroy_process_group()
 
 
-def _leave(file: Path, error: Exception) -> None:
+def _leave(file: Path, error: BaseException) -> None:
     """Note why a rank ends, for the process that has started it."""
     known = isinstance(error, TreadleError)
     report = "" if known else "".join(traceback.format_exception(error))
     kind = kind_of(error) if isinstance(error, TreadleError) else type(error).__name__
     failure = Failure(at=time.time(), kind=kind, message=str(error), report=report)
     file.write_bytes(to_json(failure))
-    sys.stderr.write(report)
+    if not file.name.startswith("rank-0."):  # that of rank 0 is shown by whoever started it
+        sys.stderr.write(report)
 
 
 def _device(rank: int, workers: int) -> torch.device:

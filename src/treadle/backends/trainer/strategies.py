@@ -88,7 +88,7 @@ def divided(module: nn.Module, strategy: str, ranks: Ranks) -> nn.Module:
     Raises:
         Invalid: The strategy cannot take the module.
     """
-    if ranks.workers == 1 or not any(True for _ in module.parameters()):
+    if ranks.workers == 1 or not is_trained(module):
         return module.to(ranks.device)
     try:
         return _DIVIDES[strategy](module, ranks)
@@ -96,6 +96,15 @@ def divided(module: nn.Module, strategy: str, ranks: Ranks) -> nn.Module:
         raise Invalid(
             f"Strategy '{strategy}' cannot take the module {type(module).__name__}: {error}"
         ) from error
+
+
+def is_trained(module: nn.Module) -> bool:
+    """Whether a module has a parameter that a training changes.
+
+    Args:
+        module: The module.
+    """
+    return any(one.requires_grad for one in module.parameters())
 
 
 def _replicated(module: nn.Module, ranks: Ranks) -> nn.Module:
@@ -190,7 +199,7 @@ def _layers(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]
 def _pairs(sequence: nn.Sequential) -> Iterator[tuple[str, str]]:
     """Linear layers of a sequence, two by two, with nothing between but what is elementwise."""
     first = ""
-    for name, layer in sequence.named_children():
+    for name, layer in sequence._modules.items():  # one that is repeated comes each time
         if isinstance(layer, nn.Linear):
             if first:
                 yield first, name

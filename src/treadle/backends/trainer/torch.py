@@ -9,10 +9,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from treadle.backends.trainer.results import Done, Failure
 from treadle.kernel.entity import from_json
@@ -23,6 +25,8 @@ from treadle.ports.trainer import RunLog, TrainingFailed, TrainingJob, TrainingR
 _RANK = "treadle.backends.trainer.rank"
 _REPORT_LINES = 40
 _PATIENCE_SECONDS = 2.0
+_ENDING_SECONDS = 0.3
+"""How long a rank may take to be seen as ended after another one that missed it."""
 _BUILT_IN = ("auto", "ddp", "fsdp", "tensor", "pipeline")
 _MISSING = {
     "deepspeed": "DeepSpeed is not installed (pip install deepspeed; without a GPU set "
@@ -60,15 +64,16 @@ class TorchTrainer:
         folder = Path(job.folder)
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(job.restarts + 1):
-            for left in folder.glob("rank-*.failed"):
-                left.unlink()
+            for left in (*folder.glob("rank-*.failed"), folder / "done.json"):
+                left.unlink(missing_ok=True)
             dead = _attempt(job, open_run, number)
             if dead is None:
                 done = from_json((folder / "done.json").read_bytes(), Done)
                 return TrainingResult(done.strategy, done.steps, number, done.metrics)
             if number < job.restarts:
                 sys.stderr.write(f"{dead} All ranks begin again.\n")
-        raise TrainingFailed(f"{dead} They began {job.restarts + 1} times.", _printed(folder))
+        times = "once" if job.restarts == 0 else f"{job.restarts + 1} times"
+        raise TrainingFailed(f"{dead} The ranks began {times}.", _printed(folder))
 
 
 def _attempt(job: TrainingJob, open_run: Callable[[], RunLog], number: int) -> str | None:
@@ -84,9 +89,11 @@ def _attempt(job: TrainingJob, open_run: Callable[[], RunLog], number: int) -> s
     store = Path(job.folder) / f"store-{number}-{os.getpid()}"
     store.unlink(missing_ok=True)
     asked, asks = multiprocessing.Pipe()
-    ranks = [_started(rank, store, job, asks if rank == 0 else None) for rank in range(job.workers)]
-    asks.close()
+    ranks: list[BaseProcess] = []
     try:
+        for rank in range(job.workers):
+            ranks.append(_started(rank, store, job, asks if rank == 0 else None))
+        asks.close()
         while alive := [rank.sentinel for rank in ranks if rank.is_alive()]:
             wait([*alive, *([] if asked.closed else [asked])])
             if any(rank.exitcode for rank in ranks):
@@ -114,8 +121,21 @@ def _started(rank: int, store: Path, job: TrainingJob, asks: Connection | None) 
     process = context.Process(
         target=_be_rank, args=(rank, str(store), dict(os.environ), job, asks), name=f"rank-{rank}"
     )
-    process.start()
+    with _without_main():
+        process.start()
     return process
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the program's own file, which ranks would run again when they start."""
+    main = sys.modules["__main__"]
+    hidden: dict[str, Any] = {name: vars(main).pop(name, None) for name in ("__file__", "__spec__")}
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        vars(main).update({name: value for name, value in hidden.items() if value is not None})
 
 
 def _be_rank(
@@ -128,8 +148,9 @@ def _be_rank(
 
 def _end(ranks: list[BaseProcess], job: TrainingJob) -> str:
     """Say which rank was killed, or raise what one has failed with."""
+    wait([rank.sentinel for rank in ranks if rank.exitcode is None], _ENDING_SECONDS)
     codes = {number: -(process.exitcode or 0) for number, process in enumerate(ranks)}
-    killed = {number: code for number, code in codes.items() if code > 0 and code != signal.SIGTERM}
+    killed = {number: code for number, code in codes.items() if code > 0}
     _stop(ranks)  # so that each has written why it ended
     failed = {
         int(file.stem.removeprefix("rank-")): from_json(file.read_bytes(), Failure)

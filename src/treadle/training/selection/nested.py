@@ -25,6 +25,8 @@ from treadle.training.selection.candidates import Candidate, Columns
 
 INNER_FOLDS = 3
 _TIMED_ROWS = 1000
+_FEWEST_SCORES = 2
+"""Folds that a metric could be measured on, from which a mean and an interval are given."""
 
 
 class Rows(NamedTuple):
@@ -91,6 +93,10 @@ class Score(NamedTuple):
     seconds: float
 
 
+class Unfit(Invalid):
+    """A candidate that cannot be fitted to these rows."""
+
+
 class _Fitted(NamedTuple):
     score: float
     fit_seconds: float
@@ -113,6 +119,7 @@ def nested_score(
 
     Raises:
         Invalid: A class has fewer rows than there are folds, or groups are too few.
+        Unfit: It cannot be fitted to these rows.
     """
     begun = time.perf_counter()
     grid = [
@@ -124,14 +131,15 @@ def nested_score(
             values = grid[0]
             if len(grid) > 1:
                 values = _best(parallel, candidate, _part(rows, learnt), plan, grid)
-            found.append(_fitted(candidate, rows, learnt, judged, plan, values))
+            try:
+                found.append(_fitted(candidate, rows, learnt, judged, plan, values))
+            except Exception as reason:  # of the candidate's own library, whatever it is
+                raise Unfit(f"{type(reason).__name__}: {reason}") from reason
             chosen.append(values)
             ratios.append(len(judged) / len(learnt))
             told(number + 1)
     scores = [one.score for one in found]
-    variance = float(np.var(scores, ddof=1))
-    error = math.sqrt(variance * (1 / len(scores) + float(np.mean(ratios))))
-    mean, half = float(np.mean(scores)), t_quantile(0.975, len(scores) - 1) * error
+    mean, error, half = _interval([one for one in scores if math.isfinite(one)], ratios)
     most = Counter(map(repr, chosen)).most_common(1)[0][0]
     return Score(
         candidate.name,
@@ -147,14 +155,29 @@ def nested_score(
     )
 
 
+def _interval(scores: list[float], ratios: list[float]) -> tuple[float, float, float]:
+    """Mean, standard error and half the interval of scores; not numbers where there are too few."""
+    if len(scores) < _FEWEST_SCORES:
+        return math.nan, math.nan, math.nan
+    variance = float(np.var(scores, ddof=1))
+    error = math.sqrt(variance * (1 / len(scores) + float(np.mean(ratios))))
+    return float(np.mean(scores)), error, t_quantile(0.975, len(scores) - 1) * error
+
+
 def proposed(scores: list[Score], metric_name: str) -> Score:
     """The simplest candidate within one standard error of the best one.
 
     Args:
         scores: Scores of the candidates, the simplest candidate first.
         metric_name: Name of the metric.
+
+    Raises:
+        Invalid: No candidate has a score.
     """
     sign = -1 if lower_is_better(metric_name) else 1
+    scores = [one for one in scores if math.isfinite(one.mean)]
+    if not scores:
+        raise Invalid(f"No candidate could be measured by '{metric_name}' on these folds.")
     best = max(scores, key=lambda one: sign * one.mean)
     return next(one for one in scores if sign * one.mean >= sign * best.mean - best.standard_error)
 
@@ -180,10 +203,17 @@ def splits(
         splitter = StratifiedGroupKFold(**shuffled) if rows.classes else GroupKFold(folds)
     else:
         splitter = StratifiedKFold(**shuffled) if rows.classes else KFold(**shuffled)
-    yield from splitter.split(rows.table, rows.truth, rows.groups)
+    groups = None if rows.in_time else rows.groups
+    for learnt, judged in splitter.split(rows.table, rows.truth, groups):
+        if rows.in_time and rows.groups is not None:  # a group that is judged teaches nothing
+            learnt = learnt[~np.isin(rows.groups[learnt], rows.groups[judged])]
+        if len(learnt):
+            yield learnt, judged
 
 
 def _refuse_few(rows: Rows, folds: int) -> None:
+    if len(rows.truth) <= folds:
+        raise Invalid(f"There are {len(rows.truth)} rows, too few for {folds} folds.")
     if rows.groups is not None and len(set(rows.groups.tolist())) < folds:
         raise Invalid(f"There are fewer groups than the {folds} folds. Take fewer folds.")
     if rows.classes and not rows.in_time:
@@ -205,15 +235,26 @@ def _best(
     parallel: Any, candidate: Candidate, rows: Rows, plan: Plan, grid: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """The values that do best on inner folds."""
-    folds = list(splits(rows, INNER_FOLDS, plan.seed))
+    try:
+        folds = list(splits(rows, INNER_FOLDS, plan.seed))
+    except Invalid:  # too few rows of a class to choose by
+        return grid[0]
     asked = (
-        delayed(_fitted)(candidate, rows, learnt, judged, plan, values)
+        delayed(_tried)(candidate, rows, learnt, judged, plan, values)
         for values in grid
         for learnt, judged in folds
     )
-    found = np.array([one.score for one in parallel(asked)]).reshape(len(grid), len(folds))
+    found = np.array(parallel(asked)).reshape(len(grid), len(folds))
     means = found.mean(axis=1) * (-1 if lower_is_better(plan.metric) else 1)
     return grid[int(np.nanargmax(means)) if np.isfinite(means).any() else 0]
+
+
+def _tried(*asked: Any) -> float:
+    """The score of a fit; not a number where these rows allow none."""
+    try:
+        return _fitted(*asked).score
+    except Exception:  # such as one class alone among the first rows in time
+        return math.nan
 
 
 def _fitted(

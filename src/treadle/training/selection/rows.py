@@ -135,7 +135,8 @@ def _inputs(table: pd.DataFrame, roles: Roles) -> tuple[pd.DataFrame, Columns, d
         if name in (roles.label, roles.id, roles.group):
             continue
         if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
-            numbers[str(name)] = pd.to_numeric(values, errors="coerce").astype(np.float64)
+            plain = pd.to_numeric(values, errors="coerce").astype(np.float64)
+            numbers[str(name)] = plain.replace([np.inf, -np.inf], np.nan)
         elif pd.api.types.is_datetime64_any_dtype(values):
             since = pd.to_datetime(values, utc=True) - pd.Timestamp(0, tz="UTC")
             numbers[str(name)] = since / pd.Timedelta(days=1)
