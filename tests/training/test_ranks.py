@@ -317,7 +317,7 @@ def test_what_a_function_raises_is_told_with_its_rank(file: str) -> None:
     ("function", "strategy", "workers", "says"),
     [
         ("train", "horovod", 2, "Horovod is not supported"),
-        ("train", "deepspeed", 2, "DeepSpeed is not installed"),
+        ("train", "deepspeed", 2, "DeepSpeed is not supported. fsdp shares out the same states"),
         ("train", "zero", 2, "no strategy 'zero'"),
         ("train", "pipeline", 5, "divides layers among 5 workers, and the sequence has 4"),
         ("convolution", "tensor", 2, "splits the columns of Linear and Embedding layers"),

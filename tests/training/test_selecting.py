@@ -18,7 +18,7 @@ from treadle.cli.main import app
 from treadle.data.task import InDoubt
 from treadle.kernel.errors import Invalid, NotFound
 from treadle.platform.recording import services_at
-from treadle.platform.selecting import Selection, select
+from treadle.platform.selecting import Selection, own_candidate, select
 from treadle.training.selection.candidates import Columns, built_in
 from treadle.training.selection.nested import Plan, Rows, Score, nested_score, proposed, splits
 from treadle.training.selection.rows import Roles, prepared, sampled
@@ -209,3 +209,12 @@ def test_groups_that_are_judged_teach_nothing_in_time_either() -> None:
     assert rows.groups is not None
     for learnt, judged in splits(rows, 5, 0):
         assert not set(rows.groups[learnt]) & set(rows.groups[judged])
+
+
+def test_what_ones_own_function_raises_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("def broken():\n    raise KeyError('rate')\n\n\ndef number():\n    return 1\n")
+    with pytest.raises(Invalid, match="raises KeyError: 'rate'"):
+        own_candidate(f"{file}:broken")
+    with pytest.raises(Invalid, match="returns int, which is no estimator"):
+        own_candidate(f"{file}:number")

@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from treadle.kernel.errors import Invalid, NotFound, did_you_mean, missing_extra
 from treadle.kernel.functions import function_at
 from treadle.platform.recording import run as recorded
+from treadle.recording.recorder import Recording
 from treadle.scope.model import METRIC_OF, METRICS_OF, Task
 
 if TYPE_CHECKING:
@@ -137,30 +138,14 @@ def select(
     ) as run:
         for number, one in enumerate(chosen):
             told(one.name, number * folds, total)
-
-            def done(fold: int, name: str = one.name, number: int = number) -> None:
-                told(name, number * folds + fold, total)
-
-            with (
-                suppress(Unfit),
-                run.child(one.name, params={"candidate": one.name}) as child,
-            ):
-                try:
+            done = partial(_told_fold, told, one.name, number * folds, total)
+            try:
+                with run.child(one.name, params={"candidate": one.name}) as child:
                     score = nested_score(one, rows, plan, done)
-                except Unfit as error:
-                    unfit[one.name] = error.message
-                    raise
-                child.log_params({"chosen": score.values} if score.values else {})
-                for fold, value in enumerate(score.folds):
-                    child.log({by: value}, step=fold)
-                child.log(
-                    {
-                        f"{by}_mean": score.mean,
-                        "fit_seconds": score.fit_seconds,
-                        "row_microseconds": score.row_microseconds,
-                    }
-                )
-                scores.append(score)
+                    _log(child, score, by)
+                    scores.append(score)
+            except Unfit as error:  # the others are compared without it
+                unfit[one.name] = error.message
         pick = proposed(scores, by)
         best = proposed([score._replace(standard_error=0.0) for score in scores], by)
         run.set_tags({"proposed": pick.candidate, "best": best.candidate})
@@ -175,6 +160,24 @@ def select(
         best.candidate,
         found.left_out,
         unfit,
+    )
+
+
+def _told_fold(told: Progress, name: str, before: int, total: int, fold: int) -> None:
+    told(name, before + fold, total)
+
+
+def _log(run: Recording, score: "Score", metric: str) -> None:
+    """Record how a candidate did."""
+    run.log_params({"chosen": score.values} if score.values else {})
+    for fold, value in enumerate(score.folds):
+        run.log({metric: value}, step=fold)
+    run.log(
+        {
+            f"{metric}_mean": score.mean,
+            "fit_seconds": score.fit_seconds,
+            "row_microseconds": score.row_microseconds,
+        }
     )
 
 
@@ -242,8 +245,9 @@ def own_candidate(target: str) -> tuple[str, Any]:
     """
     try:
         made = function_at(target)()
-    except TypeError as error:
-        raise Invalid(f"'{target}' is called without arguments, and: {error}") from error
+    except Exception as error:  # it is somebody's own code
+        told = f"{type(error).__name__}: {error}"
+        raise Invalid(f"'{target}', called without arguments, raises {told}") from error
     if not hasattr(made, "fit") or not hasattr(made, "get_params"):
         raise Invalid(f"'{target}' returns {type(made).__name__}, which is no estimator.")
     return target.rpartition(":")[2], made

@@ -28,9 +28,8 @@ _PATIENCE_SECONDS = 2.0
 _ENDING_SECONDS = 0.3
 """How long a rank may take to be seen as ended after another one that missed it."""
 _BUILT_IN = ("auto", "ddp", "fsdp", "tensor", "pipeline")
-_MISSING = {
-    "deepspeed": "DeepSpeed is not installed (pip install deepspeed; without a GPU set "
-    "DS_BUILD_OPS=0 before). fsdp shares out the same states.",
+_REFUSED = {
+    "deepspeed": "DeepSpeed is not supported. fsdp shares out the same states as its ZeRO-3.",
     "horovod": "Horovod is not supported: its newest version, 0.28.1 of 2023, does not build "
     "against today's PyTorch. ddp averages gradients in the same way.",
 }
@@ -51,8 +50,8 @@ class TorchTrainer:
         file_and_name(job.target)
         if importlib.util.find_spec("torch") is None:
             raise missing_extra("torch", "Training on ranks")
-        if job.strategy in _MISSING:
-            raise Invalid(f"Strategy '{job.strategy}': {_MISSING[job.strategy]}")
+        if job.strategy in _REFUSED:
+            raise Invalid(f"Strategy '{job.strategy}': {_REFUSED[job.strategy]}")
         if job.strategy not in _BUILT_IN:
             near = did_you_mean(job.strategy, _BUILT_IN)
             raise Invalid(f"There is no strategy '{job.strategy}'.{near}")
