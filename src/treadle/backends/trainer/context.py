@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.tensor import DTensor
+from torch.nn.utils import get_total_norm
 from torch.utils._pytree import tree_map
 
 from treadle.backends.trainer.batches import Batches, Share
@@ -63,11 +64,11 @@ class TorchContext:
             for module in modules
             for name, one in module.named_parameters(remove_duplicate=False)
         }
+        if self.step > self._restored and (names or _optimizers(objects)):
+            raise Invalid("ctx.prepare takes modules and optimisers before the first step.")
         came = {id(module): divided(module, self.strategy, self._ranks) for module in modules}
         for module in came.values():
             _compute_in(module, self._job.precision, self.device)
-        if self.step > self._restored and (names or _optimizers(objects)):
-            raise Invalid("ctx.prepare takes modules and optimisers before the first step.")
         known = len(self._kept.others)
         ready = [
             came[id(one)] if id(one) in came else self._ready(one, names, came) for one in objects
@@ -120,11 +121,13 @@ class TorchContext:
     def clip(self, module: nn.Module, norm: float) -> float:
         """Scale gradients so that their norm is no larger; see the port."""
         gradients = [one.grad for one in module.parameters() if one.grad is not None]
+        sharded = [one for one in gradients if isinstance(one, DTensor)]
         square = torch.zeros((), dtype=torch.float64)
-        for gradient in gradients:
-            size = gradient.norm()
-            whole = size.full_tensor() if isinstance(size, DTensor) else size
-            square += whole.detach().cpu().double() ** 2
+        for part in (sharded, [one for one in gradients if not isinstance(one, DTensor)]):
+            if part:  # one exchange for all that are sharded
+                size = get_total_norm(part)
+                whole = size.full_tensor() if isinstance(size, DTensor) else size
+                square += whole.detach().cpu().double() ** 2
         if isinstance(module, Stage):
             dist.all_reduce(square)
         found = square.sqrt().item()
