@@ -115,6 +115,9 @@ RAW = [
 ]
 """Requests as bytes: ``%s`` is a path, ``%h`` the host, ``%a`` the header of who asks, ``%%`` %."""
 
+REST_SECONDS = 0.2
+"""How long an attacker rests after a request without an answer: a server that ended comes again."""
+
 
 class Sent(NamedTuple):
     """A request of the fuzzer."""
@@ -194,6 +197,7 @@ class Attacker:
             return
         except httpx.TransportError as error:
             judge.unanswered(self.role, sent, error)
+            time.sleep(REST_SECONDS)
             return
         judge.judge(self.role, sent, answer.status_code, answer.headers, answer.text)
 
@@ -287,8 +291,16 @@ class Attacker:
         sent = self.chance.choice(RAW).replace(b"%%", b"\x1a")
         for place, fill in fills.items():
             sent = sent.replace(place, fill)
-        with socket.create_connection((host, port), timeout=2) as connection, suppress(OSError):
-            connection.sendall(sent.replace(b"\x1a", b"%"))
+        sent = sent.replace(b"\x1a", b"%")
+        try:
+            connection = socket.create_connection((host, port), timeout=60)
+        except OSError as error:
+            judge.unanswered(self.role, sent, error)
+            time.sleep(REST_SECONDS)
+            return
+        with connection, suppress(OSError):
+            connection.settimeout(2)
+            connection.sendall(sent)
             self._judge_raw(connection, sent, judge)
 
     def _judge_raw(self, connection: socket.socket, sent: bytes, judge: Judge) -> None:

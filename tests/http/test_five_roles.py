@@ -174,12 +174,24 @@ def test_five_roles_at_once_break_nothing_and_learn_nothing(
     with capsys.disabled():
         print(f"\n{table_of(judge.counts)}")
     log = (target.folder / "logs" / "server.log").read_text(errors="replace")
-    assert not judge.wrong, f"{len(judge.wrong)} wrong:\n" + "\n".join(judge.wrong[:40])
+    assert not judge.wrong, (
+        f"{len(judge.wrong)} wrong:\n" + "\n".join(judge.wrong[:20]) + said_last(target.folder)
+    )
     assert not tracebacks(log), "\n".join(tracebacks(log))
     check_that_it_was_an_attack(judge)
     with Embedded(settings_for(target.folder)) as home:
         for table, rows in rows_of_b(home).items():
             assert table in SELF_MADE or target.rows[table] == rows, table
+
+
+def said_last(home: Path) -> str:
+    """The ends of the logs of a home's processes, without the requests: why a server was gone."""
+    ends = []
+    for file in sorted((home / "logs").glob("*.log")):
+        lines = file.read_text(errors="replace").splitlines()
+        told = [line[:300] for line in lines if " treadle.access: " not in line]
+        ends.append(f"\n{file.name} ends:\n" + "\n".join(told[-40:]))
+    return "".join(ends)
 
 
 def read_reports(judge: Judge, reports: dict[str, Path]) -> None:

@@ -26,6 +26,7 @@ from treadle.kernel.clock import EPOCH, ManualClock, to_micros
 from treadle.kernel.entity import from_json, to_json, to_packed
 from treadle.kernel.errors import Conflict, Forbidden, NotFound
 from treadle.kernel.ids import new_id
+from treadle.monitoring.tables import log_files
 from treadle.platform.collect import collect
 from treadle.platform.remote import connect
 from treadle.platform.settings import settings_for
@@ -203,6 +204,34 @@ def test_the_record_tells_nobody_who_it_was(open_home: Callable[..., Embedded]) 
         with pytest.raises(Conflict, match="done"):
             platform.erasure.resume(erasure=erased.id)
         assert platform.events.verify().intact
+
+
+@pytest.mark.parametrize("kept", ["in the store", "on the disk"])
+def test_a_damaged_day_of_a_log_is_named_and_stops_nothing(home: Path, kept: str) -> None:
+    with opened(home) as platform:
+        log_rows(platform, "second", [ADA])
+        assert isinstance(platform.clock, ManualClock)
+        platform.clock.advance(timedelta(days=1))
+        platform.reconcile()
+        day = max(platform.monitoring.log_files(endpoint="second"), key=lambda one: one.day)
+        on_disk = home / "endpoints" / "second" / "log" / f"{day.day}.parquet"
+        if kept == "on the disk":
+            on_disk.parent.mkdir(parents=True, exist_ok=True)
+            on_disk.write_bytes(b"PAR1 and no more")
+        else:
+            on_disk.unlink(missing_ok=True)
+            with platform.database.write() as transaction:
+                digest = platform.blobs.put(b"no table")
+                same = log_files.c.day == day.day
+                transaction.execute(log_files.update().where(same).values(digest=digest))
+        people(platform, "flights", ["bob@x.example", ADA])
+        left = {one.what: one.why for one in platform.erasure.plan(subjects=WHO).left}
+        why = left["labels of requests of project 'flights'"]
+        assert f"second {day.day}" in why and "cannot be read" in why
+        if kept == "on the disk":
+            assert "cannot be read" in left["the inference log of 'second' on the disk"]
+        erased = platform.erasure.begin(WHO, None)
+        assert platform.erasure.finish(erased.id).state == "done"
 
 
 def test_nobody_is_erased_who_is_not_there(open_home: Callable[..., Embedded]) -> None:

@@ -12,7 +12,7 @@ from treadle.data.erasing.subject import Matching
 from treadle.data.erasing.table_rows import look_into, redact, where_in
 from treadle.data.local import LocalData
 from treadle.delivery.service import Delivery
-from treadle.kernel.errors import NotFound
+from treadle.kernel.errors import Corrupt, NotFound
 from treadle.kernel.escaping import one_file
 from treadle.kernel.files import replacing
 from treadle.kernel.stage import ERASE
@@ -35,6 +35,20 @@ class _Log(NamedTuple):
     name: str
     project: str
     folder: Path
+
+
+class _Requests(NamedTuple):
+    """Requests with rows of some subjects: their ids, and the days that cannot be read."""
+
+    ids: dict[str, None]
+    unread: list[str]
+
+    def add(self, ids: list[str] | None, day: str) -> None:
+        """Add the ids of a day; None where it cannot be read."""
+        if ids is None:
+            self.unread.append(day)
+        else:
+            self.ids.update(dict.fromkeys(ids))
 
 
 class ErasedLogs:
@@ -102,15 +116,21 @@ class ErasedLogs:
         """
         for log in self._all(project):
             count = sum(count_in(file, subjects) for file in _records(log))
-            count += sum(look_into(day, day.name, subjects).rows for day in _days(log))
+            looks = {day.name: look_into(day, day.name, subjects) for day in _days(log)}
+            count += sum(look.rows for look in looks.values())
             torn = [torn_in(file, subjects) for file in _records(log)]
             unread = sum(one.unread for one in torn)
             what = f"the inference log of '{log.name}' on the disk"
-            why = f"{unread} of its records are half written" if unread else ""
-            yield HeldRows(log.project, what, count + sum(one.held for one in torn), why)
-        for owner, ids in self._requests(subjects, project).items():
-            labels = len(self._data.labels_of(owner, ids))
-            yield HeldRows(owner, f"labels of requests of project '{owner}'", labels)
+            whys = [f"{name}: {look.unread}" for name, look in looks.items() if look.unread]
+            whys += [f"{unread} of its records are half written"] if unread else []
+            held = count + sum(one.held for one in torn)
+            yield HeldRows(log.project, what, held, "; ".join(whys))
+        for owner, requests in self._requests(subjects, project).items():
+            labels = len(self._data.labels_of(owner, list(requests.ids)))
+            what = f"labels of requests of project '{owner}'"
+            days = ", ".join(requests.unread)
+            why = f"requests of these days are not known, as they cannot be read: {days}"
+            yield HeldRows(owner, what, labels, why if days else "")
 
     @ERASE("remove")
     def remove(self, subjects: list[Matching], project: str | None) -> int:
@@ -124,8 +144,8 @@ class ErasedLogs:
             project: The project; None for all.
         """
         removed = 0
-        for owner, ids in self._requests(subjects, project).items():
-            removed += self._data.forget_labels(owner, ids)
+        for owner, requests in self._requests(subjects, project).items():
+            removed += self._data.forget_labels(owner, list(requests.ids))
         for log in self._all(project):
             removed += sum(
                 take_out(file, subjects)
@@ -145,25 +165,25 @@ class ErasedLogs:
         with replacing(day, durable=True) as aside:
             return redact(day, day.name, subjects, aside)
 
-    def _requests(self, subjects: list[Matching], project: str | None) -> dict[str, list[str]]:
-        """The ids of the requests with such rows, by project."""
+    def _requests(self, subjects: list[Matching], project: str | None) -> dict[str, _Requests]:
+        """The requests with such rows, by project."""
         direct = [one.text for one in subjects if one.is_column(REQUEST)]
-        found: dict[str, list[str]] = {}
+        found: dict[str, _Requests] = {}
         for log in self._all(project):
             if not log.project:
                 continue
-            ids = found.setdefault(log.project, list(direct))
+            requests = found.setdefault(log.project, _Requests(dict.fromkeys(direct), []))
             for file in _records(log):
-                ids += ids_in(file, subjects)
+                requests.add(ids_in(file, subjects), file.name)
             on_disk = {day.stem: day for day in _days(log)}
-            for day in on_disk.values():
-                ids += _ids_of_day(day, subjects)
+            for name, day in on_disk.items():
+                requests.add(_ids_of_day(day, subjects), f"{log.name} {name}")
             for name, digest in self._archived(log).items():
                 if name not in on_disk:
-                    ids += self._ids_in_store(digest, subjects)
-        return {owner: list(dict.fromkeys(ids)) for owner, ids in found.items()}
+                    requests.add(self._ids_in_store(digest, subjects), f"{log.name} {name}")
+        return found
 
-    def _ids_in_store(self, digest: str, subjects: list[Matching]) -> list[str]:
+    def _ids_in_store(self, digest: str, subjects: list[Matching]) -> list[str] | None:
         within = self._cache / "erasing"  # what a killed process leaves there is removed
         within.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=within) as folder:
@@ -172,6 +192,8 @@ class ErasedLogs:
                 self._blobs.fetch(digest, copy)
             except NotFound:
                 return []
+            except Corrupt:
+                return None
             return _ids_of_day(copy, subjects)
 
     def _archived(self, log: _Log) -> dict[str, str]:
@@ -202,10 +224,16 @@ def _days(log: _Log) -> list[Path]:
     return sorted(log.folder.glob(f"*{DAY_SUFFIX}"))
 
 
-def _ids_of_day(day: Path, subjects: list[Matching]) -> list[str]:
-    with query_engine() as connection:
-        where = where_in(connection, day, subjects)
-        if not where:
-            return []
-        query = f"SELECT {REQUEST} FROM read_parquet(?) WHERE {where}"
-        return [str(id) for (id,) in connection.execute(query, [one_file(day)]).fetchall()]
+def _ids_of_day(day: Path, subjects: list[Matching]) -> list[str] | None:
+    """The ids of such rows of a past day; None where the file is damaged."""
+    import duckdb  # late, as in treadle.data.engine
+
+    try:
+        with query_engine() as connection:
+            where = where_in(connection, day, subjects)
+            if not where:
+                return []
+            query = f"SELECT {REQUEST} FROM read_parquet(?) WHERE {where}"
+            return [str(id) for (id,) in connection.execute(query, [one_file(day)]).fetchall()]
+    except duckdb.Error:
+        return None

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 FORMAT, LEVEL = "TREADLE_LOG", "TREADLE_LOG_LEVEL"
 FORMATS, LEVELS = ("text", "json"), ("debug", "info", "warning", "error")
 SLOW_SECONDS = 1.0
+CALLER_GONE = 499
+"""The status that is counted where the caller left before the answer began; as nginx has it."""
 _CHATTY = ("alembic", "httpcore", "httpx", "kubernetes", "urllib3")
 _PLAIN_ID = re.compile(rb"[A-Za-z0-9._:-]{1,80}")
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -247,10 +249,17 @@ class AccessLog:
         token = _request_id.set(_id_of(scope))
         try:
             await self._app(scope, receive, send_and_log)
-        except Exception:
+        except Exception as error:
+            from starlette.requests import ClientDisconnect  # late: most processes have no server
+
+            seconds = time.monotonic() - started
+            is_gone = isinstance(error, ClientDisconnect)
             if not answered:
-                seconds = time.monotonic() - started
-                self._observe(scope, 500, seconds)
+                self._observe(scope, CALLER_GONE if is_gone else 500, seconds)
+            if is_gone:
+                access_log.info("%s: the caller left after %.3f s", _asked(scope), seconds)
+                return
+            if not answered:
                 access_log.exception("%s failed after %.3f s", _asked(scope), seconds)
             raise
         finally:
