@@ -33,7 +33,7 @@ def labelled(source: str = "rows.csv", label: str = "y") -> dict[str, DataSource
 
 
 def defaults(**parameters: str | int | float | bool) -> PipelineFile:
-    return PipelineFile(parameters=parameters)
+    return PipelineFile(parameters={**parameters})
 
 
 def start(

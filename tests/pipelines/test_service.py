@@ -350,5 +350,5 @@ def test_a_try_that_another_process_has_settled_is_not_settled_again(
         platform.pipelines.reconcile()  # the first try is settled, and the second begins
     now = platform.pipelines.get(pipeline=begun.id).steps[0]
     assert (now.state, now.tries) == ("running", 1)
-    platform.pipelines._settle(stale, stale.steps[0])  # by a process that was slower
+    platform.pipelines._settle(stale)  # by a process that was slower
     assert platform.pipelines.get(pipeline=begun.id).steps[0] == now

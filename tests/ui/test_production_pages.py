@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ pytest.importorskip("playwright", reason="declared gap: no Playwright here")
 from playwright.sync_api import Browser, Page, expect
 
 from tests.fixtures.write_home import PROJECT
+from tests.pipelines.project import settled, start, write
 from tests.platform.everything import make_home
 from tests.platform.test_platforms import served
 from tests.ui.browser import CHROMIUM, browser, page_of
@@ -159,6 +161,21 @@ def test_the_log_of_another_step_is_another_log(page: Page, url: str, home: Embe
     home.access.create_token(name="another event", role="viewer")
     expect(page.get_by_role("heading", name=f"Log of {second.name}")).to_be_visible()
     expect(page.locator("pre[data-log]")).to_have_attribute("data-log", str(second.job))
+
+
+def test_the_calls_of_a_mapped_step_are_listed_and_the_failed_one_is_first(
+    page: Page, url: str, home: Embedded, tmp_path: Path
+) -> None:
+    code = "@treadle.step(map={'n': 'numbers'})\ndef inverse(n: int) -> float:\n    return 1 / n\n"
+    run = settled(home, start(home, write(tmp_path / "p", code), numbers=[1, 0, 2]))
+    page.goto(f"{url}/pipelines/{run.id}")
+    calls = page.locator("table[data-table=calls] tbody tr")
+    expect(calls).to_have_count(3)
+    expect(calls.first).to_contain_text("inverse[1]")
+    expect(calls.first).to_contain_text("ZeroDivisionError")
+    expect(page.locator("table[data-table=steps]")).to_contain_text("1 of 3 calls")
+    page.get_by_role("link", name="inverse[2]").click()
+    expect(page.get_by_role("heading", name="Log of inverse[2]")).to_be_visible()
 
 
 def test_an_event_is_followed_to_its_cause(page: Page, url: str, home: Embedded) -> None:

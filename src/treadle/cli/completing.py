@@ -5,6 +5,7 @@ name into the line as it is, so a name that a shell would not take as one word i
 """
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -58,6 +59,20 @@ def _why_subjects(services: "Services") -> Iterable[str]:
     yield from (endpoint.name for endpoint in services.delivery.endpoints())
 
 
+def _step_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The steps of the project in this folder."""
+    from treadle.pipelines.step import read_steps
+    from treadle.scope.file import nearest, read
+
+    del ctx
+    try:
+        folder = nearest(Path.cwd()) or Path.cwd()
+        steps = read_steps(folder / read(folder).pipeline.file)
+    except Exception:
+        return []  # as above
+    return [step.name for step in steps if step.name.startswith(incomplete)]
+
+
 RUNS = _offering(_run_names)
 MODELS = _offering(lambda services: [model.name for model in services.registry.models()])
 VERSIONS = _offering(_version_refs)
@@ -66,6 +81,7 @@ PROJECTS = _offering(lambda services: [project.name for project in services.scop
 DATASETS = _offering(_dataset_names)
 JOBS = _offering(lambda services: [job.id for job in services.jobs.find(limit=MOST_OFFERED)])
 SUBJECTS = _offering(_why_subjects)
+STEPS: Complete = _step_names
 
 BY_NAMED: dict[str, Complete] = {
     "run": RUNS,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from treadle.cli import completing
 from treadle.cli.output import (
     Home,
     Json,
@@ -19,11 +20,13 @@ from treadle.cli.output import (
     print_json,
     print_table,
 )
+from treadle.cli.step_progress import StepProgress, print_outputs
 from treadle.kernel.escaping import shell
 
 if TYPE_CHECKING:
     from treadle.evaluation.model import Verdict
     from treadle.jobs.worker import Worker
+    from treadle.pipelines.model import PipelineRun
     from treadle.platform.stages import Services
     from treadle.registry.model import ModelVersion
 
@@ -37,10 +40,32 @@ def run(
     parameter: Annotated[
         list[str], typer.Option("--parameter", "-p", help="NAME=VALUE for the pipeline.")
     ] = [],  # noqa: B006
+    only: Annotated[
+        list[str],
+        typer.Option(
+            help="Run this step and those that it needs, print what it makes, and train nothing; "
+            "may be repeated.",
+            metavar="STEP",
+            autocompletion=completing.STEPS,
+        ),
+    ] = [],  # noqa: B006
+    fresh: Annotated[
+        list[str],
+        typer.Option(
+            "--from",
+            help="Run this step and those that depend on it again, whatever is cached; may be "
+            "repeated.",
+            metavar="STEP",
+            autocompletion=completing.STEPS,
+        ),
+    ] = [],  # noqa: B006
     home: Home = None,
     json: Json = False,
 ) -> None:
     """Train a candidate on the data and code of now, and judge it.
+
+    Steps whose code and inputs have not changed are not run again, so a run that failed is resumed
+    by running it once more.
 
     The exit code is 1 where the candidate is refused, and 2 where its training fails.
     """
@@ -55,9 +80,16 @@ def run(
     act_as(person())
     with embedded(home_folder) as platform:
         platform.scope.declare_in(spec=spec, folder=str(folder))
-        training = platform.training.start(
-            project=spec.project.name, name=name, parameters=parameters_of(parameter)
-        )
+        project, parameters = spec.project.name, parameters_of(parameter)
+        if only:
+            pipeline = platform.training.run_steps(
+                project=project, steps=only, parameters=parameters, fresh=fresh
+            ).id
+        else:
+            training = platform.training.start(
+                project=project, name=name, parameters=parameters, fresh=fresh
+            )
+            pipeline = training.pipeline
         if not json:
             for failed in platform.quality.failures(project=spec.project.name):
                 console.print(f"[yellow]![/] {markup(failed.words)}", soft_wrap=True)
@@ -78,18 +110,27 @@ def run(
                 time.sleep(0.01 if worker is not None else 0.1)
 
         try:
-            verdict = _follow(platform, training.run, reconcile, quiet=json)
-            version = _version_of(platform, verdict, reconcile)
+            if only:
+                ended = _follow_steps(platform, pipeline, reconcile, quiet=json)
+            else:
+                verdict = _follow(platform, training.run, reconcile, quiet=json)
+                version = _version_of(platform, verdict, reconcile)
         except KeyboardInterrupt:
-            stop = shell("treadle", "pipelines", "cancel", "--pipeline", training.pipeline)
+            stop = shell("treadle", "pipelines", "cancel", "--pipeline", pipeline)
             errors.print(
-                "Interrupted. The training goes on with 'treadle up'; "
+                "Interrupted. The pipeline goes on with 'treadle up'; "
                 f"end it for good with: {stop}",
                 soft_wrap=True,
             )
             raise
         if worker is not None:
             worker.drain(timeout_seconds=60, reconcile=platform.reconcile)
+        if only:
+            if json:
+                print_json(to_plain(ended))
+            else:
+                print_outputs(platform, ended, only)
+            return
         if json:
             print_json({**to_plain(verdict), "version": version.ref if version else None})
         else:
@@ -118,27 +159,11 @@ def _follow(
     """Turn until the training is judged, telling each step as it ends."""
     from treadle.kernel.errors import TreadleError
 
-    shown_steps, shown_tries = set[str](), set[tuple[str, int]]()
     with console.status("training …") if not quiet else nullcontext() as spinner:
+        progress = StepProgress(spinner)
         while True:
             found = platform.training.get(run=training)
-            for step in platform.pipelines.get(pipeline=found.pipeline).steps:
-                if step.state == "succeeded" and step.name not in shown_steps and not quiet:
-                    shown_steps.add(step.name)
-                    how = "from the cache" if step.cached else f"in {step.seconds:.1f} s"
-                    console.print(f"[green]✓[/] {step.name} {how}")
-                elif (
-                    step.retry_at
-                    and step.state != "failed"
-                    and (step.name, step.tries) not in shown_tries
-                    and not quiet
-                ):
-                    shown_tries.add((step.name, step.tries))
-                    console.print(
-                        f"[yellow]![/] {step.name} has failed {step.tries:d} times, and is "
-                        f"tried again: {markup(step.error or '')}",
-                        soft_wrap=True,
-                    )
+            progress.tell(platform.pipelines.get(pipeline=found.pipeline))
             if found.state == "failed":
                 raise TreadleError(f"The training failed. {found.error}")
             if found.state == "succeeded" and spinner is not None:
@@ -146,6 +171,24 @@ def _follow(
             verdicts = platform.evaluation.find(run=training, limit=1)
             if verdicts:
                 return verdicts[0]
+            reconcile()
+
+
+def _follow_steps(
+    platform: "Services", pipeline: str, reconcile: Callable[[], None], *, quiet: bool
+) -> "PipelineRun":
+    """Turn until the steps have ended, telling each as it ends."""
+    from treadle.kernel.errors import TreadleError
+
+    with console.status("running …") if not quiet else nullcontext() as spinner:
+        progress = StepProgress(spinner)
+        while True:
+            found = platform.pipelines.get(pipeline=pipeline)
+            progress.tell(found)
+            if found.state == "succeeded":
+                return found
+            if found.state != "running":
+                raise TreadleError(f"The steps have not all run. {found.error}")
             reconcile()
 
 
@@ -233,11 +276,11 @@ def parameters_of(given: list[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise Invalid(f"'{text}' is no parameter. Write NAME=VALUE.")
-        parameters[name] = _number(value)
+        parameters[name] = _value(value)
     return parameters
 
 
-def _number(text: str) -> str | int | float | bool:
+def _value(text: str) -> Any:
     """A value as TOML would read it, and as text when TOML would not."""
     import tomllib
 
@@ -245,4 +288,5 @@ def _number(text: str) -> str | int | float | bool:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
-    return value if isinstance(value, str | int | float | bool) else text
+    of_each = value if isinstance(value, list) else [value]
+    return value if all(isinstance(one, str | int | float | bool) for one in of_each) else text

@@ -16,6 +16,8 @@ from treadle.kernel.ids import new_id
 from treadle.kernel.stage import ERASE
 from treadle.ports.content import Replacements
 
+_AT_ONCE = 500  # ids in one statement
+
 
 class LocalJobs(Jobs):
     """The durable job queue; with what only this process does.
@@ -93,6 +95,24 @@ class LocalJobs(Jobs):
                 same = jobs.update().where(jobs.c.id == job)
                 changed += transaction.execute(same.values(payload=payload)).rowcount
         return changed
+
+    def ended_among(self, ids: Collection[str]) -> dict[str, Job]:
+        """Those of some jobs that have ended.
+
+        Args:
+            ids: Ids of jobs.
+
+        Returns:
+            The jobs by their ids.
+        """
+        ended: dict[str, Job] = {}
+        of_these = sorted(ids)
+        with self._database.read() as connection:
+            for start in range(0, len(of_these), _AT_ONCE):
+                some = jobs.c.id.in_(of_these[start : start + _AT_ONCE])
+                over = select(jobs).where(some, jobs.c.state.in_(ENDED))
+                ended |= {row["id"]: job_of(row) for row in connection.execute(over).mappings()}
+        return ended
 
     def lease(self, worker: str, running: Collection[str] = ()) -> Job | None:
         """Take the next due job for ``LEASE_SECONDS``.

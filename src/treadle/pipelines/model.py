@@ -8,9 +8,9 @@ from treadle.kernel.event import Event
 from treadle.pipelines.step import StepPlan
 from treadle.ports.sandbox import Allowance
 
-StepState = Literal["waiting", "running", "succeeded", "failed"]
+StepState = Literal["waiting", "running", "succeeded", "failed", "skipped"]
 PipelineState = Literal["running", "succeeded", "failed", "cancelled"]
-OutputKind = Literal["table", "model", "value"]
+OutputKind = Literal["table", "model", "value", "list"]
 
 
 class StepRun(Entity):
@@ -28,6 +28,7 @@ class StepRun(Entity):
         error: Why the step failed, or its last try did, or None.
         tries: How many of its tries have failed.
         retry_at: Time before which a step that has failed is not tried again, or None.
+        part_of: Name of the mapped step whose call for one element this is, or None.
     """
 
     name: str
@@ -41,6 +42,7 @@ class StepRun(Entity):
     error: str | None
     tries: int = 0
     retry_at: datetime | None = None
+    part_of: str | None = None
 
 
 class PipelineRun(Entity):
@@ -64,6 +66,8 @@ class PipelineRun(Entity):
         actor: User or program in whose name the steps run.
         cause: Number of the event that started the run.
         steps: State of each step, in the order of the plan.
+        parts: State of each call of mapped steps, as ``NAME[0]``, ``NAME[1]``; in lists of runs
+            they are left out.
     """
 
     id: str
@@ -83,6 +87,23 @@ class PipelineRun(Entity):
     actor: str
     cause: int | None
     steps: list[StepRun]
+    parts: list[StepRun] = []
+
+    def parts_of(self, name: str) -> list[StepRun]:
+        """The calls of a mapped step, one for each element that it has begun with.
+
+        Args:
+            name: Name of the step.
+        """
+        return [part for part in self.parts if part.part_of == name]
+
+    def planned(self, name: str) -> StepPlan:
+        """The step of a name as it was planned.
+
+        Args:
+            name: Name of the step.
+        """
+        return next(one for one in self.plan if one.name == name)
 
     def step(self, name: str) -> StepRun | None:
         """The step of a name, or None.

@@ -1,5 +1,6 @@
 """Writes what steps return as files, and loads it for the steps that need it."""
 
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from treadle.ports.runtime import Exporter, Runtime
 
 TABLE, VALUE = "table.parquet", "value.json"
 """Names of the file that a stored output holds: a table, or a JSON value."""
+KINDS = "kinds.json"
+"""Name of the file that says what each entry of a list is; entries are in folders 0, 1, …"""
 
 
 class Packaged:
@@ -72,16 +75,29 @@ def load(folder: Path, kind: OutputKind, wanted: Any) -> Any:
         folder: Folder of the fetched output.
         kind: What the output is.
         wanted: Annotated type of the receiving parameter, or None: a class of frames, or Path for
-            the Parquet file itself.
+            the Parquet file itself; ``list[...]`` of these for what a mapped step returned.
 
     Returns:
-        A frame, a JSON value, or the folder of a model.
+        A frame, a JSON value, the folder of a model, or a list of such.
     """
+    if kind == "list":
+        kinds = kinds_of(folder)
+        of_each = next(iter(typing.get_args(wanted)), None)
+        return [load(folder / str(n), each, of_each) for n, each in enumerate(kinds)]
     if kind == "model":
         return folder
     if kind == "table":
         return folder / TABLE if wanted is Path else frames.read(folder / TABLE, wanted)
     return from_json((folder / VALUE).read_bytes(), object)
+
+
+def kinds_of(folder: Path) -> list[OutputKind]:
+    """What each entry of a list is.
+
+    Args:
+        folder: Folder of the fetched list.
+    """
+    return from_json((folder / KINDS).read_bytes(), list[OutputKind])
 
 
 def lost_in_json(value: Any, read: Any) -> float | None:

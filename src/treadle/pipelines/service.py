@@ -71,6 +71,8 @@ class Pipelines:
         file: str,
         datasets: dict[str, ContentDigest],
         parameters: dict[str, Any],
+        only: list[str] = [],  # noqa: B006 - never changed
+        fresh: list[str] = [],  # noqa: B006
     ) -> PipelineRun:
         """Start a run of the steps in stored code, over stored dataset versions.
 
@@ -82,15 +84,20 @@ class Pipelines:
             file: Path of the pipeline file within the code, such as ``pipeline.py``.
             datasets: Digest of the dataset version to use by dataset name, as a JSON object.
             parameters: Values of pipeline parameters by name, as a JSON object.
+            only: Names of the steps to run, with those that they need; all steps if omitted.
+            fresh: Names of steps to run again although their outputs are cached, with those that
+                depend on them.
 
         Returns:
             The run that has started.
 
         Raises:
-            NotFound: There is no such code, or no such file in it.
+            NotFound: There is no such code, no such file in it, or no such step.
             Invalid: The file has no valid steps, or a parameter is unknown or not finite.
         """
-        pipeline = self._starter.prepare(project, code, file, datasets, parameters)
+        pipeline = self._starter.prepare(
+            project, code, file, datasets, parameters, only=only, fresh=fresh
+        )
         with self._database.write() as transaction:
             self._starter.begin(transaction, pipeline)
         return self.get(pipeline=pipeline.id)
@@ -112,11 +119,11 @@ class Pipelines:
                 raise NotFound(
                     f"There is no pipeline run '{pipeline}'. List them with: treadle pipelines find"
                 )
-            return _pipeline(connection, row)
+            return _pipeline(connection, row, with_parts=True)
 
     @query()
     def find(self, *, state: PipelineState | None = None, limit: int = 50) -> list[PipelineRun]:
-        """List pipeline runs, newest first.
+        """List pipeline runs, newest first, without the single calls of mapped steps.
 
         Args:
             state: List only runs in this state; all states if omitted.
@@ -171,18 +178,23 @@ class Pipelines:
                     pipeline=pipeline.id, project=pipeline.project, state=state, error=error
                 )
                 self._events.append(transaction, event)
-        for step in pipeline.steps:
+        for step in [*pipeline.steps, *pipeline.parts]:
             if step.state == "running" and step.job and not self._jobs.get(job=step.job).ended:
                 self._jobs.cancel(job=step.job)
         return 1
 
 
-def _pipeline(connection: Connection, row: Mapping[Any, Any]) -> PipelineRun:
+def _pipeline(
+    connection: Connection, row: Mapping[Any, Any], *, with_parts: bool = False
+) -> PipelineRun:
     statement = (
         select(pipeline_steps)
         .where(pipeline_steps.c.pipeline == row["id"])
         .order_by(pipeline_steps.c.place)
     )
+    if not with_parts:
+        statement = statement.where(pipeline_steps.c.part_of.is_(None))
+    rows = [load(StepRun, one) for one in connection.execute(statement).mappings()]
     return load(
         PipelineRun,
         row,
@@ -190,5 +202,6 @@ def _pipeline(connection: Connection, row: Mapping[Any, Any]) -> PipelineRun:
         parameters=from_json(row["parameters"], dict[str, Any]),
         allowance=from_json(row["allowance"], Allowance),
         plan=from_json(row["plan"], list[StepPlan]),
-        steps=[load(StepRun, step_row) for step_row in connection.execute(statement).mappings()],
+        steps=[one for one in rows if one.part_of is None],
+        parts=[one for one in rows if one.part_of is not None],
     )

@@ -1,6 +1,7 @@
 """Begins pipelines: stores their code, checks their parameters, and makes their first records."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -15,7 +16,7 @@ from treadle.pipelines.model import (
     PipelineRun,
     PipelineStarted,
 )
-from treadle.pipelines.step import StepPlan, parse_steps, plan
+from treadle.pipelines.step import StepPlan, choose, fresh_from, parse_steps, plan
 from treadle.pipelines.tables import pipeline_steps, pipelines
 from treadle.ports.blobs import Blobs
 from treadle.ports.sandbox import Allowance
@@ -43,6 +44,9 @@ class PipelineStarter:
         parameters: dict[str, Any],
         step_timeout_seconds: float = 3600.0,
         allowance: Allowance | None = None,
+        *,
+        only: Sequence[str] = (),
+        fresh: Sequence[str] = (),
     ) -> PipelineRun:
         """Make a run that can begin: its steps are in order and its parameters are checked.
 
@@ -54,16 +58,20 @@ class PipelineStarter:
             parameters: Values of pipeline parameters by name.
             step_timeout_seconds: Longest duration of one step, in seconds.
             allowance: What the steps may use; None for the usual limits and no network.
+            only: Names of the steps to run, with those that they need; empty for all.
+            fresh: Names of steps to run again although their outputs are cached, with those that
+                depend on them.
 
         Returns:
             The run, which is not stored yet.
 
         Raises:
-            NotFound: There is no such code, or no such file in it.
+            NotFound: There is no such code, no such file in it, or no such step.
             Invalid: The file has no valid steps, or a parameter is unknown or not finite.
         """
         steps = plan(self._steps_of(code, file), given={*datasets, *parameters})
         _check_parameters(steps, parameters)
+        steps = fresh_from(choose(steps, only), fresh)
         return PipelineRun(
             id=new_id("pipe"),
             project=project,
@@ -102,7 +110,7 @@ class PipelineStarter:
 
     def _insert(self, transaction: Connection, pipeline: PipelineRun) -> None:
         row = fields(pipeline)
-        del row["steps"]
+        del row["steps"], row["parts"]
         as_text = ("datasets", "parameters", "allowance", "plan")
         row |= {name: to_text(row[name]) for name in as_text}
         transaction.execute(pipelines.insert().values(row))
@@ -127,11 +135,12 @@ class PipelineStarter:
 
 def _check_parameters(steps: list[StepPlan], parameters: dict[str, Any]) -> None:
     """Refuse a parameter that no step asks for, and a number that cannot be kept."""
-    needed = {need.name for step in steps for need in step.needs} | {"seed"}
+    needed = {source for step in steps for source in step.sources} | {"seed"}
     for name, value in parameters.items():
         if name not in needed:
             raise Invalid(f"No step asks for the parameter '{name}'.{did_you_mean(name, needed)}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise Invalid(
-                f"Parameter '{name}' is {value}, which cannot be kept. Give a finite number."
-            )
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, float) and not math.isfinite(one):
+                raise Invalid(
+                    f"Parameter '{name}' is {one}, which cannot be kept. Give a finite number."
+                )

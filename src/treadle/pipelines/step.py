@@ -3,12 +3,12 @@
 import ast
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from treadle.kernel.entity import Entity
+from treadle.kernel.entity import Entity, replace
 from treadle.kernel.errors import Invalid, NotFound, did_you_mean
 from treadle.pipelines.step_options import StepOptions, options_of
 from treadle.ports.blobs import Blobs
@@ -27,7 +27,13 @@ def step(function: F) -> F: ...
 
 @overload
 def step(
-    *, retries: int = 0, backoff: str = "10s", timeout: str = "", memory_gb: float = 0
+    *,
+    retries: int = 0,
+    backoff: str = "10s",
+    timeout: str = "",
+    memory_gb: float = 0,
+    map: Mapping[str, str] = ...,
+    when: str = "",
 ) -> Callable[[F], F]: ...
 
 
@@ -38,6 +44,8 @@ def step(
     backoff: str = "10s",
     timeout: str = "",
     memory_gb: float = 0,
+    map: Mapping[str, str] | None = None,
+    when: str = "",
 ) -> Any:
     """Mark a function as a pipeline step: ``@treadle.step`` or ``@treadle.step(retries=2)``.
 
@@ -47,8 +55,17 @@ def step(
     pipeline's seed. Any other name is a pipeline parameter. A step returns a frame, a
     ``treadle.Model``, or a value that JSON can hold.
 
-    Options are read without running the file, so their values are written out. They do not decide
-    what the step returns: a cached output is used whatever they are.
+    ``map={"region": "regions"}`` calls the step once for each element of ``regions``, as its
+    parameter ``region``: each element of a list that a step returned or a parameter has, each file
+    of a dataset, each output of another mapped step. Calls run beside one another and are cached
+    each for itself. A step that needs a mapped step receives the list of what its calls returned.
+
+    ``when="is_large"`` calls the step only if the step or parameter ``is_large`` is true, and
+    ``when="not is_large"`` only if it is false; else it is skipped. A step that needs a skipped
+    step is skipped, too, unless its parameter has a default, which it then receives.
+
+    Options are read without running the file, so their values are written out. Those of a try do
+    not decide what the step returns: a cached output is used whatever they are.
 
     Args:
         function: The function to mark.
@@ -56,11 +73,13 @@ def step(
         backoff: Pause before the first of these tries, such as ``30s``; each later one doubles it.
         timeout: Longest duration of one try, such as ``20m``; that of ``[pipeline]`` if omitted.
         memory_gb: Memory that one of its processes may take; that of ``[pipeline]`` if omitted.
+        map: A parameter, and the name of what has the elements that it receives.
+        when: Name of the step or parameter that must be true; ``not NAME`` for false.
 
     Returns:
         The same function; without a function, what marks one.
     """
-    del retries, backoff, timeout, memory_gb  # ``options_of`` reads them from the file
+    del retries, backoff, timeout, memory_gb, map, when  # ``options_of`` reads them from the file
     if function is None:
         return step
     setattr(function, _MARK, True)
@@ -86,11 +105,38 @@ class StepPlan(Entity):
         name: Name of the step.
         needs: Parameters of its function.
         options: What its decorator declares.
+        is_fresh: Whether it is run again also where an earlier run has made its output.
     """
 
     name: str
     needs: list[Need]
     options: StepOptions = StepOptions()
+    is_fresh: bool = False
+
+    @property
+    def sources(self) -> list[str]:
+        """Names of all that the step depends on: of steps, datasets, parameters and values."""
+        named = [self.source_of(need.name) for need in self.needs]
+        return [*named, self.options.condition] if self.options.condition else named
+
+    def source_of(self, parameter: str) -> str:
+        """The name of what a parameter receives, or of what has the elements that it receives.
+
+        Args:
+            parameter: Name of the parameter.
+        """
+        return self.options.elements if parameter == self.options.element else parameter
+
+    def is_soft(self, source: str) -> bool:
+        """Whether the step can be called without something that it depends on.
+
+        Args:
+            source: Its name.
+        """
+        options = self.options
+        if source in (options.elements, options.condition):
+            return False
+        return all(need.optional for need in self.needs if need.name == source)
 
 
 def load_steps(file: Path) -> dict[str, Callable[..., Any]]:
@@ -182,15 +228,18 @@ def plan(steps: list[StepPlan], *, given: set[str]) -> list[StepPlan]:
     plans = {step_plan.name: step_plan for step_plan in steps}
     known = {*plans, *given, *BUILT_IN}
     for step_plan in steps:
-        for need in step_plan.needs:
-            if need.name not in known and not need.optional:
-                hint = did_you_mean(need.name, known)
+        element = step_plan.options.element
+        if element and element not in [need.name for need in step_plan.needs]:
+            raise Invalid(f"Step '{step_plan.name}' has a map of '{element}', and no parameter so.")
+        for source in step_plan.sources:
+            if source not in known and not step_plan.is_soft(source):
+                hint = did_you_mean(source, known)
                 raise Invalid(
-                    f"Step '{step_plan.name}' needs '{need.name}', "
+                    f"Step '{step_plan.name}' needs '{source}', "
                     f"which is no step, dataset or parameter of this pipeline.{hint}"
                 )
     graph = {
-        step_plan.name: [need.name for need in step_plan.needs if need.name in plans]
+        step_plan.name: [source for source in step_plan.sources if source in plans]
         for step_plan in plans.values()
     }
     try:
@@ -198,6 +247,49 @@ def plan(steps: list[StepPlan], *, given: set[str]) -> list[StepPlan]:
     except CycleError as error:
         circle = " → ".join(error.args[1])
         raise Invalid(f"The steps need each other in a circle: {circle}.") from error
+
+
+def choose(steps: list[StepPlan], names: Sequence[str]) -> list[StepPlan]:
+    """Keep some steps, and those that they need.
+
+    Args:
+        steps: The steps of a plan.
+        names: Names of the steps to keep; empty keeps all.
+
+    Raises:
+        NotFound: There is no such step.
+    """
+    _check_names(steps, names)
+    kept = set(names)
+    for step_plan in reversed(steps):  # those that need others come after them
+        if step_plan.name in kept:
+            kept.update(step_plan.sources)
+    return [one for one in steps if one.name in kept] if names else steps
+
+
+def fresh_from(steps: list[StepPlan], names: Sequence[str]) -> list[StepPlan]:
+    """Have some steps, and those that depend on them, run again whatever is cached.
+
+    Args:
+        steps: The steps of a plan.
+        names: Names of the steps to run again.
+
+    Raises:
+        NotFound: There is no such step.
+    """
+    _check_names(steps, names)
+    fresh = set(names)
+    for step_plan in steps:
+        if fresh & {*step_plan.sources}:
+            fresh.add(step_plan.name)
+    return [replace(one, is_fresh=one.name in fresh) for one in steps]
+
+
+def _check_names(steps: list[StepPlan], names: Sequence[str]) -> None:
+    known = [one.name for one in steps]
+    for name in names:
+        if name not in known:
+            raise NotFound(f"There is no step '{name}'.{did_you_mean(name, known)}")
 
 
 def _is_step(decorator: ast.expr) -> bool:

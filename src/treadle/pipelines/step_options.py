@@ -1,8 +1,9 @@
-"""What a step's decorator declares: retries and their pause, longest duration and memory."""
+"""What a step's decorator declares: retries, longest duration, memory, a map, a condition."""
 
 import ast
 from collections.abc import Callable
 from datetime import timedelta
+from keyword import iskeyword
 from typing import Any
 
 from treadle.kernel.clock import duration
@@ -24,12 +25,22 @@ class StepOptions(Entity):
             it.
         timeout_seconds: Longest duration of one try, in seconds; 0 for that of the pipeline.
         memory_bytes: Memory that one of its processes may take; 0 for that of the pipeline.
+        element: Parameter that receives one element after the other; empty for a step that is
+            called once.
+        elements: Name of the step, parameter or dataset whose elements they are.
+        condition: Name of the step or parameter that says whether the step is called; empty for
+            always.
+        condition_value: What it must say.
     """
 
     retries: int = 0
     backoff_seconds: float = 10.0
     timeout_seconds: float = 0.0
     memory_bytes: int = 0
+    element: str = ""
+    elements: str = ""
+    condition: str = ""
+    condition_value: bool = True
 
     def pause(self, tries: int) -> timedelta:
         """How long to wait after some failed tries.
@@ -62,9 +73,8 @@ def options_of(decorators: list[ast.expr], step: str) -> StepOptions:
             if keyword.arg not in _READERS:
                 hint = did_you_mean(keyword.arg or "**", _READERS)
                 raise Invalid(f"{where} has no option '{keyword.arg}'.{hint}")
-            field, read = _READERS[keyword.arg]
             try:
-                given[field] = read(ast.literal_eval(keyword.value))
+                given |= _READERS[keyword.arg](ast.literal_eval(keyword.value))
             except Invalid as error:
                 raise Invalid(f"{where}, {keyword.arg}: {error.message}") from error
             except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
@@ -75,10 +85,10 @@ def options_of(decorators: list[ast.expr], step: str) -> StepOptions:
     return StepOptions(**given)
 
 
-def _retries(value: object) -> int:
+def _retries(value: object) -> dict[str, Any]:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_RETRIES:
         raise Invalid(f"It is a whole number from 0 to {MOST_RETRIES}.")
-    return value
+    return {"retries": value}
 
 
 def _seconds(value: object) -> float:
@@ -90,20 +100,48 @@ def _seconds(value: object) -> float:
     return found.total_seconds()
 
 
-def _bytes(value: object) -> int:
+def _bytes(value: object) -> dict[str, Any]:
     if (
         isinstance(value, bool)
         or not isinstance(value, int | float)
         or not _LEAST <= value <= 2**20
     ):
         raise Invalid("It is a number of gigabytes, such as 4, and a thousandth at least.")
-    return int(value * GIB)
+    return {"memory_bytes": int(value * GIB)}
 
 
-_READERS: dict[str, tuple[str, Callable[[object], Any]]] = {
-    "retries": ("retries", _retries),
-    "backoff": ("backoff_seconds", _seconds),
-    "timeout": ("timeout_seconds", _seconds),
-    "memory_gb": ("memory_bytes", _bytes),
+def _map(value: object) -> dict[str, Any]:
+    if (
+        not isinstance(value, dict)
+        or len(value) != 1
+        or not all(_is_name(one) for pair in value.items() for one in pair)
+    ):
+        raise Invalid("It names a parameter, and what has its elements: map={'region': 'regions'}.")
+    ((element, elements),) = value.items()
+    return {"element": element, "elements": elements}
+
+
+def _when(value: object) -> dict[str, Any]:
+    words = value.split() if isinstance(value, str) else []
+    negated = words[:1] == ["not"] and len(words) == 2
+    if not (negated or len(words) == 1) or not _is_name(words[-1]):
+        raise Invalid(
+            "It names a step or parameter that is true or false: when='is_large', or "
+            "when='not is_large'."
+        )
+    return {"condition": words[-1], "condition_value": not negated}
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and value.isidentifier() and not iskeyword(value)
+
+
+_READERS: dict[str, Callable[[object], dict[str, Any]]] = {
+    "retries": _retries,
+    "backoff": lambda value: {"backoff_seconds": _seconds(value)},
+    "timeout": lambda value: {"timeout_seconds": _seconds(value)},
+    "memory_gb": _bytes,
+    "map": _map,
+    "when": _when,
 }
-"""Field and reader by an option's name in the decorator."""
+"""What reads an option's value, by the option's name in the decorator; it gives fields."""

@@ -54,6 +54,7 @@ pipeline_steps = Table(
     Column("error", Text),
     Column("tries", Integer, nullable=False, server_default="0"),
     Column("retry_at", Instant),
+    Column("part_of", String(200)),
     Index("pipeline_steps_by_output", "output"),
 )
 

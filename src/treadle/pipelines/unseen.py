@@ -47,7 +47,7 @@ def check_unseen(plan: Sequence[StepPlan], model: str, choosing: Set[str]) -> No
 
 def _way_to(plan: Sequence[StepPlan], step: str) -> set[str]:
     """A step, and all steps that it depends on."""
-    needs = {one.name: [need.name for need in one.needs] for one in plan}
+    needs = {one.name: one.sources for one in plan}
     way: set[str] = set()
     ahead = [step]
     while ahead:

@@ -250,8 +250,9 @@ def _check_numbers(spec: ProjectSpec) -> None:
             f"Field 'serving.concurrency': {spec.serving.concurrency:g} is no positive number."
         )
     for name, parameter in spec.pipeline.parameters.items():
-        if isinstance(parameter, float) and not math.isfinite(parameter):
-            raise Invalid(f"Field 'pipeline.parameters.{name}': {parameter} is no finite number.")
+        for one in parameter if isinstance(parameter, list) else [parameter]:
+            if isinstance(one, float) and not math.isfinite(one):
+                raise Invalid(f"Field 'pipeline.parameters.{name}': {one} is no finite number.")
 
 
 def check_steps(steps: list[str], field: str) -> None:

@@ -242,6 +242,10 @@ class Requirement(Entity):
         return enough and (self.at_most is None or value <= self.at_most)
 
 
+Parameter = str | int | float | bool
+"""A value of a pipeline parameter; a step that is mapped takes a list of such."""
+
+
 class PipelineFile(Entity):
     """Table ``[pipeline]``: the Python file that holds the steps.
 
@@ -262,7 +266,7 @@ class PipelineFile(Entity):
     memory_gb: float = 0
     disk_gb: float = 0
     cpu_time: str = ""
-    parameters: dict[str, str | int | float | bool] = {}
+    parameters: dict[str, Parameter | list[Parameter]] = {}
 
 
 class RetrainPolicy(Entity):

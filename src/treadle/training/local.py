@@ -44,7 +44,7 @@ class LocalTraining(TrainingService):
             return None  # the champion was not trained here
         spec = self._scope.project(name=project).spec
         code, grown, values = self._inputs(project, None)
-        asked = {need.name for step in before.plan for need in step.needs}
+        asked = {source for step in before.plan for source in step.sources}
         if "asof" in asked or code != before.code or values != before.parameters:
             return None
         sources = {name: self._growth.made_of(project, d) for name, d in before.datasets.items()}

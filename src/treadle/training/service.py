@@ -1,7 +1,7 @@
 """Runs trainings: each pins data and code, runs a tracked pipeline, and packages a model."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import Any
 
@@ -16,6 +16,7 @@ from treadle.kernel.event import current_act
 from treadle.kernel.names import ProjectName, RunId
 from treadle.kernel.operation import command, query
 from treadle.pipelines.local import LocalPipelines
+from treadle.pipelines.model import PipelineRun
 from treadle.pipelines.starter import PipelineStarter
 from treadle.pipelines.step import store_code
 from treadle.ports.blobs import Blobs
@@ -66,7 +67,12 @@ class TrainingService:
 
     @command()
     def start(
-        self, *, project: ProjectName, name: str = "", parameters: dict[str, Any] | None = None
+        self,
+        *,
+        project: ProjectName,
+        name: str = "",
+        parameters: dict[str, Any] | None = None,
+        fresh: list[str] = [],  # noqa: B006 - never changed
     ) -> Training:
         """Train a candidate on the project's data and code as they are now.
 
@@ -77,23 +83,21 @@ class TrainingService:
             name: Name of the tracked run; its id if omitted.
             parameters: Values of pipeline parameters by name, as a JSON object; they override those
                 of ``treadle.toml``.
+            fresh: Names of steps to run again although their outputs are cached, with those that
+                depend on them.
 
         Returns:
             The training that has started.
 
         Raises:
-            NotFound: The project, its pipeline file or a file of its datasets does not exist.
+            NotFound: The project, its pipeline file or a file of its datasets does not exist, or
+                there is no such step.
             Conflict: The project has no folder on this machine.
             Invalid: The pipeline has no valid steps, or a parameter is unknown or not finite.
         """
-        declared = self._scope.project(name=project).spec.pipeline
         folder = self._scope.folder(name=project)
-        code, grown, values = self._inputs(project, parameters)
-        datasets = {name: version.digest for name, version in grown.items()}
-        seconds = duration(declared.step_timeout).total_seconds()
-        pipeline = self._starter.prepare(
-            project, code, declared.file, datasets, values, seconds, allowance_of(declared)
-        )
+        pipeline = self._prepared(project, parameters, fresh=fresh)
+        datasets, values = pipeline.datasets, pipeline.parameters
         params = {key: str(value) for key, value in values.items()}
         with self._database.write() as transaction:
             self._starter.begin(transaction, pipeline)
@@ -120,6 +124,62 @@ class TrainingService:
         except TreadleError as error:  # the training itself has begun and goes on
             log.warning("What repeating run %s needs could not be noted: %s", run, error)
         return self.get(run=run)
+
+    @command()
+    def run_steps(
+        self,
+        *,
+        project: ProjectName,
+        steps: list[str],
+        parameters: dict[str, Any] | None = None,
+        fresh: list[str] = [],  # noqa: B006 - never changed
+    ) -> PipelineRun:
+        """Run some steps of the project's pipeline, with those that they need, and train nothing.
+
+        Args:
+            project: Name of the project.
+            steps: Names of the steps.
+            parameters: Values of pipeline parameters by name, as a JSON object; they override those
+                of ``treadle.toml``.
+            fresh: Names of steps to run again although their outputs are cached, with those that
+                depend on them.
+
+        Returns:
+            The pipeline run that has started.
+
+        Raises:
+            NotFound: The project, its pipeline file or a file of its datasets does not exist, or
+                there is no such step.
+            Conflict: The project has no folder on this machine.
+            Invalid: The pipeline has no valid steps, or a parameter is unknown or not finite.
+        """
+        pipeline = self._prepared(project, parameters, only=steps, fresh=fresh)
+        with self._database.write() as transaction:
+            self._starter.begin(transaction, pipeline)
+        return self._pipelines.get(pipeline=pipeline.id)
+
+    def _prepared(
+        self,
+        project: str,
+        parameters: dict[str, Any] | None,
+        *,
+        only: Sequence[str] = (),
+        fresh: Sequence[str] = (),
+    ) -> PipelineRun:
+        """A run of the project's pipeline over data and code as they are now."""
+        declared = self._scope.project(name=project).spec.pipeline
+        code, grown, values = self._inputs(project, parameters)
+        return self._starter.prepare(
+            project,
+            code,
+            declared.file,
+            {name: version.digest for name, version in grown.items()},
+            values,
+            duration(declared.step_timeout).total_seconds(),
+            allowance_of(declared),
+            only=only,
+            fresh=fresh,
+        )
 
     def _inputs(
         self, project: str, parameters: dict[str, Any] | None

@@ -82,7 +82,7 @@ def _begins(pipeline: PipelineRun) -> Mapping[str, float]:
     seconds = {step.name: step.seconds for step in pipeline.steps}
     begins = dict.fromkeys(seconds, 0.0)
     for planned in pipeline.plan:  # in the order in which they can run
-        before = [need.name for need in planned.needs if need.name in seconds]
+        before = [source for source in planned.sources if source in seconds]
         if planned.name in begins:
             begins[planned.name] = max((begins[one] + seconds[one] for one in before), default=0.0)
     return begins
