@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from treadle.kernel.errors import Invalid, NotFound, TreadleError
-from treadle.pipelines.step import Need, StepPlan, load_steps, plan, read_steps
+from treadle.pipelines.step import (
+    DEFAULT_SEED,
+    Need,
+    StepPlan,
+    defaults_of,
+    load_steps,
+    plan,
+    read_steps,
+)
 from treadle.pipelines.step_options import LONGEST, StepOptions
 
 
@@ -56,6 +64,22 @@ def test_a_parameter_with_a_default_is_optional_wherever_it_stands(tmp_path: Pat
         "s": False,
         "t": True,
     }
+    defaults = {need.name: need.default for need in found.needs}
+    assert defaults == {"p": None, "q": None, "r": "1", "s": None, "t": "None"}
+
+
+def test_defaults_that_a_run_takes_are_known_without_running_code(tmp_path: Path) -> None:
+    code = (
+        "@step(map={'n': 'ns'})\ndef a(rows, n=1, depth=3, rate=-0.5, kind='x', seed=9): ...\n"
+        "@step\ndef b(a=None, made=open, asof=None): ...\n"
+    )
+    steps = read_steps(file_of(tmp_path, code))
+    assert defaults_of(steps, {"rows", "ns", "kind"}) == {
+        "depth": "3",
+        "rate": "-0.5",
+        "seed": str(DEFAULT_SEED),
+    }
+    assert "seed" not in defaults_of(steps, {"seed"})
 
 
 def test_a_file_that_is_not_there_is_named_with_the_place_that_names_it(tmp_path: Path) -> None:

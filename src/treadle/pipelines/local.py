@@ -18,7 +18,7 @@ from treadle.pipelines.model import PipelineRun, StepResult, StepRun
 from treadle.pipelines.perform import MadeBefore, Performed, StepTask
 from treadle.pipelines.scratch import scratch_folder
 from treadle.pipelines.service import STEP_JOB
-from treadle.pipelines.step import StepPlan
+from treadle.pipelines.step import DEFAULT_SEED, StepPlan
 from treadle.pipelines.tables import step_cache
 from treadle.pipelines.unseen import check_apart, check_unseen
 from treadle.ports.blobs import asked_for
@@ -168,7 +168,7 @@ class LocalPipelines(Advancing):
     def _task(
         self, pipeline: PipelineRun, code: Path, step: str, into: Path, element: Element | None
     ) -> StepTask:
-        values: dict[str, Any] = {"seed": 0, **pipeline.parameters}
+        values: dict[str, Any] = {"seed": DEFAULT_SEED, **pipeline.parameters}
         planned = pipeline.planned(step)
         names = [need.name for need in planned.needs]
         if element is not None:

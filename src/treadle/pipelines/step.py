@@ -3,7 +3,7 @@
 import ast
 import importlib.util
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -18,6 +18,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 BUILT_IN = ("asof", "seed")
 """Values that any step may ask for: the time at which the pipeline started, and its seed."""
+DEFAULT_SEED = 0
+"""The pipeline's seed where none is given, whatever default a step's parameter has."""
 _MARK = "__treadle_step__"
 
 
@@ -92,10 +94,12 @@ class Need(Entity):
     Attributes:
         name: Name of the parameter.
         optional: Whether the parameter has a default.
+        default: The default as text, where it is written out in the code; else None.
     """
 
     name: str
     optional: bool
+    default: str | None = None
 
 
 class StepPlan(Entity):
@@ -302,14 +306,43 @@ def _is_step(decorator: ast.expr) -> bool:
 
 def _needs(arguments: ast.arguments) -> list[Need]:
     positional = [*arguments.posonlyargs, *arguments.args]
-    first_default = len(positional) - len(arguments.defaults)
-    needs = [
-        Need(name=argument.arg, optional=index >= first_default)
-        for index, argument in enumerate(positional)
+    without = len(positional) - len(arguments.defaults)
+    defaults: list[ast.expr | None] = [*[None] * without, *arguments.defaults]
+    pairs = [*zip(positional, defaults, strict=True)]
+    pairs += zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    return [
+        Need(name=one.arg, optional=default is not None, default=_written(default))
+        for one, default in pairs
     ]
-    keywords = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-    needs += [Need(name=keyword.arg, optional=value is not None) for keyword, value in keywords]
-    return needs
+
+
+def _written(default: ast.expr | None) -> str | None:
+    """A default as text; None where there is none, or where it is no literal."""
+    if default is None:
+        return None
+    try:
+        return str(ast.literal_eval(default))
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return None
+
+
+def defaults_of(steps: Sequence[StepPlan], given: Collection[str]) -> dict[str, str]:
+    """The parameters that steps take with their defaults, as texts by name.
+
+    Args:
+        steps: The steps of a plan.
+        given: Names of the parameters and datasets of the run.
+    """
+    known = {*given, *(one.name for one in steps), *BUILT_IN}
+    needs = [(need, one.options.element) for one in steps for need in one.needs]
+    defaults = {
+        need.name: need.default
+        for need, element in needs
+        if need.name not in known and need.name != element and need.default is not None
+    }
+    if "seed" not in given and any(need.name == "seed" for need, _ in needs):
+        defaults["seed"] = str(DEFAULT_SEED)
+    return defaults
 
 
 def store_code(blobs: Blobs, folder: Path, file: str) -> str:

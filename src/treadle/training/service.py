@@ -18,7 +18,7 @@ from treadle.kernel.operation import command, query
 from treadle.pipelines.local import LocalPipelines
 from treadle.pipelines.model import PipelineRun
 from treadle.pipelines.starter import PipelineStarter
-from treadle.pipelines.step import store_code
+from treadle.pipelines.step import defaults_of, store_code
 from treadle.ports.blobs import Blobs
 from treadle.ports.database import Database, in_sight, load
 from treadle.ports.sandbox import Allowance
@@ -98,7 +98,8 @@ class TrainingService:
         folder = self._scope.folder(name=project)
         pipeline = self._prepared(project, parameters, fresh=fresh)
         datasets, values = pipeline.datasets, pipeline.parameters
-        params = {key: str(value) for key, value in values.items()}
+        params = defaults_of(pipeline.plan, [*datasets, *values])
+        params |= {key: str(value) for key, value in values.items()}
         with self._database.write() as transaction:
             self._starter.begin(transaction, pipeline)
             run = self._tracking.begin(transaction, project, name, params)
