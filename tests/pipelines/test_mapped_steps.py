@@ -108,6 +108,32 @@ def test_tables_go_from_call_to_call_and_come_together_as_a_list(
     assert value(platform, run, "joined") == [[0, 2], [], [0, 2, 4]]
 
 
+def test_arrays_and_files_go_from_step_to_step(platform: Embedded, tmp_path: Path) -> None:
+    code = """
+        from pathlib import Path
+
+        import numpy as np
+
+        @treadle.step(map={"n": "sizes"})
+        def written(n: int) -> Path:
+            file = Path("rows.txt")
+            file.write_text("x" * n)
+            return file
+
+        @treadle.step
+        def lengths(written: list) -> dict:
+            return {"lengths": np.array([len(file.read_text()) for file in written])}
+
+        @treadle.step
+        def largest(lengths: dict) -> int:
+            return lengths["lengths"].max()
+    """
+    run = start(platform, write(tmp_path / "p", code), sizes=[2, 7, 3])
+    done = drained(platform, run)
+    assert value(platform, done, "largest") == 7
+    assert [step.kind for step in done.steps] == ["list", "array", "value"]
+
+
 def test_no_element_makes_an_empty_list(platform: Embedded, tmp_path: Path) -> None:
     run = settled(platform, start(platform, write(tmp_path / "p", REGIONS), names=[]))
     assert value(platform, run, "sales") == [] and value(platform, run, "total") == 0

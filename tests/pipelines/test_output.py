@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from treadle.backends.blobs.disk import Disk
 from treadle.backends.exporter.sklearn import SklearnExporter
@@ -71,7 +72,7 @@ def test_a_number_that_json_cannot_hold_is_refused_and_not_turned_into_nothing(
 
 
 @pytest.mark.parametrize(
-    "value", [object(), np.zeros(2), pd.Series([1]), lambda: 1, {"deep": [object()]}]
+    "value", [object(), pd.Series([1]), lambda: 1, {"deep": [object()]}, [np.zeros(2)]]
 )
 def test_what_cannot_be_stored_is_named_with_what_can(blobs: Disk, value: object) -> None:
     name = type(value).__name__
@@ -117,3 +118,73 @@ def test_a_value_is_one_readable_file(blobs: Disk) -> None:
     digest, kind = stored(blobs, {"b": 1, "a": 2}, SklearnExporter(), OnnxRuntime())
     (file,) = read_tree(blobs, digest).files.values()
     assert (kind, blobs.get(file.digest)) == ("value", b'{"a":2,"b":1}')
+
+
+arrays = hnp.arrays(
+    dtype=st.one_of(
+        hnp.boolean_dtypes(),
+        hnp.integer_dtypes(),
+        hnp.floating_dtypes(),
+        hnp.datetime64_dtypes(),
+        hnp.unicode_string_dtypes(max_len=4),
+    ),
+    shape=hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(value=arrays | st.dictionaries(st.text(max_size=6), arrays, min_size=1, max_size=3))
+def test_arrays_come_back_as_they_were(
+    blobs: Disk, tmp_path_factory: pytest.TempPathFactory, value: Any
+) -> None:
+    found = there_and_back(blobs, tmp_path_factory.mktemp("out"), value)
+    both = value if isinstance(value, dict) else {"": value}
+    found = found if isinstance(value, dict) else {"": found}
+    assert list(found) == list(both)
+    for name, array in both.items():
+        assert found[name].dtype == array.dtype and found[name].shape == array.shape
+        np.testing.assert_array_equal(found[name], array)
+
+
+def test_equal_arrays_are_one_content(blobs: Disk) -> None:
+    first, second = (stored(blobs, np.arange(5), SklearnExporter(), OnnxRuntime()) for _ in "12")
+    assert first == second
+
+
+def test_numbers_of_numpy_are_numbers(blobs: Disk, tmp_path: Path) -> None:
+    value = {"n": np.int64(3), "rate": np.float32(0.5), "yes": [np.bool_(True), (np.str_("a"),)]}
+    assert there_and_back(blobs, tmp_path, value) == {"n": 3, "rate": 0.5, "yes": [True, ["a"]]}
+
+
+def test_files_and_folders_come_back_under_their_names(blobs: Disk, tmp_path: Path) -> None:
+    folder = tmp_path / "made" / "shards"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "a.bin").write_bytes(b"a")
+    (folder / "deep" / "b.bin").write_bytes(b"b")
+    file = there_and_back(blobs, tmp_path / "file", folder / "a.bin")
+    assert (file.name, file.read_bytes()) == ("a.bin", b"a")
+    found = there_and_back(blobs, tmp_path / "folder", folder)
+    assert found.name == "shards" and (found / "deep" / "b.bin").read_bytes() == b"b"
+
+
+@pytest.mark.parametrize(
+    "made, says",
+    [
+        ("nothing", "there is no such file or folder"),
+        ("empty", "has no files"),
+        ("hidden", r"'hidden/\.secret', which is hidden"),
+    ],
+)
+def test_files_that_cannot_be_kept_whole_are_refused(
+    blobs: Disk, tmp_path: Path, made: str, says: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / ".secret").write_text("x")
+    with pytest.raises(Invalid, match=says):
+        stored(blobs, tmp_path / made, SklearnExporter(), OnnxRuntime())
+
+
+def test_an_array_of_objects_is_refused(blobs: Disk) -> None:
+    with pytest.raises(Invalid, match="array 'x' of Python objects, which cannot be stored"):
+        stored(blobs, {"x": np.array([object()])}, SklearnExporter(), OnnxRuntime())

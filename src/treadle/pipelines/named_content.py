@@ -17,7 +17,7 @@ from treadle.ports.content import (
 )
 from treadle.ports.database import Database
 
-_TABLES = ("table", "list")  # calls of a mapped step may return tables
+_WITH_ROWS = ("table", "file", "list")  # files may be tables, and so may entries of lists
 _TRIAL = "what a trial made (step '{:.12}')"
 
 
@@ -47,7 +47,7 @@ class PipelineContent:
         made = (
             select(pipeline_steps.c.output, pipeline_steps.c.pipeline, pipeline_steps.c.name)
             .join(pipelines, pipelines.c.id == pipeline_steps.c.pipeline)
-            .where(own, pipeline_steps.c.kind.in_(_TABLES))
+            .where(own, pipeline_steps.c.kind.in_(_WITH_ROWS))
         )
         with self._database.read() as connection:
             rows = connection.execute(taken.order_by(pipelines.c.started_at)).all()
@@ -57,7 +57,7 @@ class PipelineContent:
         for named in named_in(self._database, made, "table of pipeline '{}' (step '{}')"):
             yield SensitiveContent(named.digest, named.by)
         of_trials = select(step_cache.c.output, step_cache.c.key).where(
-            step_cache.c.project == project, step_cache.c.kind.in_(_TABLES)
+            step_cache.c.project == project, step_cache.c.kind.in_(_WITH_ROWS)
         )
         for named in named_in(self._database, of_trials, _TRIAL):
             yield SensitiveContent(named.digest, named.by)
@@ -82,13 +82,13 @@ class PipelineContent:
             pipelines, pipelines.c.id == steps.pipeline
         )
         by = "pipeline '{}' (step '{}')"
-        yield from held_in(self._database, made.where(steps.kind.in_(_TABLES)), by)
-        others = made.where(steps.kind.not_in(_TABLES))
+        yield from held_in(self._database, made.where(steps.kind.in_(_WITH_ROWS)), by)
+        others = made.where(steps.kind.not_in(_WITH_ROWS))
         yield from held_in(self._database, others, by, is_fixed=True)
         cached = step_cache.c
         tried = select(cached.output, cached.project, cached.key).where(cached.project != "")
-        yield from held_in(self._database, tried.where(cached.kind.in_(_TABLES)), _TRIAL)
-        rest = tried.where(cached.kind.not_in(_TABLES))
+        yield from held_in(self._database, tried.where(cached.kind.in_(_WITH_ROWS)), _TRIAL)
+        rest = tried.where(cached.kind.not_in(_WITH_ROWS))
         yield from held_in(self._database, rest, _TRIAL, is_fixed=True)
         taken = select(pipelines.c.datasets, pipelines.c.project, pipelines.c.id)
         with self._database.read() as connection:

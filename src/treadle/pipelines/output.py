@@ -1,8 +1,11 @@
 """Writes what steps return as files, and loads it for the steps that need it."""
 
+import shutil
 import typing
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from treadle.data import frames
 from treadle.kernel.entity import from_json, to_json
@@ -12,6 +15,10 @@ from treadle.ports.runtime import Exporter, Runtime
 
 TABLE, VALUE = "table.parquet", "value.json"
 """Names of the file that a stored output holds: a table, or a JSON value."""
+ARRAYS, NAMES = "arrays.npz", "names.json"
+"""Names of the files that hold arrays, and the keys of a dict of arrays (null for one array)."""
+FILES = "files"
+"""Name of the folder that holds the file or folder which a step returned."""
 KINDS = "kinds.json"
 """Name of the file that says what each entry of a list is; entries are in folders 0, 1, …"""
 
@@ -35,7 +42,8 @@ def save(folder: Path, value: Any, exporter: Exporter, runtime: Runtime) -> Outp
 
     Args:
         folder: An empty folder.
-        value: A frame, a packaged model, or a value that JSON can hold.
+        value: A frame, a packaged model, an array of numpy or a dict of arrays, the Path of a file
+            or folder, or a value that JSON can hold.
         exporter: Converts a model's estimator.
         runtime: Loads the converted model, to compare both.
 
@@ -51,8 +59,14 @@ def save(folder: Path, value: Any, exporter: Exporter, runtime: Runtime) -> Outp
     if frames.is_frame(value):
         frames.write(value, folder / TABLE)
         return "table"
+    if _are_arrays(value):
+        _save_arrays(folder, value)
+        return "array"
+    if isinstance(value, Path):
+        _save_files(folder / FILES, value)
+        return "file"
     try:
-        content = to_json(value)
+        content = to_json(_plain(value))
         if (lost := lost_in_json(value, from_json(content, object))) is not None:
             raise Invalid(
                 f"A step returned {lost}, which JSON cannot hold, so it cannot be stored. "
@@ -63,9 +77,57 @@ def save(folder: Path, value: Any, exporter: Exporter, runtime: Runtime) -> Outp
     except TypeError as error:
         raise Invalid(
             f"A step returned a {type(value).__name__}, which cannot be stored. Return a frame, "
-            "a treadle.Model, or numbers, text, lists and dicts. "
+            "a treadle.Model, numpy arrays, the Path of a file, or numbers, text, lists and dicts. "
             "(Pickle is code, so objects are not pickled.)"
         ) from error
+
+
+def _are_arrays(value: Any) -> bool:
+    if isinstance(value, dict) and value and all(isinstance(name, str) for name in value):
+        return all(isinstance(one, np.ndarray) for one in value.values())
+    return isinstance(value, np.ndarray)
+
+
+def _save_arrays(folder: Path, value: Any) -> None:
+    arrays = value if isinstance(value, dict) else {"": value}
+    for name, array in arrays.items():
+        if array.dtype.hasobject:
+            which = f"an array '{name}'" if name else "an array"
+            raise Invalid(
+                f"A step returned {which} of Python objects, which cannot be stored. Give it a "
+                "type with astype, such as float or str. (Pickle is code, so objects are not "
+                "pickled.)"
+            )
+    names = list(arrays) if isinstance(value, dict) else None
+    (folder / NAMES).write_bytes(to_json(names))
+    np.savez(folder / ARRAYS, *arrays.values())  # positions are its names: keys may be any text
+
+
+def _save_files(to: Path, source: Path) -> None:
+    """Copy a file or a folder that a step has written."""
+    if not source.exists():
+        raise Invalid(f"A step returned the path '{source}', and there is no such file or folder.")
+    inner = source.rglob("*") if source.is_dir() else [source]
+    names = [path.relative_to(source.parent) for path in inner if path.is_file()]
+    if not names:
+        raise Invalid(f"A step returned the folder '{source.name}', which has no files.")
+    for name in names:
+        if any(part.startswith(".") or part == "__pycache__" for part in name.parts):
+            raise Invalid(f"A step returned '{name}', which is hidden and not stored. Rename it.")
+    to.mkdir()
+    if source.is_dir():
+        shutil.copytree(source, to / source.name, symlinks=True)
+    else:
+        shutil.copyfile(source, to / source.name)
+
+
+def _plain(value: Any) -> Any:
+    """A value with numbers of Python in place of those of numpy."""
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def load(folder: Path, kind: OutputKind, wanted: Any) -> Any:
@@ -78,7 +140,8 @@ def load(folder: Path, kind: OutputKind, wanted: Any) -> Any:
             the Parquet file itself; ``list[...]`` of these for what a mapped step returned.
 
     Returns:
-        A frame, a JSON value, the folder of a model, or a list of such.
+        A frame, a JSON value, the folder of a model, an array or a dict of arrays, the path of a
+            file or folder, or a list of such.
     """
     if kind == "list":
         kinds = kinds_of(folder)
@@ -86,6 +149,14 @@ def load(folder: Path, kind: OutputKind, wanted: Any) -> Any:
         return [load(folder / str(n), each, of_each) for n, each in enumerate(kinds)]
     if kind == "model":
         return folder
+    if kind == "array":
+        names: Any = from_json((folder / NAMES).read_bytes(), object)
+        with np.load(folder / ARRAYS, allow_pickle=False) as stored:
+            arrays = [stored[name] for name in stored.files]
+        return arrays[0] if names is None else dict(zip(names, arrays, strict=True))
+    if kind == "file":
+        (file,) = (folder / FILES).iterdir()
+        return file
     if kind == "table":
         return folder / TABLE if wanted is Path else frames.read(folder / TABLE, wanted)
     return from_json((folder / VALUE).read_bytes(), object)

@@ -55,7 +55,8 @@ def step(
     step returned. The name of a dataset of ``treadle.toml`` stands for the Path of its file or
     folder. ``asof`` stands for the time (UTC) at which the pipeline started, ``seed`` for the
     pipeline's seed. Any other name is a pipeline parameter. A step returns a frame, a
-    ``treadle.Model``, or a value that JSON can hold.
+    ``treadle.Model``, an array of numpy or a dict of arrays, the Path of a file or folder that it
+    has written, or a value that JSON can hold.
 
     ``map={"region": "regions"}`` calls the step once for each element of ``regions``, as its
     parameter ``region``: each element of a list that a step returned or a parameter has, each file
