@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import tempfile
-from contextlib import suppress
+from contextlib import chdir, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -71,7 +71,8 @@ class Processes:
             TreadleError: What the function raised, or why the process ended without a result.
         """
         if self.strength == "off":
-            return _function(task.function)(task.argument)
+            with chdir(task.scratch):
+                return _function(task.function)(task.argument)
         with _Runner.begun_with_this_process() or _Runner.begun_now(self.strength) as runner:
             return runner.do(task, self._home)
 
