@@ -72,7 +72,7 @@ def test_every_operation_does_the_same_embedded_and_remotely(
 
 WITHOUT_A_MODEL = {
     *("data.snapshot", "features.materialise"),  # the project has no folder
-    *("training.start", "training.run_steps", "training.get"),
+    *("training.start", "training.run_steps", "training.backfill", "training.get"),
     *("evaluation.request", "evaluation.get", "registry.register"),
     *("jobs.get", "jobs.cancel", "jobs.retry", "jobs.log"),
     *("pipelines.start", "pipelines.get", "pipelines.cancel"),
@@ -222,6 +222,7 @@ def filled(home: Embedded) -> dict[str, Any]:
         "thing": f"data:{tree}",
         "since": EPOCH,
         "until": EPOCH,
+        "start": EPOCH,
         "access.revoke_token.name": "laptop",
         "view": "weather",
         "features.read.keys": [{"airport": "JFK"}, {"airport": None}],

@@ -204,7 +204,7 @@ def test_an_error_says_what_is_wrong_and_points_at_the_line(mistake: str) -> Non
 
 def test_a_wrong_parameter_is_found_in_its_table() -> None:
     with pytest.raises(Invalid, match=r"line [34]: Field 'pipeline\.parameters"), within(2):
-        parse('[project]\nname = "p"\n[pipeline.parameters]\ndepth = [1]')
+        parse('[project]\nname = "p"\n[pipeline.parameters]\ndepth = [[1]]')
 
 
 def test_a_project_needs_a_table_of_its_own() -> None:

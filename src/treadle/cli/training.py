@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,6 +60,13 @@ def run(
             autocompletion=completing.STEPS,
         ),
     ] = [],  # noqa: B006
+    asof: Annotated[
+        datetime | None,
+        typer.Option(
+            help="With --only: the time (UTC) that steps receive as asof; now if omitted.",
+            metavar="TIME",
+        ),
+    ] = None,
     home: Home = None,
     json: Json = False,
 ) -> None:
@@ -74,6 +82,8 @@ def run(
     from treadle.platform.start import embedded
     from treadle.scope.file import nearest, read
 
+    if asof and not only:
+        raise typer.BadParameter("--asof goes with --only: a model is trained as of now.")
     folder = nearest(Path.cwd()) or Path.cwd()
     spec = read(folder)
     home_folder = home_of(home)
@@ -83,7 +93,11 @@ def run(
         project, parameters = spec.project.name, parameters_of(parameter)
         if only:
             pipeline = platform.training.run_steps(
-                project=project, steps=only, parameters=parameters, fresh=fresh
+                project=project,
+                steps=only,
+                parameters=parameters,
+                fresh=fresh,
+                asof=asof and asof.replace(tzinfo=UTC),
             ).id
         else:
             training = platform.training.start(

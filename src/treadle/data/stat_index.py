@@ -168,7 +168,9 @@ def _row(connection: sqlite3.Connection, wanted: str, *values: object) -> Any:
 def _rows(connection: sqlite3.Connection, wanted: str, *values: object) -> Iterator[Any]:
     """Read rows; no further ones where the disk does not give them."""
     try:
-        yield from connection.execute(wanted, values)
+        # ``yield from`` would close the cursor at the end, also that of a closed database.
+        for row in connection.execute(wanted, values):  # noqa: UP028
+            yield row
     except sqlite3.OperationalError as error:
         log.warning("the index of files is not read (%s); files are read instead", error)
 

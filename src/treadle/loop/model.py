@@ -49,6 +49,19 @@ class ScheduleDue(Event):
         return f"schedule:{self.project}/{self.schedule}"
 
 
+class StepsDue(Event):
+    """A moment of a schedule of steps has come, or data that it waits for."""
+
+    project: str
+    schedule: str
+    steps: list[str]
+    moment: datetime
+
+    @property
+    def subject(self) -> str:
+        return f"schedule:{self.project}/{self.schedule}"
+
+
 class RequirementStatus(Entity):
     """A requirement and its newest measurement in production.
 

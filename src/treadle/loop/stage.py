@@ -4,6 +4,7 @@ from treadle.kernel.stage import Service, Stage
 
 STAGE = Stage(
     name="loop",
+    parts=("treadle.loop.step_schedules:StepSchedules",),
     services=(
         Service(
             name="loop",

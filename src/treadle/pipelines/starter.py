@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
@@ -47,6 +48,7 @@ class PipelineStarter:
         *,
         only: Sequence[str] = (),
         fresh: Sequence[str] = (),
+        asof: datetime | None = None,
     ) -> PipelineRun:
         """Make a run that can begin: its steps are in order and its parameters are checked.
 
@@ -61,6 +63,7 @@ class PipelineStarter:
             only: Names of the steps to run, with those that they need; empty for all.
             fresh: Names of steps to run again although their outputs are cached, with those that
                 depend on them.
+            asof: The time that steps receive as ``asof``; now if None.
 
         Returns:
             The run, which is not stored yet.
@@ -82,7 +85,7 @@ class PipelineStarter:
             step_timeout_seconds=step_timeout_seconds,
             allowance=allowance or Allowance(),
             plan=steps,
-            asof=self._clock.now(),
+            asof=asof or self._clock.now(),
             state="running",
             error=None,
             started_at=self._clock.now(),

@@ -5,6 +5,7 @@ are Sunday).
 """
 
 import re
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from treadle.kernel.errors import Invalid
@@ -47,6 +48,20 @@ def due(expression: str, after: datetime, until: datetime) -> bool:
     Raises:
         Invalid: The expression is malformed.
     """
+    return next(moments(expression, after, until), None) is not None
+
+
+def moments(expression: str, after: datetime, until: datetime) -> Iterator[datetime]:
+    """Yield the moments of a schedule in (after, until], the first first.
+
+    Args:
+        expression: A cron expression.
+        after: Start of the interval, in UTC and not part of it.
+        until: End of the interval, in UTC and part of it.
+
+    Raises:
+        Invalid: The expression is malformed.
+    """
     minutes, hours, days, months, weekdays = parse(expression)
     weekdays = {day % 7 for day in weekdays}
     # Where both kinds of day are restricted, cron takes a day that fits either.
@@ -63,8 +78,8 @@ def due(expression: str, after: datetime, until: datetime) -> bool:
         elif moment.minute not in minutes:
             moment += timedelta(minutes=1)
         else:
-            return True
-    return False
+            yield moment
+            moment += timedelta(minutes=1)
 
 
 def _field(text: str, low: int, high: int, name: str) -> set[int]:

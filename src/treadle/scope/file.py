@@ -26,6 +26,7 @@ from treadle.scope.model import (
 )
 from treadle.scope.requirements import check_requirement
 from treadle.scope.shares import percentage
+from treadle.scope.step_schedules import check_schedules
 from treadle.scope.tune import check_tune
 from treadle.stats.families import family
 
@@ -178,6 +179,7 @@ def check(spec: ProjectSpec) -> None:
     for index, trigger in enumerate(spec.retrain.when):
         _check_trigger(trigger, f"retrain.when[{index}]")
     check_incidents(spec.incidents)
+    check_schedules(spec.schedule)
     for index, route in enumerate(spec.notify):
         check_route(route, f"notify[{index}]")
 

@@ -12,6 +12,7 @@ from treadle.scope.alerting import IncidentPolicy, NotifyRoute
 from treadle.scope.data_checks import DataCheck
 from treadle.scope.feature_views import FeatureSource
 from treadle.scope.policies import RolloutPolicy, ServingPolicy
+from treadle.scope.step_schedules import StepSchedule
 from treadle.scope.tune import TunePolicy
 from treadle.stats.decisions import AT_THRESHOLD
 from treadle.stats.ranking import AT_CAPACITY
@@ -336,6 +337,7 @@ class ProjectSpec(Entity):
         monitoring: Table ``[monitoring]``.
         incidents: Table ``[incidents]``.
         notify: Tables ``[[notify]]`` in order.
+        schedule: Tables ``[[schedule]]`` in order.
         tune: Table ``[tune]``, or None.
     """
 
@@ -350,6 +352,7 @@ class ProjectSpec(Entity):
     monitoring: MonitoringPolicy = MonitoringPolicy()
     incidents: IncidentPolicy = IncidentPolicy()
     notify: list[NotifyRoute] = []
+    schedule: list[StepSchedule] = []
     tune: TunePolicy | None = None
 
     @property

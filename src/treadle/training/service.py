@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from math import ceil
 from typing import Any
 
@@ -10,9 +11,10 @@ from sqlalchemy import select
 from treadle.data.service import Data
 from treadle.events.local import LocalEvents
 from treadle.kernel.clock import duration
-from treadle.kernel.entity import from_json, to_text
-from treadle.kernel.errors import NotFound, TreadleError
+from treadle.kernel.entity import from_json, replace, to_text
+from treadle.kernel.errors import Invalid, NotFound, TreadleError
 from treadle.kernel.event import current_act
+from treadle.kernel.ids import new_id
 from treadle.kernel.names import ProjectName, RunId
 from treadle.kernel.operation import command, query
 from treadle.pipelines.local import LocalPipelines
@@ -37,6 +39,7 @@ from treadle.training.model import (
 from treadle.training.tables import trainings
 
 log = logging.getLogger(__name__)
+MOST_MOMENTS = 1000
 HOLDOUT = "holdout"  # the step whose table a candidate is judged on
 
 
@@ -134,16 +137,18 @@ class TrainingService:
         steps: list[str],
         parameters: dict[str, Any] | None = None,
         fresh: list[str] = [],  # noqa: B006 - never changed
+        asof: datetime | None = None,
     ) -> PipelineRun:
         """Run some steps of the project's pipeline, with those that they need, and train nothing.
 
         Args:
             project: Name of the project.
-            steps: Names of the steps.
+            steps: Names of the steps; with none, all of them run.
             parameters: Values of pipeline parameters by name, as a JSON object; they override those
                 of ``treadle.toml``.
             fresh: Names of steps to run again although their outputs are cached, with those that
                 depend on them.
+            asof: The time that steps receive as ``asof``; now if omitted.
 
         Returns:
             The pipeline run that has started.
@@ -154,10 +159,51 @@ class TrainingService:
             Conflict: The project has no folder on this machine.
             Invalid: The pipeline has no valid steps, or a parameter is unknown or not finite.
         """
-        pipeline = self._prepared(project, parameters, only=steps, fresh=fresh)
+        pipeline = self._prepared(project, parameters, only=steps, fresh=fresh, asof=asof)
         with self._database.write() as transaction:
             self._starter.begin(transaction, pipeline)
         return self._pipelines.get(pipeline=pipeline.id)
+
+    @command()
+    def backfill(
+        self,
+        *,
+        project: ProjectName,
+        steps: list[str],
+        start: datetime,
+        until: datetime,
+        every: str = "1d",
+        parameters: dict[str, Any] | None = None,
+    ) -> list[str]:
+        """Run some steps for moments of the past, each moment by a run of its own.
+
+        Args:
+            project: Name of the project.
+            steps: Names of the steps; with none, all of them run.
+            start: The first moment.
+            until: The end of the moments, which is none of them.
+            every: Time between two moments, such as ``1d``.
+            parameters: Values of pipeline parameters by name, as a JSON object; they override those
+                of ``treadle.toml``.
+
+        Returns:
+            Ids of the pipeline runs, in the order of their moments, which the steps receive as
+                ``asof``.
+
+        Raises:
+            NotFound: The project, its pipeline file or a file of its datasets does not exist, or
+                there is no such step.
+            Conflict: The project has no folder on this machine.
+            Invalid: There are no moments or too many, the pipeline has no valid steps, or a
+                parameter is unknown or not finite.
+        """
+        moments = _moments(start, until, duration(every))
+        first = self._prepared(project, parameters, only=steps, asof=moments[0])
+        runs = [replace(first, id=new_id("pipe"), asof=moment) for moment in moments]
+        with self._database.write() as transaction:
+            for run in runs:
+                self._starter.begin(transaction, run)
+        return [run.id for run in runs]
 
     def _prepared(
         self,
@@ -166,6 +212,7 @@ class TrainingService:
         *,
         only: Sequence[str] = (),
         fresh: Sequence[str] = (),
+        asof: datetime | None = None,
     ) -> PipelineRun:
         """A run of the project's pipeline over data and code as they are now."""
         declared = self._scope.project(name=project).spec.pipeline
@@ -180,6 +227,7 @@ class TrainingService:
             allowance_of(declared),
             only=only,
             fresh=fresh,
+            asof=asof,
         )
 
     def _inputs(
@@ -286,6 +334,19 @@ def allowance_of(declared: PipelineFile) -> Allowance:
         disk_bytes=int(declared.disk_gb * 1e9),
         cpu_seconds=ceil(duration(declared.cpu_time or "0s").total_seconds()),
     )
+
+
+def _moments(start: datetime, until: datetime, every: timedelta) -> list[datetime]:
+    if not start < until:
+        raise Invalid(f"'{start:%Y-%m-%d %H:%M}' is not before '{until:%Y-%m-%d %H:%M}'.")
+    if not every:
+        raise Invalid("The time between two moments must be longer than nothing.")
+    count = -((start - until) // every)
+    if count > MOST_MOMENTS:
+        raise Invalid(
+            f"These are {count:,} moments; {MOST_MOMENTS:,} are the most at a time. Take fewer."
+        )
+    return [start + number * every for number in range(count)]
 
 
 def _used(name: str, digest: str) -> Dataset:
