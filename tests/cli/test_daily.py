@@ -149,7 +149,7 @@ def test_the_second_run_is_from_the_cache(shop: Path) -> None:
 def test_a_parameter_reaches_the_step_as_a_number(shop: Path) -> None:
     second, first = answer(shop, "tracking", "find")
     assert (first["name"], second["name"]) == ("first", "second")
-    assert second["params"] == {"seed": "3"}
+    assert second["params"] == {"seed": "3", "leaves": "8", "rate": "0.1"}
     assert answer(shop, "training", "find", "--limit", "1")[0]["parameters"] == {"seed": 3}
 
 

@@ -34,7 +34,7 @@ def factory_of(port: str, url: str) -> Callable[..., Any]:
     scheme, colon, _ = url.partition(":")
     scheme = scheme.partition("+")[0]
     known = {entry.name: entry for entry in registered(f"treadle.{port}")}
-    if not colon:
+    if not colon and scheme not in known:  # a name alone stands for itself, as in 'off'
         schemes = ", ".join(f"{name}:" for name in sorted(known))  # it may be a secret: not shown
         raise Invalid(f"What is given for the {port} is no URL, which begins with {schemes}")
     if scheme not in known:
