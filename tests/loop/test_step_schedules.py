@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from tests.pipelines.project import declare, settle, value, write
 from treadle.kernel.clock import ManualClock
 from treadle.kernel.errors import Invalid, NotFound
+from treadle.kernel.operation import operations
 from treadle.pipelines.model import PipelineRun
 from treadle.platform.wiring import Embedded
 from treadle.scope import cron
 from treadle.scope.model import DataSource
 from treadle.scope.step_schedules import StepSchedule, check_schedules
-from treadle.training.service import MOST_MOMENTS
+from treadle.training.service import MOST_MOMENTS, TrainingService
 
 DAY = timedelta(days=1)
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -49,6 +50,9 @@ class Scheduled:
         each = [StepSchedule(name="nightly", **schedule)]
         declare(self.home, self.folder, data=days, schedule=each)
         settle(self.home)
+
+    def run(self, pipeline: str) -> PipelineRun:
+        return self.home.pipelines.get(pipeline=pipeline)
 
     def after(self, time: timedelta) -> list[PipelineRun]:
         """The runs that were started within some time, the first first."""
@@ -109,6 +113,15 @@ def test_new_data_is_seen_within_a_minute_and_only_its_part_is_done(scheduled: S
     assert scheduled.after(timedelta(minutes=2)) == []  # it is gone, and nothing fails
 
 
+def test_data_that_another_has_taken_first_is_new_all_the_same(scheduled: Scheduled) -> None:
+    scheduled.declare(steps=["counted"], when="new data")
+    (scheduled.folder / "days" / "02.csv").write_text("c")
+    scheduled.home.data.snapshot(project="p")  # as a training does
+    (run,) = scheduled.after(timedelta(minutes=2))
+    assert value(scheduled.home, run, "counted") == [2, 1]
+    assert scheduled.after(timedelta(minutes=2)) == []
+
+
 def test_a_step_that_is_gone_is_a_decision_that_says_so(scheduled: Scheduled) -> None:
     scheduled.declare(steps=["dya"], when="0 3 * * *")
     assert scheduled.after(DAY) == []
@@ -132,6 +145,14 @@ def test_past_moments_are_filled_in(scheduled: Scheduled) -> None:
         value(scheduled.home, scheduled.home.pipelines.get(pipeline=one), "day") for one in runs
     ]
     assert days == ["2026-01-30 00:00", "2026-01-31 00:00", "2026-02-01 00:00"]
+    given = {"project": "p", "steps": ["day"], "start": "2026-01-01", "until": "2026-01-01T01:30"}
+    bound = operations(TrainingService)["backfill"].bind({**given, "every": "1h"})
+    assert bound["start"] == datetime(2026, 1, 1, tzinfo=UTC)
+    runs = training.backfill(**bound)
+    assert [one.asof.hour for one in map(scheduled.run, runs)] == [0, 1]
+    naive = datetime(2026, 1, 1)
+    asked = training.run_steps(project="p", steps=["day"], asof=naive)
+    assert asked.asof == datetime(2026, 1, 1, tzinfo=UTC)
     for start, every, says in (
         (datetime(2026, 2, 2, tzinfo=UTC), "1d", "is not before"),
         (datetime(1900, 1, 1, tzinfo=UTC), "1s", f"{MOST_MOMENTS:,} are the most"),

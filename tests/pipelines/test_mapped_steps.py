@@ -15,6 +15,7 @@ from treadle.pipelines.elements import MOST_ELEMENTS
 from treadle.pipelines.model import PipelineRun
 from treadle.pipelines.step import StepPlan, parse_steps, plan
 from treadle.pipelines.step import step as mark
+from treadle.pipelines.tables import pipeline_steps
 from treadle.platform.wiring import Embedded
 from treadle.ports.tree import put_files
 
@@ -131,7 +132,7 @@ def test_arrays_and_files_go_from_step_to_step(platform: Embedded, tmp_path: Pat
     run = start(platform, write(tmp_path / "p", code), sizes=[2, 7, 3])
     done = drained(platform, run)
     assert value(platform, done, "largest") == 7
-    assert [step.kind for step in done.steps] == ["list", "array", "value"]
+    assert [step.kind for step in done.steps] == ["tables", "array", "value"]
 
 
 def test_no_element_makes_an_empty_list(platform: Embedded, tmp_path: Path) -> None:
@@ -192,6 +193,94 @@ def test_cancelled_in_the_middle_its_calls_end(platform: Embedded, tmp_path: Pat
     ended = settled(platform, run)
     assert ended.state == "cancelled"
     assert {part.state for part in ended.parts} <= {"failed", "waiting"}
+    assert not do_one_job(platform)
+
+
+def test_what_a_step_forges_fails_its_run_and_holds_up_no_other(
+    platform: Embedded, tmp_path: Path
+) -> None:
+    forged = """
+        from treadle.pipelines import output
+
+        @treadle.step
+        def lists() -> list:
+            output.save = lambda *_: KIND
+            return [1]
+
+        @treadle.step(map={"n": "lists"})
+        def each(n: int) -> int:
+            return n
+    """
+    other = start(platform, write(tmp_path / "other", REGIONS), names=["a"])
+    for kind in ("list", "value", "table", "file", "array"):
+        folder = write(tmp_path / kind, forged.replace("KIND", repr(kind)))
+        run = drained(platform, start(platform, folder))
+        assert (
+            run.state == "failed" and run.error and f"has made a {kind}, and has not" in run.error
+        )
+    assert drained(platform, other).state == "succeeded"
+
+
+@pytest.mark.parametrize("content", [b"{", b'["table"]', b'["list", "list"]', b'"x"'])
+def test_a_list_that_is_none_fails_its_run_in_a_sentence(
+    platform: Embedded, tmp_path: Path, content: bytes
+) -> None:
+    run = settled(platform, start(platform, write(tmp_path / "p", REGIONS), names=["a"]))
+    tree = put_files(platform.blobs, {"kinds.json": content, "x/y": b"", "-1/value.json": b"1"})
+    begun = start(platform, write(tmp_path / "p", CHAINED), names=["b"])
+    platform.reconcile()
+    with platform.database.write() as transaction:
+        own = pipeline_steps.c.pipeline == begun.id
+        done = {"state": "succeeded", "output": tree, "kind": "list", "job": None}
+        first = own & (pipeline_steps.c.name == "first")
+        transaction.execute(pipeline_steps.update().where(first).values(**done))
+    other = start(platform, write(tmp_path / "other", REGIONS), names=["c"])
+    ended = settled(platform, begun)
+    assert ended.state == "failed" and ended.error
+    assert settled(platform, other).state == "succeeded" and run.state == "succeeded"
+
+
+CHAINED = """
+    @treadle.step(map={"name": "names"})
+    def first(name: str) -> str:
+        return name
+
+    @treadle.step(map={"one": "first"})
+    def second(one: str) -> str:
+        return one
+"""
+
+
+def test_a_list_is_not_taken_for_an_element(platform: Embedded, tmp_path: Path) -> None:
+    folder = write(tmp_path / "p", "@treadle.step(map={'a': 'xs'})\ndef f(a): return a\n")
+    one = settled(platform, start(platform, folder, xs=["a"]))
+    assert value(platform, one, "f") == ["a"]
+    two = settled(platform, start(platform, folder, xs=["value", "a"]))
+    assert value(platform, two, "f") == ["value", "a"]
+
+
+def test_equal_elements_and_equal_steps_of_several_runs_are_made_once(
+    platform: Embedded, tmp_path: Path
+) -> None:
+    folder = write(tmp_path / "p", REGIONS)
+    runs = [start(platform, folder, names=["a", "a", "a"]) for _ in range(3)]
+    seconds = [
+        one.seconds
+        for run in runs
+        for one in settled(platform, run).parts + settled(platform, run).steps[:1]
+        if not one.cached
+    ]
+    assert sum(bool(took) for took in seconds) == 2  # one call of each step
+
+
+def test_jobs_that_another_process_began_are_ended_with_the_run(
+    platform: Embedded, tmp_path: Path
+) -> None:
+    run = start(platform, write(tmp_path / "p", CHAINED), names=["a", "b"])
+    before = platform.pipelines.get(pipeline=run.id)
+    platform.reconcile()
+    platform.reconcile()
+    platform.pipelines._finish(before, "cancelled", "It was cancelled.")
     assert not do_one_job(platform)
 
 
@@ -259,6 +348,8 @@ def test_only_some_steps_and_some_again(platform: Embedded, tmp_path: Path) -> N
     assert [step.cached for step in again.steps] == [True, False, False]
     with pytest.raises(NotFound, match=r"There is no step 'sale'.*Did you mean 'sales'\?"):
         started(only=["sale"])
+    with pytest.raises(Invalid, match="'total' is not among those that run: regions"):
+        started(only=["regions"], fresh=["total"])
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,15 @@ def test_a_number_that_json_cannot_hold_is_refused_and_not_turned_into_nothing(
 
 
 @pytest.mark.parametrize(
-    "value", [object(), pd.Series([1]), lambda: 1, {"deep": [object()]}, [np.zeros(2)]]
+    "value",
+    [
+        object(),
+        pd.Series([1]),
+        lambda: 1,
+        {"deep": [object()]},
+        [np.zeros(2)],
+        np.datetime64("2026"),
+    ],
 )
 def test_what_cannot_be_stored_is_named_with_what_can(blobs: Disk, value: object) -> None:
     name = type(value).__name__
@@ -188,3 +196,26 @@ def test_files_that_cannot_be_kept_whole_are_refused(
 def test_an_array_of_objects_is_refused(blobs: Disk) -> None:
     with pytest.raises(Invalid, match="array 'x' of Python objects, which cannot be stored"):
         stored(blobs, {"x": np.array([object()])}, SklearnExporter(), OnnxRuntime())
+
+
+def test_an_array_with_a_mask_is_refused(blobs: Disk) -> None:
+    with pytest.raises(Invalid, match="with a mask, which would be lost"):
+        stored(blobs, np.ma.array([1, 2], mask=[False, True]), SklearnExporter(), OnnxRuntime())
+
+
+@pytest.mark.parametrize("made", [".", "output", "output/files"])
+def test_the_folder_in_which_a_step_runs_is_no_output(
+    tmp_path: Path, made: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    into = tmp_path / "output"
+    (into / "files").mkdir(parents=True)
+    (into / "files" / "x").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Invalid, match="in which it runs"):
+        output.save(into, Path(made), SklearnExporter(), OnnxRuntime())
+
+
+def test_types_are_read_without_none(blobs: Disk, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"x": [1]})
+    file = there_and_back(blobs, tmp_path, frame, Path | None)
+    assert isinstance(file, Path) and file.name == TABLE

@@ -80,6 +80,8 @@ def test_defaults_that_a_run_takes_are_known_without_running_code(tmp_path: Path
         "seed": str(DEFAULT_SEED),
     }
     assert "seed" not in defaults_of(steps, {"seed"})
+    unclear = f"@step\ndef a(x=1, y='{'z' * 900}', z='\\0'): ...\n@step\ndef b(x=2): ...\n"
+    assert defaults_of(read_steps(file_of(tmp_path, unclear)), set()) == {}
 
 
 def test_a_file_that_is_not_there_is_named_with_the_place_that_names_it(tmp_path: Path) -> None:

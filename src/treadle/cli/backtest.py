@@ -1,6 +1,6 @@
 """The verb backtest: what other retraining policies would have earned on the project's own past."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -205,6 +205,7 @@ def _number(value: float | None, form: str) -> str:
 
 
 def _moment(text: str | None, option: str) -> datetime | None:
+    from treadle.kernel.clock import in_utc
     from treadle.kernel.errors import Invalid
 
     if text is None:
@@ -215,7 +216,7 @@ def _moment(text: str | None, option: str) -> datetime | None:
         raise Invalid(
             f"{option}: '{text}' is no time. Write it as 2013-02-01 or 2013-02-01T12:00."
         ) from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return in_utc(moment)
 
 
 def _pair(text: str) -> tuple[str, str]:

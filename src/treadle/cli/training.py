@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -84,6 +84,8 @@ def run(
 
     if asof and not only:
         raise typer.BadParameter("--asof goes with --only: a model is trained as of now.")
+    if name and only:
+        raise typer.BadParameter("--name is of a training's run, and --only trains nothing.")
     folder = nearest(Path.cwd()) or Path.cwd()
     spec = read(folder)
     home_folder = home_of(home)
@@ -97,7 +99,7 @@ def run(
                 steps=only,
                 parameters=parameters,
                 fresh=fresh,
-                asof=asof and asof.replace(tzinfo=UTC),
+                asof=asof,
             ).id
         else:
             training = platform.training.start(

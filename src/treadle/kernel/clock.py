@@ -100,6 +100,15 @@ def from_micros(micros: int) -> datetime:
     return EPOCH + timedelta(microseconds=micros)
 
 
+def in_utc(moment: datetime) -> datetime:
+    """A moment with its time zone; one without is in UTC.
+
+    Args:
+        moment: The moment.
+    """
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 def duration(text: str) -> timedelta:
     """Parse a duration.
 

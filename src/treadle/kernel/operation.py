@@ -8,11 +8,13 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from functools import cache, cached_property
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
+from treadle.kernel.clock import in_utc
 from treadle.kernel.entity import from_plain
 from treadle.kernel.errors import Invalid
 
@@ -120,6 +122,16 @@ class Operation:
         }
 
     @cached_property
+    def _times(self) -> set[str]:
+        """Names of the parameters that are moments."""
+        hints = typing.get_type_hints(self.function)
+        return {
+            name
+            for name in self.parameters
+            if datetime in (hints.get(name), *typing.get_args(hints.get(name)))
+        }
+
+    @cached_property
     def result(self) -> Any:
         """The annotation of what the method returns."""
         return typing.get_type_hints(self.function).get("return", None)
@@ -142,11 +154,14 @@ class Operation:
             given: Arguments by name, as JSON has them.
             strict: Whether numbers may not be given as text.
 
+        A date stands for its beginning, and a time without a zone is in UTC.
+
         Raises:
             Invalid: An argument is unknown, missing or of another type; the message names it
                 and the near miss.
         """
-        struct = from_plain(given, self.arguments, strict=strict)
+        timed = {name: _moment(value) for name, value in given.items() if name in self._times}
+        struct = from_plain({**given, **timed}, self.arguments, strict=strict)
         for name in struct.__struct_fields__:
             _refuse_huge(name, getattr(struct, name))
         return {name: getattr(struct, name) for name in struct.__struct_fields__}
@@ -329,6 +344,16 @@ def _names_within(kind: Any, above: frozenset[type]) -> bool:
 @cache
 def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind, include_extras=True)
+
+
+def _moment(value: Any) -> Any:
+    """A moment that was given as text or without a zone; anything else as it is."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return value  # its error names the field
+    return in_utc(value) if isinstance(value, datetime) else value
 
 
 def _refuse_huge(name: str, value: object) -> None:

@@ -1,6 +1,5 @@
 """Runs steps of pipelines on schedules, and where a dataset's source has changed."""
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
@@ -69,16 +68,22 @@ class StepSchedules:
         key = f"steps:{schedule.name}"
         here = (schedules.c.project == project) & (schedules.c.schedule == key)
         with self._database.read() as connection:
-            looked = connection.scalar(select(schedules.c.looked_at).where(here))
-        if looked is not None and now - looked < APART:
+            row = connection.execute(select(schedules).where(here)).one_or_none()
+        if row is not None and now - row.looked_at < APART:
             return 0
-        due = list(self._due(project, schedule, looked, now))
+        newest = self._newest_data(project) if schedule.when == NEW_DATA else None
+        due: list[datetime] = []
+        if row is not None and newest is None:
+            due = _moments(schedule, row.looked_at, now)
+        elif row is not None and row.seen is not None and newest is not None:
+            due = [now] if newest > row.seen else []
         with self._database.write() as transaction:
-            if looked != transaction.scalar(select(schedules.c.looked_at).where(here)):
+            again = transaction.execute(select(schedules).where(here)).one_or_none()
+            if (again and again.looked_at) != (row and row.looked_at):
                 return 0  # another process has looked meanwhile
             transaction.execute(schedules.delete().where(here))
-            row = {"project": project, "schedule": key, "looked_at": now}
-            transaction.execute(schedules.insert().values(row))
+            kept = {"project": project, "schedule": key, "looked_at": now, "seen": newest}
+            transaction.execute(schedules.insert().values(kept))
             for moment in due:
                 event = StepsDue(
                     project=project, schedule=schedule.name, steps=schedule.steps, moment=moment
@@ -86,31 +91,19 @@ class StepSchedules:
                 self._events.append(transaction, event)
         return len(due)
 
-    def _due(
-        self, project: str, schedule: StepSchedule, looked: datetime | None, now: datetime
-    ) -> Iterator[datetime]:
-        """The moments to run for. A schedule begins when it is first looked at."""
-        if schedule.when == NEW_DATA:
-            if self._has_new_data(project) and looked is not None:
-                yield now
-        elif looked is not None:
-            longest = schedule.longest_catch_up
-            since = looked if longest is None else max(looked, now - longest)
-            missed = list(cron.moments(schedule.when, since, now))
-            yield from missed[-(1 if longest is None else MOST_MISSED) :]
+    def _newest_data(self, project: str) -> int:
+        """Take the content of a project's datasets; the number of the newest version's event.
 
-    def _has_new_data(self, project: str) -> bool:
-        """Take the present content of a project's datasets; whether one has a new version."""
-        before = self._events.last_number()
+        Whoever has taken a version first, as a training does, it is new to who has not seen it.
+        """
         try:
             self._data.snapshot(project=project)
         except TreadleError as error:  # a file that is being written, a check that refuses it
             log.info("the data of project '%s' cannot be taken now: %s", project, error.message)
-            return False
         added = self._events.history(
             type="DatasetVersionAdded", project=project, newest_first=True, limit=1
         )
-        return bool(added) and added[0].number > before
+        return added[0].number if added else 0
 
     @RULE((StepsDue, "run steps on schedule"))
     def run(self, record: EventRecord, event: Event) -> Act:
@@ -127,3 +120,11 @@ class StepSchedules:
         run = self._training.run_steps(project=event.project, steps=event.steps, asof=event.moment)
         steps = ", ".join(event.steps)
         return "acted", f"started {steps} as {run.id} for {event.moment:%Y-%m-%d %H:%M} UTC"
+
+
+def _moments(schedule: StepSchedule, looked: datetime, now: datetime) -> list[datetime]:
+    """The moments since the last look that are run for."""
+    longest = schedule.longest_catch_up
+    since = looked if longest is None else max(looked, now - longest)
+    missed = list(cron.moments(schedule.when, since, now))
+    return missed[-(1 if longest is None else MOST_MISSED) :]

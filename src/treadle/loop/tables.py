@@ -22,4 +22,6 @@ schedules = Table(
     Column("project", String(63), primary_key=True),
     Column("schedule", String(100), primary_key=True),
     Column("looked_at", Instant, nullable=False),
+    Column("seen", BigInteger),
 )
+"""``seen`` is the number of the newest event that a schedule which waits for events knows of."""

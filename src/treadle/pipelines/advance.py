@@ -1,5 +1,6 @@
 """Moves running pipelines on, step by step, and reuses outputs that an earlier run has made."""
 
+import logging
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,15 +9,23 @@ from importlib.metadata import distributions
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from treadle.data.splits import Split
 from treadle.jobs.model import Job
 from treadle.kernel.entity import from_plain, to_json, to_plain
-from treadle.kernel.errors import Invalid
+from treadle.kernel.errors import Invalid, TreadleError
 from treadle.kernel.event import acting
 from treadle.kernel.stage import RECONCILE
 from treadle.pipelines.conditions import is_left_out
-from treadle.pipelines.elements import Element, collected, elements_of, number_of, part_name
+from treadle.pipelines.elements import (
+    Element,
+    Elements,
+    collected,
+    elements_of,
+    number_of,
+    part_name,
+)
 from treadle.pipelines.model import (
     PipelineRun,
     StepResult,
@@ -28,6 +37,7 @@ from treadle.pipelines.step import StepPlan
 from treadle.pipelines.tables import pipeline_steps, pipelines, step_cache
 from treadle.ports.blobs import digest_of
 
+log = logging.getLogger(__name__)
 MOST_AT_ONCE = 64
 """How many calls of a mapped step are queued at a time: other pipelines' jobs come between."""
 
@@ -42,7 +52,23 @@ class Advancing(Pipelines):
         Returns:
             How many steps or runs changed state.
         """
-        return sum(self._advance(pipeline) for pipeline in self.find(state="running", limit=ALL))
+        running = self.find(state="running", limit=ALL)
+        return sum(self._advance_or_fail(pipeline) for pipeline in running)
+
+    def _advance_or_fail(self, pipeline: PipelineRun) -> int:
+        """Move a run on; what its steps have made must not hold up the runs of others."""
+        try:
+            return self._advance(pipeline)
+        except SQLAlchemyError:
+            raise
+        except TreadleError as error:
+            if error.retry:
+                raise
+            says = error.message
+        except Exception as error:
+            log.exception("pipeline run %s cannot go on", pipeline.id)
+            says = f"{type(error).__name__}: {error}"
+        return self._finish(pipeline, "failed", f"It cannot go on. {says}")
 
     def _advance(self, pipeline: PipelineRun) -> int:
         if any(step_plan.options.element for step_plan in pipeline.plan):
@@ -154,8 +180,8 @@ class Advancing(Pipelines):
             return 1
         if all(part.state == "succeeded" for part in parts):
             seconds = round(sum(part.seconds for part in parts), 3)
-            output = collected(self._blobs, parts)
-            result = StepResult(output=output, kind="list", seconds=seconds)
+            output, kind = collected(self._blobs, parts)
+            result = StepResult(output=output, kind=kind, seconds=seconds)
             own = _step_in_state(pipeline, step.name, "running")
             done = pipeline_steps.update().where(own).values(state="succeeded", **to_plain(result))
             with self._database.write() as transaction:
@@ -181,7 +207,7 @@ class Advancing(Pipelines):
         pipeline: PipelineRun,
         step_plan: StepPlan,
         parts: list[StepRun],
-        elements: list[Element],
+        elements: Elements,
         room: int,
     ) -> tuple[int, int]:
         """Begin some calls. Returns how many were begun, and how many of them as jobs."""
@@ -251,7 +277,8 @@ class Advancing(Pipelines):
             inputs[step_plan.options.element] = element.decides
         decides = [pipeline.code, pipeline.file, step_plan.name, inputs, environment()]
         of_trial = [] if split == "holdout" else [split, pipeline.project]
-        return digest_of(to_json([*decides, *of_trial]))
+        of_call = [] if element is None else ["call"]  # no list of elements looks like one of them
+        return digest_of(to_json([*decides, *of_trial, *of_call]))
 
     def _settle(self, pipeline: PipelineRun) -> int:
         """Take in how the jobs of steps and of their parts have ended."""

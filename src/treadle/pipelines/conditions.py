@@ -1,12 +1,12 @@
 """Says which steps of a run are skipped: by their condition, or since they need a skipped one."""
 
-from treadle.kernel.entity import from_json
+from reprlib import repr as repr_of
+
 from treadle.kernel.errors import Invalid
+from treadle.pipelines.elements import value_of
 from treadle.pipelines.model import PipelineRun
-from treadle.pipelines.output import VALUE
 from treadle.pipelines.step import StepPlan
-from treadle.ports.blobs import Blobs, asked_for
-from treadle.ports.tree import read_tree
+from treadle.ports.blobs import Blobs
 
 
 def is_left_out(blobs: Blobs, pipeline: PipelineRun, step: StepPlan) -> bool:
@@ -30,7 +30,7 @@ def is_left_out(blobs: Blobs, pipeline: PipelineRun, step: StepPlan) -> bool:
     if not isinstance(value, bool):
         raise Invalid(
             f"Step '{step.name}' depends on whether '{name}' is true, which is neither true nor "
-            f"false: {value!r:.60}."
+            f"false: {repr_of(value)}."
         )
     return value is not step.options.condition_value
 
@@ -39,7 +39,4 @@ def _value_of(blobs: Blobs, pipeline: PipelineRun, name: str) -> object:
     source = pipeline.step(name)
     if source is None:
         return pipeline.parameters.get(name)
-    if source.kind != "value" or source.output is None:
-        return f"a {source.kind}"
-    file = read_tree(blobs, source.output).files[VALUE]
-    return from_json(asked_for(blobs, tree=source.output).get(file.digest), object)
+    return value_of(blobs, source) if source.kind == "value" else f"a {source.kind}"

@@ -15,6 +15,7 @@ from treadle.pipelines.advance import Advancing
 from treadle.pipelines.conditions import is_left_out
 from treadle.pipelines.elements import Element, collected, elements_of
 from treadle.pipelines.model import PipelineRun, StepResult, StepRun
+from treadle.pipelines.output import check_made
 from treadle.pipelines.perform import MadeBefore, Performed, StepTask
 from treadle.pipelines.scratch import scratch_folder
 from treadle.pipelines.service import STEP_JOB
@@ -24,6 +25,9 @@ from treadle.pipelines.unseen import check_apart, check_unseen
 from treadle.ports.blobs import asked_for
 from treadle.ports.sandbox import Allowance, Task
 from treadle.ports.tree import fetch_tree, put_untrusted_tree, read_tree
+
+INTO = "treadle-output"
+"""The folder, in that in which a step runs, for what it returns."""
 
 
 class LocalPipelines(Advancing):
@@ -41,10 +45,15 @@ class LocalPipelines(Advancing):
             TreadleError: The step failed, or its output cannot be stored.
         """
         pipeline = self.get(pipeline=payload["pipeline"])
+        planned = pipeline.planned(payload["step"])
         element = None
         if "part" in payload:
-            elements = elements_of(self._blobs, pipeline, pipeline.planned(payload["step"]))
-            element = elements[payload["part"]]
+            element = elements_of(self._blobs, pipeline, planned)[payload["part"]]
+        with self._database.read() as connection:  # an equal one may have been made meanwhile
+            key = self._key(pipeline, planned, element=element)
+            made = None if planned.is_fresh else self._cached(connection, key)
+        if made is not None:
+            return StepResult(output=made["output"], kind=made["kind"], seconds=0.0)
         return self._do(pipeline, payload["step"], "holdout", element)[0]
 
     def make(self, pipeline: PipelineRun, validated: str) -> PipelineRun:
@@ -91,14 +100,15 @@ class LocalPipelines(Advancing):
         elements = elements_of(self._blobs, pipeline, step)
         made = [self._made(pipeline, step, split, element) for element in elements]
         parts = [part for part, _ in made]
+        output, kind = collected(self._blobs, parts)
         values = {
-            "output": collected(self._blobs, parts),
-            "kind": "list",
+            "output": output,
+            "kind": kind,
             "cached": all(part.cached for part in parts),
             "seconds": round(sum(part.seconds for part in parts), 3),
         }
         whole = _step_run(step.name, key=self._key(pipeline, step, split), **values)
-        return whole, any(held_out for _, held_out in made)
+        return whole, bool(made) and all(held_out for _, held_out in made)
 
     def _made(
         self, pipeline: PipelineRun, step: StepPlan, split: Split, element: Element | None = None
@@ -123,7 +133,7 @@ class LocalPipelines(Advancing):
         started = monotonic()
         code = fetch_tree(self._blobs, pipeline.code, self._cache / pipeline.code)
         with scratch_folder(self._cache / "steps") as scratch:
-            into = scratch / "output"
+            into = scratch / INTO
             into.mkdir()
             task = replace(self._task(pipeline, code, step, into, element), split=split)
             made = [output.folder for output in task.outputs.values()]
@@ -138,6 +148,7 @@ class LocalPipelines(Advancing):
             )
             performed = from_plain(answer, Performed)
             digest = put_untrusted_tree(self._blobs, into)
+            check_made(performed.kind, read_tree(self._blobs, digest).files)
         seconds = round(monotonic() - started, 3)
         return StepResult(output=digest, kind=performed.kind, seconds=seconds), performed.held_out
 
@@ -210,6 +221,7 @@ class LocalPipelines(Advancing):
             return replace(task, datasets={**task.datasets, parameter: str(file)})
         if element.output:
             self._reads.note(element.output, way="job")
+            self._blobs.put(element.tree)
             folder = fetch_tree(self._blobs, element.output, self._cache / element.output)
             made = MadeBefore(folder=str(folder), kind=element.kind)
             return replace(task, outputs={**task.outputs, parameter: made})

@@ -10,7 +10,7 @@ from treadle.ports.sandbox import Allowance
 
 StepState = Literal["waiting", "running", "succeeded", "failed", "skipped"]
 PipelineState = Literal["running", "succeeded", "failed", "cancelled"]
-OutputKind = Literal["table", "model", "value", "array", "file", "list"]
+OutputKind = Literal["table", "model", "value", "array", "file", "list", "tables"]
 
 
 class StepRun(Entity):

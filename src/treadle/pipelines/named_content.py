@@ -17,7 +17,8 @@ from treadle.ports.content import (
 )
 from treadle.ports.database import Database
 
-_WITH_ROWS = ("table", "file", "list")  # files may be tables, and so may entries of lists
+_WITH_ROWS = ("table", "file", "tables")  # a file may be a table
+_SENSITIVE = (*_WITH_ROWS, "list", "array")  # which may hold rows, and are not written again
 _TRIAL = "what a trial made (step '{:.12}')"
 
 
@@ -47,7 +48,7 @@ class PipelineContent:
         made = (
             select(pipeline_steps.c.output, pipeline_steps.c.pipeline, pipeline_steps.c.name)
             .join(pipelines, pipelines.c.id == pipeline_steps.c.pipeline)
-            .where(own, pipeline_steps.c.kind.in_(_WITH_ROWS))
+            .where(own, pipeline_steps.c.kind.in_(_SENSITIVE))
         )
         with self._database.read() as connection:
             rows = connection.execute(taken.order_by(pipelines.c.started_at)).all()
@@ -57,7 +58,7 @@ class PipelineContent:
         for named in named_in(self._database, made, "table of pipeline '{}' (step '{}')"):
             yield SensitiveContent(named.digest, named.by)
         of_trials = select(step_cache.c.output, step_cache.c.key).where(
-            step_cache.c.project == project, step_cache.c.kind.in_(_WITH_ROWS)
+            step_cache.c.project == project, step_cache.c.kind.in_(_SENSITIVE)
         )
         for named in named_in(self._database, of_trials, _TRIAL):
             yield SensitiveContent(named.digest, named.by)

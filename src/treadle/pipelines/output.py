@@ -1,7 +1,9 @@
 """Writes what steps return as files, and loads it for the steps that need it."""
 
 import shutil
+import types
 import typing
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +68,9 @@ def save(folder: Path, value: Any, exporter: Exporter, runtime: Runtime) -> Outp
         _save_files(folder / FILES, value)
         return "file"
     try:
-        content = to_json(_plain(value))
-        if (lost := lost_in_json(value, from_json(content, object))) is not None:
+        plain = _plain(value)
+        content = to_json(plain)
+        if (lost := lost_in_json(plain, from_json(content, object))) is not None:
             raise Invalid(
                 f"A step returned {lost}, which JSON cannot hold, so it cannot be stored. "
                 "Return null or text instead."
@@ -91,8 +94,12 @@ def _are_arrays(value: Any) -> bool:
 def _save_arrays(folder: Path, value: Any) -> None:
     arrays = value if isinstance(value, dict) else {"": value}
     for name, array in arrays.items():
+        which = f"an array '{name}'" if name else "an array"
+        if isinstance(array, np.ma.MaskedArray):
+            raise Invalid(
+                f"A step returned {which} with a mask, which would be lost. Fill it with filled()."
+            )
         if array.dtype.hasobject:
-            which = f"an array '{name}'" if name else "an array"
             raise Invalid(
                 f"A step returned {which} of Python objects, which cannot be stored. Give it a "
                 "type with astype, such as float or str. (Pickle is code, so objects are not "
@@ -107,6 +114,12 @@ def _save_files(to: Path, source: Path) -> None:
     """Copy a file or a folder that a step has written."""
     if not source.exists():
         raise Invalid(f"A step returned the path '{source}', and there is no such file or folder.")
+    source, own = source.resolve(), to.parent.resolve()
+    if source.is_relative_to(own) or own.is_relative_to(source):
+        raise Invalid(
+            f"A step returned the folder '{source.name}', in which it runs. Write into a folder of "
+            "its own, and return the path of that."
+        )
     inner = source.rglob("*") if source.is_dir() else [source]
     names = [path.relative_to(source.parent) for path in inner if path.is_file()]
     if not names:
@@ -127,7 +140,8 @@ def _plain(value: Any) -> Any:
         return {name: _plain(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
-    return value.item() if isinstance(value, np.generic) else value
+    is_number = isinstance(value, np.generic) and value.dtype.kind not in "mM"  # no moments
+    return value.item() if is_number else value
 
 
 def load(folder: Path, kind: OutputKind, wanted: Any) -> Any:
@@ -143,7 +157,8 @@ def load(folder: Path, kind: OutputKind, wanted: Any) -> Any:
         A frame, a JSON value, the folder of a model, an array or a dict of arrays, the path of a
             file or folder, or a list of such.
     """
-    if kind == "list":
+    wanted = _without_none(wanted)
+    if kind in ("list", "tables"):
         kinds = kinds_of(folder)
         of_each = next(iter(typing.get_args(wanted)), None)
         return [load(folder / str(n), each, of_each) for n, each in enumerate(kinds)]
@@ -160,6 +175,31 @@ def load(folder: Path, kind: OutputKind, wanted: Any) -> Any:
     if kind == "table":
         return folder / TABLE if wanted is Path else frames.read(folder / TABLE, wanted)
     return from_json((folder / VALUE).read_bytes(), object)
+
+
+def _without_none(kind: Any) -> Any:
+    """What a parameter is besides None: the type that a step's default leaves."""
+    is_union = typing.get_origin(kind) in (typing.Union, types.UnionType)
+    others = [one for one in typing.get_args(kind) if one is not type(None)] if is_union else []
+    return others[0] if len(others) == 1 else kind
+
+
+def check_made(kind: OutputKind, files: Collection[str]) -> None:
+    """Check that a step's process has written what it says that it has.
+
+    Args:
+        kind: What it says.
+        files: Paths of the files that it has written.
+
+    Raises:
+        Invalid: It has not.
+    """
+    wanted = {"table": [TABLE], "value": [VALUE], "array": [ARRAYS, NAMES]}.get(kind, [])
+    is_there = all(name in files for name in wanted)
+    if kind == "file":
+        is_there = any(name.startswith(f"{FILES}/") for name in files)
+    if not is_there or kind in ("list", "tables"):  # a list is put together of several steps
+        raise Invalid(f"The step's process says that it has made a {kind}, and has not.")
 
 
 def kinds_of(folder: Path) -> list[OutputKind]:

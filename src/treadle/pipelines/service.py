@@ -166,6 +166,7 @@ class Pipelines:
             pipeline_steps.c.pipeline == pipeline.id, pipeline_steps.c.state == "running"
         )
         actor = by or pipeline.actor
+        jobs: list[str] = []
         with self._database.write() as transaction, acting(actor, cause=pipeline.cause):
             ending = {"state": state, "error": error, "ended_at": self._clock.now()}
             if transaction.execute(pipelines.update().where(running).values(ending)).rowcount:
@@ -173,14 +174,16 @@ class Pipelines:
                     "state": "failed",
                     "error": "The pipeline run ended before this step did.",
                 }
+                begun = select(pipeline_steps.c.job).where(running_steps)
+                jobs = [job for job in transaction.scalars(begun) if job]
                 transaction.execute(pipeline_steps.update().where(running_steps).values(unfinished))
                 event = PipelineEnded(
                     pipeline=pipeline.id, project=pipeline.project, state=state, error=error
                 )
                 self._events.append(transaction, event)
-        for step in [*pipeline.steps, *pipeline.parts]:
-            if step.state == "running" and step.job and not self._jobs.get(job=step.job).ended:
-                self._jobs.cancel(job=step.job)
+        for job in jobs:
+            if not self._jobs.get(job=job).ended:
+                self._jobs.cancel(job=job)
         return 1
 
 

@@ -74,7 +74,12 @@ class PipelineStarter:
         """
         steps = plan(self._steps_of(code, file), given={*datasets, *parameters})
         _check_parameters(steps, parameters)
-        steps = fresh_from(choose(steps, only), fresh)
+        steps = choose(fresh_from(steps, fresh), only)
+        if left := [name for name in fresh if name not in [one.name for one in steps]]:
+            raise Invalid(
+                f"Step '{left[0]}' is not among those that run: "
+                + ", ".join(one.name for one in steps)
+            )
         return PipelineRun(
             id=new_id("pipe"),
             project=project,
@@ -142,8 +147,16 @@ def _check_parameters(steps: list[StepPlan], parameters: dict[str, Any]) -> None
     for name, value in parameters.items():
         if name not in needed:
             raise Invalid(f"No step asks for the parameter '{name}'.{did_you_mean(name, needed)}")
-        for one in value if isinstance(value, list) else [value]:
-            if isinstance(one, float) and not math.isfinite(one):
-                raise Invalid(
-                    f"Parameter '{name}' is {one}, which cannot be kept. Give a finite number."
-                )
+        if (lost := _not_finite(value)) is not None:
+            raise Invalid(
+                f"Parameter '{name}' is {lost}, which cannot be kept. Give a finite number."
+            )
+
+
+def _not_finite(value: Any) -> float | None:
+    """A number in a value, at any depth, that JSON cannot hold; None where there is none."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else value
+    inner = value.values() if isinstance(value, dict) else value
+    found = map(_not_finite, inner) if isinstance(value, dict | list | tuple) else iter(())
+    return next((one for one in found if one is not None), None)

@@ -18,8 +18,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 BUILT_IN = ("asof", "seed")
 """Values that any step may ask for: the time at which the pipeline started, and its seed."""
+LONGEST_NAME = 150
 DEFAULT_SEED = 0
 """The pipeline's seed where none is given, whatever default a step's parameter has."""
+_LONGEST_DEFAULT = 500
 _MARK = "__treadle_step__"
 
 
@@ -215,6 +217,8 @@ def parse_steps(content: bytes, file: str) -> list[StepPlan]:
         for function in functions
         if (marks := [mark for mark in function.decorator_list if _is_step(mark)])
     ]
+    if long := next((one.name for one in steps if len(one.name) > LONGEST_NAME), None):
+        raise Invalid(f"Step '{long:.40}…': a name has at most {LONGEST_NAME} characters.")
     if not steps:
         raise Invalid(f"'{file}' has no steps. Mark its functions with @treadle.step.")
     return steps
@@ -330,20 +334,27 @@ def _written(default: ast.expr | None) -> str | None:
 def defaults_of(steps: Sequence[StepPlan], given: Collection[str]) -> dict[str, str]:
     """The parameters that steps take with their defaults, as texts by name.
 
+    Left out are those that several steps have with different defaults, and long ones.
+
     Args:
         steps: The steps of a plan.
         given: Names of the parameters and datasets of the run.
     """
     known = {*given, *(one.name for one in steps), *BUILT_IN}
-    needs = [(need, one.options.element) for one in steps for need in one.needs]
-    defaults = {
-        need.name: need.default
-        for need, element in needs
-        if need.name not in known and need.name != element and need.default is not None
-    }
-    if "seed" not in given and any(need.name == "seed" for need, _ in needs):
+    needs = [need for one in steps for need in one.needs if need.name != one.options.element]
+    found: dict[str, set[str | None]] = {}
+    for need in needs:
+        if need.name not in known:
+            found.setdefault(need.name, set()).add(need.default)
+    single = {name: next(iter(texts)) for name, texts in found.items() if len(texts) == 1}
+    defaults = {name: text for name, text in single.items() if text and _is_short(name, text)}
+    if "seed" not in given and any(need.name == "seed" for need in needs):
         defaults["seed"] = str(DEFAULT_SEED)
     return defaults
+
+
+def _is_short(name: str, default: str) -> bool:
+    return len(name) <= LONGEST_NAME and len(default) <= _LONGEST_DEFAULT and "\0" not in default
 
 
 def store_code(blobs: Blobs, folder: Path, file: str) -> str:

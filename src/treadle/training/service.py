@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from treadle.data.service import Data
 from treadle.events.local import LocalEvents
-from treadle.kernel.clock import duration
+from treadle.kernel.clock import duration, in_utc
 from treadle.kernel.entity import from_json, replace, to_text
 from treadle.kernel.errors import Invalid, NotFound, TreadleError
 from treadle.kernel.event import current_act
@@ -159,7 +159,8 @@ class TrainingService:
             Conflict: The project has no folder on this machine.
             Invalid: The pipeline has no valid steps, or a parameter is unknown or not finite.
         """
-        pipeline = self._prepared(project, parameters, only=steps, fresh=fresh, asof=asof)
+        moment = in_utc(asof) if asof else None
+        pipeline = self._prepared(project, parameters, only=steps, fresh=fresh, asof=moment)
         with self._database.write() as transaction:
             self._starter.begin(transaction, pipeline)
         return self._pipelines.get(pipeline=pipeline.id)
@@ -197,7 +198,7 @@ class TrainingService:
             Invalid: There are no moments or too many, the pipeline has no valid steps, or a
                 parameter is unknown or not finite.
         """
-        moments = _moments(start, until, duration(every))
+        moments = _moments(in_utc(start), in_utc(until), duration(every))
         first = self._prepared(project, parameters, only=steps, asof=moments[0])
         runs = [replace(first, id=new_id("pipe"), asof=moment) for moment in moments]
         with self._database.write() as transaction:

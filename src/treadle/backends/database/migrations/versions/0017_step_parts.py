@@ -1,4 +1,4 @@
-"""Add the mapped step that a row of a pipeline's steps is a part of."""
+"""Add the mapped step of a pipeline's row, and the event that a schedule has seen."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,5 +8,6 @@ down_revision = "0016"
 
 
 def upgrade() -> None:
-    """Make the column."""
+    """Make the columns."""
     op.add_column("pipeline_steps", sa.Column("part_of", sa.String(200), nullable=True))
+    op.add_column("loop_schedules", sa.Column("seen", sa.BigInteger(), nullable=True))
