@@ -23,6 +23,7 @@ from treadle.platform.seal import HEAD, SEAL
 from treadle.platform.verify.check import verify_home
 from treadle.platform.verify.findings import Finding, Verification
 from treadle.platform.verify.sources import stores_at
+from treadle.ports.blobs import digest_of
 from treadle.ports.tree import read_tree
 
 
@@ -271,3 +272,14 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def test_a_damaged_copy_of_an_element_is_found(home: Path) -> None:
+    content = b"a,b"
+    kept = home / "cache" / "elements" / digest_of(content) / "01.csv"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(content)
+    assert not verify_home(home).failed
+    kept.write_bytes(b"a,c")
+    (finding,) = verify_home(home).findings
+    assert finding.thing.endswith("elements/" + kept.parent.name + "/01.csv")

@@ -106,12 +106,19 @@ def check_cache(home: Path, contents: Contents, found: Collected) -> None:
     for folder in sorted((home / "cache").glob("*/")):
         tree = contents.trees.get(folder.name)
         for name, file in tree.files.items() if tree else ():
-            copy = folder / name
-            if copy.is_file() and not file.link:
-                found.count("cached files")
-                if digest_of(copy) != file.digest:
-                    wrong = "This copy is damaged."
-                    found.find(_named(copy, home), wrong, remedy=_AGAIN.replace("server", "next"))
+            if not file.link:
+                _check_copy(folder / name, file.digest, home, found)
+    for copy in sorted((home / "cache" / "elements").glob("*/*")):
+        _check_copy(copy, copy.parent.name, home, found)
+
+
+def _check_copy(copy: Path, digest: str, home: Path, found: Collected) -> None:
+    if not copy.is_file():
+        return
+    found.count("cached files")
+    if digest_of(copy) != digest:
+        wrong = "This copy is damaged."
+        found.find(_named(copy, home), wrong, remedy=_AGAIN.replace("server", "next"))
 
 
 def check_spools(home: Path, found: Collected) -> None:
