@@ -123,6 +123,10 @@ def test_init_and_check_print_what_they_found(tmp_path: Path) -> None:
     checked = answer(tmp_path / "shop", "check")
     assert checked["project"] == "shop"
     assert checked["steps"] == ["table", "holdout", "model"]
+    with (tmp_path / "shop" / "treadle.toml").open("a") as file:
+        file.write('\n[[schedule]]\nname = "nightly"\nsteps = ["holdot"]\nwhen = "0 3 * * *"\n')
+    message = refusal(tmp_path / "shop", "check", "--json")["message"]
+    assert message.startswith("[[schedule]] 'nightly': There is no step 'holdot'. Did you mean")
 
 
 def test_down_with_nothing_to_stop_is_an_error(tmp_path: Path) -> None:

@@ -17,15 +17,9 @@ from treadle.kernel.entity import to_text
 from treadle.platform.wiring import Embedded
 from treadle.ports.runtime import Field, Layout
 from treadle.registry.model import ModelVersion
-from treadle.scope.model import (
-    About,
-    DataSource,
-    MonitoringPolicy,
-    ProjectSpec,
-    Requirement,
-    RetrainPolicy,
-)
+from treadle.scope.model import About, DataSource, MonitoringPolicy, ProjectSpec, Requirement
 from treadle.scope.policies import RolloutPolicy
+from treadle.scope.retraining import RetrainPolicy
 from treadle.serving.inference_log import LogWriter
 from treadle.serving.log_batch import LogBatch
 from treadle.serving.rows import Rows

@@ -14,8 +14,8 @@ from treadle.kernel.event import Event, acting
 from treadle.loop.model import LoopDecision
 from treadle.monitoring.model import DriftFound, FindingRaised, ModelStale, RequirementMissed
 from treadle.platform.wiring import Embedded
-from treadle.scope.model import RetrainPolicy
 from treadle.scope.policies import RolloutPolicy
+from treadle.scope.retraining import RetrainPolicy
 
 START = datetime.fromisoformat("2024-03-04T00:00:30+00:00")  # a Monday
 

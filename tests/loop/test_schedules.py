@@ -24,8 +24,8 @@ from treadle.pipelines.model import StepResult
 from treadle.platform.wiring import Embedded
 from treadle.ports.runtime import Field, Signature
 from treadle.ports.tree import put_files
-from treadle.scope.model import RetrainPolicy
 from treadle.scope.policies import RolloutPolicy
+from treadle.scope.retraining import RetrainPolicy
 
 SCHEDULES = 40 * int(os.environ.get("TREADLE_SIMULATED_TIMES", "1"))
 """``make simulate`` plays 1,000 of them."""

@@ -12,7 +12,7 @@ from treadle.cli import wheel
 from treadle.cli.news import line_of
 from treadle.cli.output import console
 from treadle.loop.model import Concern, ProjectStatus
-from treadle.scope.model import RetrainPolicy
+from treadle.scope.retraining import RetrainPolicy
 from treadle.ui.site import drawn
 
 

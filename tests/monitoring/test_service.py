@@ -16,7 +16,8 @@ from treadle.kernel.errors import Invalid
 from treadle.monitoring.model import Window
 from treadle.platform.wiring import Embedded
 from treadle.ports.tree import put_files
-from treadle.scope.model import Requirement, RetrainPolicy
+from treadle.scope.model import Requirement
+from treadle.scope.retraining import RetrainPolicy
 
 Open = Callable[..., Embedded]
 FOUND = ("DriftFound", "RequirementMissed", "LabelsMissing", "ModelStale")

@@ -22,8 +22,9 @@ from treadle.monitoring.model import DriftFound
 from treadle.platform.wiring import Embedded
 from treadle.ports.runtime import Field, Layout
 from treadle.ports.tree import read_files
-from treadle.scope.model import DataSource, RetrainPolicy
+from treadle.scope.model import DataSource
 from treadle.scope.policies import RolloutPolicy
+from treadle.scope.retraining import RetrainPolicy
 from treadle.serving.inference_log import LogWriter
 from treadle.serving.log_batch import LogBatch
 from treadle.serving.rows import Rows

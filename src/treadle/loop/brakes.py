@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from treadle.kernel.clock import duration
-from treadle.scope.model import TRIGGERS, RetrainPolicy
+from treadle.scope.retraining import TRIGGERS, RetrainPolicy
 
 MONTH = timedelta(days=30)
 

@@ -19,12 +19,12 @@ from treadle.scope.lines import line_of, path_in
 from treadle.scope.model import (
     FROM_PRODUCTION,
     METRICS_OF,
-    TRIGGERS,
     DataSource,
     ProjectSpec,
     Task,
 )
 from treadle.scope.requirements import check_requirement
+from treadle.scope.retraining import TRIGGERS
 from treadle.scope.shares import percentage
 from treadle.scope.step_schedules import check_schedules
 from treadle.scope.tune import check_tune

@@ -12,6 +12,7 @@ from treadle.scope.alerting import IncidentPolicy, NotifyRoute
 from treadle.scope.data_checks import DataCheck
 from treadle.scope.feature_views import FeatureSource
 from treadle.scope.policies import RolloutPolicy, ServingPolicy
+from treadle.scope.retraining import RetrainPolicy
 from treadle.scope.step_schedules import StepSchedule
 from treadle.scope.tune import TunePolicy
 from treadle.stats.decisions import AT_THRESHOLD
@@ -53,8 +54,6 @@ OF_WINDOWS = ("freshness_days",)
 """Metrics of windows that need an objective, too: the share of windows that is good."""
 FROM_PRODUCTION = ("latency_ms.p99", *OF_REQUESTS, *OF_WINDOWS)
 """Metrics that only production shows; a requirement can name any of them."""
-
-TRIGGERS = ("drift", "missed requirement")
 
 
 class About(Entity):
@@ -268,44 +267,6 @@ class PipelineFile(Entity):
     disk_gb: float = 0
     cpu_time: str = ""
     parameters: dict[str, Parameter | list[Parameter]] = {}
-
-
-class RetrainPolicy(Entity):
-    """Table ``[retrain]``: what starts a training automatically, and the limits on that.
-
-    Attributes:
-        when: Triggers: ``drift``, ``missed requirement``, ``older than 30d``, or cron expressions.
-        cooldown: Shortest time between two automatic trainings.
-        budget_per_month: Largest number of automatic trainings in 30 days.
-        min_new_labels: Number of answered requests that must have been labelled since the champion
-            was trained before a training starts, where the source has not changed.
-        max_depth: Longest chain of events that cause each other; a longer one starts no training.
-    """
-
-    when: list[str] = []
-    cooldown: str = "1d"
-    budget_per_month: int = 8
-    min_new_labels: int = 1
-    max_depth: int = 12
-
-    @property
-    def older_than(self) -> timedelta | None:
-        """The age from which a live model is stale, if one is declared."""
-        ages = [
-            duration(text.removeprefix("older than "))
-            for text in self.when
-            if text.startswith("older than ")
-        ]
-        return min(ages, default=None)
-
-    @property
-    def schedules(self) -> list[str]:
-        """The triggers that are cron expressions."""
-        return [
-            text
-            for text in self.when
-            if text not in TRIGGERS and not text.startswith("older than ")
-        ]
 
 
 class MonitoringPolicy(Entity):
