@@ -24,13 +24,13 @@ demo: .venv-demo ## a real year of flights, in an environment of its own
 	rm -rf treadle-demo
 	.venv-demo/bin/treadle demo --home treadle-demo
 
-check: .venv ## format, lint, types, import contracts and the unit lane, side by side: under a minute
+check: .venv ## format, lint, types, import contracts and the unit lane, side by side: two to three minutes on two cores
 	@started=$$(date +%s); $(ABREAST) $(STATIC) unit && echo "make check: $$(($$(date +%s) - started)) s"
 
 test: .venv .clients ## everything that CI runs: the checks, then every lane
 	@started=$$(date +%s); $(ABREAST) $(STATIC) && $(PYTEST) --durations 40 --durations-min 5 && echo "make test: $$(($$(date +%s) - started)) s"
 
-unit: .venv ## the tests that start no process
+unit: .venv ## the quick tests, which start no process
 	$(PYTEST) -m unit
 
 integration: .venv ## the tests with real processes, servers, PostgreSQL and S3
