@@ -105,9 +105,9 @@ def test_a_step_reads_its_inputs_and_finds_no_secret_anywhere(
 @pytest.mark.parametrize(
     ("made", "named"),
     [
-        ("(folder / 'model.onnx').symlink_to(self.target)", "output/model.onnx"),
-        ("folder.rmdir(); folder.symlink_to(Path(self.target).parent)", "output"),
-        ("os.mkfifo(folder / 'model.onnx')", "output/model.onnx"),
+        ("(folder / 'model.onnx').symlink_to(self.target)", "treadle-output/model.onnx"),
+        ("folder.rmdir(); folder.symlink_to(Path(self.target).parent)", "treadle-output"),
+        ("os.mkfifo(folder / 'model.onnx')", "treadle-output/model.onnx"),
     ],
 )
 def test_what_a_step_links_to_is_not_stored(

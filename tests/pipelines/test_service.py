@@ -352,3 +352,12 @@ def test_a_try_that_another_process_has_settled_is_not_settled_again(
     assert (now.state, now.tries) == ("running", 1)
     platform.pipelines._settle(stale)  # by a process that was slower
     assert platform.pipelines.get(pipeline=begun.id).steps[0] == now
+
+
+def test_an_error_is_not_laid_to_a_sandbox_that_is_not_there(
+    platform: Embedded, tmp_path: Path
+) -> None:
+    folder = write(tmp_path / "p", "@treadle.step\ndef a(): return open('nothing').read()\n")
+    run = settled(platform, start(platform, folder))
+    assert run.error and "FileNotFoundError" in run.error
+    assert "declared inputs" not in run.error
