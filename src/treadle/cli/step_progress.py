@@ -74,12 +74,17 @@ def print_outputs(home: "Embedded", pipeline: "PipelineRun", steps: list[str]) -
         pipeline: The run, which has succeeded.
         steps: Names of the steps.
     """
+    from treadle.pipelines import output
+
     for name in steps:
         step = pipeline.step(name)
         if step is None or step.output is None:
             continue
-        said = f"a {step.kind} of {home.pipelines.output_bytes(step):,} bytes"
-        if (value := _value_of(home, step)) is not None:
+        said = f"{step.kind}, {home.pipelines.output_bytes(step):,} bytes"
+        if step.kind == "table":
+            rows, columns = output.load(home.pipelines.fetch_output(step), "table", None).shape
+            said = f"table, {rows:,} rows of {columns:,} columns"
+        elif (value := _value_of(home, step)) is not None:
             said = value if len(value) <= SHOWN_CHARACTERS else f"{value[:SHOWN_CHARACTERS]} …"
         console.print(f"{markup(name)}: {markup(said)}", soft_wrap=True)
 

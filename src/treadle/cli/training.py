@@ -1,8 +1,8 @@
 """The verb run: trains a candidate, and follows it to its verdict."""
 
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from treadle.jobs.worker import Worker
     from treadle.pipelines.model import PipelineRun
     from treadle.platform.stages import Services
+    from treadle.platform.wiring import Embedded
     from treadle.registry.model import ModelVersion
 
 _REGISTERED_WITHIN_SECONDS = 60.0
@@ -93,60 +94,28 @@ def run(
     with embedded(home_folder) as platform:
         platform.scope.declare_in(spec=spec, folder=str(folder))
         project, parameters = spec.project.name, parameters_of(parameter)
+        turns = _Turns(platform, home_folder)
         if only:
-            pipeline = platform.training.run_steps(
-                project=project,
-                steps=only,
-                parameters=parameters,
-                fresh=fresh,
-                asof=asof,
-            ).id
-        else:
-            training = platform.training.start(
-                project=project, name=name, parameters=parameters, fresh=fresh
+            begun = platform.training.run_steps(
+                project=project, steps=only, parameters=parameters, fresh=fresh, asof=asof
             )
-            pipeline = training.pipeline
-        if not json:
-            for failed in platform.quality.failures(project=spec.project.name):
-                console.print(f"[yellow]![/] {markup(failed.words)}", soft_wrap=True)
-        worker: Worker | None = None
-        look_at = 0.0
-
-        def reconcile() -> None:
-            nonlocal worker
-            if worker is None and _alone(home_folder):  # who worked for this run has ended
-                worker = platform.worker("treadle run")
-            nonlocal look_at
-            moved = worker.reconcile() if worker is not None else 0
-            is_due = moved or time.monotonic() >= look_at  # others may wait for whoever leads
-            if worker is not None and (is_due or not worker.busy):
-                moved += platform.reconcile()
-                look_at = time.monotonic() + _LOOK_SECONDS
-            if not moved:
-                time.sleep(0.01 if worker is not None else 0.1)
-
-        try:
-            if only:
-                ended = _follow_steps(platform, pipeline, reconcile, quiet=json)
-            else:
-                verdict = _follow(platform, training.run, reconcile, quiet=json)
-                version = _version_of(platform, verdict, reconcile)
-        except KeyboardInterrupt:
-            stop = shell("treadle", "pipelines", "cancel", "--pipeline", pipeline)
-            errors.print(
-                "Interrupted. The pipeline goes on with 'treadle up'; "
-                f"end it for good with: {stop}",
-                soft_wrap=True,
-            )
-            raise
-        if worker is not None:
-            worker.drain(timeout_seconds=60, reconcile=platform.reconcile)
-        if only:
+            _tell_failures(platform, project, quiet=json)
+            with _cancelling_named(begun.id):
+                ended = _follow_steps(platform, begun.id, turns.take, quiet=json)
+            turns.drain()
             if json:
                 print_json(to_plain(ended))
             else:
                 print_outputs(platform, ended, only)
             return
+        training = platform.training.start(
+            project=project, name=name, parameters=parameters, fresh=fresh
+        )
+        _tell_failures(platform, project, quiet=json)
+        with _cancelling_named(training.pipeline):
+            verdict = _follow(platform, training.run, turns.take, quiet=json)
+            version = _version_of(platform, verdict, turns.take)
+        turns.drain()
         if json:
             print_json({**to_plain(verdict), "version": version.ref if version else None})
         else:
@@ -155,6 +124,59 @@ def run(
                 _print_version(platform, version)
     if verdict.outcome != "passed":
         raise typer.Exit(1)
+
+
+class _Turns:
+    """Turns the wheel of a home where nobody else does, and waits where somebody does.
+
+    Args:
+        platform: The home.
+        home: Its folder.
+    """
+
+    def __init__(self, platform: "Embedded", home: Path) -> None:
+        self._platform, self._home = platform, home
+        self._worker: Worker | None = None
+        self._look_at = 0.0
+
+    def take(self) -> None:
+        """Let happen what can happen now."""
+        if self._worker is None and _alone(self._home):  # who worked for this run has ended
+            self._worker = self._platform.worker("treadle run")
+        worker = self._worker
+        moved = worker.reconcile() if worker is not None else 0
+        is_due = moved or time.monotonic() >= self._look_at  # others may wait for whoever leads
+        if worker is not None and (is_due or not worker.busy):
+            moved += self._platform.reconcile()
+            self._look_at = time.monotonic() + _LOOK_SECONDS
+        if not moved:
+            time.sleep(0.01 if worker is not None else 0.1)
+
+    def drain(self) -> None:
+        """Do what is left to do, where it is done here."""
+        if self._worker is not None:
+            self._worker.drain(timeout_seconds=60, reconcile=self._platform.reconcile)
+
+
+def _tell_failures(platform: "Services", project: str, *, quiet: bool) -> None:
+    """Print which checks the data of this run fails."""
+    if not quiet:
+        for failed in platform.quality.failures(project=project):
+            console.print(f"[yellow]![/] {markup(failed.words)}", soft_wrap=True)
+
+
+@contextmanager
+def _cancelling_named(pipeline: str) -> Iterator[None]:
+    """Within this block Ctrl-C says how the pipeline is ended for good."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        stop = shell("treadle", "pipelines", "cancel", "--pipeline", pipeline)
+        errors.print(
+            f"Interrupted. The pipeline goes on with 'treadle up'; end it for good with: {stop}",
+            soft_wrap=True,
+        )
+        raise
 
 
 def _alone(home: Path) -> bool:
