@@ -205,18 +205,13 @@ def _number(value: float | None, form: str) -> str:
 
 
 def _moment(text: str | None, option: str) -> datetime | None:
-    from treadle.kernel.clock import in_utc
+    from treadle.kernel.clock import moment
     from treadle.kernel.errors import Invalid
 
-    if text is None:
-        return None
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise Invalid(
-            f"{option}: '{text}' is no time. Write it as 2013-02-01 or 2013-02-01T12:00."
-        ) from error
-    return in_utc(moment)
+        return None if text is None else moment(text)
+    except Invalid as error:
+        raise Invalid(f"{option}: {error.message}") from error
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,7 +61,7 @@ def run(
         ),
     ] = [],  # noqa: B006
     asof: Annotated[
-        datetime | None,
+        str | None,
         typer.Option(
             help="With --only: the time (UTC) that steps receive as asof; now if omitted.",
             metavar="TIME",
@@ -78,6 +77,7 @@ def run(
 
     The exit code is 1 where the candidate is refused, and 2 where its training fails.
     """
+    from treadle.kernel.clock import moment
     from treadle.kernel.entity import to_plain
     from treadle.kernel.event import act_as
     from treadle.platform.start import embedded
@@ -87,6 +87,7 @@ def run(
         raise typer.BadParameter("--asof goes with --only: a model is trained as of now.")
     if name and only:
         raise typer.BadParameter("--name is of a training's run, and --only trains nothing.")
+    at = moment(asof) if asof else None
     folder = nearest(Path.cwd()) or Path.cwd()
     spec = read(folder)
     home_folder = home_of(home)
@@ -97,7 +98,7 @@ def run(
         turns = _Turns(platform, home_folder)
         if only:
             begun = platform.training.run_steps(
-                project=project, steps=only, parameters=parameters, fresh=fresh, asof=asof
+                project=project, steps=only, parameters=parameters, fresh=fresh, asof=at
             )
             _tell_failures(platform, project, quiet=json)
             with _cancelling_named(begun.id):

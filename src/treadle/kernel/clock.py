@@ -109,6 +109,23 @@ def in_utc(moment: datetime) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+def moment(text: str) -> datetime:
+    """Read a time, or a date for its beginning; in UTC where it names no zone.
+
+    Args:
+        text: Such as ``2026-01-31`` or ``2026-01-31T12:00``.
+
+    Raises:
+        Invalid: It is neither.
+    """
+    try:
+        return in_utc(datetime.fromisoformat(text))
+    except ValueError as error:
+        raise Invalid(
+            f"'{text:.40}' is no time. Write it as 2026-01-31 or 2026-01-31T12:00."
+        ) from error
+
+
 def duration(text: str) -> timedelta:
     """Parse a duration.
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
-from treadle.kernel.clock import in_utc
+from treadle.kernel.clock import in_utc, moment
 from treadle.kernel.entity import from_plain
 from treadle.kernel.errors import Invalid
 
@@ -160,7 +160,7 @@ class Operation:
             Invalid: An argument is unknown, missing or of another type; the message names it
                 and the near miss.
         """
-        timed = {name: _moment(value) for name, value in given.items() if name in self._times}
+        timed = {name: _moment(name, value) for name, value in given.items() if name in self._times}
         struct = from_plain({**given, **timed}, self.arguments, strict=strict)
         for name in struct.__struct_fields__:
             _refuse_huge(name, getattr(struct, name))
@@ -346,13 +346,13 @@ def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind, include_extras=True)
 
 
-def _moment(value: Any) -> Any:
+def _moment(name: str, value: Any) -> Any:
     """A moment that was given as text or without a zone; anything else as it is."""
     if isinstance(value, str):
         try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            return value  # its error names the field
+            return moment(value)
+        except Invalid as error:
+            raise Invalid(f"Field '{name}': {error.message}") from error
     return in_utc(value) if isinstance(value, datetime) else value
 
 
