@@ -148,7 +148,7 @@ def test_past_moments_are_filled_in(scheduled: Scheduled) -> None:
     given = {"project": "p", "steps": ["day"], "start": "2026-01-01", "until": "2026-01-01T01:30"}
     bound = operations(TrainingService)["backfill"].bind({**given, "every": "1h"})
     assert bound["start"] == datetime(2026, 1, 1, tzinfo=UTC)
-    with pytest.raises(Invalid, match="Field 'start': 'soon' is no time. Write it as 2026-01-31"):
+    with pytest.raises(Invalid, match=r"Field 'start': 'soon' is no time\. Write it as 2026-01-31"):
         operations(TrainingService)["backfill"].bind({**given, "start": "soon"})
     runs = training.backfill(**bound)
     assert [one.asof.hour for one in map(scheduled.run, runs)] == [0, 1]
