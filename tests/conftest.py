@@ -22,6 +22,7 @@ from tests.warm import popen
 from treadle.backends.database.postgres import PostgreSQL
 from treadle.backends.database.sqlite import SQLite
 from treadle.kernel.clock import ManualClock
+from treadle.kernel.event import acting
 from treadle.platform.settings import settings_for
 from treadle.platform.wiring import Embedded
 
@@ -227,6 +228,13 @@ def units_start_no_process(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if request.node.get_closest_marker("unit") and _started:
         pytest.fail(f"It starts '{_started[0]}': give it another lane in tests/conftest.py.")
+
+
+@pytest.fixture(autouse=True)
+def who_acts_is_forgotten() -> Iterator[None]:
+    """Ends what a command that ran in this process has set: who acts."""
+    with acting():
+        yield
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
