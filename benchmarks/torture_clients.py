@@ -82,6 +82,7 @@ class Clients:
             ("native points", self._native, 0.02),
             ("mlflow points", self._mlflow, 0.02),
             ("runs", self._runs, 0.1),
+            ("searches", self._searches, 0.2),
             ("labels", self._labels, 0.05),
             ("predictions", self._predictions, 0.02),
             ("datasets", self._datasets, 0.3),
@@ -138,6 +139,16 @@ class Clients:
         self._remote.tracking.add_artifact(run=run, path="a.txt", digest=digest, bytes=size)
         self._remote.tracking.finish_run(run=run)
         return [(run, name, digest)]
+
+    def _searches(self, _: int) -> list[Any]:
+        """Find the newest run that was acknowledged: a search that is answered finds it."""
+        if runs := self.all["runs"].acknowledged[-1:]:
+            run, name, _ = runs[0]
+            wanted = {"experiment_ids": ["0"], "filter": f"params.n = '{name}'"}
+            found = self._post(f"{MLFLOW}/runs/search", wanted).get("runs", [])
+            if run not in [one["info"]["run_id"] for one in found]:
+                raise LookupError(f"'{name}' was acknowledged and is not found")
+        return []
 
     def _labels(self, number: int) -> list[Any]:
         labels = [Label(request=f"label-{number}-{n}", value=float(number)) for n in range(3)]

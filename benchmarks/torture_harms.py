@@ -16,7 +16,17 @@ from torture_world import DISK_MIB, World
 
 from treadle.kernel.process import holder
 
-PROCESSES = ("supervisor", "server", "worker", "zygote", "job", "runner", "replica", "recorder")
+PROCESSES = (
+    "supervisor",
+    "server",
+    "worker",
+    "searches",
+    "zygote",
+    "job",
+    "runner",
+    "replica",
+    "recorder",
+)
 WAIT_SECONDS = 3.0
 """How long a job or the process of a step is waited for; they come and go."""
 
@@ -149,7 +159,7 @@ class Harmer:
         if kind == "replica":
             locks = sorted((self._world.home / "endpoints").glob("*/replica-*.lock"))
             return next(filter(None, map(holder, locks)), None)
-        if kind in ("supervisor", "server", "worker"):
+        if kind in ("supervisor", "server", "worker", "searches"):
             return self._world.pid(kind)
         worker = self._world.pid("worker")
         with suppress(psutil.Error):

@@ -7,12 +7,18 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Literal
 
 import httpx
 import pytest
 
+from tests import models
+from tests.platform.test_full_disk import rows_of
 from tests.platform.test_up import eventually, up
 from treadle.kernel.process import holder
+from treadle.platform.addresses import backend
+from treadle.ports.target import EndpointSpec, Variant
+from treadle.testing.target import until_ready
 
 SYNC_MS = 200
 # While the file SLOW is there, syncs take longer; while READ_ONLY is, files take no bytes. Logs,
@@ -23,6 +29,7 @@ SHIM = r"""
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static int wanted(const char *name) {
@@ -56,6 +63,7 @@ GUARD(ssize_t, write, (int file, const void *from, size_t size), (file, from, si
 GUARD(ssize_t, pwrite, (int file, const void *from, size_t size, off_t at), (file, from, size, at))
 GUARD(ssize_t, pwrite64, (int file, const void *from, size_t size, off64_t at),
       (file, from, size, at))
+GUARD(ssize_t, writev, (int file, const struct iovec *from, int count), (file, from, count))
 GUARD(int, ftruncate64, (int file, off64_t size), (file, size))
 """
 
@@ -148,6 +156,47 @@ def test_a_disk_that_refuses_writes_is_told_and_work_goes_on_afterwards(
         assert {name: holder(home / "run" / f"{name}.lock") for name in names} == before
         told = "".join((home / "logs" / f"{name}.log").read_text() for name in names)
     assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(("without_log", "status"), [("serve", 200), ("refuse", 503)])
+def test_a_model_server_outlives_a_disk_that_refuses_writes_or_is_slow(
+    bad_disk: BadDisk, tmp_path: Path, without_log: Literal["serve", "refuse"], status: int
+) -> None:
+    folder = tmp_path / "endpoints"
+    blobs = backend("blobs", f"file://{tmp_path / 'blobs'}")
+    package = models.package(blobs, tmp_path / "model", models.trees())
+    target = backend("target", "local:", blobs, folder, {})
+    live = Variant(version="p:1", package=package, role="champion", weight=1.0)
+    target.apply(EndpointSpec(name="e", generation=1, variants=[live], without_log=without_log))
+    try:
+        before = until_ready(target, "e").replicas[0]
+
+        def asked() -> tuple[int, float]:
+            row = {"colour": "red", "size": 1.0, "weight": 0.0}
+            began = time.monotonic()
+            answer = httpx.post(f"{before.url}/invocations", json={"dataframe_records": [row]})
+            return answer.status_code, time.monotonic() - began
+
+        assert asked()[0] == 200
+        bad_disk.read_only.touch()
+        answers = []
+        until = time.monotonic() + 2
+        while time.monotonic() < until:
+            answers.append(asked()[0])
+            target.tend()
+            time.sleep(0.02)
+        assert set(answers) <= {200, status}
+        assert set(answers[-20:]) == {status}
+        bad_disk.read_only.unlink()
+        count = rows_of(tmp_path)
+        bad_disk.slow.touch()
+        later = [asked() for _ in range(20)]
+        assert {code for code, _ in later} == {200}
+        assert sorted(seconds for _, seconds in later)[10] < SYNC_MS / 1000 / 2, "none waits for it"
+        assert rows_of(tmp_path) == count + 20
+        assert until_ready(target, "e").replicas[0].pid == before.pid
+    finally:
+        target.close()
 
 
 def _answers(url: str) -> bool:

@@ -9,6 +9,7 @@ import uvicorn
 
 from treadle.http.app import application
 from treadle.http.heads import PatientProtocol
+from treadle.http.search_process import SearchProcess
 from treadle.kernel import process
 from treadle.platform import logs
 from treadle.platform.handles import Handles
@@ -17,14 +18,12 @@ from treadle.platform.stuck_threads import StuckThreads
 from treadle.platform.watchdog import (
     HANG,
     HANG_SECONDS,
-    QUERY,
-    QUERY_SECONDS,
     Watchdog,
+    bound_queries,
     declared_seconds,
     longest_turn_seconds,
 )
 from treadle.platform.wiring import Embedded
-from treadle.ports.database import Bounded
 from treadle.ui.pages import pages
 
 SWITCH_SECONDS = 0.0005
@@ -52,9 +51,10 @@ def _serve(settings: Settings, *, host: str, port: int) -> None:
     threads = StuckThreads(longest_turn_seconds())
     with logs.opening():
         platform = Embedded(settings)
-    query_seconds = declared_seconds(QUERY, QUERY_SECONDS)
-    if query_seconds and isinstance(platform.database, Bounded):
-        platform.database.bound(query_seconds)
+    bound_queries(platform.database)
+    output = settings.folder / "logs" / "searches.log"
+    searches = SearchProcess("treadle.cli.search_process", output=output)
+    answering = application(platform, pages(platform), searches=searches)
 
     async def beat() -> None:
         watchdog.beat()
@@ -63,7 +63,7 @@ def _serve(settings: Settings, *, host: str, port: int) -> None:
 
     logging.getLogger("uvicorn.error").addFilter(_is_news)
     config = uvicorn.Config(
-        application(platform, pages(platform)),
+        answering,
         host=host,
         port=port,
         http=PatientProtocol,
@@ -78,7 +78,10 @@ def _serve(settings: Settings, *, host: str, port: int) -> None:
     gc.collect()
     gc.freeze()  # what is there now stays: to look through it again takes everybody 70 ms
     server = uvicorn.Server(config)
-    server.run()
+    try:
+        server.run()
+    finally:
+        searches.stop()
     if not server.started:
         sys.exit(1)
 

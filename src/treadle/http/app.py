@@ -22,6 +22,7 @@ from treadle.http.latency import Latencies
 from treadle.http.mlflow import mlflow_routes
 from treadle.http.mlflow.writes import FastWrites
 from treadle.http.routes import event_stream, operation_routes
+from treadle.http.search_process import SearchProcess
 from treadle.http.watching import watching_routes
 from treadle.kernel.entity import to_json
 from treadle.kernel.errors import TreadleError, Unavailable, is_passing, kind_of
@@ -32,14 +33,46 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 log = logging.getLogger(__name__)
 
 
-def application(platform: Embedded, pages: Sequence[BaseRoute] = ()) -> Starlette:
+def application(
+    platform: Embedded,
+    pages: Sequence[BaseRoute] = (),
+    *,
+    searches: SearchProcess | None = None,
+) -> Starlette:
     """The application over a platform.
 
     Args:
         platform: The services that answer.
         pages: Routes for people.
+        searches: What answers searches in a process of its own; None has them answered here.
     """
     latencies = Latencies()
+    middleware = [
+        Middleware(AccessLog, observe=latencies.observe),
+        Middleware(Bodies),
+        Middleware(FastWrites, platform=platform),
+    ]
+    made = _application(platform, pages, latencies, middleware)
+    made.state.searches = searches
+    return made
+
+
+def answering(platform: Embedded, pages: Sequence[BaseRoute] = ()) -> Starlette:
+    """The application of a process to which another one hands requests that it has counted.
+
+    Args:
+        platform: The services that answer.
+        pages: Routes for people.
+    """
+    return _application(platform, pages, Latencies(), [])
+
+
+def _application(
+    platform: Embedded,
+    pages: Sequence[BaseRoute],
+    latencies: Latencies,
+    middleware: Sequence[Middleware],
+) -> Starlette:
     routes = [
         Route("/health", _health),
         *watching_routes(platform, latencies),
@@ -57,11 +90,6 @@ def application(platform: Embedded, pages: Sequence[BaseRoute] = ()) -> Starlett
         OSError: _undone,
         Exception: _crashed,
     }
-    middleware = [
-        Middleware(AccessLog, observe=latencies.observe),
-        Middleware(Bodies),
-        Middleware(FastWrites, platform=platform),
-    ]
     return Starlette(routes=routes, exception_handlers=handlers, middleware=middleware)
 
 

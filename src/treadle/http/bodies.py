@@ -17,8 +17,9 @@ PATIENCE_SECONDS, SLOWEST_BYTES = 30.0, 64 << 10
 LARGE_BYTES, UNPACED, PACE_SECONDS = 1 << 20, 2, 0.001
 """Bodies are large from so many bytes on; more than so many large ones at a time are read part by
 part, over all callers, so far apart."""
-DROP_SECONDS = 2.0
-"""How long the rest of a body is read that nobody wants: who is still sending reads no answer."""
+DROP_SECONDS, DROP_PACE_SECONDS = 2.0, 0.005
+"""How long the rest of a body is read that nobody wants: who is still sending reads no answer; and
+how far apart its parts are read, over all callers."""
 _HELD = "treadle.held"
 
 
@@ -34,6 +35,7 @@ class Bodies:
         self.held = 0
         self.large = 0  # bodies that have grown large
         self.turn = asyncio.Lock()  # of reading the next part of one of these
+        self.drop_turn = asyncio.Lock()  # of reading the next part of one that nobody wants
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, with a receiver that waits no longer than a body may take.
@@ -95,7 +97,8 @@ class _Body:
         with suppress(TimeoutError, TooSlow):
             async with asyncio.timeout(DROP_SECONDS):
                 while not self.whole:
-                    await self._wait_for_turn()
+                    async with self._bodies.drop_turn:
+                        await asyncio.sleep(DROP_PACE_SECONDS)
                     await self.receive()
 
     async def _wait_for_turn(self) -> None:

@@ -63,7 +63,8 @@ def _route(platform: Embedded, asking: Asking, stage: str, operation: Operation)
         return Response(to_json(result), media_type="application/json")
 
     path = f"/api/v1/{stage}/{operation.name}"
-    return TurnRoute(path, endpoint, turn=turn, methods=[operation.method])
+    reads = operation.kind == "query"
+    return TurnRoute(path, endpoint, turn=turn, reads=reads, methods=[operation.method])
 
 
 async def _arguments(request: Request, operation: Operation) -> dict[str, Any]:

@@ -4,16 +4,25 @@ A search may look at every run, a profile at every row. Thirty of them at once w
 threads that all requests share, and the processor from everybody else; so some run, and the others
 wait their turn without a thread. Searches and what reads rows wait each for their own kind. So do
 the questions of who watches the server, which are answered also while all shared threads are busy.
+
+What changes nothing waits and runs in a process of its own where there is one (`search_process`).
 """
 
+import asyncio
+import math
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
 from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
 
+from treadle.http.bodies import body_of
+from treadle.http.search_process import SearchProcess
+from treadle.kernel.errors import TreadleError
 from treadle.kernel.operation import Operation
 
 T = TypeVar("T")
@@ -21,6 +30,7 @@ Turn = Literal["quick", "search", "rows"]
 """Among which requests one waits for its turn; a quick one waits for none."""
 AT_ONCE = 1
 """Of each kind that run at a time; a database's pages are read by one processor each."""
+MAX_BODY_BYTES = 64 << 20
 _limiters: RunVar[dict[str, CapacityLimiter]] = RunVar("limiters")
 
 
@@ -31,6 +41,7 @@ class TurnRoute(Route):
         path: The route's pattern.
         endpoint: Answers a request.
         turn: Among which requests they wait.
+        reads: Whether they change nothing.
         **options: Further arguments of the route.
 
     Attributes:
@@ -38,10 +49,46 @@ class TurnRoute(Route):
     """
 
     def __init__(
-        self, path: str, endpoint: Callable[..., Any], *, turn: Turn, **options: Any
+        self, path: str, endpoint: Callable[..., Any], *, turn: Turn, reads: bool, **options: Any
     ) -> None:
         super().__init__(path, endpoint, **options)
         self.turn: Turn = turn
+        self._goes_apart = reads and turn != "quick"
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or have the search process answer it where there is one.
+
+        Args:
+            scope: What ASGI tells of the request.
+            receive: Gives the parts of its body.
+            send: Takes the parts of the answer.
+        """
+        searches = _searches_of(scope) if self._goes_apart else None
+        if searches is None:
+            await super().handle(scope, receive, send)
+            return
+        async with searches.turn() as is_apart:
+            if not is_apart:
+                await super().handle(scope, receive, send)
+                return
+        try:
+            body = await body_of(Request(scope, receive), MAX_BODY_BYTES)
+        except TreadleError as error:
+            await super().handle(scope, _failing(error), send)  # it says so as its protocol does
+            return
+        await searches.answer(scope, body, receive, send)
+
+
+def _searches_of(scope: Scope) -> SearchProcess | None:
+    searches: SearchProcess | None = getattr(scope["app"].state, "searches", None)
+    return searches
+
+
+def _failing(error: TreadleError) -> Receive:
+    async def receive() -> Message:
+        raise error
+
+    return receive
 
 
 def is_search(name: str) -> bool:
@@ -121,5 +168,11 @@ async def run_apart(kind: str, call: Callable[..., T], *arguments: object) -> T:
     except LookupError:
         limiters = {}
         _limiters.set(limiters)
-    limiter = limiters.setdefault(kind, CapacityLimiter(AT_ONCE))
-    return await to_thread.run_sync(call, *arguments, limiter=limiter)
+    threads = limiters.setdefault("", CapacityLimiter(math.inf))
+    async with limiters.setdefault(kind, CapacityLimiter(AT_ONCE)):
+        called = asyncio.ensure_future(to_thread.run_sync(call, *arguments, limiter=threads))
+        try:
+            return await asyncio.shield(called)
+        except asyncio.CancelledError:  # a thread cannot be ended: the next one waits for it
+            await asyncio.wait({called})
+            raise

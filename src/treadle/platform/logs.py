@@ -113,17 +113,22 @@ def opening() -> Iterator[None]:
 
 
 @contextmanager
-def request_scope(request_id: str) -> Iterator[None]:
+def request_scope(request_id: str | None) -> Iterator[None]:
     """Within this block, records carry the id of the request that is being answered.
 
     Args:
-        request_id: The request's id, as the caller or the server chose it.
+        request_id: The request's id, as the caller or the server chose it; None is no request's.
     """
     token = _request_id.set(request_id)
     try:
         yield
     finally:
         _request_id.reset(token)
+
+
+def request_id() -> str | None:
+    """Return the id of the request that is being answered, or None outside of requests."""
+    return _request_id.get()
 
 
 def tell(message: str, level: int = logging.INFO) -> None:

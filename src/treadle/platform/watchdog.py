@@ -11,6 +11,7 @@ import time
 from typing import IO
 
 from treadle.kernel.errors import Invalid
+from treadle.ports.database import Bounded, Database
 
 HANG, QUERY = "TREADLE_WATCHDOG_SECONDS", "TREADLE_QUERY_SECONDS"
 HANG_SECONDS, QUERY_SECONDS = 30.0, 30.0
@@ -54,6 +55,20 @@ def longest_turn_seconds() -> float:
         Invalid: The variable that may change it is no number of seconds.
     """
     return TURN_FACTOR * declared_seconds(HANG, HANG_SECONDS)
+
+
+def bound_queries(database: Database) -> None:
+    """End statements that take longer than callers' may, where the database can.
+
+    Args:
+        database: The database of a process that answers callers.
+
+    Raises:
+        Invalid: The variable that may change it is no number of seconds.
+    """
+    seconds = declared_seconds(QUERY, QUERY_SECONDS)
+    if seconds and isinstance(database, Bounded):
+        database.bound(seconds)
 
 
 def silence_seconds() -> float:

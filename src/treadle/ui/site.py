@@ -152,7 +152,7 @@ class Site:
             pages: The pages.
         """
         return [
-            TurnRoute(page.path, self._endpoint(page), turn=page.turn, name=page.path)
+            TurnRoute(page.path, self._endpoint(page), turn=page.turn, reads=True, name=page.path)
             for page in pages
         ]
 

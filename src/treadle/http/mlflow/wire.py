@@ -115,6 +115,7 @@ def routes(platform: Embedded, calls: list[Call]) -> list[Route]:
             path,
             _endpoint(platform, rights, call, path),
             turn=_turn(call),
+            reads=True,  # all of them that wait for a turn are searches
             methods=list(call.methods),
         )
         for call in calls
