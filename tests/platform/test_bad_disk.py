@@ -109,6 +109,8 @@ def test_on_a_slow_disk_others_are_answered_and_what_was_acknowledged_holds(
     home = tmp_path / "home"
     with up(home) as url, httpx.Client(base_url=url, timeout=60) as client:
         assert add_experiment(client, "before").status_code == 200
+        searches = home / "run" / "searches.lock"
+        eventually(lambda: bool(experiments(client)) and bool(holder(searches)), "it searches")
         bad_disk.slow.touch()
         made: list[tuple[str, float]] = []
 
