@@ -180,7 +180,7 @@ endef
 # certified provider of OpenID Connect, where npm is there to install it.
 CLIENTS := .clients/dvc/ready .clients/mlflow2/ready .clients/mlflow3/ready .clients/openapi/ready .clients/serving/ready .clients/wandb/ready
 
-.clients: $(CLIENTS) .clients/mlflow-server/ready .clients/nannyml/ready .clients/river/ready $(if $(shell command -v npm),.clients/oidc/ready)
+.clients: $(CLIENTS) .clients/mlflow-pages/ready .clients/mlflow-server/ready .clients/nannyml/ready .clients/river/ready $(if $(shell command -v npm),.clients/oidc/ready)
 
 .clients/dvc/ready: tests/interop/dvc.txt
 .clients/mlflow2/ready: tests/http/mlflow_clients/mlflow2.txt
@@ -193,12 +193,13 @@ $(CLIENTS): .clients/%/ready:
 	@echo "Making .clients/$* with a real client: about half a minute."
 	$(call environment,.clients/$*,--requirement $<)
 
-# What MLflow's clients need to be servers too, which our answers are compared with; and oracles of statistics, as bare wheels: NannyML bundles tables with known truth (none of its code is run, so any Python will
+# MLflow's pages; what its clients need to be servers too, which our answers are compared with; and oracles of statistics, as bare wheels: NannyML bundles tables with known truth (none of its code is run, so any Python will
 # do), and river has detectors of drift and streams.
+.clients/mlflow-pages/ready: tests/ui/mlflow_pages.txt
 .clients/mlflow-server/ready: tests/http/mlflow_clients/server.txt
 .clients/nannyml/ready: tests/monitoring/nannyml.txt
 .clients/river/ready: tests/stats/river.txt
-.clients/mlflow-server/ready .clients/nannyml/ready .clients/river/ready: .venv/ready
+.clients/mlflow-pages/ready .clients/mlflow-server/ready .clients/nannyml/ready .clients/river/ready: .venv/ready
 	@echo "Making $(@D) of a bare wheel: a few seconds."
 	$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-compile --ignore-requires-python --upgrade --target $(@D) --requirement $(filter %.txt,$^)
 	touch $@

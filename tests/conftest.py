@@ -116,6 +116,7 @@ LANES: tuple[tuple[str, Lane], ...] = (
     ("ui/test_governance_pages.py", "system"),
     ("ui/test_experiment_pages.py", "system"),
     ("ui/test_certified_provider.py", "system"),
+    ("ui/test_mlflow_pages.py", "system"),
     ("ui/test_sign_in.py", "integration"),
     ("serving/test_batch.py", "integration"),
     ("serving/test_lambdas.py", "integration"),

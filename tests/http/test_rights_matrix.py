@@ -44,6 +44,7 @@ from treadle.kernel.entity import to_json
 from treadle.kernel.operation import ROLES, Operation
 from treadle.kernel.stage import PROJECT_OF
 from treadle.ui.assets import address_of
+from treadle.ui.mlflow_pages import NOTHING
 from treadle.ui.pages import PAGES
 from treadle.ui.site import BARE, Frame, drawn
 
@@ -450,6 +451,8 @@ OTHER = {
     *("/report", "/api/v1/events/stream", "/v1/traces"),
     *(re.sub(r":\w+}", "}", page.path) for page in PAGES),
     *("/static/{edition}/{name}", "/live"),
+    *("/graphql", "/mlflow", "/mlflow/", "/mlflow/static-files/{name}"),  # test_mlflow_graphql.py
+    *(f"/mlflow/ajax-api/{path}" for path in NOTHING),
     *("/metrics", "/api/v1/alertmanager"),  # tests/http/test_watching.py, test_alerting.py
     *("/api/blobs", "/api/blobs/{digest}", "/api/blobs/{digest}/exists"),
     *("*/mlflow-artifacts/artifacts/{path}", "*/mlflow-artifacts/artifacts"),

@@ -29,6 +29,7 @@ from treadle.ui import (
 )
 from treadle.ui.assets import asset_route
 from treadle.ui.live import live_route
+from treadle.ui.mlflow_pages import mlflow_page_routes
 from treadle.ui.sign_in import SignInPages
 from treadle.ui.site import Area, Page, Site, report_of, sent_to_sign_in
 
@@ -90,4 +91,4 @@ def pages(platform: Embedded) -> list[BaseRoute]:
 
     own = [Route("/report", report), Route("/api", explorer), asset_route(), live_route(platform)]
     signing_in = SignInPages(platform, platform.sign_in).routes() if platform.sign_in else []
-    return [*Site(platform, AREAS).routes(PAGES), *own, *signing_in]
+    return [*Site(platform, AREAS).routes(PAGES), *own, *mlflow_page_routes(), *signing_in]

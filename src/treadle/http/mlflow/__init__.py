@@ -17,6 +17,8 @@ from treadle.http.mlflow import (
     traces_v2,
     webhooks,
 )
+from treadle.http.mlflow.graphql import PATH as GRAPHQL
+from treadle.http.mlflow.graphql import graphql_route
 from treadle.http.mlflow.server import ROUTES, server_routes
 from treadle.http.mlflow.spans import span_route
 from treadle.http.mlflow.wire import other_routes, paths, routes
@@ -47,7 +49,7 @@ def answered() -> set[str]:
         f"{method} {path}" for call in CALLS for method in call.methods for path in paths(call)
     }
     files = artifacts.ROUTES | downloads.ROUTES
-    return calls | {f"POST {path}" for path in WRITES} | files | ROUTES
+    return calls | {f"POST {path}" for path in WRITES} | files | ROUTES | {f"POST {GRAPHQL}"}
 
 
 def mlflow_routes(platform: Embedded) -> list[BaseRoute]:
@@ -62,5 +64,6 @@ def mlflow_routes(platform: Embedded) -> list[BaseRoute]:
         *artifacts.artifact_routes(platform),
         *downloads.download_routes(platform),
         *routes(platform, CALLS),
+        graphql_route(platform, CALLS),
         *other_routes(platform),
     ]

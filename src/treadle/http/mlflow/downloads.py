@@ -1,6 +1,7 @@
 """Answers the routes by which people script downloads and MLflow's pages show files."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -40,6 +41,7 @@ ROUTES = {
     *(f"GET {path}" for path in _TRACE_FILES),
 }
 """The routes of this file, by method and path."""
+_OF_RUN = re.compile(r"runs:/+([^/]+)/(.+)")
 Root = Callable[[Embedded, Mapping[str, str]], str]
 """Finds the URI of the files of what a request names."""
 
@@ -69,7 +71,10 @@ def of_version(platform: Embedded, given: Mapping[str, str]) -> str:
         Invalid: The version is no number.
     """
     version = Version(name=given.get("name", ""), version=given.get("version", ""))
-    return str(download_uri(platform, version)["artifact_uri"])
+    uri = str(download_uri(platform, version)["artifact_uri"])
+    if found := _OF_RUN.fullmatch(uri):
+        return f"{artifact_root(platform, run=found[1])}/{found[2]}"
+    return uri
 
 
 def of_model(platform: Embedded, given: Mapping[str, str]) -> str:

@@ -51,10 +51,10 @@ REFUSED = {
     "/api/3.0/mlflow/ui-telemetry": "nothing is reported to MLflow's makers",
     "/api/2.0/mlflow/traces/{trace_id}": "MLflow's own server has no handler for it either",
     "/api/2.0mlflow": "MLflow's own server has no handler for it either",
-    "/graphql": "Treadle has pages of its own",
-    "/": "Treadle has pages of its own",
-    "/build": "Treadle has pages of its own",
-    "/static-files": "Treadle has pages of its own",
+    "/graphql": "GraphQL is asked by POST",
+    "/": "Treadle has pages of its own; MLflow's are at /mlflow/",
+    "/build": "Treadle has pages of its own; MLflow's are at /mlflow/",
+    "/static-files": "Treadle has pages of its own; MLflow's are at /mlflow/",
 }
 """Why routes are refused, by the beginning of their paths, or the whole one if it has braces."""
 

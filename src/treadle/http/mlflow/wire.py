@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from treadle.access.model import Caller
 from treadle.http.auth import caller_of
 from treadle.http.bodies import body_of
 from treadle.http.mlflow.naming import named
@@ -41,6 +42,8 @@ VERSIONS = ("2.0", "3.0")
 PREFIXES = tuple(
     f"{root}/{version}/mlflow" for root in ("/api", "/ajax-api") for version in VERSIONS
 )
+PAGES = "/mlflow"
+"""Where MLflow's own pages are; what they ask for has the server's paths below that."""
 MAX_BODY_BYTES = 64 << 20
 LISTED = ("experiments/search", "registered-models/search", "model-versions/search")
 """Calls that list things of all projects that the caller may see."""
@@ -134,6 +137,30 @@ def paths(call: Call) -> list[str]:
         for root in ("/api", "/ajax-api")
         for version in call.versions
     ]
+
+
+def permitted(platform: Embedded, rights: Rights, call: Call, caller: Caller, ask: Any) -> Any:
+    """Do a call as its caller may.
+
+    Args:
+        platform: The services that answer.
+        rights: What callers may.
+        call: The call.
+        caller: Who asks.
+        ask: The fields.
+
+    Returns:
+        The answer's fields, or None for an empty answer.
+
+    Raises:
+        Forbidden: The caller does not hold the role in a project of what is named.
+    """
+    given = msgspec.structs.asdict(ask)
+    whole = rights.demand(caller, call.role, named(given, call.path.partition("/")[0]), given)
+    if not whole and call.path not in LISTED:
+        demand(caller, call.role)
+    with acting(caller.name), sight(caller):
+        return call.do(platform, ask)
 
 
 def other_routes(platform: Embedded) -> list[Route]:
@@ -268,12 +295,25 @@ def failed(error: TreadleError) -> Response:
     Args:
         error: The error.
     """
-    status, code = CODES.get(type(error), (500, "INTERNAL_ERROR"))
+    status, code = _coded(error)
     headers = {"WWW-Authenticate": 'Basic realm="mlflow"'} if status == 401 else {}
     if error.retry:
         headers["Retry-After"] = "1"
     content = to_json({"error_code": code, "message": error.message})
     return Response(content, status_code=status, media_type="application/json", headers=headers)
+
+
+def code_of(error: TreadleError) -> str:
+    """Return the code by which clients of the protocol know an error.
+
+    Args:
+        error: The error.
+    """
+    return _coded(error)[1]
+
+
+def _coded(error: TreadleError) -> tuple[int, str]:
+    return CODES.get(type(error), (500, "INTERNAL_ERROR"))
 
 
 @contextmanager

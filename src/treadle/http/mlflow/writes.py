@@ -24,7 +24,7 @@ from treadle.http.mlflow.incoming import (
     tag_in,
 )
 from treadle.http.mlflow.protocol import Facts, demand_fields, facts_of
-from treadle.http.mlflow.wire import MAX_BODY_BYTES, PREFIXES, failed, fields_in
+from treadle.http.mlflow.wire import MAX_BODY_BYTES, PAGES, PREFIXES, failed, fields_in
 from treadle.http.rights import Rights, demand_somewhere
 from treadle.kernel.entity import from_plain
 from treadle.kernel.errors import Invalid, TooLarge, TreadleError
@@ -96,6 +96,7 @@ class FastWrites:
         self._callers, self._rights = CallerCache(platform), Rights(platform)
         self._commits = GroupCommit(platform.tracking)
         self._writes = {path: _WRITES[name] for path, name in PATHS.items()}
+        self._writes |= {f"{PAGES}{path}": write for path, write in self._writes.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a hot write, or pass the request on.
