@@ -210,6 +210,9 @@ def test_metrics_tell_what_is_there(ask: Ask, desk: Desk) -> None:
     disk = shutil.disk_usage(run)
     size = value(told, "treadle_home_disk_size_bytes")
     assert size == pytest.approx(disk.used + disk.free, rel=0.01)
+    assert value(told, "treadle_host_cpus") == os.cpu_count()
+    used = value(told, "treadle_host_memory_used_bytes")
+    assert 0 < used < value(told, "treadle_host_memory_size_bytes")
     newest = desk.platform.events.last_number()
     assert value(told, "treadle_event_log_length") == newest
     again = values(ask("admin", "/metrics").text)

@@ -12,6 +12,7 @@ from treadle.jobs.local import LocalJobs
 from treadle.jobs.model import Job
 from treadle.jobs.tables import jobs as table
 from treadle.kernel.clock import ManualClock
+from treadle.platform.host import HostFigures
 from treadle.ports.database import Database
 from treadle.ports.executor import Executor
 
@@ -40,9 +41,13 @@ def events(database: Database, clock: ManualClock) -> LocalEvents:
 
 @pytest.fixture
 def queue(
-    database: Database, events: LocalEvents, clock: ManualClock, executor: Executor
+    database: Database,
+    events: LocalEvents,
+    clock: ManualClock,
+    executor: Executor,
+    tmp_path: Path,
 ) -> LocalJobs:
-    return LocalJobs(database, events, clock, executor)
+    return LocalJobs(database, events, clock, executor, HostFigures(tmp_path))
 
 
 @pytest.fixture

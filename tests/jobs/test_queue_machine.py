@@ -17,6 +17,7 @@ from treadle.jobs.model import Job
 from treadle.jobs.tables import jobs as table
 from treadle.kernel.clock import ManualClock
 from treadle.kernel.errors import Conflict
+from treadle.platform.host import HostFigures
 
 
 class Queue(RuleBasedStateMachine):
@@ -37,6 +38,7 @@ class Queue(RuleBasedStateMachine):
             self.events,
             self.clock,
             Subprocess(f"subprocess://{folder / 'executor'}"),
+            HostFigures(folder),
         )
         self.newest: dict[str, Job] = {}
         self.ended: dict[str, str] = {}

@@ -180,6 +180,7 @@ def _governance(page: Page, url: str) -> None:
 
 def _infrastructure(page: Page, url: str) -> None:
     page.goto(f"{url}/infrastructure")
+    expect(page.get_by_role("heading", name=re.compile("Machine "))).to_be_visible()
     page.locator("table[data-table=jobs] tbody a").first.click()
     expect(page.locator("pre[data-log]")).to_be_visible()
     page.get_by_role("link", name="access").click()

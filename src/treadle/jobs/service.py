@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, func, select
 
 from treadle.events.local import LocalEvents
+from treadle.jobs.host import Host, HostReader
 from treadle.jobs.model import Job, JobCancelRequested, JobEnded, JobQueued, LogChunk, Queue, State
 from treadle.jobs.tables import jobs
 from treadle.kernel.clock import Clock
@@ -26,12 +27,18 @@ class Jobs:
     """
 
     def __init__(
-        self, database: Database, events: LocalEvents, clock: Clock, executor: Executor
+        self,
+        database: Database,
+        events: LocalEvents,
+        clock: Clock,
+        executor: Executor,
+        machine: HostReader,
     ) -> None:
         self._database = database
         self._events = events
         self._clock = clock
         self._executor = executor
+        self._machine = machine
 
     @query()
     def get(self, *, job: str) -> Job:
@@ -78,6 +85,11 @@ class Jobs:
                 waiting_seconds=None if oldest is None else (now - oldest).total_seconds(),
                 workers={name or "": count for name, count in connection.execute(by_worker)},
             )
+
+    @query()
+    def host(self) -> Host:
+        """Show the machine that answers: its processors, memory, disk, GPUs and our processes."""
+        return self._machine.read()
 
     @command()
     def cancel(self, *, job: str) -> Job:

@@ -14,6 +14,7 @@ from treadle.kernel.exits import CALM, exits_of
 from treadle.kernel.exposition import Family
 from treadle.kernel.process import is_held
 from treadle.monitoring.slo import exposition as slo
+from treadle.platform.host_metrics import host_families
 from treadle.platform.readiness import Part
 from treadle.platform.wiring import Embedded
 
@@ -116,7 +117,13 @@ class HomeMetrics:
 
     def families(self) -> list[Family]:
         """The queue, processes, the disk, and the event log."""
-        return [*self._queue(), *self._processes(), *self._disk(), *self._event_log()]
+        return [
+            *self._queue(),
+            *self._processes(),
+            *self._disk(),
+            *self._event_log(),
+            *host_families(self._platform.jobs.host()),
+        ]
 
     def _queue(self) -> list[Family]:
         queue = self._platform.jobs.queue()

@@ -11,6 +11,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from treadle.events.head import Head, head_fault
+from treadle.jobs.host import HostReader
 from treadle.jobs.model import Job
 from treadle.jobs.worker import Worker
 from treadle.kernel.clock import Clock
@@ -20,6 +21,7 @@ from treadle.kernel.stage import JOB, RECONCILE, Assembly
 from treadle.monitoring.discovery import registered_monitors
 from treadle.pipelines.service import STEP_JOB
 from treadle.platform.addresses import backend
+from treadle.platform.host import HostFigures
 from treadle.platform.notifiers import open_notifier
 from treadle.platform.occupancy import entered
 from treadle.platform.rotation import tell_of_rotation
@@ -110,6 +112,7 @@ class Embedded(LocalServices):
             Executor: self.executor,
             Target: self.target,
             Sandbox: self.sandbox,
+            HostReader: HostFigures(home),
             OpenOnlineStore: self.online_store,
             OpenNotifier: open_notifier,
             RuntimeByName: runtime_of,

@@ -1,6 +1,7 @@
 """Pages of what runs it all: the job queue with its workers, and who has access."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, get_args
 
 from treadle.jobs.model import State
@@ -24,6 +25,8 @@ def _infrastructure(visit: Visit) -> Mapping[str, Any]:
     return {
         "allowed": True,
         "queue": queue,
+        "host": jobs.host(),
+        "ago": lambda moment: duration_of((datetime.now(UTC) - moment).total_seconds()),
         "waited": duration_of(queue.waiting_seconds) if queue.waiting_seconds is not None else "",
         "jobs": jobs.find(state=state, limit=SHOWN),
         "state": state,
