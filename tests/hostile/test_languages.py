@@ -139,6 +139,9 @@ def test_toml(text: str) -> None:
 
 
 @given(any_texts)
+@example("a" * 1_200)
+@example("a" * 998)
+@example("\x00" * 200)
 def test_yaml(text: str) -> None:
     value = {"a": [text, {text: text}, 1e-06, None, True]}
     if (line := written(lambda _: escaping.yaml(value), text)) is not None:
@@ -202,6 +205,8 @@ def label_values(line: str) -> dict[str, str]:
 @example("Off", "no")
 @example("null", "~")
 @example("y", "n")
+@example("a" * 1_200, "b" * 1_200)
+@example("-" * 1_001, "b")
 def test_yaml_block(key: str, text: str) -> None:
     value = {key: {"a": text, "b": [{"c": text, "d": 1}]}}
     assert yaml.safe_load(escaping.yaml_block(value)) == value

@@ -69,7 +69,7 @@ APPLICATION = Starlette(
         Route("/told", told, methods=["GET", "POST"]),
         Route("/large", large),
         Route("/noted", noted),
-        Route("/end", end),
+        Route("/end", end, methods=["GET", "POST"]),
         Route("/fail", fail),
     ]
 )

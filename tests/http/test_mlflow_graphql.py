@@ -159,3 +159,55 @@ def test_what_stands_around_many_runs_is_asked_for_once(
     found = asked(client, query, {"experimentIds": ["0"]})["data"]["mlflowSearchRuns"]["runs"]
     assert len(found) == 4
     assert len(times) <= 2
+
+
+def test_a_small_query_has_no_large_answer(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graphql, "MOST_VALUES", 300)
+    for number in range(4):
+        made(client, f"run {number}")
+    aliases = " ".join(f"a{number}: metrics {{ key value }}" for number in range(40))
+    query = f"""query SearchRuns($data: MlflowSearchRunsInput!) {{
+      mlflowSearchRuns(input: $data) {{ runs {{ data {{ {aliases} }} }} }} }}"""
+    body = {"query": query, "variables": {"data": {"experimentIds": ["0"]}}}
+    refused = client.post("/graphql", json=body)
+    assert (refused.status_code, refused.json()["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
+    assert "more than 300 values. Ask for fewer at once" in refused.json()["message"]
+
+
+def test_what_stands_around_very_many_runs_is_not_asked_for(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graphql, "MOST_AROUND", 2)
+    for number in range(4):
+        made(client, f"run {number}")
+    query = """query SearchRuns($data: MlflowSearchRunsInput!) {
+      mlflowSearchRuns(input: $data) { runs { modelVersions { name } } } }"""
+    body = {"query": query, "variables": {"data": {"experimentIds": ["0"]}}}
+    refused = client.post("/graphql", json=body)
+    assert refused.status_code == 400
+    assert "what stands around more than 2 runs" in refused.json()["message"]
+
+
+def test_a_full_disk_and_a_defect_are_told_as_everywhere(
+    home: Embedded, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = made(client, "first")
+
+    def full(_: str) -> Any:
+        raise OSError(28, "No space left on device", "/a/secret/path.db")
+
+    monkeypatch.setattr(home.tracking, "record", full)
+    body = {"query": GET_RUN, "variables": {"data": {"runId": run}}}
+    answer = client.post("/graphql", json=body)
+    assert answer.status_code == 503
+    assert "secret" not in answer.text
+    assert "The disk of the server is full" in answer.text
+
+
+def test_an_old_name_of_a_runs_id_is_read_and_a_missing_one_is_named(client: httpx.Client) -> None:
+    run = made(client, "first")
+    assert asked(client, GET_RUN, {"runUuid": run})["data"]["mlflowGetRun"]["run"]
+    missing = asked(client, GET_RUN, {})["data"]["mlflowGetRun"]["apiError"]
+    assert "Missing value for required parameter 'run_id'" in missing["message"]

@@ -18,39 +18,48 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from tests.platform.test_up import PROJECT, eventually, up
+from tests.platform.test_up import PROJECT, answers, eventually, up
 from treadle.http import search_process
 from treadle.http.search_process import SearchProcess
-from treadle.http.searching import TurnRoute
-from treadle.kernel.errors import TreadleError, Unavailable
+from treadle.http.searching import Apart, TurnRoute
+from treadle.kernel.errors import TreadleError, Unauthenticated
 from treadle.kernel.process import holder
 from treadle.platform.logs import AccessLog
 from treadle.platform.remote import connect
 
 Body = Callable[[httpx.AsyncClient, SearchProcess], Awaitable[None]]
 Run = Callable[[Body], None]
+MOST_BYTES = 4_000_000
 FIND = "/api/2.0/mlflow/runs/search"
 
 
-async def here(_: Request) -> Response:
-    return PlainTextResponse("here")
+async def here(request: Request) -> Response:
+    return PlainTextResponse(f"here{len(await request.body()) or ''}")
 
 
-async def unavailable(_: Request, error: Exception) -> Response:
-    return PlainTextResponse(str(error), status_code=503)
+async def admitted(request: Request) -> object:
+    if "stranger" in request.headers:
+        raise Unauthenticated("Who is it?")
+    return None
+
+
+async def refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, TreadleError)
+    return PlainTextResponse(str(error), status_code=error.status)
 
 
 @asynccontextmanager
 async def served(folder: Path) -> AsyncIterator[tuple[httpx.AsyncClient, SearchProcess]]:
     """A client of an application whose searches go to a process, and that process."""
     searches = SearchProcess("tests.http.apart", output=folder / "searches.log")
+    apart = Apart(admitted, MOST_BYTES)
     routes = [
-        TurnRoute(f"/{name}", here, turn="search", reads=True, methods=["GET", "POST"])
+        TurnRoute(f"/{name}", here, turn="search", apart=apart, methods=["GET", "POST"])
         for name in ("told", "large", "noted", "end", "fail")
     ]
-    routes.append(TurnRoute("/quick", here, turn="quick", reads=True))
-    routes.append(TurnRoute("/writes", here, turn="search", reads=False, methods=["POST"]))
-    handlers: Any = {TreadleError: unavailable}
+    routes.append(TurnRoute("/quick", here, turn="quick", apart=apart))
+    routes.append(TurnRoute("/writes", here, turn="search", apart=None, methods=["POST"]))
+    handlers: Any = {TreadleError: refused}
     application = Starlette(
         routes=routes, exception_handlers=handlers, middleware=[Middleware(AccessLog)]
     )
@@ -136,9 +145,8 @@ def test_a_process_that_ends_costs_its_searches_and_is_started_again(
     async def body(client: httpx.AsyncClient, searches: SearchProcess) -> None:
         await started(client, searches)
         first = (await client.get("/told")).json()["pid"]
-        ended = await client.get("/end")
-        assert ended.status_code == 503
-        assert ended.text == "The process that searches has ended. Search again."
+        searched = await asyncio.gather(client.post("/end", content="xyz"), client.get("/end"))
+        assert {one.text for one in searched} == {"here3", "here"}
         while searches.pid is not None:
             await asyncio.sleep(0.01)
         assert (await client.get("/told")).text == "here"  # until it may be started again
@@ -192,40 +200,99 @@ def test_a_search_whose_caller_has_left_is_not_begun(run: Run, tmp_path: Path) -
     run(body)
 
 
-def test_an_error_without_a_process_is_told_as_one(tmp_path: Path) -> None:
-    async def main() -> None:
-        with pytest.raises(Unavailable, match="cannot be asked"):
-            scope = {"type": "http", "method": "GET", "scheme": "http", "path": "/"}
-            searches = SearchProcess("none", output=tmp_path / "log")
-            await searches.answer(scope, b"", _never, _nothing)
+def test_a_body_is_read_for_those_who_are_known_and_up_to_the_routes_limit(run: Run) -> None:
+    """A refusal is the endpoint's own, as it says it; so is that of a body that is too large."""
 
-    asyncio.run(main())
+    async def body(client: httpx.AsyncClient, searches: SearchProcess) -> None:
+        await started(client, searches)
+        read = [0]
+
+        async def sent() -> AsyncIterator[bytes]:
+            for _ in range(4):
+                read[0] += 1
+                yield b"x" * 1_000_000
+
+        stranger = await client.post("/told", content=sent(), headers={"stranger": "1"})
+        assert (stranger.status_code, stranger.text) == (401, "Who is it?")
+        large = await client.post("/told", content=b"x" * (MOST_BYTES + 1))
+        assert (large.status_code, "larger than" in large.text) == (413, True)
+
+    run(body)
 
 
-async def _never() -> Any:
-    await asyncio.sleep(60)
+def test_a_read_has_no_body_whatever_it_declares(run: Run) -> None:
+    async def body(client: httpx.AsyncClient, searches: SearchProcess) -> None:
+        await started(client, searches)
+        answer = await client.request("GET", "/told", headers={"Content-Length": "900000000"})
+        assert (answer.status_code, answer.json()["body"]) == (203, "")
+
+    run(body)
 
 
-async def _nothing(_: Any) -> None:
-    pass
+def test_a_process_that_hangs_is_ended_and_its_searches_are_answered_here(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_process, "SILENCE_SECONDS", 1.5)
+
+    async def body(client: httpx.AsyncClient, searches: SearchProcess) -> None:
+        await started(client, searches)
+        pid = searches.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        answers = await asyncio.gather(*(client.get("/told") for _ in range(3)))
+        assert [answer.text for answer in answers] == ["here"] * 3
+        assert searches.pid is None
+        with pytest.raises(ProcessLookupError):
+            while True:  # it is gone, and nobody's zombie
+                os.kill(pid, 0)
+                await asyncio.sleep(0.01)
+
+    run(body)
+
+
+def test_more_requests_than_are_handed_over_at_a_time_wait_without_a_socket(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_process, "MOST_HANDED", 2)
+
+    async def body(client: httpx.AsyncClient, searches: SearchProcess) -> None:
+        await started(client, searches)
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        params = [{"folder": str(tmp_path), "name": str(number)} for number in range(20)]
+        waiting = [asyncio.ensure_future(client.get("/noted", params=one)) for one in params]
+        await asyncio.sleep(0.5)
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before + 2
+        (tmp_path / "free").touch()
+        assert [one.text for one in await asyncio.gather(*waiting)] == ["done"] * 20
+
+    run(body)
 
 
 def test_a_real_server_has_searches_answered_apart_and_outlives_that(tmp_path: Path) -> None:
     (tmp_path / "treadle.toml").write_text(PROJECT)
     home = tmp_path / ".treadle"
-    lock = home / "run" / "searches.lock"
+    lock, log = home / "run" / "searches.lock", home / "logs" / "server.log"
     with up(home) as url:
         run = connect(url).tracking.start_run(params={"lr": "0.1"})
         wanted = {"experiment_ids": ["0", "1", "2"], "filter": "params.lr = '0.1'"}
 
-        def search() -> httpx.Response:
-            return httpx.post(url + FIND, json=wanted, timeout=30)
+        def search(timeout: float = 30) -> httpx.Response:
+            return httpx.post(url + FIND, json=wanted, timeout=timeout)
+
+        def is_apart(pid: int | None = None) -> bool:
+            return search().is_success and f"of their own, pid {pid or holder(lock)}" in (
+                log.read_text()
+            )
 
         alone = search()
         assert [one["info"]["run_id"] for one in alone.json()["runs"]] == [run.id]
-        eventually(lambda: search().is_success and holder(lock) is not None, "it starts")
+        eventually(is_apart, "it starts")
         pid = holder(lock)
         assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(httpx.ReadTimeout):
+            search(timeout=1)
+        os.kill(pid, signal.SIGCONT)
         apart = search()
         assert (apart.json(), apart.status_code) == (alone.json(), 200)
         wrong = httpx.post(url + FIND, json={"filter": "metrics.x ~ 1"}, timeout=30)
@@ -234,26 +301,26 @@ def test_a_real_server_has_searches_answered_apart_and_outlives_that(tmp_path: P
         page = httpx.get(url + "/experiments", timeout=30, follow_redirects=True)
         assert (page.status_code, "</html>" in page.text) == (200, True)
         found: list[int] = []
-        asked = threading.Thread(target=lambda: found.extend(_searched(search) for _ in range(40)))
+        asked = threading.Thread(
+            target=lambda: found.extend(search().status_code for _ in range(40))
+        )
         asked.start()
         time.sleep(0.05)
         os.kill(pid, signal.SIGKILL)
         asked.join()
-        assert set(found) <= {200, 503}
-        assert found[-1] == 200
-        eventually(
-            lambda: search().is_success and holder(lock) not in (None, pid), "another one starts"
-        )
+        assert found == [200] * 40, "what it had in hand is searched by the server"
+        eventually(lambda: is_apart() and holder(lock) not in (None, pid), "another one starts")
+        second = holder(lock)
+        assert second is not None
+        began = time.monotonic()
+        os.kill(second, signal.SIGTERM)
+        eventually(lambda: holder(lock) != second, "it ends")
+        assert time.monotonic() - began < 5
+        assert search(timeout=10).status_code == 200
         server = holder(home / "run" / "server.lock")
         assert server is not None
         os.kill(server, signal.SIGKILL)
-        eventually(lambda: holder(lock) is None, "it ends with the server")
         eventually(lambda: holder(home / "run" / "server.lock") not in (None, server), "a server")
+        eventually(lambda: answers(url), "it answers")
+        assert search().status_code == 200
     assert holder(lock) is None
-
-
-def _searched(search: Callable[[], httpx.Response]) -> int:
-    try:
-        return search().status_code
-    except httpx.TransportError:
-        return 503

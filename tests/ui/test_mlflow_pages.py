@@ -173,6 +173,9 @@ def test_pages_reach_nothing_else_and_name_what_is_missing(
             "%2e%2e/%2e%2e/handlers.py",
             "..%2f..%2f..%2f__init__.py",
             "x",
+            "%00",
+            "a%00b",
+            "a" * 300,
         ):
             assert client.get(f"/mlflow/static-files/{wrong}").status_code == 404, wrong
         assert client.get("/mlflow/api/v1/scope/projects").status_code == 404

@@ -39,10 +39,16 @@ def main(arguments: list[str]) -> None:
         settings = from_environment()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     os.nice(NICE)
-    with logs.lifetime("searches", settings.home):
-        _serve(settings, socket.socket(fileno=int(arguments[0])))
-    sys.stderr.flush()
-    os._exit(0)  # a search that runs still has nobody who waits for it
+    code = 1
+    try:
+        with logs.lifetime("searches", settings.home):
+            _serve(settings, socket.socket(fileno=int(arguments[0])))
+        code = 0
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else code
+    finally:  # a search that runs still has nobody who waits for it, and its thread does not end
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _serve(settings: Settings, control: socket.socket) -> None:

@@ -5,6 +5,7 @@
 
 import asyncio
 import re
+from functools import partial
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -17,7 +18,7 @@ from treadle.http.asking import Asking
 from treadle.http.auth import caller_of
 from treadle.http.bodies import body_of
 from treadle.http.rights import demand
-from treadle.http.searching import TurnRoute, running, turn_of
+from treadle.http.searching import Apart, TurnRoute, running, turn_of
 from treadle.kernel.entity import from_json, from_packed, to_json, to_packed
 from treadle.kernel.errors import Forbidden, Invalid, Unauthenticated
 from treadle.kernel.escaping import visible
@@ -63,8 +64,12 @@ def _route(platform: Embedded, asking: Asking, stage: str, operation: Operation)
         return Response(to_json(result), media_type="application/json")
 
     path = f"/api/v1/{stage}/{operation.name}"
-    reads = operation.kind == "query"
-    return TurnRoute(path, endpoint, turn=turn, reads=reads, methods=[operation.method])
+    apart = Apart(partial(_known, platform), MAX_BODY_BYTES) if operation.kind == "query" else None
+    return TurnRoute(path, endpoint, turn=turn, apart=apart, methods=[operation.method])
+
+
+async def _known(platform: Embedded, request: Request) -> object:
+    return await run_in_threadpool(caller_of, platform, request)
 
 
 async def _arguments(request: Request, operation: Operation) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 A search is a second of Python at most, and thirty callers who search without a pause would take
 the interpreter from everybody else for as long as they like. So the server hands the whole request
 to the search process: over a pair of sockets for each request, one end of which it passes on. Its
-answer comes back in frames, each of which begins with its size; an empty one ends it.
+answer comes back in frames, each of which begins with its size; an empty one ends it. Over the
+control socket the process says every second that it lives; one that is silent is ended.
 
 The process is started by the first search. Until it is ready, and whenever there is none, the
 server searches itself. The process ends with the server.
@@ -18,6 +19,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
+from contextvars import Context
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +33,18 @@ from treadle.platform.logs import request_id, request_scope
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 60.0
 """How long a process that has ended is not started again: twice as long after each early end."""
 GRACE_SECONDS = 5.0
+BEAT_SECONDS, SILENCE_SECONDS = 1.0, 10.0
+"""How often the process says that it lives, and after how long a silence it is ended."""
+MOST_HANDED = 64
+"""Requests that are handed over at a time; each has a socket of its own."""
+_CLOSED_IN_CHILDREN = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 _SIZE = struct.Struct("!I")
 _MOST_FRAME = 1 << 20
 log = logging.getLogger("treadle.searches")
 
 
 class _Request(msgspec.Struct, array_like=True):
-    """A request as it goes to the search process: what ASGI tells of it, its id and its body."""
+    """A request as it goes to the search process: what ASGI tells of it, and its id."""
 
     method: str
     scheme: str
@@ -49,7 +56,6 @@ class _Request(msgspec.Struct, array_like=True):
     client: tuple[str, int] | None
     server: tuple[str, int | None] | None
     id: str | None
-    body: bytes
 
 
 class _Head(msgspec.Struct, array_like=True):
@@ -72,6 +78,8 @@ class SearchProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._is_ready = False
+        self._heard_at = 0.0
+        self._slots = asyncio.Semaphore(MOST_HANDED)
         self._looked = asyncio.Event()  # unless the process is starting
         self._looked.set()
         self._idle = asyncio.Event()  # unless the server searches while the process is starting
@@ -107,7 +115,7 @@ class SearchProcess:
         finally:
             self._idle.set()
 
-    async def answer(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+    async def answer(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> bool:
         """Have a request answered.
 
         Args:
@@ -116,24 +124,35 @@ class SearchProcess:
             receive: Tells when the caller leaves.
             send: Takes the parts of the answer.
 
+        Returns:
+            Whether it was answered; where not, the process has ended before the answer began.
+
         Raises:
-            Unavailable: The process has ended meanwhile.
+            Unavailable: The process has ended within the answer.
             ClientDisconnect: The caller has left meanwhile; the search is given up.
         """
-        reader, writer = await self._handed(scope, body)
-        answered = asyncio.ensure_future(_sent_on(reader, send))
+        begun = False
+
+        async def send_on(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        answered = asyncio.ensure_future(self._asked(scope, body, send_on))
         left = asyncio.ensure_future(_left(receive))
         try:
             await asyncio.wait({answered, left}, return_when=asyncio.FIRST_COMPLETED)
             if not answered.done():
                 raise ClientDisconnect
             await answered
-        except (asyncio.IncompleteReadError, ConnectionError) as error:
-            raise Unavailable("The process that searches has ended. Search again.") from error
+        except (asyncio.IncompleteReadError, OSError) as error:
+            if begun:
+                raise Unavailable("The process that searches has ended. Search again.") from error
+            return False
         finally:
             answered.cancel()
             left.cancel()
-            writer.close()
+        return True
 
     def stop(self) -> None:
         """End the process and wait until it has ended; the event loop has ended before."""
@@ -162,16 +181,49 @@ class SearchProcess:
         control.setblocking(False)
         self._looked.clear()
         self._control, self._started = control, time.monotonic()
-        asyncio.get_running_loop().add_reader(control, self._heard)
+        # What is heard later is not about the request that has started the process.
+        Context().run(asyncio.get_running_loop().add_reader, control, self._heard)
 
     def _heard(self) -> None:
-        """The process says that it is ready, or has ended."""
+        """The process says that it lives, or has ended."""
         assert self._control is not None and self._process is not None
-        with suppress(BlockingIOError, ConnectionError):
-            if self._control.recv(1):
-                self._is_ready = True
-                self._looked.set()
-                return
+        try:
+            lives = self._control.recv(64)
+        except BlockingIOError:
+            return
+        except OSError:
+            lives = b""
+        if not lives:
+            self._ended()
+            return
+        self._heard_at = time.monotonic()
+        if not self._is_ready:
+            self._is_ready = True
+            self._looked.set()
+            log.info("searches are answered by a process of their own, pid %d", self._process.pid)
+            self._listen(self._process)
+
+    def _listen(self, process: "subprocess.Popen[bytes]") -> None:
+        """End a process that was silent for long, and look again in a moment."""
+        if process is not self._process:
+            return
+        loop, now = asyncio.get_running_loop(), time.monotonic()
+        if now - self._heard_at > SILENCE_SECONDS and not self._says_something():
+            log.warning("the search process (pid %d) is silent and is ended", process.pid)
+            process.kill()
+            return
+        Context().run(loop.call_later, BEAT_SECONDS, self._listen, process)
+
+    def _says_something(self) -> bool:
+        """Whether there is something to hear: a server that was held up itself has not listened."""
+        assert self._control is not None
+        try:
+            return bool(self._control.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
+
+    def _ended(self) -> None:
+        assert self._control is not None and self._process is not None
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._control)
         self._control.close()
@@ -187,21 +239,26 @@ class SearchProcess:
         self._not_before = time.monotonic() + self._wait
         self._wait = min(self._wait * 2, LONGEST_WAIT_SECONDS)
 
-    async def _handed(
-        self, scope: Scope, body: bytes
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Pass a request on, and return what its answer comes from."""
-        ours, its = socket.socketpair()
-        try:
-            assert self._control is not None
+    async def _asked(self, scope: Scope, body: bytes, send: Send) -> None:
+        """Pass a request on when there is room, and send on what comes back."""
+        async with self._slots:
+            ours, its = socket.socketpair()
             with closing(its):
-                socket.send_fds(self._control, [b"\0"], [its.fileno()])
-            reader, writer = await asyncio.open_connection(sock=ours)
-        except (OSError, AssertionError) as error:
-            ours.close()
-            raise Unavailable("The process that searches cannot be asked. Search again.") from error
-        writer.write(_framed(msgspec.msgpack.encode(_request(scope, body))))
-        return reader, writer
+                try:
+                    if self._control is None:
+                        raise BrokenPipeError
+                    socket.send_fds(self._control, [b"\0"], [its.fileno()])
+                    reader, writer = await asyncio.open_connection(sock=ours)
+                except OSError:
+                    ours.close()
+                    raise
+            try:
+                writer.write(_framed(msgspec.msgpack.encode(_request(scope))))
+                writer.write(_SIZE.pack(len(body)))
+                writer.write(body)
+                await _sent_on(reader, send)
+            finally:
+                writer.close()
 
 
 async def serve(application: ASGIApp, control: socket.socket) -> None:
@@ -217,7 +274,7 @@ async def serve(application: ASGIApp, control: socket.socket) -> None:
 
     def take() -> None:
         try:
-            told, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+            told, descriptors, _, _ = socket.recv_fds(control, 1, 1, _CLOSED_IN_CHILDREN)
         except BlockingIOError:
             return
         except OSError:
@@ -231,9 +288,10 @@ async def serve(application: ASGIApp, control: socket.socket) -> None:
 
     control.setblocking(False)
     loop.add_reader(control, take)
-    with suppress(ConnectionError):  # a server that has ended is noticed below
-        control.send(b"\0")
-    await ended
+    while not ended.done():
+        with suppress(OSError):  # a server that has ended, or has much to hear, is noticed below
+            control.send(b"\0")
+        await asyncio.wait({ended}, timeout=BEAT_SECONDS)
     loop.remove_reader(control)
 
 
@@ -242,7 +300,8 @@ async def _answer(application: ASGIApp, connection: socket.socket) -> None:
     reader, writer = await asyncio.open_connection(sock=connection)
     try:
         asked = msgspec.msgpack.decode(await _frame(reader), type=_Request)
-        answered = asyncio.ensure_future(_called(application, asked, writer))
+        body = await _frame(reader)
+        answered = asyncio.ensure_future(_called(application, asked, body, writer))
         left = asyncio.ensure_future(reader.read(1))
         await asyncio.wait({answered, left}, return_when=asyncio.FIRST_COMPLETED)
         left.cancel()
@@ -251,14 +310,15 @@ async def _answer(application: ASGIApp, connection: socket.socket) -> None:
             await answered
     except (asyncio.IncompleteReadError, ConnectionError):
         return  # the caller has left
-    except Exception:
-        log.exception("a request has failed in the search process")
     finally:
         writer.close()
 
 
-async def _called(application: ASGIApp, asked: _Request, writer: asyncio.StreamWriter) -> None:
-    parts = iter([{"type": "http.request", "body": asked.body, "more_body": False}])
+async def _called(
+    application: ASGIApp, asked: _Request, body: bytes, writer: asyncio.StreamWriter
+) -> None:
+    """Answer a request. A defect is logged here, and was answered by the application."""
+    parts = iter([{"type": "http.request", "body": body, "more_body": False}])
 
     async def receive() -> Message:
         if (message := next(parts, None)) is not None:
@@ -280,7 +340,12 @@ async def _called(application: ASGIApp, asked: _Request, writer: asyncio.StreamW
             await writer.drain()
 
     with request_scope(asked.id):
-        await application(_scope(asked), receive, send)
+        try:
+            await application(_scope(asked), receive, send)
+        except ConnectionError:
+            raise
+        except Exception:
+            log.exception("%s %s has failed", asked.method, asked.path)
 
 
 async def _sent_on(reader: asyncio.StreamReader, send: Send) -> None:
@@ -316,7 +381,7 @@ def _framed(content: bytes) -> bytes:
     return _SIZE.pack(len(content)) + content
 
 
-def _request(scope: Scope, body: bytes) -> _Request:
+def _request(scope: Scope) -> _Request:
     return _Request(
         method=scope["method"],
         scheme=scope["scheme"],
@@ -328,12 +393,11 @@ def _request(scope: Scope, body: bytes) -> _Request:
         client=scope.get("client"),
         server=scope.get("server"),
         id=request_id(),
-        body=body,
     )
 
 
 def _scope(asked: _Request) -> dict[str, Any]:
     """What ASGI tells of a request that was handed over."""
     told = msgspec.structs.asdict(asked)
-    del told["id"], told["body"]
+    del told["id"]
     return {"type": "http", "asgi": {"version": "3.0"}, "root_path": "", **told}

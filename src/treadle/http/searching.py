@@ -10,8 +10,8 @@ What changes nothing waits and runs in a process of its own where there is one (
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine
-from typing import Any, Literal, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
@@ -30,8 +30,19 @@ Turn = Literal["quick", "search", "rows"]
 """Among which requests one waits for its turn; a quick one waits for none."""
 AT_ONCE = 1
 """Of each kind that run at a time; a database's pages are read by one processor each."""
-MAX_BODY_BYTES = 64 << 20
 _limiters: RunVar[dict[str, CapacityLimiter]] = RunVar("limiters")
+
+
+class Apart(NamedTuple):
+    """How requests that change nothing go to the search process.
+
+    Attributes:
+        admit: Says who sends a request, or raises why they may not, before its body is read.
+        most_bytes: The most bytes of a body.
+    """
+
+    admit: Callable[[Request], Awaitable[object]]
+    most_bytes: int
 
 
 class TurnRoute(Route):
@@ -41,7 +52,7 @@ class TurnRoute(Route):
         path: The route's pattern.
         endpoint: Answers a request.
         turn: Among which requests they wait.
-        reads: Whether they change nothing.
+        apart: How they go to the search process; None where they may change something.
         **options: Further arguments of the route.
 
     Attributes:
@@ -49,11 +60,17 @@ class TurnRoute(Route):
     """
 
     def __init__(
-        self, path: str, endpoint: Callable[..., Any], *, turn: Turn, reads: bool, **options: Any
+        self,
+        path: str,
+        endpoint: Callable[..., Any],
+        *,
+        turn: Turn,
+        apart: Apart | None,
+        **options: Any,
     ) -> None:
         super().__init__(path, endpoint, **options)
         self.turn: Turn = turn
-        self._goes_apart = reads and turn != "quick"
+        self._apart = apart if turn != "quick" else None
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or have the search process answer it where there is one.
@@ -63,8 +80,8 @@ class TurnRoute(Route):
             receive: Gives the parts of its body.
             send: Takes the parts of the answer.
         """
-        searches = _searches_of(scope) if self._goes_apart else None
-        if searches is None:
+        searches = _searches_of(scope)
+        if self._apart is None or searches is None:
             await super().handle(scope, receive, send)
             return
         async with searches.turn() as is_apart:
@@ -72,16 +89,35 @@ class TurnRoute(Route):
                 await super().handle(scope, receive, send)
                 return
         try:
-            body = await body_of(Request(scope, receive), MAX_BODY_BYTES)
-        except TreadleError as error:
-            await super().handle(scope, _failing(error), send)  # it says so as its protocol does
+            body = await _admitted_body(self._apart, Request(scope, receive))
+        except TreadleError as error:  # the endpoint says so as its protocol does
+            await super().handle(scope, _failing(error), send)
             return
-        await searches.answer(scope, body, receive, send)
+        if not await searches.answer(scope, body, receive, send):
+            await super().handle(scope, _again(body, receive), send)
 
 
 def _searches_of(scope: Scope) -> SearchProcess | None:
     searches: SearchProcess | None = getattr(scope["app"].state, "searches", None)
     return searches
+
+
+async def _admitted_body(apart: Apart, request: Request) -> bytes:
+    """The body of a request whose sender is known; those of reads have none."""
+    if request.method in ("GET", "HEAD"):
+        return b""
+    await apart.admit(request)
+    return await body_of(request, apart.most_bytes)
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """A receiver that gives a body which was read already, and then whatever comes."""
+    parts: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        return parts.pop() if parts else await receive()
+
+    return again
 
 
 def _failing(error: TreadleError) -> Receive:

@@ -101,6 +101,10 @@ def toml(text: str) -> str:
     return json.dumps(_whole(text, "TOML"), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
+_LONGEST_YAML_KEY = 1_000
+"""Characters of a key as it is written; YAML wants a mark before one of more than 1,024."""
+
+
 def yaml(value: Any) -> str:
     """A value on one line of YAML.
 
@@ -113,7 +117,10 @@ def yaml(value: Any) -> str:
         Invalid: A text holds half a surrogate pair.
     """
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{yaml(key)}: {yaml(item)}" for key, item in value.items()) + "}"
+        pairs = [(yaml(key), yaml(item)) for key, item in value.items()]
+        marks = ("? " if len(key) > _LONGEST_YAML_KEY else "" for key, _ in pairs)
+        parts = (f"{mark}{key}: {item}" for mark, (key, item) in zip(marks, pairs, strict=True))
+        return "{" + ", ".join(parts) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(yaml, value)) + "]"
     if isinstance(value, float):
@@ -137,7 +144,9 @@ def yaml_block(value: dict[str, Any], indent: int = 0) -> str:
     """
     blanks, lines = " " * indent, ""
     for key, item in value.items():
-        if isinstance(item, dict) and item:
+        if len(_yaml_key(key)) > _LONGEST_YAML_KEY:
+            lines += f"{blanks}? {_yaml_key(key)}\n{blanks}: {yaml(item)}\n"
+        elif isinstance(item, dict) and item:
             lines += f"{blanks}{_yaml_key(key)}:\n{yaml_block(item, indent + 2)}"
         elif isinstance(item, list) and item and all(isinstance(one, dict) for one in item):
             blocks = [yaml_block(one, indent + 4) for one in item]

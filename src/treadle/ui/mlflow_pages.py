@@ -117,13 +117,23 @@ async def _index(_: Request) -> Response:
 
 
 async def _file(request: Request) -> Response:
-    folder, name = build(), request.path_params["name"]
-    file = (folder / name).resolve() if folder else None
-    if folder is None or file is None or folder not in file.parents or not file.is_file():
-        raise NotFound(f"MLflow's pages have no file '{name}'.")
+    name = request.path_params["name"]
+    if (file := _built(name)) is None:
+        raise NotFound(f"MLflow's pages have no file '{name[:100]}'.")
     kept = _FOREVER if name.startswith("static/") else "no-cache"
     kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
     return FileResponse(file, media_type=kind, headers={**_HEADERS, "Cache-Control": kept})
+
+
+def _built(name: str) -> Path | None:
+    """A file of the pages, or None where the name leads to none of theirs."""
+    folder = build()
+    try:
+        file = (folder / name).resolve() if folder else None
+        inside = folder is not None and file is not None and folder in file.parents
+        return file if inside and file is not None and file.is_file() else None
+    except (OSError, ValueError):  # no name that a file can have
+        return None
 
 
 class _FromRoot:

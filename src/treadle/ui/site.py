@@ -19,9 +19,9 @@ from starlette.routing import BaseRoute
 
 from treadle.access.model import Caller
 from treadle.http.asking import AsCaller, Asked, Asking
-from treadle.http.auth import caller_of, session_of
+from treadle.http.auth import CallerCache, caller_of, session_of
 from treadle.http.rights import demand_somewhere
-from treadle.http.searching import Turn, TurnRoute, running
+from treadle.http.searching import Apart, Turn, TurnRoute, running
 from treadle.kernel.entity import to_plain, to_text
 from treadle.kernel.errors import TreadleError, Unauthenticated
 from treadle.kernel.escaping import python, shell
@@ -151,8 +151,9 @@ class Site:
         Args:
             pages: The pages.
         """
+        apart = Apart(CallerCache(self._platform).caller, 0)  # which no GET asks
         return [
-            TurnRoute(page.path, self._endpoint(page), turn=page.turn, reads=True, name=page.path)
+            TurnRoute(page.path, self._endpoint(page), turn=page.turn, apart=apart, name=page.path)
             for page in pages
         ]
 

@@ -13,11 +13,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from treadle.access.model import Caller
-from treadle.http.auth import caller_of
+from treadle.http.auth import CallerCache, caller_of
 from treadle.http.bodies import body_of
+from treadle.http.mlflow.protocol import demand_fields, facts_of
 from treadle.http.mlflow.wire import Call, NotSupported, code_of, failed, permitted
 from treadle.http.rights import Rights
-from treadle.http.searching import TurnRoute, running
+from treadle.http.searching import Apart, TurnRoute, running
 from treadle.kernel.entity import from_json, from_plain, to_json, to_plain
 from treadle.kernel.errors import Invalid, TreadleError
 from treadle.platform.wiring import Embedded
@@ -34,7 +35,9 @@ CALLS = {
 }
 """The call that answers a field of a query."""
 MOST_BYTES, MOST_TOKENS, MOST_FIELDS = 256 << 10, 800, 10
-"""Limits of a request: its size, the tokens of its query, and the calls that it asks for."""
+"""Limits of a request: its size, the tokens of its query, and the things that it asks for."""
+MOST_VALUES, MOST_AROUND = 100_000, 200
+"""Limits of an answer: its values, and the calls for what stands around runs. Seconds of work."""
 
 
 class _Asked(msgspec.Struct):
@@ -43,6 +46,10 @@ class _Asked(msgspec.Struct):
     query: str
     variables: dict[str, Any] | None = None
     operationName: str | None = None
+
+
+class _Spent(BaseException):
+    """The answer would be too large. No ``Exception``: GraphQL would go on with the next field."""
 
 
 class _Asking:
@@ -55,7 +62,7 @@ class _Asking:
 
     def __init__(self, calls: Mapping[str, Call], perform: Callable[[Call, Any], Any]) -> None:
         self._calls, self._perform = calls, perform
-        self._left = MOST_FIELDS
+        self._left, self._values = MOST_FIELDS, 0
         self._known: dict[tuple[str, str], Any] = {}
 
     def answer(self, field: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,6 +80,12 @@ class _Asking:
         self._left -= 1
         return self._done(CALLS[field], {_snake(name): one for name, one in given.items()})
 
+    def count(self) -> None:
+        """Count a value of the answer."""
+        self._values += 1
+        if self._values > MOST_VALUES:
+            raise _Spent(f"more than {MOST_VALUES:,} values")
+
     def around(self, path: str, name: str, value: str) -> dict[str, Any]:
         """Answer what stands around a run; each thing is asked for once a request.
 
@@ -83,6 +96,8 @@ class _Asking:
         """
         key = (path, value)
         if key not in self._known:
+            if len(self._known) >= MOST_AROUND:
+                raise _Spent(f"what stands around more than {MOST_AROUND} runs")
             self._known[key] = self._done(path, {name: value})
         found: dict[str, Any] = self._known[key]
         return found
@@ -90,7 +105,10 @@ class _Asking:
     def _done(self, path: str, given: dict[str, Any]) -> dict[str, Any]:
         call = self._calls[path]
         present = {name: one for name, one in given.items() if one is not None}
+        if "run_uuid" in present:
+            present.setdefault("run_id", present["run_uuid"])
         try:
+            demand_fields(facts_of(call.methods[0], f"/api/2.0/mlflow/{path}"), present)
             answer = self._perform(call, from_plain(present, call.ask, strict=False))
         except TreadleError as error:
             return {"api_error": {"code": code_of(error), "message": error.message}}
@@ -118,7 +136,8 @@ def graphql_route(platform: Embedded, calls: list[Call]) -> Route:
             return failed(error)
         return Response(content, media_type="application/json")
 
-    return TurnRoute(PATH, endpoint, turn="search", reads=True, methods=["POST"])
+    apart = Apart(CallerCache(platform).caller, MOST_BYTES)
+    return TurnRoute(PATH, endpoint, turn="search", apart=apart, methods=["POST"])
 
 
 def _answered(
@@ -139,17 +158,23 @@ def _answered(
         raise Invalid(f"The query cannot be read: {error.message}") from error
     if wrong := validate(schema, document, max_errors=5):
         return to_json({"errors": [{"message": one.message} for one in wrong]})
-    result = execute(
-        schema,
-        document,
-        context_value=asking,
-        variable_values=asked.variables,
-        operation_name=asked.operationName,
-        field_resolver=_resolved,
-    )
-    told: dict[str, Any] = {"data": result.data}  # type: ignore[union-attr]
-    if result.errors:  # type: ignore[union-attr]
-        told["errors"] = [{"message": one.message} for one in result.errors]  # type: ignore[union-attr]
+    try:
+        result: Any = execute(
+            schema,
+            document,
+            context_value=asking,
+            variable_values=asked.variables,
+            operation_name=asked.operationName,
+            field_resolver=_resolved,
+        )
+    except _Spent as spent:
+        raise Invalid(f"The query asks for {spent}. Ask for fewer at once.") from spent
+    told: dict[str, Any] = {"data": result.data}
+    for wrong_field in result.errors or ():
+        cause = wrong_field.original_error
+        if cause is not None and not isinstance(cause, TreadleError | GraphQLError):
+            raise cause  # a defect, or a full disk: answered and logged like any other
+        told.setdefault("errors", []).append({"message": wrong_field.message})
     return to_json(told)
 
 
@@ -164,6 +189,7 @@ def _schema() -> Any:
 def _resolved(source: Any, info: Any, **arguments: Any) -> Any:
     """The value of a field: a call's answer, what stands around a run, or a part of an answer."""
     name, asking = info.field_name, info.context
+    asking.count()
     if source is None:
         return asking.answer(name, arguments.get("input") or {})
     if info.parent_type.name == "MlflowRunExtension" and name in ("experiment", "modelVersions"):

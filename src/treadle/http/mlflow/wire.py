@@ -13,12 +13,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from treadle.access.model import Caller
-from treadle.http.auth import caller_of
+from treadle.http.auth import CallerCache, caller_of
 from treadle.http.bodies import body_of
 from treadle.http.mlflow.naming import named
 from treadle.http.mlflow.protocol import Facts, demand_fields, facts_of, is_route, reason
 from treadle.http.rights import Rights, demand, sight
-from treadle.http.searching import Turn, TurnRoute, is_search, running
+from treadle.http.searching import Apart, Turn, TurnRoute, is_search, running
 from treadle.kernel.clock import from_micros, to_micros
 from treadle.kernel.entity import from_json, from_plain, to_json
 from treadle.kernel.errors import (
@@ -112,13 +112,13 @@ def routes(platform: Embedded, calls: list[Call]) -> list[Route]:
         platform: The services that answer.
         calls: The calls.
     """
-    rights = Rights(platform)
+    rights, apart = Rights(platform), Apart(CallerCache(platform).caller, MAX_BODY_BYTES)
     return [
         TurnRoute(
             path,
             _endpoint(platform, rights, call, path),
             turn=_turn(call),
-            reads=True,  # all of them that wait for a turn are searches
+            apart=apart,  # all of them that wait for a turn are searches
             methods=list(call.methods),
         )
         for call in calls
