@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.http.test_rights import API, World, world
+from treadle.http.mlflow.registry import FILES_AT
 from treadle.platform.wiring import Embedded
 
 __all__ = ["world"]
@@ -182,3 +183,18 @@ def test_a_traces_tag_leads_to_no_file_of_another_project(world: World) -> None:
     assert spans_of("tr-to-a").json() == {"spans": ["secret of a"]}
     theirs = spans_of("tr-to-b")
     assert theirs.status_code == 404 and "secret" not in theirs.text
+
+
+def test_a_versions_tag_leads_to_no_file_of_another_project(world: World) -> None:
+    """Not even to where another project's run has its files."""
+    theirs, own = world.runs["b"], world.runs["a"]
+    asked = {"name": "a", "version": "1", "path": "f.txt"}
+    for run in (theirs, "run_none", own):
+        tag = {"name": "a", "version": "1", "key": FILES_AT, "value": f"runs:/{run}/."}
+        assert world.status("POST", f"{API}/model-versions/set-tag", json=tag) == 200
+        answer = world.client.get("/model-versions/get-artifact", params=asked)
+        said = world.client.get(f"{API}/runs/get", params={"run_id": run})
+        assert "artifacts" not in answer.text
+        if run != own:
+            assert answer.status_code == said.status_code, "as the run itself answers"
+            assert answer.json()["error_code"] == said.json()["error_code"]
