@@ -291,3 +291,11 @@ def test_objectives_that_make_no_sense_are_refused(lines: str, message: str) -> 
     text = f'[project]\nname = "p"\n[[requirement]]\nid = "R"\n{lines}\n'
     with pytest.raises(Invalid, match=message):
         parse(text)
+
+
+def test_a_project_of_steps_alone_needs_no_label() -> None:
+    text = '[project]\nname = "p"\n[data.rows]\nsource = "rows.csv"\n'
+    spec = parse(text + '[[schedule]]\nname = "daily"\nsteps = ["total"]\nwhen = "0 3 * * *"\n')
+    assert spec.learnt is None
+    with pytest.raises(Invalid, match="no dataset has a label"):
+        parse(text + '[[requirement]]\nid = "R1"\nmetric = "f1"\nat_least = 0.5\n')

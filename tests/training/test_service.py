@@ -96,7 +96,8 @@ def test_what_is_given_goes_before_what_the_file_says(platform: Embedded, tmp_pa
 
 def test_a_pipeline_without_a_model_says_so(platform: Embedded, tmp_path: Path) -> None:
     error = failure(platform, tmp_path / "p", HOLDOUT)
-    assert error == "No step returned a treadle.Model, so there is nothing to judge or deploy."
+    assert error is not None
+    assert error.startswith("No step returned a treadle.Model, so there is nothing to judge or")
 
 
 def test_a_pipeline_without_a_holdout_says_so(platform: Embedded, tmp_path: Path) -> None:

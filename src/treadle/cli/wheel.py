@@ -108,10 +108,12 @@ def _print_status(wheel: "ProjectStatus") -> None:
         for one in wheel.requirements
     ]
     columns = ("id", "says", "bound", "last measured", "met", "estimated without labels")
-    print_table("\nRequirements", columns, rows)
+    if rows:
+        print_table("\nRequirements", columns, rows)
     if wheel.objectives:
         print_objectives("\nObjectives", wheel.objectives)
-    if (new := wheel.new_rows) is not None:
+    new = wheel.new_rows
+    if new is not None and (rows or new.labels or new.unmatched):
         console.print(_came(new), soft_wrap=True)
     for incident in wheel.incidents:
         print_incident(incident)

@@ -139,7 +139,7 @@ def check(spec: ProjectSpec) -> None:
         check_requirement(requirement, field)
     if spec.learnt and spec.learnt.task:
         check_metrics(spec, spec.learnt.task)
-    if spec.data and spec.learnt is None:
+    if spec.data and spec.learnt is None and spec.requirement:
         raise Invalid(
             "Field 'data': no dataset has a label. "
             'Write label = "COLUMN" under the one to learn from.'

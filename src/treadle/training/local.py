@@ -137,7 +137,10 @@ def outcome_of(pipeline: PipelineRun) -> tuple[str | None, str | None]:
 
 def _incomplete(package: str | None) -> str:
     if package is None:
-        return "No step returned a treadle.Model, so there is nothing to judge or deploy."
+        return (
+            "No step returned a treadle.Model, so there is nothing to judge or deploy. "
+            "Where no model is wanted, run a step by itself: treadle run --only STEP"
+        )
     return (
         f"There is no step '{HOLDOUT}' that returns a table, "
         "so the model cannot be judged on rows it has not seen."
