@@ -1,6 +1,7 @@
 """The demo serves a real year, the loop gains, both accidents are caught, and it says why."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.outgoing import Outgoing
 from tests.platform.test_platforms import served
 from treadle.cli import demo
 from treadle.platform.start import embedded
@@ -21,9 +23,16 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def result(home: Path) -> dict[str, Any]:
+def outgoing(home: Path) -> Outgoing:
+    """What all processes of the demo try to reach."""
+    return Outgoing(home.parent / "outgoing")
+
+
+@pytest.fixture(scope="module")
+def result(home: Path, outgoing: Outgoing) -> dict[str, Any]:
     command = [sys.executable, "-m", "treadle", "demo", "--home", str(home), "--json"]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=1800)
+    environment = os.environ | outgoing.environment
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800)
     assert ran.returncode == 0, ran.stderr
     found: dict[str, Any] = json.loads(ran.stdout)
     return found
@@ -34,6 +43,11 @@ def test_the_year_is_served_and_nothing_is_lost(result: dict[str, Any]) -> None:
     assert sum(month["predictions"] for month in result["months"]) == result["predictions_served"]
     assert result["lost_predictions"] == 0
     assert result["chain_intact"]
+
+
+@pytest.mark.usefixtures("result")
+def test_no_process_reaches_out(outgoing: Outgoing) -> None:
+    assert outgoing.attempts() == []
 
 
 def test_the_loop_beats_the_model_that_was_never_retrained(result: dict[str, Any]) -> None:
