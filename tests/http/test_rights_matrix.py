@@ -470,6 +470,8 @@ def test_pages(world: World) -> None:
             for prefix in ("/api/2.0", "/api/3.0", "/ajax-api/2.0", "/ajax-api/3.0"):
                 assert world.ask(who, "GET", path.replace("*", prefix)).status == 200
         assert world.ask(who, "GET", "/").refused == (who in ("nobody", "stranger"))
+        pages = world.ask(who, "GET", "/mlflow/").status  # which are not installed here
+        assert pages == (401 if who == "nobody" else 404)
         assert world.ask(who, "GET", "/report").refused == (who != "root")
         assert world.ask(who, "GET", "/api/v1/events/stream").refused == (who != "root")
     assert "own-project" in world.ask("viewer", "GET", "/").text

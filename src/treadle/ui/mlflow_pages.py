@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import (
     FileResponse,
@@ -23,8 +24,11 @@ from starlette.responses import (
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
+from treadle.http.auth import caller_of
 from treadle.http.mlflow.wire import PAGES
-from treadle.kernel.errors import NotFound
+from treadle.kernel.errors import NotFound, Unauthenticated
+from treadle.platform.wiring import Embedded
+from treadle.ui.site import sent_to_sign_in
 
 FOLDER = "TREADLE_MLFLOW_PAGES"
 ASKED = (
@@ -83,11 +87,23 @@ def _places() -> Iterator[Path]:
     yield from map(Path, (found.submodule_search_locations or []) if found else [])
 
 
-def mlflow_page_routes() -> list[BaseRoute]:
-    """Return the routes of MLflow's pages, and of what they ask the server for."""
+def mlflow_page_routes(platform: Embedded) -> list[BaseRoute]:
+    """Return the routes of MLflow's pages, and of what they ask the server for.
+
+    Args:
+        platform: The services that know who reads.
+    """
+
+    async def index(request: Request) -> Response:
+        try:  # what the pages ask for is refused by itself; a reader is sent to sign in before
+            await run_in_threadpool(caller_of, platform, request)
+        except Unauthenticated as error:
+            return sent_to_sign_in(platform, request, error)
+        return await run_in_threadpool(_index)
+
     return [
         Route(PAGES, _redirect),
-        Route(f"{PAGES}/", _index),
+        Route(f"{PAGES}/", index),
         Route(f"{PAGES}/static-files/{{name:path}}", _file),
         *(_empty(path, answer) for path, answer in NOTHING.items()),
         Route(f"{PAGES}/{{rest:path}}", _FromRoot()),
@@ -105,7 +121,7 @@ async def _redirect(_: Request) -> Response:
     return RedirectResponse(f"{PAGES}/")
 
 
-async def _index(_: Request) -> Response:
+def _index() -> Response:
     folder = build()
     if folder is None:
         raise NotFound(

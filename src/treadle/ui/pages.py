@@ -91,4 +91,4 @@ def pages(platform: Embedded) -> list[BaseRoute]:
 
     own = [Route("/report", report), Route("/api", explorer), asset_route(), live_route(platform)]
     signing_in = SignInPages(platform, platform.sign_in).routes() if platform.sign_in else []
-    return [*Site(platform, AREAS).routes(PAGES), *own, *mlflow_page_routes(), *signing_in]
+    return [*Site(platform, AREAS).routes(PAGES), *own, *mlflow_page_routes(platform), *signing_in]
