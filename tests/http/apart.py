@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -75,6 +76,8 @@ APPLICATION = Starlette(
 )
 
 if __name__ == "__main__":
+    if "TREADLE_TEST_HANGS" in os.environ:
+        time.sleep(300)
     if "TREADLE_TEST_ENDS" in os.environ:
         sys.exit(json.loads(os.environ["TREADLE_TEST_ENDS"]))
     asyncio.run(serve(APPLICATION, socket.socket(fileno=int(sys.argv[1]))))

@@ -250,6 +250,25 @@ def test_a_process_that_hangs_is_ended_and_its_searches_are_answered_here(
     run(body)
 
 
+def test_a_process_that_does_not_get_ready_is_ended(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_process, "START_SECONDS", 0.5)
+    monkeypatch.setattr(search_process, "SILENCE_SECONDS", 0.5)
+    monkeypatch.setenv("TREADLE_TEST_HANGS", "1")
+
+    async def body(client: httpx.AsyncClient, searches: SearchProcess) -> None:
+        assert (await client.get("/told")).text == "here"
+        process = searches._process
+        assert process is not None
+        while process.returncode is None:
+            assert (await client.get("/told")).text == "here"
+            await asyncio.sleep(0.05)
+        assert process.returncode == -signal.SIGKILL
+
+    run(body)
+
+
 def test_more_requests_than_are_handed_over_at_a_time_wait_without_a_socket(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

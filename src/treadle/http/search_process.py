@@ -33,8 +33,9 @@ from treadle.platform.logs import request_id, request_scope
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 60.0
 """How long a process that has ended is not started again: twice as long after each early end."""
 GRACE_SECONDS = 5.0
-BEAT_SECONDS, SILENCE_SECONDS = 1.0, 10.0
-"""How often the process says that it lives, and after how long a silence it is ended."""
+START_SECONDS, BEAT_SECONDS, SILENCE_SECONDS = 60.0, 1.0, 10.0
+"""How long the process may take to start, how often it says then that it lives, and after how long
+a silence it is ended."""
 MOST_HANDED = 64
 """Requests that are handed over at a time; each has a socket of its own."""
 _CLOSED_IN_CHILDREN = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
@@ -183,6 +184,8 @@ class SearchProcess:
         self._control, self._started = control, time.monotonic()
         # What is heard later is not about the request that has started the process.
         Context().run(asyncio.get_running_loop().add_reader, control, self._heard)
+        self._heard_at = self._started + START_SECONDS
+        self._listen(self._process)
 
     def _heard(self) -> None:
         """The process says that it lives, or has ended."""
@@ -201,7 +204,6 @@ class SearchProcess:
             self._is_ready = True
             self._looked.set()
             log.info("searches are answered by a process of their own, pid %d", self._process.pid)
-            self._listen(self._process)
 
     def _listen(self, process: "subprocess.Popen[bytes]") -> None:
         """End a process that was silent for long, and look again in a moment."""
