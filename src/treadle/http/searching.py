@@ -10,6 +10,7 @@ What changes nothing waits and runs in a process of its own where there is one (
 
 import asyncio
 import math
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -30,6 +31,8 @@ Turn = Literal["quick", "search", "rows"]
 """Among which requests one waits for its turn; a quick one waits for none."""
 AT_ONCE = 1
 """Of each kind that run at a time; a database's pages are read by one processor each."""
+CROWD, REST_SHARE, REST_SECONDS = 4, 1.0, 0.2
+"""Where more than so many wait, a rest follows each: so long beside what it took, and at most."""
 _limiters: RunVar[dict[str, CapacityLimiter]] = RunVar("limiters")
 
 
@@ -205,10 +208,16 @@ async def run_apart(kind: str, call: Callable[..., T], *arguments: object) -> T:
         limiters = {}
         _limiters.set(limiters)
     threads = limiters.setdefault("", CapacityLimiter(math.inf))
-    async with limiters.setdefault(kind, CapacityLimiter(AT_ONCE)):
+    limiter = limiters.setdefault(kind, CapacityLimiter(AT_ONCE))
+    async with limiter:
+        began = time.monotonic()
         called = asyncio.ensure_future(to_thread.run_sync(call, *arguments, limiter=threads))
         try:
             return await asyncio.shield(called)
         except asyncio.CancelledError:  # a thread cannot be ended: the next one waits for it
             await asyncio.wait({called})
             raise
+        finally:
+            if limiter.statistics().tasks_waiting > CROWD:
+                took = time.monotonic() - began
+                await asyncio.sleep(min(took * REST_SHARE, REST_SECONDS))
