@@ -5,7 +5,6 @@
 
 import asyncio
 import re
-from functools import partial
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -15,7 +14,7 @@ from starlette.routing import Route
 
 from treadle.events.model import EventRecord
 from treadle.http.asking import Asking
-from treadle.http.auth import caller_of
+from treadle.http.auth import CallerCache, caller_of
 from treadle.http.bodies import body_of
 from treadle.http.rights import demand
 from treadle.http.searching import Apart, TurnRoute, running, turn_of
@@ -36,15 +35,17 @@ def operation_routes(platform: Embedded) -> list[Route]:
     Args:
         platform: The services that answer.
     """
-    asking = Asking(platform)
+    asking, apart = Asking(platform), Apart(CallerCache(platform).caller, MAX_BODY_BYTES)
     return [
-        _route(platform, asking, stage, operation)
+        _route(platform, asking, apart, stage, operation)
         for stage, kind in kinds_of(platform.stages).items()
         for operation in operations(kind).values()
     ]
 
 
-def _route(platform: Embedded, asking: Asking, stage: str, operation: Operation) -> Route:
+def _route(
+    platform: Embedded, asking: Asking, apart: Apart, stage: str, operation: Operation
+) -> Route:
     turn = turn_of(operation)
     run = running(turn)
 
@@ -64,12 +65,8 @@ def _route(platform: Embedded, asking: Asking, stage: str, operation: Operation)
         return Response(to_json(result), media_type="application/json")
 
     path = f"/api/v1/{stage}/{operation.name}"
-    apart = Apart(partial(_known, platform), MAX_BODY_BYTES) if operation.kind == "query" else None
-    return TurnRoute(path, endpoint, turn=turn, apart=apart, methods=[operation.method])
-
-
-async def _known(platform: Embedded, request: Request) -> object:
-    return await run_in_threadpool(caller_of, platform, request)
+    where = apart if operation.kind == "query" else None
+    return TurnRoute(path, endpoint, turn=turn, apart=where, methods=[operation.method])
 
 
 async def _arguments(request: Request, operation: Operation) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from treadle.kernel.escaping import shell
 from treadle.kernel.exits import CALM, exits_of
 from treadle.kernel.process import holder, is_held
 from treadle.platform.addresses import backend, declared_addresses, resolved, sqlite_file
+from treadle.platform.host import KEPT
 from treadle.platform.metrics import worker_silence
 from treadle.platform.readiness import schema_fault
 from treadle.platform.seal import follows
@@ -186,7 +187,7 @@ def _blobs(settings: Settings) -> list[Check]:
 
 def _processes(home: Path) -> Iterator[Check]:
     run = home / "run"
-    pids = {name: holder(run / f"{name}.lock") for name in ("supervisor", "server", "worker")}
+    pids = {name: holder(run / f"{name}.lock") for name in KEPT}
     if not any(pids.values()):
         todo = f"Start it: {shell('treadle', 'up', '--home', home)}"
         yield _note("processes", "Nothing runs on this home.", todo)

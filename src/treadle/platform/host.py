@@ -12,8 +12,8 @@ from pathlib import Path
 from treadle.jobs.host import Gpu, Host, HostProcess
 from treadle.kernel.process import holder
 
-PROCESSES = ("supervisor", "server", "searches", "worker")
-"""The processes of a home, each with the lock file ``run/NAME.lock``."""
+KEPT = ("supervisor", "server", "worker")
+"""The processes that always run where a home is up, each with the lock file ``run/NAME.lock``."""
 _FIRST_LOOK_SECONDS = 0.1
 _FIGURE = re.compile(r"gpu_(\d+)_(\w+)")
 
@@ -67,7 +67,7 @@ class HostFigures:
     def _processes(self) -> Iterator[HostProcess]:
         import psutil
 
-        locks = {name: self._home / "run" / f"{name}.lock" for name in PROCESSES}
+        locks = {name: self._home / "run" / f"{name}.lock" for name in (*KEPT, "searches")}
         for lock in sorted((self._home / "endpoints").glob("*/replica-*.lock")):
             number = lock.stem.removeprefix("replica-")
             locks[f"replica {lock.parent.name}/{number}"] = lock

@@ -14,12 +14,11 @@ from treadle.kernel.exits import CALM, exits_of
 from treadle.kernel.exposition import Family
 from treadle.kernel.process import is_held
 from treadle.monitoring.slo import exposition as slo
+from treadle.platform.host import KEPT
 from treadle.platform.host_metrics import host_families
 from treadle.platform.readiness import Part
 from treadle.platform.wiring import Embedded
 
-PROCESSES = ("server", "worker", "supervisor")
-"""The processes of a home, each with the lock file ``run/NAME.lock``."""
 RECENT_WINDOWS = 30
 """How many of an endpoint's newest windows are looked through for labels."""
 
@@ -143,7 +142,7 @@ class HomeMetrics:
         exits = Family(
             "treadle_process_exits_total", "counter", "Ends of a process that nobody had asked for."
         )
-        for name in PROCESSES:
+        for name in KEPT:
             lock = self._run / f"{name}.lock"
             running.add(int(is_held(lock)), process=name)
             seen = exits_of(lock)

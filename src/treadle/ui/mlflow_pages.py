@@ -124,9 +124,10 @@ async def _redirect(_: Request) -> Response:
 def _index() -> Response:
     folder = build()
     if folder is None:
+        place = f"in the folder of {FOLDER}" if os.environ.get(FOLDER) else "here"
         raise NotFound(
-            "MLflow's own pages are not installed here. 'pip install --no-deps mlflow' beside "
-            "Treadle brings them; Treadle's pages begin at /."
+            f"MLflow's own pages are not {place}. 'pip install --no-deps mlflow' beside Treadle "
+            "brings them; Treadle's pages begin at /."
         )
     page = (folder / "index.html").read_text(encoding="utf-8")
     return HTMLResponse(page, headers={**_HEADERS, "Cache-Control": "no-cache"})
